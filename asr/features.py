@@ -1,0 +1,69 @@
+"""Log-mel spectrograms of a clip's true length.
+
+Shapes: waveform [samples] at 16 kHz; features [mel bins, frames], one frame each 10 ms. Silence after a clip adds
+frames of one constant value (see ``pad``), so that nothing needs to be padded before the batch is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import WhisperFeatureExtractor
+
+from asr.audio import SAMPLE_RATE
+
+FRAMES_PER_S = 100
+HOP = SAMPLE_RATE // FRAMES_PER_S
+WINDOW_S = 30.0
+WINDOW_FRAMES = int(WINDOW_S * FRAMES_PER_S)
+
+# The window of one frame reaches 200 samples past its centre: two more frames of silence and the rest is constant.
+TAIL_FRAMES = 2
+
+# Whisper clips the logarithm at 8 below its maximum and divides by 4: silence stands 2 below the loudest bin.
+_FLOOR = 2.0
+
+
+class LogMel:
+    """Turns waveforms into log-mel features, as ``WhisperFeatureExtractor`` computes them."""
+
+    def __init__(self, extractor: WhisperFeatureExtractor) -> None:
+        self._extractor = extractor
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        """Return float16 [mel bins, frames] of at most 30 s of speech; the clip's last frame is followed by silence.
+
+        Equal to the first frames of what the extractor gives for the clip padded to 30 s (within 1e-4 in float32).
+        """
+        return self.exact(waveform).astype(np.float16)
+
+    def exact(self, waveform: np.ndarray) -> np.ndarray:
+        """Return the same in float32."""
+        frames = min(num_frames(len(waveform)), WINDOW_FRAMES)
+        if len(waveform) > WINDOW_FRAMES * HOP:
+            raise ValueError(f"{len(waveform) / SAMPLE_RATE:.2f} s do not fit the window of {WINDOW_S:.0f} s")
+        padded = np.zeros((frames + TAIL_FRAMES) * HOP, dtype=np.float32)
+        padded[: len(waveform)] = waveform
+        batch = self._extractor(
+            padded[: WINDOW_FRAMES * HOP],
+            sampling_rate=SAMPLE_RATE,
+            padding="do_not_pad",
+            truncation=False,
+            return_tensors="np",
+        )
+        return np.asarray(batch["input_features"][0][:, :frames], dtype=np.float32)
+
+
+def num_frames(num_samples: int) -> int:
+    """Return the frames that hold a clip and the silence that closes it."""
+    return -(-num_samples // HOP) + TAIL_FRAMES
+
+
+def pad(features: Sequence[np.ndarray], frames: int) -> np.ndarray:
+    """Stack clips [mel bins, their frames] to float32 [clips, mel bins, ``frames``], each followed by its silence."""
+    batch = np.empty((len(features), features[0].shape[0], frames), dtype=np.float32)
+    for row, clip in zip(batch, features, strict=True):
+        row[:] = np.float32(clip.max()) - _FLOOR
+        row[:, : clip.shape[1]] = clip
+    return batch

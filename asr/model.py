@@ -1,0 +1,45 @@
+"""A checkpoint or artifact ready to decode or to train: network, tokenizer and features in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import WhisperFeatureExtractor, WhisperTokenizer
+from transformers.utils import logging
+
+from asr.checkpoint import Checkpoint
+from asr.errors import UserError
+from asr.features import LogMel
+from asr.whisper import AnyContextWhisper
+
+
+@dataclass(frozen=True)
+class SpeechModel:
+    """A Whisper network with its tokenizer and features. ``language`` and ``short_context`` come from an artifact's card.
+
+    ``language`` is what the model was fine-tuned for (None: any); ``short_context`` whether it was trained to hear
+    clips shorter than 30 s without padding.
+    """
+
+    name: str
+    digest: str
+    network: AnyContextWhisper
+    tokenizer: WhisperTokenizer
+    log_mel: LogMel
+    language: str | None = None
+    short_context: bool = False
+
+
+def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpeechModel:
+    """Load a checkpoint found by ``find_checkpoint`` for inference. Raises UserError where it is no Whisper."""
+    logging.disable_progress_bar()  # a bar of 245 tensors says nothing to anybody
+    try:
+        extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.folder)
+        tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
+        network = AnyContextWhisper.from_pretrained(checkpoint.folder, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"checkpoint '{checkpoint.name}' cannot be loaded as Whisper: {reason}", str(checkpoint.folder)) from error
+    network.eval().to(device)
+    return SpeechModel(checkpoint.name, checkpoint.digest, network, tokenizer, LogMel(extractor))

@@ -1,0 +1,35 @@
+"""The unit that travels from a data source to the loss, or to the word error rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One stretch of speech and what was said in it.
+
+    ``audio`` is a path, or the bytes of an audio file in any container that FFmpeg reads. ``start_s`` and ``end_s``
+    cut a stretch out of a longer recording; ``end_s=None`` is the recording's end. ``duration_s`` is the length of
+    that stretch where the source knows it. ``language`` is a Whisper code such as ``it``.
+    """
+
+    id: str
+    audio: str | bytes
+    text: str = ""
+    duration_s: float | None = None
+    language: str | None = None
+    speaker: str | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A row that could not be used: kept, named and counted instead of dropped."""
+
+    id: str
+    reason: str
+    detail: str = ""

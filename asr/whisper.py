@@ -1,0 +1,39 @@
+"""Whisper whose encoder runs on as many frames as there are, instead of always on 30 s."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import WhisperConfig, WhisperForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+
+class AnyContextEncoder(WhisperEncoder):
+    """The encoder over the first positions: [batch, mel bins, frames] -> [batch, frames / 2, width].
+
+    Transformers' own forward refuses anything but 3000 frames. With 3000 frames both compute the same.
+    """
+
+    def forward(self, input_features: torch.Tensor, attention_mask: Any = None, **kwargs: Any) -> BaseModelOutput:
+        """Encode an even number of frames, up to twice ``max_source_positions``."""
+        hidden = nn.functional.gelu(self.conv1(input_features))
+        hidden = nn.functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
+        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        hidden = nn.functional.dropout(hidden, p=self.dropout, training=self.training)
+        for layer in self.layers:
+            if self.training and self.layerdrop > 0.0 and torch.rand([]).item() < self.layerdrop:
+                continue
+            hidden = layer(hidden, None)
+        return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
+
+
+class AnyContextWhisper(WhisperForConditionalGeneration):
+    """Whisper with the same weights and names, accepting features of any even length."""
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__(config)
+        self.model.encoder = AnyContextEncoder(config)
+        self.post_init()
