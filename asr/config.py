@@ -1,4 +1,4 @@
-"""How every part of a run is configured: sections with strict keys, all mistakes at once, and where each value came from."""
+"""Configuration: sections with strict keys, all mistakes reported at once, and where each value came from."""
 
 from __future__ import annotations
 

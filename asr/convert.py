@@ -22,7 +22,9 @@ def convert(source: Path, target: Path) -> None:
     """
     for name in ("model.bin", "config.json", "tokenizer.json"):
         if not (source / name).is_file():
-            raise UserError(f"{source}: no {name}", "a CTranslate2 Whisper folder holds model.bin, config.json, tokenizer.json")
+            raise UserError(
+                f"{source}: no {name}", "a CTranslate2 Whisper folder holds model.bin, config.json, tokenizer.json"
+            )
     variables = read_variables(source / "model.bin")
     tokenizer = WhisperTokenizer(
         tokenizer_object=_tokenizer_object(source / "tokenizer.json"),
@@ -57,7 +59,9 @@ def _tokenizer_object(path: Path) -> Any:
     return Tokenizer.from_file(str(path))
 
 
-def generation_config(tokenizer: WhisperTokenizer, settings: dict[str, Any], shapes: dict[str, Any]) -> GenerationConfig:
+def generation_config(
+    tokenizer: WhisperTokenizer, settings: dict[str, Any], shapes: dict[str, Any]
+) -> GenerationConfig:
     """Build what OpenAI's checkpoints on the hub carry, from CTranslate2's ``config.json`` and the vocabulary."""
 
     def token(text: str) -> int:

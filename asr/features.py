@@ -29,7 +29,7 @@ class LogMel:
     """Turns waveforms into log-mel features, as ``WhisperFeatureExtractor`` computes them."""
 
     def __init__(self, extractor: WhisperFeatureExtractor) -> None:
-        self._extractor = extractor
+        self.extractor = extractor
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """Return float16 [mel bins, frames] of at most 30 s of speech; the clip's last frame is followed by silence.
@@ -45,7 +45,7 @@ class LogMel:
             raise ValueError(f"{len(waveform) / SAMPLE_RATE:.2f} s do not fit the window of {WINDOW_S:.0f} s")
         padded = np.zeros((frames + TAIL_FRAMES) * HOP, dtype=np.float32)
         padded[: len(waveform)] = waveform
-        batch = self._extractor(
+        batch = self.extractor(
             padded[: WINDOW_FRAMES * HOP],
             sampling_rate=SAMPLE_RATE,
             padding="do_not_pad",

@@ -31,10 +31,14 @@ def prompt_ids(tokenizer: WhisperTokenizer, language: str | None, task: Task = "
     if is_multilingual(tokenizer):
         tokens[1:1] = [f"<|{language}|>", f"<|{task}|>"]
     elif language not in (None, "en") or task != "transcribe":
-        raise UserError(f"this checkpoint transcribes English only, not '{language}'", "choose a multilingual checkpoint")
+        raise UserError(
+            f"this checkpoint transcribes English only, not '{language}'", "choose a multilingual checkpoint"
+        )
     ids = [int(i) for i in tokenizer.convert_tokens_to_ids(tokens)]
     if tokenizer.unk_token_id in ids:
-        raise UserError(f"this checkpoint has no token for the language '{language}'", "choose a language that it knows")
+        raise UserError(
+            f"this checkpoint has no token for the language '{language}'", "choose a language that it knows"
+        )
     return ids
 
 

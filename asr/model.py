@@ -40,6 +40,8 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dt
         network = AnyContextWhisper.from_pretrained(checkpoint.folder, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"checkpoint '{checkpoint.name}' cannot be loaded as Whisper: {reason}", str(checkpoint.folder)) from error
+        raise UserError(
+            f"checkpoint '{checkpoint.name}' cannot be loaded as Whisper: {reason}", str(checkpoint.folder)
+        ) from error
     network.eval().to(device)
     return SpeechModel(checkpoint.name, checkpoint.digest, network, tokenizer, LogMel(extractor))

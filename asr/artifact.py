@@ -1,0 +1,171 @@
+"""The artifact: the only thing that training hands to serving.
+
+A folder with weights (a PEFT adapter, or a whole model), tokenizer, feature extractor, generation config, a README for
+people and ``card.json`` for machines. The card is written last: its presence means that the folder is complete, and its
+digests that the files are what training wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+
+from asr.checkpoint import find_checkpoint
+from asr.config import Section
+from asr.digest import folder_digests, verify
+from asr.errors import UserError
+from asr.labels import Task
+from asr.model import SpeechModel, load_checkpoint
+
+CARD = "card.json"
+README = "README.md"
+_RETRAIN = "run the training again, or copy the artifact anew"
+
+
+class BaseModel(Section):
+    """The checkpoint that was fine-tuned."""
+
+    name: str
+    """As given in the training configuration."""
+    digest: str
+    """``sha256:`` of its weights. An adapter is never put on other weights than these."""
+
+
+class Card(Section):
+    """What an artifact is, what it was made from and how well it does."""
+
+    format_version: Literal[1] = 1
+    weights: Literal["adapter", "full"]
+    """A PEFT adapter for the base model, or a whole model that needs no other."""
+    base: BaseModel
+    language: str | None
+    task: Task
+    short_context: bool
+    """Whether it was trained to hear clips at their own length. Where not, features are padded to 30 s."""
+    normaliser: str
+    """The normaliser of the word error rates below."""
+    data: dict[str, Any]
+    """Fingerprint, clips and seconds of the training data, and rows in quarantine."""
+    config: dict[str, Any]
+    """The resolved training configuration."""
+    training: dict[str, Any]
+    """Steps, seconds, audio seconds and final loss."""
+    versions: dict[str, str]
+    created: str
+    """ISO 8601, UTC."""
+    evaluations: list[dict[str, Any]] = Field(default_factory=list)
+    """Summaries of evaluations with word error rates and their intervals: before and after fine-tuning."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each file but the README and this card."""
+
+
+def is_artifact(folder: Path) -> bool:
+    """Return whether a folder is, or was going to be, an artifact."""
+    return (folder / CARD).is_file() or (folder / "adapter_config.json").is_file()
+
+
+def complete(folder: Path, card: Card) -> Card:
+    """Seal a folder of finished files as an artifact: record digests, write the README, then the card."""
+    card = card.model_copy(update={"files": folder_digests(folder, frozenset({CARD, README}))})
+    (folder / README).write_text(readme(card), encoding="utf-8")
+    _write_card(folder, card)
+    return card
+
+
+def record_evaluations(folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> Card:
+    """Put evaluation summaries into the card and README of a complete artifact, in place of those it had."""
+    card = read_card(folder).model_copy(update={"evaluations": [dict(summary) for summary in evaluations]})
+    (folder / README).write_text(readme(card), encoding="utf-8")
+    _write_card(folder, card)
+    return card
+
+
+def _write_card(folder: Path, card: Card) -> None:
+    draft = folder / f".{CARD}"
+    draft.write_text(card.model_dump_json(indent=2), encoding="utf-8")
+    draft.rename(folder / CARD)
+
+
+def read_card(folder: Path) -> Card:
+    """Return the card. Raises UserError where the artifact was left half-written or the card is damaged."""
+    path = folder / CARD
+    if not path.is_file():
+        raise UserError(f"{folder}: an artifact without {CARD}: it was never finished", _RETRAIN)
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {where}: {first['msg']}", _RETRAIN) from None
+
+
+def verified_card(folder: Path) -> Card:
+    """Return the card after comparing every file with its digest."""
+    card = read_card(folder)
+    verify(folder, card.files, _RETRAIN)
+    return card
+
+
+def load_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpeechModel:
+    """Load whatever ``name`` names: an artifact's folder, or a checkpoint as ``find_checkpoint`` finds it.
+
+    An adapter is merged into its base. Raises UserError where anything is missing, damaged or does not fit together.
+    """
+    folder = Path(name).expanduser()
+    if not is_artifact(folder):
+        return load_checkpoint(find_checkpoint(name), device, dtype)
+    card = verified_card(folder)
+    if card.weights == "full":
+        model = load_checkpoint(find_checkpoint(name), device, dtype)
+    else:
+        base = find_checkpoint(card.base.name)
+        if base.digest != card.base.digest:
+            raise UserError(
+                f"{folder}: its base '{card.base.name}' has the digest {base.digest}, not {card.base.digest}",
+                "fetch the checkpoint that it was trained on",
+            )
+        model = _merge_adapter(load_checkpoint(base, device, dtype), folder)
+    return replace(model, name=name, language=card.language, short_context=card.short_context)
+
+
+def _merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:
+    from peft import PeftModel
+
+    merged = PeftModel.from_pretrained(model.network, str(folder), is_trainable=False).merge_and_unload()
+    return replace(model, network=merged.eval())
+
+
+def readme(card: Card) -> str:
+    """Return the model card that Hugging Face shows: front matter, then what a reader needs to use and judge it."""
+    front = {
+        "base_model": card.base.name,
+        "language": card.language,
+        "library_name": "peft" if card.weights == "adapter" else "transformers",
+        "pipeline_tag": "automatic-speech-recognition",
+        "tags": ["whisper", "whisperfleet"],
+        "metrics": ["wer", "cer"],
+    }
+    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---", ""]
+    kind = "A LoRA adapter for" if card.weights == "adapter" else "A full fine-tune of"
+    lines += [f"# Whisper for {card.language or 'many languages'}", "", f"{kind} `{card.base.name}` ({card.task}).", ""]
+    if card.evaluations:
+        lines += ["| evaluation | clips | WER | WER, orthographic | CER |", "|---|---|---|---|---|"]
+        lines += [_readme_row(summary) for summary in card.evaluations]
+        lines += ["", f"WER with 95 % bootstrap intervals; normaliser: {card.normaliser}.", ""]
+    context = "clips at their own length, or padded to 30 s" if card.short_context else "clips padded to 30 s"
+    lines += [f"It hears {context}. `card.json` holds the configuration, the data's fingerprint and all digests.", ""]
+    return "\n".join(lines)
+
+
+def _readme_row(summary: Mapping[str, Any]) -> str:
+    cells = [str(summary["label"]), str(summary["utterances"])]
+    for key in ("wer", "wer_ortho", "cer"):
+        score = summary[key]
+        cells.append(f"{score['rate']:.1%} ({score['low']:.1%} to {score['high']:.1%})")
+    return f"| {' | '.join(cells)} |"

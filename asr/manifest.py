@@ -1,0 +1,163 @@
+"""Manifests: JSONL with the field names of NVIDIA NeMo, and the table of the rows that could not be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from asr.errors import UserError
+from asr.utterance import Quarantined, Utterance
+
+QUARANTINE_SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+
+
+class _Row(BaseModel):
+    """One line as NeMo writes it; keys without a field here end up in ``Utterance.meta``."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, coerce_numbers_to_str=True)
+
+    audio_filepath: str = Field(min_length=1)
+    text: str | None = None
+    duration: float | None = Field(None, ge=0)
+    offset: float | None = Field(None, ge=0)
+    lang: str | None = None
+    speaker: str | None = None
+    id: str | None = Field(None, min_length=1)
+
+
+def read_manifest(path: Path) -> list[Utterance]:
+    """Return the rows of a JSONL manifest. Relative audio paths are relative to the manifest's folder.
+
+    ``offset`` and ``duration`` together cut a stretch out of the recording; ``duration`` alone only tells its length.
+    A row without ``id`` gets one from its audio path as written, and its offset. All of the file is read before
+    anything is returned, so that a faulty line is known before any work begins: a missing or empty file, a line that is
+    not a JSON object with valid fields, or an id that occurs twice raises UserError with the line number.
+    """
+    rows: list[Utterance] = []
+    lines: dict[str, int] = {}
+    try:
+        # Only "\n" ends a line: a transcript may hold U+2028, which str.splitlines would break at.
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                row = _utterance(_parse(line, f"{path}:{number}"), path.parent)
+                if row.id in lines:
+                    raise UserError(f"{path}: id '{row.id}' is on line {lines[row.id]} and on line {number}")
+                lines[row.id] = number
+                rows.append(row)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such manifest") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    if not rows:
+        raise UserError(f"{path}: the manifest holds no rows")
+    return rows
+
+
+def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
+    """Write a JSONL manifest that ``read_manifest`` reads back as equal rows; the file appears whole or not at all.
+
+    Times are rounded to microseconds. Audio inside the manifest's folder is written relative to it, so that the folder
+    can be moved. ValueError for audio that is bytes, and for a ``meta`` key that is a field's name.
+    """
+    with _whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        for utterance in utterances:
+            row = _row(utterance, path.parent)
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_quarantine(path: Path, rows: Iterable[Quarantined]) -> None:
+    """Write a Parquet table with the string columns id, reason, detail; it appears whole or not at all."""
+    columns = list(zip(*map(astuple, rows), strict=True)) or [(), (), ()]
+    with _whole(path) as temporary:
+        pq.write_table(pa.table([list(column) for column in columns], schema=QUARANTINE_SCHEMA), temporary)
+
+
+def read_quarantine(path: Path) -> list[Quarantined]:
+    """Return the rows of a table that ``write_quarantine`` wrote."""
+    return [Quarantined(**row) for row in pq.read_table(path, schema=QUARANTINE_SCHEMA).to_pylist()]
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Hand out a temporary file beside ``path`` and move it there if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)  # mkstemp's 0600 would lock out the other users of a shared disk
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _parse(line: str, where: str) -> _Row:
+    try:
+        data = json.loads(line)
+        if "\\ud" in line.lower():  # JSON can spell half a surrogate pair, which no file can hold: find it now
+            json.dumps(data, ensure_ascii=False).encode()
+    except ValueError as error:
+        raise UserError(f"{where}: not JSON: {error}", "a manifest has one JSON object on each line") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: holds a JSON {type(data).__name__}, not an object")
+    try:
+        return _Row.model_validate(data)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise UserError(f"{where}: {'; '.join(faults)}") from None
+
+
+def _utterance(row: _Row, folder: Path) -> Utterance:
+    audio = row.audio_filepath
+    offset = row.offset
+    return Utterance(
+        id=row.id or (audio if offset is None else f"{audio}@{offset:g}"),
+        audio=audio if "://" in audio else str(folder / audio),
+        text=row.text or "",
+        duration_s=row.duration,
+        language=row.lang,
+        speaker=row.speaker,
+        start_s=offset or 0.0,
+        end_s=None if offset is None or row.duration is None else round(offset + row.duration, 6),
+        meta=dict(row.model_extra or {}),
+    )
+
+
+def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:
+    if isinstance(utterance.audio, bytes):
+        raise ValueError(f"{utterance.id}: audio bytes cannot be named in a manifest")
+    clash = sorted(set(utterance.meta) & set(_Row.model_fields))
+    if clash:
+        raise ValueError(f"{utterance.id}: meta holds the manifest's own field {', '.join(clash)}")
+    stretch = utterance.end_s is not None or utterance.start_s > 0
+    length = utterance.duration_s if utterance.end_s is None else utterance.end_s - utterance.start_s
+    fields = {
+        "id": utterance.id,
+        "audio_filepath": _relative(utterance.audio, folder),
+        "text": utterance.text,
+        "duration": None if length is None else round(length, 6),
+        "offset": round(utterance.start_s, 6) if stretch else None,
+        "lang": utterance.language,
+        "speaker": utterance.speaker,
+    }
+    return {key: value for key, value in fields.items() if value is not None} | utterance.meta
+
+
+def _relative(audio: str, folder: Path) -> str:
+    if "://" in audio:
+        return audio
+    path, folder = Path(os.path.abspath(audio)), Path(os.path.abspath(folder))
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

@@ -1,0 +1,101 @@
+"""What counts as the same text: the three normalisers that transcripts pass before they are compared.
+
+``orthographic``  what was typed counts: case, punctuation, every mark. Only NFC and white space are tidied.
+``normalised``    what was said counts: case, punctuation and symbols do not. Letters, digits and combining marks stay,
+                  because vowel signs (Thaana, Devanagari, Tamil, Arabic ...) are part of the word.
+``legacy``        Whisper's own normaliser, only for comparison with published tables. Outside English it turns
+                  combining marks into spaces, so its figures for such scripts are not word error rates
+                  (openai/whisper pull request 2849).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from functools import cache
+from typing import Literal
+
+Normaliser = Literal["orthographic", "normalised", "legacy"]
+
+# Whisper's paper, appendix C: these are scored letter by letter, because they write no spaces between words.
+LEGACY_SPLIT = frozenset({"zh", "ja", "th", "lo", "my"})
+
+# Lower case depends on the language only here: dotted and dotless i are two letters.
+_DOTTED_I = str.maketrans({"İ": "i", "I": "ı"})
+_ZERO_WIDTH_SPACE = "\u200b"
+
+
+def normalise(text: str, normaliser: Normaliser = "normalised", language: str | None = None) -> str:
+    """Return ``text`` as ``normaliser`` compares it: words parted by single spaces, none at either end.
+
+    ``language`` is a Whisper code. It changes the result for Turkish and Azerbaijani (``normalised``: dotless i), and
+    for English and the languages of LEGACY_SPLIT (``legacy``).
+    """
+    return _collapse(_REGISTRY[normaliser](text, language))
+
+
+def _orthographic(text: str, language: str | None) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _normalised(text: str, language: str | None) -> str:
+    """Lower case, not case folding: folding writes ß as ss and so confuses words that sound different (Maße, Masse).
+
+    An apostrophe is punctuation like any other: l'amico counts as two words, whichever of ' and ’ was typed.
+    """
+    # A spacing accent decomposes to a space and an orphan combining mark, so it has to go before NFKC.
+    text = "".join(" " if _is_spacing(character) else character for character in text)
+    text = unicodedata.normalize("NFKC", text)
+    text = "".join(map(_audible, text))
+    if language in ("tr", "az"):
+        text = text.translate(_DOTTED_I)
+    return unicodedata.normalize("NFKC", text.lower())
+
+
+def _legacy(text: str, language: str | None) -> str:
+    """Without Whisper's British-to-American spelling table, which transformers does not ship.
+
+    So ``colour`` for ``color`` counts as an error, and an English rate may lie a little above the published one.
+    """
+    return _whisper_normaliser(language == "en", language in LEGACY_SPLIT)(text)
+
+
+@cache
+def _whisper_normaliser(english: bool, split_letters: bool) -> Callable[[str], str]:
+    # Imported here: one to two seconds that only a comparison with published tables is worth.
+    from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
+
+    return EnglishTextNormalizer({}) if english else BasicTextNormalizer(split_letters=split_letters)
+
+
+@cache
+def _is_spacing(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category == "Sk" or category[0] == "P"
+
+
+@cache
+def _audible(character: str) -> str:
+    """Return the character, a space in place of punctuation and symbols, or nothing in place of what has no width.
+
+    Joiners (ZWJ, ZWNJ), direction marks, variation selectors and enclosing circles or keycaps choose a shape for the
+    same letters, and keyboards differ in whether they write them: Unicode's own caseless matching (NFKC_Casefold)
+    drops the first three too. The zero-width space is the exception, for it parts words in Khmer, Thai and Burmese.
+    """
+    category = unicodedata.category(character)
+    if category[0] in "PSZ" or category == "Cc" or character == _ZERO_WIDTH_SPACE:
+        return " "
+    if category in ("Cf", "Me") or "VARIATION SELECTOR" in unicodedata.name(character, ""):
+        return ""
+    return character
+
+
+def _collapse(text: str) -> str:
+    return " ".join(text.split())
+
+
+_REGISTRY: dict[Normaliser, Callable[[str, str | None], str]] = {
+    "orthographic": _orthographic,
+    "normalised": _normalised,
+    "legacy": _legacy,
+}

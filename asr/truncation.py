@@ -1,0 +1,98 @@
+"""How much audio a file promises, and whether its end is missing: what FFmpeg hides by trusting the file's size."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Any, BinaryIO
+
+# Padding of encoders and rounding of containers stay below this (MP3 at 8 kHz: 0.14 s).
+TOLERANCE_S = 0.25
+
+# Containers whose header gives the length. For the rest FFmpeg estimates it from the bit rate, which proves nothing.
+DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov", "matroska", "w64", "wav"})
+
+MAX_CHUNKS = 1000  # of 8 bytes each, 100 MB would otherwise be 12 million steps
+OGG_PAGE_BYTES = 27 + 255 + 255 * 255
+
+
+def declared_s(media: Any, stream: Any, file: BinaryIO) -> float | None:
+    """Return the seconds of audio that an opened PyAV container's header promises, None where it promises nothing.
+
+    ``file`` is the one that ``media`` reads; its position is kept.
+    """
+    name = media.format.name.split(",")[0]
+    if name not in DECLARING and not (name == "mp3" and _has_xing_tag(file)):
+        return None
+    if stream.duration is not None:
+        # FFmpeg shrinks a WAV file's length to the bytes that are there: stretch it back to what the header says.
+        return float(stream.duration * stream.time_base) * (_wav_declared_share(file) if name == "wav" else 1.0)
+    if media.duration is not None and len(media.streams) == 1:  # else it may be the length of the video
+        return float(media.duration / 1e6)
+    return None
+
+
+def missing_end(file: BinaryIO, decoded_s: float, wanted_s: float | None) -> str:
+    """Say what is missing at the end of a file of which ``decoded_s`` seconds could be decoded, or return "".
+
+    ``wanted_s`` is the length the header promises or the caller asked for, None where nobody knows.
+    """
+    if wanted_s is not None and wanted_s - decoded_s > TOLERANCE_S:
+        return f"{decoded_s:.2f} s of {wanted_s:.2f} s are there"
+    return f"the last Ogg page is cut after {decoded_s:.2f} s" if _ogg_page_cut(file) else ""
+
+
+def _has_xing_tag(file: BinaryIO) -> bool:
+    """Whether an MP3's first frame holds the frame count (http://gabriel.mp3-tech.org/mp3infotag.html)."""
+    head = _read_at(file, 0, 10)
+    start = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+    frame = _read_at(file, start, 2048)
+    return b"Xing" in frame or b"Info" in frame
+
+
+def _wav_declared_share(file: BinaryIO) -> float:
+    """Bytes of samples by the RIFF header over those in the file; 1.0 for a stream, whose size is 0 or all ones."""
+    if _read_at(file, 0, 4) != b"RIFF":
+        return 1.0
+    position = 12
+    for _ in range(MAX_CHUNKS):
+        head = _read_at(file, position, 8)
+        if len(head) < 8:
+            break
+        name, size = struct.unpack("<4sI", head)
+        position += 8
+        if name == b"data":
+            available = _size(file) - position
+            return size / available if 0 < available < size < 0x7FFFFFFF else 1.0
+        position += size + size % 2
+    return 1.0
+
+
+def _ogg_page_cut(file: BinaryIO) -> bool:
+    """Whether the last Ogg page is longer than the file (RFC 3533, section 6)."""
+    if _read_at(file, 0, 4) != b"OggS":
+        return False
+    size = _size(file)
+    tail = _read_at(file, max(size - OGG_PAGE_BYTES, 0), OGG_PAGE_BYTES)
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return True
+    return len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def _size(file: BinaryIO) -> int:
+    before = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(before)
+    return size
+
+
+def _read_at(file: BinaryIO, offset: int, count: int) -> bytes:
+    before = file.tell()
+    try:
+        file.seek(offset)
+        return file.read(count)
+    finally:
+        file.seek(before)

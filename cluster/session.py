@@ -1,0 +1,72 @@
+"""A connection to Ray: the cluster that an address names, or a local one that ends with the block."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from asr.errors import UserError
+
+# Actors that mostly wait (progress board, data coordinators, Serve's controller and proxy) are promised a logical CPU
+# each, so that on two cores they never keep a training worker or a data task from being scheduled.
+_WAITING_ACTORS = 4
+_OBJECT_STORE_BYTES = 512 * 1024**2
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def ray_session(address: str | None = None) -> Iterator[None]:
+    """Connect to Ray for the length of the block; a session that is already open is used and left open.
+
+    ``address`` is ``auto``, ``host:port`` or ``ray://...``. With None a local cluster is started and stopped again,
+    unless RAY_ADDRESS names one, as it does inside a submitted job. Raises UserError where no cluster answers.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        if address:
+            _connect(address)
+        else:
+            _start_local()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    try:
+        ray.init(address=address, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"no Ray cluster answers at '{address}': {first}", "is it up, and RAY_AUTH_MODE set alike?"
+        ) from None
+
+
+def _start_local() -> None:
+    ray.init(
+        address="local",
+        num_cpus=(os.cpu_count() or 1) + _WAITING_ACTORS,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    token = Path("~/.ray/auth_token").expanduser()
+    if token.is_file():
+        token.chmod(0o600)  # Ray writes it world-readable, and whoever reads it may run code in the cluster

@@ -1,0 +1,36 @@
+"""What a run asks of the cluster: so many workers, with so much each."""
+
+from __future__ import annotations
+
+import os
+
+import ray.train
+from pydantic import Field
+
+from asr.config import Section
+
+
+class Workers(Section):
+    """The training workers. Data preparation runs beside them on CPUs of its own."""
+
+    count: int = Field(1, ge=1)
+    """Workers; each holds a copy of the model."""
+    cpus_each: int = Field(0, ge=0)
+    """CPU threads of a worker; 0 takes all cores of this machine, or 4 beside a GPU."""
+    gpu: bool = False
+    """Whether each worker has a GPU."""
+    max_failures: int = Field(2, ge=0)
+    """How often a run goes on from its last checkpoint after a worker died."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of one worker."""
+        return self.cpus_each or (4 if self.gpu else max(1, (os.cpu_count() or 1) // self.count))
+
+    def scaling_config(self) -> ray.train.ScalingConfig:
+        """Return the same for Ray Train."""
+        return ray.train.ScalingConfig(
+            num_workers=self.count,
+            use_gpu=self.gpu,
+            resources_per_worker={"CPU": self.threads} | ({"GPU": 1} if self.gpu else {}),
+        )

@@ -1,0 +1,78 @@
+"""The last checkpoint of a run made into an artifact."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ray.train import Checkpoint
+
+from asr.artifact import BaseModel, Card, complete
+from asr.cache import complete_or_absent
+from asr.checkpoint import find_checkpoint
+from asr.model import SpeechModel, load_checkpoint
+from asr.utterance import Utterance
+from train.config import TrainConfig
+from train.prepare import fingerprint
+from train.trainer import STATE
+
+_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+_FULL_FILES = ("model.safetensors", "config.json")
+_VERSIONED = ("whisperfleet", "torch", "transformers", "peft", "ray", "av")
+
+
+def hand_over(target: Path, config: TrainConfig, utterances: Sequence[Utterance], checkpoint: Checkpoint) -> Card:
+    """Write the artifact ``target`` from a run's last checkpoint: its weights, and all that decoding needs with them."""
+    base = load_checkpoint(find_checkpoint(config.base))
+    with checkpoint.as_directory() as source, complete_or_absent(target) as draft:
+        for name in _ADAPTER_FILES if config.strategy == "lora" else _FULL_FILES:
+            shutil.copyfile(Path(source) / name, draft / name)
+        if config.strategy == "full":
+            _name_architecture(draft / "config.json")
+        _save_processor(base, config, draft)
+        totals = json.loads((Path(source) / STATE).read_text(encoding="utf-8"))
+        return complete(draft, _card(base, config, utterances, totals))
+
+
+def _save_processor(base: SpeechModel, config: TrainConfig, draft: Path) -> None:
+    base.tokenizer.save_pretrained(draft)
+    base.log_mel.extractor.save_pretrained(draft)
+    generation = base.network.generation_config
+    if generation.is_multilingual:  # so that a plain transformers pipeline decodes as it was trained to
+        generation.language, generation.task = config.language, config.task
+    generation.save_pretrained(draft)
+
+
+def _name_architecture(path: Path) -> None:
+    """Name transformers' class instead of our subclass: the weights are the same, and others load them."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(settings | {"architectures": ["WhisperForConditionalGeneration"]}, indent=2))
+
+
+def _card(base: SpeechModel, config: TrainConfig, utterances: Sequence[Utterance], totals: dict[str, Any]) -> Card:
+    faults = Counter(fault.split(": ")[1] for fault in totals["faults"])
+    return Card(
+        weights="adapter" if config.strategy == "lora" else "full",
+        base=BaseModel(name=config.base, digest=base.digest),
+        language=config.language,
+        task=config.task,
+        # With every utterance padded to 30 s, nothing was learnt about shorter contexts.
+        short_context=config.plan.full_window_share < 1.0,
+        normaliser="normalised",
+        data={
+            "fingerprint": fingerprint(utterances),
+            "clips": len(utterances),
+            "audio_s": round(sum(utterance.duration_s or 0.0 for utterance in utterances), 3),
+            "faults": dict(faults),
+        },
+        config=config.model_dump(mode="json"),
+        training={name: totals[name] for name in ("step", "seconds", "audio_s", "wait_s")},
+        versions={name: metadata.version(name) for name in _VERSIONED},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
