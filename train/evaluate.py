@@ -1,0 +1,75 @@
+"""The word error rate of any checkpoint or artifact on a manifest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.audio import SAMPLE_RATE, AudioLimits
+from asr.audio import decode as decode_audio
+from asr.decode import Clip, Context, decode
+from asr.errors import DataError, UserError
+from asr.evaluation import Evaluation, UtteranceResult
+from asr.features import WINDOW_S
+from asr.model import SpeechModel
+from asr.utterance import Quarantined, Utterance
+
+# Clips between two reports of progress: sorted by length, they fill two batches of like context.
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation, and the utterances that could not take part in it."""
+
+    evaluation: Evaluation
+    quarantined: list[Quarantined]
+
+
+def evaluate(
+    model: SpeechModel,
+    utterances: Sequence[Utterance],
+    context: Context,
+    language: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluated:
+    """Transcribe ``utterances`` and score them.
+
+    ``language`` is for those that name none; without either, the artifact's language holds, and at last the model
+    detects it. ``on_progress`` is called with (clips done, clips in all). Raises UserError where no clip is usable.
+    """
+    usable: list[tuple[Utterance, Clip, float]] = []
+    quarantined: list[Quarantined] = []
+    for utterance in utterances:
+        try:
+            waveform = _waveform(utterance)
+        except DataError as error:
+            quarantined.append(Quarantined(utterance.id, error.reason, error.detail))
+            continue
+        clip = Clip(model.log_mel(waveform), utterance.language or language or model.language)
+        usable.append((utterance, clip, len(waveform) / SAMPLE_RATE))
+    if not usable:
+        first = f", the first: {quarantined[0].id}: {quarantined[0].reason}" if quarantined else ""
+        raise UserError(f"none of {len(utterances)} utterances can be evaluated{first}")
+    usable.sort(key=lambda row: row[2], reverse=True)  # the slowest first, so that time left is not promised too low
+    started = time.perf_counter()
+    results: list[UtteranceResult] = []
+    for start in range(0, len(usable), _CHUNK):
+        chunk = usable[start : start + _CHUNK]
+        heard = decode(model, [clip for _, clip, _ in chunk], context)
+        for (utterance, _, duration_s), transcript in zip(chunk, heard, strict=True):
+            results.append(UtteranceResult(utterance.id, utterance.text, transcript.text, duration_s))
+        if on_progress is not None:
+            on_progress(len(results), len(usable))
+    seconds = time.perf_counter() - started
+    return Evaluated(Evaluation(model.name, language or model.language, context, results, seconds), quarantined)
+
+
+def _waveform(utterance: Utterance) -> np.ndarray:
+    if not utterance.text.strip():
+        raise DataError("no_transcript")
+    limits = AudioLimits(max_audio_s=WINDOW_S)
+    return decode_audio(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s, limits=limits)
