@@ -26,7 +26,7 @@ _MODULES = {"self_attention": "self_attn", "attention": "encoder_attn"}
 
 
 def read_variables(path: Path) -> dict[str, torch.Tensor]:
-    """Read ``model.bin`` into tensors by CTranslate2 name. Raises UserError where it is no such file or is cut short."""
+    """Read ``model.bin`` into tensors by CTranslate2 name. Raises UserError where it is something else or cut short."""
     try:
         with path.open("rb") as file:
             return dict(_variables(file))
@@ -88,7 +88,7 @@ def _count_layers(variables: dict[str, torch.Tensor], stack: str) -> int:
 
 
 def state_dict(variables: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename and unstack CTranslate2 variables into a ``WhisperForConditionalGeneration`` state dict of the same dtype."""
+    """Return the variables as a ``WhisperForConditionalGeneration`` state dict of the same dtype."""
     state: dict[str, torch.Tensor] = {}
     for name, value in variables.items():
         if value.dim() == 0:

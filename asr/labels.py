@@ -23,7 +23,7 @@ def is_multilingual(tokenizer: WhisperTokenizer) -> bool:
 
 
 def prompt_ids(tokenizer: WhisperTokenizer, language: str | None, task: Task = "transcribe") -> list[int]:
-    """Return start-of-transcript, language, task, no-timestamps; English-only checkpoints have neither of the middle two.
+    """Return start-of-transcript, language, task, no-timestamps; of these, English-only checkpoints know two.
 
     Raises UserError where the checkpoint does not know the language.
     """

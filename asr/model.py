@@ -16,7 +16,7 @@ from asr.whisper import AnyContextWhisper
 
 @dataclass(frozen=True)
 class SpeechModel:
-    """A Whisper network with its tokenizer and features. ``language`` and ``short_context`` come from an artifact's card.
+    """A Whisper network with its tokenizer and features; the last two fields come from an artifact's card.
 
     ``language`` is what the model was fine-tuned for (None: any); ``short_context`` whether it was trained to hear
     clips shorter than 30 s without padding.
@@ -29,6 +29,11 @@ class SpeechModel:
     log_mel: LogMel
     language: str | None = None
     short_context: bool = False
+
+
+def best_device() -> str:
+    """Return ``cuda`` where there is a GPU, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpeechModel:

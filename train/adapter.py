@@ -29,7 +29,7 @@ class LoraSettings(Section):
 def adapt(
     network: PreTrainedModel, strategy: Strategy, settings: LoraSettings, base: str
 ) -> PreTrainedModel | PeftModel:
-    """Return the network with exactly the weights of the strategy requiring gradients. ``base`` is the checkpoint's name."""
+    """Return the network with the strategy's weights, and no others, requiring gradients. ``base`` is its name."""
     if strategy == "full":
         network.requires_grad_(True)
         network.model.encoder.embed_positions.requires_grad_(False)  # sinusoids, never trained by OpenAI either

@@ -56,7 +56,7 @@ def fit(
     find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it
     _claim(folder, config, utterances)
     with ray_session(address):
-        board = ProgressBoard.remote() if on_progress else None
+        board = ray.remote(num_cpus=0)(ProgressBoard).remote() if on_progress else None
         with _watching(board, on_progress):
             result = _run(folder, Job(config, utterances, board))
     card = hand_over(folder / "artifact", config, utterances, result.checkpoint)

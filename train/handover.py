@@ -28,7 +28,7 @@ _VERSIONED = ("whisperfleet", "torch", "transformers", "peft", "ray", "av")
 
 
 def hand_over(target: Path, config: TrainConfig, utterances: Sequence[Utterance], checkpoint: Checkpoint) -> Card:
-    """Write the artifact ``target`` from a run's last checkpoint: its weights, and all that decoding needs with them."""
+    """Write the artifact ``target``: the weights of a run's last checkpoint, and all that decoding needs with them."""
     base = load_checkpoint(find_checkpoint(config.base))
     with checkpoint.as_directory() as source, complete_or_absent(target) as draft:
         for name in _ADAPTER_FILES if config.strategy == "lora" else _FULL_FILES:

@@ -49,7 +49,7 @@ Step = tuple[MicroBatch, ...]
 
 
 def plan_epoch(durations_s: Sequence[float], config: PlanConfig, seed: int, epoch: int) -> list[Step]:
-    """Return the steps of one epoch, each of ``micro_batches_per_step`` micro-batches; each utterance is in one of them.
+    """Return the steps of one epoch, each of ``micro_batches_per_step`` micro-batches, with each utterance once.
 
     Raises UserError where there are fewer utterances than micro-batches in a step.
     """

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -32,9 +30,8 @@ class Progress:
         return self.seconds / self.step * (self.max_steps - self.step) if self.step else 0.0
 
 
-@ray.remote(num_cpus=0)
 class ProgressBoard:
-    """Holds the newest progress. An actor, because the worker may be on another node than the person watching."""
+    """Holds the newest progress. Run as an actor, because the worker may be on another node than the person watching."""
 
     def __init__(self) -> None:
         self._newest: Progress | None = None

@@ -1,0 +1,53 @@
+# Every stage by name, in the order of the work. `make demo` and `make test` do all set-up by themselves.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= $(shell nproc)
+
+.PHONY: help demo test setup setup-dev lint types pytest lock clean
+
+help:                 ## what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
+
+demo: setup           ## WER before, fine-tune on Ray, WER after, serve on Ray, ask: on real speech, about 15 minutes
+	@$(BIN)/whisperfleet demo
+
+test: setup-dev lint types pytest  ## lint, types and the whole suite; offline once set up
+
+setup: .venv/.ready   ## .venv with what running needs
+
+setup-dev: .venv/.ready-dev  ## the same with test tools, and the weights and speech that tests use
+
+lint:                 ## rules and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types:                ## static types
+	@$(BIN)/mypy
+
+pytest:               ## the whole suite, slow tests too
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lock:                 ## write constraints.txt from what .venv holds
+	@head -1 constraints.txt > .venv/constraints.new
+	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> .venv/constraints.new
+	@mv .venv/constraints.new constraints.txt
+
+clean:                ## remove .venv; runs and the cache stay
+	rm -rf .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11: run make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { test "$$(id -u)" = 0 && apt-get update && apt-get install -y python3-venv; } || \
+		{ echo "$(PYTHON) has no venv: run sudo apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/.ready: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client]'
+	@touch $@
+
+.venv/.ready-dev: .venv/.ready tests/fetch.py
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,dev]'
+	$(BIN)/python -m tests.fetch
+	@touch $@

@@ -1,0 +1,92 @@
+"""The Serve application, and running it for the length of a block."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+import ray.serve
+from ray.serve.config import HTTPOptions
+from ray.serve.schema import LoggingConfig
+
+from asr.artifact import is_artifact, read_card
+from asr.checkpoint import find_checkpoint
+from asr.errors import UserError
+from cluster.session import ray_session
+from serve.api import Api
+from serve.config import ServeConfig
+from serve.engine import load_engine
+from serve.transcriber import MakeEngine, Transcriber
+
+APP = "whisperfleet"
+SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals never stand in the line themselves
+_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
+
+
+def build(config: ServeConfig, make_engine: MakeEngine = load_engine) -> ray.serve.Application:
+    """Return the application: the HTTP ingress in front of the replicas that hold the model."""
+    resources = {"num_cpus": config.threads} | ({"num_gpus": 1} if config.gpu else {})
+    transcriber = ray.serve.deployment(
+        Transcriber,
+        name="Transcriber",
+        num_replicas=config.replicas,
+        ray_actor_options=resources,
+        # Windows, not requests: an upload of half an hour brings 60 and more. What bounds the line is max_queued.
+        max_ongoing_requests=10_000,
+        max_constructor_retry_count=1,
+    )
+    api = ray.serve.deployment(Api, name="Api", max_ongoing_requests=config.max_queued + SPARE_REQUESTS)
+    return api.bind(config, transcriber.bind(config, make_engine))
+
+
+@contextmanager
+def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address: str | None = None) -> Iterator[str]:
+    """Serve for the length of the block; yield the base URL once a replica is ready.
+
+    Raises UserError where the model or the port is not to be had, the cluster is too small, or a Serve runs there.
+    """
+    if make_engine is load_engine:
+        _check_model(config.model)
+    port = _available_port(config)
+    with ray_session(address):
+        if ray.serve.status().proxies:
+            raise UserError("a Ray Serve already runs on this cluster", "stop it, or start another cluster")
+        _check_resources(config)
+        try:
+            ray.serve.start(http_options=HTTPOptions(host=config.host, port=port), logging_config=_LOGGING)
+            ray.serve.run(build(config, make_engine), name=APP, route_prefix="/", logging_config=_LOGGING)
+            host = f"[{config.host}]" if ":" in config.host else config.host
+            yield f"http://{host}:{port}"
+        finally:
+            ray.serve.shutdown()
+
+
+def _check_model(name: str) -> None:
+    """Find, and where needed fetch, the model here: what a replica raises comes back as a traceback in a status."""
+    folder = Path(name).expanduser()
+    adapter = is_artifact(folder) and (card := read_card(folder)).weights == "adapter"
+    find_checkpoint(card.base.name if adapter else name)
+
+
+def _available_port(config: ServeConfig) -> int:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the proxy does: no wait for old connections
+        try:
+            probe.bind((config.host, config.port))
+        except OSError as error:
+            hint = "choose another, or port=0 for any free one"
+            raise UserError(f"cannot listen on {config.host}:{config.port}: {error.strerror}", hint) from None
+        return int(probe.getsockname()[1])
+
+
+def _check_resources(config: ServeConfig) -> None:
+    present = ray.cluster_resources()
+    wanted = {"CPU": config.replicas * config.threads + 1, "GPU": config.replicas * config.gpu}
+    for kind, count in wanted.items():
+        if count > present.get(kind, 0):
+            hint = "lower replicas or cpus_each" if kind == "CPU" else "gpu=false, or fewer replicas"
+            raise UserError(f"the endpoint needs {count} {kind}s, the cluster has {present.get(kind, 0):g}", hint)

@@ -1,0 +1,118 @@
+"""The options of ``data prepare``, ``train`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from asr.artifact import load_model
+from asr.cache import cache_root
+from asr.config import Resolved, resolve
+from asr.errors import UserError
+from asr.language import code
+from asr.manifest import read_manifest, write_quarantine
+from asr.model import best_device
+from asr.report import percent, write_report
+from train.config import TrainConfig
+from train.evaluate import evaluate as evaluate_model
+from train.fit import fit
+from train.prepare import PrepareConfig, source
+from train.prepare import prepare as prepare_source
+from train.show import counting, training
+
+Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def prepare(
+    source_name: Annotated[str, typer.Argument(metavar="SOURCE", help="A JSONL manifest, or prompts:it.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for manifests, clips and the quarantine table.")],
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    config = resolve(PrepareConfig, None, settings or []).value
+    with counting("decoding") as advance:
+        prepared = prepare_source(source(source_name, cache_root()), out, config, advance)
+    if as_json:
+        print(json.dumps(asdict(prepared), default=str))
+        return
+    table = Table("split", "clips", "hours", "manifest")
+    for name, manifest in prepared.manifests.items():
+        table.add_row(name, str(prepared.clips[name]), f"{prepared.hours[name]:.2f}", str(manifest))
+    Console().print(table)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in prepared.quarantined.items())
+    table_path = out / "quarantine.parquet"
+    print(f"in quarantine: {sum(prepared.quarantined.values())} rows ({reasons or 'none'}): {table_path}")
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file; see configs/.")],
+    settings: Settings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each setting and its origin; stop.")] = False,
+    address: Annotated[str | None, typer.Option(help="Ray cluster (auto, host:port); default: a local one.")] = None,
+    as_json: Json = False,
+) -> None:
+    resolved = resolve(TrainConfig, config, settings or [])
+    if dry_run:
+        show_settings(resolved, as_json)
+        return
+    with training() as on_progress:
+        fitted = fit(resolved.value, on_progress, address)
+    summary = {"artifact": str(fitted.artifact), **fitted.card.training}
+    print(json.dumps(summary) if as_json else f"artifact: {fitted.artifact}")
+
+
+def show_settings(resolved: Resolved[TrainConfig], as_json: bool) -> None:
+    """Print each leaf of the configuration with its value and origin."""
+    rows = list(resolved.rows())
+    if as_json:
+        print(json.dumps({key: {"value": value, "from": origin} for key, value, origin in rows}))
+        return
+    table = Table("setting", "value", "from")
+    for key, value, origin in rows:
+        table.add_row(key, json.dumps(value, ensure_ascii=False), origin, style="" if origin == "default" else "bold")
+    Console().print(table)
+
+
+def evaluate(
+    model_name: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, folder, artifact or builtin:base.")],
+    manifest: Annotated[Path, typer.Option(help="JSONL manifest with transcripts.")],
+    language: Annotated[str | None, typer.Option(help="Code or name; default: the artifact's, or detected.")] = None,
+    context: Annotated[str, typer.Option(help="full (30 s), short (the clip's length) or auto.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html, table.csv and evaluation.json.")] = None,
+    as_json: Json = False,
+) -> None:
+    utterances = read_manifest(manifest)
+    spoken = code(language) if language else None
+    model = load_model(model_name, best_device())
+    with counting("transcribing") as advance:
+        done = evaluate_model(model, utterances, _context(context, model.short_context), spoken, advance)
+    evaluation = done.evaluation
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        evaluation.save(out / "evaluation.json")
+        evaluation.write_table(out / "table.csv")
+        write_quarantine(out / "quarantine.parquet", done.quarantined)
+        details = {"checkpoint": model.name, "digest": model.digest, "manifest": str(manifest)}
+        write_report(out / "report.html", [evaluation], f"{model.name} on {manifest.name}", details)
+    if as_json:
+        print(json.dumps(evaluation.summary() | {"quarantined": len(done.quarantined)}))
+        return
+    for name, score in (("WER", evaluation.wer), ("WER, orthographic", evaluation.wer_ortho), ("CER", evaluation.cer)):
+        print(f"{name}: {percent(score.rate)} ({percent(score.low)} to {percent(score.high)})")
+    print(f"{len(evaluation.results)} clips, {len(done.quarantined)} in quarantine, {evaluation.speed:.1f} audio s/s")
+
+
+def _context(asked: str, trained_short: bool) -> Literal["short", "full"]:
+    match asked:
+        case "auto":
+            return "short" if trained_short else "full"
+        case "short" | "full":
+            return asked
+    raise UserError(f"--context {asked}: unknown", "choose full, short or auto")

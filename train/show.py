@@ -1,0 +1,68 @@
+"""What a person watching sees on stderr: a bar where there is a terminal, a line now and then where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from train import progress
+
+console = Console(stderr=True)
+
+# Without a terminal (a log file, CI) one line in so many seconds.
+_LINE_EVERY_S = 15.0
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (done, in all) that shows how far ``what`` is."""
+    if not console.is_terminal:
+        yield _lines(lambda done, total: f"{what}: {done} of {total}")
+        return
+    with _bar("{task.description}") as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def training() -> Iterator[Callable[[progress.Progress], None]]:
+    """Yield a function that shows a training run's step, loss, speed and time left."""
+    if not console.is_terminal:
+        show = _lines(lambda done, total, line="": line)
+        yield lambda now: show(now.step, now.max_steps, describe(now))
+        return
+    with _bar("{task.description}") as bar:
+        task = bar.add_task("starting the workers", total=None)
+        yield lambda now: bar.update(task, completed=now.step, total=now.max_steps, description=describe(now))
+
+
+def describe(now: progress.Progress) -> str:
+    """Return one line: step, loss, speed, time left."""
+    minutes, seconds = divmod(round(now.left_s), 60)
+    resumed = f", resumed at {now.resumed_at}" if now.resumed_at else ""
+    return (
+        f"step {now.step}/{now.max_steps}, loss {now.loss:.3f}, "
+        f"{now.audio_per_s:.1f} audio s/s, {minutes}:{seconds:02d} left{resumed}"
+    )
+
+
+def _bar(text: str) -> Progress:
+    columns = (TextColumn(text), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _lines(line: Callable[..., str]) -> Callable[..., None]:
+    last = 0.0
+
+    def show(done: int, total: int, *more: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _LINE_EVERY_S or done == total:
+            last = now
+            console.print(line(done, total, *more), highlight=False)
+
+    return show

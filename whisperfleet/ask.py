@@ -1,0 +1,48 @@
+"""A question to our own endpoint, asked as any customer would: with the official ``openai`` client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.errors import UserError
+from asr.utterance import Utterance
+from cluster.session import ray_session
+from serve.app import running
+from serve.config import ServeConfig
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the endpoint made of one clip: a text, or the error that came instead."""
+
+    id: str
+    reference: str
+    text: str | None
+    error: str
+    seconds: float
+
+
+def ask(model: str, clips: Sequence[Utterance]) -> list[Answer]:
+    """Serve ``model`` on loopback, send all clips at once so that they share batches, and stop serving."""
+    try:
+        import openai  # an extra: only whoever asks needs a client
+    except ImportError:
+        raise UserError("the openai client is not installed", "pip install 'whisperfleet[client]'") from None
+    config = ServeConfig(model=model, port=0)
+    with ray_session(), running(config) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none-needed", max_retries=0)
+
+        def one(clip: Utterance) -> Answer:
+            started = time.perf_counter()
+            try:
+                text = client.audio.transcriptions.create(model=config.public_name, file=Path(str(clip.audio))).text
+                return Answer(clip.id, clip.text, text, "", time.perf_counter() - started)
+            except openai.OpenAIError as error:
+                return Answer(clip.id, clip.text, None, str(error), time.perf_counter() - started)
+
+        with ThreadPoolExecutor(len(clips)) as pool:
+            return list(pool.map(one, clips))
