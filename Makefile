@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help demo test setup setup-dev lint types pytest lock clean
+.PHONY: help bench demo test setup setup-dev lint types pytest lock clean
 
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -24,6 +24,9 @@ lint:                 ## rules and formatting
 
 types:                ## static types
 	@$(BIN)/mypy
+
+bench: setup          ## LoRA steps and encoding at the clips' own length against 30 s, one table and a JSON line
+	@$(BIN)/python -m benchmarks.audio_context --save benchmarks/results/audio_context.json
 
 pytest:               ## the whole suite, slow tests too
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

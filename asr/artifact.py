@@ -25,6 +25,8 @@ from asr.model import SpeechModel, load_checkpoint
 
 CARD = "card.json"
 README = "README.md"
+_CARD_DRAFT = f".{CARD}"  # left behind where writing was interrupted
+_WEIGHTS = {"adapter": "adapter_model.safetensors", "full": "model.safetensors"}
 _RETRAIN = "run the training again, or copy the artifact anew"
 
 
@@ -72,7 +74,7 @@ def is_artifact(folder: Path) -> bool:
 
 def complete(folder: Path, card: Card) -> Card:
     """Seal a folder of finished files as an artifact: record digests, write the README, then the card."""
-    card = card.model_copy(update={"files": folder_digests(folder, frozenset({CARD, README}))})
+    card = card.model_copy(update={"files": folder_digests(folder, frozenset({CARD, _CARD_DRAFT, README}))})
     (folder / README).write_text(readme(card), encoding="utf-8")
     _write_card(folder, card)
     return card
@@ -87,7 +89,7 @@ def record_evaluations(folder: Path, evaluations: Sequence[Mapping[str, Any]]) -
 
 
 def _write_card(folder: Path, card: Card) -> None:
-    draft = folder / f".{CARD}"
+    draft = folder / _CARD_DRAFT
     draft.write_text(card.model_dump_json(indent=2), encoding="utf-8")
     draft.rename(folder / CARD)
 
@@ -102,12 +104,14 @@ def read_card(folder: Path) -> Card:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {where}: {first['msg']}", _RETRAIN) from None
+        raise UserError(f"{path}: {where}: {first['msg']}".replace(": : ", ": "), _RETRAIN) from None
 
 
 def verified_card(folder: Path) -> Card:
-    """Return the card after comparing every file with its digest."""
+    """Return the card after comparing every file with its digest. Weights without one are not accepted."""
     card = read_card(folder)
+    if _WEIGHTS[card.weights] not in card.files:
+        raise UserError(f"{folder / CARD}: no digest of {_WEIGHTS[card.weights]}", _RETRAIN)
     verify(folder, card.files, _RETRAIN)
     return card
 

@@ -18,6 +18,7 @@ from asr.errors import UserError
 
 BUILTIN = "builtin:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_WEIGHTS = ("model.safetensors", "model-*.safetensors")  # as transformers reads them: not the fp32 copies beside them
 _RECORD = "source.json"  # in a converted folder: where it came from and the digests of what was written
 
 
@@ -67,14 +68,14 @@ def _builtin(name: str) -> Checkpoint:
 
 
 def _local(name: str, folder: Path) -> Checkpoint:
-    if (folder / "config.json").is_file() and list(folder.glob("*.safetensors")):
+    if (folder / "config.json").is_file() and _weights(folder):
         return Checkpoint(name, folder, _weights_digest(folder))
     if (folder / "model.bin").is_file():
         digest = sha256(folder / "model.bin")
         return _converted(name, cache_root() / "checkpoints" / f"ctranslate2-{digest[:16]}", digest, folder)
     raise UserError(
         f"{folder}: no checkpoint in this folder",
-        "transformers: config.json and *.safetensors; CTranslate2: model.bin; an artifact: card.json",
+        "transformers: config.json and model.safetensors; CTranslate2: model.bin; an artifact: card.json",
     )
 
 
@@ -83,7 +84,7 @@ def _hub(name: str) -> Checkpoint:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", *_WEIGHTS]))
     except (RepositoryNotFoundError, HFValidationError):
         raise UserError(f"no checkpoint '{name}' on the hub", "is its name right, and are you logged in?") from None
     except (LocalEntryNotFoundError, OSError) as error:
@@ -110,16 +111,22 @@ def _converted(name: str, folder: Path, digest: str, source: Path | Callable[[Pa
     remedy = f"delete {folder} and run again"
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        files, source_sha256 = dict(record["files"]), record["source_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder}: an incomplete checkpoint, without a readable {_RECORD}", remedy) from None
-    verify(folder, record["files"], remedy)
-    return Checkpoint(name, folder, f"sha256:{record['source_sha256']}")
+    verify(folder, files, remedy)
+    return Checkpoint(name, folder, f"sha256:{source_sha256}")
+
+
+def _weights(folder: Path) -> list[Path]:
+    """Return the files that transformers reads: the whole, or else its shards."""
+    return next(filter(None, (sorted(folder.glob(pattern)) for pattern in _WEIGHTS)), [])
 
 
 def _weights_digest(folder: Path) -> str:
-    shards = sorted(folder.glob("*.safetensors"))
+    shards = _weights(folder)
     if not shards:
-        raise UserError(f"{folder}: no *.safetensors", "checkpoints in pickle formats are not loaded")
+        raise UserError(f"{folder}: no model.safetensors", "checkpoints in pickle formats are not loaded")
     if len(shards) == 1:
         return f"sha256:{sha256(shards[0])}"
     return f"sha256:{hashlib.sha256(''.join(sha256(shard) for shard in shards).encode()).hexdigest()}"

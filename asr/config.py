@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,22 @@ class Section(BaseModel):
 
 S = TypeVar("S", bound=Section)
 
+_COMMAND_LINE = "command line"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``no`` as Norwegian and ``2026-01-02`` as a name: words that YAML 1.1 makes a boolean and a date.
+
+    Fields that are booleans still take yes, no, on and off: pydantic knows these words.
+    """
+
+
+for _first, _resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items():
+    _Loader.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers | {
+        _first: [(tag, pattern) for tag, pattern in _resolvers if not tag.endswith((":bool", ":timestamp"))]
+    }
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false|True|False|TRUE|FALSE"), list("tTfF"))
+
 
 @dataclass(frozen=True)
 class Resolved(Generic[S]):
@@ -42,25 +59,27 @@ def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] =
 
     Raises UserError naming every mistake in the file and on the command line, not just the first.
     """
-    data: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    if file is not None:
-        data = _read_yaml(file)
-        origin = {key: str(file) for key, _ in _leaves(data)}
+    data = _read_yaml(file) if file else {}
+    origin = {key: str(file) for key, _ in _leaves(data)}
+    mistakes = []
     for word in overrides:
-        key, separator, text = word.partition("=")
-        if not separator or not key:
-            raise UserError(f"'{word}' is not a setting", "write key=value, for example optim.max_steps=100")
-        _assign(data, key.split("."), _parse(word, text))
-        origin = {k: v for k, v in origin.items() if not k.startswith(f"{key}.")}
-        origin[key] = "command line"
+        try:
+            key, value = _setting(word)
+        except UserError as error:
+            mistakes.append(f"{_COMMAND_LINE}: {error}")
+            continue
+        _assign(data, key.split("."), value)
+        origin = {other: place for other, place in origin.items() if not _is_within(other, key)}
+        origin |= {leaf: _COMMAND_LINE for leaf, _ in _leaves(value, key)}
     try:
-        return Resolved(model.model_validate(data), origin)
+        resolved = Resolved(model.model_validate(data), origin)
     except ValidationError as error:
-        place = str(file) if file else "command line"
+        place = str(file) if file else _COMMAND_LINE
         known = list(_known_keys(model))
-        lines = [_explain(detail, origin, place, known) for detail in error.errors()]
-        raise UserError("\n".join(lines)) from None
+        mistakes += [_explain(detail, origin, place, known) for detail in error.errors()]
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return resolved
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
@@ -71,10 +90,10 @@ def suggestion(word: str, known: Sequence[str]) -> str:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{file}: no such configuration file", "see configs/ for examples") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if data is None:
         return {}
@@ -83,10 +102,13 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return data
 
 
-def _parse(word: str, text: str) -> Any:
+def _setting(word: str) -> tuple[str, Any]:
+    key, separator, text = word.partition("=")
+    if not separator or not key:
+        raise UserError(f"'{word}' is not a setting", "write key=value, for example optim.max_steps=100")
     try:
-        return yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
+        return key, yaml.load(text, _Loader) if text else ""
+    except (ValueError, yaml.YAMLError):  # ValueError: 0x_ looks like a number and is none
         raise UserError(f"'{word}': the value is not valid YAML", "quote it, for example key='\"a: b\"'") from None
 
 
@@ -115,9 +137,13 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from _known_keys(info.annotation, f"{key}.")
 
 
+def _is_within(key: str, outer: str) -> bool:
+    return f"{key}.".startswith(f"{outer}.")
+
+
 def _explain(detail: ErrorDetails, origin: dict[str, str], place: str, known: Sequence[str]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
-    where = next((origin[k] for k in origin if k == key or k.startswith(f"{key}.")), place)
+    where = next((origin[k] for k in origin if _is_within(k, key) or _is_within(key, k)), place)
     if detail["type"] == "extra_forbidden":
         hint = suggestion(key, known)
         return f"{where}: unknown key '{key}'" + (f" ({hint})" if hint else "")

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperTokenizer
 
 from asr.ct2 import read_variables, state_dict, whisper_config
@@ -18,14 +20,15 @@ _END, _START = "<|endoftext|>", "<|startoftranscript|>"
 def convert(source: Path, target: Path) -> None:
     """Write the checkpoint at ``source`` (model.bin, config.json, tokenizer.json) to ``target`` for transformers.
 
-    Weights keep their dtype. Raises UserError where a file is missing or the weights are quantised.
+    Weights keep their dtype. Raises UserError where a file is missing or damaged, or the weights are quantised.
     """
     for name in ("model.bin", "config.json", "tokenizer.json"):
         if not (source / name).is_file():
             raise UserError(
                 f"{source}: no {name}", "a CTranslate2 Whisper folder holds model.bin, config.json, tokenizer.json"
             )
-    variables = read_variables(source / "model.bin")
+    shapes, state = _read_weights(source / "model.bin")
+    settings = _read_settings(source / "config.json")
     tokenizer = WhisperTokenizer(
         tokenizer_object=_tokenizer_object(source / "tokenizer.json"),
         bos_token=_END,
@@ -34,7 +37,6 @@ def convert(source: Path, target: Path) -> None:
         pad_token=_END,
     )
     tokenizer.save_pretrained(target)
-    shapes = whisper_config(variables)
     WhisperFeatureExtractor(feature_size=shapes["num_mel_bins"]).save_pretrained(target)
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in (_END, _START)}
     config = WhisperConfig(
@@ -44,19 +46,36 @@ def convert(source: Path, target: Path) -> None:
         pad_token_id=ids[_END],
         decoder_start_token_id=ids[_START],
         architectures=["WhisperForConditionalGeneration"],
-        dtype=str(variables["encoder/conv1/weight"].dtype).removeprefix("torch."),
+        dtype=str(state["model.encoder.conv1.weight"].dtype).removeprefix("torch."),
     )
     config.save_pretrained(target)
-    settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
     generation_config(tokenizer, settings, shapes).save_pretrained(target)
-    tensors = {name: value.contiguous() for name, value in state_dict(variables).items() if name != "proj_out.weight"}
+    tensors = {name: value.contiguous() for name, value in state.items() if name != "proj_out.weight"}
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    (target / "model.safetensors").chmod(0o644)  # safetensors leaves 0600: a cache on a shared disk is read by others
 
 
-def _tokenizer_object(path: Path) -> Any:
-    from tokenizers import Tokenizer
+def _read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    variables = read_variables(path)
+    try:
+        state = state_dict(variables)
+        return whisper_config(variables), state
+    except KeyError as error:
+        raise UserError(f"{path}: no variable {error}", "is this a whole Whisper model?") from None
 
-    return Tokenizer.from_file(str(path))
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}") from None
+
+
+def _tokenizer_object(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise UserError(f"{path}: cannot be read as a tokenizer: {error}") from None
 
 
 def generation_config(

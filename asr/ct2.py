@@ -17,8 +17,8 @@ import torch
 
 from asr.errors import UserError
 
-_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 _BFLOAT16 = 5
+_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16, _BFLOAT16: np.int16}
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 _ATTENTION_NORMS = {"self_attention": "self_attn_layer_norm", "attention": "encoder_attn_layer_norm"}
@@ -26,10 +26,17 @@ _MODULES = {"self_attention": "self_attn", "attention": "encoder_attn"}
 
 
 def read_variables(path: Path) -> dict[str, torch.Tensor]:
-    """Read ``model.bin`` into tensors by CTranslate2 name. Raises UserError where it is something else or cut short."""
+    """Read ``model.bin`` into tensors by CTranslate2 name. Raises UserError where it is something else or cut short.
+
+    An alias stands for any variable of equal content (the tied projection, often two biases): it gets its own name back.
+    """
     try:
         with path.open("rb") as file:
-            return dict(_variables(file))
+            variables = dict(_variables(file))
+            for _ in range(_unpack(file, "I")):
+                alias, name = _string(file), _string(file)
+                variables[alias] = variables[name]
+            return variables
     except (struct.error, UnicodeDecodeError, ValueError, KeyError) as error:
         raise UserError(f"{path}: not a CTranslate2 Whisper model, or incomplete ({error})") from None
 
@@ -46,10 +53,8 @@ def _variables(file: BinaryIO) -> Iterator[tuple[str, torch.Tensor]]:
         raw = bytearray(file.read(size))
         if len(raw) < size:
             raise ValueError(f"'{name}' ends after {len(raw)} of {size} bytes")
-        if dtype == _BFLOAT16:
-            yield name, torch.frombuffer(raw, dtype=torch.bfloat16).reshape(shape)
-        else:
-            yield name, torch.from_numpy(np.frombuffer(raw, dtype=_DTYPES[dtype]).reshape(shape))
+        value = torch.from_numpy(np.frombuffer(raw, dtype=_DTYPES[dtype]).reshape(shape))
+        yield name, value.view(torch.bfloat16) if dtype == _BFLOAT16 else value  # NumPy has no bfloat16
 
 
 def _unpack(file: BinaryIO, code: str) -> int:
@@ -88,15 +93,21 @@ def _count_layers(variables: dict[str, torch.Tensor], stack: str) -> int:
 
 
 def state_dict(variables: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the variables as a ``WhisperForConditionalGeneration`` state dict of the same dtype."""
+    """Return the variables as a ``WhisperForConditionalGeneration`` state dict of the same dtype.
+
+    Raises UserError for quantised weights, and for variables that no Whisper has.
+    """
     state: dict[str, torch.Tensor] = {}
     for name, value in variables.items():
         if value.dim() == 0:
             continue  # settings such as num_heads
         if value.dtype not in _FLOATS or name.endswith("/weight_scale"):
             raise UserError(f"'{name}' is quantised", "take the float16 or float32 export of the same checkpoint")
-        state.update(_rename(name, value))
-    state["proj_out.weight"] = state["model.decoder.embed_tokens.weight"]
+        try:
+            state.update(_rename(name, value))
+        except KeyError:
+            raise UserError(f"'{name}' has no place in a Whisper model", "is this another architecture?") from None
+    state.setdefault("proj_out.weight", state["model.decoder.embed_tokens.weight"])
     return state
 
 
@@ -104,6 +115,8 @@ def _rename(name: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
     stack, *path, leaf = name.split("/")
     prefix = f"model.{stack}"
     match path:
+        case ["projection"]:
+            return {f"proj_out.{leaf}": value}
         case ["embeddings"]:
             return {f"{prefix}.embed_tokens.weight": value}
         case ["position_encodings"]:
@@ -122,7 +135,7 @@ def _rename(name: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
             if part == "layer_norm":
                 return {f"{layer_prefix}.{_ATTENTION_NORMS[kind]}.{_norm_leaf(leaf)}": value}
             return _projections(f"{layer_prefix}.{_MODULES[kind]}", kind, part, leaf, value)
-    raise UserError(f"'{name}' has no place in a Whisper model", "is this another architecture?")
+    raise KeyError(name)
 
 
 def _norm_leaf(leaf: str) -> str:

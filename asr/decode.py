@@ -87,7 +87,14 @@ def _decode_batch(model: SpeechModel, clips: Sequence[Clip], frames: int) -> lis
     prompt_BL = torch.tensor(prompts, device=network.device)
     # Whisper's own `generate` insists on 30 s of features; below it sits the generation loop of all models, which
     # takes encoder states of any length and applies the same suppression rules from the generation config.
-    ids = GenerationMixin.generate(network, encoder_outputs=encoded, decoder_input_ids=prompt_BL, do_sample=False)
+    # The mask says that every encoder position counts, which no Whisper reads but the loop asks a batch for.
+    ids = GenerationMixin.generate(
+        network,
+        encoder_outputs=encoded,
+        attention_mask=torch.ones(encoded.last_hidden_state.shape[:2], device=network.device),
+        decoder_input_ids=prompt_BL,
+        do_sample=False,
+    )
     end = model.tokenizer.eos_token_id
     rows = [[i for i in row if i != end] for row in ids[:, prompt_BL.shape[1] :].tolist()]
     texts = [str(model.tokenizer.decode(row, skip_special_tokens=True)).strip() for row in rows]

@@ -21,8 +21,10 @@ WINDOW_FRAMES = int(WINDOW_S * FRAMES_PER_S)
 # The window of one frame reaches 200 samples past its centre: two more frames of silence and the rest is constant.
 TAIL_FRAMES = 2
 
-# Whisper clips the logarithm at 8 below its maximum and divides by 4: silence stands 2 below the loudest bin.
+# Whisper takes the decimal logarithm of at least 1e-10, clips it at 8 below its maximum and maps x to (x + 4) / 4: silence
+# stands 2 below the loudest bin, or at the value of 1e-10 beside a clip so quiet that this is higher.
 _FLOOR = 2.0
+_SILENCE = -1.5
 
 
 class LogMel:
@@ -35,14 +37,15 @@ class LogMel:
         """Return float16 [mel bins, frames] of at most 30 s of speech; the clip's last frame is followed by silence.
 
         Equal to the first frames of what the extractor gives for the clip padded to 30 s (within 1e-4 in float32).
+        Raises ValueError for more than 30 s.
         """
         return self.exact(waveform).astype(np.float16)
 
     def exact(self, waveform: np.ndarray) -> np.ndarray:
         """Return the same in float32."""
-        frames = min(num_frames(len(waveform)), WINDOW_FRAMES)
         if len(waveform) > WINDOW_FRAMES * HOP:
-            raise ValueError(f"{len(waveform) / SAMPLE_RATE:.2f} s do not fit the window of {WINDOW_S:.0f} s")
+            raise ValueError(f"{len(waveform) / SAMPLE_RATE:.4f} s do not fit the window of {WINDOW_S:.0f} s")
+        frames = min(num_frames(len(waveform)), WINDOW_FRAMES)
         padded = np.zeros((frames + TAIL_FRAMES) * HOP, dtype=np.float32)
         padded[: len(waveform)] = waveform
         batch = self.extractor(
@@ -64,6 +67,6 @@ def pad(features: Sequence[np.ndarray], frames: int) -> np.ndarray:
     """Stack clips [mel bins, their frames] to float32 [clips, mel bins, ``frames``], each followed by its silence."""
     batch = np.empty((len(features), features[0].shape[0], frames), dtype=np.float32)
     for row, clip in zip(batch, features, strict=True):
-        row[:] = np.float32(clip.max()) - _FLOOR
+        row[:] = max(np.float32(clip.max()) - _FLOOR, _SILENCE)
         row[:, : clip.shape[1]] = clip
     return batch

@@ -11,6 +11,7 @@ from typing import Literal
 from transformers import WhisperTokenizer
 
 from asr.errors import DataError, UserError
+from asr.language import NAMES
 
 Task = Literal["transcribe", "translate"]
 IGNORED = -100
@@ -35,7 +36,7 @@ def prompt_ids(tokenizer: WhisperTokenizer, language: str | None, task: Task = "
             f"this checkpoint transcribes English only, not '{language}'", "choose a multilingual checkpoint"
         )
     ids = [int(i) for i in tokenizer.convert_tokens_to_ids(tokens)]
-    if tokenizer.unk_token_id in ids:
+    if tokenizer.unk_token_id in ids or (language is not None and language not in NAMES):
         raise UserError(
             f"this checkpoint has no token for the language '{language}'", "choose a language that it knows"
         )
@@ -45,12 +46,17 @@ def prompt_ids(tokenizer: WhisperTokenizer, language: str | None, task: Task = "
 def label_ids(tokenizer: WhisperTokenizer, text: str, prompt: Sequence[int]) -> list[int]:
     """Return prompt, text and end. Raises DataError for no text, or more than the decoder's 448 positions.
 
-    The text starts with a space, as in the transcripts Whisper was trained on.
+    The text starts with a space, as in the transcripts Whisper was trained on. Markup of Whisper's own in it, such as
+    ``<|endoftext|>``, is a DataError too: it would become a second start or end.
     """
     words = text.strip()
     if not words:
         raise DataError("no_transcript")
-    ids = [*prompt, *tokenizer(f" {words}", add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    spoken = tokenizer(f" {words}", add_special_tokens=False).input_ids
+    markup = [i for i in spoken if i >= tokenizer.eos_token_id]  # the end comes first of all that are not text
+    if markup:
+        raise DataError("special_token", f"the transcript holds {tokenizer.convert_ids_to_tokens(markup[0])}")
+    ids = [*prompt, *spoken, tokenizer.eos_token_id]
     if len(ids) > MAX_TOKENS:
         raise DataError("label_too_long", f"{len(ids)} tokens, the decoder has {MAX_TOKENS} positions")
     return ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from safetensors import SafetensorError
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 from transformers.utils import logging
 
@@ -37,14 +38,24 @@ def best_device() -> str:
 
 
 def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpeechModel:
-    """Load a checkpoint found by ``find_checkpoint`` for inference. Raises UserError where it is no Whisper."""
+    """Load a checkpoint found by ``find_checkpoint`` for inference. Raises UserError where it is no whole Whisper."""
     logging.disable_progress_bar()  # a bar of 245 tensors says nothing to anybody
+    # Without these transformers goes on, with an empty vocabulary, or stops each transcript after 20 tokens.
+    for names in (("tokenizer.json", "vocab.json"), ("generation_config.json",)):
+        if not any((checkpoint.folder / name).is_file() for name in names):
+            raise UserError(
+                f"checkpoint '{checkpoint.name}' has no {names[0]}", f"copy it to {checkpoint.folder} from its base"
+            )
     try:
         extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.folder)
         tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
-        network = AnyContextWhisper.from_pretrained(checkpoint.folder, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        network, loading = AnyContextWhisper.from_pretrained(
+            checkpoint.folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+        if loading["missing_keys"]:  # transformers would go on with random values
+            raise ValueError(f"it has no weights named {min(loading['missing_keys'])}")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
         raise UserError(
             f"checkpoint '{checkpoint.name}' cannot be loaded as Whisper: {reason}", str(checkpoint.folder)
         ) from error

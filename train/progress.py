@@ -31,7 +31,7 @@ class Progress:
 
 
 class ProgressBoard:
-    """Holds the newest progress. Run as an actor, because the worker may be on another node than the person watching."""
+    """Holds the newest progress. Run as an actor: the worker may be on another node than whoever watches."""
 
     def __init__(self) -> None:
         self._newest: Progress | None = None

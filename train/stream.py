@@ -15,7 +15,7 @@ import ray.data
 from ray.data import ExecutionResources
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE, decode
+from asr.audio import SAMPLE_RATE, AudioLimits, decode
 from asr.checkpoint import find_checkpoint
 from asr.errors import DataError
 from asr.features import WINDOW_S, LogMel
@@ -28,6 +28,7 @@ _TASK_CPUS = 0.25
 _OBJECT_STORE_BYTES = 128 * 1024**2
 _PREFETCH = 4
 _ROWS_PER_TASK = 4
+_LIMITS = AudioLimits(max_audio_s=WINDOW_S)  # what Whisper hears at once
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class TensorRow(TypedDict):
     labels_BL     int64 [B, L], padded with -100
     context_s     seconds the network will hear
     audio_s       seconds of speech
-    faults        ``id: reason`` of utterances that could not be used
+    faults        ``reason: id: detail`` of utterances that could not be used
     """
 
     features_MT: np.ndarray
@@ -93,16 +94,14 @@ def prepare(utterances: Sequence[Utterance], context_s: float, recipe: Recipe) -
     tokenizer, log_mel = _tools(recipe.checkpoint)
     for utterance in utterances:
         try:
-            waveform = decode(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s)
+            waveform = decode(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s, limits=_LIMITS)
             prompt = prompt_ids(tokenizer, utterance.language or recipe.language, recipe.task)
             label = label_ids(tokenizer, utterance.text, prompt)
-            if len(waveform) > WINDOW_S * SAMPLE_RATE:
-                raise DataError("too_long", f"{len(waveform) / SAMPLE_RATE:.1f} s, Whisper hears {WINDOW_S:.0f} s")
             features.append(log_mel(waveform))
             labels.append(label)
             audio_s += len(waveform) / SAMPLE_RATE
         except DataError as fault:
-            faults.append(f"{utterance.id}: {fault}")
+            faults.append(": ".join(filter(None, (fault.reason, utterance.id, fault.detail))))
     if not features:  # the step still needs a batch on every worker: silence that no token is scored on
         features, labels = [log_mel(np.zeros(SAMPLE_RATE, dtype=np.float32))], [[IGNORED, IGNORED]]
     return TensorRow(

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from asr.labels import IGNORED
 from train.config import TrainConfig
-from train.feed import Feed
+from train.feed import Feed, Tally
 from train.progress import Board, Progress
 
 STATE = "whisperfleet.json"
@@ -59,7 +59,9 @@ class WhisperTrainer(Seq2SeqTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return the feed itself: accelerate would slice it a second time among the workers."""
-        return DataLoader(self.train_dataset, batch_size=None)
+        # A generator of its own: with the global one, opening the loader would draw from it, and a resumed run would
+        # go on with other dropout masks than the run that it continues.
+        return DataLoader(self.train_dataset, batch_size=None, generator=torch.Generator())
 
 
 def token_loss(
@@ -79,18 +81,20 @@ def token_loss(
 class RayReport(TrainerCallback):
     """Tells Ray of each checkpoint and the progress board of each step."""
 
-    def __init__(self, feed: Feed, board: Board | None, before: dict[str, float], resumed_at: int) -> None:
+    def __init__(self, feed: Feed, board: Board | None, before: dict[str, Any], resumed_at: int) -> None:
         self._feed, self._board, self._before, self._resumed_at = feed, board, before, resumed_at
-        self._started = time.monotonic()
+        self._started: float | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock: what the worker did before was not training."""
-        self._started = time.monotonic()
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock with the first step: loading the model and starting Ray Data is not training."""
+        if self._started is None:
+            self._started = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Post the step's loss."""
         if self._board is not None and logs and "loss" in logs:
-            now = self.totals()
+            world_size = ray.train.get_context().get_world_size()
+            now = self._totals(self._feed.tally.audio_s * world_size)  # steps are shared out evenly: near enough here
             self._board.post.remote(
                 Progress(
                     step=state.global_step,
@@ -108,12 +112,13 @@ class RayReport(TrainerCallback):
         """Report the checkpoint that transformers wrote, once it is whole on every worker."""
         context = ray.train.get_context()
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        totals = {"step": state.global_step, **self.totals()}
+        # Ranks of a node share the folder. All of them have written their part of it once all tallies are here.
+        tallies = _of_all_workers(self._feed.tally)
+        totals = {"step": state.global_step, **self._totals(sum(tally.audio_s for tally in tallies))}
         if context.get_world_rank() == 0:
-            (folder / STATE).write_text(json.dumps({**totals, "faults": self._feed.tally.faults}), encoding="utf-8")
-        # Ranks of a node share the folder: without the barrier one could upload what another has half written.
-        if torch.distributed.is_initialized() and context.get_world_size() > 1:
-            torch.distributed.barrier()
+            faults = [*self._before.get("faults", []), *(fault for tally in tallies for fault in tally.faults)]
+            once = list(dict.fromkeys(faults))  # each epoch meets them anew
+            (folder / STATE).write_text(json.dumps({**totals, "faults": once}), encoding="utf-8")
         checkpoint = Checkpoint.from_directory(folder) if context.get_local_rank() == 0 else None
         ray.train.report(
             {**totals, "loss": _last_loss(state)},
@@ -122,15 +127,19 @@ class RayReport(TrainerCallback):
             delete_local_checkpoint_after_upload=False,
         )
 
-    def totals(self) -> dict[str, float]:
+    def _totals(self, audio_s: float) -> dict[str, float]:
         """Return seconds, audio seconds and seconds of waiting, of this and all earlier attempts."""
-        tally = self._feed.tally
-        parts = {
-            "seconds": time.monotonic() - self._started,
-            "audio_s": tally.audio_s * ray.train.get_context().get_world_size(),
-            "wait_s": tally.wait_s,
-        }
+        seconds = 0.0 if self._started is None else time.monotonic() - self._started
+        parts = {"seconds": seconds, "audio_s": audio_s, "wait_s": self._feed.tally.wait_s}
         return {name: value + self._before.get(name, 0.0) for name, value in parts.items()}
+
+
+def _of_all_workers(tally: Tally) -> list[Tally]:
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return [tally]
+    tallies: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(tallies, tally)
+    return tallies
 
 
 def _last_loss(state: Any) -> float:

@@ -33,8 +33,8 @@ class Job:
     board: Board | None
 
 
-def train_worker(loop_config: dict[str, Any]) -> dict[str, Any]:
-    """Train from the last checkpoint, or from the start; return what the run counted in all."""
+def train_worker(loop_config: dict[str, Any]) -> None:
+    """Train from the last checkpoint, or from the start."""
     job: Job = loop_config["job"]
     config, context = job.config, ray.train.get_context()
     logging.set_verbosity_error()
@@ -59,4 +59,3 @@ def train_worker(loop_config: dict[str, Any]) -> dict[str, Any]:
         )
         if len(steps):
             trainer.train(resume_from_checkpoint=resume)
-    return {**before, **report.totals(), "step": config.optim.max_steps}

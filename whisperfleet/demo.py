@@ -95,7 +95,7 @@ def demo(
     full = measured(folder / "after-full.json", str(artifact), test, "full", config.language)
     report = record(artifact, before, short, full)
     stage(6, "serve the artifact, and ask it over HTTP")
-    answers = ask(str(artifact), longest_and_others(test))
+    answers = ask(str(artifact), spread(test))
     show_answers(answers)
     outcome = Outcome(before, short, full, read_card(artifact).training, answers, artifact, report)
     stage(7, f"done in {duration(time.monotonic() - started)}")
@@ -167,7 +167,7 @@ def record(artifact: Path, before: Evaluation, short: Evaluation, full: Evaluati
     return report
 
 
-def longest_and_others(test: Sequence[Utterance]) -> list[Utterance]:
+def spread(test: Sequence[Utterance]) -> list[Utterance]:
     """Return clips of all lengths, evenly spread over the test set sorted by duration."""
     by_length = sorted(test, key=lambda utterance: utterance.duration_s or 0.0)
     step = max(1, len(by_length) // SERVED_CLIPS)

@@ -1,0 +1,129 @@
+"""LoRA steps and encoding at the clips' own length against 30 s of padding: the same clips, alternating, in one run.
+
+    .venv/bin/python -m benchmarks.audio_context [--batches 4] [--save benchmarks/results/audio_context.json]
+
+Whisper base, Italian prompts, all cores. The last line is JSON; quote the ratios, seconds depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from asr.audio import decode as decode_audio
+from asr.cache import cache_root
+from asr.checkpoint import find_checkpoint
+from asr.decode import Context, context_frames
+from asr.features import WINDOW_S, pad
+from asr.manifest import read_manifest
+from asr.model import load_checkpoint
+from asr.utterance import Utterance
+from train.adapter import LoraSettings, adapt
+from train.collate import collate
+from train.plan import MicroBatch, PlanConfig, plan_epoch
+from train.prepare import PrepareConfig, prepare, source
+from train.stream import Recipe
+from train.stream import prepare as prepare_row
+from train.trainer import token_loss
+
+BASE = "builtin:base"
+LANGUAGE = "it"
+
+
+def main() -> None:
+    """Print the table, then the JSON line."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--batches", type=int, default=4)
+    options.add_argument("--save", type=Path)
+    asked = options.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    with TemporaryDirectory() as folder:
+        prepared = prepare(source(f"prompts:{LANGUAGE}", cache_root()), Path(folder), PrepareConfig())
+        clips = read_manifest(prepared.manifests["train"])
+        durations = [clip.duration_s or 0.0 for clip in clips]
+        steps = plan_epoch(durations, PlanConfig(full_window_share=0.0), seed=0, epoch=0)[: asked.batches]
+        rows = [row for step in steps for row in step]
+        seconds = _steps(clips, rows) | _encoding(clips, rows)
+    result = _result(seconds, sum(len(row.utterances) for row in rows))
+    _show(result)
+    if asked.save:
+        asked.save.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+
+
+def _steps(clips: Sequence[Utterance], rows: Sequence[MicroBatch]) -> dict[str, float]:
+    """Return the seconds of forward, backward and optimiser over all rows, in either context."""
+    network = adapt(load_checkpoint(find_checkpoint(BASE)).network, "lora", LoraSettings(), BASE).train()
+    optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=1e-4)
+    seconds: dict[str, float] = defaultdict(float)
+    for row in rows:
+        for context, window_s in (("short", row.context_s), ("full", WINDOW_S)):
+            planned = replace(row, context_s=window_s)
+            tensors = prepare_row(
+                [clips[i] for i in planned.utterances], window_s, Recipe(BASE, LANGUAGE, "transcribe")
+            )
+            batch = collate(tensors, network.config.pad_token_id)
+            labels = batch.pop("labels")
+            started = time.perf_counter()
+            token_loss(network(**batch), labels).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            seconds[f"step_{context}"] += time.perf_counter() - started
+    return dict(seconds)
+
+
+def _encoding(clips: Sequence[Utterance], rows: Sequence[MicroBatch]) -> dict[str, float]:
+    """Return the seconds of encoding all rows' clips, in either context.
+
+    Not of decoding: a checkpoint that was not trained for the short context loops there. `whisperfleet demo` prints the
+    seconds of whole evaluations with one that was.
+    """
+    model = load_checkpoint(find_checkpoint(BASE))
+    seconds: dict[str, float] = defaultdict(float)
+    for row in rows:
+        features = [model.log_mel(decode_audio(clips[i].audio)) for i in row.utterances]
+        contexts: tuple[Context, ...] = ("short", "full")
+        for context in contexts:
+            frames = max(context_frames(clip.shape[1], context) for clip in features)
+            batch = torch.from_numpy(pad(features, frames))
+            started = time.perf_counter()
+            with torch.inference_mode():
+                model.network.model.encoder(batch)
+            seconds[f"encode_{context}"] += time.perf_counter() - started
+    return dict(seconds)
+
+
+def _result(seconds: dict[str, float], clips: int) -> dict[str, Any]:
+    ratios = {f"{kind}_ratio": seconds[f"{kind}_full"] / seconds[f"{kind}_short"] for kind in ("step", "encode")}
+    figures = {name: round(value, 2) for name, value in (seconds | ratios).items()}
+    return {
+        "benchmark": "audio_context",
+        "clips": clips,
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        **figures,
+    }
+
+
+def _show(result: dict[str, Any]) -> None:
+    table = Table("", "own length, s", "30 s, s", "ratio", title=f"{result['clips']} clips")
+    for kind, label in (("step", "LoRA step"), ("encode", "encoder, no gradient")):
+        cells = [result[f"{kind}_{column}"] for column in ("short", "full", "ratio")]
+        table.add_row(label, *(f"{cell:.2f}" for cell in cells))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asr.config import resolve
+from asr.errors import UserError
+from train.config import TrainConfig
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+NEEDED = ["base=builtin:tiny.en", "data.train=train.jsonl"]
+
+
+def config(*settings: str) -> TrainConfig:
+    return resolve(TrainConfig, None, [*NEEDED, *settings]).value
+
+
+def test_what_must_be_given_is_named() -> None:
+    with pytest.raises(UserError) as caught:
+        resolve(TrainConfig, None, [])
+    assert "base: Field required" in caught.value.message
+    assert "data: Field required" in caught.value.message
+
+
+def test_a_language_may_be_a_name() -> None:
+    assert config("language=Italian").language == "it"
+    assert config("language=IT").language == "it"
+    assert config().language is None
+
+
+def test_an_unknown_language_gets_a_suggestion() -> None:
+    with pytest.raises(UserError, match=r"language: 'Itallian' is not one of .* \(did you mean 'italian'\?\)"):
+        config("language=Itallian")
+
+
+def test_a_misspelt_key_gets_a_suggestion() -> None:
+    with pytest.raises(UserError, match=r"'optim\.max_step' \(did you mean 'optim\.max_steps'\?\)"):
+        config("optim.max_step=3")
+
+
+def test_steps_must_be_shared_evenly_and_are_named_as_typed() -> None:
+    assert config("plan.micro_batches_per_step=4", "workers.count=2").workers.count == 2
+    with pytest.raises(UserError, match=r"plan\.micro_batches_per_step=3 cannot be shared by workers\.count=2"):
+        config("plan.micro_batches_per_step=3", "workers.count=2")
+
+
+def test_warming_up_must_end_before_the_run() -> None:
+    assert config("optim.max_steps=1", "optim.warmup_steps=0").optim.max_steps == 1
+    with pytest.raises(UserError, match=r"optim\.warmup_steps=10 leaves nothing of optim\.max_steps=10"):
+        config("optim.max_steps=10")
+
+
+def test_all_mistakes_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        config("strategy=qlora", "run.name=a/b", "plan.max_audio_s=10", "data.max_faulty_share=2")
+    for key in ("strategy", "run.name", "plan.max_audio_s", "data.max_faulty_share"):
+        assert f"command line: {key}: " in caught.value.message
+
+
+def test_every_yaml_in_configs_is_valid() -> None:
+    files = [path for path in sorted(CONFIGS.rglob("*.yaml")) if "base:" in path.read_text(encoding="utf-8")]
+    for path in files:
+        resolve(TrainConfig, path)
+    assert files

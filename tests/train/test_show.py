@@ -1,0 +1,29 @@
+"""Progress where there is no terminal: a line now and then, and the last one."""
+
+from __future__ import annotations
+
+import pytest
+
+from train import show
+from train.progress import Progress
+
+NOW = Progress(
+    step=30, max_steps=120, loss=0.5, learning_rate=1e-3, seconds=60.0, audio_s=300.0, wait_s=1.0, resumed_at=20
+)
+
+
+def test_a_step_says_loss_speed_time_left_and_where_the_run_went_on() -> None:
+    assert show.describe(NOW) == "step 30/120, loss 0.500, 5.0 audio s/s, 3:00 left, resumed at 20"
+
+
+def test_without_a_terminal_the_first_and_the_last_count_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with show.counting("decoding") as advance:
+        for done in range(1, 6):
+            advance(done, 5)
+    assert capsys.readouterr().err == "decoding: 1 of 5\ndecoding: 5 of 5\n"
+
+
+def test_without_a_terminal_training_is_lines_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with show.training() as on_progress:
+        on_progress(NOW)
+    assert capsys.readouterr().err == f"{show.describe(NOW)}\n"

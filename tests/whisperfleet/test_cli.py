@@ -1,0 +1,65 @@
+"""The command line as a person meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module, metadata
+from typing import Any
+
+import pytest
+
+from whisperfleet.cli import VERBS
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "whisperfleet", *words], capture_output=True, text=True, check=False)
+
+
+def targets(table: Any = VERBS, prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, entry in table.items():
+        rows += [(f"{prefix}{name}", entry[0])] if isinstance(entry, tuple) else targets(entry, f"{prefix}{name} ")
+    return rows
+
+
+def test_version_is_the_package_s() -> None:
+    assert run("--version").stdout == f"whisperfleet {metadata.version('whisperfleet')}\n"
+
+
+def test_help_lists_every_verb_in_the_order_of_the_work() -> None:
+    text = run("--help").stdout
+    places = [text.index(f"│ {verb} ") for verb in VERBS]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(("verb", "target"), targets())
+def test_a_verb_s_function_exists(verb: str, target: str) -> None:
+    module, function = target.split(":")
+    assert callable(getattr(import_module(module), function)), verb
+
+
+def test_a_verb_has_its_own_help() -> None:
+    done = run("data", "prepare", "--help")
+    assert done.returncode == 0
+    assert "--out" in done.stdout
+
+
+def test_a_misspelt_verb_gets_a_suggestion_and_exit_code_2() -> None:
+    done = run("trian")
+    assert done.returncode == 2
+    assert "train" in done.stderr
+
+
+def test_a_person_s_mistake_is_one_line_and_exit_code_2() -> None:
+    done = run("train", "no-such.yaml")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "whisperfleet: no-such.yaml: no such configuration file (see configs/ for examples)\n"
+
+
+def test_all_mistakes_of_a_config_are_reported_at_once() -> None:
+    done = run("train", "configs/demo.yaml", "optim.max_step=3", "language=Italain", "--dry-run")
+    assert done.returncode == 2
+    assert "unknown key 'optim.max_step' (did you mean 'optim.max_steps'?)" in done.stderr
+    assert "language: 'Italain' is not one of Whisper's languages (did you mean 'italian'?)" in done.stderr

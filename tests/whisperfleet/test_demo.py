@@ -1,0 +1,79 @@
+"""What the demo decides by itself; the whole of it runs in tests/e2e."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asr.config import resolve
+from asr.evaluation import Evaluation, UtteranceResult
+from asr.utterance import Utterance
+from train.config import TrainConfig
+from whisperfleet.ask import Answer
+from whisperfleet.demo import CONFIG, SERVED_CLIPS, Outcome, run_folder, spread
+
+
+def evaluation(hypothesis: str, seconds: float) -> Evaluation:
+    return Evaluation("x", "it", "full", [UtteranceResult("a", "Uno, due.", hypothesis, 1.0)], seconds)
+
+
+def outcome(*answers: Answer) -> Outcome:
+    return Outcome(
+        before=evaluation("tre quattro", 3.0),
+        short=evaluation("Uno, due.", 1.0),
+        full=evaluation("uno tre", 2.0),
+        training={"seconds": 10.0, "audio_s": 55.0},
+        answers=answers,
+        artifact=Path("runs/demo-1/artifact"),
+        report=Path("runs/demo-1/report.html"),
+    )
+
+
+def test_the_json_line_has_every_promised_figure() -> None:
+    line = outcome(Answer("a", "Uno, due.", "uno due", "", 0.1)).line()
+    assert line == {
+        "wer_before": 1.0,
+        "wer_after_short": 0.0,
+        "wer_after_full": 0.5,
+        "wer_before_ortho": 1.0,
+        "wer_after_short_ortho": 0.0,
+        "wer_after_full_ortho": 1.0,
+        "test_clips": 1,
+        "train_seconds": 10.0,
+        "train_audio_s_per_s": 5.5,
+        "eval_seconds_short": 1.0,
+        "eval_seconds_full": 2.0,
+        "served_ok": True,
+        "artifact": "runs/demo-1/artifact",
+        "report": "runs/demo-1/report.html",
+    }
+
+
+@pytest.mark.parametrize("answers", [[], [Answer("a", "x", None, "500", 0.1)]], ids=["none", "an error"])
+def test_served_ok_needs_every_answer(answers: list[Answer]) -> None:
+    assert outcome(*answers).line()["served_ok"] is False
+
+
+def test_an_unfinished_demo_is_gone_on_with_and_a_finished_one_is_kept(tmp_path: Path) -> None:
+    assert run_folder(tmp_path).name == "demo-1"
+    (tmp_path / "demo-1").mkdir()
+    assert run_folder(tmp_path).name == "demo-1"
+    (tmp_path / "demo-1" / "result.json").touch()
+    assert run_folder(tmp_path).name == "demo-2"
+    (tmp_path / "demo-12").mkdir()
+    assert run_folder(tmp_path).name == "demo-12"
+
+
+def test_the_served_clips_are_of_all_lengths() -> None:
+    clips = [Utterance(str(i), "a.flac", "x", duration_s=float(i)) for i in range(64)]
+    chosen = [clip.duration_s for clip in spread(clips)]
+    assert len(chosen) == SERVED_CLIPS
+    assert chosen[0] < 10 < 60 < chosen[-1]
+    assert len(spread(clips[:3])) == 3
+
+
+def test_the_demo_s_configuration_is_valid_and_says_where_its_values_come_from() -> None:
+    resolved = resolve(TrainConfig, CONFIG)
+    assert resolved.value.language == "it"
+    assert resolved.origin["optim.learning_rate"] == str(CONFIG)

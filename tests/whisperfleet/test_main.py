@@ -1,0 +1,30 @@
+"""Exit codes: 2 for a person, a traceback for a bug."""
+
+from __future__ import annotations
+
+import pytest
+
+import whisperfleet.__main__ as command
+from asr.errors import UserError
+
+
+def test_a_user_error_of_several_lines_is_printed_line_by_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise UserError("a.yaml: unknown key 'x'\na.yaml: unknown key 'y'")
+
+    monkeypatch.setattr(command, "app", fail)
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "whisperfleet: a.yaml: unknown key 'x'\nwhisperfleet: a.yaml: unknown key 'y'\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command, "app", fail)
+    with pytest.raises(ZeroDivisionError):
+        command.main()
