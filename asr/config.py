@@ -33,12 +33,13 @@ class _Loader(yaml.SafeLoader):
     Fields that are booleans still take yes, no, on and off: pydantic knows these words.
     """
 
-
-for _first, _resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items():
-    _Loader.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers | {
-        _first: [(tag, pattern) for tag, pattern in _resolvers if not tag.endswith((":bool", ":timestamp"))]
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":timestamp"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false|True|False|TRUE|FALSE"), list("tTfF"))
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?i:true|false)$"), list("tTfF"))
 
 
 @dataclass(frozen=True)

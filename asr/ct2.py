@@ -28,7 +28,7 @@ _MODULES = {"self_attention": "self_attn", "attention": "encoder_attn"}
 def read_variables(path: Path) -> dict[str, torch.Tensor]:
     """Read ``model.bin`` into tensors by CTranslate2 name. Raises UserError where it is something else or cut short.
 
-    An alias stands for any variable of equal content (the tied projection, often two biases): it gets its own name back.
+    An alias stands for any variable of equal content (the projection, some biases): it gets its own name back.
     """
     try:
         with path.open("rb") as file:

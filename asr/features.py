@@ -21,8 +21,8 @@ WINDOW_FRAMES = int(WINDOW_S * FRAMES_PER_S)
 # The window of one frame reaches 200 samples past its centre: two more frames of silence and the rest is constant.
 TAIL_FRAMES = 2
 
-# Whisper takes the decimal logarithm of at least 1e-10, clips it at 8 below its maximum and maps x to (x + 4) / 4: silence
-# stands 2 below the loudest bin, or at the value of 1e-10 beside a clip so quiet that this is higher.
+# Whisper takes the decimal logarithm of at least 1e-10, clips it at 8 below its maximum and maps x to (x + 4) / 4:
+# silence stands 2 below the loudest bin, or, beside a clip so quiet that this is higher, at the value of 1e-10.
 _FLOOR = 2.0
 _SILENCE = -1.5
 
@@ -67,6 +67,6 @@ def pad(features: Sequence[np.ndarray], frames: int) -> np.ndarray:
     """Stack clips [mel bins, their frames] to float32 [clips, mel bins, ``frames``], each followed by its silence."""
     batch = np.empty((len(features), features[0].shape[0], frames), dtype=np.float32)
     for row, clip in zip(batch, features, strict=True):
-        row[:] = max(np.float32(clip.max()) - _FLOOR, _SILENCE)
+        row[:] = max(float(clip.max()) - _FLOOR, _SILENCE)
         row[:, : clip.shape[1]] = clip
     return batch

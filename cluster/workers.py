@@ -19,6 +19,8 @@ class Workers(Section):
     """CPU threads of a worker; 0 takes all cores of this machine, or 4 beside a GPU."""
     gpu: bool = False
     """Whether each worker has a GPU."""
+    data_tasks_each: int = Field(1, ge=1)
+    """Ray Data tasks that prepare data for a worker at a time. One keeps up with a CPU; a GPU wants four and more."""
     max_failures: int = Field(2, ge=0)
     """How often a run goes on from its last checkpoint after a worker died."""
 

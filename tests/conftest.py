@@ -1,40 +1,56 @@
-"""Real parts for every test: a checkpoint, recorded speech and a Ray cluster, each made once a session."""
+"""What tests of several folders share: one Ray session, one real checkpoint, real speech."""
 
 from __future__ import annotations
 
-import warnings
+import os
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from asr.artifact import load_model
+from asr.audio import SAMPLE_RATE, decode, encode_flac
 from asr.cache import cache_root
-from asr.manifest import read_manifest
+from asr.checkpoint import find_checkpoint
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from cluster.session import ray_session
-from train.prepare import PrepareConfig, prepare
 from train.prompts import fetch, utterances
 
 
 @pytest.fixture(scope="session")
-def tiny_en() -> SpeechModel:
-    """Whisper tiny.en with its published weights. Shared: who trains it takes a copy of the network."""
-    return load_model("builtin:tiny.en")
+def ray_cluster() -> Iterator[None]:
+    """A local Ray for the whole test run."""
+    with ray_session():
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_en_name() -> str:
+    """The name of a real English checkpoint. Where it cannot be had the test fails: a skip would look like a pass."""
+    name = os.environ.get("WHISPERFLEET_TEST_MODEL") or "builtin:tiny.en"
+    find_checkpoint(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def tiny_en(tiny_en_name: str) -> SpeechModel:
+    """The same checkpoint, loaded."""
+    return load_model(tiny_en_name)
 
 
 @pytest.fixture(scope="session")
 def english_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
-    """64 recorded telephone prompts of 1 to 6 s as FLAC files, with what is said in them and their durations."""
+    """Two dozen telephone prompts of ten to twenty words with their transcripts, as FLAC files of known length."""
+    folder = tmp_path_factory.mktemp("english")
     good, _ = utterances("en", fetch("en", cache_root()))
-    config = PrepareConfig(min_audio_s=1.0, max_audio_s=6.0, min_test_clips=1, test_share=0.01, validation_share=0.0)
-    prepared = prepare(good[:150], tmp_path_factory.mktemp("english"), config)
-    clips = [clip for name in ("train", "test") for clip in read_manifest(prepared.manifests[name])]
-    return sorted(clips, key=lambda clip: clip.id)[:64]
+    sentences = [clip for clip in good if 10 <= len(clip.text.split()) <= 20 and not any(map(str.isdigit, clip.text))]
+    return [_as_flac(clip, folder) for clip in sentences[:: len(sentences) // 24][:24]]
 
 
-@pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """One local Ray cluster for the whole session. Tests that start and stop their own do so in a subprocess."""
-    with warnings.catch_warnings(), ray_session():
-        yield
+def _as_flac(clip: Utterance, folder: Path) -> Utterance:
+    waveform = decode(str(clip.audio), container="g722")
+    path = folder / f"{Path(str(clip.audio)).stem}.flac"
+    path.write_bytes(encode_flac(waveform))
+    return replace(clip, audio=str(path), duration_s=len(waveform) / SAMPLE_RATE)

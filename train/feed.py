@@ -43,7 +43,7 @@ class Share:
 
 
 class Feed(IterableDataset):
-    """Yields the collated micro-batches of one worker, from ``first_step`` to ``last_step``, and keeps the tally."""
+    """Yields the collated micro-batches of one worker, and keeps the tally."""
 
     def __init__(
         self,
@@ -52,14 +52,16 @@ class Feed(IterableDataset):
         recipe: Recipe,
         pad_token_id: int,
         max_faulty_share: float,
+        tasks: int = 1,
     ) -> None:
         self.tally = Tally()
         self._utterances, self._rows, self._recipe = utterances, rows, recipe
         self._pad_token_id = pad_token_id
         self._max_faulty_share = max_faulty_share
+        self._tasks = tasks
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        rows = iter(stream(self._utterances, self._rows, self._recipe))
+        rows = iter(stream(self._utterances, self._rows, self._recipe, self._tasks))
         for planned in self._rows:
             started = time.monotonic()
             row = next(rows)

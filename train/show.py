@@ -30,14 +30,18 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def training() -> Iterator[Callable[[progress.Progress], None]]:
-    """Yield a function that shows a training run's step, loss, speed and time left."""
-    if not console.is_terminal:
-        show = _lines(lambda done, total, line="": line)
-        yield lambda now: show(now.step, now.max_steps, describe(now))
-        return
-    with _bar("{task.description}") as bar:
-        task = bar.add_task("starting the workers", total=None)
-        yield lambda now: bar.update(task, completed=now.step, total=now.max_steps, description=describe(now))
+    """Yield a function that shows a run's step, loss, speed and time left; after Ctrl-C say how to go on."""
+    try:
+        if not console.is_terminal:
+            show = _lines(lambda done, total, line="": line)
+            yield lambda now: show(now.step, now.max_steps, describe(now))
+            return
+        with _bar("{task.description}") as bar:
+            task = bar.add_task("starting the workers", total=None)
+            yield lambda now: bar.update(task, completed=now.step, total=now.max_steps, description=describe(now))
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on from the last checkpoint")
+        raise
 
 
 def describe(now: progress.Progress) -> str:

@@ -67,15 +67,15 @@ class _Order:
     context_s: float
 
 
-def stream(utterances: Sequence[Utterance], rows: Sequence[MicroBatch], recipe: Recipe) -> Iterator[TensorRow]:
-    """Yield ``rows`` in order as tensors, made by Ray Data tasks a few rows ahead of whoever iterates."""
+def stream(utterances: Sequence[Utterance], rows: Sequence[MicroBatch], recipe: Recipe, tasks: int = 1) -> Iterator[TensorRow]:
+    """Yield ``rows`` in order as tensors, made by so many Ray Data tasks, a few rows ahead of whoever iterates."""
     orders = [_Order(tuple(utterances[i] for i in row.utterances), row.context_s) for row in rows]
     dataset = ray.data.from_items(
         [{"order": order} for order in orders], override_num_blocks=-(-len(orders) // _ROWS_PER_TASK)
     )
     dataset.context.execution_options.preserve_order = True
     dataset.context.execution_options.resource_limits = ExecutionResources(object_store_memory=_OBJECT_STORE_BYTES)
-    dataset = dataset.map(_prepare, fn_kwargs={"recipe": recipe}, num_cpus=_TASK_CPUS)
+    dataset = dataset.map(_prepare, fn_kwargs={"recipe": recipe}, num_cpus=_TASK_CPUS, concurrency=tasks)
     for batch in dataset.iterator().iter_batches(batch_size=1, prefetch_batches=_PREFETCH, batch_format="numpy"):
         yield cast(TensorRow, {name: column[0] for name, column in batch.items()})
 

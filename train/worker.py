@@ -52,7 +52,14 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         before = earlier_totals(resume)
         steps = range(int(before.get("step", 0)), config.optim.max_steps)
         rows = rows_from(durations, config.plan, config.seed, steps, share)
-        feed = Feed(job.utterances, rows, recipe, model.tokenizer.pad_token_id, config.data.max_faulty_share)
+        feed = Feed(
+            job.utterances,
+            rows,
+            recipe,
+            model.tokenizer.pad_token_id,
+            config.data.max_faulty_share,
+            config.workers.data_tasks_each,
+        )
         report = RayReport(feed, job.board if share.rank == 0 else None, before, steps.start)
         trainer = WhisperTrainer(
             model=network, args=args, train_dataset=feed, compute_loss_func=token_loss, callbacks=[report]

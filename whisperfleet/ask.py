@@ -27,12 +27,12 @@ class Answer:
 
 
 def ask(model: str, clips: Sequence[Utterance]) -> list[Answer]:
-    """Serve ``model`` on loopback, send all clips at once so that they share batches, and stop serving."""
+    """Serve the artifact in folder ``model`` on loopback, send all clips at once so that they share batches, and stop serving."""
     try:
         import openai  # an extra: only whoever asks needs a client
     except ImportError:
         raise UserError("the openai client is not installed", "pip install 'whisperfleet[client]'") from None
-    config = ServeConfig(model=model, port=0)
+    config = ServeConfig(model=str(Path(model).resolve()), port=0)
     with ray_session(), running(config) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none-needed", max_retries=0)
 

@@ -13,12 +13,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from asr.artifact import CARD, load_model, read_card, record_evaluations
+from asr.artifact import CARD, Card, load_model, read_card, record_evaluations
 from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
 from asr.config import resolve
 from asr.decode import Context
 from asr.evaluation import Evaluation
+from asr.language import name
 from asr.manifest import read_manifest
 from asr.model import best_device
 from asr.report import duration, percent, write_report
@@ -35,7 +36,7 @@ STAGES = 7
 SERVED_CLIPS = 8
 _RESULT = "result.json"  # written last: the demo in this folder went the whole way
 
-out = Console(highlight=False)
+out = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,11 @@ def demo(
     manifest: Annotated[str, typer.Option(help="Speech: a JSONL manifest of your own, or prompts:it.")] = "prompts:it",
     runs: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs"),
 ) -> None:
-    folder = run_folder(runs.resolve())
+    folder = run_folder(runs)
     config = resolve(
         TrainConfig,
         CONFIG,
-        [f"data.train={folder / 'data' / 'train.jsonl'}", f"run.folder={runs.resolve()}", f"run.name={folder.name}"]
+        [f"data.train={folder / 'data' / 'train.jsonl'}", f"run.folder={runs}", f"run.name={folder.name}"]
         + (settings or []),
     ).value
     started = time.monotonic()
@@ -146,7 +147,7 @@ def measured(kept: Path, model: str, test: Sequence[Utterance], context: Context
 
 def fine_tune(config: TrainConfig) -> Path:
     """Return the run's artifact, training it or going on from its last checkpoint."""
-    artifact = (config.run.folder / config.run.name / "artifact").resolve()
+    artifact = config.run.folder / config.run.name / "artifact"
     if not (artifact / CARD).is_file():
         with training() as on_progress:
             fit(config, on_progress)
@@ -162,9 +163,13 @@ def record(artifact: Path, before: Evaluation, short: Evaluation, full: Evaluati
     short.write_table(artifact.parent / "utterances.csv")
     report = artifact.parent / "report.html"
     details = {"base": card.base.name, "base digest": card.base.digest, **card.versions}
-    write_report(report, [before, full, short], f"Whisper fine-tuned for {card.language}", details)
+    write_report(report, [before, full, short], f"Whisper fine-tuned for {_spoken(card)}", details)
     out.print(f"      report: {report}")
     return report
+
+
+def _spoken(card: Card) -> str:
+    return name(card.language) if card.language else "many languages"
 
 
 def spread(test: Sequence[Utterance]) -> list[Utterance]:

@@ -18,8 +18,8 @@ SETTINGS = LoraSettings(rank=4, alpha=8)
 
 
 @pytest.fixture
-def network(tiny_en: SpeechModel) -> AnyContextWhisper:
-    return copy.deepcopy(tiny_en.network)
+def network(english_model: SpeechModel) -> AnyContextWhisper:
+    return copy.deepcopy(english_model.network)
 
 
 def adapted(network: AnyContextWhisper, strategy: Strategy) -> torch.nn.Module:
@@ -41,11 +41,11 @@ def test_peft_knows_the_base_but_no_task_type(network: AnyContextWhisper) -> Non
 
 
 def test_every_adapter_learns_from_one_step_of_real_speech(
-    network: AnyContextWhisper, english_clips: list[Utterance], tiny_en: SpeechModel
+    network: AnyContextWhisper, flac_clips: list[Utterance], english_model: SpeechModel
 ) -> None:
     model = adapted(network, "lora").train()
-    row = prepare(english_clips[:2], 5.0, Recipe(BASE, None, "transcribe"))
-    batch = collate(row, tiny_en.tokenizer.pad_token_id)
+    row = prepare(flac_clips[:2], 5.0, Recipe(BASE, None, "transcribe"))
+    batch = collate(row, english_model.tokenizer.pad_token_id)
     labels = batch.pop("labels")
     token_loss(model(**batch), labels).backward()
     gradients = {name: weight.grad for name, weight in model.named_parameters() if ".lora_B." in name}

@@ -13,8 +13,8 @@ PAD = 99
 
 
 def row(frames: list[int], context_s: float, labels: list[list[int]]) -> TensorRow:
-    """Clips whose every value is their number; read-only arrays, as Ray Data hands them out."""
-    features = np.concatenate([np.full((4, length), n, np.float16) for n, length in enumerate(frames)], axis=1)
+    """Clips whose every value is 1, 2 ...; read-only arrays, as Ray Data hands them out."""
+    features = np.concatenate([np.full((4, length), n, np.float16) for n, length in enumerate(frames, 1)], axis=1)
     arrays = features, np.array(frames), np.array(labels)
     for array in arrays:
         array.flags.writeable = False
@@ -27,8 +27,8 @@ def test_clips_are_parted_and_each_is_followed_by_its_own_silence() -> None:
     batch = collate(row([3, 5], 0.08, [[1, 2, 3], [1, 2, IGNORED]]), PAD)
     features = batch["input_features"]
     assert (features.shape, features.dtype) == ((2, 4, 8), torch.float32)
-    assert features[0, 0].tolist() == [0, 0, 0, -2, -2, -2, -2, -2]
-    assert features[1, 3].tolist() == [1, 1, 1, 1, 1, -1, -1, -1]
+    assert features[0, 0].tolist() == [1, 1, 1, -1, -1, -1, -1, -1]
+    assert features[1, 3].tolist() == [2, 2, 2, 2, 2, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -35,17 +35,17 @@ def faulty(clip: Utterance) -> dict[str, Utterance]:
 
 
 def test_features_of_true_length_and_labels_of_what_is_said(
-    english_clips: list[Utterance], tiny_en: SpeechModel
+    flac_clips: list[Utterance], english_model: SpeechModel
 ) -> None:
-    clips = english_clips[:3]
+    clips = flac_clips[:3]
     row = prepare(clips, 6.0, RECIPE)
     waveforms = [decode(clip.audio) for clip in clips]
     assert row["frames_B"].tolist() == [num_frames(len(waveform)) for waveform in waveforms]
     assert row["features_MT"].dtype == np.float16
     parts = np.split(row["features_MT"], np.cumsum(row["frames_B"])[:-1], axis=1)
     for part, waveform in zip(parts, waveforms, strict=True):
-        assert np.array_equal(part, tiny_en.log_mel(waveform))
-    tokenizer = tiny_en.tokenizer
+        assert np.array_equal(part, english_model.log_mel(waveform))
+    tokenizer = english_model.tokenizer
     for label, clip in zip(row["labels_BL"].tolist(), clips, strict=True):
         spoken = [token for token in label if token != IGNORED]
         assert tokenizer.convert_ids_to_tokens(spoken[:2]) == ["<|startoftranscript|>", "<|notimestamps|>"]
@@ -56,13 +56,13 @@ def test_features_of_true_length_and_labels_of_what_is_said(
     assert (row["context_s"], row["faults"]) == (6.0, [])
 
 
-def test_what_cannot_be_used_is_named_and_the_rest_goes_on(english_clips: list[Utterance]) -> None:
-    good, bad = english_clips[:2], faulty(english_clips[0])
+def test_what_cannot_be_used_is_named_and_the_rest_goes_on(flac_clips: list[Utterance]) -> None:
+    good, bad = flac_clips[:2], faulty(flac_clips[0])
     row = prepare([good[0], *bad.values(), good[1]], 6.0, RECIPE)
     assert [fault.split(": ")[0] for fault in row["faults"]] == list(bad)
     for fault, utterance in zip(row["faults"], bad.values(), strict=True):
         assert f": {utterance.id}" in fault
-    assert row["faults"][0] == "missing_file: gone: /no/such/file.flac"
+    assert row["faults"][0].startswith("missing_file: gone: /no/such/file.flac")
     alone = prepare(good, 6.0, RECIPE)
     assert np.array_equal(row["features_MT"], alone["features_MT"])
     assert np.array_equal(row["labels_BL"], alone["labels_BL"])
@@ -71,30 +71,28 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(english_clips: list[U
 
 @pytest.mark.parametrize("usable", [0, 2])
 def test_a_micro_batch_without_a_token_costs_nothing(
-    usable: int, english_clips: list[Utterance], tiny_en: SpeechModel
+    usable: int, flac_clips: list[Utterance], english_model: SpeechModel
 ) -> None:
-    utterances = list(faulty(english_clips[0]).values()) if usable else []
+    utterances = list(faulty(flac_clips[0]).values()) if usable else []
     row = prepare(utterances, 0.0, RECIPE)
     assert (row["audio_s"], len(row["faults"])) == (0.0, len(utterances))
-    batch = collate(row, tiny_en.tokenizer.pad_token_id)
+    batch = collate(row, english_model.tokenizer.pad_token_id)
     labels = batch.pop("labels")
     assert (labels == IGNORED).all()
     with torch.no_grad():
-        outputs = tiny_en.network(**batch)
+        outputs = english_model.network(**batch)
     assert torch.isfinite(outputs.logits).all()
     assert token_loss(outputs, labels).item() == 0.0
     assert token_loss(outputs, labels, torch.tensor(7)).item() == 0.0
 
 
-def test_a_language_that_the_checkpoint_cannot_speak_is_a_persons_mistake(english_clips: list[Utterance]) -> None:
+def test_a_language_that_the_checkpoint_cannot_speak_is_a_persons_mistake(flac_clips: list[Utterance]) -> None:
     with pytest.raises(UserError, match="English only, not 'it'"):
-        prepare([replace(english_clips[0], language="it")], 6.0, RECIPE)
+        prepare([replace(flac_clips[0], language="it")], 6.0, RECIPE)
 
 
-def test_ray_data_gives_the_same_rows_in_order(
-    ray_cluster: None, english_clips: list[Utterance], tmp_path: Path
-) -> None:
-    utterances = [*english_clips[:20], *faulty(english_clips[0]).values()]
+def test_ray_data_gives_the_same_rows_in_order(ray_cluster: None, flac_clips: list[Utterance], tmp_path: Path) -> None:
+    utterances = [*flac_clips[:20], *faulty(flac_clips[0]).values()]
     groups = [tuple(range(start, min(start + 3, len(utterances)))) for start in range(0, len(utterances), 3)]
     plan = [MicroBatch(0, group, 5.0 + n / 8) for n, group in enumerate([*groups, (), *groups[::-1]])]
     streamed = stream(utterances, plan, RECIPE)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr.cache import cache_root, complete_or_absent
+
+
+def test_the_variable_names_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WHISPERFLEET_CACHE", "~/elsewhere")
+    assert cache_root() == tmp_path / "elsewhere"
+    monkeypatch.setenv("WHISPERFLEET_CACHE", "")
+    assert cache_root() == tmp_path / ".cache/whisperfleet"
+    assert not cache_root().exists(), "asking for the place makes nothing"
+
+
+def test_a_finished_block_becomes_the_target(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b"
+    with complete_or_absent(target) as draft:
+        assert not target.exists()
+        (draft / "file").write_text("whole")
+    assert (target / "file").read_text() == "whole"
+    assert target.stat().st_mode & 0o777 == 0o755, "other users of a shared cache can read it"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_failed_block_leaves_nothing(tmp_path: Path, failure: type[BaseException]) -> None:
+    with pytest.raises(failure), complete_or_absent(tmp_path / "target") as draft:
+        (draft / "file").write_text("half")
+        raise failure
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_an_earlier_result_alone(tmp_path: Path) -> None:
+    with complete_or_absent(tmp_path / "target") as draft:
+        (draft / "file").write_text("first")
+    with pytest.raises(RuntimeError), complete_or_absent(tmp_path / "target"):
+        raise RuntimeError
+    assert (tmp_path / "target/file").read_text() == "first"
+
+
+def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("a file")
+    with pytest.raises(OSError), complete_or_absent(tmp_path / "target") as draft:
+        (draft / "file").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def _race(target: Path, barrier: Any, number: int) -> None:
+    with complete_or_absent(target) as draft:
+        for name in ("one", "two"):
+            (draft / name).write_text(str(number))
+        barrier.wait()  # all have finished their work and none has its result in place
+
+
+def test_of_processes_that_race_one_wins_whole(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    racers = [context.Process(target=_race, args=(tmp_path / "target", barrier, i)) for i in range(3)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert [racer.exitcode for racer in racers] == [0, 0, 0], "a loser goes on with the winner's result"
+    assert (tmp_path / "target/one").read_text() == (tmp_path / "target/two").read_text()
+    assert list(tmp_path.iterdir()) == [tmp_path / "target"]

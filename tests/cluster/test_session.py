@@ -1,0 +1,138 @@
+"""Sessions are started in processes of their own: the test run itself holds one open."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from cluster.session import _knock, ray_session
+
+ENDS_S = 20.0  # Ray's processes end a few seconds after the one that started them
+
+
+def run(script: str, tmp_path: Path) -> tuple[str, list[psutil.Process]]:
+    """Return what a script printed in a process with a home of its own, and the processes that it left behind."""
+    mark = uuid.uuid4().hex
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=environment | {"HOME": str(tmp_path), "WHISPERFLEET_TEST": mark},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    until = time.monotonic() + ENDS_S
+    while (left := marked(mark)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return done.stdout, left
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("WHISPERFLEET_TEST") == mark:
+                found.append(process)
+        except psutil.Error:
+            continue  # it ended, or is another user's
+    return found
+
+
+def test_a_local_cluster_lasts_as_long_as_the_block_and_leaves_nothing_running(tmp_path: Path) -> None:
+    (tmp_path / ".ray").mkdir()
+    printed, left = run(
+        """
+        import os, ray
+        from cluster.session import ray_session
+        assert not ray.is_initialized()
+        with ray_session():
+            with ray_session():
+                outer = ray.get_runtime_context().get_node_id()
+            print("inner left it open:", ray.is_initialized())
+            print("cores to spare:", ray.cluster_resources()["CPU"] > os.cpu_count())
+            print(ray.get(ray.remote(lambda: "work was done").remote()))
+        print("open after the block:", ray.is_initialized())
+        try:
+            with ray_session():
+                raise KeyError("in the block")
+        except KeyError:
+            print("open after an error:", ray.is_initialized())
+        """,
+        tmp_path,
+    )
+    assert printed.splitlines() == [
+        "inner left it open: True",
+        "cores to spare: True",
+        "work was done",
+        "open after the block: False",
+        "open after an error: False",
+    ]
+    assert left == []
+    token = tmp_path / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o777 == 0o600  # whoever reads it may run code in the cluster
+
+
+def test_a_wrong_address_is_a_persons_mistake_within_seconds(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # nobody listens on it
+        port = unused.getsockname()[1]
+        printed, left = run(
+            f"""
+            import os, time
+            from asr.errors import UserError
+            from cluster.session import ray_session
+            started = time.monotonic()
+            for address in ("127.0.0.1:{port}", "ray://127.0.0.1:{port}", "nonsense", "host:99999999"):
+                try:
+                    with ray_session(address):
+                        print("connected")
+                except UserError as error:
+                    print(str(error).split(": ")[0])
+            os.environ["RAY_ADDRESS"] = "127.0.0.1:{port}"
+            try:
+                with ray_session():
+                    print("connected")
+            except UserError as error:
+                print(error.hint)
+            print(time.monotonic() - started < 60)
+            """,
+            tmp_path,
+        )
+    assert printed.splitlines() == [
+        f"no Ray cluster answers at '127.0.0.1:{port}'",
+        f"no Ray cluster answers at 'ray://127.0.0.1:{port}'",
+        "no Ray cluster answers at 'nonsense'",
+        "no Ray cluster answers at 'host:99999999'",
+        "is it up, and RAY_AUTH_MODE set alike?",
+        "True",
+    ]
+    assert left == []
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_open_session_is_used_whatever_the_address() -> None:
+    node = ray.get_runtime_context().get_node_id()
+    with ray_session("nonsense"):
+        assert ray.get_runtime_context().get_node_id() == node
+    assert ray.is_initialized()
+
+
+def test_knocking() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        _knock(f"127.0.0.1:{server.getsockname()[1]}")
+        _knock(f"ray://127.0.0.1:{server.getsockname()[1]}")
+    for where in ("auto", "local", "cluster-head"):
+        _knock(where)  # no port: Ray knows better
+    with pytest.raises(OSError):
+        _knock("127.0.0.1:1")

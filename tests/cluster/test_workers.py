@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from cluster.workers import Workers
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads"),
+    [
+        (Workers(), 8),
+        (Workers(count=3), 2),
+        (Workers(count=20), 1),
+        (Workers(cpus_each=5), 5),
+        (Workers(gpu=True), 4),
+        (Workers(gpu=True, count=4, cpus_each=2), 2),
+    ],
+)
+def test_threads_of_a_worker(workers: Workers, threads: int) -> None:
+    assert workers.threads == threads
+    scaling = workers.scaling_config()
+    assert (scaling.num_workers, scaling.use_gpu) == (workers.count, workers.gpu)
+    assert scaling.resources_per_worker == {"CPU": threads} | ({"GPU": 1} if workers.gpu else {})
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"cpus_each": -1}, {"max_failures": -1}, {"gpus": 1}])
+def test_nonsense_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValidationError):
+        Workers.model_validate(wrong)

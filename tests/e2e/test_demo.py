@@ -1,0 +1,122 @@
+"""The whole way as a person goes it: the command, interrupted and gone on with, on real speech and real weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr.cache import cache_root
+from asr.manifest import write_manifest
+from train import prompts
+
+STEPS = 6
+SETTINGS = [
+    "base=builtin:tiny.en",
+    "language=en",
+    f"optim.max_steps={STEPS}",
+    "optim.warmup_steps=1",
+    "run.checkpoint_every_steps=2",
+    "plan.full_window_share=0.1",
+]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a manifest of real English prompts, as a user would bring their own speech."""
+    folder = tmp_path_factory.mktemp("demo")
+    good, _ = prompts.utterances("en", prompts.fetch("en", cache_root()))
+    write_manifest(folder / "mine.jsonl", good[:110])
+    return folder
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "whisperfleet", "demo", "--manifest", "mine.jsonl", *SETTINGS]
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def processes_of(session: int) -> list[str]:
+    """Commands of the processes, not zombies, that belong to a session; Ray starts its own in the same one."""
+    alive = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                alive.append((stat.parent / "cmdline").read_text().replace("\0", " ")[:100])
+        except (OSError, IndexError):
+            continue
+    return alive
+
+
+def wait_until_gone(session: int) -> None:
+    for _ in range(100):
+        left = processes_of(session)
+        if not left:
+            return
+        time.sleep(0.2)
+    pytest.fail(f"still running: {left}")
+
+
+@pytest.fixture(scope="module")
+def outcome(folder: Path) -> Iterator[dict[str, Any]]:
+    """The demo, interrupted with Ctrl-C after its first checkpoint, then run to its end."""
+    first = start(folder)
+    checkpoint = folder / "runs/demo-1/checkpoints/step_0000002"
+    deadline = time.monotonic() + 400
+    while not (checkpoint / "whisperfleet.json").is_file():
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.1)
+    os.killpg(first.pid, signal.SIGINT)
+    _, complaint = first.communicate(timeout=60)
+    assert first.returncode not in (0, 2)
+    assert "Traceback" not in complaint, complaint
+    wait_until_gone(first.pid)
+    second = start(folder)
+    output, log = second.communicate(timeout=600)
+    assert second.returncode == 0, log
+    wait_until_gone(second.pid)
+    yield {"output": output, "log": log, "line": json.loads(output.splitlines()[-1])}
+
+
+def test_the_second_run_goes_on_where_the_first_was_stopped(outcome: dict[str, Any]) -> None:
+    resumed = re.findall(r"resumed at (\d+)", outcome["log"])
+    assert resumed and int(resumed[-1]) >= 2, outcome["log"]
+
+
+def test_the_last_line_holds_sane_figures(outcome: dict[str, Any]) -> None:
+    line = outcome["line"]
+    assert line["test_clips"] >= 64
+    for name in ("wer_before", "wer_after_short", "wer_after_full"):
+        assert 0 <= line[name] <= line[f"{name}_ortho"] < 1
+    assert line["served_ok"] is True
+    assert line["train_seconds"] > 0
+
+
+def test_fine_tuning_opens_the_short_context(outcome: dict[str, Any]) -> None:
+    assert outcome["line"]["wer_after_short"] < 0.5  # untrained it is above 1
+
+
+def test_artifact_and_report_are_where_the_line_says(folder: Path, outcome: dict[str, Any]) -> None:
+    card = json.loads((Path(outcome["line"]["artifact"]) / "card.json").read_text())
+    assert [one["context"] for one in card["evaluations"]] == ["full", "short", "full"]
+    assert card["training"]["step"] == STEPS
+    assert "<svg" in Path(outcome["line"]["report"]).read_text()
+
+
+def test_every_served_clip_is_printed_beside_the_truth(outcome: dict[str, Any]) -> None:
+    for stage in range(1, 8):
+        assert f"[{stage}/7]" in outcome["output"]
+    assert "said" in outcome["output"] and "heard" in outcome["output"]

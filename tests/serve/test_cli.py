@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from asr.errors import UserError
+from asr.utterance import Utterance
+from serve.cli import serve, transcribe
+
+
+def of_session(session: int) -> list[int]:
+    """The living processes of a session: of a command that was started with one of its own, and of its Ray."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:  # it has just ended
+            continue
+        if int(its_session) == session and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_serve_says_where_and_leaves_nothing_behind(tiny_en_name: str) -> None:
+    command = [sys.executable, "-m", "whisperfleet", "serve", tiny_en_name, "name=tiny", "port=0", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout and process.stderr
+        ready = json.loads(process.stdout.readline())
+        assert ready["model"] == "tiny"
+        with urllib.request.urlopen(f"{ready['url']}/readyz", timeout=60) as response:
+            assert response.status == 200
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: everybody in the foreground gets it
+        rest, complaints = process.communicate(timeout=120)
+    assert (process.returncode, rest, complaints) == (0, "", "")
+    assert of_session(process.pid) == []
+
+
+def test_mistakes_in_the_settings_are_all_named() -> None:
+    with pytest.raises(UserError, match=r"did you mean 'port'.*\n.*replicas"):
+        serve("builtin:tiny.en", ["prt=1", "replicas=0"])
+
+
+def test_transcribe_prints_the_text(
+    tiny_en_name: str, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    transcribe([Path(str(english_clips[0].audio))], tiny_en_name)
+    assert len(capsys.readouterr().out.split()) >= 8
+
+
+def test_transcribe_goes_on_after_a_bad_file_but_does_not_end_well(
+    tiny_en_name: str, english_clips: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = tmp_path / "gone.wav", Path(str(english_clips[0].audio))
+    with pytest.raises(UserError, match=r"gone\.wav: no such file"):
+        transcribe([bad, good], tiny_en_name, "en", as_json=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    row = json.loads(line)
+    assert set(row) == {"file", "text", "language", "duration_s", "seconds"}
+    assert (row["file"], row["language"]) == (str(good), "en")

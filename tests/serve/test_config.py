@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from asr.config import resolve
+from asr.errors import UserError
+from serve.config import ServeConfig
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def test_defaults_listen_on_loopback_only() -> None:
+    config = ServeConfig(model="builtin:base")
+    assert (config.host, config.port) == ("127.0.0.1", 8000)
+    assert config.max_upload_bytes == 25 * 1024 * 1024
+    assert not dataclasses.is_dataclass(config) and config.model_config["frozen"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org"])
+def test_an_address_that_others_reach_needs_a_word(host: str) -> None:
+    with pytest.raises(UserError, match="exposed=true"):
+        resolve(ServeConfig, overrides=["model=m", f"host='{host}'"])
+    assert resolve(ServeConfig, overrides=["model=m", f"host='{host}'", "exposed=true"]).value.host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_none(host: str) -> None:
+    assert ServeConfig(model="m", host=host).host == host
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(UserError) as raised:
+        resolve(ServeConfig, overrides=["model=m", "replica=2", "max_batch_audio_s=29", "port=70000"])
+    message = str(raised.value)
+    assert "did you mean 'replicas'" in message and "max_batch_audio_s" in message and "port" in message
+
+
+def test_the_public_name_shows_no_path(tmp_path: Path) -> None:
+    artifact = tmp_path / "italian" / "artifact"
+    artifact.mkdir(parents=True)
+    assert ServeConfig(model=str(artifact)).public_name == "italian"
+    assert ServeConfig(model=str(tmp_path / "italian")).public_name == "italian"
+    assert ServeConfig(model=str(artifact), name="mine").public_name == "mine"
+    assert ServeConfig(model="openai/whisper-small").public_name == "openai/whisper-small"
+    assert ServeConfig(model="builtin:base").public_name == "builtin:base"
+
+
+def test_threads_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert ServeConfig(model="m").threads == 8
+    assert ServeConfig(model="m", replicas=3).threads == 2
+    assert ServeConfig(model="m", replicas=3, cpus_each=5).threads == 5
+    assert ServeConfig(model="m", gpu=True).threads == 4
+
+
+def test_the_example_holds_every_key_at_its_default() -> None:
+    resolved = resolve(ServeConfig, CONFIGS / "serve.yaml", ["model=m"])
+    assert resolved.value == ServeConfig(model="m")
+    unnamed = {key for key, _, origin in resolved.rows() if origin == "default"}
+    assert unnamed == {"name", "exposed"}

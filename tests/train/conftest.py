@@ -1,0 +1,29 @@
+"""A real network and real speech, as training takes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from asr.artifact import load_model
+from asr.cache import cache_root
+from asr.manifest import read_manifest
+from asr.model import SpeechModel
+from asr.utterance import Utterance
+from train.prepare import PrepareConfig, prepare
+from train.prompts import fetch, utterances
+
+
+@pytest.fixture(scope="session")
+def english_model(tiny_en: str) -> SpeechModel:
+    """Whisper tiny.en with its published weights. Shared: whoever trains it takes a copy of the network."""
+    return load_model(tiny_en)
+
+
+@pytest.fixture(scope="session")
+def flac_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    """24 telephone prompts of 1 to 6 s as ``whisperfleet data prepare`` leaves them: FLAC files with durations."""
+    good, _ = utterances("en", fetch("en", cache_root()))
+    config = PrepareConfig(min_audio_s=1.0, max_audio_s=6.0, min_test_clips=1, test_share=0.01, validation_share=0.0)
+    prepared = prepare(good[:80], tmp_path_factory.mktemp("english"), config)
+    clips = [clip for name in ("train", "test") for clip in read_manifest(prepared.manifests[name])]
+    return sorted(clips, key=lambda clip: clip.id)[:24]

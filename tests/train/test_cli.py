@@ -1,0 +1,84 @@
+"""The verbs of the train folder, called as the command line calls them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from asr.errors import UserError
+from asr.manifest import read_quarantine, write_manifest
+from asr.utterance import Utterance
+from train.cli import _context, evaluate, prepare, train
+
+DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]) -> Path:
+    """A folder prepared from real clips and one file that is no audio."""
+    (tmp_path / "notes.wav").write_text("buy milk")
+    rows = [*english_clips, Utterance("notes", str(tmp_path / "notes.wav"), "buy milk")]
+    write_manifest(tmp_path / "mine.jsonl", rows)
+    prepare(str(tmp_path / "mine.jsonl"), tmp_path / "out", ["min_test_clips=6"], as_json=False)
+    return tmp_path / "out"
+
+
+def test_prepare_prints_the_splits_and_what_went_into_quarantine(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 rows (1 not_audio)" in printed
+    assert [row.id for row in read_quarantine(prepared / "quarantine.parquet")] == ["notes"]
+
+
+def test_prepare_refuses_an_unknown_setting(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown key 'min_test_clip' \(did you mean 'min_test_clips'"):
+        prepare("prompts:it", tmp_path, ["min_test_clip=6"])
+
+
+def test_evaluate_writes_a_report_a_table_and_the_figures(
+    prepared: Path, tiny_en_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    evaluate(tiny_en_name, prepared / "test.jsonl", language="english", out=tmp_path / "ev", as_json=True)
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["context"] == "full"
+    assert 0 <= summary["wer"]["rate"] < 0.5
+    assert summary["wer"]["low"] <= summary["wer"]["rate"] <= summary["wer"]["high"]
+    rows = list(csv.DictReader((tmp_path / "ev" / "table.csv").open(encoding="utf-8")))
+    assert len(rows) == summary["utterances"] >= 6
+    assert "<html" in (tmp_path / "ev" / "report.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "ev" / "evaluation.json").read_text(encoding="utf-8"))["summary"]["wer"]
+
+
+def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, tiny_en_name: str) -> None:
+    with pytest.raises(UserError, match="did you mean 'italian'"):
+        evaluate(tiny_en_name, prepared / "test.jsonl", language="italain")
+
+
+def test_a_context_is_taken_from_the_artifact_unless_asked_for() -> None:
+    assert _context("auto", trained_short=True) == "short"
+    assert _context("auto", trained_short=False) == "full"
+    assert _context("full", trained_short=True) == "full"
+    with pytest.raises(UserError, match="--context medium"):
+        _context("medium", trained_short=True)
+
+
+def test_dry_run_prints_each_setting_with_its_origin_and_trains_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(DEMO, ["lora.rank=4", f"run.folder={tmp_path}"], dry_run=True, as_json=True)
+    settings = json.loads(capsys.readouterr().out)
+    assert settings["lora.rank"] == {"value": 4, "from": "command line"}
+    assert settings["language"] == {"value": "it", "from": str(DEMO)}
+    assert settings["precision"] == {"value": "fp32", "from": "default"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_for_people_shows_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    train(DEMO, [], dry_run=True)
+    printed = capsys.readouterr().out
+    assert "optim.learning_rate" in printed and "default" in printed

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from asr.errors import UserError
+from asr.model import SpeechModel
+from asr.utterance import Utterance
+from train.evaluate import evaluate
+
+
+def heard(model: SpeechModel, utterances: Sequence[Utterance]) -> dict[str, str]:
+    return {one.id: one.hypothesis for one in evaluate(model, utterances, "full").evaluation.results}
+
+
+def test_tiny_en_understands_telephone_prompts(english_model: SpeechModel, flac_clips: list[Utterance]) -> None:
+    clips = flac_clips[:12]
+    reported: list[tuple[int, int]] = []
+    done = evaluate(english_model, clips, "full", on_progress=lambda now, total: reported.append((now, total)))
+    assert done.quarantined == []
+    assert 0.0 <= done.evaluation.wer.rate < 0.3
+    assert {one.id: one.reference for one in done.evaluation.results} == {clip.id: clip.text for clip in clips}
+    assert done.evaluation.audio_s == pytest.approx(sum(clip.duration_s or 0.0 for clip in clips), abs=0.01)
+    assert reported == [(12, 12)]
+    assert done.evaluation.seconds > 0
+    shuffled = list(clips)
+    Random(0).shuffle(shuffled)
+    assert heard(english_model, shuffled) == {one.id: one.hypothesis for one in done.evaluation.results}
+
+
+def test_progress_comes_chunk_by_chunk(
+    english_model: SpeechModel, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.evaluate._CHUNK", 2)
+    reported: list[tuple[int, int]] = []
+    evaluate(english_model, flac_clips[:5], "short", on_progress=lambda now, total: reported.append((now, total)))
+    assert reported == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_a_model_of_short_contexts_is_asked_in_either(english_model: SpeechModel, flac_clips: list[Utterance]) -> None:
+    model = replace(english_model, short_context=True)
+    for context in ("short", "full"):
+        evaluation = evaluate(model, flac_clips[:3], context).evaluation  # type: ignore[arg-type]
+        assert (evaluation.context, len(evaluation.results)) == (context, 3)
+
+
+def test_rows_that_cannot_be_used_are_named(english_model: SpeechModel, flac_clips: list[Utterance]) -> None:
+    clip = flac_clips[0]
+    rows = [
+        replace(clip, id="gone", audio="/no/such.flac"),
+        replace(clip, id="mute", text=" "),
+        clip,
+        replace(clip, id="cut", start_s=1.0, end_s=1.01),
+    ]
+    done = evaluate(english_model, rows, "short")
+    assert [one.id for one in done.evaluation.results] == [clip.id]
+    reasons = {row.id: row.reason for row in done.quarantined}
+    assert reasons == {"gone": "missing_file", "mute": "no_transcript", "cut": "too_short"}
+    with pytest.raises(UserError, match="none of 1 utterances can be evaluated, the first: gone: missing_file"):
+        evaluate(english_model, rows[:1], "short")
+
+
+def test_the_language_of_a_row_comes_first_then_what_was_asked_then_the_models(
+    english_model: SpeechModel, flac_clips: list[Utterance]
+) -> None:
+    clip, model = flac_clips[0], replace(english_model, language="en")
+    assert evaluate(model, [clip], "short").evaluation.language == "en"
+    with pytest.raises(UserError, match="English only, not 'fr'"):
+        evaluate(model, [replace(clip, language=None)], "short", "fr")
+    with pytest.raises(UserError, match="English only, not 'de'"):
+        evaluate(model, [replace(clip, language="de")], "short", "en")
