@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 
 from asr import registry
 from asr.cache import cache_root, complete_or_absent
-from asr.config import suggestion
 from asr.digest import folder_digests, sha256, verify
 from asr.errors import UserError
 
 BUILTIN = "builtin:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "model-*.safetensors")  # as transformers reads them: not the fp32 copies beside them
+_CONVERSION = 2  # counts the changes to what `convert` writes: an older cache is not used
 _RECORD = "source.json"  # in a converted folder: where it came from and the digests of what was written
 
 
@@ -60,11 +60,10 @@ def builtin_names() -> list[str]:
 def _builtin(name: str) -> Checkpoint:
     short = name.removeprefix(BUILTIN)
     if short not in registry.BUILTINS:
-        near = suggestion(name, builtin_names())
-        raise UserError(f"no checkpoint '{name}'", near or "the builtin ones are " + ", ".join(builtin_names()))
+        raise UserError(f"no checkpoint '{name}'", "the builtin ones are " + ", ".join(builtin_names()))
     builtin = registry.BUILTINS[short]
-    folder = cache_root() / "checkpoints" / f"builtin-{short}"
-    return _converted(name, folder, builtin.digests["model.bin"], lambda source: registry.fetch(builtin, source))
+    digest = builtin.digests["model.bin"]
+    return _converted(name, f"builtin-{short}", digest, lambda source: registry.fetch(builtin, source))
 
 
 def _local(name: str, folder: Path) -> Checkpoint:
@@ -72,7 +71,7 @@ def _local(name: str, folder: Path) -> Checkpoint:
         return Checkpoint(name, folder, _weights_digest(folder))
     if (folder / "model.bin").is_file():
         digest = sha256(folder / "model.bin")
-        return _converted(name, cache_root() / "checkpoints" / f"ctranslate2-{digest[:16]}", digest, folder)
+        return _converted(name, f"ctranslate2-{digest[:16]}", digest, folder)
     raise UserError(
         f"{folder}: no checkpoint in this folder",
         "transformers: config.json and model.safetensors; CTranslate2: model.bin; an artifact: card.json",
@@ -95,7 +94,8 @@ def _hub(name: str) -> Checkpoint:
     return Checkpoint(name, folder, _weights_digest(folder))
 
 
-def _converted(name: str, folder: Path, digest: str, source: Path | Callable[[Path], None]) -> Checkpoint:
+def _converted(name: str, key: str, digest: str, source: Path | Callable[[Path], None]) -> Checkpoint:
+    folder = cache_root() / "checkpoints" / f"{key}-v{_CONVERSION}"
     if not folder.is_dir():
         from asr.convert import convert  # transformers takes seconds to import and is only needed the first time
 

@@ -9,10 +9,15 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperTokenizer
 
 from asr.ct2 import read_variables, state_dict, whisper_config
 from asr.errors import UserError
+
+# Multilingual exports from before February 2024 lack the first merge of all (transformers#29368): words that begin with
+# t become two tokens, "Ġ" and the rest. Whisper was not trained on these, and may not begin a transcript with the "Ġ".
+_LOST_MERGE = ("Ġ", "t")
 
 _END, _START = "<|endoftext|>", "<|startoftranscript|>"
 
@@ -73,7 +78,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 def _tokenizer_object(path: Path) -> Tokenizer:
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
+        model = json.loads(tokenizer.to_str())["model"]
+        merges = [(left, right) for left, right in model["merges"]]
+        if _LOST_MERGE not in merges and "".join(_LOST_MERGE) in model["vocab"]:
+            tokenizer.model = BPE(model["vocab"], [_LOST_MERGE, *merges])
+        return tokenizer
     except Exception as error:  # tokenizers raises nothing narrower
         raise UserError(f"{path}: cannot be read as a tokenizer: {error}") from None
 

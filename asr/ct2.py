@@ -35,7 +35,7 @@ def read_variables(path: Path) -> dict[str, torch.Tensor]:
             variables = dict(_variables(file))
             for _ in range(_unpack(file, "I")):
                 alias, name = _string(file), _string(file)
-                variables[alias] = variables[name]
+                variables[alias] = variables[name].clone()  # safetensors refuses shared memory
             return variables
     except (struct.error, UnicodeDecodeError, ValueError, KeyError) as error:
         raise UserError(f"{path}: not a CTranslate2 Whisper model, or incomplete ({error})") from None

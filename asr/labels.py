@@ -5,6 +5,7 @@ One start-of-transcript, then language, task, timestamps flag, text, end: in thi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -16,6 +17,7 @@ from asr.language import NAMES
 Task = Literal["transcribe", "translate"]
 IGNORED = -100
 MAX_TOKENS = 448
+_MARKUP = re.compile(r"<\|[\w.]*\|>")
 
 
 def is_multilingual(tokenizer: WhisperTokenizer) -> bool:
@@ -52,11 +54,9 @@ def label_ids(tokenizer: WhisperTokenizer, text: str, prompt: Sequence[int]) -> 
     words = text.strip()
     if not words:
         raise DataError("no_transcript")
-    spoken = tokenizer(f" {words}", add_special_tokens=False).input_ids
-    markup = [i for i in spoken if i >= tokenizer.eos_token_id]  # the end comes first of all that are not text
-    if markup:
-        raise DataError("special_token", f"the transcript holds {tokenizer.convert_ids_to_tokens(markup[0])}")
-    ids = [*prompt, *spoken, tokenizer.eos_token_id]
+    if markup := _MARKUP.search(words):
+        raise DataError("special_token", f"the transcript holds {markup.group()}")
+    ids = [*prompt, *tokenizer(f" {words}", add_special_tokens=False).input_ids, tokenizer.eos_token_id]
     if len(ids) > MAX_TOKENS:
         raise DataError("label_too_long", f"{len(ids)} tokens, the decoder has {MAX_TOKENS} positions")
     return ids

@@ -37,3 +37,8 @@ class AnyContextWhisper(WhisperForConditionalGeneration):
         super().__init__(config)
         self.model.encoder = AnyContextEncoder(config)
         self.post_init()
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Answer PEFT 0.21 under the name that it asks for, which transformers 5.23 has deprecated with a warning."""
+        return bool(self.is_activation_checkpointing)

@@ -65,7 +65,7 @@ def main() -> None:
 
 def _steps(clips: Sequence[Utterance], rows: Sequence[MicroBatch]) -> dict[str, float]:
     """Return the seconds of forward, backward and optimiser over all rows, in either context."""
-    network = adapt(load_checkpoint(find_checkpoint(BASE)).network, "lora", LoraSettings(), BASE).train()
+    network = adapt(load_checkpoint(find_checkpoint(BASE)).network, "lora", LoraSettings()).train()
     optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=1e-4)
     seconds: dict[str, float] = defaultdict(float)
     for row in rows:

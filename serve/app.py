@@ -25,6 +25,7 @@ from serve.transcriber import MakeEngine, Transcriber
 
 APP = "whisperfleet"
 SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals never stand in the line themselves
+_USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
@@ -48,7 +49,7 @@ def build(config: ServeConfig, make_engine: MakeEngine = load_engine) -> ray.ser
 def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address: str | None = None) -> Iterator[str]:
     """Serve for the length of the block; yield the base URL once a replica is ready.
 
-    Raises UserError where the model or the port is not to be had, the cluster is too small, or a Serve runs there.
+    Raises UserError where the model or the port is not to be had, the cluster is too small, or a Serve runs already.
     """
     if make_engine is load_engine:
         _check_model(config.model)
@@ -60,13 +61,31 @@ def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address:
         _check_resources(config)
         try:
             ray.serve.start(http_options=HTTPOptions(host=config.host, port=port), logging_config=_LOGGING)
-            ray.serve.run(build(config, make_engine), name=APP, route_prefix="/", logging_config=_LOGGING)
+            deploy(config, make_engine)
             host = f"[{config.host}]" if ":" in config.host else config.host
             yield f"http://{host}:{port}"
         finally:
             # Ray kills its controller while our call to it is pending, and then reports that on standard output.
             last.enter_context(redirect_stdout(io.StringIO()))
             ray.serve.shutdown()
+
+
+def deploy(
+    config: ServeConfig, make_engine: MakeEngine = load_engine, name: str = APP, route_prefix: str = "/"
+) -> None:
+    """Deploy on the Serve that runs, and wait for the replicas.
+
+    Raises UserError where that is what a replica's constructor ended with.
+    """
+    try:
+        ray.serve.run(build(config, make_engine), name=name, route_prefix=route_prefix, logging_config=_LOGGING)
+    except RuntimeError as error:
+        told = [status.message for status in ray.serve.status().applications[name].deployments.values()]
+        for line in "\n".join(told).splitlines():  # Serve keeps the exception only as the text of its traceback
+            if line.startswith(_USER_ERROR):
+                raise UserError(line.removeprefix(_USER_ERROR)) from None
+        error.add_note("\n".join(told))
+        raise
 
 
 def _check_model(name: str) -> None:

@@ -26,10 +26,8 @@ class LoraSettings(Section):
     """Linear layers, in encoder and decoder, that get an adapter."""
 
 
-def adapt(
-    network: PreTrainedModel, strategy: Strategy, settings: LoraSettings, base: str
-) -> PreTrainedModel | PeftModel:
-    """Return the network with the strategy's weights, and no others, requiring gradients. ``base`` is its name."""
+def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
+    """Return the network with the strategy's weights, and no others, requiring gradients."""
     if strategy == "full":
         network.requires_grad_(True)
         network.model.encoder.embed_positions.requires_grad_(False)  # sinusoids, never trained by OpenAI either
@@ -40,7 +38,6 @@ def adapt(
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=list(settings.target_modules),
-        base_model_name_or_path=base,
     )
-    network.name_or_path = base
+    network.name_or_path = ""  # else PEFT asks the hub about the base whenever a checkpoint is written
     return get_peft_model(network, config)

@@ -67,7 +67,7 @@ def fit(
 
 def trainable(manifest: Path) -> list[Utterance]:
     """Return a manifest's utterances. Raises UserError naming the first one without a duration or a text."""
-    utterances = read_manifest(manifest)
+    utterances = read_manifest(manifest.resolve())  # workers have other working folders than this process
     for utterance in utterances:
         if not utterance.duration_s:
             raise UserError(f"{manifest}: '{utterance.id}' has no duration", "`whisperfleet data prepare` measures it")
@@ -138,16 +138,14 @@ def _user_error(failure: BaseException | None) -> UserError | None:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt: Ray Train's handler stops the workers, but exits with code 0 and stays."""
+    """Let Ctrl-C raise KeyboardInterrupt: Ray Train's handler stops the workers, but then exits mutely, and stays."""
     if threading.current_thread() is not threading.main_thread():  # Ray leaves the signal alone
         yield
         return
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
-    except SystemExit as stop:
-        if stop.code:
-            raise
+    except SystemExit:
         raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGINT, handler)

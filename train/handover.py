@@ -33,8 +33,10 @@ def hand_over(target: Path, config: TrainConfig, utterances: Sequence[Utterance]
     with checkpoint.as_directory() as source, complete_or_absent(target) as draft:
         for name in _ADAPTER_FILES if config.strategy == "lora" else _FULL_FILES:
             shutil.copyfile(Path(source) / name, draft / name)
-        if config.strategy == "full":
-            _name_architecture(draft / "config.json")
+        if config.strategy == "lora":
+            _amend(draft / "adapter_config.json", base_model_name_or_path=config.base)
+        else:  # transformers' class instead of our subclass: the weights are the same, and others load them
+            _amend(draft / "config.json", architectures=["WhisperForConditionalGeneration"])
         _save_processor(base, config, draft)
         totals = json.loads((Path(source) / STATE).read_text(encoding="utf-8"))
         return complete(draft, _card(base, config, utterances, totals))
@@ -49,10 +51,9 @@ def _save_processor(base: SpeechModel, config: TrainConfig, draft: Path) -> None
     generation.save_pretrained(draft)
 
 
-def _name_architecture(path: Path) -> None:
-    """Name transformers' class instead of our subclass: the weights are the same, and others load them."""
+def _amend(path: Path, **changes: Any) -> None:
     settings = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(settings | {"architectures": ["WhisperForConditionalGeneration"]}, indent=2))
+    path.write_text(json.dumps(settings | changes, indent=2), encoding="utf-8")
 
 
 def _card(base: SpeechModel, config: TrainConfig, utterances: Sequence[Utterance], totals: dict[str, Any]) -> Card:

@@ -67,7 +67,9 @@ class _Order:
     context_s: float
 
 
-def stream(utterances: Sequence[Utterance], rows: Sequence[MicroBatch], recipe: Recipe, tasks: int = 1) -> Iterator[TensorRow]:
+def stream(
+    utterances: Sequence[Utterance], rows: Sequence[MicroBatch], recipe: Recipe, tasks: int = 1
+) -> Iterator[TensorRow]:
     """Yield ``rows`` in order as tensors, made by so many Ray Data tasks, a few rows ahead of whoever iterates."""
     orders = [_Order(tuple(utterances[i] for i in row.utterances), row.context_s) for row in rows]
     dataset = ray.data.from_items(

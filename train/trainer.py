@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -150,5 +149,4 @@ def earlier_totals(checkpoint: str | None) -> dict[str, Any]:
     """Return what the last checkpoint's run had counted by then; empty for a run that starts."""
     if checkpoint is None:
         return {}
-    path = Path(checkpoint) / STATE
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if os.path.exists(path) else {}
+    return dict(json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8")))

@@ -42,7 +42,7 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     set_seed(config.seed)
     args = arguments(config, Path.cwd() / "trainer")  # the worker's own folder of the run, on local disk
     model = load_checkpoint(find_checkpoint(config.base))
-    network = adapt(model.network, config.strategy, config.lora, config.base)
+    network = adapt(model.network, config.strategy, config.lora)
     recipe = Recipe(config.base, config.language, config.task)
     share = Share(context.get_world_rank(), context.get_world_size())
     durations = [utterance.duration_s or 0.0 for utterance in job.utterances]

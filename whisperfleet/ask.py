@@ -10,7 +10,6 @@ from pathlib import Path
 
 from asr.errors import UserError
 from asr.utterance import Utterance
-from cluster.session import ray_session
 from serve.app import running
 from serve.config import ServeConfig
 
@@ -27,13 +26,13 @@ class Answer:
 
 
 def ask(model: str, clips: Sequence[Utterance]) -> list[Answer]:
-    """Serve the artifact in folder ``model`` on loopback, send all clips at once so that they share batches, and stop serving."""
+    """Serve the artifact in folder ``model`` on loopback and send it all clips at once, so that they share batches."""
     try:
         import openai  # an extra: only whoever asks needs a client
     except ImportError:
         raise UserError("the openai client is not installed", "pip install 'whisperfleet[client]'") from None
     config = ServeConfig(model=str(Path(model).resolve()), port=0)
-    with ray_session(), running(config) as url:
+    with running(config) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none-needed", max_retries=0)
 
         def one(clip: Utterance) -> Answer:

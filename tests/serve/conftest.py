@@ -9,10 +9,9 @@ from pathlib import Path
 
 import openai
 import pytest
-import ray.serve
 
 from asr.utterance import Utterance
-from serve.app import build, running
+from serve.app import deploy, running
 from serve.config import ServeConfig
 from serve.engine import Engine, load_engine
 from tests.serve.fakes import FakeEngine
@@ -46,7 +45,7 @@ class FakeEndpoint:
 @pytest.fixture(scope="session")
 def endpoint(ray_cluster: None, tiny_en_name: str) -> Iterator[str]:
     """The base URL of an endpoint that serves a real checkpoint as ``tiny``."""
-    with running(ServeConfig(model=tiny_en_name, name="tiny", port=0, **LIMITS)) as url:
+    with running(ServeConfig(model=tiny_en_name, name="tiny", port=0, cpus_each=1, **LIMITS)) as url:
         yield url
 
 
@@ -59,7 +58,7 @@ def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> FakeEndpoin
     def make_engine(config: ServeConfig) -> Engine:
         return FakeEngine(config, folder)
 
-    ray.serve.run(build(config, make_engine), name="fake", route_prefix="/fake")
+    deploy(config, make_engine, "fake", "/fake")
     return FakeEndpoint(f"{endpoint}/fake", folder)
 
 
@@ -79,7 +78,7 @@ def fake_client(fake: FakeEndpoint) -> Iterator[openai.OpenAI]:
 @pytest.fixture(scope="session")
 def engine(tiny_en_name: str) -> Engine:
     """The same checkpoint in this process."""
-    return load_engine(ServeConfig(model=tiny_en_name, name="tiny"))
+    return load_engine(ServeConfig(model=tiny_en_name, name="tiny", cpus_each=1))
 
 
 @pytest.fixture(scope="session")

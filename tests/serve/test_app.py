@@ -8,7 +8,7 @@ import ray
 import ray.serve
 
 from asr.errors import UserError
-from serve.app import APP, build, running
+from serve.app import APP, build, deploy, running
 from serve.config import ServeConfig
 from serve.engine import Engine
 
@@ -50,6 +50,14 @@ def test_an_artifact_that_was_never_finished_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match="never finished"), running(ServeConfig(model=str(tmp_path))):
         raise AssertionError("it was served")
+
+
+def test_a_model_that_does_not_load_ends_the_deployment_at_once_and_with_the_reason(endpoint: str) -> None:
+    def refuse(config: ServeConfig) -> Engine:
+        raise UserError("this is not a Whisper", "choose another")
+
+    with pytest.raises(UserError, match=r"^this is not a Whisper \(choose another\)$"):
+        deploy(ServeConfig(model="m", cpus_each=1), refuse, "broken", "/broken")
 
 
 def test_resources_and_limits_reach_the_deployments() -> None:

@@ -45,7 +45,7 @@ def test_serve_says_where_and_leaves_nothing_behind(tiny_en_name: str) -> None:
 
 
 def test_mistakes_in_the_settings_are_all_named() -> None:
-    with pytest.raises(UserError, match=r"did you mean 'port'.*\n.*replicas"):
+    with pytest.raises(UserError, match=r"replicas.*\n.*did you mean 'port'"):
         serve("builtin:tiny.en", ["prt=1", "replicas=0"])
 
 

@@ -14,9 +14,9 @@ from train.prompts import fetch, utterances
 
 
 @pytest.fixture(scope="session")
-def english_model(tiny_en: str) -> SpeechModel:
+def english_model() -> SpeechModel:
     """Whisper tiny.en with its published weights. Shared: whoever trains it takes a copy of the network."""
-    return load_model(tiny_en)
+    return load_model("builtin:tiny.en")
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def config(strategy: Strategy, *settings: str, base: str = "builtin:tiny.en") ->
 
 def checkpoint(model: SpeechModel, settings: TrainConfig, folder: Path) -> Checkpoint:
     """A checkpoint as transformers' trainer leaves it, with weights that are not those of the base."""
-    network = adapt(copy.deepcopy(model.network), settings.strategy, settings.lora, settings.base)
+    network = adapt(copy.deepcopy(model.network), settings.strategy, settings.lora)
     with torch.no_grad():
         for weight in network.parameters():
             if weight.requires_grad:
@@ -69,6 +69,8 @@ def test_an_adapter_comes_with_a_card_of_what_it_is(
     assert (card.data["clips"], card.data["fingerprint"]) == (len(flac_clips), fingerprint(flac_clips))
     assert card.training == {name: TOTALS[name] for name in ("step", "seconds", "audio_s", "wait_s")}
     assert TrainConfig.model_validate(card.config) == settings
+    written = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert written["base_model_name_or_path"] == "builtin:tiny.en"
     model = load_model(str(tmp_path / "out"))
     assert (model.language, model.short_context) == ("en", True)
     changed = (

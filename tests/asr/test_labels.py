@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transformers import WhisperTokenizer
+
+from asr.checkpoint import Checkpoint
+from asr.errors import DataError, UserError
+from asr.labels import MAX_TOKENS, Task, is_multilingual, label_ids, prompt_ids
+from asr.model import SpeechModel
+
+SPOKEN = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: text.strip() and "|>" not in text)
+START, END, NO_TIMESTAMPS = 50258, 50257, 50363
+
+
+@pytest.fixture(scope="module")
+def multilingual(base_checkpoint: Checkpoint) -> WhisperTokenizer:
+    return WhisperTokenizer.from_pretrained(base_checkpoint.folder)
+
+
+@pytest.fixture(scope="module")
+def english(tiny_en: SpeechModel) -> WhisperTokenizer:
+    return tiny_en.tokenizer
+
+
+def refused(tokenizer: WhisperTokenizer, text: str) -> DataError:
+    with pytest.raises(DataError) as caught:
+        label_ids(tokenizer, text, prompt_ids(tokenizer, "en"))
+    return caught.value
+
+
+def test_the_two_vocabularies(multilingual: WhisperTokenizer, english: WhisperTokenizer) -> None:
+    assert is_multilingual(multilingual)
+    assert not is_multilingual(english)
+
+
+@pytest.mark.parametrize(("language", "task"), [("it", "transcribe"), ("de", "translate"), ("su", "transcribe")])
+def test_the_prompt_is_that_of_transformers(multilingual: WhisperTokenizer, language: str, task: Task) -> None:
+    multilingual.set_prefix_tokens(language=language, task=task, predict_timestamps=False)
+    prompt = prompt_ids(multilingual, language, task)
+    assert prompt == multilingual.prefix_tokens
+    named = ["<|startoftranscript|>", f"<|{language}|>", f"<|{task}|>", "<|notimestamps|>"]
+    assert multilingual.convert_ids_to_tokens(prompt) == named
+    label = label_ids(multilingual, "Prova, uno due.", prompt)
+    assert label == multilingual(" Prova, uno due.").input_ids
+
+
+def test_the_english_prompt_names_no_language(english: WhisperTokenizer) -> None:
+    for language in (None, "en"):
+        assert english.convert_ids_to_tokens(prompt_ids(english, language)) == [
+            "<|startoftranscript|>",
+            "<|notimestamps|>",
+        ]
+    for language, task in (("it", "transcribe"), ("en", "translate")):
+        with pytest.raises(UserError, match="English only"):
+            prompt_ids(english, language, task)
+
+
+@pytest.mark.parametrize("language", ["xx", "Italian", "yue", "", None, "transcribe", "translate", "nospeech", "0.00"])
+def test_an_unknown_language_is_a_users_mistake(multilingual: WhisperTokenizer, language: str | None) -> None:
+    """``<|translate|>`` is a token too, but no language; Cantonese has one in large-v3 only."""
+    with pytest.raises(UserError, match=f"no token for the language '{language}'"):
+        prompt_ids(multilingual, language)
+
+
+@given(text=SPOKEN)
+@settings(deadline=None)
+@example("a <|b and <| startoftranscript")
+def test_one_start_one_end_and_the_text_between(
+    multilingual: WhisperTokenizer, english: WhisperTokenizer, text: str
+) -> None:
+    for tokenizer in (multilingual, english):
+        prompt = prompt_ids(tokenizer, "en")
+        label = label_ids(tokenizer, text, prompt)
+        assert label[: len(prompt)] == prompt
+        assert label[-1] == tokenizer.eos_token_id
+        assert label.count(prompt[0]) == label.count(label[-1]) == 1, "exactly one start and one end"
+        spoken = tokenizer.decode(label[len(prompt) : -1], clean_up_tokenization_spaces=False)
+        assert spoken == f" {text.strip()}"
+
+
+@pytest.mark.parametrize("token", ["<|endoftext|>", "<|startoftranscript|>", "<|it|>", "<|0.00|>", "<|nospeech|>"])
+def test_markup_in_a_transcript_is_quarantined(multilingual: WhisperTokenizer, token: str) -> None:
+    fault = refused(multilingual, f"uno {token} due")
+    assert fault.reason == "special_token"
+    assert token in fault.detail
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n\t", "\u3000"])
+def test_no_text_is_quarantined(multilingual: WhisperTokenizer, text: str) -> None:
+    assert refused(multilingual, text).reason == "no_transcript"
+
+
+def test_the_longest_label_fills_the_decoder(multilingual: WhisperTokenizer) -> None:
+    words = MAX_TOKENS - 5
+    prompt = prompt_ids(multilingual, "en")
+    assert len(label_ids(multilingual, " the" * words, prompt)) == MAX_TOKENS
+    fault = refused(multilingual, " the" * (words + 1))
+    assert (fault.reason, fault.detail) == ("label_too_long", "449 tokens, the decoder has 448 positions")
+
+
+def test_words_that_begin_with_t_are_the_tokens_that_whisper_was_trained_on(multilingual: WhisperTokenizer) -> None:
+    """OpenAI's tokenizer gives these; exports without its first merge give 220 and the rest (transformers#29368)."""
+    assert multilingual(" This is a test", add_special_tokens=False).input_ids == [639, 307, 257, 1500]
+    assert multilingual(" the", add_special_tokens=False).input_ids == [264]

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from ray.train import ScalingConfig
+from ray.train.torch import TorchTrainer
+from safetensors.torch import load_file
+
+from asr.config import resolve
+from asr.utterance import Utterance
+from train.config import TrainConfig
+from train.trainer import STATE
+from train.worker import Job, train_worker
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder like that of a Ray Train worker; the process keeps its number of threads."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_trains_to_the_last_step_and_leaves_a_whole_checkpoint(
+    workplace: Path, flac_clips: list[Utterance]
+) -> None:
+    """In Ray Train's local mode: the loop itself, in this process."""
+    plain = ["base=builtin:tiny.en", "data.train=none.jsonl", "workers.cpus_each=1", "lora.rank=2"]
+    steps = ["optim.max_steps=3", "optim.warmup_steps=1", "run.checkpoint_every_steps=2", "plan.full_window_share=0"]
+    config = resolve(TrainConfig, None, [*plain, *steps]).value
+    gone = Utterance("gone", "/no/such.flac", "not to be heard", duration_s=1.0)
+    job = Job(config, [*flac_clips[:11], gone], board=None)
+    trainer = TorchTrainer(train_worker, train_loop_config={"job": job}, scaling_config=ScalingConfig(num_workers=0))
+    metrics = trainer.fit().metrics
+    assert metrics is not None
+    assert metrics["step"] == 3
+    assert 0 < metrics["loss"] < 5
+    assert 0 <= metrics["wait_s"] <= metrics["seconds"]
+    last = workplace / "trainer" / "checkpoint-3"
+    state = json.loads((last / STATE).read_text())
+    assert state["step"] == 3
+    assert state["audio_s"] == metrics["audio_s"] > 0
+    assert [fault.split(": ")[:2] for fault in state["faults"]] == [["missing_file", "gone"]]  # once, not each epoch
+    weights = load_file(last / "adapter_model.safetensors")
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+    assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
