@@ -15,10 +15,12 @@ import ray
 import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig
 from ray.train.torch import TorchTrainer
+from transformers import WhisperTokenizer
 
 from asr.artifact import CARD, Card
 from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
+from asr.labels import prompt_ids
 from asr.manifest import read_manifest
 from asr.utterance import Utterance
 from cluster.session import ray_session
@@ -55,13 +57,16 @@ def fit(
             f"{folder}: this run is finished", "choose another run.name, or delete the folder to train anew"
         )
     utterances = trainable(config.data.train)
-    find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it
+    checkpoint = find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it
+    tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
+    for language in {utterance.language or config.language for utterance in utterances}:
+        prompt_ids(tokenizer, language, config.task)  # in a Ray Data task its UserError would be lost in a traceback
     _claim(folder, config, utterances)
     with ray_session(address):
         board = ray.remote(num_cpus=0)(ProgressBoard).remote() if on_progress else None
         with _watching(board, on_progress):
-            checkpoint = _run(folder, Job(config, utterances, board))
-    card = hand_over(folder / "artifact", config, utterances, checkpoint)
+            last = _run(folder, Job(config, utterances, board))
+    card = hand_over(folder / "artifact", config, utterances, last)
     return Fitted(folder / "artifact", card)
 
 

@@ -1,14 +1,27 @@
-"""A tiny random checkpoint in CTranslate2's format, for what needs a checkpoint but no real weights."""
+"""A tiny random checkpoint in both layouts, for what needs a checkpoint but no real weights."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from asr.checkpoint import Checkpoint, find_checkpoint
+from asr.convert import convert
 from tests.asr.tiny_whisper import ct2_variables, random_whisper, write_ct2_folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On a busy machine torch's threads wait for each other: small networks ran eight times as long on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -18,15 +31,26 @@ def base_checkpoint() -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def english_settings() -> str:
-    return json.dumps({"alignment_heads": [[0, 1]], "suppress_ids": [1, 2], "suppress_ids_begin": [220, 50256]})
+def ct2_original(tmp_path_factory: pytest.TempPathFactory, tiny_en_name: str) -> Path:
+    """An English checkpoint of random float32 weights, not to be changed."""
+    settings = {"alignment_heads": [[0, 1]], "suppress_ids": [1, 2], "suppress_ids_begin": [220, 50256]}
+    tokenizer = find_checkpoint(tiny_en_name).folder / "tokenizer.json"
+    folder = tmp_path_factory.mktemp("random") / "ct2"
+    return write_ct2_folder(folder, tokenizer, json.dumps(settings), ct2_variables(random_whisper()))
 
 
 @pytest.fixture
-def ct2_folder(tmp_path: Path, tiny_en_name: str, english_settings: str) -> Path:
-    """An English checkpoint of random float32 weights."""
-    tokenizer = find_checkpoint(tiny_en_name).folder / "tokenizer.json"
-    return write_ct2_folder(tmp_path / "ct2", tokenizer, english_settings, ct2_variables(random_whisper()))
+def ct2_folder(ct2_original: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(ct2_original, tmp_path / "ct2"))
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(ct2_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in transformers' layout, not to be changed."""
+    folder = tmp_path_factory.mktemp("random") / "transformers"
+    convert(ct2_original, folder)
+    return folder
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from asr.model import load_checkpoint
 from tests.asr.tiny_whisper import logits
 
 
-def card(base: str, **changes: Any) -> Card:
+def card(base: str, /, **changes: Any) -> Card:
     fields: dict[str, Any] = {
         "weights": "adapter",
         "base": BaseModel(name=base, digest=find_checkpoint(base).digest),
@@ -47,9 +47,9 @@ def card(base: str, **changes: Any) -> Card:
 
 
 @pytest.fixture
-def base(ct2_folder: Path, own_cache: Path) -> str:
+def base(random_checkpoint: Path) -> str:
     """A tiny checkpoint of random weights."""
-    return str(ct2_folder)
+    return str(random_checkpoint)
 
 
 def write_adapter(folder: Path, base: str) -> torch.Tensor:
@@ -60,7 +60,7 @@ def write_adapter(folder: Path, base: str) -> torch.Tensor:
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
-                parameter.normal_(std=0.05)
+                parameter.normal_(std=0.2)
     adapted.save_pretrained(folder)
     (folder / artifact.README).unlink(missing_ok=True)
     return logits(adapted.eval())
@@ -87,16 +87,12 @@ def refused(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("real", [False, True], ids=["tiny random", "real"])
-def test_a_loaded_adapter_is_the_trained_network(
-    tmp_path: Path, base: str, tiny_en_name: str, real: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if real:
-        monkeypatch.delenv("WHISPERFLEET_CACHE")
-        base = tiny_en_name
+def test_a_loaded_adapter_is_the_trained_network(tmp_path: Path, base: str, tiny_en_name: str, real: bool) -> None:
+    base = tiny_en_name if real else base
     trained = write_adapter(tmp_path / "artifact", base)
     complete(tmp_path / "artifact", card(base))
     model = load_model(str(tmp_path / "artifact"))
-    torch.testing.assert_close(logits(model.network), trained, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(logits(model.network), trained, atol=1e-3, rtol=1e-3)
     plain = logits(load_checkpoint(find_checkpoint(base)).network)
     assert not torch.allclose(plain, trained, atol=0.1), "an adapter without effect would prove nothing"
     assert (model.name, model.language, model.short_context) == (str(tmp_path / "artifact"), "en", True)

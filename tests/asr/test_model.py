@@ -9,16 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from asr.checkpoint import Checkpoint, find_checkpoint
-from asr.convert import convert
 from asr.errors import UserError
 from asr.model import SpeechModel, best_device, load_checkpoint
 from tests.asr.tiny_whisper import logits, random_whisper
 
 
 @pytest.fixture
-def checkpoint(ct2_folder: Path, tmp_path: Path) -> Checkpoint:
-    convert(ct2_folder, tmp_path / "checkpoint")
-    return Checkpoint("mine", tmp_path / "checkpoint", "sha256:0")
+def checkpoint(random_checkpoint: Path, tmp_path: Path) -> Checkpoint:
+    return Checkpoint("mine", Path(shutil.copytree(random_checkpoint, tmp_path / "checkpoint")), "sha256:0")
 
 
 def refused(checkpoint: Checkpoint) -> str:

@@ -37,7 +37,8 @@ def test_lora_trains_its_own_weights_in_encoder_and_decoder_and_nothing_else(net
 
 def test_peft_is_told_no_task_type_and_no_base_to_look_up_on_the_hub(network: AnyContextWhisper) -> None:
     config = adapt(network, "lora", SETTINGS).peft_config["default"]
-    assert (config.task_type, config.base_model_name_or_path, config.r, config.lora_alpha) == (None, "", 4, 8)
+    assert (config.task_type, config.r, config.lora_alpha) == (None, 4, 8)
+    assert not config.base_model_name_or_path
 
 
 def test_every_adapter_learns_from_one_step_of_real_speech(

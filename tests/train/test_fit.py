@@ -228,15 +228,25 @@ def marked(process: psutil.Process, mark: str) -> bool:
 def test_a_persons_mistake_comes_out_of_a_worker_as_it_went_in_and_is_not_tried_again(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_manifest(tmp_path / "italian.jsonl", [replace(clip, language="it") for clip in runs.clips])
+    write_manifest(tmp_path / "gone.jsonl", [replace(clip, audio="/no/such.flac") for clip in runs.clips])
     attempts: list[object] = []
     real = module._trainer
     monkeypatch.setattr(module, "_trainer", lambda *args: attempts.append(args) or real(*args))
     with pytest.raises(UserError) as caught:
-        fit(runs.config("italian", f"data.train={tmp_path / 'italian.jsonl'}"))
-    assert caught.value.message == "this checkpoint transcribes English only, not 'it'"
-    assert caught.value.hint == "choose a multilingual checkpoint"
+        fit(runs.config("gone", f"data.train={tmp_path / 'gone.jsonl'}", "data.max_faulty_share=0"))
+    assert "utterances could not be used, the last: missing_file: " in caught.value.message
+    assert caught.value.hint == "mend the data, or raise data.max_faulty_share"
     assert len(attempts) == 1
+
+
+def test_a_language_that_the_checkpoint_cannot_speak_is_found_before_any_worker_starts(
+    runs: Runs, tmp_path: Path
+) -> None:
+    clips = [*runs.clips[:-1], replace(runs.clips[-1], language="it")]
+    write_manifest(tmp_path / "mixed.jsonl", clips)
+    with pytest.raises(UserError, match="English only, not 'it'"):
+        fit(runs.config("mixed", f"data.train={tmp_path / 'mixed.jsonl'}"))
+    assert not (runs.folder / "mixed").exists()
 
 
 def test_manifests_without_durations_or_texts_are_refused(flac_clips: list[Utterance], tmp_path: Path) -> None:
