@@ -32,6 +32,10 @@ def prompt_ids(tokenizer: WhisperTokenizer, language: str | None, task: Task = "
     """
     tokens = ["<|startoftranscript|>", "<|notimestamps|>"]
     if is_multilingual(tokenizer):
+        if language is None:
+            raise UserError(
+                "a multilingual checkpoint needs to be told the language", "set language, or lang in each row"
+            )
         tokens[1:1] = [f"<|{language}|>", f"<|{task}|>"]
     elif language not in (None, "en") or task != "transcribe":
         raise UserError(

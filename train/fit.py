@@ -56,6 +56,8 @@ def fit(
         raise UserError(
             f"{folder}: this run is finished", "choose another run.name, or delete the folder to train anew"
         )
+    if (folder / "artifact").exists():
+        raise UserError(f"{folder / 'artifact'}: in the way of this run's artifact", "it has no card: delete it")
     utterances = trainable(config.data.train)
     checkpoint = find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it
     tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)

@@ -57,11 +57,16 @@ def test_the_english_prompt_names_no_language(english: WhisperTokenizer) -> None
             prompt_ids(english, language, task)
 
 
-@pytest.mark.parametrize("language", ["xx", "Italian", "yue", "", None, "transcribe", "translate", "nospeech", "0.00"])
-def test_an_unknown_language_is_a_users_mistake(multilingual: WhisperTokenizer, language: str | None) -> None:
+@pytest.mark.parametrize("language", ["xx", "Italian", "yue", "", "transcribe", "translate", "nospeech", "0.00"])
+def test_an_unknown_language_is_a_users_mistake(multilingual: WhisperTokenizer, language: str) -> None:
     """``<|translate|>`` is a token too, but no language; Cantonese has one in large-v3 only."""
     with pytest.raises(UserError, match=f"no token for the language '{language}'"):
         prompt_ids(multilingual, language)
+
+
+def test_a_multilingual_checkpoint_asks_for_the_language(multilingual: WhisperTokenizer) -> None:
+    with pytest.raises(UserError, match="needs to be told the language"):
+        prompt_ids(multilingual, None)
 
 
 @given(text=SPOKEN)
