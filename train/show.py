@@ -15,6 +15,7 @@ console = Console(stderr=True)
 
 # Without a terminal (a log file, CI) one line in so many seconds.
 _LINE_EVERY_S = 15.0
+_WARM_STEPS = 3
 
 
 @contextmanager
@@ -47,10 +48,12 @@ def training() -> Iterator[Callable[[progress.Progress], None]]:
 def describe(now: progress.Progress) -> str:
     """Return one line: step, loss, speed, time left."""
     minutes, seconds = divmod(round(now.left_s), 60)
+    # The first steps warm up caches and say nothing of the others.
+    left = f", {minutes}:{seconds:02d} left" if now.step - now.resumed_at >= _WARM_STEPS else ""
     resumed = f", resumed at {now.resumed_at}" if now.resumed_at else ""
     return (
         f"step {now.step}/{now.max_steps}, loss {now.loss:.3f}, "
-        f"{now.audio_per_s:.1f} audio s/s, {minutes}:{seconds:02d} left{resumed}"
+        f"{now.audio_per_s:.1f} audio s/s{left}{resumed}"
     )
 
 

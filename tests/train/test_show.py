@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from train import show
@@ -14,6 +16,10 @@ NOW = Progress(
 
 def test_a_step_says_loss_speed_time_left_and_where_the_run_went_on() -> None:
     assert show.describe(NOW) == "step 30/120, loss 0.500, 5.0 audio s/s, 3:00 left, resumed at 20"
+
+
+def test_time_left_is_not_guessed_from_the_first_steps() -> None:
+    assert "left" not in show.describe(replace(NOW, step=22))
 
 
 def test_without_a_terminal_the_first_and_the_last_count_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
