@@ -51,10 +51,7 @@ def describe(now: progress.Progress) -> str:
     # The first steps warm up caches and say nothing of the others.
     left = f", {minutes}:{seconds:02d} left" if now.step - now.resumed_at >= _WARM_STEPS else ""
     resumed = f", resumed at {now.resumed_at}" if now.resumed_at else ""
-    return (
-        f"step {now.step}/{now.max_steps}, loss {now.loss:.3f}, "
-        f"{now.audio_per_s:.1f} audio s/s{left}{resumed}"
-    )
+    return f"step {now.step}/{now.max_steps}, loss {now.loss:.3f}, {now.audio_per_s:.1f} audio s/s{left}{resumed}"
 
 
 def _bar(text: str) -> Progress:
