@@ -8,6 +8,7 @@ import ray.train
 from pydantic import Field
 
 from asr.config import Section
+from cluster.resources import require
 
 
 class Workers(Section):
@@ -28,6 +29,12 @@ class Workers(Section):
     def threads(self) -> int:
         """CPU threads of one worker."""
         return self.cpus_each or (4 if self.gpu else max(1, (os.cpu_count() or 1) // self.count))
+
+    def require(self) -> None:
+        """Raise UserError where the connected cluster is too small: Ray Train would wait for ever."""
+        wanted = {"CPU": self.count * self.threads, "GPU": self.count * self.gpu}
+        hints = {"CPU": "lower workers.count or workers.cpus_each", "GPU": "workers.gpu=false, or fewer workers"}
+        require(wanted, "training", hints)
 
     def scaling_config(self) -> ray.train.ScalingConfig:
         """Return the same for Ray Train."""

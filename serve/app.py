@@ -17,6 +17,7 @@ from ray.serve.schema import LoggingConfig
 from asr.artifact import is_artifact, read_card
 from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
+from cluster.resources import require
 from cluster.session import ray_session
 from serve.api import Api
 from serve.config import ServeConfig
@@ -58,7 +59,7 @@ def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address:
     with ExitStack() as last, ray_session(address):
         if ray.serve.status().proxies:
             raise UserError("a Ray Serve already runs on this cluster", "stop it, or start another cluster")
-        _check_resources(config)
+        _require(config)
         try:
             ray.serve.start(http_options=HTTPOptions(host=config.host, port=port), logging_config=_LOGGING)
             deploy(config, make_engine)
@@ -107,10 +108,6 @@ def _available_port(config: ServeConfig) -> int:
         return int(probe.getsockname()[1])
 
 
-def _check_resources(config: ServeConfig) -> None:
-    present = ray.cluster_resources()
+def _require(config: ServeConfig) -> None:
     wanted = {"CPU": config.replicas * config.threads + 1, "GPU": config.replicas * config.gpu}
-    for kind, count in wanted.items():
-        if count > present.get(kind, 0):
-            hint = "lower replicas or cpus_each" if kind == "CPU" else "gpu=false, or fewer replicas"
-            raise UserError(f"the endpoint needs {count} {kind}s, the cluster has {present.get(kind, 0):g}", hint)
+    require(wanted, "the endpoint", {"CPU": "lower replicas or cpus_each", "GPU": "gpu=false, or fewer replicas"})

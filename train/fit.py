@@ -65,6 +65,7 @@ def fit(
         prompt_ids(tokenizer, language, config.task)  # in a Ray Data task its UserError would be lost in a traceback
     _claim(folder, config, utterances)
     with ray_session(address):
+        config.workers.require()
         board = ray.remote(num_cpus=0)(ProgressBoard).remote() if on_progress else None
         with _watching(board, on_progress):
             last = _run(folder, Job(config, utterances, board))

@@ -63,8 +63,8 @@ class Outcome:
             "eval_seconds_short": round(self.short.seconds, 1),
             "eval_seconds_full": round(self.full.seconds, 1),
             "served_ok": bool(self.answers) and all(answer.text is not None for answer in self.answers),
-            "artifact": str(self.artifact),
-            "report": str(self.report),
+            "artifact": str(self.artifact.resolve()),
+            "report": str(self.report.resolve()),
         }
 
 

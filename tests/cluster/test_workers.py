@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from asr.errors import UserError
 from cluster.workers import Workers
 
 
@@ -33,3 +34,10 @@ def test_threads_of_a_worker(workers: Workers, threads: int) -> None:
 def test_nonsense_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         Workers.model_validate(wrong)
+
+
+def test_more_workers_than_the_cluster_holds_are_refused_at_once(ray_cluster: None) -> None:
+    with pytest.raises(UserError, match=r"training needs 4000 CPUs, the cluster has .*workers\.count"):
+        Workers(count=1000, cpus_each=4).require()
+    with pytest.raises(UserError, match=r"training needs 2 GPUs, the cluster has 0 .*workers\.gpu=false"):
+        Workers(count=2, cpus_each=1, gpu=True).require()

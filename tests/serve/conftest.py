@@ -1,4 +1,7 @@
-"""One real endpoint and one with a fake engine, both on the Serve of the session's Ray."""
+"""One real endpoint and one with a fake engine, both on the Serve of the session's Ray.
+
+They end with this folder's tests: on two cores, their replicas would keep training workers from being scheduled.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +45,14 @@ class FakeEndpoint:
         return [[int(word) for word in line.split()] for line in lines]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def endpoint(ray_cluster: None, tiny_en_name: str) -> Iterator[str]:
     """The base URL of an endpoint that serves a real checkpoint as ``tiny``."""
     with running(ServeConfig(model=tiny_en_name, name="tiny", port=0, cpus_each=1, **LIMITS)) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> FakeEndpoint:
     """A second application beside the real one; it admits seven requests and forms batches of up to 240 s."""
     folder = tmp_path_factory.mktemp("fake")
@@ -62,26 +65,26 @@ def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> FakeEndpoin
     return FakeEndpoint(f"{endpoint}/fake", folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(endpoint: str) -> Iterator[openai.OpenAI]:
     """The client that customers have, on the real endpoint."""
     with openai.OpenAI(base_url=f"{endpoint}/v1", api_key="none-needed", max_retries=0) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fake_client(fake: FakeEndpoint) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{fake.url}/v1", api_key="none-needed", max_retries=0) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine(tiny_en_name: str) -> Engine:
     """The same checkpoint in this process."""
     return load_engine(ServeConfig(model=tiny_en_name, name="tiny", cpus_each=1))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def flacs(english_clips: list[Utterance]) -> list[bytes]:
     """The English clips as a client would send them."""
     return [Path(str(clip.audio)).read_bytes() for clip in english_clips[:12]]

@@ -40,7 +40,7 @@ def test_a_port_in_use_is_named() -> None:
 
 def test_a_model_that_does_not_exist_is_named_before_anything_starts() -> None:
     with (
-        pytest.raises(UserError, match=r"did you mean 'builtin:tiny\.en'"),
+        pytest.raises(UserError, match=r"no checkpoint 'builtin:tinyen' .*builtin:tiny\.en"),
         running(ServeConfig(model="builtin:tinyen")),
     ):
         raise AssertionError("it was served")

@@ -48,7 +48,8 @@ def test_evaluate_writes_a_report_a_table_and_the_figures(
     assert summary["context"] == "full"
     assert 0 <= summary["wer"]["rate"] < 0.5
     assert summary["wer"]["low"] <= summary["wer"]["rate"] <= summary["wer"]["high"]
-    rows = list(csv.DictReader((tmp_path / "ev" / "table.csv").open(encoding="utf-8")))
+    with (tmp_path / "ev" / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == summary["utterances"] >= 6
     assert "<html" in (tmp_path / "ev" / "report.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "ev" / "evaluation.json").read_text(encoding="utf-8"))["summary"]["wer"]

@@ -45,8 +45,8 @@ def test_the_json_line_has_every_promised_figure() -> None:
         "eval_seconds_short": 1.0,
         "eval_seconds_full": 2.0,
         "served_ok": True,
-        "artifact": "runs/demo-1/artifact",
-        "report": "runs/demo-1/report.html",
+        "artifact": str(Path("runs/demo-1/artifact").resolve()),
+        "report": str(Path("runs/demo-1/report.html").resolve()),
     }
 
 
