@@ -54,7 +54,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
 def _connect(address: str) -> None:
     try:
         _knock(address)
-        ray.init(address=address, logging_level=logging.WARNING)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(

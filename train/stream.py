@@ -75,6 +75,7 @@ def stream(
     dataset = ray.data.from_items(
         [{"order": order} for order in orders], override_num_blocks=-(-len(orders) // _ROWS_PER_TASK)
     )
+    dataset.context.enable_progress_bars = False  # the run's own progress says more
     dataset.context.execution_options.preserve_order = True
     dataset.context.execution_options.resource_limits = ExecutionResources(object_store_memory=_OBJECT_STORE_BYTES)
     dataset = dataset.map(_prepare, fn_kwargs={"recipe": recipe}, num_cpus=_TASK_CPUS, concurrency=tasks)
