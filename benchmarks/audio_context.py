@@ -1,6 +1,6 @@
 """LoRA steps and encoding at the clips' own length against 30 s of padding: the same clips, alternating, in one run.
 
-    .venv/bin/python -m benchmarks.audio_context [--batches 4] [--save benchmarks/results/audio_context.json]
+    .venv/bin/python -m benchmarks.audio_context [--batches 6] [--save benchmarks/results/audio_context.json]
 
 Whisper base, Italian prompts, all cores. The last line is JSON; quote the ratios, seconds depend on the machine.
 """
@@ -45,7 +45,7 @@ LANGUAGE = "it"
 def main() -> None:
     """Print the table, then the JSON line."""
     options = argparse.ArgumentParser()
-    options.add_argument("--batches", type=int, default=4)
+    options.add_argument("--batches", type=int, default=6)
     options.add_argument("--save", type=Path)
     asked = options.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
@@ -56,7 +56,8 @@ def main() -> None:
         steps = plan_epoch(durations, PlanConfig(full_window_share=0.0), seed=0, epoch=0)[: asked.batches]
         rows = [row for step in steps for row in step]
         seconds = _steps(clips, rows) | _encoding(clips, rows)
-    result = _result(seconds, sum(len(row.utterances) for row in rows))
+    chosen = [durations[i] for row in rows for i in row.utterances]
+    result = _result(seconds, chosen)
     _show(result)
     if asked.save:
         asked.save.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -105,12 +106,13 @@ def _encoding(clips: Sequence[Utterance], rows: Sequence[MicroBatch]) -> dict[st
     return dict(seconds)
 
 
-def _result(seconds: dict[str, float], clips: int) -> dict[str, Any]:
+def _result(seconds: dict[str, float], durations: Sequence[float]) -> dict[str, Any]:
     ratios = {f"{kind}_ratio": seconds[f"{kind}_full"] / seconds[f"{kind}_short"] for kind in ("step", "encode")}
     figures = {name: round(value, 2) for name, value in (seconds | ratios).items()}
     return {
         "benchmark": "audio_context",
-        "clips": clips,
+        "clips": len(durations),
+        "audio_s": round(sum(durations), 1),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
         **figures,
@@ -118,7 +120,9 @@ def _result(seconds: dict[str, float], clips: int) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> None:
-    table = Table("", "own length, s", "30 s, s", "ratio", title=f"{result['clips']} clips")
+    table = Table(
+        "", "own length, s", "30 s, s", "ratio", title=f"{result['clips']} clips, {result['audio_s']} s of speech"
+    )
     for kind, label in (("step", "LoRA step"), ("encode", "encoder, no gradient")):
         cells = [result[f"{kind}_{column}"] for column in ("short", "full", "ratio")]
         table.add_row(label, *(f"{cell:.2f}" for cell in cells))
