@@ -16,7 +16,8 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, ValidationError
 
-from asr.checkpoint import find_checkpoint
+from asr import language
+from asr.checkpoint import find_checkpoint, hub_id
 from asr.config import Section
 from asr.digest import folder_digests, verify
 from asr.errors import UserError
@@ -148,7 +149,7 @@ def _merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:
 def readme(card: Card) -> str:
     """Return the model card that Hugging Face shows: front matter, then what a reader needs to use and judge it."""
     front = {
-        "base_model": card.base.name,
+        "base_model": hub_id(card.base.name),
         "language": card.language,
         "library_name": "peft" if card.weights == "adapter" else "transformers",
         "pipeline_tag": "automatic-speech-recognition",
@@ -157,7 +158,8 @@ def readme(card: Card) -> str:
     }
     lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---", ""]
     kind = "A LoRA adapter for" if card.weights == "adapter" else "A full fine-tune of"
-    lines += [f"# Whisper for {card.language or 'many languages'}", "", f"{kind} `{card.base.name}` ({card.task}).", ""]
+    spoken = language.name(card.language) if card.language else "many languages"
+    lines += [f"# Whisper for {spoken}", "", f"{kind} `{card.base.name}` ({card.task}).", ""]
     if card.evaluations:
         lines += ["| evaluation | clips | WER | WER, orthographic | CER |", "|---|---|---|---|---|"]
         lines += [_readme_row(summary) for summary in card.evaluations]

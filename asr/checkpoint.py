@@ -57,6 +57,12 @@ def builtin_names() -> list[str]:
     return [BUILTIN + name for name in registry.BUILTINS]
 
 
+def hub_id(name: str) -> str:
+    """Return what other software calls the checkpoint: for a builtin, the hub id with the same weights."""
+    builtin = registry.BUILTINS.get(name.removeprefix(BUILTIN)) if name.startswith(BUILTIN) else None
+    return builtin.hub_id if builtin else name
+
+
 def _builtin(name: str) -> Checkpoint:
     short = name.removeprefix(BUILTIN)
     if short not in registry.BUILTINS:

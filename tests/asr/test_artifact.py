@@ -22,7 +22,7 @@ from asr.artifact import (
     record_evaluations,
     verified_card,
 )
-from asr.checkpoint import find_checkpoint
+from asr.checkpoint import find_checkpoint, hub_id
 from asr.errors import UserError
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.model import load_checkpoint
@@ -197,7 +197,7 @@ def test_the_readme_is_a_model_card(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     _, front, body = text.split("---\n", 2)
     fields = yaml.safe_load(front)
-    assert fields["base_model"] == read_card(folder).base.name
+    assert fields["base_model"] == hub_id(read_card(folder).base.name)
     assert (fields["language"], fields["library_name"]) == ("en", "peft")
     assert fields["pipeline_tag"] == "automatic-speech-recognition"
     assert "A LoRA adapter for" in body

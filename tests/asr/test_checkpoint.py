@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from asr import convert
-from asr.checkpoint import builtin_names, find_checkpoint
+from asr.checkpoint import builtin_names, find_checkpoint, hub_id
 from asr.digest import sha256
 from asr.errors import UserError
 
@@ -29,6 +29,12 @@ def test_a_builtin_is_known_by_the_digest_of_what_was_published(tiny_en_name: st
     assert checkpoint.name == "builtin:tiny.en"
     assert checkpoint.digest == "sha256:1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
     assert (checkpoint.folder / "model.safetensors").is_file()
+
+
+def test_a_builtin_has_a_name_that_other_software_knows() -> None:
+    assert hub_id("builtin:base") == "openai/whisper-base"
+    assert hub_id("openai/whisper-small") == "openai/whisper-small"
+    assert hub_id("runs/x/model") == "runs/x/model"
 
 
 def test_a_local_folder_is_used_where_it_is(tmp_path: Path, own_cache: Path) -> None:

@@ -54,7 +54,7 @@ def write_wheel(folder: Path, part: Part, content: dict[str, bytes]) -> Path:
 def test_the_parts_are_put_together_in_order(packages: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
-    registry.fetch(Builtin(PARTS, DIGESTS), target)
+    registry.fetch(Builtin(PARTS, DIGESTS, "somebody/whisper"), target)
     assert {path.name: path.read_bytes() for path in target.iterdir()} == {
         "config.json": b"{}",
         "model.bin": b"first second",
@@ -64,7 +64,7 @@ def test_the_parts_are_put_together_in_order(packages: Path, tmp_path: Path) -> 
 def test_tampered_weights_are_refused_and_leave_no_checkpoint(
     packages: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry.BUILTINS, "base", Builtin(PARTS, DIGESTS))
+    monkeypatch.setitem(registry.BUILTINS, "base", Builtin(PARTS, DIGESTS, "somebody/whisper"))
     write_wheel(packages, PARTS[1], CONTENT | {"tiny/model.bin.part2": b"seconD"})
     with pytest.raises(UserError, match=r"model\.bin: digest .* is not the recorded .*do not use them"):
         find_checkpoint("builtin:base")

@@ -70,7 +70,7 @@ def test_an_adapter_comes_with_a_card_of_what_it_is(
     assert card.training == {name: TOTALS[name] for name in ("step", "seconds", "audio_s", "wait_s")}
     assert TrainConfig.model_validate(card.config) == settings
     written = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
-    assert written["base_model_name_or_path"] == "builtin:tiny.en"
+    assert written["base_model_name_or_path"] == "openai/whisper-tiny.en"
     model = load_model(str(tmp_path / "out"))
     assert (model.language, model.short_context) == ("en", True)
     changed = (
