@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from transformers import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
 
-from asr.features import FRAMES_PER_S, WINDOW_FRAMES, pad
+from asr.features import FRAMES_PER_S, WINDOW_FRAMES, Context, pad
 from asr.labels import Task, is_multilingual, prompt_ids
 from asr.model import SpeechModel
-
-Context = Literal["short", "full"]
 
 # Frames of silence that a short context keeps behind a clip, and the step its length is rounded up to. The step makes
 # a clip's context depend on the clip alone, never on what else is in its batch: batched or alone, the same words.

@@ -7,11 +7,12 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from asr.errors import UserError
+from asr.features import Context
 from asr.scoring import Score, UtteranceScore, pool, score, score_utterance
 
 
@@ -35,7 +36,7 @@ class Evaluation:
 
     checkpoint: str
     language: str | None
-    context: Literal["short", "full"]
+    context: Context
     results: list[UtteranceResult]
     seconds: float
 

@@ -7,11 +7,15 @@ frames of one constant value (see ``pad``), so that nothing needs to be padded b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from transformers import WhisperFeatureExtractor
 
 from asr.audio import SAMPLE_RATE
+
+# Whether the encoder hears a clip at its own length, or padded to the whole window.
+Context = Literal["short", "full"]
 
 FRAMES_PER_S = 100
 HOP = SAMPLE_RATE // FRAMES_PER_S

@@ -116,6 +116,11 @@ def percent(rate: float) -> str:
     return f"{rate * 100:.1f}{_THIN_SPACE}%"
 
 
+def with_interval(score: Score) -> str:
+    """Return a rate and its interval as ``6.7 % (3.8 % to 10.8 %)``."""
+    return f"{percent(score.rate)} ({percent(score.low)} to {percent(score.high)})"
+
+
 def duration(seconds: float) -> str:
     """Return seconds in the unit a person would choose: ``4.2 s``, ``12.3 min``, ``7.5 h``."""
     divisor, unit = (1, "s") if seconds < 90 else (60, "min") if seconds < 5400 else (3600, "h")

@@ -25,8 +25,8 @@ from rich.table import Table
 from asr.audio import decode as decode_audio
 from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
-from asr.decode import Context, context_frames
-from asr.features import WINDOW_S, pad
+from asr.decode import context_frames
+from asr.features import WINDOW_S, Context, pad
 from asr.manifest import read_manifest
 from asr.model import load_checkpoint
 from asr.utterance import Utterance

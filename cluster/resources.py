@@ -1,7 +1,8 @@
-"""Whether a cluster has what a run or an endpoint asks for, said before anything waits for it in vain."""
+"""What a run or an endpoint asks of a cluster, and whether it is there, said before anything waits for it in vain."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import ray
@@ -18,3 +19,8 @@ def require(wanted: Mapping[str, float], who: str, hints: Mapping[str, str]) -> 
     for kind, amount in wanted.items():
         if amount > present.get(kind, 0):
             raise UserError(f"{who} needs {amount:g} {kind}s, the cluster has {present.get(kind, 0):g}", hints[kind])
+
+
+def threads_each(asked: int, gpu: bool, count: int) -> int:
+    """Return the CPU threads of one of ``count`` processes: as ``asked``, else all cores shared, or 4 beside a GPU."""
+    return asked or (4 if gpu else max(1, (os.cpu_count() or 1) // count))

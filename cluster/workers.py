@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import ray.train
 from pydantic import Field
 
 from asr.config import Section
-from cluster.resources import require
+from cluster.resources import require, threads_each
 
 
 class Workers(Section):
@@ -28,7 +26,7 @@ class Workers(Section):
     @property
     def threads(self) -> int:
         """CPU threads of one worker."""
-        return self.cpus_each or (4 if self.gpu else max(1, (os.cpu_count() or 1) // self.count))
+        return threads_each(self.cpus_each, self.gpu, self.count)
 
     def require(self) -> None:
         """Raise UserError where the connected cluster is too small: Ray Train would wait for ever."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from asr.config import Section
 from asr.features import WINDOW_S
+from cluster.resources import threads_each
 
 
 class ServeConfig(Section):
@@ -56,7 +56,7 @@ class ServeConfig(Section):
     @property
     def threads(self) -> int:
         """CPU threads of one replica."""
-        return self.cpus_each or (4 if self.gpu else max(1, (os.cpu_count() or 1) // self.replicas))
+        return threads_each(self.cpus_each, self.gpu, self.replicas)
 
     @model_validator(mode="after")
     def _loopback_unless_exposed(self) -> ServeConfig:

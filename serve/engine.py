@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 
 from asr.artifact import load_model
-from asr.decode import Clip, Context, Transcript, decode
-from asr.features import LogMel
+from asr.decode import Clip, Transcript, decode
+from asr.features import Context, LogMel
 from asr.labels import is_multilingual
 from asr.model import SpeechModel
 from serve.config import ServeConfig
@@ -65,7 +65,7 @@ def load_engine(config: ServeConfig) -> Engine:
         name=config.public_name,
         languages=frozenset(token.strip("<|>") for token in known),
         language="en" if english_only else model.language,
-        context="short" if model.short_context else "full",
+        context=model.context,
         log_mel=model.log_mel,
     )
     return TorchEngine(model, info)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,10 +15,11 @@ from asr.artifact import load_model
 from asr.cache import cache_root
 from asr.config import Resolved, resolve
 from asr.errors import UserError
+from asr.features import Context
 from asr.language import code
 from asr.manifest import read_manifest, write_quarantine
-from asr.model import best_device
-from asr.report import percent, write_report
+from asr.model import SpeechModel, best_device
+from asr.report import with_interval, write_report
 from train.config import TrainConfig
 from train.evaluate import evaluate as evaluate_model
 from train.fit import fit
@@ -45,10 +46,9 @@ def prepare(
     table = Table("split", "clips", "hours", "manifest")
     for name, manifest in prepared.manifests.items():
         table.add_row(name, str(prepared.clips[name]), f"{prepared.hours[name]:.2f}", str(manifest))
-    Console().print(table)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in prepared.quarantined.items())
-    table_path = out / "quarantine.parquet"
-    print(f"in quarantine: {sum(prepared.quarantined.values())} rows ({reasons or 'none'}): {table_path}")
+    Console(markup=False).print(table)
+    count = sum(prepared.quarantined.values())
+    print(f"in quarantine: {count} rows ({prepared.reasons}): {out / 'quarantine.parquet'}")
 
 
 def train(
@@ -77,7 +77,7 @@ def show_settings(resolved: Resolved[TrainConfig], as_json: bool) -> None:
     table = Table("setting", "value", "from")
     for key, value, origin in rows:
         table.add_row(key, json.dumps(value, ensure_ascii=False), origin, style="" if origin == "default" else "bold")
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def evaluate(
@@ -92,7 +92,7 @@ def evaluate(
     spoken = code(language) if language else None
     model = load_model(model_name, best_device())
     with counting("transcribing") as advance:
-        done = evaluate_model(model, utterances, _context(context, model.short_context), spoken, advance)
+        done = evaluate_model(model, utterances, _context(context, model), spoken, advance)
     evaluation = done.evaluation
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -105,14 +105,14 @@ def evaluate(
         print(json.dumps(evaluation.summary() | {"quarantined": len(done.quarantined)}))
         return
     for name, score in (("WER", evaluation.wer), ("WER, orthographic", evaluation.wer_ortho), ("CER", evaluation.cer)):
-        print(f"{name}: {percent(score.rate)} ({percent(score.low)} to {percent(score.high)})")
+        print(f"{name}: {with_interval(score)}")
     print(f"{len(evaluation.results)} clips, {len(done.quarantined)} in quarantine, {evaluation.speed:.1f} audio s/s")
 
 
-def _context(asked: str, trained_short: bool) -> Literal["short", "full"]:
+def _context(asked: str, model: SpeechModel) -> Context:
     match asked:
         case "auto":
-            return "short" if trained_short else "full"
+            return model.context
         case "short" | "full":
             return asked
     raise UserError(f"--context {asked}: unknown", "choose full, short or auto")

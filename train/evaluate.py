@@ -10,10 +10,10 @@ import numpy as np
 
 from asr.audio import SAMPLE_RATE, AudioLimits
 from asr.audio import decode as decode_audio
-from asr.decode import Clip, Context, decode
+from asr.decode import Clip, decode
 from asr.errors import DataError, UserError
 from asr.evaluation import Evaluation, UtteranceResult
-from asr.features import WINDOW_S
+from asr.features import WINDOW_S, Context
 from asr.model import SpeechModel
 from asr.utterance import Quarantined, Utterance
 

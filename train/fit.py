@@ -15,13 +15,13 @@ import ray
 import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig
 from ray.train.torch import TorchTrainer
-from transformers import WhisperTokenizer
 
 from asr.artifact import CARD, Card
 from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
 from asr.labels import prompt_ids
 from asr.manifest import read_manifest
+from asr.model import load_processor
 from asr.utterance import Utterance
 from cluster.session import ray_session
 from train.config import TrainConfig
@@ -60,7 +60,7 @@ def fit(
         raise UserError(f"{folder / 'artifact'}: in the way of this run's artifact", "it has no card: delete it")
     utterances = trainable(config.data.train)
     checkpoint = find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it
-    tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
+    tokenizer, _ = load_processor(checkpoint)
     for language in {utterance.language or config.language for utterance in utterances}:
         prompt_ids(tokenizer, language, config.task)  # in a Ray Data task its UserError would be lost in a traceback
     _claim(folder, config, utterances)

@@ -11,12 +11,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ray.train import Checkpoint
+import ray.train
+from transformers import GenerationConfig
 
 from asr.artifact import BaseModel, Card, complete
 from asr.cache import complete_or_absent
-from asr.checkpoint import find_checkpoint, hub_id
-from asr.model import SpeechModel, load_checkpoint
+from asr.checkpoint import Checkpoint, find_checkpoint, hub_id
+from asr.model import load_processor
 from asr.utterance import Utterance
 from train.config import TrainConfig
 from train.prepare import fingerprint
@@ -27,10 +28,10 @@ _FULL_FILES = ("model.safetensors", "config.json")
 _VERSIONED = ("whisperfleet", "torch", "transformers", "peft", "ray", "av")
 
 
-def hand_over(target: Path, config: TrainConfig, utterances: Sequence[Utterance], checkpoint: Checkpoint) -> Card:
+def hand_over(target: Path, config: TrainConfig, utterances: Sequence[Utterance], last: ray.train.Checkpoint) -> Card:
     """Write the artifact ``target``: the weights of a run's last checkpoint, and all that decoding needs with them."""
-    base = load_checkpoint(find_checkpoint(config.base))
-    with checkpoint.as_directory() as source, complete_or_absent(target) as draft:
+    base = find_checkpoint(config.base)
+    with last.as_directory() as source, complete_or_absent(target) as draft:
         for name in _ADAPTER_FILES if config.strategy == "lora" else _FULL_FILES:
             shutil.copyfile(Path(source) / name, draft / name)
         if config.strategy == "lora":
@@ -42,10 +43,11 @@ def hand_over(target: Path, config: TrainConfig, utterances: Sequence[Utterance]
         return complete(draft, _card(base, config, utterances, totals))
 
 
-def _save_processor(base: SpeechModel, config: TrainConfig, draft: Path) -> None:
-    base.tokenizer.save_pretrained(draft)
-    base.log_mel.extractor.save_pretrained(draft)
-    generation = base.network.generation_config
+def _save_processor(base: Checkpoint, config: TrainConfig, draft: Path) -> None:
+    tokenizer, log_mel = load_processor(base)
+    tokenizer.save_pretrained(draft)
+    log_mel.extractor.save_pretrained(draft)
+    generation = GenerationConfig.from_pretrained(base.folder)
     if generation.is_multilingual:  # so that a plain transformers pipeline decodes as it was trained to
         generation.language, generation.task = config.language, config.task
     generation.save_pretrained(draft)
@@ -56,7 +58,7 @@ def _amend(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(settings | changes, indent=2), encoding="utf-8")
 
 
-def _card(base: SpeechModel, config: TrainConfig, utterances: Sequence[Utterance], totals: dict[str, Any]) -> Card:
+def _card(base: Checkpoint, config: TrainConfig, utterances: Sequence[Utterance], totals: dict[str, Any]) -> Card:
     faults = Counter(fault.split(": ")[0] for fault in totals["faults"])
     return Card(
         weights="adapter" if config.strategy == "lora" else "full",

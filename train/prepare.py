@@ -65,6 +65,11 @@ class Prepared:
     fingerprint: str
     """SHA-256 over the sorted ids, texts and durations of all usable clips."""
 
+    @property
+    def reasons(self) -> str:
+        """What went into quarantine, in words: ``3 too_long, 1 not_audio``, or ``none``."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.quarantined.items()) or "none"
+
 
 def source(spec: str, cache: Path) -> list[Utterance | Quarantined]:
     """Return the rows of ``prompts:LANGUAGE`` (downloaded into ``cache`` once) or of the JSONL manifest at a path.

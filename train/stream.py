@@ -13,13 +13,14 @@ from typing import Any, TypedDict, cast
 import numpy as np
 import ray.data
 from ray.data import ExecutionResources
-from transformers import WhisperFeatureExtractor, WhisperTokenizer
+from transformers import WhisperTokenizer
 
 from asr.audio import SAMPLE_RATE, AudioLimits, decode
 from asr.checkpoint import find_checkpoint
 from asr.errors import DataError
 from asr.features import WINDOW_S, LogMel
 from asr.labels import IGNORED, Task, label_ids, prompt_ids
+from asr.model import load_processor
 from asr.utterance import Utterance
 from train.plan import MicroBatch
 
@@ -119,5 +120,4 @@ def prepare(utterances: Sequence[Utterance], context_s: float, recipe: Recipe) -
 
 @cache
 def _tools(checkpoint: str) -> tuple[WhisperTokenizer, LogMel]:
-    folder = find_checkpoint(checkpoint).folder
-    return WhisperTokenizer.from_pretrained(folder), LogMel(WhisperFeatureExtractor.from_pretrained(folder))
+    return load_processor(find_checkpoint(checkpoint))

@@ -12,17 +12,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from asr.artifact import CARD, Card, load_model, read_card, record_evaluations
 from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
 from asr.config import resolve
-from asr.decode import Context
 from asr.evaluation import Evaluation
+from asr.features import Context
 from asr.language import name
 from asr.manifest import read_manifest
 from asr.model import best_device
-from asr.report import duration, percent, write_report
+from asr.report import duration, percent, with_interval, write_report
 from asr.utterance import Utterance
 from train.config import TrainConfig
 from train.evaluate import evaluate
@@ -36,7 +37,7 @@ STAGES = 7
 SERVED_CLIPS = 8
 _RESULT = "result.json"  # written last: the demo in this folder went the whole way
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, soft_wrap=True)  # transcripts and paths may hold [brackets]
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def run_folder(runs: Path) -> Path:
 
 def stage(number: int, what: str) -> None:
     """Announce a stage."""
-    out.print(f"[bold]\\[{number}/{STAGES}][/bold] {what}")
+    out.print(Text.assemble((f"[{number}/{STAGES}]", "bold"), f" {what}"))
 
 
 def prepare_speech(spec: str, folder: Path) -> Prepared:
@@ -124,25 +125,32 @@ def prepare_speech(spec: str, folder: Path) -> Prepared:
         prepared = prepare(source(spec, cache_root()), folder, PrepareConfig(), advance)
     minutes = {name: hours * 60 for name, hours in prepared.hours.items()}
     splits = ", ".join(f"{name} {count} ({minutes[name]:.0f} min)" for name, count in prepared.clips.items())
-    reasons = ", ".join(f"{count} {reason}" for reason, count in prepared.quarantined.items())
-    out.print(f"      clips: {splits}\n      in quarantine: {reasons or 'none'}")
+    out.print(f"      clips: {splits}\n      in quarantine: {prepared.reasons}")
     return prepared
 
 
 def measured(kept: Path, model: str, test: Sequence[Utterance], context: Context, language: str | None) -> Evaluation:
-    """Evaluate, or return what an interrupted demo had already measured."""
-    if kept.is_file():
-        evaluation = Evaluation.load(kept)
-    else:
+    """Evaluate, or return what an interrupted demo had already measured of this model on these clips."""
+    evaluation = Evaluation.load(kept) if kept.is_file() else None
+    if evaluation is None or not same_question(evaluation, model, test, language):
         with counting("transcribing") as advance:
-            evaluation = evaluate(load_model(model, best_device()), test, context, language, advance).evaluation
+            done = evaluate(load_model(model, best_device()), test, context, language, advance)
+        evaluation = done.evaluation
         evaluation.save(kept)
-    wer, ortho = evaluation.wer, evaluation.wer_ortho
+        for row in done.quarantined:
+            out.print(f"      not evaluated: {row.id}: {row.reason} {row.detail}")
     out.print(
-        f"      {context}: WER {percent(wer.rate)} ({percent(wer.low)} to {percent(wer.high)}), "
-        f"orthographic {percent(ortho.rate)}, in {evaluation.seconds:.0f} s"
+        f"      {context}: WER {with_interval(evaluation.wer)}, "
+        f"orthographic {percent(evaluation.wer_ortho.rate)}, in {evaluation.seconds:.0f} s"
     )
     return evaluation
+
+
+def same_question(kept: Evaluation, model: str, test: Sequence[Utterance], language: str | None) -> bool:
+    """Return whether a kept evaluation is of this model, in this language, on these clips and transcripts."""
+    said = {utterance.id: utterance.text for utterance in test}
+    heard = {result.id: result.reference for result in kept.results}
+    return (kept.checkpoint, kept.language, heard) == (model, language, said)
 
 
 def fine_tune(config: TrainConfig) -> Path:
@@ -183,7 +191,7 @@ def show_answers(answers: Sequence[Answer]) -> None:
     """Print what the endpoint heard beside what was said."""
     table = Table("said", "heard", "s")
     for answer in answers:
-        heard = answer.text if answer.text is not None else f"[red]{answer.error}[/red]"
+        heard = answer.text if answer.text is not None else Text(answer.error, "red")
         table.add_row(answer.reference, heard, f"{answer.seconds:.1f}")
     out.print(table)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from asr.errors import UserError
 from asr.manifest import read_quarantine, write_manifest
+from asr.model import SpeechModel
 from asr.utterance import Utterance
 from train.cli import _context, evaluate, prepare, train
 
@@ -60,12 +62,13 @@ def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, tiny_en_name: s
         evaluate(tiny_en_name, prepared / "test.jsonl", language="italain")
 
 
-def test_a_context_is_taken_from_the_artifact_unless_asked_for() -> None:
-    assert _context("auto", trained_short=True) == "short"
-    assert _context("auto", trained_short=False) == "full"
-    assert _context("full", trained_short=True) == "full"
+def test_a_context_is_taken_from_the_artifact_unless_asked_for(tiny_en: SpeechModel) -> None:
+    trained_short = replace(tiny_en, short_context=True)
+    assert _context("auto", trained_short) == "short"
+    assert _context("auto", tiny_en) == "full"
+    assert _context("full", trained_short) == "full"
     with pytest.raises(UserError, match="--context medium"):
-        _context("medium", trained_short=True)
+        _context("medium", trained_short)
 
 
 def test_dry_run_prints_each_setting_with_its_origin_and_trains_nothing(

@@ -11,7 +11,7 @@ from asr.evaluation import Evaluation, UtteranceResult
 from asr.utterance import Utterance
 from train.config import TrainConfig
 from whisperfleet.ask import Answer
-from whisperfleet.demo import CONFIG, SERVED_CLIPS, Outcome, run_folder, spread
+from whisperfleet.demo import CONFIG, SERVED_CLIPS, Outcome, run_folder, same_question, show_answers, spread
 
 
 def evaluation(hypothesis: str, seconds: float) -> Evaluation:
@@ -77,3 +77,19 @@ def test_the_demo_s_configuration_is_valid_and_says_where_its_values_come_from()
     resolved = resolve(TrainConfig, CONFIG)
     assert resolved.value.language == "it"
     assert resolved.origin["optim.learning_rate"] == str(CONFIG)
+
+
+def test_a_kept_wer_is_not_taken_for_that_of_another_model_or_other_clips() -> None:
+    """A demo interrupted before training and started again with another ``base`` showed the WER of the first."""
+    kept, clip = evaluation("uno", 1.0), Utterance("a", "a.flac", "Uno, due.")
+    assert same_question(kept, "x", [clip], "it")
+    assert not same_question(kept, "y", [clip], "it")
+    assert not same_question(kept, "x", [clip], "en")
+    assert not same_question(kept, "x", [Utterance("a", "a.flac", "Uno, tre.")], "it")
+    assert not same_question(kept, "x", [clip, Utterance("b", "b.flac", "Due.")], "it")
+
+
+def test_brackets_in_a_transcript_are_printed_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    show_answers([Answer("a", "a [bold]chiocciola[/bold]", "a [@]", "", 0.1), Answer("b", "b", None, "[x] 500", 0.1)])
+    printed = capsys.readouterr().out
+    assert "[bold]chiocciola[/bold]" in printed and "a [@]" in printed and "[x] 500" in printed
