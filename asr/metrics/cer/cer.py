@@ -1,30 +1,16 @@
 """Character error rate as a local ``evaluate`` metric: ``evaluate.load("asr/metrics/cer")``."""
 
-import datasets
 import evaluate
 
 from asr.edits import count_characters
-
-DESCRIPTION = "Character error rate, with the counts it is made of, so that the results of workers add up."
-INPUTS = """
-    predictions: list of transcripts, as they are to be compared (see asr.text.normalise).
-    references: list of what was said. One may be empty: all characters of its prediction are insertions.
-Returns:
-    cer, hits, substitutions, deletions, insertions, reference_length (in characters).
-"""
+from asr.metrics import metric_info
 
 
 class Cer(evaluate.Metric):
     """Character error rate over all utterances: (substitutions + deletions + insertions) / reference length."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        return evaluate.MetricInfo(
-            description=DESCRIPTION,
-            citation="",
-            inputs_description=INPUTS,
-            features=datasets.Features({"predictions": text, "references": text}),
-        )
+        return metric_info("Character error rate", "cer", "characters")
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float | int]:
         return count_characters(references, predictions).as_metric("cer")
