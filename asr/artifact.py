@@ -7,6 +7,7 @@ digests that the files are what training wrote.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,8 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, ValidationError
 
-from asr import language
+from asr import language, storage
+from asr.cache import cache_root, complete_or_absent
 from asr.checkpoint import find_checkpoint, hub_id
 from asr.config import Section
 from asr.digest import folder_digests, verify
@@ -26,6 +28,7 @@ from asr.model import SpeechModel, load_checkpoint
 
 CARD = "card.json"
 README = "README.md"
+CURVE = "learning_curve.png"
 _CARD_DRAFT = f".{CARD}"  # left behind where writing was interrupted
 _WEIGHTS = {"adapter": "adapter_model.safetensors", "full": "model.safetensors"}
 _RETRAIN = "run the training again, or copy the artifact anew"
@@ -66,6 +69,25 @@ class Card(Section):
     """Summaries of evaluations with word error rates and their intervals: before and after fine-tuning."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file but the README and this card."""
+
+
+def fetched(name: str) -> Path:
+    """Return the local folder of an artifact: the one named, or for an address (``s3://...``) a copy in the cache.
+
+    An artifact that was trained anew at the same address has another card, and is fetched anew. Raises UserError
+    where an address holds no finished artifact.
+    """
+    if not storage.is_remote(name):
+        return Path(storage.local_path(name)).expanduser()
+    card = storage.join(name, CARD)
+    if not storage.exists(card):
+        raise UserError(f"{name}: no artifact is there, or it was never finished: it has no {CARD}", _RETRAIN)
+    key = hashlib.sha256(name.encode() + storage.read_bytes(card)).hexdigest()[:16]
+    folder = cache_root() / "artifacts" / key
+    if not folder.is_dir():
+        with complete_or_absent(folder) as draft:
+            storage.download(name, draft)
+    return folder
 
 
 def is_artifact(folder: Path) -> bool:
@@ -118,16 +140,16 @@ def verified_card(folder: Path) -> Card:
 
 
 def load_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpeechModel:
-    """Load whatever ``name`` names: an artifact's folder, or a checkpoint as ``find_checkpoint`` finds it.
+    """Load whatever ``name`` names: an artifact's folder or address, or a checkpoint as ``find_checkpoint`` finds it.
 
     An adapter is merged into its base. Raises UserError where anything is missing, damaged or does not fit together.
     """
-    folder = Path(name).expanduser()
+    folder = fetched(name)
     if not is_artifact(folder):
         return load_checkpoint(find_checkpoint(name), device, dtype)
     card = verified_card(folder)
     if card.weights == "full":
-        model = load_checkpoint(find_checkpoint(name), device, dtype)
+        model = load_checkpoint(find_checkpoint(str(folder)), device, dtype)
     else:
         base = find_checkpoint(card.base.name)
         if base.digest != card.base.digest:
@@ -135,11 +157,12 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float3
                 f"{folder}: its base '{card.base.name}' has the digest {base.digest}, not {card.base.digest}",
                 "fetch the checkpoint that it was trained on",
             )
-        model = _merge_adapter(load_checkpoint(base, device, dtype), folder)
+        model = merge_adapter(load_checkpoint(base, device, dtype), folder)
     return replace(model, name=name, language=card.language, short_context=card.short_context)
 
 
-def _merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:
+def merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:
+    """Return a base model with the PEFT adapter in ``folder`` added to its weights."""
     from peft import PeftModel
 
     merged = PeftModel.from_pretrained(model.network, str(folder), is_trainable=False).merge_and_unload()
@@ -164,6 +187,11 @@ def readme(card: Card) -> str:
         lines += ["| evaluation | clips | WER | WER, orthographic | CER |", "|---|---|---|---|---|"]
         lines += [_readme_row(summary) for summary in card.evaluations]
         lines += ["", f"WER with 95 % bootstrap intervals; normaliser: {card.normaliser}.", ""]
+    if lost := card.training.get("retention"):
+        before, after = lost["wer_before"], lost["wer_after"]
+        lines += [f"Retention, WER on other speech: {before:.1%} before, {after:.1%} after: {lost['loss']:+.1%}.", ""]
+    if CURVE in card.files:
+        lines += [f"![learning curve]({CURVE})", ""]
     context = "clips at their own length, or padded to 30 s" if card.short_context else "clips padded to 30 s"
     lines += [f"It hears {context}. `card.json` holds the configuration, the data's fingerprint and all digests.", ""]
     return "\n".join(lines)

@@ -1,19 +1,18 @@
-"""Sound in: local audio of any kind that FFmpeg reads, as 16 kHz mono float32 within limits. Sound out: FLAC."""
+"""Sound in: audio of any kind that FFmpeg reads, as 16 kHz mono float32 within limits. Sound out: FLAC."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote
 
 import av
 import numpy as np
 from pydantic import Field
 
+from asr.address import open_address, raw_container
 from asr.config import Section
 from asr.errors import DataError
 from asr.truncation import declared_s, missing_end
@@ -59,16 +58,30 @@ def decode(
 ) -> np.ndarray:
     """Return the waveform [samples] of ``source`` at 16 kHz as float32, channels averaged, nominally within -1..1.
 
-    ``source`` is a local path, a ``file://`` address, or the bytes of a file. ``container`` names the FFmpeg format
-    where the content does not give it away (raw ``g722``); a file's name is never trusted for that.
-    Raises DataError with the reason missing_file, empty_file, not_audio, no_samples, too_short, too_long, too_large,
-    truncated, non_finite or corrupt.
+    ``source`` is an address as in ``asr.address`` (a path, ``file://``, ``s3://``, a member of a container), or the
+    bytes of a file. ``container`` names the FFmpeg format where the content does not give it away (raw ``g722``); a
+    name ending in ``.g722`` says that by itself, no other name is trusted.
+    Raises DataError with the reason missing_file, missing_audio, unreadable, empty_file, not_audio, no_samples,
+    too_short, too_long, too_large, truncated, non_finite or corrupt.
     """
-    place = "uploaded bytes" if isinstance(source, bytes) else _local(source)
-    with _open_bytes(source, place, limits) as file, _open_media(file, place, container) as media:
+    with _opened(source, limits, container) as (place, file, media):
         stretch = _Stretch(place, start_s, end_s, limits)
         _decode_into(stretch, media, file)
     return stretch.waveform()
+
+
+def probe_s(source: str | Path | bytes, *, container: str | None = None) -> float | None:
+    """Return the seconds that a recording's container says it lasts, without decoding it; None where it says nothing.
+
+    For formats without a length (MP3 without a Xing tag, raw G.722) FFmpeg reckons it from size and bit rate.
+    Raises DataError as ``decode`` does for what is no audio at all; the size of the file does not matter here.
+    """
+    with _opened(source, None, container) as (place, file, media):
+        stream = _audio_stream(media, place)
+        promised_s = declared_s(media, stream, file)
+        if promised_s is None and stream.duration is not None:
+            promised_s = float(stream.duration * stream.time_base)
+        return promised_s if promised_s is not None or media.duration is None else float(media.duration / 1e6)
 
 
 def encode_flac(waveform: np.ndarray) -> bytes:
@@ -155,11 +168,6 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
         return channels.mean(axis=1, dtype=np.float32)
 
 
-def _local(source: str | Path) -> str:
-    name = str(source)
-    return unquote(name.removeprefix("file://")) if name.startswith("file://") else name
-
-
 class _Nameless:
     """A file as PyAV needs it, without the name from which FFmpeg would guess formats and find neighbours."""
 
@@ -167,24 +175,25 @@ class _Nameless:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-def _open_bytes(source: str | Path | bytes, place: str, limits: AudioLimits) -> BinaryIO:
+@contextlib.contextmanager
+def _opened(
+    source: str | Path | bytes, limits: AudioLimits | None, container: str | None
+) -> Iterator[tuple[str, BinaryIO, Any]]:
+    """Yield what errors call the source, its file, and its container as PyAV reads it."""
     file: BinaryIO
-    try:
-        if isinstance(source, bytes):
-            file, size = io.BytesIO(source), len(source)
-        elif not Path(place).is_file():  # a folder, or a pipe on which open() would wait for ever
-            raise DataError("missing_file", f"{place}: no such file")
-        else:
-            file = open(place, "rb")  # noqa: SIM115 - the caller closes it
-            size = os.fstat(file.fileno()).st_size
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise DataError("missing_file", f"{place!r}: {error}") from None
-    if size == 0 or size > limits.max_bytes:
-        file.close()
+    if isinstance(source, bytes):
+        place = "uploaded bytes"
+        file, size = io.BytesIO(source), len(source)
+    else:
+        place, container = str(source), container or raw_container(source)
+        file, size = open_address(source)
+    with file:
         if size == 0:
             raise DataError("empty_file", f"{place}: 0 bytes")
-        raise DataError("too_large", f"{place}: {size:,} bytes, over {limits.max_bytes:,}")
-    return file
+        if limits is not None and size > limits.max_bytes:
+            raise DataError("too_large", f"{place}: {size:,} bytes, over {limits.max_bytes:,}")
+        with _open_media(file, place, container) as media:
+            yield place, file, media
 
 
 def _open_media(file: BinaryIO, place: str, container: str | None) -> Any:
@@ -198,10 +207,7 @@ def _open_media(file: BinaryIO, place: str, container: str | None) -> Any:
 
 def _decode_into(stretch: _Stretch, media: Any, file: BinaryIO) -> None:
     place, limits = stretch.place, stretch.limits
-    stream = next(iter(media.streams.audio), None)
-    if stream is None or stream.codec_context is None:
-        raise DataError("not_audio", f"{place}: no audio stream that can be decoded in {media.format.name}")
-    _check_plausible(place, stream.codec_context.sample_rate, stream.codec_context.channels)
+    stream = _audio_stream(media, place)
     promised_s = declared_s(media, stream, file)
     if stretch.end is None and promised_s is not None and promised_s - stretch.start / SAMPLE_RATE > limits.max_audio_s:
         raise DataError("too_long", f"{place}: {promised_s:.1f} s, over {limits.max_audio_s:g} s")
@@ -218,6 +224,14 @@ def _decode_into(stretch: _Stretch, media: Any, file: BinaryIO) -> None:
     lost = missing_end(file, stretch.position / SAMPLE_RATE, wanted_s)
     if lost:
         raise DataError("truncated", f"{place}: {lost}")
+
+
+def _audio_stream(media: Any, place: str) -> Any:
+    stream = next(iter(media.streams.audio), None)
+    if stream is None or stream.codec_context is None:
+        raise DataError("not_audio", f"{place}: no audio stream that can be decoded in {media.format.name}")
+    _check_plausible(place, stream.codec_context.sample_rate, stream.codec_context.channels)
+    return stream
 
 
 def _blocks(media: Any, stream: Any, stretch: _Stretch) -> Iterator[np.ndarray]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from asr import storage
 from asr.errors import UserError
 from asr.utterance import Quarantined, Utterance
 
@@ -35,8 +34,8 @@ class _Row(BaseModel):
     id: str | None = Field(None, min_length=1)
 
 
-def read_manifest(path: Path) -> list[Utterance]:
-    """Return the rows of a JSONL manifest. Relative audio paths are relative to the manifest's folder.
+def read_manifest(path: Path | str) -> list[Utterance]:
+    """Return the rows of a JSONL manifest at a path or URI. Relative audio paths are relative to the manifest's folder.
 
     ``offset`` and ``duration`` together cut a stretch out of the recording; ``duration`` alone only tells its length.
     A row without ``id`` gets one from its audio path as written, and its offset. All of the file is read before
@@ -45,21 +44,16 @@ def read_manifest(path: Path) -> list[Utterance]:
     """
     rows: list[Utterance] = []
     lines: dict[str, int] = {}
-    try:
-        # Only "\n" ends a line: a transcript may hold U+2028, which str.splitlines would break at.
-        with open(path, encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                row = _utterance(_parse(line, f"{path}:{number}"), path.parent)
-                if row.id in lines:
-                    raise UserError(f"{path}: id '{row.id}' is on line {lines[row.id]} and on line {number}")
-                lines[row.id] = number
-                rows.append(row)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such manifest") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    folder = storage.parent(path)
+    with storage.open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            row = _utterance(_parse(line, f"{path}:{number}"), folder)
+            if row.id in lines:
+                raise UserError(f"{path}: id '{row.id}' is on line {lines[row.id]} and on line {number}")
+            lines[row.id] = number
+            rows.append(row)
     if not rows:
         raise UserError(f"{path}: the manifest holds no rows")
     return rows
@@ -71,7 +65,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     Times are rounded to microseconds. Audio inside the manifest's folder is written relative to it, so that the folder
     can be moved. ValueError for audio that is bytes, and for a ``meta`` key that is a field's name.
     """
-    with _whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+    with storage.whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         for utterance in utterances:
             row = _row(utterance, path.parent)
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
@@ -80,7 +74,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
 def write_quarantine(path: Path, rows: Iterable[Quarantined]) -> None:
     """Write a Parquet table with the string columns id, reason, detail; it appears whole or not at all."""
     columns = list(zip(*map(astuple, rows), strict=True)) or [(), (), ()]
-    with _whole(path) as temporary:
+    with storage.whole(path) as temporary:
         pq.write_table(pa.table([list(column) for column in columns], schema=QUARANTINE_SCHEMA), temporary)
 
 
@@ -89,22 +83,8 @@ def read_quarantine(path: Path) -> list[Quarantined]:
     return [Quarantined(**row) for row in pq.read_table(path, schema=QUARANTINE_SCHEMA).to_pylist()]
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Hand out a temporary file beside ``path`` and move it there if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o644)  # mkstemp's 0600 would lock out the other users of a shared disk
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _parse(line: str, where: str) -> _Row:
+def json_object(line: str, where: str) -> dict[str, Any]:
+    """Return the JSON object on a line. Raises UserError, which begins with ``where``, for anything else."""
     try:
         data = json.loads(line)
         if "\\ud" in line.lower():  # JSON can spell half a surrogate pair, which no file can hold: find it now
@@ -113,6 +93,11 @@ def _parse(line: str, where: str) -> _Row:
         raise UserError(f"{where}: not JSON: {error}", "a manifest has one JSON object on each line") from None
     if not isinstance(data, dict):
         raise UserError(f"{where}: holds a JSON {type(data).__name__}, not an object")
+    return data
+
+
+def _parse(line: str, where: str) -> _Row:
+    data = json_object(line, where)
     try:
         return _Row.model_validate(data)
     except ValidationError as error:
@@ -120,12 +105,12 @@ def _parse(line: str, where: str) -> _Row:
         raise UserError(f"{where}: {'; '.join(faults)}") from None
 
 
-def _utterance(row: _Row, folder: Path) -> Utterance:
+def _utterance(row: _Row, folder: str) -> Utterance:
     audio = row.audio_filepath
     offset = row.offset
     return Utterance(
         id=row.id or (audio if offset is None else f"{audio}@{offset:g}"),
-        audio=audio if "://" in audio else str(folder / audio),
+        audio=storage.join(folder, audio),
         text=row.text or "",
         duration_s=row.duration,
         language=row.lang,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -60,13 +61,23 @@ def load_processor(checkpoint: Checkpoint) -> tuple[WhisperTokenizer, LogMel]:
         return WhisperTokenizer.from_pretrained(checkpoint.folder), LogMel(extractor)
 
 
-def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpeechModel:
-    """Load a checkpoint found by ``find_checkpoint`` for inference. Raises UserError where it is no whole Whisper."""
+def load_checkpoint(
+    checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype = torch.float32, quantization: Any = None
+) -> SpeechModel:
+    """Load a checkpoint found by ``find_checkpoint`` for inference. Raises UserError where it is no whole Whisper.
+
+    ``quantization`` is a transformers quantization config: linear layers are then made on ``device`` as it says.
+    """
     logging.disable_progress_bar()  # a bar of 245 tensors says nothing to anybody
     tokenizer, log_mel = load_processor(checkpoint)
     with _loading(checkpoint):
         network, loading = AnyContextWhisper.from_pretrained(
-            checkpoint.folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+            checkpoint.folder,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            quantization_config=quantization,
+            device_map={"": device} if quantization else None,
         )
         if loading["missing_keys"]:  # transformers would go on with random values
             raise ValueError(f"it has no weights named {min(loading['missing_keys'])}")

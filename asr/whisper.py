@@ -18,10 +18,13 @@ class AnyContextEncoder(WhisperEncoder):
     """
 
     def forward(self, input_features: torch.Tensor, attention_mask: Any = None, **kwargs: Any) -> BaseModelOutput:
-        """Encode an even number of frames, up to twice ``max_source_positions``."""
+        """Encode an even number of frames, up to twice ``max_source_positions``; ValueError for more."""
+        if input_features.shape[-1] > 2 * self.max_source_positions:  # on a GPU the lookup below would kill the process
+            raise ValueError(f"{input_features.shape[-1]} frames do not fit: at most {2 * self.max_source_positions}")
         hidden = nn.functional.gelu(self.conv1(input_features))
         hidden = nn.functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
-        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        # The module is called, not its weight sliced: under ZeRO-3 a weight is whole only inside its module's forward.
+        hidden = hidden + self.embed_positions(torch.arange(hidden.shape[1], device=hidden.device))
         hidden = nn.functional.dropout(hidden, p=self.dropout, training=self.training)
         for layer in self.layers:
             if self.training and self.layerdrop > 0.0 and torch.rand([]).item() < self.layerdrop:
@@ -37,6 +40,12 @@ class AnyContextWhisper(WhisperForConditionalGeneration):
         super().__init__(config)
         self.model.encoder = AnyContextEncoder(config)
         self.post_init()
+
+    def save_pretrained(self, *args: Any, state_dict: dict[str, torch.Tensor] | None = None, **kwargs: Any) -> None:
+        """Save as transformers does, but the tied embeddings once: DeepSpeed hands over copies under both names."""
+        if state_dict is not None and self.config.tie_word_embeddings:
+            state_dict = {name: weight for name, weight in state_dict.items() if name != "proj_out.weight"}
+        super().save_pretrained(*args, state_dict=state_dict, **kwargs)
 
     @property
     def is_gradient_checkpointing(self) -> bool:

@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,17 +26,18 @@ from rich.table import Table
 from asr.audio import decode as decode_audio
 from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
+from asr.config import resolve
 from asr.decode import context_frames
 from asr.features import WINDOW_S, Context, pad
-from asr.manifest import read_manifest
 from asr.model import load_checkpoint
 from asr.utterance import Utterance
 from train.adapter import LoraSettings, adapt
 from train.collate import collate
-from train.plan import MicroBatch, PlanConfig, plan_epoch
+from train.config import TrainConfig
+from train.fit import training_corpus
 from train.prepare import PrepareConfig, prepare, source
-from train.stream import Recipe
-from train.stream import prepare as prepare_row
+from train.tensors import Order, Recipe
+from train.tensors import prepare as prepare_row
 from train.trainer import token_loss
 
 BASE = "builtin:base"
@@ -51,12 +53,12 @@ def main() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     with TemporaryDirectory() as folder:
         prepared = prepare(source(f"prompts:{LANGUAGE}", cache_root()), Path(folder), PrepareConfig())
-        clips = read_manifest(prepared.manifests["train"])
-        durations = [clip.duration_s or 0.0 for clip in clips]
-        steps = plan_epoch(durations, PlanConfig(full_window_share=0.0), seed=0, epoch=0)[: asked.batches]
-        rows = [row for step in steps for row in step]
-        seconds = _steps(clips, rows) | _encoding(clips, rows)
-    chosen = [durations[i] for row in rows for i in row.utterances]
+        settings = [f"base={BASE}", f"language={LANGUAGE}", f"data.train={prepared.manifests['train']}"]
+        config = resolve(TrainConfig, None, [*settings, "plan.full_window_share=0"]).value
+        corpus = training_corpus(config)
+        orders = [order for step in islice(corpus.steps(0), asked.batches) for order in corpus.orders(step)]
+        seconds = _steps(orders, config.recipe) | _encoding(orders)
+    chosen = [clip.duration_s or 0.0 for order in orders for clip in _clips(order)]
     result = _result(seconds, chosen)
     _show(result)
     if asked.save:
@@ -64,17 +66,18 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def _steps(clips: Sequence[Utterance], rows: Sequence[MicroBatch]) -> dict[str, float]:
+def _clips(order: Order) -> list[Utterance]:
+    return [clip for passage in order.passages for clip in passage.utterances]
+
+
+def _steps(orders: Sequence[Order], recipe: Recipe) -> dict[str, float]:
     """Return the seconds of forward, backward and optimiser over all rows, in either context."""
     network = adapt(load_checkpoint(find_checkpoint(BASE)).network, "lora", LoraSettings()).train()
     optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=1e-4)
     seconds: dict[str, float] = defaultdict(float)
-    for row in rows:
-        for context, window_s in (("short", row.context_s), ("full", WINDOW_S)):
-            planned = replace(row, context_s=window_s)
-            tensors = prepare_row(
-                [clips[i] for i in planned.utterances], window_s, Recipe(BASE, LANGUAGE, "transcribe")
-            )
+    for order in orders:
+        for context, window_s in (("short", order.context_s), ("full", WINDOW_S)):
+            tensors = prepare_row(replace(order, context_s=window_s), recipe)
             batch = collate(tensors, network.config.pad_token_id)
             labels = batch.pop("labels")
             started = time.perf_counter()
@@ -85,7 +88,7 @@ def _steps(clips: Sequence[Utterance], rows: Sequence[MicroBatch]) -> dict[str, 
     return dict(seconds)
 
 
-def _encoding(clips: Sequence[Utterance], rows: Sequence[MicroBatch]) -> dict[str, float]:
+def _encoding(orders: Sequence[Order]) -> dict[str, float]:
     """Return the seconds of encoding all rows' clips, in either context.
 
     Not of decoding: a checkpoint that was not trained for the short context loops there. `whisperfleet demo` prints the
@@ -93,8 +96,8 @@ def _encoding(clips: Sequence[Utterance], rows: Sequence[MicroBatch]) -> dict[st
     """
     model = load_checkpoint(find_checkpoint(BASE))
     seconds: dict[str, float] = defaultdict(float)
-    for row in rows:
-        features = [model.log_mel(decode_audio(clips[i].audio)) for i in row.utterances]
+    for order in orders:
+        features = [model.log_mel(decode_audio(clip.audio)) for clip in _clips(order)]
         contexts: tuple[Context, ...] = ("short", "full")
         for context in contexts:
             frames = max(context_frames(clip.shape[1], context) for clip in features)

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import ray.train
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asr.config import Section
 from cluster.resources import require, threads_each
+
+
+class Elastic(Section):
+    """Bounds on the number of workers of a run that takes what the cluster has."""
+
+    min: int = Field(1, ge=1)
+    """Fewer are waited for."""
+    max: int = Field(ge=1)
+    """More are not asked for."""
+
+    @model_validator(mode="after")
+    def _order(self) -> Elastic:
+        if self.min > self.max:
+            raise ValueError(f"min={self.min} is above max={self.max}")
+        return self
 
 
 class Workers(Section):
     """The training workers. Data preparation runs beside them on CPUs of its own."""
 
     count: int = Field(1, ge=1)
-    """Workers; each holds a copy of the model."""
+    """Workers; each holds a copy of the model, or with DeepSpeed a share of it."""
+    elastic: Elastic | None = None
+    """In place of ``count``: start with as many as there are, go on with fewer after a node was lost, grow again."""
     cpus_each: int = Field(0, ge=0)
     """CPU threads of a worker; 0 takes all cores of this machine, or 4 beside a GPU."""
     gpu: bool = False
@@ -26,18 +43,29 @@ class Workers(Section):
     @property
     def threads(self) -> int:
         """CPU threads of one worker."""
-        return threads_each(self.cpus_each, self.gpu, self.count)
+        return threads_each(self.cpus_each, self.gpu, self.most)
+
+    @property
+    def least(self) -> int:
+        """Workers without which a run does not begin."""
+        return self.elastic.min if self.elastic else self.count
+
+    @property
+    def most(self) -> int:
+        """Workers that a run asks for."""
+        return self.elastic.max if self.elastic else self.count
 
     def require(self) -> None:
         """Raise UserError where the connected cluster is too small: Ray Train would wait for ever."""
-        wanted = {"CPU": self.count * self.threads, "GPU": self.count * self.gpu}
-        hints = {"CPU": "lower workers.count or workers.cpus_each", "GPU": "workers.gpu=false, or fewer workers"}
+        wanted = {"CPU": self.least * self.threads, "GPU": self.least * self.gpu}
+        key = "workers.elastic.min" if self.elastic else "workers.count"
+        hints = {"CPU": f"lower {key} or workers.cpus_each", "GPU": "workers.gpu=false, or fewer workers"}
         require(wanted, "training", hints)
 
     def scaling_config(self) -> ray.train.ScalingConfig:
         """Return the same for Ray Train."""
         return ray.train.ScalingConfig(
-            num_workers=self.count,
+            num_workers=(self.least, self.most) if self.elastic else self.count,
             use_gpu=self.gpu,
             resources_per_worker={"CPU": self.threads} | ({"GPU": 1} if self.gpu else {}),
         )

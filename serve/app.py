@@ -7,14 +7,13 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from pathlib import Path
 
 import ray
 import ray.serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
-from asr.artifact import is_artifact, read_card
+from asr.artifact import fetched, is_artifact, read_card
 from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
 from cluster.resources import require
@@ -91,9 +90,9 @@ def deploy(
 
 def _check_model(name: str) -> None:
     """Find, and where needed fetch, the model here: what a replica raises comes back as a traceback in a status."""
-    folder = Path(name).expanduser()
+    folder = fetched(name)
     adapter = is_artifact(folder) and (card := read_card(folder)).weights == "adapter"
-    find_checkpoint(card.base.name if adapter else name)
+    find_checkpoint(card.base.name if adapter else str(folder) if folder.is_dir() else name)
 
 
 def _available_port(config: ServeConfig) -> int:

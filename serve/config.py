@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from asr import storage
 from asr.config import Section
 from asr.features import WINDOW_S
 from cluster.resources import threads_each
@@ -47,11 +48,16 @@ class ServeConfig(Section):
     @property
     def public_name(self) -> str:
         """What clients call the model: ``name``, else the hub id, the folder's name, or an artifact's run."""
-        folder = Path(self.model).expanduser()
-        if self.name or not folder.is_dir():
-            return self.name or self.model
-        folder = folder.resolve()
-        return folder.parent.name if folder.name == "artifact" else folder.name
+        if self.name:
+            return self.name
+        place = self.model
+        if not storage.is_remote(place):
+            folder = Path(place).expanduser()
+            if not folder.is_dir():
+                return place  # a hub id
+            place = str(folder.resolve())
+        name = storage.name_of(place)
+        return storage.name_of(storage.parent(place)) if name == "artifact" else name
 
     @property
     def threads(self) -> int:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pyarrow.fs import S3FileSystem
 
 from asr.artifact import load_model
 from asr.audio import SAMPLE_RATE, decode, encode_flac
 from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
 from asr.model import SpeechModel
+from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from cluster.session import ray_session
-from train.prompts import fetch, utterances
+
+# The server takes any key, but its clients look for one, and ask the cloud's own address where there is none.
+os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +29,20 @@ def ray_cluster() -> Iterator[None]:
     """A local Ray for the whole test run."""
     with ray_session():
         yield
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a bucket on an S3 server on loopback. Its query tells every process, Ray's too, where that is."""
+    from moto.server import ThreadedMotoServer  # a second of import that few tests need
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True).create_dir("speech")
+    yield f"s3://speech?endpoint_override={host}:{port}&scheme=http"
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import sys
 from asr.cache import cache_root
 from asr.checkpoint import builtin_names, find_checkpoint
 from asr.errors import UserError
-from train.prompts import fetch
+from asr.sources.prompts import fetch
 
 
 def main() -> None:

@@ -73,11 +73,3 @@ def test_links_lead_somewhere() -> None:
     assert targets
     for target in targets:
         assert (ROOT / target).exists(), target
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.name)
-def test_a_config_is_valid(path: Path) -> None:
-    if path.name.startswith("serve"):
-        assert resolve(ServeConfig, path, ["model=builtin:base"]).value
-    else:
-        assert resolve(TrainConfig, path).value

@@ -104,7 +104,3 @@ def test_every_dependency_is_pinned_exactly_and_only_in_constraints() -> None:
         name = requirement.partition("[")[0]
         assert re.fullmatch(r"[A-Za-z0-9-]+", name), f"'{requirement}': the version belongs in constraints.txt"
         assert name.lower() in pinned, f"{name} is not pinned in constraints.txt"
-
-
-def test_configs_are_few() -> None:
-    assert 1 <= len(list((ROOT / "configs").iterdir())) <= 8

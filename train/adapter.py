@@ -1,20 +1,28 @@
-"""Which weights are trained: LoRA adapters on the linear layers, or everything."""
+"""Which weights are trained: all of them, all but the encoder's, or adapters beside frozen ones."""
 
 from __future__ import annotations
 
-from typing import Literal
+import importlib.util
+from typing import Any, Literal
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import Field
 from transformers import PreTrainedModel
 
+from asr.checkpoint import Checkpoint
 from asr.config import Section
+from asr.errors import UserError
+from asr.model import SpeechModel, load_checkpoint
 
-Strategy = Literal["lora", "full"]
+Strategy = Literal["full", "frozen_encoder", "lora", "dora", "qlora"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class LoraSettings(Section):
-    """LoRA adapters (Hu et al., 2021)."""
+    """Adapters of the strategies lora (Hu et al., 2021), dora (Liu et al., 2024) and qlora (Dettmers et al., 2023)."""
 
     rank: int = Field(32, ge=1)
     """Rank of each update."""
@@ -26,11 +34,56 @@ class LoraSettings(Section):
     """Linear layers, in encoder and decoder, that get an adapter."""
 
 
+def has_adapter(strategy: Strategy) -> bool:
+    """Return whether training ends in an adapter for the base model, rather than in a model of its own."""
+    return strategy in ("lora", "dora", "qlora")
+
+
+def require(strategy: Strategy, gpu: bool) -> None:
+    """Raise UserError where a strategy cannot run with such workers, before any of them starts."""
+    if strategy != "qlora":
+        return
+    if not gpu:
+        raise UserError(
+            "strategy=qlora computes with 4-bit weights, which takes a GPU, and workers.gpu is false",
+            "set workers.gpu=true, or strategy=lora",
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("strategy=qlora needs bitsandbytes, which is missing", "pip install 'whisperfleet[qlora]'")
+
+
+def load_base(checkpoint: Checkpoint, strategy: Strategy, precision: Precision, device: str = "cpu") -> SpeechModel:
+    """Load what training starts from, on the CPU or (qlora) in 4-bit NormalFloat on ``device``.
+
+    Weights that are trained are float32, and whoever computes rounds them for it; those that only an adapter is put
+    beside are kept in the precision of the arithmetic. Raises UserError where the checkpoint is no whole Whisper.
+    """
+    dtype = _DTYPES[precision] if has_adapter(strategy) else torch.float32
+    if strategy == "qlora":
+        return load_checkpoint(checkpoint, device, dtype, _four_bit(dtype))
+    return load_checkpoint(checkpoint, dtype=dtype)
+
+
+def _four_bit(dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=["proj_out"],  # the tied embeddings under another name
+    )
+
+
 def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
     """Return the network with the strategy's weights, and no others, requiring gradients."""
-    if strategy == "full":
+    if not has_adapter(strategy):
         network.requires_grad_(True)
-        network.model.encoder.embed_positions.requires_grad_(False)  # sinusoids, never trained by OpenAI either
+        encoder = network.model.encoder
+        # Where nothing asks for a gradient, autograd keeps no activations: a frozen encoder costs a forward pass only.
+        frozen = encoder if strategy == "frozen_encoder" else encoder.embed_positions  # OpenAI never trained sinusoids
+        frozen.requires_grad_(False)
         return network
     # Without a task_type: PEFT's sequence-to-sequence wrapper feeds `input_ids`, which Whisper's encoder does not take.
     config = LoraConfig(
@@ -38,6 +91,7 @@ def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) 
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=list(settings.target_modules),
+        use_dora=strategy == "dora",
     )
     network.name_or_path = ""  # else PEFT asks the hub about the base whenever a checkpoint is written
     return get_peft_model(network, config)

@@ -1,9 +1,8 @@
-"""The options of ``data prepare``, ``train`` and ``evaluate``."""
+"""The options of ``train`` and ``evaluate``."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.artifact import load_model
-from asr.cache import cache_root
 from asr.config import Resolved, resolve
 from asr.errors import UserError
 from asr.features import Context
@@ -21,34 +19,13 @@ from asr.manifest import read_manifest, write_quarantine
 from asr.model import SpeechModel, best_device
 from asr.report import with_interval, write_report
 from train.config import TrainConfig
+from train.deepspeed import derive
 from train.evaluate import evaluate as evaluate_model
 from train.fit import fit
-from train.prepare import PrepareConfig, source
-from train.prepare import prepare as prepare_source
-from train.show import counting, training
+from train.show import counting, ended, training
 
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-
-
-def prepare(
-    source_name: Annotated[str, typer.Argument(metavar="SOURCE", help="A JSONL manifest, or prompts:it.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for manifests, clips and the quarantine table.")],
-    settings: Settings = None,
-    as_json: Json = False,
-) -> None:
-    config = resolve(PrepareConfig, None, settings or []).value
-    with counting("decoding") as advance:
-        prepared = prepare_source(source(source_name, cache_root()), out, config, advance)
-    if as_json:
-        print(json.dumps(asdict(prepared), default=str))
-        return
-    table = Table("split", "clips", "hours", "manifest")
-    for name, manifest in prepared.manifests.items():
-        table.add_row(name, str(prepared.clips[name]), f"{prepared.hours[name]:.2f}", str(manifest))
-    Console(markup=False).print(table)
-    count = sum(prepared.quarantined.values())
-    print(f"in quarantine: {count} rows ({prepared.reasons}): {out / 'quarantine.parquet'}")
 
 
 def train(
@@ -65,19 +42,23 @@ def train(
     with training() as on_progress:
         fitted = fit(resolved.value, on_progress, address)
     summary = {"artifact": str(fitted.artifact), **fitted.card.training}
-    print(json.dumps(summary) if as_json else f"artifact: {fitted.artifact}")
+    print(json.dumps(summary) if as_json else f"{ended(fitted.card.training)}\nartifact: {fitted.artifact}")
 
 
 def show_settings(resolved: Resolved[TrainConfig], as_json: bool) -> None:
-    """Print each leaf of the configuration with its value and origin."""
+    """Print each leaf of the configuration with its value and origin, and what DeepSpeed is told."""
     rows = list(resolved.rows())
+    deepspeed = derive(resolved.value, resolved.value.workers.most)
     if as_json:
-        print(json.dumps({key: {"value": value, "from": origin} for key, value, origin in rows}))
+        settings = {key: {"value": value, "from": origin} for key, value, origin in rows}
+        print(json.dumps({"settings": settings, "deepspeed": deepspeed}))
         return
     table = Table("setting", "value", "from")
     for key, value, origin in rows:
         table.add_row(key, json.dumps(value, ensure_ascii=False), origin, style="" if origin == "default" else "bold")
     Console(markup=False).print(table)
+    if deepspeed is not None:
+        print(f"DeepSpeed, derived from these:\n{json.dumps(deepspeed, indent=2)}")
 
 
 def evaluate(

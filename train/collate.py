@@ -7,25 +7,21 @@ import torch
 
 from asr.features import FRAMES_PER_S, WINDOW_FRAMES, pad
 from asr.labels import IGNORED
-from train.stream import TensorRow
+from train.tensors import TensorRow
 
 
 def collate(row: TensorRow, pad_token_id: int) -> dict[str, torch.Tensor]:
     """Return what the network takes for one micro-batch of B clips.
 
     input_features     float32 [B, mel bins, context frames]
-    decoder_input_ids  int64 [B, L - 1], from start-of-transcript on
-    labels             int64 [B, L - 1], one token ahead of the inputs, -100 where there is none
+    decoder_input_ids  int64 [B, L - 1], from start-of-transcript on, or from the text before it
+    labels             int64 [B, L - 1], one token ahead of the inputs, -100 where none is scored
     """
-    frames = np.asarray(row["frames_B"])
-    clips = np.split(np.asarray(row["features_MT"]), np.cumsum(frames)[:-1], axis=1)
-    context = max(int(row["context_s"] * FRAMES_PER_S), int(frames.max()))
+    clips = np.split(row.features_MT, np.cumsum(row.frames_B)[:-1], axis=1)
+    context = max(int(row.context_s * FRAMES_PER_S), int(row.frames_B.max()))
     context = min(context + context % 2, WINDOW_FRAMES)  # the second convolution halves the frames
-    labels = torch.tensor(np.asarray(row["labels_BL"]), dtype=torch.int64)
-    inputs = labels[:, :-1].clone()
+    tokens = torch.tensor(row.labels_BL, dtype=torch.int64)
+    inputs, labels = tokens[:, :-1].clone(), tokens[:, 1:].clone()
     inputs[inputs == IGNORED] = pad_token_id
-    return {
-        "input_features": torch.from_numpy(pad(clips, context)),
-        "decoder_input_ids": inputs,
-        "labels": labels[:, 1:],
-    }
+    labels[torch.arange(labels.shape[1]) < torch.tensor(row.unscored_B)[:, None]] = IGNORED
+    return {"input_features": torch.from_numpy(pad(clips, context)), "decoder_input_ids": inputs, "labels": labels}

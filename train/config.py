@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,17 +11,14 @@ from asr.errors import UserError
 from asr.labels import Task
 from asr.language import code
 from cluster.workers import Workers
-from train.adapter import LoraSettings, Strategy
+from train.adapter import LoraSettings, Precision, Strategy
+from train.augment import Augmentation
+from train.corpus import DataConfig
+from train.evaluation import EvaluationConfig
+from train.packing import Packing
 from train.plan import PlanConfig
-
-
-class DataConfig(Section):
-    """Manifests as ``whisperfleet data prepare`` writes them."""
-
-    train: Path
-    """JSONL manifest of the training utterances, with durations."""
-    max_faulty_share: float = Field(0.05, ge=0.0, le=1.0)
-    """The run fails once more than this share of the utterances met so far could not be used."""
+from train.tensors import Recipe
+from train.tracking import TrackingConfig
 
 
 class OptimConfig(Section):
@@ -47,12 +43,14 @@ class RunConfig(Section):
 
     name: str = Field("whisper", pattern=r"^[\w.-]+$")
     """A run of the same name in the same folder goes on from its last checkpoint."""
-    folder: Path = Path("runs")
-    """Parent of the run's folder."""
+    folder: str = "runs"
+    """Parent of the run's folder: a local one, or any address that pyarrow reads (s3://, gs:// ...)."""
     checkpoint_every_steps: int = Field(25, ge=1)
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(2, ge=1)
-    """The newest are kept."""
+    """The newest are kept, and beside them the best weights by word error rate."""
+    ledger: bool = False
+    """Whether to write down which utterances each step was trained on, in ``<run>/ledger/``."""
 
 
 class TrainConfig(Section):
@@ -68,14 +66,33 @@ class TrainConfig(Section):
     """Of order, margins, dropout and the adapters' first weights."""
     strategy: Strategy = "lora"
     """Which weights are trained."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the arithmetic; bf16 halves memory on GPUs that have it."""
+    parallelism: Literal["ddp", "zero1", "zero2", "zero3"] = "ddp"
+    """What the workers share out among them: nothing, or (DeepSpeed) optimiser states, gradients, weights."""
+    offload: Literal["none", "cpu"] = "none"
+    """Where DeepSpeed keeps what the GPU has no room for."""
+    deepspeed: dict[str, Any] = Field(default_factory=dict)
+    """Amendments to the DeepSpeed settings that are derived; ``train --dry-run`` prints the result."""
+    precision: Precision = "fp32"
+    """Of the arithmetic; bf16 halves memory on GPUs that have it, fp16 on those that do not."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
+    compile: bool = False
+    """Whether torch.compile builds the network's kernels, in the first steps; worth it on GPUs and long runs."""
     data: DataConfig
     plan: PlanConfig = PlanConfig()
+    packing: Packing = Packing()
+    augment: Augmentation = Augmentation()
     lora: LoraSettings = LoraSettings()
     optim: OptimConfig = OptimConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
     run: RunConfig = RunConfig()
     workers: Workers = Workers()
+
+    @property
+    def recipe(self) -> Recipe:
+        """What turns an utterance into what the network takes."""
+        return Recipe(self.base, self.language, self.task, self.augment, self.seed)
 
     @field_validator("language")
     @classmethod
@@ -86,12 +103,52 @@ class TrainConfig(Section):
             raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
-    def _steps_divide(self) -> TrainConfig:
-        size, workers = self.plan.micro_batches_per_step, self.workers.count
-        if size % workers:
+    def _settings_go_together(self) -> TrainConfig:
+        zero = self.parallelism != "ddp"
+        refused = {
+            f"offload=cpu needs parallelism=zero2 or zero3, not {self.parallelism}": (
+                self.offload == "cpu" and self.parallelism not in ("zero2", "zero3")
+            ),
+            "deepspeed amends nothing with parallelism=ddp: use zero1, zero2 or zero3": (
+                bool(self.deepspeed) and not zero
+            ),
+            f"workers.elastic needs parallelism=ddp: {self.parallelism} cannot change its number of workers": (
+                self.workers.elastic is not None and zero
+            ),
+            "strategy=qlora needs parallelism=ddp, zero1 or zero2: zero3 cannot share out 4-bit weights": (
+                self.strategy == "qlora" and self.parallelism == "zero3"
+            ),
+            "precision=fp16 needs workers.gpu=true: on CPUs use fp32 or bf16": (
+                self.precision == "fp16" and not self.workers.gpu
+            ),
+        }
+        if wrong := [message for message, applies in refused.items() if applies]:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations_are_at_checkpoints(self) -> TrainConfig:
+        every, checkpoint = self.evaluation.every_steps, self.run.checkpoint_every_steps
+        if every is not None and every % checkpoint:
             raise ValueError(
-                f"plan.micro_batches_per_step={size} cannot be shared by workers.count={workers}: use a multiple"
+                f"evaluation.every_steps={every} is no multiple of run.checkpoint_every_steps={checkpoint}: "
+                "what is scored has to be kept"
             )
+        asked = [f"evaluation.{name}" for name in ("every_steps", "patience") if getattr(self.evaluation, name)]
+        asked += ["data.retention"] if self.data.retention else []
+        if asked and self.data.validation is None:
+            raise ValueError(f"{', '.join(asked)}: nothing is scored without data.validation")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_divide(self) -> TrainConfig:
+        size, workers = self.plan.micro_batches_per_step, self.workers
+        if workers.elastic is None and size % workers.count:  # an elastic run fills up with idle micro-batches
+            raise ValueError(
+                f"plan.micro_batches_per_step={size} cannot be shared by workers.count={workers.count}: use a multiple"
+            )
+        if size < workers.most:
+            raise ValueError(f"plan.micro_batches_per_step={size} leaves some of {workers.most} workers without work")
         if self.optim.warmup_steps >= self.optim.max_steps:
             raise ValueError(
                 f"optim.warmup_steps={self.optim.warmup_steps} leaves nothing of optim.max_steps={self.optim.max_steps}"

@@ -35,6 +35,7 @@ def evaluate(
     context: Context,
     language: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    batch_clips: int = 16,
 ) -> Evaluated:
     """Transcribe ``utterances`` and score them.
 
@@ -59,7 +60,7 @@ def evaluate(
     results: list[UtteranceResult] = []
     for start in range(0, len(usable), _CHUNK):
         chunk = usable[start : start + _CHUNK]
-        heard = decode(model, [clip for _, clip, _ in chunk], context)
+        heard = decode(model, [clip for _, clip, _ in chunk], context, batch_clips)
         for (utterance, _, duration_s), transcript in zip(chunk, heard, strict=True):
             results.append(UtteranceResult(utterance.id, utterance.text, transcript.text, duration_s))
         if on_progress is not None:

@@ -10,24 +10,46 @@ from itertools import islice
 import torch
 from torch.utils.data import IterableDataset
 
-from asr.errors import UserError
-from asr.utterance import Utterance
+from asr.features import FRAMES_PER_S
+from asr.labels import IGNORED
+from asr.utterance import Quarantined
+from train.admission import require_usable
 from train.collate import collate
-from train.plan import MicroBatch, PlanConfig, plan
-from train.stream import Recipe, stream
+from train.corpus import Corpus
+from train.plan import MicroBatch
+from train.stream import stream
+from train.tensors import Order, Recipe, TensorRow
 
 
 @dataclass
 class Tally:
     """What a worker has been fed so far.
 
-    ``wait_s`` is the time it stood still for want of data, after the first row: Ray Data takes seconds to start.
+    ``heard_frames`` are those that the encoder was given, ``own_frames`` those of them that are within each clip's own
+    planned context: the rest is padding. ``tokens`` are those that the loss scores. ``wait_s`` is the time that the
+    worker stood still for want of data, after the first row: Ray Data takes seconds to start.
     """
 
     utterances: int = 0
     audio_s: float = 0.0
+    tokens: int = 0
+    own_frames: int = 0
+    heard_frames: int = 0
     wait_s: float = 0.0
-    faults: list[str] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the encoder's frames that is padding."""
+        return 1.0 - self.own_frames / self.heard_frames if self.heard_frames else 0.0
+
+
+@dataclass(frozen=True)
+class Met:
+    """A micro-batch that the trainer was given, in the ledger: its utterances, usable or not."""
+
+    epoch: int
+    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,55 +59,76 @@ class Share:
     rank: int
     world_size: int
 
-    def of(self, step: Sequence[MicroBatch]) -> Sequence[MicroBatch]:
-        """Return this worker's micro-batches of a step."""
-        return step[self.rank :: self.world_size]
+    def of(self, step: Sequence[MicroBatch]) -> tuple[MicroBatch, ...]:
+        """Return this worker's micro-batches of a step; all workers get equally many, some of them idle if need be."""
+        mine = tuple(step[self.rank :: self.world_size])
+        most = -(-len(step) // self.world_size)
+        return mine + (MicroBatch(step[0].epoch),) * (most - len(mine))
+
+
+@dataclass(frozen=True)
+class Portion:
+    """What one worker trains on: its share of the optimiser steps in ``steps``."""
+
+    corpus: Corpus
+    steps: range
+    share: Share
+
+    def orders(self) -> Iterator[Order]:
+        """Yield this worker's micro-batches in order, with their utterances."""
+        for step in islice(self.corpus.steps(self.steps.start), len(self.steps)):
+            yield from self.corpus.orders(self.share.of(step))
+
+    @property
+    def quarantined(self) -> Sequence[Quarantined]:
+        """What the corpus could not use as far as it was read: the first worker's to tell."""
+        return self.corpus.quarantined if self.share.rank == 0 else ()
 
 
 class Feed(IterableDataset):
-    """Yields the collated micro-batches of one worker, and keeps the tally."""
+    """Yields the collated micro-batches of one worker, and keeps the tally and the ledger."""
 
     def __init__(
-        self,
-        utterances: Sequence[Utterance],
-        rows: Sequence[MicroBatch],
-        recipe: Recipe,
-        pad_token_id: int,
-        max_faulty_share: float,
-        tasks: int = 1,
+        self, portion: Portion, recipe: Recipe, pad_token_id: int, max_quarantined_share: float, tasks: int = 1
     ) -> None:
         self.tally = Tally()
-        self._utterances, self._rows, self._recipe = utterances, rows, recipe
-        self._pad_token_id = pad_token_id
-        self._max_faulty_share = max_faulty_share
-        self._tasks = tasks
+        self._portion, self._recipe, self._pad_token_id = portion, recipe, pad_token_id
+        self._max_quarantined_share, self._tasks = max_quarantined_share, tasks
+        self._ledger: list[Met] = []
+        self._told = 0
+
+    def take_ledger(self) -> list[Met]:
+        """Return the micro-batches yielded since this was last asked."""
+        taken, self._ledger = self._ledger, []
+        return taken
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        rows = iter(stream(self._utterances, self._rows, self._recipe, self._tasks))
-        for planned in self._rows:
+        rows = stream(self._portion.orders(), self._recipe, self._tasks)
+        first = True
+        while True:
             started = time.monotonic()
-            row = next(rows)
-            if self.tally.utterances:
+            row = next(rows, None)
+            if row is None:
+                return
+            if not first:
                 self.tally.wait_s += time.monotonic() - started
-            self.tally.utterances += len(planned.utterances)
-            self.tally.audio_s += float(row["audio_s"])
-            self.tally.faults += [str(fault) for fault in row["faults"]]
-            self._stop_if_faulty()
-            yield collate(row, self._pad_token_id)
+            first = False
+            batch = collate(row, self._pad_token_id)
+            self._count(row, batch)
+            require_usable(self.tally.quarantined, self.tally.utterances, self._max_quarantined_share)
+            yield batch
 
-    def _stop_if_faulty(self) -> None:
-        faults, met = self.tally.faults, self.tally.utterances
-        # The first hundred may be unlucky: the share is taken of at least as many.
-        if len(faults) > self._max_faulty_share * max(met, 100):
-            raise UserError(
-                f"{len(faults)} of {met} utterances could not be used, the last: {faults[-1]}",
-                "mend the data, or raise data.max_faulty_share",
-            )
-
-
-def rows_from(
-    durations_s: Sequence[float], config: PlanConfig, seed: int, steps: range, share: Share
-) -> list[MicroBatch]:
-    """Return a worker's micro-batches of the optimiser steps in ``steps``, in order."""
-    planned = islice(plan(durations_s, config, seed, steps.start), len(steps))
-    return [row for step in planned for row in share.of(step)]
+    def _count(self, row: TensorRow, batch: dict[str, torch.Tensor]) -> None:
+        tally = self.tally
+        tally.utterances += len(row.ids)
+        tally.audio_s += row.audio_s
+        tally.tokens += int((batch["labels"] != IGNORED).sum())
+        heard = batch["input_features"].shape[0] * batch["input_features"].shape[2]
+        tally.heard_frames += heard
+        tally.own_frames += min(round(row.own_s * FRAMES_PER_S), heard)
+        tally.quarantined += row.faults
+        found = self._portion.quarantined[self._told :]
+        self._told += len(found)
+        tally.utterances += len(found)  # met by the corpus, if not by the trainer
+        tally.quarantined += found
+        self._ledger.append(Met(row.epoch, row.ids))

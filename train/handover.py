@@ -1,11 +1,10 @@
-"""The last checkpoint of a run made into an artifact."""
+"""The best or the last weights of a run made into an artifact."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,33 +13,59 @@ from typing import Any
 import ray.train
 from transformers import GenerationConfig
 
-from asr.artifact import BaseModel, Card, complete
-from asr.cache import complete_or_absent
+from asr.artifact import CURVE, BaseModel, Card, complete
 from asr.checkpoint import Checkpoint, find_checkpoint, hub_id
 from asr.model import load_processor
-from asr.utterance import Utterance
+from train.adapter import has_adapter
 from train.config import TrainConfig
-from train.prepare import fingerprint
-from train.trainer import STATE
+from train.curve import draw
+from train.evaluation import for_card
+from train.history import evaluations
+from train.report import STATE
 
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 _FULL_FILES = ("model.safetensors", "config.json")
 _VERSIONED = ("whisperfleet", "torch", "transformers", "peft", "ray", "av")
 
 
-def hand_over(target: Path, config: TrainConfig, utterances: Sequence[Utterance], last: ray.train.Checkpoint) -> Card:
-    """Write the artifact ``target``: the weights of a run's last checkpoint, and all that decoding needs with them."""
+def hand_over(
+    draft: Path,
+    config: TrainConfig,
+    data: Mapping[str, Any],
+    last: ray.train.Checkpoint,
+    best: ray.train.Checkpoint | None = None,
+    history: Path | None = None,
+) -> Card:
+    """Make the empty folder ``draft`` an artifact: a run's best or last weights, and all that decoding needs with them.
+
+    ``data`` is what the card tells of the training data. ``history`` is the run's file of that name: the card tells its
+    evaluations, the README shows its curve.
+    """
     base = find_checkpoint(config.base)
-    with last.as_directory() as source, complete_or_absent(target) as draft:
-        for name in _ADAPTER_FILES if config.strategy == "lora" else _FULL_FILES:
+    totals = state(last)
+    step = int(state(best)["step"]) if best is not None else int(totals["step"])
+    with (best or last).as_directory() as source:
+        for name in _ADAPTER_FILES if has_adapter(config.strategy) else _FULL_FILES:
             shutil.copyfile(Path(source) / name, draft / name)
-        if config.strategy == "lora":
+        if has_adapter(config.strategy):
             _amend(draft / "adapter_config.json", base_model_name_or_path=hub_id(config.base))
         else:  # transformers' class instead of our subclass: the weights are the same, and others load them
             _amend(draft / "config.json", architectures=["WhisperForConditionalGeneration"])
         _save_processor(base, config, draft)
-        totals = json.loads((Path(source) / STATE).read_text(encoding="utf-8"))
-        return complete(draft, _card(base, config, utterances, totals))
+    card = _card(base, config, data, totals)
+    if history is None:
+        return complete(draft, card)
+    scored = evaluations(history)
+    draw(history, draft / CURVE, step if best is not None else None)
+    account, table = for_card(scored, step) if scored else ({}, [])
+    training = {**card.training, "step": step, "last_step": totals["step"], **account}
+    return complete(draft, card.model_copy(update={"training": training, "evaluations": table}))
+
+
+def state(checkpoint: ray.train.Checkpoint) -> dict[str, Any]:
+    """Return what the run had counted and found by a checkpoint."""
+    with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{STATE}") as file:
+        return dict(json.loads(file.read()))
 
 
 def _save_processor(base: Checkpoint, config: TrainConfig, draft: Path) -> None:
@@ -58,22 +83,16 @@ def _amend(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(settings | changes, indent=2), encoding="utf-8")
 
 
-def _card(base: Checkpoint, config: TrainConfig, utterances: Sequence[Utterance], totals: dict[str, Any]) -> Card:
-    faults = Counter(fault.split(": ")[0] for fault in totals["faults"])
+def _card(base: Checkpoint, config: TrainConfig, data: Mapping[str, Any], totals: dict[str, Any]) -> Card:
     return Card(
-        weights="adapter" if config.strategy == "lora" else "full",
+        weights="adapter" if has_adapter(config.strategy) else "full",
         base=BaseModel(name=config.base, digest=base.digest),
         language=config.language,
         task=config.task,
         # With every utterance padded to 30 s, nothing was learnt about shorter contexts.
         short_context=config.plan.full_window_share < 1.0,
         normaliser="normalised",
-        data={
-            "fingerprint": fingerprint(utterances),
-            "clips": len(utterances),
-            "audio_s": round(sum(utterance.duration_s or 0.0 for utterance in utterances), 3),
-            "faults": dict(faults),
-        },
+        data=dict(data),
         config=config.model_dump(mode="json"),
         training={name: totals[name] for name in ("step", "seconds", "audio_s", "wait_s")},
         versions={name: metadata.version(name) for name in _VERSIONED},

@@ -1,42 +1,39 @@
-"""From a source of labelled speech to three manifests of 16 kHz FLAC clips, and a table of what could not be used."""
+"""From a source of labelled speech to manifests of 16 kHz FLAC clips, and a table of what could not be used."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from asr import segments
 from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
-from asr.config import Section, suggestion
 from asr.errors import DataError, UserError
-from asr.manifest import read_manifest, write_manifest, write_quarantine
+from asr.manifest import write_manifest, write_quarantine
+from asr.sources import SourceConfig
+from asr.sources import rows as source_rows
 from asr.split import split
 from asr.utterance import Quarantined, Utterance
-from train import prompts
+from train.ahead import ahead
+from train.filters import Filters
 
-PROMPTS = "prompts:"
-RAW_CONTAINERS = {".g722": "g722"}  # nothing in such a file says what it is
+Row = Utterance | Quarantined
+OnProgress = Callable[[int, int | None], None]
 
 
-class PrepareConfig(Section):
-    """Which clips are used, and how they are dealt into training, validation and test."""
+class PrepareConfig(Filters):
+    """Which clips are used, and how those of a source without splits are dealt into training, validation and test."""
 
-    min_audio_s: float = Field(0.2, ge=0)
-    """Shorter clips are quarantined as too_short."""
-    max_audio_s: float = Field(30.0, gt=0, le=30.0)
-    """Longer clips are quarantined as too_long; Whisper hears 30 s."""
-    max_chars_per_s: float = Field(25.0, gt=0)
-    """Transcripts too long for their clip are quarantined as text_too_long: words are missing from the audio.
-
-    Over the five prompt packages the fastest true reading is 24.9 characters a second, the first false one 30.3."""
+    long_clips: Literal["quarantine", "split"] = "quarantine"
+    """What becomes of a clip over max_audio_s: too_long, or cut at the segment times that its row gives."""
     validation_share: float = Field(0.06, ge=0, lt=1)
     """Share of the clips that steers training."""
     test_share: float = Field(0.1, ge=0, lt=1)
@@ -45,12 +42,6 @@ class PrepareConfig(Section):
     """Fewer test clips make a word error rate whose interval says nothing."""
     seed: int = 0
     """Another seed deals the clips differently."""
-
-    @model_validator(mode="after")
-    def _order(self) -> PrepareConfig:
-        if self.min_audio_s >= self.max_audio_s:
-            raise ValueError(f"min_audio_s={self.min_audio_s:g} is not below max_audio_s={self.max_audio_s:g}")
-        return self
 
 
 @dataclass(frozen=True)
@@ -64,6 +55,8 @@ class Prepared:
     """Number of rows by reason."""
     fingerprint: str
     """SHA-256 over the sorted ids, texts and durations of all usable clips."""
+    seconds_per_1000_clips: float
+    """Wall time over all rows, usable or not."""
 
     @property
     def reasons(self) -> str:
@@ -71,42 +64,55 @@ class Prepared:
         return ", ".join(f"{count} {reason}" for reason, count in self.quarantined.items()) or "none"
 
 
-def source(spec: str, cache: Path) -> list[Utterance | Quarantined]:
-    """Return the rows of ``prompts:LANGUAGE`` (downloaded into ``cache`` once) or of the JSONL manifest at a path.
-
-    Raises UserError for anything else.
-    """
-    if spec.startswith(PROMPTS):
-        language = spec.removeprefix(PROMPTS)
-        good, bad = prompts.utterances(language, prompts.fetch(language, cache))
-        return [*good, *bad]
-    if Path(spec).is_file():
-        return [*read_manifest(Path(spec))]
-    known = [f"{PROMPTS}{language}" for language in prompts.LANGUAGES]
-    folder = Path(spec).parent
-    files = [str(folder / name) for name in sorted(os.listdir(folder))] if folder.is_dir() else []
-    raise UserError(
-        f"'{spec}' is neither a manifest file nor one of {', '.join(known)}", suggestion(spec, [*known, *files])
-    )
+def source(spec: str, cache: Path) -> list[Row]:
+    """Return all rows of a source that needs no more than its name. Raises UserError."""
+    return list(source_rows(SourceConfig(source=spec), cache))
 
 
 def prepare(
-    rows: Iterable[Utterance | Quarantined],
+    rows: Iterable[Row] | Mapping[str, Iterable[Row]],
     out: Path,
     config: PrepareConfig,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Prepared:
     """Decode every row into ``out/audio/*.flac``; write a manifest per split and ``quarantine.parquet``.
 
-    ``out/prepared.json`` holds the result's figures; it is written last, so that its presence means complete. Rows that
-    cannot be used are quarantined with a reason, never dropped. ``on_progress`` is called with (rows done, all rows).
-    Raises UserError when too few usable clips remain to split.
+    ``rows`` by split are kept in the splits that they are in; rows without are dealt. Either may be an iterator over
+    more audio than fits into memory. ``out/prepared.json`` holds the result's figures; it is written last, so that its
+    presence means complete. Rows that cannot be used are quarantined with a reason, never dropped. ``on_progress`` is
+    called with (rows done, all rows or None where nobody knows). Raises UserError when too few usable clips remain.
     """
+    begin = time.perf_counter()
     (out / "audio").mkdir(parents=True, exist_ok=True)
     (out / "prepared.json").unlink(missing_ok=True)
-    good, bad = _decoded(_unique(rows), out / "audio", config, on_progress)
-    write_quarantine(out / "quarantine.parquet", bad)
-    reasons = Counter(row.reason for row in bad)
+    given = rows if isinstance(rows, Mapping) else {"": rows}
+    work = _Decoding(out / "audio", config, _counter(given.values(), on_progress))
+    good = {name: work.usable(part) for name, part in given.items()}
+    write_quarantine(out / "quarantine.parquet", work.quarantined)
+    reasons = Counter(row.reason for row in work.quarantined)
+    parts = _kept(good, reasons) if isinstance(rows, Mapping) else _dealt(good[""], reasons, config)
+    for name, part in parts.items():
+        write_manifest(out / f"{name}.jsonl", part)
+    prepared = Prepared(
+        manifests={name: out / f"{name}.jsonl" for name in parts},
+        clips={name: len(part) for name, part in parts.items()},
+        hours={name: round(sum(u.duration_s or 0.0 for u in part) / 3600, 4) for name, part in parts.items()},
+        quarantined=dict(sorted(reasons.items())),
+        fingerprint=fingerprint(u for part in good.values() for u in part),
+        seconds_per_1000_clips=round(1000 * (time.perf_counter() - begin) / max(work.rows, 1), 2),
+    )
+    _write_summary(out, prepared, config)
+    return prepared
+
+
+def _kept(parts: dict[str, list[Utterance]], reasons: Counter[str]) -> dict[str, list[Utterance]]:
+    for name, part in parts.items():
+        if not part:
+            raise UserError(f"split '{name}': no usable clip; quarantined: {_most(reasons)}")
+    return {name: sorted(part, key=lambda u: u.id) for name, part in parts.items()}
+
+
+def _dealt(good: list[Utterance], reasons: Counter[str], config: PrepareConfig) -> dict[str, list[Utterance]]:
     try:
         splits = split(
             good,
@@ -116,73 +122,88 @@ def prepare(
             seed=config.seed,
         )
     except UserError as error:
-        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
-        raise UserError(f"{error.message}; quarantined: {why or 'none'}", error.hint) from None
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    for name, part in parts.items():
-        write_manifest(out / f"{name}.jsonl", part)
-    prepared = Prepared(
-        manifests={name: out / f"{name}.jsonl" for name in parts},
-        clips={name: len(part) for name, part in parts.items()},
-        hours={name: round(sum(u.duration_s or 0.0 for u in part) / 3600, 4) for name, part in parts.items()},
-        quarantined=dict(sorted(reasons.items())),
-        fingerprint=fingerprint(good),
-    )
-    _write_summary(out, prepared, config)
-    return prepared
+        raise UserError(f"{error.message}; quarantined: {_most(reasons)}", error.hint) from None
+    return {"train": splits.train, "validation": splits.validation, "test": splits.test}
 
 
-def _unique(rows: Iterable[Utterance | Quarantined]) -> list[Utterance | Quarantined]:
-    """Quarantine later rows of an id that came before: their clips would overwrite each other."""
-    seen: set[str] = set()
-    unique: list[Utterance | Quarantined] = []
-    for row in rows:
-        duplicate = isinstance(row, Utterance) and row.id in seen
-        unique.append(Quarantined(row.id, "duplicate_id") if duplicate else row)
-        if isinstance(row, Utterance):
-            seen.add(row.id)
-    return unique
+def _most(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(3)) or "none"
 
 
-def _decoded(
-    rows: list[Utterance | Quarantined],
-    folder: Path,
-    config: PrepareConfig,
-    on_progress: Callable[[int, int], None] | None,
-) -> tuple[list[Utterance], list[Quarantined]]:
-    good: list[Utterance] = []
-    bad: list[Quarantined] = []
+def _counter(parts: Iterable[Iterable[Row]], on_progress: OnProgress | None) -> Callable[[int], None]:
+    lengths = [length_of(part) for part in parts]
+    total = None if None in lengths else sum(length or 0 for length in lengths)
+    return (lambda done: on_progress(done, total)) if on_progress else (lambda done: None)
 
-    def work(row: Utterance | Quarantined) -> Utterance | Quarantined:
-        return _clip(row, folder, config) if isinstance(row, Utterance) else row
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # FFmpeg decodes and encodes outside the GIL
-        for done, row in enumerate(pool.map(work, rows), start=1):
+class _Decoding:
+    """Rows to clips on disk, and the rows that cannot become one, over all splits."""
+
+    def __init__(self, folder: Path, config: PrepareConfig, on_done: Callable[[int], None]) -> None:
+        self.folder = folder
+        self.config = config
+        self.on_done = on_done
+        self.rows = 0
+        self.quarantined: list[Quarantined] = []
+        self.seen: set[str] = set()
+
+    def usable(self, rows: Iterable[Row]) -> list[Utterance]:
+        good: list[Utterance] = []
+        for row in ahead(self._clip, self._unique(self._whole_or_cut(rows))):
             if isinstance(row, Utterance):
                 good.append(row)
             else:
-                bad.append(row)
-            if on_progress is not None:
-                on_progress(done, len(rows))
-    return good, bad
+                self.quarantined.append(row)
+            self.rows += 1
+            self.on_done(self.rows)
+        return good
+
+    def _unique(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Quarantine later rows of an id that came before: their clips would overwrite each other."""
+        for row in rows:
+            yield Quarantined(row.id, "duplicate_id") if isinstance(row, Utterance) and row.id in self.seen else row
+            if isinstance(row, Utterance):
+                self.seen.add(row.id)
+
+    def _whole_or_cut(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            if self.config.long_clips == "quarantine" or isinstance(row, Quarantined):
+                yield row
+                continue
+            try:
+                yield from segments.split(row, self.config.max_audio_s) if self._is_long(row) else [row]
+            except DataError as error:
+                yield Quarantined(row.id, error.reason, error.detail)
+
+    def _is_long(self, row: Utterance) -> bool:
+        """Whether a row with segment times is over max_audio_s, as far as its row tells."""
+        known = segments.segments(row)
+        if not known:
+            return False  # decoding will tell, and quarantine it
+        declared_s = row.duration_s if row.end_s is None else row.end_s - row.start_s
+        return max(declared_s or 0.0, known[-1].end_s) > self.config.max_audio_s
+
+    def _clip(self, row: Row) -> Row:
+        """Write one clip as FLAC and return the row that names it, or why it is unusable."""
+        if isinstance(row, Quarantined):
+            return row
+        config = self.config
+        limits = AudioLimits(min_audio_s=config.min_audio_s, max_audio_s=config.max_audio_s)
+        try:
+            config.check_text(row.text)
+            waveform = decode(row.audio, start_s=row.start_s, end_s=row.end_s, limits=limits)
+            duration_s = len(waveform) / SAMPLE_RATE
+            config.check_rate(row.text, duration_s)
+        except DataError as error:
+            return Quarantined(row.id, error.reason, error.detail)
+        path = self.folder / _file_name(row.id)
+        path.write_bytes(encode_flac(waveform))
+        return replace(row, audio=str(path), duration_s=round(duration_s, 4), start_s=0.0, end_s=None)
 
 
-def _clip(row: Utterance, folder: Path, config: PrepareConfig) -> Utterance | Quarantined:
-    """Write one clip as FLAC and return the row that names it, or why it is unusable."""
-    limits = AudioLimits(min_audio_s=config.min_audio_s, max_audio_s=config.max_audio_s)
-    container = RAW_CONTAINERS.get(Path(row.audio).suffix.lower()) if isinstance(row.audio, str) else None
-    try:
-        if not any(map(str.isalnum, row.text)):
-            raise DataError("no_transcript", f"{row.text!r} has no letter and no digit")
-        waveform = decode(row.audio, start_s=row.start_s, end_s=row.end_s, limits=limits, container=container)
-        duration_s = len(waveform) / SAMPLE_RATE
-        if len(row.text) > config.max_chars_per_s * duration_s:
-            raise DataError("text_too_long", f"{len(row.text)} characters in {duration_s:.2f} s")
-    except DataError as error:
-        return Quarantined(row.id, error.reason, error.detail)
-    path = folder / _file_name(row.id)
-    path.write_bytes(encode_flac(waveform))
-    return replace(row, audio=str(path), duration_s=round(duration_s, 4), start_s=0.0, end_s=None)
+def length_of(rows: Iterable[Row]) -> int | None:
+    """Return the number of rows, None for an iterator."""
+    return len(rows) if isinstance(rows, Sized) else None
 
 
 def _file_name(id: str) -> str:

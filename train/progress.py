@@ -1,14 +1,22 @@
-"""How far a run is: posted by its first worker, read by whoever started it."""
+"""How far a run is and how well it does: posted by its workers, fetched by whoever started it."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Corpus = Literal["validation", "retention"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimiser step. ``seconds`` and ``audio_s`` count the whole run, resumed parts included."""
+    """One optimiser step. Seconds, audio seconds and tokens count the whole run, resumed parts included.
+
+    ``padding_share`` is the padded part of what this attempt fed the network, ``memory_bytes`` the first worker's peak:
+    of its GPU, or of the process where there is none. ``wer`` is the newest on the validation sample.
+    """
 
     step: int
     max_steps: int
@@ -18,6 +26,11 @@ class Progress:
     audio_s: float
     wait_s: float
     resumed_at: int
+    grad_norm: float | None = None
+    tokens: int = 0
+    padding_share: float = 0.0
+    memory_bytes: int = 0
+    wer: float | None = None
 
     @property
     def audio_per_s(self) -> float:
@@ -25,24 +38,71 @@ class Progress:
         return self.audio_s / self.seconds if self.seconds else 0.0
 
     @property
+    def wait_share(self) -> float:
+        """Share of the time in which the worker stood still for want of data."""
+        return self.wait_s / self.seconds if self.seconds else 0.0
+
+    @property
     def left_s(self) -> float:
         """Seconds until the last step, at the speed so far."""
         return self.seconds / self.step * (self.max_steps - self.step) if self.step else 0.0
 
 
+@dataclass(frozen=True)
+class Scored:
+    """The network of one step on a sample of one corpus; ``summary`` is ``Evaluation.summary``.
+
+    Step 0 of the retention corpus is the base model in the context it was made for, 30 s.
+    """
+
+    step: int
+    corpus: Corpus
+    summary: dict[str, Any]
+
+    @property
+    def wer(self) -> float:
+        """Normalised word error rate, a share."""
+        return float(self.summary["wer"]["rate"])
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An evaluation beside the workers that ended in an error. Training goes on without its figure."""
+
+    step: int
+    error: str
+
+
+Entry = Progress | Scored | Failed
+
+# Steps that wait for a driver that does not come: half an hour of fast ones, and a few megabytes.
+_MOST_WAITING = 10_000
+
+
 class ProgressBoard:
-    """Holds the newest progress. Run as an actor: the worker may be on another node than whoever watches."""
+    """Holds what has not been fetched yet. Run as an actor: workers may be on other nodes than whoever watches."""
 
-    def __init__(self) -> None:
-        self._newest: Progress | None = None
+    def __init__(self, scored: Sequence[Scored] = ()) -> None:
+        self._waiting: deque[tuple[int, Entry]] = deque(maxlen=_MOST_WAITING)
+        self._posted = 0
+        self._scored = list(scored)
 
-    def post(self, progress: Progress) -> None:
-        """Replace the newest progress."""
-        self._newest = progress
+    def post(self, entry: Entry) -> None:
+        """Put an entry behind those that wait."""
+        self._posted += 1
+        self._waiting.append((self._posted, entry))
+        if isinstance(entry, Scored):
+            self._scored.append(entry)
 
-    def newest(self) -> Progress | None:
-        """Return the newest progress, or None before the first step."""
-        return self._newest
+    def fetch(self, after: int) -> list[tuple[int, Entry]]:
+        """Return the numbered entries behind number ``after``, and forget the others: they have arrived."""
+        while self._waiting and self._waiting[0][0] <= after:
+            self._waiting.popleft()
+        return list(self._waiting)
+
+    def scored(self) -> list[Scored]:
+        """Return all evaluations of the run, also those of earlier attempts that it was made with."""
+        return list(self._scored)
 
 
 Board = Any  # a handle to a ProgressBoard; Ray's actor handles have no static type

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray.train
+import ray.train.torch
 import torch
 from transformers import set_seed
 from transformers.utils import logging
 
 from asr.checkpoint import find_checkpoint
-from asr.model import load_checkpoint
-from asr.utterance import Utterance
-from train.adapter import adapt
+from train.adapter import adapt, load_base
+from train.arguments import arguments
 from train.config import TrainConfig
-from train.feed import Feed, Share, rows_from
+from train.corpus import Corpus
+from train.evaluation import Scoring, from_json
+from train.feed import Feed, Portion, Share
+from train.gradients import GradientWatch
+from train.judge import Judge
+from train.ledger import cut
 from train.progress import Board
-from train.stream import Recipe
-from train.trainer import RayReport, WhisperTrainer, arguments, earlier_totals, token_loss
+from train.report import RayReport, earlier_totals
+from train.trainer import WhisperTrainer, token_loss
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,10 @@ class Job:
     """What the driver gives each worker; pickled into Ray Train's loop config."""
 
     config: TrainConfig
-    utterances: Sequence[Utterance]
+    corpus: Corpus
     board: Board | None
+    scoring: Scoring | None = None
+    ledger: str | None = None
 
 
 def train_worker(loop_config: dict[str, Any]) -> None:
@@ -40,29 +47,44 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     logging.set_verbosity_error()
     torch.set_num_threads(config.workers.threads)
     set_seed(config.seed)
-    args = arguments(config, Path.cwd() / "trainer")  # the worker's own folder of the run, on local disk
-    model = load_checkpoint(find_checkpoint(config.base))
-    network = adapt(model.network, config.strategy, config.lora)
-    recipe = Recipe(config.base, config.language, config.task)
+    output = Path.cwd() / "trainer"  # the worker's own folder of the run, on local disk
+    if context.get_local_rank() == 0:
+        shutil.rmtree(output, ignore_errors=True)  # what a killed attempt had not finished uploading
+    # The model first: once transformers knows of ZeRO-3 it loads a piece of each weight, of no use outside its trainer.
+    device = str(ray.train.torch.get_device()) if config.workers.gpu else "cpu"
+    model = load_base(find_checkpoint(config.base), config.strategy, config.precision, device)
+    args = arguments(config, output, context.get_world_size())
     share = Share(context.get_world_rank(), context.get_world_size())
-    durations = [utterance.duration_s or 0.0 for utterance in job.utterances]
     with contextlib.ExitStack() as stack:
         checkpoint = ray.train.get_checkpoint()
         resume = stack.enter_context(checkpoint.as_directory()) if checkpoint else None
         before = earlier_totals(resume)
         steps = range(int(before.get("step", 0)), config.optim.max_steps)
-        rows = rows_from(durations, config.plan, config.seed, steps, share)
+        board = job.board if share.rank == 0 else None
+        judge = (
+            Judge(job.scoring, board, from_json(before.get("evaluations", ())), steps.start) if job.scoring else None
+        )
+        if judge is not None:
+            if model.network.device.type != args.device.type:  # 4-bit weights are there, and would not move
+                model.network.to(args.device)
+            judge.score_base(model)
+        if job.ledger is not None and share.rank == 0:
+            cut(job.ledger, steps.start)
+        network = adapt(model.network, config.strategy, config.lora)
         feed = Feed(
-            job.utterances,
-            rows,
-            recipe,
+            Portion(job.corpus, steps, share),
+            config.recipe,
             model.tokenizer.pad_token_id,
-            config.data.max_faulty_share,
+            config.data.max_quarantined_share,
             config.workers.data_tasks_each,
         )
-        report = RayReport(feed, job.board if share.rank == 0 else None, before, steps.start)
+        report = RayReport(feed, board, before, steps.start, judge, model, job.ledger)
         trainer = WhisperTrainer(
-            model=network, args=args, train_dataset=feed, compute_loss_func=token_loss, callbacks=[report]
+            model=network,
+            args=args,
+            train_dataset=feed,
+            compute_loss_func=token_loss,
+            callbacks=[GradientWatch(), report],
         )
-        if len(steps):
+        if len(steps) and not (judge and judge.done):
             trainer.train(resume_from_checkpoint=resume)

@@ -12,7 +12,13 @@ from typer.core import TyperCommand, TyperGroup
 # verb -> (module:function with its options, what it does), or the verbs of a group
 VERBS: Mapping[str, Any] = {
     "demo": ("whisperfleet.demo:demo", "The whole way on real speech: WER before, fine-tune, WER after, serve, ask."),
-    "data": {"prepare": ("train.cli:prepare", "Make manifests and 16 kHz clips from a source of labelled speech.")},
+    "data": {
+        "inspect": (
+            "train.cli_data:inspect",
+            "Hours, lengths, odd characters, duplicates, overlap and faults of a source.",
+        ),
+        "prepare": ("train.cli_data:prepare", "Make manifests and 16 kHz clips from a source of labelled speech."),
+    },
     "train": ("train.cli:train", "Fine-tune as a configuration file says; go on where an earlier run stopped."),
     "evaluate": ("train.cli:evaluate", "Word error rate, with intervals and a report, of a checkpoint or artifact."),
     "transcribe": ("serve.cli:transcribe", "Print what is said in audio files."),

@@ -29,6 +29,7 @@ from train.config import TrainConfig
 from train.evaluate import evaluate
 from train.fit import fit
 from train.prepare import PrepareConfig, Prepared, prepare, source
+from train.run_folder import RunFolder
 from train.show import counting, training
 from whisperfleet.ask import Answer, ask
 
@@ -155,7 +156,7 @@ def same_question(kept: Evaluation, model: str, test: Sequence[Utterance], langu
 
 def fine_tune(config: TrainConfig) -> Path:
     """Return the run's artifact, training it or going on from its last checkpoint."""
-    artifact = config.run.folder / config.run.name / "artifact"
+    artifact = Path(RunFolder.of(config).artifact)
     if not (artifact / CARD).is_file():
         with training() as on_progress:
             fit(config, on_progress)

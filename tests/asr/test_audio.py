@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
+from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac, probe_s
 from asr.errors import DataError
 
 TONE_HZ = 440.0
@@ -151,8 +151,28 @@ def test_flac_clips_instead_of_wrapping() -> None:
 
 def test_raw_g722_needs_its_name(tmp_path: Path) -> None:
     path = encoded(tmp_path / "clip.g722", tone(2.0), "g722", "g722", rate=16_000)
+    assert_is_tone(decode(path), 2.0)
+    assert_is_tone(decode(path.read_bytes(), container="g722"), 2.0)
+    path = path.rename(tmp_path / "clip.raw")
     assert_is_tone(decode(path, container="g722"), 2.0)
     assert reason(path) in ("not_audio", "corrupt", "too_short", "no_samples")
+
+
+@pytest.mark.parametrize("name", ["wav", *CODECS, "g722"])
+def test_the_length_is_known_without_decoding(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = {"wav": ("pcm_s16le", "wav"), "g722": ("g722", "g722"), **CODECS}[name]
+    path = encoded(tmp_path / f"a.{name}", tone(3.0, 16_000), *codec, rate=16_000)
+    monkeypatch.setattr("asr.audio._frames", None)
+    assert probe_s(path) == pytest.approx(3.0, abs=0.1)
+    assert probe_s(path.read_bytes(), container="g722" if name == "g722" else None) == pytest.approx(3.0, abs=0.1)
+
+
+def test_the_length_of_no_audio(tmp_path: Path) -> None:
+    for data, fault in ((b"", "empty_file"), (b"text " * 100, "not_audio")):
+        with pytest.raises(DataError, match=fault):
+            probe_s(data)
+    with pytest.raises(DataError, match="missing_file"):
+        probe_s(tmp_path / "no.wav")
 
 
 def test_the_content_decides_not_the_name(tmp_path: Path) -> None:

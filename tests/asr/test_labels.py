@@ -7,8 +7,18 @@ from transformers import WhisperTokenizer
 
 from asr.checkpoint import Checkpoint
 from asr.errors import DataError, UserError
-from asr.labels import MAX_TOKENS, Task, is_multilingual, label_ids, prompt_ids
+from asr.labels import (
+    MAX_PREVIOUS_TOKENS,
+    MAX_TOKENS,
+    Task,
+    is_multilingual,
+    label_ids,
+    previous_ids,
+    prompt_ids,
+    window_ids,
+)
 from asr.model import SpeechModel
+from asr.segments import Segment
 
 SPOKEN = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: text.strip() and "|>" not in text)
 START, END, NO_TIMESTAMPS = 50258, 50257, 50363
@@ -109,3 +119,36 @@ def test_words_that_begin_with_t_are_the_tokens_that_whisper_was_trained_on(mult
     """OpenAI's tokenizer gives these; exports without its first merge give 220 and the rest (transformers#29368)."""
     assert multilingual(" This is a test", add_special_tokens=False).input_ids == [639, 307, 257, 1500]
     assert multilingual(" the", add_special_tokens=False).input_ids == [264]
+
+
+def test_segments_stand_between_their_times(multilingual: WhisperTokenizer) -> None:
+    """50364 is ``<|0.00|>`` in OpenAI's vocabulary, each further token 0.02 s more; there is no flag against them."""
+    prompt = prompt_ids(multilingual, "it", timestamps=True)
+    assert prompt == prompt_ids(multilingual, "it")[:-1]
+    segments = [Segment(0.0, 2.4, "Uno. "), Segment(2.4, 5.013, " due"), Segment(29.0, 30.0, "tre")]
+    label = window_ids(multilingual, segments, prompt)
+    assert label[: len(prompt)] == prompt
+    assert label[-1] == multilingual.eos_token_id
+    assert NO_TIMESTAMPS not in label
+    text = "".join(
+        f"<|{(token - 50364) / 50:.2f}|>" if token >= 50364 else multilingual.decode([token])
+        for token in label[len(prompt) : -1]
+    )
+    assert text == "<|0.00|> Uno.<|2.40|><|2.40|> due<|5.02|><|29.00|> tre<|30.00|>"
+
+
+def test_faults_of_a_window_are_those_of_its_segments(multilingual: WhisperTokenizer) -> None:
+    prompt = prompt_ids(multilingual, "it", timestamps=True)
+    for text, reason in ((" ", "no_transcript"), ("<|2.40|>", "special_token"), (" the" * 443, "label_too_long")):
+        with pytest.raises(DataError) as caught:
+            window_ids(multilingual, [Segment(0.0, 1.0, "uno"), Segment(1.0, 2.0, text)], prompt)
+        assert caught.value.reason == reason
+
+
+def test_the_text_before_is_cut_from_the_left_to_what_whisper_takes(multilingual: WhisperTokenizer) -> None:
+    short = previous_ids(multilingual, "prima")
+    assert multilingual.convert_ids_to_tokens(short[:1]) == ["<|startofprev|>"]
+    assert multilingual.decode(short[1:]) == " prima"
+    long = previous_ids(multilingual, "alpha" + " the" * 500 + " end")
+    assert len(long) == MAX_PREVIOUS_TOKENS + 1 == 224
+    assert multilingual.decode(long[-2:]) == " the end"

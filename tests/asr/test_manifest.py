@@ -56,7 +56,7 @@ def test_the_folder_can_be_moved(tmp_path: Path) -> None:
 
 
 def test_missing_and_empty(tmp_path: Path) -> None:
-    assert "no such manifest" in message(tmp_path / "no.jsonl")
+    assert "no such file" in message(tmp_path / "no.jsonl")
     assert "no rows" in message(manifest(tmp_path, "", " "))
     assert "cannot be read" in message(tmp_path)
     (tmp_path / "latin.jsonl").write_bytes(b'{"audio_filepath": "perch\xe9.wav"}')

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration
 
 from asr.whisper import AnyContextWhisper
@@ -58,7 +59,7 @@ def test_a_short_context_is_the_network_of_that_many_positions(network: AnyConte
 
 
 def test_more_than_thirty_seconds_do_not_fit(network: AnyContextWhisper) -> None:
-    with pytest.raises(RuntimeError, match="size"):
+    with pytest.raises(ValueError, match="3002 frames do not fit: at most 3000"):
         network.model.encoder(torch.randn(1, 80, 3002))
 
 
@@ -86,3 +87,52 @@ def test_layers_are_dropped_in_training_only(network: AnyContextWhisper) -> None
 def test_saved_weights_load_in_plain_transformers(network: AnyContextWhisper, tmp_path: Path) -> None:
     network.save_pretrained(tmp_path)
     assert torch.equal(logits(WhisperForConditionalGeneration.from_pretrained(tmp_path)), logits(network))
+
+
+def test_the_embeddings_are_saved_once_whoever_gathered_them(network: AnyContextWhisper, tmp_path: Path) -> None:
+    """DeepSpeed hands over a copy under each name: 265 MB too much for large-v3."""
+    network.save_pretrained(
+        tmp_path, state_dict={name: weight.clone() for name, weight in network.state_dict().items()}
+    )
+    assert "proj_out.weight" not in load_file(tmp_path / "model.safetensors")
+    assert torch.equal(logits(WhisperForConditionalGeneration.from_pretrained(tmp_path)), logits(network))
+
+
+def test_positions_are_looked_up_by_their_module(network: AnyContextWhisper) -> None:
+    """Under ZeRO-3 a weight is whole only while its own module's forward runs."""
+    whole = network.model.encoder(torch.ones(1, 80, 100)).last_hidden_state
+    positions = network.model.encoder.embed_positions
+    weight = positions.weight.data
+    positions.weight.data = torch.empty(0)
+    positions.register_forward_pre_hook(lambda module, _: setattr(module.weight, "data", weight))
+    assert torch.equal(network.model.encoder(torch.ones(1, 80, 100)).last_hidden_state, whole)
+
+
+def test_activations_computed_again_give_the_same_gradients(network: AnyContextWhisper) -> None:
+    def gradients() -> dict[str, torch.Tensor]:
+        network.zero_grad()
+        network(input_features=torch.ones(1, 80, 100), labels=torch.tensor([[50257, 11, 12, 50256]])).loss.backward()
+        return {name: weight.grad for name, weight in network.named_parameters() if weight.requires_grad}
+
+    network.train()
+    plain = gradients()
+    network.activation_checkpointing_enable({"use_reentrant": False})
+    again = gradients()
+    assert plain.keys() == again.keys()
+    assert [name for name, gradient in plain.items() if not torch.allclose(gradient, again[name])] == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_it_is_built_three_times_for_any_number_of_lengths(network: AnyContextWhisper) -> None:
+    """For the first length, for any length, and for a clip alone: torch takes a batch of one for a constant."""
+    torch._dynamo.reset()
+    built: list[int] = []
+    compiled = torch.compile(network, backend=lambda graph, _: built.append(1) or graph.forward)
+    shapes = [(3, 100, 7), (2, 120, 9), (4, 140, 5), (1, 160, 6), (2, 180, 8), (1, 300, 4), (5, 220, 12), (2, 3000, 20)]
+    with torch.no_grad():
+        for clips, frames, tokens in shapes:
+            features, ids = torch.ones(clips, 80, frames), torch.ones(clips, tokens, dtype=torch.int64)
+            heard = compiled(input_features=features, decoder_input_ids=ids).logits
+            assert torch.allclose(heard, network(input_features=features, decoder_input_ids=ids).logits, atol=1e-4)
+    assert 1 <= len(built) <= 4

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from asr.errors import UserError
-from cluster.workers import Workers
+from cluster.workers import Elastic, Workers
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,29 @@ def test_threads_of_a_worker(workers: Workers, threads: int) -> None:
     assert scaling.resources_per_worker == {"CPU": threads} | ({"GPU": 1} if workers.gpu else {})
 
 
-@pytest.mark.parametrize("wrong", [{"count": 0}, {"cpus_each": -1}, {"max_failures": -1}, {"gpus": 1}])
-def test_nonsense_is_refused(wrong: dict[str, int]) -> None:
+def test_elastic_workers_ask_for_a_range_and_need_its_lower_end(ray_cluster: None) -> None:
+    workers = Workers(elastic=Elastic(min=1, max=1000), cpus_each=1)
+    assert workers.scaling_config().num_workers == (1, 1000)
+    assert (workers.least, workers.most) == (1, 1000)
+    workers.require()
+    with pytest.raises(UserError, match=r"training needs 900 CPUs, .*lower workers\.elastic\.min"):
+        Workers(elastic=Elastic(min=900, max=1000), cpus_each=1).require()
+    assert Workers(elastic=Elastic(min=1, max=4)).threads == 2  # of 8 cores, at the most workers there may be
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"count": 0},
+        {"cpus_each": -1},
+        {"max_failures": -1},
+        {"gpus": 1},
+        {"elastic": {"min": 3, "max": 2}},
+        {"elastic": {"min": 0, "max": 2}},
+        {"elastic": {"min": 1}},
+    ],
+)
+def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Workers.model_validate(wrong)
 

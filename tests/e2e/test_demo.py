@@ -17,7 +17,7 @@ import pytest
 
 from asr.cache import cache_root
 from asr.manifest import write_manifest
-from train import prompts
+from asr.sources import prompts
 
 STEPS = 6
 SETTINGS = [

@@ -6,11 +6,12 @@ import pytest
 
 from asr.artifact import load_model
 from asr.cache import cache_root
-from asr.manifest import read_manifest
+from asr.manifest import read_manifest, write_manifest
 from asr.model import SpeechModel
+from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
+from tests.train.runs import Finished, Runs, finish
 from train.prepare import PrepareConfig, prepare
-from train.prompts import fetch, utterances
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,17 @@ def flac_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
     prepared = prepare(good[:80], tmp_path_factory.mktemp("english"), config)
     clips = [clip for name in ("train", "test") for clip in read_manifest(prepared.manifests[name])]
     return sorted(clips, key=lambda clip: clip.id)[:24]
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory, flac_clips: list[Utterance]) -> Runs:
+    """Settings for small runs over one manifest."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_manifest(folder / "train.jsonl", flac_clips)
+    return Runs(folder, folder / "train.jsonl", flac_clips)
+
+
+@pytest.fixture(scope="session")
+def whole(ray_cluster: None, runs: Runs) -> Finished:
+    """A run that nobody interrupted."""
+    return finish(runs.config("whole"))

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
+from safetensors.torch import load_file
 
+from asr.checkpoint import find_checkpoint
+from asr.errors import UserError
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
-from train.adapter import LoraSettings, Strategy, adapt
+from train.adapter import LoraSettings, Strategy, adapt, has_adapter, load_base, require
 from train.collate import collate
-from train.stream import Recipe, prepare
+from train.gradients import silent_weights
+from train.tensors import Order, Passage, Recipe, prepare
 from train.trainer import token_loss
 
 BASE = "builtin:tiny.en"
@@ -45,7 +51,8 @@ def test_every_adapter_learns_from_one_step_of_real_speech(
     network: AnyContextWhisper, flac_clips: list[Utterance], english_model: SpeechModel
 ) -> None:
     model = adapted(network, "lora").train()
-    row = prepare(flac_clips[:2], 5.0, Recipe(BASE, None, "transcribe"))
+    order = Order(tuple(Passage((clip,)) for clip in flac_clips[:2]), 5.0)
+    row = prepare(order, Recipe(BASE, None, "transcribe"))
     batch = collate(row, english_model.tokenizer.pad_token_id)
     labels = batch.pop("labels")
     token_loss(model(**batch), labels).backward()
@@ -59,3 +66,66 @@ def test_full_leaves_only_the_sinusoids_alone(network: AnyContextWhisper) -> Non
     assert model is network
     frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
     assert frozen == ["model.encoder.embed_positions.weight"]
+
+
+def test_a_frozen_encoder_keeps_nothing_for_a_backward_pass(network: AnyContextWhisper) -> None:
+    model = adapted(network, "frozen_encoder").train()
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained == {name for name, _ in model.named_parameters() if not name.startswith("model.encoder.")}
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        heard = model.model.encoder(torch.randn(1, 80, 100)).last_hidden_state
+        assert kept == []
+        assert not heard.requires_grad
+        model(encoder_outputs=(heard,), decoder_input_ids=torch.tensor([[50257, 11, 12]])).logits.sum().backward()
+    assert kept
+
+
+def test_dora_adds_a_magnitude_to_each_adapter(network: AnyContextWhisper) -> None:
+    names = [name for name, weight in adapted(network, "dora").named_parameters() if weight.requires_grad]
+    assert sum(".lora_magnitude_vector." in name for name in names) == sum(".lora_B." in name for name in names) > 0
+
+
+def test_qlora_needs_a_gpu_and_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("qlora", gpu=True)
+    require("lora", gpu=False)
+    with pytest.raises(UserError, match=r"strategy=qlora .*takes a GPU.*workers\.gpu=true"):
+        require("qlora", gpu=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"bitsandbytes, which is missing \(pip install 'whisperfleet\[qlora\]'\)"):
+        require("qlora", gpu=True)
+
+
+def test_adapters_are_lora_dora_and_qlora() -> None:
+    strategies = ("full", "frozen_encoder", "lora", "dora", "qlora")
+    assert [name for name in strategies if has_adapter(name)] == ["lora", "dora", "qlora"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "dtype"), [("full", torch.float32), ("frozen_encoder", torch.float32), ("lora", torch.bfloat16)]
+)
+def test_only_weights_that_are_never_trained_are_kept_rounded(strategy: Strategy, dtype: torch.dtype) -> None:
+    network = adapted(load_base(find_checkpoint(BASE), strategy, "bf16").network, strategy)
+    assert {weight.dtype for weight in network.parameters() if not weight.requires_grad} == {dtype}
+    assert {weight.dtype for weight in network.parameters() if weight.requires_grad} == {torch.float32}
+
+
+def test_qlora_puts_plain_adapters_beside_four_bit_layers(tmp_path: Path) -> None:
+    """bitsandbytes has slow kernels for CPUs too: enough to see what is quantised, trained and saved."""
+    pytest.importorskip("bitsandbytes")
+    network = load_base(find_checkpoint(BASE), "qlora", "bf16").network
+    four_bit = {name for name, module in network.named_modules() if type(module).__name__ == "Linear4bit"}
+    linear = {name for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
+    assert linear - four_bit == {"proj_out"}
+    assert network.proj_out.weight is network.model.decoder.embed_tokens.weight
+    model = adapted(network, "qlora").train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.randn(1, 80, 100), decoder_input_ids=torch.tensor([[50257, 11, 12]])).logits
+    logits.float().logsumexp(-1).sum().backward()
+    assert silent_weights(model) == []
+    model.save_pretrained(tmp_path)
+    plain = PeftModel.from_pretrained(load_base(find_checkpoint(BASE), "lora", "fp32").network, str(tmp_path))
+    saved = load_file(tmp_path / "adapter_model.safetensors")
+    loaded = {name.replace(".default", ""): value for name, value in plain.named_parameters() if ".lora_" in name}
+    assert saved.keys() == loaded.keys()
+    assert all(torch.equal(saved[name], value) for name, value in loaded.items())

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from asr.errors import UserError
-from asr.manifest import read_quarantine, write_manifest
+from asr.manifest import write_manifest
 from asr.model import SpeechModel
 from asr.utterance import Utterance
-from train.cli import _context, evaluate, prepare, train
+from train.cli import _context, evaluate, train
+from train.cli_data import prepare
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 
@@ -26,19 +27,6 @@ def prepared(tmp_path: Path, english_clips: list[Utterance], capsys: pytest.Capt
     write_manifest(tmp_path / "mine.jsonl", rows)
     prepare(str(tmp_path / "mine.jsonl"), tmp_path / "out", ["min_test_clips=6"], as_json=False)
     return tmp_path / "out"
-
-
-def test_prepare_prints_the_splits_and_what_went_into_quarantine(
-    prepared: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "1 rows (1 not_audio)" in printed
-    assert [row.id for row in read_quarantine(prepared / "quarantine.parquet")] == ["notes"]
-
-
-def test_prepare_refuses_an_unknown_setting(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"unknown key 'min_test_clip' \(did you mean 'min_test_clips'"):
-        prepare("prompts:it", tmp_path, ["min_test_clip=6"])
 
 
 def test_evaluate_writes_a_report_a_table_and_the_figures(

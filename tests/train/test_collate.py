@@ -7,20 +7,18 @@ import torch
 from asr.features import WINDOW_FRAMES
 from asr.labels import IGNORED
 from train.collate import collate
-from train.stream import TensorRow
+from train.tensors import TensorRow
 
 PAD = 99
 
 
-def row(frames: list[int], context_s: float, labels: list[list[int]]) -> TensorRow:
-    """Clips whose every value is 1, 2 ...; read-only arrays, as Ray Data hands them out."""
+def row(frames: list[int], context_s: float, labels: list[list[int]], unscored: list[int] | None = None) -> TensorRow:
+    """Clips whose every value is 1, 2 ...; read-only arrays, as some ways through Ray leave them."""
     features = np.concatenate([np.full((4, length), n, np.float16) for n, length in enumerate(frames, 1)], axis=1)
-    arrays = features, np.array(frames), np.array(labels)
+    arrays = features, np.array(frames), np.array(labels), np.array(unscored or [0] * len(frames))
     for array in arrays:
         array.flags.writeable = False
-    return TensorRow(
-        features_MT=arrays[0], frames_B=arrays[1], labels_BL=arrays[2], context_s=context_s, audio_s=1.0, faults=[]
-    )
+    return TensorRow(*arrays, context_s=context_s, own_s=1.0, audio_s=1.0, epoch=0, ids=(), faults=())
 
 
 def test_clips_are_parted_and_each_is_followed_by_its_own_silence() -> None:
@@ -55,3 +53,10 @@ def test_the_decoder_is_given_padding_tokens_where_there_is_no_label() -> None:
     batch = collate(row([2, 2], 0.02, [[50, 7, 8, 9], [50, 52, IGNORED, IGNORED]]), PAD)
     assert batch["decoder_input_ids"].tolist() == [[50, 7, 8], [50, 52, PAD]]
     assert batch["labels"].dtype == batch["decoder_input_ids"].dtype == torch.int64
+
+
+def test_what_comes_before_start_of_transcript_is_given_but_not_scored() -> None:
+    start = 50
+    batch = collate(row([2, 2], 0.02, [[40, 41, start, 7, 8], [start, 9, 52, IGNORED, IGNORED]], [2, 0]), PAD)
+    assert batch["decoder_input_ids"].tolist() == [[40, 41, start, 7], [start, 9, 52, PAD]]
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7, 8], [9, 52, IGNORED, IGNORED]]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -11,8 +12,9 @@ from pydantic import ValidationError
 from asr.audio import SAMPLE_RATE, decode, encode_flac
 from asr.errors import UserError
 from asr.manifest import read_manifest, read_quarantine, write_manifest
+from asr.sources import prompts
 from asr.utterance import Quarantined, Utterance
-from train import prompts
+from train.ahead import ROWS_AHEAD
 from train.prepare import PrepareConfig, prepare, source
 
 CONFIG = PrepareConfig(min_test_clips=4, test_share=0.1, validation_share=0.1)
@@ -169,3 +171,80 @@ def test_source_that_is_none(tmp_path: Path, spec: str, meant: str) -> None:
 def test_the_limits_must_leave_room() -> None:
     with pytest.raises(ValidationError, match="min_audio_s=5 is not below max_audio_s=5"):
         PrepareConfig(min_audio_s=5, max_audio_s=5)
+
+
+def test_filters_quarantine_by_name_and_lose_nothing(tmp_path: Path) -> None:
+    second = encode_flac(noise(1.0))
+    rows = [
+        *clips(12),
+        Utterance("foreign", second, "parola жест"),
+        Utterance("tiny", second, "no"),
+        Utterance("slow", encode_flac(noise(20.0)), "quasi niente"),
+        Utterance("fast", second, "parole " * 20),
+        Quarantined("known", "lost_letters"),
+    ]
+    config = CONFIG.model_copy(update={"min_chars": 3, "allowed_characters": "a-z ", "min_chars_per_s": 1.0})
+    prepared = prepare(iter(rows), tmp_path, config)
+    table = {q.id: q for q in read_quarantine(tmp_path / "quarantine.parquet")}
+    assert {id: q.reason for id, q in table.items()} == {
+        "foreign": "foreign_characters",
+        "tiny": "too_few_characters",
+        "slow": "text_too_short",
+        "fast": "text_too_long",
+        "known": "lost_letters",
+    }
+    assert "CYRILLIC SMALL LETTER ZHE" in table["foreign"].detail
+    assert len(rows) == sum(prepared.clips.values()) + sum(prepared.quarantined.values())
+    assert prepared.seconds_per_1000_clips > 0
+
+
+def test_splits_that_a_source_comes_with_are_kept(tmp_path: Path) -> None:
+    rows = clips(9)
+    parts = {"train": iter(rows[:5]), "validation": rows[5:6], "test": [*rows[6:], rows[0]]}
+    prepared = prepare(parts, tmp_path, PrepareConfig())  # min_test_clips is for dealing
+    written = {name: [u.id for u in read_manifest(path)] for name, path in prepared.manifests.items()}
+    assert written == {
+        "train": [f"clip/{n}" for n in range(5)],
+        "validation": ["clip/5"],
+        "test": ["clip/6", "clip/7", "clip/8"],
+    }
+    assert prepared.quarantined == {"duplicate_id": 1}  # or its clip would overwrite the one in train
+    with pytest.raises(UserError, match="split 'test': no usable clip; quarantined: 1 missing_file"):
+        prepare({"train": rows, "test": [Utterance("no", "/none.wav", "ciao")]}, tmp_path, PrepareConfig())
+
+
+def test_long_clips_are_cut_at_their_segments(tmp_path: Path) -> None:
+    whole = noise(70.0)
+    segments = [{"start": 10.0 * n, "end": 10.0 * n + 8, "text": f"frase {n}"} for n in range(7)]
+    long = Utterance("long", encode_flac(whole), "tutto", duration_s=70.0, meta={"segments": segments})
+    short = Utterance("short", encode_flac(noise(9.0)), "ciao", duration_s=9.0, meta={"segments": segments[:1]})
+    bare = Utterance("bare", encode_flac(noise(31.0)), "senza tempi", duration_s=31.0)
+    wrong = Utterance("wrong", encode_flac(noise(9.0)), "ciao", meta={"segments": [{"start": 1}]})
+    rows = [*clips(12), long, short, bare, wrong]
+    kept = prepare(rows, tmp_path / "kept", CONFIG)
+    assert kept.quarantined == {"too_long": 2}
+    prepared = prepare(rows, tmp_path / "cut", CONFIG.model_copy(update={"long_clips": "split"}))
+    assert prepared.quarantined == {"bad_segments": 1, "too_long": 1}
+    written = {u.id: u for path in prepared.manifests.values() for u in read_manifest(path)}
+    assert [written[f"long#{n}"].text for n in range(3)] == [
+        "frase 0 frase 1 frase 2",
+        "frase 3 frase 4 frase 5",
+        "frase 6",
+    ]
+    assert "long" not in written and "short" in written
+    assert np.allclose(decode(str(written["long#2"].audio)), whole[60 * SAMPLE_RATE : 68 * SAMPLE_RATE], atol=2e-5)
+
+
+def test_rows_are_read_as_they_are_decoded(tmp_path: Path) -> None:
+    """The audio of a source may be larger than memory."""
+    done: list[int] = []
+    ahead_of_us: list[int] = []
+
+    def rows() -> Iterator[Utterance]:
+        for n in range(60):
+            ahead_of_us.append(n - len(done))
+            yield Utterance(f"{n}", encode_flac(noise(0.5, n)), f"parola {n}")
+
+    prepare(rows(), tmp_path, CONFIG, lambda count, total: done.append(count) if total is None else None)
+    assert len(done) == 60
+    assert max(ahead_of_us) <= ROWS_AHEAD + 1

@@ -15,7 +15,19 @@ NOW = Progress(
 
 
 def test_a_step_says_loss_speed_time_left_and_where_the_run_went_on() -> None:
-    assert show.describe(NOW) == "step 30/120, loss 0.500, 5.0 audio s/s, 3:00 left, resumed at 20"
+    speed = "5.0 audio s/s, data wait 1.7%"
+    assert show.describe(NOW) == f"step 30/120, loss 0.500, {speed}, 3:00 left, resumed at 20"
+    scored = show.describe(replace(NOW, wer=0.1234))
+    assert scored == f"step 30/120, loss 0.500, WER 12.3%, {speed}, 3:00 left, resumed at 20"
+
+
+def test_at_the_end_it_is_said_which_step_was_the_best() -> None:
+    wer = {"rate": 0.11, "low": 0.09, "high": 0.13}
+    other = {"step": 20, "corpus": "retention", "wer": {"rate": 0.5, "low": 0.5, "high": 0.5}}
+    training = {"step": 20, "last_step": 40, "evaluations": [other, {"step": 20, "corpus": "validation", "wer": wer}]}
+    line = "best weights: step 20 of 40, WER 11.0% (9.0% to 13.0%) on the validation sample"
+    assert show.ended(training) == line
+    assert show.ended({"step": 40, "last_step": 40}) == "weights of step 40"
 
 
 def test_time_left_is_not_guessed_from_the_first_steps() -> None:

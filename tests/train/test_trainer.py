@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from asr.config import resolve
 from asr.labels import IGNORED
 from asr.whisper import AnyContextWhisper
+from train.arguments import arguments
 from train.config import TrainConfig
-from train.trainer import STATE, WhisperTrainer, arguments, earlier_totals, token_loss
+from train.trainer import WhisperTrainer, token_loss
 
 VOCABULARY = 60
 
@@ -57,7 +57,7 @@ def trainer(
 ) -> WhisperTrainer:
     return WhisperTrainer(
         model=tiny_network(dropout),
-        args=arguments(config(*settings), output),
+        args=arguments(config(*settings), output, 1),
         train_dataset=Batches(batches),
         compute_loss_func=token_loss,
     )
@@ -122,16 +122,3 @@ def test_going_on_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path: Path
     assert rest.state.global_step == 6
     for (name, expected), found in zip(whole.model.state_dict().items(), rest.model.state_dict().values(), strict=True):
         assert torch.equal(expected, found), name
-
-
-def test_transformers_arguments_come_from_the_configuration(tmp_path: Path) -> None:
-    settings = ["optim.max_steps=9", "plan.micro_batches_per_step=6", "workers.count=2", "precision=bf16", "seed=5"]
-    derived = arguments(config(*settings, "optim.schedule=cosine"), tmp_path)
-    assert (derived.max_steps, derived.gradient_accumulation_steps, derived.seed) == (9, 3, 5)
-    assert (derived.bf16, derived.use_cpu, derived.lr_scheduler_type) == (True, True, "cosine")
-
-
-def test_earlier_totals(tmp_path: Path) -> None:
-    assert earlier_totals(None) == {}
-    (tmp_path / STATE).write_text(json.dumps({"step": 3, "faults": ["x"]}))
-    assert earlier_totals(str(tmp_path)) == {"step": 3, "faults": ["x"]}

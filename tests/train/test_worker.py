@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from asr.config import resolve
 from asr.utterance import Utterance
 from train.config import TrainConfig
-from train.trainer import STATE
+from train.report import STATE
 from train.worker import Job, train_worker
 
 

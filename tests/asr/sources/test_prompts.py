@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import UserError
-from train import prompts
+from asr.sources import prompts
 
 VOICE = "usr/share/asterisk/sounds/it_IT_m_Carlo"
 TEXTS = "usr/share/doc/asterisk-core-sounds-it/core-sounds-it.txt.gz"

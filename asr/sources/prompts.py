@@ -9,18 +9,30 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from asr.config import suggestion
 from asr.errors import UserError
+from asr.sources.config import SourceConfig
 from asr.utterance import Quarantined, Utterance
 
+PREFIX = "prompts:"
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 OWN_SPEECH = "or use your own speech: --manifest FILE"
 DOWNLOAD_TIMEOUT_S = 1800
 
 # Tones whose transcripts describe the sound in words ("un suono di beep") in some of the languages.
 TONES = frozenset({"beep", "beeperr", "confbridge-join", "confbridge-leave"})
+
+
+def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
+    """Yield the rows of ``prompts:LANGUAGE``, downloaded into ``cache`` once. Raises UserError as ``fetch`` does."""
+    language = config.source.removeprefix(PREFIX)
+    good, bad = utterances(language, fetch(language, cache))
+    yield from (replace(row, language=config.language or row.language) for row in good)
+    yield from bad
 
 
 def fetch(language: str, cache: Path) -> Path:

@@ -1,0 +1,70 @@
+"""Arrow tables with audio in one of their columns: which columns are read, and what their rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asr.errors import UserError
+from asr.sources.columns import Columns, utterance
+from asr.utterance import Quarantined, Utterance
+
+
+@dataclass(frozen=True)
+class AudioColumn:
+    """Where a table keeps its audio: a column of bytes, of structs with bytes and often a path, or of paths."""
+
+    name: str
+    inside: bool
+    """Whether the bytes are in the table."""
+    bytes_column: str
+    """``audio`` or ``audio.bytes``, as Parquet names the leaf."""
+    path_column: str | None
+    """Where the file's name is told: ``audio.path``, or ``audio`` itself where it holds paths."""
+
+
+def audio_column(schema: Any, columns: Columns, place: str) -> AudioColumn:
+    """Return the audio column of an Arrow schema. Raises UserError for a type that is neither bytes nor paths."""
+    import pyarrow.types as pt  # type: ignore[import-untyped]
+
+    name = columns.names["audio"]
+    type = schema.field(name).type
+    if pt.is_string(type) or pt.is_large_string(type):
+        return AudioColumn(name, False, name, name)
+    if pt.is_binary(type) or pt.is_large_binary(type):
+        return AudioColumn(name, True, name, None)
+    children = [type.field(n).name for n in range(type.num_fields)] if pt.is_struct(type) else []
+    if "bytes" not in children:
+        raise UserError(f"{place}: column '{name}' holds {type}: neither audio bytes, nor bytes and path, nor paths")
+    return AudioColumn(name, True, f"{name}.bytes", f"{name}.path" if "path" in children else None)
+
+
+def metadata_columns(schema: Any, columns: Columns) -> list[str]:
+    """Return the columns to read beside the audio: scalars and the segments; an embedding or an image is left there."""
+    import pyarrow.types as pt
+
+    def is_read(field: Any) -> bool:
+        plain = not pt.is_nested(field.type) and not pt.is_binary(field.type) and not pt.is_large_binary(field.type)
+        return field.name == columns.names.get("segments") or plain
+
+    return [field.name for field in schema if field.name != columns.names["audio"] and is_read(field)]
+
+
+def table_rows(
+    records: Sequence[dict[str, Any]],
+    audio: Sequence[tuple[bool, str | None]],
+    columns: Columns,
+    folder: str,
+    names: Callable[[int], tuple[str, str]],
+) -> Iterator[Utterance | Quarantined]:
+    """Yield the rows of one batch.
+
+    ``audio`` says of each row whether the table holds its bytes, and what it calls the file. ``names`` returns a row's
+    id and the address of its bytes. A row without bytes is a file relative to ``folder``, or has no audio.
+    """
+    column = columns.names["audio"]
+    for number, (record, (inside, path)) in enumerate(zip(records, audio, strict=True)):
+        id, address = names(number)
+        record[column] = path
+        yield utterance(record, columns, id, address if inside else None, folder)

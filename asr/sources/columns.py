@@ -1,0 +1,214 @@
+"""A row in anybody's column names made an utterance, or quarantined: the one place that judges names and values."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from asr import language, storage
+from asr.config import suggestion
+from asr.errors import UserError
+from asr.sources.config import SourceConfig
+from asr.utterance import Quarantined, Utterance
+
+# Names that published data sets use, the surer ones first.
+USUAL: Mapping[str, Sequence[str]] = {
+    "id": ("id", "utterance_id", "utt_id", "__key__"),
+    "audio": (
+        *("audio", "audio_filepath", "audio_path", "audio_file", "file_name", "filename", "file", "path"),
+        *("wav_filename", "wav", "flac", "mp3", "clip"),
+    ),
+    "text": ("text", "transcript", "transcription", "sentence", "txt", "normalized_text", "raw_text", "label"),
+    "duration_s": ("duration_s", "duration", "seconds", "audio_length"),
+    "language": ("language", "lang", "locale"),
+    "speaker": ("speaker", "speaker_id", "client_id"),
+    "start_s": ("start_s", "start", "offset", "begin_time", "start_time"),
+    "end_s": ("end_s", "end", "end_time"),
+    "segments": ("segments",),
+}
+
+# A manifest's own fields: a foreign column of such a name goes into ``meta`` under another one.
+RESERVED = frozenset({"id", "audio_filepath", "text", "duration", "offset", "lang", "speaker"})
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column holds which field of an utterance; all others go to ``meta``."""
+
+    names: Mapping[str, str]
+    language: str | None
+    """The code that every row gets, None where the rows say it themselves."""
+    chosen: frozenset[str] = frozenset()
+    """Fields whose column the person named, so that nothing about it is guessed."""
+
+    def value(self, row: Mapping[str, Any], field: str) -> Any:
+        """Return what a row holds for one of our fields; None where it is empty."""
+        value = row.get(self.names.get(field, ""))
+        return None if value == "" else value
+
+
+def choose(config: SourceConfig, available: Sequence[str], place: str, needed: Sequence[str]) -> Columns:
+    """Decide which of the ``available`` columns hold our fields: those that the person named, then usual names.
+
+    ``place`` is the file or data set that errors name. Raises UserError if a named column or a ``needed`` field is not
+    there.
+    """
+    listed = f"its columns are {', '.join(map(str, available)) or 'none'}"
+    for field, name in config.columns.items():
+        if name not in available:
+            near = suggestion(name, available)
+            raise UserError(f"{place}: no column '{name}' for {field}: {listed}", near)
+    columns = _guess(config, available)
+    for field in needed:
+        if field not in columns.names:
+            raise UserError(f"{place}: no column for {field}: {listed}", f"name it: columns: {{{field}: NAME}}")
+    return columns
+
+
+class Chooser:
+    """The columns of rows that need not all have the same ones, as in JSON: known for each set of names."""
+
+    def __init__(self, config: SourceConfig, place: str, needed: Sequence[str]) -> None:
+        self.config, self.place, self.needed = config, place, needed
+        self.known: dict[tuple[str, ...], Columns] = {}
+
+    def columns(self, available: Sequence[str]) -> Columns:
+        """Return the columns of a row. UserError as from ``choose`` if the first row lacks one, or a needed field."""
+        names = tuple(available)
+        if names not in self.known:
+            first = not self.known
+            self.known[names] = (
+                choose(self.config, names, self.place, self.needed) if first else _guess(self.config, names)
+            )
+        return self.known[names]
+
+
+def _guess(config: SourceConfig, available: Sequence[str]) -> Columns:
+    """The named columns as far as they are there, and columns of usual names for the fields that were not named."""
+    names = {field: name for field, name in config.columns.items() if name in available}
+    taken = set(names.values())
+    lowered = {str(name).lower(): name for name in reversed(available)}
+    for field, usual in USUAL.items():
+        found = next((lowered[name] for name in usual if name in lowered and lowered[name] not in taken), None)
+        if field not in config.columns and found is not None:
+            names[field] = found
+            taken.add(found)
+    return Columns(names, config.language, frozenset(config.columns))
+
+
+def utterance(
+    row: Mapping[str, Any], columns: Columns, default_id: str, audio: str | bytes | None = None, folder: str = ""
+) -> Utterance | Quarantined:
+    """Return a row as an utterance, or quarantined as missing_audio, unknown_language, bad_number or bad_segments.
+
+    ``audio`` is an address or bytes where the row's own column does not name a file; a name there is relative to
+    ``folder``. The row's id is its text in the id column: a bare number counts sentences in some data sets (FLEURS),
+    so that it is only taken where the person named that column.
+    """
+    id = columns.value(row, "id")
+    id = str(id) if isinstance(id, str) or (id is not None and "id" in columns.chosen) else default_id
+    named = columns.value(row, "audio") if audio is None else audio
+    try:
+        start_s, end_s, duration_s = _times(
+            *(_number(row, columns, name) for name in ("start_s", "end_s", "duration_s"))
+        )
+        if not isinstance(named, str | bytes):
+            raise _Fault("missing_audio", "the row names no audio")
+        return Utterance(
+            id=id if start_s is None or columns.value(row, "id") is not None else f"{id}@{start_s:g}",
+            audio=storage.join(folder, named) if isinstance(named, str) and audio is None else named,
+            text=_text(columns.value(row, "text")),
+            duration_s=duration_s,
+            language=columns.language or _language(columns.value(row, "language")),
+            speaker=_optional_text(columns.value(row, "speaker")),
+            start_s=start_s or 0.0,
+            end_s=end_s,
+            meta=_meta(row, columns),
+        )
+    except _Fault as fault:
+        return Quarantined(id, fault.reason, fault.detail)
+
+
+class _Fault(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(row: Mapping[str, Any], columns: Columns, field: str) -> float | None:
+    value = columns.value(row, field)
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise _Fault("bad_number", f"{columns.names[field]} is {value!r}")
+    return number
+
+
+def _times(
+    start_s: float | None, end_s: float | None, duration_s: float | None
+) -> tuple[float | None, float | None, float | None]:
+    """``start`` and ``duration`` together cut a stretch out, as in NeMo's manifests; ``duration`` alone is a length."""
+    if start_s is not None and end_s is None and duration_s is not None:
+        end_s = round(start_s + duration_s, 6)
+    if end_s is not None:
+        if end_s <= (start_s or 0.0):
+            raise _Fault("bad_number", f"ends at {end_s:g} s and begins at {start_s or 0.0:g} s")
+        duration_s = round(end_s - (start_s or 0.0), 6)
+    return start_s, end_s, duration_s
+
+
+def _language(value: Any) -> str | None:
+    return None if value is None else _language_code(str(value))
+
+
+@lru_cache(maxsize=4096)
+def _language_code(name: str) -> str:
+    try:
+        return language.code(name)
+    except UserError as error:
+        raise _Fault("unknown_language", str(error)) from None
+
+
+def _meta(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    taken = set(columns.names.values())
+    meta = {
+        (f"source_{name}" if name in RESERVED else name): value
+        for name, value in row.items()
+        if name not in taken and _is_scalar(value)
+    }
+    segments = columns.value(row, "segments")
+    return meta if segments is None else meta | {"segments": _segments(segments)}
+
+
+def _is_scalar(value: Any) -> bool:
+    """What JSON holds and somebody may want to filter by; nothing is told by an empty cell."""
+    return isinstance(value, bool | int) or (isinstance(value, str) and value != "") or _is_finite(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _segments(value: Any) -> list[dict[str, Any]]:
+    """Segments as ``[{"start": s, "end": s, "text": "..."}]``, from such a list or from its JSON text."""
+    try:
+        parsed = json.loads(value) if isinstance(value, str) else value
+        return [{"start": float(s["start"]), "end": float(s["end"]), "text": str(s["text"])} for s in parsed]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _Fault("bad_segments", f"not a list of start, end and text: {error!r}") from None

@@ -1,0 +1,102 @@
+"""``format: auto``: what a source is, told from its name and from what lies in its folder."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from asr import storage
+from asr.address import AUDIO_SUFFIXES
+from asr.config import suggestion
+from asr.errors import UserError
+from asr.sources import prompts
+from asr.sources.config import Format, SourceConfig
+
+HUB = "hf:"
+
+BY_SUFFIX: dict[str, Format] = {
+    ".jsonl": "manifest",
+    ".json": "manifest",
+    ".ndjson": "manifest",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".tar": "webdataset",
+}
+
+LOOKED_FOR = (
+    "looked for the file of datasets' save_to_disk (state.json, dataset_dict.json), a Common Voice release "
+    "(clips/, *.tsv), an audiofolder (metadata.csv, metadata.jsonl, or audio with .txt beside it), *.parquet, *.tar"
+)
+
+
+def detect(config: SourceConfig) -> Format:
+    """Return the format of a source. Raises UserError that says what was looked for where nothing fits."""
+    source = config.source
+    if source.startswith(prompts.PREFIX):
+        return "prompts"
+    if source.startswith(HUB) and not source.startswith(f"{HUB}//"):
+        return "huggingface"
+    kind = storage.kind(source) if source else ""
+    if kind == "file":
+        return _file_format(source)
+    if kind == "folder":
+        return _folder_format(source, config.split)
+    raise UserError(
+        f"'{source}' is no file, no folder and none of {', '.join(_prompt_names())}, hf:OWNER/NAME",
+        suggestion(source, [*_prompt_names(), *_neighbours(source)]),
+    )
+
+
+def _file_format(source: str) -> Format:
+    name = storage.name_of(source)
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".tsv" and "clips" in storage.list_folders(storage.parent(source)):
+        return "common_voice"
+    if suffix not in BY_SUFFIX:
+        known = ", ".join(BY_SUFFIX)
+        raise UserError(f"{source}: '{suffix}' says no format; known are {known}", "name it: format: manifest")
+    return BY_SUFFIX[suffix]
+
+
+def _folder_format(source: str, split: str | None) -> Format:
+    names = {entry.name for entry in storage.list_files(source, recursive=False)}
+    folders = storage.list_folders(source)
+    if "clips" in folders and any(name.endswith(".tsv") for name in names):
+        return "common_voice"
+    found = _by_names(names)
+    manifests = sorted(name for name in names if name.endswith(".jsonl"))
+    if found is None and manifests:
+        raise UserError(f"{source} is a folder with the manifests {', '.join(manifests)}", "name one of them")
+    for folder in [split] if split in folders else folders:
+        if found is not None:
+            break
+        inside = storage.list_files(storage.join(source, folder), recursive=False)
+        found = _by_names({entry.name for entry in inside})
+    if found is not None:
+        return found
+    raise UserError(f"{source}: nothing here is a source of speech: {LOOKED_FOR}", "name its format: format: ...")
+
+
+def _by_names(names: set[str]) -> Format | None:
+    suffixes = {PurePosixPath(name).suffix.lower() for name in names}
+    if names & {"state.json", "dataset_dict.json"}:
+        return "huggingface"
+    if names & {"metadata.csv", "metadata.jsonl"}:
+        return "audiofolder"
+    if ".parquet" in suffixes:
+        return "parquet"
+    if ".tar" in suffixes:
+        return "webdataset"
+    return "audiofolder" if suffixes & AUDIO_SUFFIXES else None
+
+
+def _prompt_names() -> list[str]:
+    return [f"{prompts.PREFIX}{language}" for language in prompts.LANGUAGES]
+
+
+def _neighbours(source: str) -> list[str]:
+    """What else is in the folder that a mistyped source would lie in."""
+    folder = storage.parent(source)
+    if storage.is_remote(source) or storage.kind(folder) != "folder":
+        return []
+    return [entry.uri for entry in storage.list_files(folder, recursive=False)]

@@ -1,0 +1,215 @@
+"""Hugging Face ``datasets``: from the hub or a local folder, streamed or not, and what ``save_to_disk`` wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from asr import storage
+from asr.address import arrow_row, bytes_of, open_arrow, read_batch
+from asr.config import suggestion
+from asr.errors import UserError
+from asr.sources.cells import audio_column, metadata_columns, table_rows
+from asr.sources.columns import Columns, choose, utterance
+from asr.sources.config import SourceConfig
+from asr.utterance import Quarantined, Utterance
+
+HUB = "hf:"
+
+
+def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
+    """Yield the rows of ``hf:owner/name``, of a local folder that ``load_dataset`` takes, or of a saved data set.
+
+    Audio is never decoded by ``datasets``. Without streaming, it stays in the Arrow files of Hugging Face's own cache
+    (``HF_HOME``: on a cluster, a folder that all nodes see) or of the saved folder; in a stream it comes as bytes.
+    Ids are the split and the row's number, the same in both ways. Raises UserError with what ``datasets`` says.
+    """
+    name = config.source.removeprefix(HUB)
+    saved = not config.source.startswith(HUB) and _saved_folder(config)
+    if saved:
+        if config.streaming:
+            raise UserError(f"{config.source}: a saved data set is read from where it lies", "leave streaming out")
+        state = json.loads(storage.read_text(storage.join(saved, "state.json")))
+        split = state["_split"] or config.split or storage.name_of(saved)
+        yield from _arrow_rows(config, [storage.join(saved, file["filename"]) for file in state["_data_files"]], split)
+    elif config.streaming:
+        yield from _streamed(config, name)
+    else:
+        yield from _loaded(config, name)
+
+
+def _saved_folder(config: SourceConfig) -> str:
+    """The folder of one saved data set, the split's where there are several; "" for what ``load_dataset`` reads."""
+    names = {entry.name for entry in storage.list_files(config.source, recursive=False)}
+    if "state.json" in names:
+        return config.source
+    if "dataset_dict.json" not in names:
+        return ""
+    splits = json.loads(storage.read_text(storage.join(config.source, "dataset_dict.json")))["splits"]
+    return storage.join(config.source, _chosen(config, splits))
+
+
+def _chosen(config: SourceConfig, splits: list[str]) -> str:
+    if config.split in splits:
+        return str(config.split)
+    if config.split is None and len(splits) == 1:
+        return splits[0]
+    there = f"{config.source}: its splits are {', '.join(splits)}"
+    if config.split is None:
+        raise UserError(there, f"say which: split: {splits[0]}")
+    raise UserError(f"{there}, not '{config.split}'", suggestion(config.split, splits))
+
+
+def _loaded(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantined]:
+    import datasets
+
+    with _explained(config), _paths_as_they_are():
+        split = config.split or _chosen(config, datasets.get_dataset_split_names(name, config.config))
+        data = datasets.load_dataset(name, config.config, split=split)
+        lengths = {part: info.num_examples for part, info in data.info.splits.items()}
+        parts = datasets.ReadInstruction.from_spec(split).to_absolute(lengths)
+    for part in parts:  # of "train[:10%]" or "train+validation"
+        with _explained(config), _paths_as_they_are():
+            whole = datasets.load_dataset(name, config.config, split=part.splitname)
+        files = [file["filename"] for file in whole.cache_files]
+        yield from islice(_arrow_rows(config, files, part.splitname), part.from_, part.to)
+
+
+def _arrow_rows(config: SourceConfig, places: list[str], split: str) -> Iterator[Utterance | Quarantined]:
+    number = 0
+    columns: Columns | None = None
+    for place in places:
+        with storage.explained(place, "cannot be read"):
+            try:
+                file, schema = open_arrow(place)
+            except ValueError as error:
+                raise UserError(f"{place}: not an Arrow stream: {error}") from None
+        with file:
+            columns = columns or choose(config, schema.names, config.source, ("audio", "text"))
+            while True:
+                offset = file.tell()
+                try:
+                    batch = read_batch(file, schema, offset)
+                except EOFError:
+                    break
+                behind = file.tell()
+                yield from _batch_rows(batch, columns, _Batch(place, offset, split, number))
+                number += batch.num_rows
+                file.seek(behind)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Where a record batch lies, the split it belongs to, and the number of its first row there."""
+
+    place: str
+    offset: int
+    split: str
+    begin: int
+
+
+def _batch_rows(batch: Any, columns: Columns, at: _Batch) -> Iterator[Utterance | Quarantined]:
+    audio = audio_column(batch.schema, columns, at.place)
+    wanted = metadata_columns(batch.schema, columns)
+    records = batch.select(wanted).to_pylist() if wanted else [{} for _ in range(batch.num_rows)]
+    cells = batch.column(audio.name)
+    names = [None] * len(records) if audio.path_column is None else _names(cells, audio.inside)
+    present = bytes_of(cells).is_valid().to_pylist() if audio.inside else [False] * len(records)
+
+    def name(row: int) -> tuple[str, str]:
+        address = arrow_row(at.place, at.offset, row, audio.name, names[row] or "")
+        return f"{at.split}:{at.begin + row}", address
+
+    pairs = list(zip(present, names, strict=True))
+    yield from table_rows(records, pairs, columns, storage.parent(at.place), name)
+
+
+def _names(cells: Any, are_structs: bool) -> list[str | None]:
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+    names: list[str | None] = (pc.struct_field(cells, "path") if are_structs else cells).to_pylist()
+    return names
+
+
+def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantined]:
+    import datasets
+
+    with _explained(config), _paths_as_they_are():
+        split = config.split or _chosen(config, datasets.get_dataset_split_names(name, config.config))
+        data = datasets.load_dataset(name, config.config, split=split, streaming=True)
+        data = data.decode(False) if data.features else data
+    columns: Columns | None = None
+    for number, row in enumerate(_each(data)):
+        columns = columns or choose(config, list(row), config.source, ("audio", "text"))
+        id = f"{split}:{number}"
+        try:
+            audio = _read(columns.value(row, "audio"))
+        except (OSError, ValueError) as error:
+            yield Quarantined(id, "missing_file", " ".join(str(error).split()))
+            continue
+        yield utterance(row, columns, id, audio)
+
+
+def _each(data: Any) -> Iterator[dict[str, Any]]:
+    rows = iter(data)
+    while True:
+        with _paths_as_they_are():  # around each step: between them others may use datasets
+            row = next(rows, None)
+        if row is None:
+            return
+        yield row
+
+
+def _read(cell: Any) -> bytes | None:
+    """The bytes of a streamed row's audio, which may lie in another file, in an archive on the hub even."""
+    import fsspec  # type: ignore[import-untyped]
+
+    inside, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, cell)
+    if isinstance(cell, bytes) or inside is not None or not path:
+        return cell if isinstance(cell, bytes) else inside
+    with fsspec.open(path, "rb") as file:
+        data: bytes = file.read()
+    return data
+
+
+@contextmanager
+def _paths_as_they_are() -> Iterator[None]:
+    """Let ``datasets`` write a file's path or bytes into a table without torchcodec.
+
+    Up to 5.2 at least, its ``Audio.encode_example`` imports torchcodec even where nothing is encoded, as for any data
+    set that is a folder of audio files.
+    """
+    from datasets import Audio
+
+    original = Audio.encode_example
+
+    def encode_example(self: Any, value: Any) -> Any:
+        if isinstance(value, str | Path):
+            return {"bytes": None, "path": str(value)}
+        if isinstance(value, bytes):
+            return {"bytes": value, "path": None}
+        if isinstance(value, dict) and value.keys() == {"bytes", "path"}:
+            return value
+        return original(self, value)
+
+    Audio.encode_example = encode_example
+    try:
+        yield
+    finally:
+        Audio.encode_example = original
+
+
+@contextmanager
+def _explained(config: SourceConfig) -> Iterator[None]:
+    """``datasets`` raises half a dozen kinds of errors for a name, configuration or split that is not there."""
+    from datasets.exceptions import DatasetsError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        raise UserError(f"{config.source}: {' '.join(str(error.__cause__ or error).split())}") from None

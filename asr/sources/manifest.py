@@ -1,0 +1,40 @@
+"""Manifests as a source: JSONL in NeMo's field names or anybody else's, one JSON object on a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr import storage
+from asr.errors import UserError
+from asr.manifest import json_object
+from asr.sources.columns import Chooser, utterance
+from asr.sources.config import SourceConfig
+from asr.utterance import Quarantined, Utterance
+
+
+def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
+    """Yield the rows of a JSONL file. Relative audio paths are relative to its folder.
+
+    Lines may have different keys, but the first one must have what is named. Raises UserError for a line that is no
+    JSON object, and where there is none.
+    """
+    yield from read_json_lines(config, config.source)
+
+
+def read_json_lines(
+    config: SourceConfig, place: str, needed: tuple[str, ...] = ("audio",)
+) -> Iterator[Utterance | Quarantined]:
+    """Yield the rows of the JSONL file at ``place``."""
+    folder = storage.parent(place)
+    chooser = Chooser(config, place, needed)
+    with storage.open_text(place) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            row = json_object(line, f"{place}:{number}")
+            columns = chooser.columns(list(row))
+            audio = columns.value(row, "audio")
+            yield utterance(row, columns, audio if isinstance(audio, str) else f"line {number}", folder=folder)
+    if not chooser.known:
+        raise UserError(f"{place}: the manifest holds no rows")

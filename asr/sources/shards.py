@@ -1,0 +1,41 @@
+"""The files of a source that comes in many: all of one kind below a folder, or those of one split."""
+
+from __future__ import annotations
+
+from asr import storage
+from asr.config import suggestion
+from asr.errors import UserError
+from asr.sources.config import SourceConfig
+
+SPLITS = ("train", "validation", "valid", "dev", "test")
+
+
+def shards(config: SourceConfig, suffix: str) -> list[storage.Entry]:
+    """Return the file that a source names, or the files ending in ``suffix`` below its folder, sorted by name.
+
+    ``split`` takes the files that begin with it or lie in a folder of its name. Raises UserError where there are none,
+    and where a folder holds several of the usual splits and none was asked for: they would be mixed.
+    """
+    if storage.kind(config.source) == "file":
+        return [storage.Entry(config.source, storage.name_of(config.source), 0)]
+    found = [entry for entry in storage.list_files(config.source) if entry.name.endswith(suffix)]
+    if not found:
+        raise UserError(f"{config.source}: no *{suffix} files are there")
+    splits = {entry.name: _split_of(entry.name, config.split) for entry in found}
+    known = sorted({split for split in splits.values() if split})
+    if config.split is None and len(known) > 1:
+        raise UserError(f"{config.source}: its splits are {', '.join(known)}", f"say which: split: {known[0]}")
+    if config.split is not None and config.split not in known:
+        there = f"its splits are {', '.join(known)}" if known else "its files name no split"
+        hint = suggestion(config.split, known)
+        raise UserError(f"{config.source}: no *{suffix} files of the split '{config.split}': {there}", hint)
+    return [entry for entry in found if config.split in (None, splits[entry.name])]
+
+
+def _split_of(name: str, wanted: str | None) -> str:
+    """The split that a file's name tells: ``data/train-00000-of-00002.parquet``, ``train/0.parquet``."""
+    *folders, file = name.split("/")
+    for split in [wanted, *SPLITS] if wanted else SPLITS:
+        if split in folders or file.startswith((f"{split}-", f"{split}.", f"{split}_")):
+            return split
+    return ""

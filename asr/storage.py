@@ -1,0 +1,287 @@
+"""Files anywhere: local, ``s3://``, ``gs://``, ``hf://`` and what else pyarrow or fsspec opens, all in one way."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import unquote
+
+from asr.errors import UserError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem  # type: ignore[import-untyped]
+
+# pyarrow's own, which need no Python per byte; any other scheme is looked up in fsspec. Web addresses are not storage:
+# they cannot be listed, and a manifest from somewhere else should not make a cluster call hosts.
+ARROW_SCHEMES = frozenset({"s3", "gs", "gcs", "abfs", "abfss", "hdfs"})
+REFUSED_SCHEMES = frozenset({"http", "https"})
+
+COPIES = 8  # files that are under way at the same time
+
+_URI = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<path>.*?)(?P<query>\?[a-z_]+=[^?]*)?", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file in a folder: its address, its name from the folder on (``clips/a.mp3``) and its size."""
+
+    uri: str
+    name: str
+    bytes: int
+
+
+def is_remote(place: str | Path) -> bool:
+    """Whether ``place`` is an address of something else than a local file. A ``file://`` address is local."""
+    return "://" in str(place) and not str(place).startswith("file://")
+
+
+def local_path(place: str | Path) -> str:
+    """Return the path that a local path or ``file://`` address means."""
+    name = str(place)
+    return unquote(name.removeprefix("file://")) if name.startswith("file://") else name
+
+
+def resolve(place: str | Path) -> tuple[FileSystem, str]:
+    """Return the pyarrow file system of ``place``, one per process and bucket, and the path within it.
+
+    The path of an address is taken as written, as the clouds' own tools do: ``%20`` is no space. S3's endpoint and
+    credentials come from the usual ``AWS_*`` variables, or from pyarrow's query: ``s3://bucket/x?endpoint_override=
+    127.0.0.1:9000&scheme=http``. Raises UserError for an address that nothing here opens, OSError where a bucket does
+    not answer.
+    """
+    if not is_remote(place):
+        from pyarrow.fs import LocalFileSystem
+
+        return LocalFileSystem(), os.path.abspath(local_path(place))
+    match = _URI.fullmatch(str(place))
+    scheme = match["scheme"].lower() if match else ""
+    if match is None or scheme in REFUSED_SCHEMES:
+        raise UserError(f"'{place}' is no address that can be read", "use a path, s3://, gs://, hf:// or file://")
+    if scheme in ARROW_SCHEMES:
+        filesystem, root = _arrow_filesystem(f"{scheme}://{match['authority']}{match['query'] or ''}")
+        return filesystem, f"{root.rstrip('/')}/{match['path'].lstrip('/')}".rstrip("/")
+    filesystem = _fsspec_filesystem(scheme)
+    return filesystem, filesystem.handler.fs._strip_protocol(str(place))
+
+
+@cache
+def _arrow_filesystem(root: str) -> tuple[FileSystem, str]:
+    from pyarrow.fs import FileSystem
+
+    try:
+        filesystem, path = FileSystem.from_uri(root)
+    except ValueError as error:
+        raise UserError(f"'{root}' is no address that can be read: {_line(error)}") from None
+    return filesystem, path
+
+
+@cache
+def _fsspec_filesystem(scheme: str) -> FileSystem:
+    import fsspec  # type: ignore[import-untyped]
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    try:
+        return PyFileSystem(FSSpecHandler(fsspec.filesystem(scheme)))
+    except (ImportError, ValueError) as error:  # unknown to fsspec, or its package is not installed
+        raise UserError(f"'{scheme}://' cannot be read: {_line(error)}", "use a path, s3://, gs:// or hf://") from None
+
+
+def join(place: str | Path, *names: str) -> str:
+    """Return ``place/name/...``; the query of an address stays at its end. A last name that is
+    absolute, or an address, stands for itself."""
+    if names and ("://" in names[-1] or names[-1].startswith("/")):
+        return names[-1]
+    if not is_remote(place):
+        return os.path.join(local_path(place), *names)
+    match = _URI.fullmatch(str(place))
+    query = (match and match["query"]) or ""
+    return "/".join([str(place).removesuffix(query).rstrip("/"), *names]) + query
+
+
+def name_of(place: str | Path) -> str:
+    """Return the last part of a path or address, without the query: ``train.tsv``."""
+    match = _URI.fullmatch(str(place)) if is_remote(place) else None
+    return ((match["path"] if match else local_path(place)).rstrip("/")).rpartition("/")[2]
+
+
+def parent(place: str | Path) -> str:
+    """Return the folder of a path or address; the query stays."""
+    if not is_remote(place):
+        return os.path.dirname(os.path.abspath(local_path(place)))
+    match = _URI.fullmatch(str(place))
+    query = (match and match["query"]) or ""
+    return str(place).removesuffix(query).rstrip("/").rpartition("/")[0] + query
+
+
+def kind(place: str | Path) -> str:
+    """Return ``file``, ``folder`` or ``""`` for nothing. Raises UserError where the storage does not answer."""
+    with explained(place, "cannot be reached"):
+        filesystem, path = resolve(place)
+        info = filesystem.get_file_info(path)
+    return "file" if info.is_file else "folder" if info.type.name == "Directory" else ""
+
+
+def exists(place: str | Path) -> bool:
+    """Whether there is a file or folder at ``place``. Raises UserError where the storage does not answer."""
+    return kind(place) != ""
+
+
+def list_files(place: str | Path, recursive: bool = True) -> list[Entry]:
+    """Return the files in a folder, sorted by name; one request per thousand files. Hidden ones are left out.
+
+    Raises UserError where the folder is not there or the storage does not answer.
+    """
+    return [entry for entry in _entries(place, recursive) if entry.bytes >= 0]
+
+
+def list_folders(place: str | Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted. Raises UserError like ``list_files``."""
+    return [entry.name for entry in _entries(place, False) if entry.bytes < 0]
+
+
+def _entries(place: str | Path, recursive: bool) -> list[Entry]:
+    from pyarrow.fs import FileSelector
+
+    with explained(place, "cannot be listed"):
+        filesystem, root = resolve(place)
+        infos = filesystem.get_file_info(FileSelector(root, recursive=recursive))
+    begin = len(root.rstrip("/")) + 1
+    named = sorted((info.path[begin:].rstrip("/"), info) for info in infos)
+    return [
+        Entry(join(place, name), name, info.size if info.is_file else -1)
+        for name, info in named
+        if not any(part.startswith(".") for part in name.split("/"))
+    ]
+
+
+def open_input(place: str | Path) -> Any:
+    """Return a pyarrow file open for reading at any position. Raises OSError, FileNotFoundError first of all."""
+    filesystem, path = resolve(place)
+    return filesystem.open_input_file(path)
+
+
+@contextmanager
+def open_text(place: str | Path) -> Iterator[TextIO]:
+    """Yield a UTF-8 file to read line by line (a byte order mark is skipped); only ``\\n`` ends a line.
+
+    Raises UserError for a file that is not there, is a folder, or turns out not to be UTF-8 on the way.
+    """
+    with explained(place, "cannot be read as UTF-8 text"):
+        filesystem, path = resolve(place)
+        stream = filesystem.open_input_stream(path, buffer_size=1 << 20)
+        with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n") as file:
+            yield file
+
+
+def read_bytes(place: str | Path) -> bytes:
+    """Return the contents of a file. Raises UserError."""
+    with explained(place, "cannot be read"):
+        filesystem, path = resolve(place)
+        with filesystem.open_input_stream(path) as stream:
+            return bytes(stream.read())
+
+
+def read_text(place: str | Path) -> str:
+    """Return the contents of a UTF-8 file. Raises UserError."""
+    try:
+        return read_bytes(place).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place}: cannot be read as UTF-8 text: {error}") from None
+
+
+def write_bytes(place: str | Path, data: bytes) -> None:
+    """Write a file, and the folders it lies in; it appears whole or not at all. Raises UserError."""
+    with explained(place, "cannot be written"):
+        if not is_remote(place):
+            with whole(Path(local_path(place))) as temporary:
+                temporary.write_bytes(data)
+            return
+        filesystem, path = resolve(place)
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+
+
+def write_text(place: str | Path, text: str) -> None:
+    """Write a UTF-8 file as ``write_bytes`` does."""
+    write_bytes(place, text.encode())
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Hand out a temporary file beside the local ``path`` and move it there if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)  # mkstemp's 0600 would lock out the other users of a shared disk
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def upload(folder: Path, place: str | Path, last: str) -> None:
+    """Copy all files of a local ``folder`` to ``place``, the one named ``last`` after the others are there.
+
+    An older file of that name is removed first, so that its presence always means complete. Raises UserError.
+    """
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    if last not in names:
+        raise ValueError(f"{folder} has no {last}")
+    if kind(join(place, last)) == "file":
+        with explained(join(place, last), "cannot be removed"):
+            filesystem, path = resolve(join(place, last))
+            filesystem.delete_file(path)
+    _copy_all([(str(folder / name), join(place, name)) for name in names if name != last])
+    _copy_all([(str(folder / last), join(place, last))])
+
+
+def download(place: str | Path, folder: Path) -> None:
+    """Copy all files of the folder at ``place`` into a local folder. Raises UserError, also where there are none."""
+    entries = list_files(place)
+    if not entries:
+        raise UserError(f"{place}: no files are there")
+    _copy_all([(entry.uri, str(folder / entry.name)) for entry in entries])
+
+
+def _copy_all(pairs: list[tuple[str, str]]) -> None:
+    with ThreadPoolExecutor(COPIES) as pool:
+        list(pool.map(_copy, pairs))
+
+
+def _copy(pair: tuple[str, str]) -> None:
+    from pyarrow.fs import copy_files
+
+    source, target = pair
+    with explained(target, f"{source} cannot be copied there"):
+        if not is_remote(target):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+        (from_system, from_path), (to_system, to_path) = resolve(source), resolve(target)
+        copy_files(from_path, to_path, source_filesystem=from_system, destination_filesystem=to_system)
+
+
+@contextmanager
+def explained(place: str | Path, what: str) -> Iterator[None]:
+    """Make an OSError of the block a UserError: ``place`` is not there, or ``what`` (cannot be read ...) and why."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{place}: no such file or folder") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{place}: {what}: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

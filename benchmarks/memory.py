@@ -1,0 +1,271 @@
+"""Peak memory of real training steps against what `whisperfleet plan` predicts for them, strategy by strategy.
+
+    .venv/bin/python -m benchmarks.memory [--only lora] [--save benchmarks/results/memory.json]
+
+Whisper with random weights (no download), our adapters, loss and batches, torch's AdamW. Each case runs in a process of
+its own: on the CPU the peak of its resident memory from before the network is built, on a GPU
+`torch.cuda.max_memory_allocated`. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from train.capacity.memory import CPU_FRAMEWORK, GPU_FRAMEWORK, MIB, memory
+from train.capacity.setup import Adapters, Batch, Setup, StrategyName
+from train.capacity.shapes import SIZES, Shape
+from train.capacity.speed import flops
+
+STEPS = 2  # the first has no optimiser states yet; the last is timed
+ADAPTERS = Adapters(rank=32, dropout=0.05, target_modules=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"))
+NOTHING = Shape(mels=80, width=64, encoder_layers=1, decoder_layers=1, heads=1, hidden=64, vocabulary=256)
+# glibc gives large blocks back to the system at once, so that resident memory is what is in use.
+QUIET = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One process: a strategy on a size, for a batch of so many clips."""
+
+    strategy: StrategyName
+    base: str = "base"
+    checkpointing: bool = False
+    accumulates: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    clips: int = 4
+    seconds: float = 7.5
+    tokens: int = 48
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        marks = {"checkpointing": self.checkpointing, "accumulation": self.accumulates}
+        return " + ".join([self.strategy, *(mark for mark, on in marks.items() if on)])
+
+    def setup(self, gpu: bool) -> Setup:
+        """Return the same as the estimate takes it."""
+        return Setup(
+            shape=NOTHING if self.base == "nothing" else SIZES[f"openai/whisper-{self.base}"],
+            batch=Batch(self.clips, round(self.seconds * 50), self.tokens),
+            adapters=ADAPTERS,
+            strategy=self.strategy,
+            precision=self.precision,
+            checkpointing=self.checkpointing,
+            accumulates=self.accumulates,
+            gpu=gpu,
+        )
+
+
+CASES = (
+    Case("full", "nothing", clips=1, seconds=1.0, tokens=4),
+    Case("full"),
+    Case("full", checkpointing=True),
+    Case("full", accumulates=True),
+    Case("frozen_encoder"),
+    Case("frozen_encoder", checkpointing=True),
+    Case("lora"),
+    Case("lora", checkpointing=True),
+    Case("lora", precision="bf16"),
+    Case("dora"),
+    Case("dora", checkpointing=True),
+    Case("full", "tiny", clips=2, seconds=30.0, tokens=200),
+    Case("lora", "tiny", clips=2, seconds=30.0, tokens=200),
+    Case("full", "small", clips=2),
+    Case("lora", "small", clips=2),
+    Case("lora", "small", clips=2, checkpointing=True),
+)
+
+
+def main() -> None:
+    """Print the table, then the JSON line."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--only", help="Cases whose name holds this word.")
+    options.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    options.add_argument("--save", type=Path)
+    options.add_argument("--case", help=argparse.SUPPRESS)
+    asked = options.parse_args()
+    if asked.case:
+        print(json.dumps(run(Case(**json.loads(asked.case)))))
+        return
+    cases = [case for case in CASES if not asked.only or asked.only in f"{case.base} {case.name}"]
+    rows = []
+    for case in cases:
+        rows.append(measure(case, asked.threads))
+        result = {"benchmark": "memory", "threads": asked.threads, "cases": rows}
+        if asked.save:  # after each: all of them take a while
+            asked.save.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    _show(rows)
+    print(json.dumps(result))
+
+
+def measure(case: Case, threads: int) -> dict[str, Any]:
+    """Run one case in a process of its own and put the prediction beside it."""
+    environment = os.environ | QUIET | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", "--case", json.dumps(asdict(case))],
+        cwd=Path(__file__).resolve().parent.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    gpu = found["device"] != "cpu"
+    setup = case.setup(gpu)
+    estimate = memory(setup)
+    # torch.cuda.max_memory_allocated sees neither CUDA's context nor the libraries' workspaces.
+    predicted = estimate.peak - (GPU_FRAMEWORK if gpu else 0)
+    return asdict(case) | {
+        "case": case.name,
+        "device": found["device"],
+        "predicted_mib": round(predicted / MIB),
+        "measured_mib": round(found["peak"] / MIB),
+        "error": round(predicted / found["peak"] - 1, 3),
+        "moment": estimate.moment,
+        "left_over_mib": round((found["peak"] - predicted + (0 if gpu else CPU_FRAMEWORK)) / MIB),
+        "step_s": round(found["step_s"], 3),
+        "utilisation": round(flops(setup).total / found["step_s"] / found["flops_per_s"], 3),
+    }
+
+
+def run(case: Case) -> dict[str, Any]:
+    """Train a few steps in this process and return the peak in bytes, the last step's seconds, the device's FLOP/s."""
+    import torch
+
+    from train.adapter import adapt
+    from train.trainer import token_loss
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network, batch = _network(case), _batch(case)
+    speed = _matmul_flops(torch, device, case.precision)
+    resident = _resident("VmRSS")
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak of the imports
+    network = adapt(network(), case.strategy, _settings()).to(device).train()
+    if case.checkpointing:
+        network.activation_checkpointing_enable({"use_reentrant": False})
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
+    labels = batch.pop("labels")
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=1e-5, fused=True)  # as transformers' trainer makes it
+    seconds = 0.0
+    for _ in range(STEPS):
+        started = time.perf_counter()
+        for _ in range(1 + case.accumulates):
+            casts = torch.autocast(device, torch.bfloat16) if case.precision == "bf16" else contextlib.nullcontext()
+            with casts:
+                loss = token_loss(network(**batch), labels)
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds = (time.perf_counter() - started) / (1 + case.accumulates)
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else _resident("VmHWM") - resident
+    return {"device": device, "peak": peak, "step_s": seconds, "flops_per_s": speed}
+
+
+def _network(case: Case) -> Any:
+    """Return a function that builds the network: built later, so that its weights are counted."""
+    import torch
+    from transformers import WhisperConfig
+
+    from asr.whisper import AnyContextWhisper
+
+    shape = case.setup(gpu=False).shape
+    config = WhisperConfig(
+        vocab_size=shape.vocabulary,
+        num_mel_bins=shape.mels,
+        d_model=shape.width,
+        encoder_layers=shape.encoder_layers,
+        decoder_layers=shape.decoder_layers,
+        encoder_attention_heads=shape.heads,
+        decoder_attention_heads=shape.heads,
+        encoder_ffn_dim=shape.hidden,
+        decoder_ffn_dim=shape.hidden,
+        pad_token_id=0,
+        bos_token_id=0,
+        eos_token_id=0,
+        decoder_start_token_id=0,
+    )
+    frozen_bf16 = case.precision == "bf16" and case.strategy in ("lora", "dora")
+    dtype = torch.bfloat16 if frozen_bf16 else torch.float32  # as train.adapter.load_base loads them
+    return lambda: AnyContextWhisper._from_config(config, dtype=dtype)
+
+
+def _batch(case: Case) -> Any:
+    import numpy as np
+
+    from train.collate import collate
+    from train.tensors import TensorRow
+
+    random = np.random.default_rng(0)
+    shape, frames = case.setup(gpu=False).shape, int(case.seconds * 100)
+    features = random.standard_normal((shape.mels, case.clips * frames), dtype=np.float32).astype(np.float16)
+    row = TensorRow(
+        features_MT=features,
+        frames_B=np.full(case.clips, frames),
+        labels_BL=random.integers(1, shape.vocabulary, (case.clips, case.tokens + 1)),
+        unscored_B=np.zeros(case.clips, dtype=np.int64),
+        context_s=case.seconds,
+        own_s=case.clips * case.seconds,
+        audio_s=case.clips * case.seconds,
+        epoch=0,
+        ids=(),
+        faults=(),
+    )
+    return collate(row, pad_token_id=0)
+
+
+def _settings() -> Any:
+    from train.adapter import LoraSettings
+
+    return LoraSettings(rank=ADAPTERS.rank, dropout=ADAPTERS.dropout, target_modules=ADAPTERS.target_modules)
+
+
+def _matmul_flops(torch: Any, device: str, precision: str) -> float:
+    """Return what the device reaches in a plain matrix product."""
+    side = 8192 if device == "cuda" else 1024
+    matrix = torch.randn(side, side, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        product = matrix @ matrix
+        product[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - started)
+    return float(2 * side**3 / best)
+
+
+def _resident(field: str) -> int:
+    """Return a figure of /proc/self/status in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def _show(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table("size", "strategy", "precision", "batch", "predicted, MiB", "measured, MiB", "error", "worst moment")
+    for row in rows:
+        batch = f"{row['clips']} x {row['seconds']:g} s, {row['tokens']} tokens"
+        figures = f"{row['predicted_mib']}", f"{row['measured_mib']}", f"{100 * row['error']:+.1f} %"
+        table.add_row(row["base"], row["case"], row["precision"], batch, *figures, row["moment"])
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

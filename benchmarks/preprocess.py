@@ -1,0 +1,128 @@
+"""Decoding and log-mel through Ray Data against the same in a bare loop: the same clips, alternating, in one run.
+
+    .venv/bin/python -m benchmarks.preprocess [--epochs 20] [--rounds 3] [--save benchmarks/results/preprocess.json]
+
+Italian prompts as `data prepare` leaves them (FLAC). On either side each core has a process of one thread; Ray Data
+also makes the labels and hands finished micro-batches in order to one consumer, whose work is on its account.
+Processes and pipelines are warm. The last line is JSON; quote the ratio, clips per second depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from asr.audio import decode
+from asr.cache import cache_root
+from asr.sources import SourceConfig
+from asr.utterance import Utterance
+from cluster.session import ray_session
+from train.admission import Admission
+from train.augment import Augmentation
+from train.corpus import Corpus, DataConfig, load
+from train.ordering import Ordering
+from train.packing import Packing
+from train.plan import PlanConfig
+from train.prepare import PrepareConfig, prepare, source
+from train.stream import stream
+from train.tensors import Order, Recipe, tools
+
+RECIPE = Recipe("builtin:base", "it", "transcribe")
+PROMPTS = "prompts:it"
+
+
+def main() -> None:
+    """Print the table, then the JSON line."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--epochs", type=int, default=20, help="passes over the clips in a round")
+    options.add_argument("--rounds", type=int, default=3, help="of either side, taking turns")
+    options.add_argument("--save", type=Path)
+    asked = options.parse_args()
+    result = {"benchmark": "preprocess", **measure(asked.epochs, asked.rounds), "ray": ray.__version__}
+    _show(result)
+    if asked.save:
+        asked.save.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+
+
+def measure(epochs: int = 20, rounds: int = 3) -> dict[str, Any]:
+    """Return clips per second and core of either side, and ``preprocess_efficiency``: the second over the first."""
+    cores = len(os.sched_getaffinity(0))
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
+    with TemporaryDirectory() as folder, ray_session():
+        manifest = prepare(source(PROMPTS, cache_root()), Path(folder), PrepareConfig()).manifests["train"]
+        corpus = _corpus(manifest)
+        epoch = [order for order in _epochs(corpus) if order.epoch == 0]
+        clips = [utterance for order in epoch for passage in order.passages for utterance in passage.utterances]
+        with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+            bare_s = ray_s = 0.0
+            met = len(clips) * epochs
+            _bare(pool, clips * 2, cores)
+            _through_ray(corpus, 1, cores)
+            for _ in range(rounds):
+                bare_s += _bare(pool, clips * epochs, cores)
+                ray_s += _through_ray(corpus, epochs, cores)
+    bare, streamed = (rounds * met / seconds / cores for seconds in (bare_s, ray_s))
+    return {
+        "preprocess_efficiency": round(streamed / bare, 3),
+        "preprocess_bare_clips_per_s_core": round(bare, 1),
+        "preprocess_ray_clips_per_s_core": round(streamed, 1),
+        "preprocess_clips": rounds * met,
+        "cores": cores,
+    }
+
+
+def _corpus(manifest: Path) -> Corpus:
+    admission = Admission(RECIPE)
+    ordering = Ordering(PlanConfig(), Packing(), Augmentation(), 0, admission.around)
+    return load(DataConfig(train=SourceConfig(source=str(manifest))), admission, ordering)
+
+
+def _epochs(corpus: Corpus, epochs: int = 1) -> Iterator[Order]:
+    for step in corpus.steps(0):
+        if step[0].epoch == epochs:
+            return
+        yield from corpus.orders(step)
+
+
+def _through_ray(corpus: Corpus, epochs: int, cores: int) -> float:
+    started = time.perf_counter()
+    for row in stream(_epochs(corpus, epochs), RECIPE, tasks=cores):
+        assert not row.faults
+    return time.perf_counter() - started
+
+
+def _bare(pool: ProcessPoolExecutor, clips: Sequence[Utterance], cores: int) -> float:
+    started = time.perf_counter()
+    list(pool.map(_loop, [clips[core::cores] for core in range(cores)]))
+    return time.perf_counter() - started
+
+
+def _loop(clips: Sequence[Utterance]) -> None:
+    _, log_mel = tools(RECIPE.checkpoint)
+    for clip in clips:
+        log_mel(decode(clip.audio))
+
+
+def _show(result: dict[str, Any]) -> None:
+    table = Table("", "clips/s and core", title=f"{result['preprocess_clips']} clips on {result['cores']} cores")
+    table.add_row("bare loop", f"{result['preprocess_bare_clips_per_s_core']:.1f}")
+    table.add_row("Ray Data, with labels, in order", f"{result['preprocess_ray_clips_per_s_core']:.1f}")
+    table.add_row("ratio", f"{result['preprocess_efficiency']:.3f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from asr.errors import UserError
+from asr.sources import SourceConfig
+from asr.sources.columns import Chooser, choose, utterance
+from asr.utterance import Quarantined, Utterance
+
+
+def made(row: Mapping[str, Any], audio: str | None = None, **settings: Any) -> Utterance | Quarantined:
+    config = SourceConfig(source="x", **settings)
+    return utterance(row, choose(config, list(row), "x.csv", ()), "row 1", audio, "/data")
+
+
+def test_usual_names() -> None:
+    row = {"Path": "a.wav", "Sentence": "ciao", "client_id": 7, "locale": "it-IT", "duration": "1.5", "id": "k"}
+    assert made(row) == Utterance("k", "/data/a.wav", "ciao", 1.5, "it", "7")
+
+
+def test_a_named_column_is_taken_from_the_guesses() -> None:
+    row = {"text": "raw", "normal": "clean", "audio": "a.wav"}
+    assert made(row, columns={"text": "normal"}) == Utterance(
+        "row 1", "/data/a.wav", "clean", meta={"source_text": "raw"}
+    )
+    swapped = made(row, columns={"id": "text"})
+    assert swapped == Utterance("raw", "/data/a.wav", "", meta={"normal": "clean"})
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [({"id": 7}, "row 1"), ({"id": "7"}, "7"), ({"id": ""}, "row 1"), ({"start": 2, "duration": 1}, "row 1@2")],
+)
+def test_ids(cell: dict[str, Any], expected: str) -> None:
+    assert made({"audio": "a.wav", "text": "x", **cell}).id == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({"audio": None}, "missing_audio"),
+        ({"audio": ""}, "missing_audio"),
+        ({"audio": {"array": [0.1]}}, "missing_audio"),
+        ({"language": "Klingon"}, "unknown_language"),
+        ({"language": "dv"}, "unknown_language"),
+        ({"duration": "long"}, "bad_number"),
+        ({"duration": float("nan")}, "bad_number"),
+        ({"duration": -1}, "bad_number"),
+        ({"start": 2, "end": 2}, "bad_number"),
+        ({"segments": [{"start": 1}]}, "bad_segments"),
+        ({"segments": "nothing"}, "bad_segments"),
+    ],
+)
+def test_rows_that_cannot_be_used(cells: dict[str, Any], reason: str) -> None:
+    found = made({"audio": "a.wav", "text": "x", **cells})
+    assert isinstance(found, Quarantined)
+    assert found.reason == reason
+    assert found.detail
+
+
+def test_a_given_language_overrides_unknown_ones() -> None:
+    found = made({"audio": "a.wav", "text": "x", "language": "dv"}, language="si")
+    assert isinstance(found, Utterance)
+    assert found.language == "si"
+
+
+def test_meta_is_what_json_holds() -> None:
+    cells = {
+        "n": 1,
+        "f": 0.5,
+        "b": True,
+        "s": "x",
+        "none": None,
+        "empty": "",
+        "nan": float("nan"),
+        "list": [1],
+        "by": b"x",
+    }
+    found = made({"audio": "a.wav", "sentence": "x", **cells})
+    assert isinstance(found, Utterance)
+    assert found.meta == {"n": 1, "f": 0.5, "b": True, "s": "x"}
+
+
+def test_segments_from_a_list_or_from_json() -> None:
+    segments = [{"start": 0.0, "end": 1.5, "text": "uno"}]
+    for cell in (
+        [{"start": 0, "end": 1.5, "text": "uno", "speaker": "A"}],
+        '[{"start": 0, "end": 1.5, "text": "uno"}]',
+    ):
+        found = made({"audio": "a.wav", "text": "x", "turns": cell}, columns={"segments": "turns"})
+        assert isinstance(found, Utterance)
+        assert found.meta == {"segments": segments}
+
+
+def test_missing_columns() -> None:
+    config = SourceConfig(source="x", columns={"text": "sentense"})
+    with pytest.raises(UserError, match=r"x.csv: no column 'sentense' for text: .* path, sentence .*mean 'sentence'"):
+        choose(config, ["path", "sentence"], "x.csv", ())
+    with pytest.raises(UserError, match="no column for audio: its columns are text"):
+        choose(SourceConfig(source="x"), ["text"], "x.csv", ("audio", "text"))
+
+
+def test_rows_need_not_be_alike() -> None:
+    chooser = Chooser(SourceConfig(source="x", columns={"text": "said"}), "x", ("audio", "text"))
+    assert chooser.columns(["audio", "said"]).names == {"audio": "audio", "text": "said"}
+    # The named column is absent: another text must not slip into its place.
+    assert chooser.columns(["wav", "text", "offset"]).names == {"audio": "wav", "start_s": "offset"}
+    with pytest.raises(UserError):
+        Chooser(SourceConfig(source="x"), "x", ("audio",)).columns(["said"])

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+from asr.storage import join
+from asr.utterance import Quarantined, Utterance
+from tests.asr.sources.clips import assert_same_speech, good, message, read, write_audio
+
+
+def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str]) -> None:
+    names = write_audio(tmp_path / "set/wavs", clips, "mp3")
+    with open(tmp_path / "set/list.csv", "w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Path", "Sentence", "seconds", "lang", "age"])
+        writer.writerows([f"wavs/{n}", c.text, c.duration_s, "en-US", ""] for n, c in zip(names, clips, strict=True))
+    found = good(read(join(place(tmp_path / "set"), "list.csv")))
+    assert_same_speech(found, clips)
+    assert [row.duration_s for row in found] == [clip.duration_s for clip in clips]
+    assert {row.language for row in found} == {"en"}
+    assert found[0].meta == {}
+
+
+def test_quotes_and_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes('file,text\r\na.wav,"She said ""no, no""."\r\nb.wav,x\u2028y\r\n'.encode())
+    assert [row.text for row in good(read(str(tmp_path / "a.csv")))] == ['She said "no, no".', "x\u2028y"]
+    (tmp_path / "a.tsv").write_bytes(b'file\ttext\r\na.wav\t"An open quote\r\nb.wav\tnext\r\n')
+    assert [row.text for row in good(read(str(tmp_path / "a.tsv")))] == ['"An open quote', "next"]
+
+
+def test_unusable_rows_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "path,text,lang,duration,page\na.wav,uno,it,1,7\n,due,it,1,7\nc.wav,tre,xx,1,7\nd.wav,quattro,it,-1,7\n"
+        "e.wav,cinque\nf.wav,sei,it,1,7,8\ng.wav,,,,\n"
+    )
+    found = read(str(tmp_path / "a.csv"))
+    assert [row.reason for row in found if isinstance(row, Quarantined)] == [
+        "missing_audio",
+        "unknown_language",
+        "bad_number",
+        "malformed_row",
+        "malformed_row",
+    ]
+    assert [row for row in found if isinstance(row, Utterance)] == [
+        Utterance("a.wav", str(tmp_path / "a.wav"), "uno", 1.0, "it", meta={"page": "7"}),
+        Utterance("g.wav", str(tmp_path / "g.wav")),
+    ]
+    overridden = read(str(tmp_path / "a.csv"), language="si")
+    assert [row.language for row in overridden if isinstance(row, Utterance)] == ["si", "si", "si"]
+
+
+def test_stretches_of_a_recording(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,text,start,end\nlong.wav,uno,0,1.5\nlong.wav,due,1.5,4\n")
+    assert [(row.id, row.start_s, row.end_s, row.duration_s) for row in good(read(str(tmp_path / "a.csv")))] == [
+        ("long.wav@0", 0.0, 1.5, 1.5),
+        ("long.wav@1.5", 1.5, 4.0, 2.5),
+    ]
+
+
+def test_what_a_person_must_mend(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("path,said\na.wav,uno\n")
+    expected = f"{path}: no column for text: its columns are path, said (name it: columns: {{text: NAME}})"
+    assert message(str(path)) == expected
+    path.write_text("path,text\n")
+    assert "no rows" in message(str(path))
+    path.write_bytes(b"path,text\na.wav,perch\xe9\n")
+    assert "UTF-8" in message(str(path))
+    path.write_text("path,text\na.wav," + "x" * 200_000 + "\n")
+    assert "a.csv:1: not CSV: field larger" in message(str(path))

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from asr.manifest import read_manifest, write_manifest
+from asr.storage import join
+from asr.utterance import Utterance
+from tests.asr.sources.clips import assert_same_speech, message, read, write_audio
+
+
+def write(folder: Path, rows: list[dict[str, object]]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str]) -> None:
+    names = write_audio(tmp_path / "set/audio", clips, "wav")
+    lines = [
+        {"audio_filepath": f"audio/{name}", "text": c.text, "duration": c.duration_s, "lang": "English", "snr": 9}
+        for name, c in zip(names, clips, strict=True)
+    ]
+    write(tmp_path / "set", lines)
+    found = read(join(place(tmp_path / "set"), "mine.jsonl"))
+    assert_same_speech(found, clips)
+    first = found[0]
+    assert isinstance(first, Utterance)
+    assert (first.id, first.duration_s, first.language, first.meta) == (
+        f"audio/{names[0]}",
+        clips[0].duration_s,
+        "en",
+        {"snr": 9},
+    )
+
+
+def test_what_we_write_ourselves(tmp_path: Path, clips: list[Utterance]) -> None:
+    rows = [
+        Utterance("a", "/a.wav", "uno", 1.5, "it", "Anna", meta={"page": 3}),
+        Utterance("b", "/b.wav", "due", 2.0, "it", start_s=1.0, end_s=3.0),
+    ]
+    write_manifest(tmp_path / "m.jsonl", rows)
+    assert read(str(tmp_path / "m.jsonl")) == rows == read_manifest(tmp_path / "m.jsonl")
+
+
+def test_strict_reader_over_s3(tmp_path: Path, clips: list[Utterance], s3_put: Callable[[Path], str]) -> None:
+    write(tmp_path / "set", [{"audio_filepath": "a.wav", "text": "uno"}])
+    address = s3_put(tmp_path / "set")
+    assert read_manifest(join(address, "mine.jsonl")) == [Utterance("a.wav", join(address, "a.wav"), "uno")]
+
+
+def test_foreign_names_and_language_of_all(tmp_path: Path) -> None:
+    path = write(tmp_path, [{"ref": "x", "clip_file": "a.wav", "said": "ciao", "language": "Klingon"}])
+    columns = {"id": "ref", "audio": "clip_file", "text": "said"}
+    assert read(str(path), columns=columns, language="Italian") == [
+        Utterance("x", str(tmp_path / "a.wav"), "ciao", language="it")
+    ]
+    assert message(str(path), columns={"text": "sayd"}).endswith("(did you mean 'said'?)")
+    assert "no column for audio: its columns are ref, clip_file, said, language" in message(str(path))
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"audio_filepath": "a.wav"}\n{"audio_filepath": "b.w', encoding="utf-8")
+    assert "m.jsonl:2: not JSON" in message(str(path))
+    path.write_text("\n", encoding="utf-8")
+    assert "no rows" in message(str(path))

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from asr.errors import UserError
+from asr.sources import SourceConfig, is_stream, reader, rows
+from asr.sources.config import Format
+from asr.utterance import Utterance
+
+
+def test_every_format_has_a_reader() -> None:
+    assert set(get_args(Format)) == {"auto", *reader._READERS}
+
+
+def test_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"audio_filepath": "a.wav", "text": "uno"}\n' * 3 + "broken\n")
+    found = rows(SourceConfig(source=str(path)), tmp_path)
+    assert next(found) == Utterance("a.wav", str(tmp_path / "a.wav"), "uno")
+    with pytest.raises(UserError, match=r"a\.jsonl:4"):
+        list(found)
+
+
+def test_only_hugging_face_is_streamed(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,text\na.wav,uno\n")
+    config = SourceConfig(source=str(tmp_path / "a.csv"), streaming=True)
+    assert is_stream(config)
+    with pytest.raises(UserError, match="leave streaming out"):
+        rows(config, tmp_path)
+
+
+def test_prompts_and_their_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr("asr.sources.prompts.fetch", lambda language, cache: asked.append(cache) or cache)
+    monkeypatch.setattr(
+        "asr.sources.prompts.utterances", lambda language, folder: ([Utterance("a", "b", "c", language=language)], [])
+    )
+    (row,) = rows(SourceConfig(source="prompts:it", language="es"), tmp_path)
+    assert row == Utterance("a", "b", "c", language="es")
+    assert asked == [tmp_path]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asr.errors import UserError
+from asr.sources import SourceConfig
+from asr.sources.shards import shards
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("data/train-0.tar", "data/train-1.tar", "test/0.tar", "extra_9.tar", "readme.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def names(folder: Path, split: str | None = None) -> list[str]:
+    return [entry.name for entry in shards(SourceConfig(source=str(folder), split=split), ".tar")]
+
+
+def test_splits(folder: Path) -> None:
+    assert names(folder, "train") == ["data/train-0.tar", "data/train-1.tar"]
+    assert names(folder, "test") == ["test/0.tar"]
+    assert names(folder, "extra") == ["extra_9.tar"]
+    assert names(folder / "data") == ["data/train-0.tar".rpartition("/")[2], "train-1.tar"]
+    assert names(folder / "extra_9.tar") == ["extra_9.tar"]
+
+
+def test_what_a_person_must_mend(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"its splits are test, train \(say which"):
+        names(folder)
+    with pytest.raises(UserError, match=r"split 'trian': .* did you mean 'train'|did you mean 'train'"):
+        names(folder, "trian")
+    (folder / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no \*\.tar files"):
+        names(folder / "empty")
+    with pytest.raises(UserError, match="no such file"):
+        names(folder / "none")

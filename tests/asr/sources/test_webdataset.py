@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from asr.audio import decode
+from asr.errors import DataError
+from asr.storage import join
+from asr.utterance import Quarantined, Utterance
+from tests.asr.sources.clips import assert_same_speech, audio, good, message, read
+
+
+def write(path: Path, files: Sequence[tuple[str, bytes]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def samples(clips: Sequence[Utterance], kind: str, first: int = 0) -> list[tuple[str, bytes]]:
+    """Odd samples have a ``.txt``, even ones all in ``.json``."""
+    files = []
+    for number, clip in enumerate(clips, start=first):
+        key = f"./part/{number:04}"
+        files.append((f"{key}.{kind}", audio(clip, kind)))
+        if number % 2:
+            files.append((f"{key}.txt", f"{clip.text}\n".encode()))
+        else:
+            fields = {"text": clip.text, "duration": clip.duration_s, "lang": "en", "path": "/gone.wav", "words": [1]}
+            files.append((f"{key}.json", json.dumps(fields).encode()))
+    return files
+
+
+@pytest.mark.parametrize("kind", ["mp3", "g722"])
+def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str], kind: str) -> None:
+    write(tmp_path / "set/train-000.tar", samples(clips[:2], kind))
+    write(tmp_path / "set/train-001.tar", samples(clips[2:], kind, first=2))
+    write(tmp_path / "set/test-000.tar", samples(clips[:1], kind))
+    address = place(tmp_path / "set")
+    found = good(read(address, split="train"))
+    assert_same_speech(found, clips)
+    assert [row.id for row in found] == [f"part/{n:04}" for n in range(5)]
+    assert [row.duration_s for row in found] == [
+        clips[0].duration_s,
+        None,
+        clips[2].duration_s,
+        None,
+        clips[4].duration_s,
+    ]
+    assert found[0].meta == {}
+    assert read(join(address, "train-001.tar")) == found[2:]
+    assert "its splits are test, train" in message(address)
+
+
+def test_samples_differ(tmp_path: Path, clips: list[Utterance]) -> None:
+    wav = audio(clips[0], "wav")
+    files = [
+        *[("a.wav", wav), ("a.transcript.txt", b"x"), ("a.json", b'{"said": "uno"}')],
+        *[("b.json", b'{"said": "due", "audio": "/etc/passwd"}')],
+        *[("c.flac", audio(clips[0], "flac")), ("c.json", b'{"said": "tre"}')],
+        *[("d.wav", wav), ("d.json", b"{")],
+        *[("e.wav", wav)],
+    ]
+    found = read(str(write(tmp_path / "a.tar", files)), columns={"text": "said"})
+    assert [(row.id, row.reason) for row in found if isinstance(row, Quarantined)] == [
+        ("b", "missing_audio"),
+        ("d", "malformed_row"),
+    ]
+    utterances = [row for row in found if isinstance(row, Utterance)]
+    assert [(row.id, row.text) for row in utterances] == [("a", "uno"), ("c", "tre"), ("e", "")]
+    assert len({len(decode(row.audio)) for row in utterances}) == 1
+
+
+def test_which_of_two_recordings(tmp_path: Path, clips: list[Utterance]) -> None:
+    files = [("a.far.wav", audio(clips[0], "wav")), ("a.near.wav", audio(clips[1], "wav")), ("a.txt", b"uno")]
+    (row,) = good(read(str(write(tmp_path / "a.tar", files)), columns={"audio": "near.wav"}))
+    assert len(decode(row.audio)) == len(decode(clips[1].audio))
+
+
+@pytest.mark.parametrize("cut", ["clip", "header", "between", "zeros"])
+def test_a_cut_tar_gives_what_is_whole(tmp_path: Path, clips: list[Utterance], cut: str) -> None:
+    path = write(tmp_path / "a.tar", samples(clips, "wav"))
+    with tarfile.open(path) as tar:
+        last = tar.getmembers()[-2]
+    data = path.read_bytes()
+    ends = {"clip": last.offset_data + 1000, "header": last.offset + 100, "between": last.offset}
+    path.write_bytes(data[: ends[cut]] if cut in ends else data[: last.offset] + b"x" * 512 + data[last.offset + 512 :])
+    found = read(str(path))
+    assert isinstance(found[-1], Quarantined)
+    assert found[-1].reason == "truncated"
+    whole = good(found[:-1])
+    assert_same_speech(whole, clips[: len(whole)])
+    assert len(whole) == (4 if cut == "clip" else 3)
+
+
+def test_a_tar_that_shrank_later(tmp_path: Path, clips: list[Utterance]) -> None:
+    path = write(tmp_path / "a.tar", samples(clips[:2], "wav"))
+    first, second = good(read(str(path)))
+    path.write_bytes(path.read_bytes()[:-40_000])
+    assert len(decode(first.audio)) == len(decode(clips[0].audio))
+    with pytest.raises(DataError, match="truncated"):
+        decode(second.audio)
+
+
+def test_what_a_person_must_mend(tmp_path: Path, clips: list[Utterance]) -> None:
+    (tmp_path / "a.tar").write_bytes(b"not a tar" * 200)
+    assert "not an uncompressed tar" in message(str(tmp_path / "a.tar"))
+    write(tmp_path / "b.tar", [("a.wav", audio(clips[0], "wav")), ("a.json", b'{"said": "uno"}')])
+    assert "no column for text: its columns are __key__, said, audio" in message(str(tmp_path / "b.tar"))
+    assert "no column 'sad' for text" in message(str(tmp_path / "b.tar"), columns={"text": "sad"})
+    (tmp_path / "empty").mkdir()
+    assert "no *.tar files" in message(str(tmp_path / "empty"), format="webdataset")

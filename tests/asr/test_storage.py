@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from asr import storage
+from asr.errors import UserError
+
+
+@pytest.fixture(params=["local", "s3", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new folder, on each kind of storage: pyarrow's two and fsspec's."""
+    if request.param == "s3":
+        return storage.join(request.getfixturevalue("s3"), tmp_path.name)
+    return str(tmp_path / "root") if request.param == "local" else f"memory://{tmp_path.name}"
+
+
+def test_write_read_and_list(root: str) -> None:
+    assert not storage.exists(root)
+    storage.write_text(storage.join(root, "a b/ü.txt"), "Grüße\r\n")
+    storage.write_bytes(storage.join(root, "c.bin"), bytes(range(10)))
+    assert storage.read_text(storage.join(root, "a b/ü.txt")) == "Grüße\r\n"
+    assert storage.kind(root) == "folder"
+    assert storage.kind(storage.join(root, "c.bin")) == "file"
+    assert [(e.name, e.bytes) for e in storage.list_files(root)] == [("a b/ü.txt", 9), ("c.bin", 10)]
+    assert [e.name for e in storage.list_files(root, recursive=False)] == ["c.bin"]
+    assert storage.list_folders(root) == ["a b"]
+    assert [storage.read_bytes(e.uri)[:2] for e in storage.list_files(root)] == [b"Gr", b"\0\1"]
+    with storage.open_input(storage.join(root, "c.bin")) as file:
+        assert bytes(file.read_at(3, 4)) == b"\4\5\6"
+    with storage.open_text(storage.join(root, "a b/ü.txt")) as text:
+        assert list(text) == ["Grüße\r\n"]
+    storage.write_text(storage.join(root, "c.bin"), "new")
+    assert storage.read_text(storage.join(root, "c.bin")) == "new"
+
+
+def test_a_folder_goes_up_and_comes_back_and_the_last_file_is_last(root: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    files = {"card.json": "{}", "weights": "x" * 1000, "deep/a.txt": "a"}
+    for name, text in files.items():
+        (source / name).write_text(text)
+    storage.write_text(storage.join(root, "card.json"), "of an older one")
+    with pytest.raises(ValueError, match=r"no done\.json"):
+        storage.upload(source, root, last="done.json")
+    storage.upload(source, root, last="card.json")
+    storage.download(root, tmp_path / "back")
+    assert {p.relative_to(tmp_path / "back").as_posix(): p.read_text() for p in (tmp_path / "back").rglob("*.*")} == {
+        name: text for name, text in files.items() if "." in name
+    }
+    assert (tmp_path / "back/weights").read_text() == files["weights"]
+
+
+def test_an_upload_that_breaks_never_looks_complete(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("card.json", "weights"):
+        (tmp_path / "source").mkdir(exist_ok=True)
+        (tmp_path / "source" / name).write_text(name)
+    storage.write_text(storage.join(root, "card.json"), "of an older one")
+    copy = storage._copy
+
+    def breaking(pair: tuple[str, str]) -> None:
+        assert not storage.exists(storage.join(root, "card.json"))
+        if storage.name_of(pair[1]) == "weights":
+            raise UserError("the network is gone")
+        copy(pair)
+
+    monkeypatch.setattr(storage, "_copy", breaking)
+    with pytest.raises(UserError, match="network"):
+        storage.upload(tmp_path / "source", root, last="card.json")
+    assert not storage.exists(storage.join(root, "card.json"))
+
+
+def test_what_is_not_there(root: str, tmp_path: Path) -> None:
+    for attempt in (storage.read_text, storage.list_files, lambda place: storage.download(place, tmp_path / "x")):
+        with pytest.raises(UserError, match=r"no such file or folder|no files are there"):
+            attempt(storage.join(root, "none"))
+    with pytest.raises(FileNotFoundError):
+        storage.open_input(storage.join(root, "none"))
+
+
+def test_a_failed_local_write_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), storage.whole(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_join_parent_and_name() -> None:
+    query = "?endpoint_override=127.0.0.1:9&scheme=http"
+    assert storage.join(f"s3://b/x{query}", "y", "z.txt") == f"s3://b/x/y/z.txt{query}"
+    assert storage.join("s3://b/x/", "y") == "s3://b/x/y"
+    assert storage.join("/a", "b", "c") == "/a/b/c"
+    assert storage.join("file:///a%20b", "c") == "/a b/c"
+    for absolute in ("/x.wav", "s3://other/x.wav", "file:///x.wav"):
+        assert storage.join("s3://b/x", absolute) == storage.join("/a", absolute) == absolute
+    assert storage.parent(f"s3://b/x/y.tsv{query}") == f"s3://b/x{query}"
+    assert storage.parent("/a/b.txt") == "/a"
+    assert storage.name_of(f"s3://b/x/y.tsv{query}") == "y.tsv"
+    assert storage.name_of("/a/what?.tsv") == "what?.tsv"
+    assert storage.local_path("file:///a%20b") == "/a b"
+
+
+def test_endpoint_in_the_environment(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.write_text(storage.join(s3, "endpoint/a.txt"), "there")
+    bucket, _, query = s3.partition("?")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{parse_qs(query)['endpoint_override'][0]}")
+    storage._arrow_filesystem.cache_clear()  # a process keeps the endpoint that it met first
+    try:
+        assert storage.read_text(f"{bucket}/endpoint/a.txt") == "there"
+        assert [entry.uri for entry in storage.list_files(bucket) if entry.name == "endpoint/a.txt"]
+    finally:
+        storage._arrow_filesystem.cache_clear()
+
+
+@pytest.mark.parametrize("address", ["http://host/a.wav", "nosuch://host/a", "s3://bucket/x?no_such_option=1"])
+def test_addresses_that_nothing_opens(address: str) -> None:
+    with pytest.raises(UserError, match=r"cannot be read|can be read"):
+        storage.read_text(address)
+
+
+def test_import_is_cheap() -> None:
+    code = "import sys, asr.storage, asr.address; print({'pyarrow', 'fsspec', 'numpy', 'av'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

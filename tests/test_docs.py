@@ -1,0 +1,68 @@
+"""What the guides in docs/ tell people to type and to write."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from asr.config import resolve
+from train.config import TrainConfig
+from train.prepare import PrepareConfig
+from whisperfleet.cli import VERBS
+
+ROOT = Path(__file__).resolve().parent.parent
+GUIDE = ROOT / "docs" / "guide.md"
+FENCES = re.findall(r"^```(\w*)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+BLOCKS = [block for language, block in FENCES if language == "yaml"]
+COMMANDS = [line for language, block in FENCES if not language for line in block.splitlines()]
+SECTIONS = {"train": TrainConfig, "check": TrainConfig, "plan": TrainConfig, "prepare": PrepareConfig}
+
+# What a fragment leaves out because it is about something else.
+REST = {"base": "builtin:base", "data": {"train": "data/train.jsonl"}}
+
+
+def test_the_guide_holds_blocks_and_commands_and_is_short() -> None:
+    assert len(BLOCKS) >= 10
+    assert len(COMMANDS) >= 7
+    assert len(GUIDE.read_text(encoding="utf-8").splitlines()) < 250
+    assert {language for language, _ in FENCES} == {"", "yaml"}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.partition("\n")[0])
+def test_a_block_of_the_guide_is_part_of_a_valid_configuration(block: str, tmp_path: Path) -> None:
+    written = yaml.safe_load(block)
+    (tmp_path / "block.yaml").write_text(yaml.safe_dump(REST | written), encoding="utf-8")
+    config = resolve(TrainConfig, tmp_path / "block.yaml").value
+    for section in written:
+        assert section in config.model_fields_set
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_guide_exists_and_its_settings_are_valid(command: str) -> None:
+    program, *words = shlex.split(command)
+    assert program == "whisperfleet"
+    verbs = VERBS
+    while isinstance(verbs, dict):
+        verb, *words = words
+        verbs = verbs[verb]
+    options = {word for word in words if word.startswith("--")}
+    module, function = verbs[0].split(":")
+    text = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    signature = text[text.index(f"def {function}(") :].partition("-> None")[0]
+    for option in options:
+        assert re.search(rf"\b{option.removeprefix('--').replace('-', '_')}\b", signature), option
+    if (section := SECTIONS.get(verb)) is not None:
+        file = next((ROOT / word for word in words if word.endswith(".yaml")), None)
+        settings = [word for word in words if "=" in word]
+        resolve(section, file, settings)
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", GUIDE.read_text(encoding="utf-8"))
+    assert targets
+    for target in targets:
+        assert (GUIDE.parent / target).exists(), target

@@ -1,0 +1,21 @@
+"""The fixture that makes setups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.train.capacity.networks import ADAPTERS, SMALL, MakeSetup
+from train.capacity.setup import Batch, Setup
+
+
+@pytest.fixture
+def make_setup() -> MakeSetup:
+    """A setup on the CPU, of the small shape unless said otherwise."""
+
+    def make(**changes: Any) -> Setup:
+        given = {"shape": SMALL, "batch": Batch(3, 101, 17), "adapters": ADAPTERS, "gpu": False}
+        return Setup(**(given | changes))
+
+    return make

@@ -1,0 +1,113 @@
+"""The play with sizes, held against what PyTorch's hooks see being saved and against its own count of operations."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from tests.train.capacity.networks import ADAPTERS, SMALL, MakeSetup, inputs, trainable
+from train.capacity.activations import saved_bytes, segments
+from train.capacity.setup import Adapters, Batch, Setup
+from train.capacity.shapes import Shape
+from train.trainer import token_loss
+
+STRATEGIES = ("full", "frozen_encoder", "lora", "dora")
+OTHER = Shape(mels=128, width=128, encoder_layers=1, decoder_layers=2, heads=4, hidden=512, vocabulary=2000)
+ATTENTION_ONLY = Adapters(rank=4, dropout=0.0, target_modules=("q_proj", "v_proj"))
+
+
+class Saved:
+    """What a hook gives autograd in place of a tensor; it is gone when autograd lets go of it."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+
+
+def measured_bytes(setup: Setup) -> int:
+    """The storages that autograd holds between forward and backward pass, each once, without the weights' own."""
+    network = trainable(setup)
+    batch, labels = inputs(setup)
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
+    held: weakref.WeakSet[Saved] = weakref.WeakSet()
+
+    def pack(tensor: torch.Tensor) -> Saved:
+        saved = Saved(tensor)
+        held.add(saved)
+        return saved
+
+    casts = torch.autocast("cpu", torch.bfloat16, enabled=setup.precision == "bf16")
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor), casts:
+        loss = token_loss(network(**batch), labels)
+    gc.collect()
+    storages = {saved.tensor.untyped_storage().data_ptr(): saved.tensor.untyped_storage() for saved in list(held)}
+    assert loss.requires_grad
+    return sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in own)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "precision", "checkpointing"), list(product(STRATEGIES, ("fp32", "bf16"), (False, True)))
+)
+def test_saved_bytes_are_those_that_autograd_saves(
+    make_setup: MakeSetup, strategy: str, precision: str, checkpointing: bool
+) -> None:
+    shape, batch = (SMALL, Batch(3, 101, 17)) if precision == "fp32" else (OTHER, Batch(2, 300, 40))
+    setup = make_setup(shape=shape, batch=batch, strategy=strategy, precision=precision, checkpointing=checkpointing)
+    assert saved_bytes(setup) == pytest.approx(measured_bytes(setup), rel=0.01)
+
+
+@pytest.mark.parametrize("strategy", ["lora", "dora"])
+@pytest.mark.parametrize("adapters", [ATTENTION_ONLY, Adapters(16, 0.0, ADAPTERS.target_modules)])
+def test_saved_bytes_follow_the_adapters(make_setup: MakeSetup, strategy: str, adapters: Adapters) -> None:
+    setup = make_setup(strategy=strategy, adapters=adapters)
+    assert saved_bytes(setup) == pytest.approx(measured_bytes(setup), rel=0.01)
+
+
+def _attention(query: Any, key: Any, value: Any, *others: Any, **named: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *others: Any, **named: Any) -> int:
+    return sdpa_backward_flop_count(gradient, query, key, value)
+
+
+FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+@pytest.mark.parametrize(("strategy", "checkpointing"), list(product(STRATEGIES, (False, True))))
+def test_operations_are_those_that_pytorch_counts(make_setup: MakeSetup, strategy: str, checkpointing: bool) -> None:
+    setup = make_setup(shape=OTHER, batch=Batch(2, 300, 40), strategy=strategy, checkpointing=checkpointing)
+    network = trainable(setup)
+    batch, labels = inputs(setup)
+    mapping = {FUSED: _attention, FUSED_BACKWARD: _attention_backward}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as forward:
+        loss = token_loss(network(**batch), labels)
+    with FlopCounterMode(display=False, custom_mapping=mapping) as backward:
+        loss.backward()
+    found = segments(setup)
+    assert sum(segment.forward for segment in found) == forward.get_total_flops()
+    assert sum(segment.backward for segment in found) == backward.get_total_flops()
+
+
+def test_segments_come_in_the_order_of_the_forward_pass(make_setup: MakeSetup) -> None:
+    names = [segment.name for segment in segments(make_setup(strategy="full"))]
+    layers = ["encoder layer"] * 2 + ["embeddings"] + ["decoder layer"] * 3
+    assert names == ["convolutions", *layers, "loss"]
+
+
+def test_a_frozen_encoder_saves_nothing(make_setup: MakeSetup) -> None:
+    found = segments(make_setup(strategy="frozen_encoder"))
+    assert [segment.saved for segment in found if segment.name in ("convolutions", "encoder layer")] == [0, 0, 0]
+
+
+def test_a_gpu_keeps_masks_in_bytes_and_attention_once(make_setup: MakeSetup) -> None:
+    on_cpu, on_gpu = make_setup(strategy="full", gpu=False), make_setup(strategy="full", gpu=True)
+    rows = 2 * 3 * 101 + 2 * 3 * 3 * 17  # of each attention: two encoder layers, three decoder layers with two
+    assert saved_bytes(on_cpu) - saved_bytes(on_gpu) == rows * 64 * 4
+    assert saved_bytes(make_setup(strategy="lora", gpu=True)) < saved_bytes(make_setup(strategy="lora", gpu=False))

@@ -1,0 +1,57 @@
+"""Corpora that need no audio: the order of training knows lengths and texts only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from asr.utterance import Utterance
+from train.augment import Augmentation
+from train.corpus import Corpus
+from train.feed import Portion, Share
+from train.listed import Listed
+from train.ordering import Ordering
+from train.packing import Packing
+from train.plan import PlanConfig
+from train.utterances import Admitted, collect
+
+
+def ordering(
+    plan: PlanConfig | None = None, packing: Packing | None = None, augment: Augmentation | None = None, seed: int = 0
+) -> Ordering:
+    return Ordering(plan or PlanConfig(), packing or Packing(), augment or Augmentation(), seed, around=5)
+
+
+def spoken(count: int, prefix: str = "u") -> list[Admitted]:
+    """Utterances of 0.5 to 9 s with two words each."""
+    random = np.random.default_rng(count)
+    return [
+        Admitted(Utterance(f"{prefix}{n}", f"{prefix}{n}.wav", f"text {n}", float(random.uniform(0.5, 9.0))), 4 + n % 9)
+        for n in range(count)
+    ]
+
+
+def listed(how: Ordering, *sources: Sequence[Admitted], drawn: Sequence[int] | None = None) -> Listed:
+    utterances, sizes = collect(sources)
+    return Listed(utterances, sizes, drawn or sizes, how)
+
+
+def met(corpus: Corpus, steps: range, workers: int) -> list[tuple[int, str]]:
+    """Epoch and id of all utterances that so many workers meet in these steps, step after step."""
+    shares = [Portion(corpus, steps, Share(rank, workers)).orders() for rank in range(workers)]
+    rounds = list(zip(*shares, strict=True))  # strict: every worker has equally many micro-batches
+    return [
+        (order.epoch, utterance.id)
+        for orders in rounds
+        for order in orders
+        for passage in order.passages
+        for utterance in passage.utterances
+    ]
+
+
+def once_an_epoch(seen: Sequence[tuple[int, str]], ids: set[str], epochs: int) -> bool:
+    """Whether each id occurs exactly once in each of the first epochs."""
+    counts = Counter(seen)
+    return all(counts[epoch, one] == 1 for epoch in range(epochs) for one in ids)

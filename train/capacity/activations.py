@@ -1,0 +1,263 @@
+"""What autograd keeps for the backward pass: Whisper's forward pass played with sizes in place of numbers.
+
+Each operation notes the tensors that PyTorch saves for its gradient, once each, as ``torch.autograd.graph``'s hooks see
+them; the tests hold the sum against those hooks. Attention is counted as the fused kernels have it, without a matrix of
+positions x positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from train.capacity.setup import FLOAT32, Setup
+from train.capacity.shapes import KERNEL, Linear
+
+_INDEX = 8  # bytes of a token id
+
+
+@dataclass(frozen=True, eq=False)  # compared by identity: two tensors of the same size are two tensors
+class Tensor:
+    """``rows`` x ``width`` numbers of ``itemsize`` bytes; ``grad``: a gradient flows back through it."""
+
+    rows: int
+    width: int
+    itemsize: int
+    grad: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        return self.rows * self.width * self.itemsize
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the network, in the order of the forward pass. All in bytes.
+
+    ``saved``: kept from the forward pass to the segment's backward pass. ``recomputed``: made again for its backward
+    pass, with activation checkpointing. ``transient``: gradients on their way through its largest operation.
+    ``trained``: its trained parameters (a number, not bytes). ``forward`` and ``backward``: floating-point operations
+    of either pass; a multiplication and an addition are two.
+    """
+
+    name: str
+    trained: int
+    saved: int = 0
+    recomputed: int = 0
+    transient: int = 0
+    forward: int = 0
+    backward: int = 0
+
+
+@dataclass
+class _Counts:
+    saved: int = 0
+    transient: int = 0
+    forward: int = 0
+    backward: int = 0
+
+
+class Tape:
+    """Collects what the operations of one forward pass save."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._kept: dict[int, Tensor] = {}  # by identity; holding the tensor keeps its id its own
+        self._segment = _Counts()
+
+    def cut(self, name: str, trained: int) -> Segment:
+        """Return what was noted since the last cut; what is kept stays known."""
+        counts, self._segment = self._segment, _Counts()
+        return Segment(name, trained, **vars(counts))
+
+    def save(self, tensor: Tensor) -> None:
+        """Keep a tensor, unless it is kept already."""
+        if id(tensor) not in self._kept:
+            self._kept[id(tensor)] = tensor
+            self._segment.saved += tensor.nbytes
+
+    def linear(self, x: Tensor, linear: Linear, trained: bool) -> Tensor:
+        """A linear layer, with its adapter where it has one."""
+        setup = self._setup
+        out = self._product(x, linear.inputs * linear.outputs, linear.outputs, trained)
+        if not setup.adapts(linear):
+            return out
+        dropped = self._dropout(_cast(x, setup.trained_bytes))  # PEFT casts to what the adapter is stored in
+        rank = setup.adapters.rank
+        low = self._product(dropped, linear.inputs * rank, rank, trained=True)
+        delta = self._product(low, rank * linear.outputs, linear.outputs, trained=True)
+        if setup.strategy == "dora":
+            # Both parts are saved, to be scaled by a trained magnitude. With dropout, the base layer is computed again.
+            if setup.adapters.dropout:
+                weights, stored = linear.inputs * linear.outputs, setup.trained_bytes  # cast to the adapter's precision
+                base = self._product(dropped, weights, linear.outputs, False, stored)
+            else:
+                base = replace(out, itemsize=setup.weight_bytes) if linear.bias else replace(out)
+            self.save(base)
+            self.save(delta)
+            self._segment.forward += 2 * rank * linear.inputs * (linear.inputs + linear.outputs)  # the update, whole
+        return replace(out, grad=True)
+
+    def norm(self, x: Tensor, trained: bool) -> Tensor:
+        """Layer normalisation; CUDA's autocast computes it in float32, the CPU's as it comes."""
+        if self._setup.autocast and self._setup.gpu:
+            x = _cast(x, FLOAT32)
+        if x.grad or trained:
+            self.save(x)
+            self._segment.saved += 2 * x.rows * FLOAT32
+        return replace(x, grad=x.grad or trained)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """The activation."""
+        if x.grad:
+            self.save(x)
+        self._segment.transient = max(self._segment.transient, 2 * x.nbytes)
+        return replace(x)
+
+    def attention(self, query: Tensor, key: Tensor, trained: bool) -> Tensor:
+        """Multi-head attention of ``query`` to ``key``, with its four linear layers."""
+        q_proj, k_proj, v_proj, out_proj = self._setup.shape.attention
+        q = self.linear(query, q_proj, trained)
+        k, v = self.linear(key, k_proj, trained), self.linear(key, v_proj, trained)
+        mixed = replace(q, grad=q.grad or k.grad or v.grad)
+        if mixed.grad:
+            for tensor in (q, k, v, mixed):
+                self.save(tensor)
+            self._segment.saved += mixed.rows * self._setup.shape.heads * FLOAT32  # log-sum-exp of each row
+        operations = 4 * mixed.rows * (key.rows // self._setup.batch.clips) * mixed.width
+        self._segment.forward += operations
+        self._segment.backward += mixed.grad * operations * 5 // 2  # five products for two: the kernel repeats one
+        # On a GPU the kernel writes heads side by side, and what follows reads its result as it lies there.
+        return self.linear(mixed if self._setup.gpu else replace(mixed), out_proj, trained)
+
+    def feed_forward(self, x: Tensor, trained: bool) -> Tensor:
+        """Both layers and the activation between them."""
+        first, second = self._setup.shape.feed_forward
+        return self.linear(self.gelu(self.linear(x, first, trained)), second, trained)
+
+    def convolution(self, x: Tensor, rows: int, trained: bool) -> Tensor:
+        """A convolution over time with its activation; ``rows`` come out."""
+        setup, width = self._setup, self._setup.shape.width
+        weights = x.width * width * KERNEL
+        if trained and not x.grad and setup.compute_bytes != setup.weight_bytes:
+            # Unlike a linear layer's, kept even where no gradient goes on.
+            self._segment.saved += weights * setup.compute_bytes
+        return self.gelu(self._product(x, weights, width, trained, rows=rows))
+
+    def loss(self, x: Tensor, trained: bool) -> None:
+        """The projection to the vocabulary and the cross entropy."""
+        vocabulary = self._setup.shape.vocabulary
+        logits = self._product(x, x.width * vocabulary, vocabulary, trained)
+        chances = replace(logits, itemsize=FLOAT32)
+        self.save(chances)
+        self._segment.saved += x.rows * _INDEX
+        self._segment.transient = 2 * chances.nbytes  # of the loss, and of the logarithms; then of the logits
+
+    def _product(self, x: Tensor, weights: int, width: int, trained: bool, stored: int = 0, rows: int = 0) -> Tensor:
+        """A product with a matrix of so many ``weights``, of ``stored`` bytes each; ``rows``: if others come out."""
+        setup, counts = self._setup, self._segment
+        given = _cast(x, setup.compute_bytes)
+        if trained:
+            self.save(given)
+        stored = stored or (setup.trained_bytes if trained else setup.weight_bytes)
+        if x.grad and setup.compute_bytes != stored:
+            counts.saved += weights * setup.compute_bytes  # autocast's copy of the weights
+        operations = 2 * (rows or x.rows) * weights
+        counts.forward += operations
+        counts.backward += operations * (x.grad + trained)
+        return Tensor(rows or x.rows, width, setup.compute_bytes, x.grad or trained)
+
+    def _dropout(self, x: Tensor) -> Tensor:
+        if not self._setup.adapters.dropout:
+            return x
+        if x.grad:
+            self._segment.saved += x.rows * x.width * (1 if self._setup.gpu else x.itemsize)  # the mask
+        return replace(x)
+
+
+def _cast(x: Tensor, itemsize: int) -> Tensor:
+    return x if x.itemsize == itemsize else replace(x, itemsize=itemsize)
+
+
+@lru_cache(maxsize=2)  # memory and time ask for the same, one after the other
+def segments(setup: Setup) -> tuple[Segment, ...]:
+    """Return the network's segments: convolutions, encoder layers, embeddings, decoder layers, loss."""
+    shape, batch, tape = setup.shape, setup.batch, Tape(setup)
+    encoder, decoder = setup.trains_encoder, setup.trains_decoder
+    rows, tokens = batch.clips * batch.positions, batch.clips * batch.tokens
+    features = Tensor(2 * rows, shape.mels, FLOAT32, grad=False)
+    stem = tape.convolution(tape.convolution(features, 2 * rows, encoder), rows, encoder)
+    hidden = Tensor(rows, shape.width, setup.weight_bytes, stem.grad)
+    found = [tape.cut("convolutions", shape.stem_parameters * encoder)]
+
+    def encoder_layer(tape: Tape, x: Tensor) -> Tensor:
+        normed = tape.norm(x, encoder)
+        x = _sum(x, tape.attention(normed, normed, encoder))
+        return _sum(x, tape.feed_forward(tape.norm(x, encoder), encoder))
+
+    for _ in range(shape.encoder_layers):
+        hidden, segment = _layer(tape, setup, encoder_layer, hidden)
+        trained = _trained(setup, shape.encoder_layer, shape.encoder_layer_parameters, encoder)
+        found.append(replace(segment, name="encoder layer", trained=trained))
+    heard = tape.norm(hidden, encoder)
+
+    # The embeddings' gradient as inputs comes as a matrix of its own, beside the one as projection to the vocabulary.
+    table = shape.embedding_parameters * setup.trained_bytes * decoder
+    found.append(Segment("embeddings", shape.decoder_positions * shape.width * decoder, transient=table))
+
+    def decoder_layer(tape: Tape, x: Tensor) -> Tensor:
+        normed = tape.norm(x, decoder)
+        x = _sum(x, tape.attention(normed, normed, decoder))
+        x = _sum(x, tape.attention(tape.norm(x, decoder), heard, decoder))
+        return _sum(x, tape.feed_forward(tape.norm(x, decoder), decoder))
+
+    hidden = Tensor(tokens, shape.width, setup.weight_bytes, decoder)
+    for _ in range(shape.decoder_layers):
+        hidden, segment = _layer(tape, setup, decoder_layer, hidden, heard)
+        trained = _trained(setup, shape.decoder_layer, shape.decoder_layer_parameters, decoder)
+        found.append(replace(segment, name="decoder layer", trained=trained))
+    tape.loss(tape.norm(hidden, decoder), decoder)
+    found.append(tape.cut("loss", shape.vocabulary * shape.width * decoder))
+    return tuple(found)
+
+
+def saved_bytes(setup: Setup) -> int:
+    """Return all that autograd keeps between the forward and the backward pass."""
+    return sum(segment.saved for segment in segments(setup))
+
+
+def _layer(
+    tape: Tape, setup: Setup, layer: Callable[[Tape, Tensor], Tensor], x: Tensor, *others: Tensor
+) -> tuple[Tensor, Segment]:
+    """Return what a layer gives, and what it costs."""
+    inner = Tape(setup) if setup.checkpointing else tape
+    out = layer(inner, x)
+    segment = inner.cut("", 0)
+    residual = 2 * out.nbytes  # gradients of the layer's result and of what is added to it
+    segment = replace(segment, transient=segment.transient + residual)
+    if not setup.checkpointing:
+        return out, segment
+    if out.grad:
+        for given in (x, *others):
+            tape.save(given)
+    again = (segment.forward - _last_product(setup, out.rows)) * out.grad
+    kept = tape.cut("", 0).saved
+    return out, replace(segment, saved=kept, recomputed=segment.saved, backward=segment.backward + again)
+
+
+def _last_product(setup: Setup, rows: int) -> int:
+    """Return the operations of a layer's last product: it is not repeated, as nothing after it was saved."""
+    last = setup.shape.feed_forward[-1]
+    if not setup.adapts(last):
+        return 2 * rows * last.inputs * last.outputs
+    return 0 if setup.strategy == "dora" else 2 * rows * setup.adapters.rank * last.outputs
+
+
+def _sum(x: Tensor, y: Tensor) -> Tensor:
+    return replace(x, grad=x.grad or y.grad)
+
+
+def _trained(setup: Setup, linears: tuple[Linear, ...], parameters: int, whole: bool) -> int:
+    return parameters if whole else sum(setup.adapter_parameters(linear) for linear in linears)

@@ -1,0 +1,105 @@
+"""One way to train, as far as memory and time are concerned: strategy, parallelism, precision, batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from train.capacity.shapes import Linear, Shape
+
+StrategyName = Literal["full", "frozen_encoder", "lora", "dora", "qlora"]
+ParallelismName = Literal["ddp", "zero1", "zero2", "zero3"]
+
+FLOAT32, BFLOAT16 = 4, 2  # bytes of a number; float16 takes as many as bfloat16
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """LoRA's settings, as far as they take memory."""
+
+    rank: int
+    dropout: float
+    target_modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch: ``clips`` of ``positions`` encoder positions (50 for each second) and ``tokens`` each."""
+
+    clips: int
+    positions: int
+    tokens: int
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds, padding included."""
+        return self.clips * self.positions / 50
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is trained, how, on how many workers."""
+
+    shape: Shape
+    batch: Batch
+    adapters: Adapters
+    strategy: StrategyName = "lora"
+    parallelism: ParallelismName = "ddp"
+    offload: Literal["none", "cpu"] = "none"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    checkpointing: bool = False
+    accumulates: bool = False
+    """Whether a worker takes several micro-batches a step, so that gradients stay while the next one runs."""
+    workers: int = 1
+    gpu: bool = True
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether the encoder's own weights are trained."""
+        return self.strategy == "full"
+
+    @property
+    def trains_decoder(self) -> bool:
+        """Whether the decoder's own weights are trained."""
+        return self.strategy in ("full", "frozen_encoder")
+
+    @property
+    def zero(self) -> int:
+        """The stage of ZeRO; 0 for DDP."""
+        return 0 if self.parallelism == "ddp" else int(self.parallelism[-1])
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of a number in the matrix products."""
+        return FLOAT32 if self.precision == "fp32" else BFLOAT16
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether adapters are trained beside frozen weights."""
+        return self.strategy in ("lora", "dora", "qlora")
+
+    @property
+    def autocast(self) -> bool:
+        """Whether PyTorch casts on the way, from one precision of storage to another of the arithmetic."""
+        return self.zero == 0 and self.compute_bytes < FLOAT32
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of a base weight: as it is computed with, but float32 where autocast stands between."""
+        return FLOAT32 if self.autocast and not self.has_adapters else self.compute_bytes
+
+    @property
+    def trained_bytes(self) -> int:
+        """Bytes of a trained weight and of its gradient; DeepSpeed's float32 copies count as optimiser states."""
+        return FLOAT32 if self.autocast else self.compute_bytes
+
+    def adapts(self, linear: Linear) -> bool:
+        """Whether a linear layer has an adapter."""
+        return self.has_adapters and linear.name in self.adapters.target_modules
+
+    def adapter_parameters(self, linear: Linear) -> int:
+        """Weights of a linear layer's adapter."""
+        if not self.adapts(linear):
+            return 0
+        magnitude = linear.outputs if self.strategy == "dora" else 0
+        return self.adapters.rank * (linear.inputs + linear.outputs) + magnitude

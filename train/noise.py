@@ -1,0 +1,128 @@
+"""Background noise from a folder of recordings, mixed into speech at a drawn signal-to-noise ratio."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from asr import storage
+from asr.address import AUDIO_SUFFIXES
+from asr.audio import decode
+from asr.config import Section
+from asr.errors import DataError, UserError
+
+CACHE_BYTES = 128 << 20  # in each process: 35 minutes of noise
+PROBED_S = 0.1
+
+
+class Noise(Section):
+    """Clips with something else in the background."""
+
+    probability: float = Field(0.0, ge=0, le=1)
+    """Share of the clips."""
+    folder: str | None = None
+    """Folder or address (s3://...) of noise recordings, subfolders included; it must be there on every node."""
+    min_snr_db: float = Field(5.0, ge=-20, le=60)
+    """Loudest noise: power of the clip over power of the noise."""
+    max_snr_db: float = Field(25.0, ge=-20, le=60)
+    """Faintest noise. The ratio is drawn evenly between the two."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Noise:
+        if self.probability and self.folder is None:
+            raise ValueError(f"probability={self.probability:g} needs noise: set folder")
+        if self.min_snr_db > self.max_snr_db:
+            raise ValueError(f"min_snr_db={self.min_snr_db:g} is over max_snr_db={self.max_snr_db:g}")
+        return self
+
+
+def require(config: Noise) -> None:
+    """Raise UserError where the folder has no noise, or a file in it that cannot be read (its first 0.1 s are)."""
+    if not config.probability or config.folder is None:
+        return
+    for path in recordings(config.folder):
+        try:
+            decode(path, end_s=PROBED_S)
+        except DataError as error:
+            raise UserError(f"augment.noise.folder: {error}", "remove the file or replace it") from None
+
+
+@lru_cache(maxsize=4)
+def recordings(folder: str) -> tuple[str, ...]:
+    """Return the audio files in ``folder`` and below, sorted by name. Raises UserError where there is none."""
+    if storage.kind(folder) != "folder":
+        raise UserError(f"augment.noise.folder={folder}: no such folder")
+    # A folder of noise holds licences and lists too (MUSAN does): what is not named like audio is not looked at.
+    named = ((entry.uri, PurePosixPath(entry.name).suffix.lower()) for entry in storage.list_files(folder))
+    found = tuple(uri for uri, suffix in named if suffix in AUDIO_SUFFIXES)
+    if not found:
+        raise UserError(
+            f"augment.noise.folder={folder}: no audio file", f"known are {' '.join(sorted(AUDIO_SUFFIXES))}"
+        )
+    return found
+
+
+def with_noise(speech: np.ndarray, config: Noise, rng: np.random.Generator) -> np.ndarray:
+    """Return ``speech`` (float32 [samples], 16 kHz) plus a stretch of a recording, both drawn with ``rng``.
+
+    A recording shorter than the speech is repeated. Powers are means over the whole clip, as in Kaldi. Speech or noise
+    that is silent throughout has no such ratio: then the speech is returned as it is. UserError where a recording
+    cannot be read.
+    """
+    if config.folder is None:
+        return speech
+    paths = recordings(config.folder)
+    noise = _CACHE.get(paths[rng.integers(len(paths))])
+    spare = len(noise) - len(speech)
+    start = int(rng.integers(spare + 1 if spare >= 0 else len(noise)))
+    snr_db = rng.uniform(config.min_snr_db, config.max_snr_db)
+    stretch = noise[start : start + len(speech)] if spare >= 0 else _repeated(noise, start, len(speech))
+    return speech + _scale(_power(speech), _power(stretch), snr_db) * stretch
+
+
+def _repeated(noise: np.ndarray, start: int, length: int) -> np.ndarray:
+    return noise[np.arange(start, start + length) % len(noise)]
+
+
+def _power(waveform: np.ndarray) -> float:
+    return float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
+
+
+def _scale(speech: float, noise: float, snr_db: float) -> np.float32:
+    return np.float32(math.sqrt(speech / (noise * 10 ** (snr_db / 10))) if noise else 0.0)
+
+
+class _Recordings:
+    """The recordings decoded last, up to a number of bytes; several threads may ask."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self.waveforms: OrderedDict[str, np.ndarray] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def get(self, path: str) -> np.ndarray:
+        with self.lock:
+            if path in self.waveforms:
+                self.waveforms.move_to_end(path)
+                return self.waveforms[path]
+        try:
+            waveform = decode(path)
+        except DataError as error:
+            raise UserError(f"augment.noise.folder: {error}", "remove the file or replace it") from None
+        with self.lock:
+            if path not in self.waveforms:
+                self.waveforms[path] = waveform
+                self.bytes += waveform.nbytes
+            while self.bytes > self.max_bytes:
+                self.bytes -= self.waveforms.popitem(last=False)[1].nbytes
+        return waveform
+
+
+_CACHE = _Recordings(CACHE_BYTES)

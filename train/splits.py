@@ -1,0 +1,63 @@
+"""The splits that a source comes with: a Common Voice release, a data set of the hub, a folder with train and test."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+from asr import storage
+from asr.errors import UserError
+from asr.sources import SourceConfig
+from asr.sources.detect import HUB, detect
+
+# What other people call our splits, the surer name first. Any other split (``validated``, ``other``) has to be named.
+NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "dev", "valid", "val"),
+    "test": ("test", "testing"),
+}
+
+
+def given_splits(config: SourceConfig) -> dict[str, SourceConfig]:
+    """Return our names of the splits and the source of each; empty where the source has fewer than two.
+
+    A source whose only split is ``train`` has been dealt by nobody.
+    """
+    there = _split_names(config)
+    named = {ours: next((name for name in names if name in there), None) for ours, names in NAMES.items()}
+    found = {ours: config.model_copy(update={"split": name}) for ours, name in named.items() if name is not None}
+    return found if len(found) > 1 else {}
+
+
+def _split_names(config: SourceConfig) -> frozenset[str]:
+    source = config.source
+    format = detect(config) if config.format == "auto" else config.format
+    if format == "huggingface":
+        return frozenset(_of_data_set(config))
+    if format not in ("common_voice", "audiofolder", "parquet") or storage.kind(source) != "folder":
+        return frozenset()
+    if format == "audiofolder":
+        return frozenset(storage.list_folders(source))
+    files = [file.name for file in storage.list_files(source, recursive=format == "parquet")]
+    if format == "common_voice":
+        return frozenset(name.removesuffix(".tsv") for name in files if name.endswith(".tsv"))
+    # train/0.parquet, train-00000-of-00002.parquet, train.parquet
+    return frozenset(
+        part
+        for name in files
+        for part in (*name.split("/")[:-1], *re.split(r"[-._]", name.split("/")[-1], maxsplit=1)[:1])
+    )
+
+
+def _of_data_set(config: SourceConfig) -> Iterable[str]:
+    if not config.source.startswith(HUB) or config.source.startswith(f"{HUB}//"):
+        index = storage.join(config.source, "dataset_dict.json")
+        return json.loads(storage.read_text(index))["splits"] if storage.kind(index) == "file" else []
+    from datasets import get_dataset_split_names
+
+    try:
+        names: list[str] = get_dataset_split_names(config.source.removeprefix(HUB), config.config)
+    except (OSError, ValueError, RuntimeError) as error:  # of half a dozen kinds
+        raise UserError(f"{config.source}: {' '.join(str(error).split())}") from None
+    return names
