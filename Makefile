@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help bench demo test setup setup-dev lint types pytest lock clean
+.PHONY: help bench bench-train bench-memory demo test setup setup-dev lint types pytest lock clean
 
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -24,6 +24,12 @@ lint:                 ## rules and formatting
 
 types:                ## static types
 	@$(BIN)/mypy
+
+bench-train: setup    ## fine-tuning against the usual recipe on the same clips, one table and a JSON line; 25 minutes
+	@$(BIN)/python -m benchmarks.train_recipe --save benchmarks/results/train_recipe.json
+
+bench-memory: setup   ## the planner's memory against measured training steps, one table and a JSON line
+	@$(BIN)/python -m benchmarks.memory --save benchmarks/results/memory.json
 
 bench: setup          ## LoRA steps and encoding at the clips' own length against 30 s, one table and a JSON line
 	@$(BIN)/python -m benchmarks.audio_context --save benchmarks/results/audio_context.json

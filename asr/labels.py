@@ -62,7 +62,11 @@ def text_ids(tokenizer: WhisperTokenizer, text: str) -> list[int]:
     Raises DataError for no text and for markup of Whisper's own in it, such as ``<|endoftext|>``: it would become a
     second start or end.
     """
-    return list(tokenizer(spoken(text), add_special_tokens=False).input_ids)
+    ids = list(tokenizer(spoken(text), add_special_tokens=False).input_ids)
+    # Before Thaana, Thai and a few Latin words the space stays a token of its own, with which Whisper's decoding is
+    # forbidden to begin a transcript: a label that began with it would teach what can never be said.
+    lone_space = tokenizer.convert_tokens_to_ids("Ġ")
+    return ids[1:] if len(ids) > 1 and ids[0] == lone_space else ids
 
 
 def spoken(text: str) -> str:

@@ -1,10 +1,10 @@
 """Decoding and log-mel through Ray Data against the same in a bare loop: the same clips, alternating, in one run.
 
-    .venv/bin/python -m benchmarks.preprocess [--epochs 20] [--rounds 3] [--save benchmarks/results/preprocess.json]
+    .venv/bin/python -m benchmarks.preprocess [--epochs 40] [--rounds 3] [--save benchmarks/results/preprocess.json]
 
 Italian prompts as `data prepare` leaves them (FLAC). On either side each core has a process of one thread; Ray Data
 also makes the labels and hands finished micro-batches in order to one consumer, whose work is on its account.
-Processes and pipelines are warm. The last line is JSON; quote the ratio, clips per second depend on the machine.
+Worker processes are warm. The last line is JSON; quote the ratio, clips per second depend on the machine.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PROMPTS = "prompts:it"
 def main() -> None:
     """Print the table, then the JSON line."""
     options = argparse.ArgumentParser()
-    options.add_argument("--epochs", type=int, default=20, help="passes over the clips in a round")
+    options.add_argument("--epochs", type=int, default=40, help="passes over the clips in a round")
     options.add_argument("--rounds", type=int, default=3, help="of either side, taking turns")
     options.add_argument("--save", type=Path)
     asked = options.parse_args()
@@ -57,7 +57,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def measure(epochs: int = 20, rounds: int = 3) -> dict[str, Any]:
+def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
     """Return clips per second and core of either side, and ``preprocess_efficiency``: the second over the first."""
     cores = len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
@@ -70,7 +70,7 @@ def measure(epochs: int = 20, rounds: int = 3) -> dict[str, Any]:
             bare_s = ray_s = 0.0
             met = len(clips) * epochs
             _bare(pool, clips * 2, cores)
-            _through_ray(corpus, 1, cores)
+            _through_ray(corpus, 8, cores)
             for _ in range(rounds):
                 bare_s += _bare(pool, clips * epochs, cores)
                 ray_s += _through_ray(corpus, epochs, cores)

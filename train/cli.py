@@ -10,14 +10,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from asr import storage
 from asr.artifact import load_model
+from asr.cache import cache_root
 from asr.config import Resolved, resolve
 from asr.errors import UserError
 from asr.features import Context
 from asr.language import code
-from asr.manifest import read_manifest, write_quarantine
+from asr.manifest import write_quarantine
 from asr.model import SpeechModel, best_device
 from asr.report import with_interval, write_report
+from asr.sources import SourceConfig, rows
+from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
 from train.deepspeed import derive
 from train.evaluate import evaluate as evaluate_model
@@ -63,31 +67,34 @@ def show_settings(resolved: Resolved[TrainConfig], as_json: bool) -> None:
 
 def evaluate(
     model_name: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, folder, artifact or builtin:base.")],
-    manifest: Annotated[Path, typer.Option(help="JSONL manifest with transcripts.")],
+    manifest: Annotated[str, typer.Option(help="Manifest, or any other source that `data prepare` reads.")],
+    split: Annotated[str | None, typer.Option(help="The source's split.")] = None,
     language: Annotated[str | None, typer.Option(help="Code or name; default: the artifact's, or detected.")] = None,
     context: Annotated[str, typer.Option(help="full (30 s), short (the clip's length) or auto.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for report.html, table.csv and evaluation.json.")] = None,
     as_json: Json = False,
 ) -> None:
-    utterances = read_manifest(manifest)
+    given = list(rows(SourceConfig(source=str(manifest), split=split), cache_root()))
+    utterances = [row for row in given if isinstance(row, Utterance)]
+    unread = [row for row in given if isinstance(row, Quarantined)]
     spoken = code(language) if language else None
     model = load_model(model_name, best_device())
     with counting("transcribing") as advance:
         done = evaluate_model(model, utterances, _context(context, model), spoken, advance)
-    evaluation = done.evaluation
+    evaluation, quarantined = done.evaluation, [*unread, *done.quarantined]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         evaluation.save(out / "evaluation.json")
         evaluation.write_table(out / "table.csv")
-        write_quarantine(out / "quarantine.parquet", done.quarantined)
+        write_quarantine(out / "quarantine.parquet", quarantined)
         details = {"checkpoint": model.name, "digest": model.digest, "manifest": str(manifest)}
-        write_report(out / "report.html", [evaluation], f"{model.name} on {manifest.name}", details)
+        write_report(out / "report.html", [evaluation], f"{model.name} on {storage.name_of(str(manifest))}", details)
     if as_json:
-        print(json.dumps(evaluation.summary() | {"quarantined": len(done.quarantined)}))
+        print(json.dumps(evaluation.summary() | {"quarantined": len(quarantined)}))
         return
     for name, score in (("WER", evaluation.wer), ("WER, orthographic", evaluation.wer_ortho), ("CER", evaluation.cer)):
         print(f"{name}: {with_interval(score)}")
-    print(f"{len(evaluation.results)} clips, {len(done.quarantined)} in quarantine, {evaluation.speed:.1f} audio s/s")
+    print(f"{len(evaluation.results)} clips, {len(quarantined)} in quarantine, {evaluation.speed:.1f} audio s/s")
 
 
 def _context(asked: str, model: SpeechModel) -> Context:

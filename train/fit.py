@@ -17,7 +17,7 @@ from train.best import BEST
 from train.best import checkpoint as checkpoint_of_best
 from train.config import TrainConfig
 from train.corpus import Corpus, load
-from train.deepspeed import fixed_world_size
+from train.deepspeed import derive, fixed_world_size
 from train.handover import hand_over, state
 from train.judge import scored_on
 from train.ledger import LEDGER
@@ -49,6 +49,7 @@ def fit(
     run.require_unfinished()
     config.tracking.require()
     adapter.require(config.strategy, config.workers.gpu)
+    derive(config, config.workers.most)  # a contradiction in what it amends is better known now than in a worker
     augment.require(config.augment)
     find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it
     corpus = training_corpus(config)

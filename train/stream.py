@@ -6,6 +6,7 @@ neither are all orders of a run held at once, nor does the trainer wait where on
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from itertools import chain
 from typing import Any, cast
 
 import ray.data
-from ray.data import ExecutionResources
+from ray.data import ExecutionResources, TaskPoolStrategy
 
 from asr.features import FRAMES_PER_S
 from train.tensors import Order, Passage, Recipe, TensorRow, prepare
@@ -23,13 +24,16 @@ __all__ = ["Order", "Passage", "Recipe", "TensorRow", "prepare", "stream"]
 # Fractions of a CPU, so that on two cores preparation is scheduled beside the workers; it needs 1 % of a step's time.
 _TASK_CPUS = 0.25
 _OBJECT_STORE_BYTES = 96 * 1024**2  # for features; a chunk that begins while another ends has as much again
-_PREFETCH = 4
+_PREFETCH = 1
 _NO_PROGRESS_S = 1800  # a step of the trainer may take minutes, and a cluster minutes to find a core
 
-_FIRST_CHUNK, _LARGEST_CHUNK = 32, 512  # micro-batches: small ones start fast, large ones cost less
+# Micro-batches. The first chunk is there at once; each new pipeline makes do with one task for a second or two, until
+# Ray Data's coordinator has told it what it may use, and so the next ones are long.
+_FIRST_CHUNK, _LARGEST_CHUNK, _GROWTH = 64, 4096, 4
+_OVERLAP = 64  # micro-batches left of a chunk when the next one begins
 _CHUNK_BYTES = 64 * 1024**2  # of audio that travels inside the orders, as streams have it
-_TASK_BYTES = 8 * 1024**2  # of features that one task makes
-_TASK_ORDERS = 16
+_TASK_BYTES = 16 * 1024**2  # of features that one task makes
+_TASK_ORDERS = 32
 _FRAME_BYTES = 2 * 128 * FRAMES_PER_S  # float16, the most mel bins: a second of features
 
 
@@ -52,7 +56,7 @@ def stream(orders: Iterable[Order], recipe: Recipe, tasks: int = 1) -> Iterator[
         while chunk is not None:
             coming = None
             for number, row in enumerate(chunk.rows):
-                if number == chunk.size // 2:
+                if number == max(chunk.size // 2, chunk.size - _OVERLAP):
                     coming = ahead.submit(lambda: _open(next(chunks, []), recipe, tasks))
                 yield row
             chunk = coming.result() if coming else None
@@ -63,22 +67,25 @@ def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
     if not orders:
         return None
     bundles = list(_bundles(orders))
-    dataset = ray.data.from_items([{"orders": bundle} for bundle in bundles], override_num_blocks=len(bundles))
+    # Pickled by us: Ray Data would first try to make columns of them, for some 10 ms of a task.
+    items = [{"orders": pickle.dumps(bundle)} for bundle in bundles]
+    dataset = ray.data.from_items(items, override_num_blocks=len(items))
     context = dataset.context
     context.enable_progress_bars = False  # the run's own progress says more
     context.execution_no_progress_timeout_s = _NO_PROGRESS_S
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=_OBJECT_STORE_BYTES)
-    dataset = dataset.flat_map(_prepare, fn_kwargs={"recipe": recipe}, num_cpus=_TASK_CPUS, concurrency=tasks)
-    rows = (
-        cast(TensorRow, batch["row"][0])
-        for batch in dataset.iterator().iter_batches(batch_size=1, prefetch_batches=_PREFETCH, batch_format="numpy")
+    dataset = dataset.flat_map(
+        _prepare, fn_kwargs={"recipe": recipe}, num_cpus=_TASK_CPUS, compute=TaskPoolStrategy(size=tasks)
     )
+    # Whole blocks: cutting them into batches of one row costs 5 ms of the trainer's core for each.
+    blocks = dataset.iterator().iter_batches(batch_size=None, prefetch_batches=_PREFETCH, batch_format="pyarrow")
+    rows = (cast(TensorRow, pickle.loads(row.as_buffer())) for block in blocks for row in block["row"])
     return _Chunk(len(orders), chain([next(rows)], rows))
 
 
 def _prepare(row: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    return [{"row": prepare(order, recipe)} for order in row["orders"]]
+    return [{"row": pickle.dumps(prepare(order, recipe))} for order in pickle.loads(row["orders"])]
 
 
 def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:
@@ -90,7 +97,7 @@ def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:
         )
         if len(chunk) == size or held >= _CHUNK_BYTES:
             yield chunk
-            size, chunk, held = min(2 * size, _LARGEST_CHUNK), [], 0
+            size, chunk, held = min(_GROWTH * size, _LARGEST_CHUNK), [], 0
     if chunk:
         yield chunk
 

@@ -87,6 +87,7 @@ def test_dora_adds_a_magnitude_to_each_adapter(network: AnyContextWhisper) -> No
 
 
 def test_qlora_needs_a_gpu_and_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     require("qlora", gpu=True)
     require("lora", gpu=False)
     with pytest.raises(UserError, match=r"strategy=qlora .*takes a GPU.*workers\.gpu=true"):
@@ -112,7 +113,6 @@ def test_only_weights_that_are_never_trained_are_kept_rounded(strategy: Strategy
 
 def test_qlora_puts_plain_adapters_beside_four_bit_layers(tmp_path: Path) -> None:
     """bitsandbytes has slow kernels for CPUs too: enough to see what is quantised, trained and saved."""
-    pytest.importorskip("bitsandbytes")
     network = load_base(find_checkpoint(BASE), "qlora", "bf16").network
     four_bit = {name for name, module in network.named_modules() if type(module).__name__ == "Linear4bit"}
     linear = {name for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)}

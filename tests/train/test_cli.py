@@ -63,7 +63,9 @@ def test_dry_run_prints_each_setting_with_its_origin_and_trains_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(DEMO, ["lora.rank=4", f"run.folder={tmp_path}"], dry_run=True, as_json=True)
-    settings = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
+    settings = printed["settings"]
+    assert printed["deepspeed"] is None
     assert settings["lora.rank"] == {"value": 4, "from": "command line"}
     assert settings["language"] == {"value": "it", "from": str(DEMO)}
     assert settings["precision"] == {"value": "fp32", "from": "default"}
@@ -74,3 +76,11 @@ def test_dry_run_for_people_shows_the_same(capsys: pytest.CaptureFixture[str]) -
     train(DEMO, [], dry_run=True)
     printed = capsys.readouterr().out
     assert "optim.learning_rate" in printed and "default" in printed
+    assert "DeepSpeed" not in printed
+
+
+def test_dry_run_prints_what_deepspeed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    train(DEMO, ["parallelism=zero2", "deepspeed={wall_clock_breakdown: true}"], dry_run=True)
+    derived = json.loads(capsys.readouterr().out.partition("DeepSpeed, derived from these:")[2])
+    assert derived["zero_optimization"]["stage"] == 2
+    assert derived["wall_clock_breakdown"] is True

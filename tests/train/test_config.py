@@ -50,6 +50,6 @@ def test_warming_up_must_end_before_the_run() -> None:
 
 def test_all_mistakes_at_once() -> None:
     with pytest.raises(UserError) as caught:
-        config("strategy=qlora", "run.name=a/b", "plan.max_audio_s=10", "data.max_faulty_share=2")
-    for key in ("strategy", "run.name", "plan.max_audio_s", "data.max_faulty_share"):
+        config("strategy=lore", "run.name=a/b", "plan.max_audio_s=10", "data.max_quarantined_share=2")
+    for key in ("strategy", "run.name", "plan.max_audio_s", "data.max_quarantined_share"):
         assert f"command line: {key}: " in caught.value.message

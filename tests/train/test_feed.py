@@ -87,8 +87,8 @@ def test_too_many_faults_stop_the_run_and_few_are_counted(ray_cluster: None, fla
     assert [fault.id for fault in faults] == [name for name in met if name in gone]
     assert {fault.reason for fault in faults} == {"missing_file"}
     assert len(faults) > 2
-    with pytest.raises(UserError, match=r"3 of \d+ utterances could not be used, the last: missing_file: "):
-        list(feed(clips, range(4), max_quarantined_share=0.02))  # of the first hundred, two: one too many
+    with pytest.raises(UserError, match=r"[3-9] of \d+ utterances could not be used, the last: missing_file: "):
+        list(feed(clips, range(4), max_quarantined_share=0.02))  # of the first hundred, two are borne
 
 
 def test_what_the_corpus_could_not_use_is_told_once_by_the_first_worker(

@@ -203,8 +203,8 @@ def segments(setup: Setup) -> tuple[Segment, ...]:
         found.append(replace(segment, name="encoder layer", trained=trained))
     heard = tape.norm(hidden, encoder)
 
-    # The embeddings' gradient as inputs comes as a matrix of its own, beside the one as projection to the vocabulary.
-    table = shape.embedding_parameters * setup.trained_bytes * decoder
+    # Beside the table's gradient as projection to the vocabulary comes one as inputs, and then the sum, a third matrix.
+    table = 2 * shape.vocabulary * shape.width * setup.trained_bytes * decoder
     found.append(Segment("embeddings", shape.decoder_positions * shape.width * decoder, transient=table))
 
     def decoder_layer(tape: Tape, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ NF4_BYTES = 0.5 + 1 / 64 + FLOAT32 / (64 * 256)  # bitsandbytes: 4 bits, a byte 
 
 # Neither follows from shapes. Of the CPU, measured: `python -m benchmarks.memory` prints what is left over beside the
 # other parts. Of a GPU, declared: CUDA's context and cuBLAS' workspaces, not yet measured on one.
-CPU_FRAMEWORK = 60 * MIB
+CPU_FRAMEWORK = 50 * MIB
 GPU_FRAMEWORK = 1 * GIB
 _GATHERED_LAYERS = 2  # of ZeRO-3: the layer that runs, and the next one on its way
 

@@ -13,9 +13,9 @@ from train.capacity.memory import ADAM_BYTES, MASTER_BYTES, trained_parameters
 from train.capacity.setup import FLOAT32, Setup
 
 # Shares of a device's matrix products that training reaches. Of GPUs, declared: published figures for fine-tuning
-# lie at 30 to 50 %. Of the CPU, measured: the last column of `python -m benchmarks.memory`.
+# lie at 30 to 50 %. Of the CPU, measured: about the middle of `utilisation` in benchmarks/results/memory.json.
 GPU_UTILISATION = 0.35
-CPU_UTILISATION = 0.6
+CPU_UTILISATION = 0.3
 # Declared: what a host reads and writes per second, and what goes through its PCIe 4.0 x16 to the GPU.
 HOST_BYTES_PER_S = 20e9
 PCIE_BYTES_PER_S = 20e9
