@@ -2,5 +2,5 @@
 
 import logging
 
-# PEFT imports bitsandbytes wherever it is installed, which on CPUs then warns of kernels that it would fetch from a hub.
+# PEFT imports bitsandbytes wherever it is installed, and on CPUs that warns of kernels which a hub would have.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

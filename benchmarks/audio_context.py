@@ -32,12 +32,12 @@ from asr.features import WINDOW_S, Context, pad
 from asr.model import load_checkpoint
 from asr.utterance import Utterance
 from train.adapter import LoraSettings, adapt
-from train.collate import collate
 from train.config import TrainConfig
+from train.data.prepare import PrepareConfig, prepare, source
+from train.feeding.collate import collate
+from train.feeding.tensors import Order, Recipe
+from train.feeding.tensors import prepare as prepare_row
 from train.fit import training_corpus
-from train.prepare import PrepareConfig, prepare, source
-from train.tensors import Order, Recipe
-from train.tensors import prepare as prepare_row
 from train.trainer import token_loss
 
 BASE = "builtin:base"

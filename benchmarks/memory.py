@@ -212,8 +212,8 @@ def _network(case: Case) -> Any:
 def _batch(case: Case) -> Any:
     import numpy as np
 
-    from train.collate import collate
-    from train.tensors import TensorRow
+    from train.feeding.collate import collate
+    from train.feeding.tensors import TensorRow
 
     random = np.random.default_rng(0)
     shape, frames = case.setup(gpu=False).shape, int(case.seconds * 100)

@@ -29,15 +29,15 @@ from asr.cache import cache_root
 from asr.sources import SourceConfig
 from asr.utterance import Utterance
 from cluster.session import ray_session
-from train.admission import Admission
-from train.augment import Augmentation
-from train.corpus import Corpus, DataConfig, load
-from train.ordering import Ordering
-from train.packing import Packing
-from train.plan import PlanConfig
-from train.prepare import PrepareConfig, prepare, source
-from train.stream import stream
-from train.tensors import Order, Recipe, tools
+from train.augmentation.augment import Augmentation
+from train.data.admission import Admission
+from train.data.corpus import Corpus, DataConfig, load
+from train.data.prepare import PrepareConfig, prepare, source
+from train.feeding.stream import stream
+from train.feeding.tensors import Order, Recipe, tools
+from train.order.ordering import Ordering
+from train.order.packing import Packing
+from train.order.plan import PlanConfig
 
 RECIPE = Recipe("builtin:base", "it", "transcribe")
 PROMPTS = "prompts:it"

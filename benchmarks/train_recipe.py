@@ -34,7 +34,7 @@ from benchmarks.recipe.figures import compare, table
 from benchmarks.recipe.side import Side
 from benchmarks.recipe.work import Work
 from train.adapter import LoraSettings
-from train.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare, source
 
 CLIPS_PER_STEP = 8
 CHECKPOINTS = 4

@@ -17,12 +17,12 @@ from asr.manifest import write_manifest
 from asr.utterance import Utterance
 from cluster.gpus import parse
 from serve.config import ServeConfig
-from tests.train.doctored import tiny_checkpoint
+from tests.train.checks.doctored import tiny_checkpoint
 from train.capacity.options import options
 from train.capacity.shapes import shape_of
-from train.check import check
+from train.checks.check import check
 from train.config import TrainConfig
-from train.corpus import DataConfig
+from train.data.corpus import DataConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RECIPES = sorted(path for path in CONFIGS.rglob("*.yaml") if not path.name.startswith("serve"))

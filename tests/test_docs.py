@@ -11,7 +11,7 @@ import yaml
 
 from asr.config import resolve
 from train.config import TrainConfig
-from train.prepare import PrepareConfig
+from train.data.prepare import PrepareConfig
 from whisperfleet.cli import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ from asr.config import resolve
 from asr.manifest import read_manifest
 from serve.config import ServeConfig
 from train.config import TrainConfig
-from train.prepare import PrepareConfig
+from train.data.prepare import PrepareConfig
 from whisperfleet.cli import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent

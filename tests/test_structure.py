@@ -35,7 +35,7 @@ def readme_tree() -> str:
         lines.append(f"{package}/")
         files = [path for path in MODULES if path.is_relative_to(ROOT / package)]
         names = {path: path.relative_to(ROOT / package).as_posix() for path in files}
-        lines += [f"  {names[path]:<20} {summary(path)}" for path in files]
+        lines += [f"  {names[path]:<26} {summary(path)}" for path in files]
     return "\n".join(lines)
 
 

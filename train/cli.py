@@ -26,7 +26,7 @@ from train.config import TrainConfig
 from train.deepspeed import derive
 from train.evaluate import evaluate as evaluate_model
 from train.fit import fit
-from train.show import counting, ended, training
+from train.watching.show import counting, ended, training
 
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

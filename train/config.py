@@ -12,13 +12,13 @@ from asr.labels import Task
 from asr.language import code
 from cluster.workers import Workers
 from train.adapter import LoraSettings, Precision, Strategy
-from train.augment import Augmentation
-from train.corpus import DataConfig
-from train.evaluation import EvaluationConfig
-from train.packing import Packing
-from train.plan import PlanConfig
-from train.tensors import Recipe
-from train.tracking import TrackingConfig
+from train.augmentation.augment import Augmentation
+from train.data.corpus import DataConfig
+from train.feeding.tensors import Recipe
+from train.order.packing import Packing
+from train.order.plan import PlanConfig
+from train.run.evaluation import EvaluationConfig
+from train.watching.tracking import TrackingConfig
 
 
 class OptimConfig(Section):

@@ -10,21 +10,22 @@ from asr.artifact import Card
 from asr.checkpoint import find_checkpoint
 from asr.utterance import Quarantined
 from cluster.session import ray_session
-from train import adapter, augment
-from train.admission import Admission
-from train.attempts import train_to_end
-from train.best import BEST
-from train.best import checkpoint as checkpoint_of_best
+from train import adapter
+from train.augmentation import augment
 from train.config import TrainConfig
-from train.corpus import Corpus, load
+from train.data.admission import Admission
+from train.data.corpus import Corpus, load
 from train.deepspeed import derive, fixed_world_size
-from train.handover import hand_over, state
-from train.judge import scored_on
-from train.ledger import LEDGER
-from train.ordering import Ordering
-from train.progress import Progress
-from train.run_folder import RunFolder
-from train.watch import watching
+from train.order.ordering import Ordering
+from train.run.attempts import train_to_end
+from train.run.best import BEST
+from train.run.best import checkpoint as checkpoint_of_best
+from train.run.folder import RunFolder
+from train.run.handover import hand_over, state
+from train.run.judge import scored_on
+from train.run.ledger import LEDGER
+from train.watching.progress import Progress
+from train.watching.watch import watching
 from train.worker import Job
 
 
@@ -71,7 +72,7 @@ def fit(
 
 
 def training_corpus(config: TrainConfig) -> Corpus:
-    """Return what a run is trained on. Raises UserError as ``train.corpus.load``."""
+    """Return what a run is trained on. Raises UserError as ``train.data.corpus.load``."""
     admission = Admission(config.recipe, config.data.long_clips)
     ordering = Ordering(config.plan, config.packing, config.augment, config.seed, admission.around)
     return load(config.data, admission, ordering)

@@ -18,15 +18,15 @@ from asr.checkpoint import find_checkpoint
 from train.adapter import adapt, load_base
 from train.arguments import arguments
 from train.config import TrainConfig
-from train.corpus import Corpus
-from train.evaluation import Scoring, from_json
-from train.feed import Feed, Portion, Share
+from train.data.corpus import Corpus
+from train.feeding.feed import Feed, Portion, Share
 from train.gradients import GradientWatch
-from train.judge import Judge
-from train.ledger import cut
-from train.progress import Board
-from train.report import RayReport, earlier_totals
+from train.run.evaluation import Scoring, from_json
+from train.run.judge import Judge
+from train.run.ledger import cut
+from train.run.report import RayReport, earlier_totals
 from train.trainer import WhisperTrainer, token_loss
+from train.watching.progress import Board
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,19 @@ VERBS: Mapping[str, Any] = {
     "demo": ("whisperfleet.demo:demo", "The whole way on real speech: WER before, fine-tune, WER after, serve, ask."),
     "data": {
         "inspect": (
-            "train.cli_data:inspect",
+            "train.data.cli:inspect",
             "Hours, lengths, odd characters, duplicates, overlap and faults of a source.",
         ),
-        "prepare": ("train.cli_data:prepare", "Make manifests and 16 kHz clips from a source of labelled speech."),
+        "prepare": ("train.data.cli:prepare", "Make manifests and 16 kHz clips from a source of labelled speech."),
     },
-    "check": ("train.cli_check:check", "Look for what would spoil a training run, in seconds, before it costs anything."),
-    "plan": ("train.cli_plan:plan", "Memory, time and cost of each strategy on given GPUs; the cheapest that fits."),
+    "check": (
+        "train.checks.cli:check",
+        "Look for what would spoil a training run, in seconds, before it begins.",
+    ),
+    "plan": (
+        "train.capacity.cli:plan",
+        "Memory, time and cost of each strategy on given GPUs: the cheapest.",
+    ),
     "train": ("train.cli:train", "Fine-tune as a configuration file says; go on where an earlier run stopped."),
     "evaluate": ("train.cli:evaluate", "Word error rate, with intervals and a report, of a checkpoint or artifact."),
     "transcribe": ("serve.cli:transcribe", "Print what is said in audio files."),

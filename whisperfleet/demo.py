@@ -26,11 +26,11 @@ from asr.model import best_device
 from asr.report import duration, percent, with_interval, write_report
 from asr.utterance import Utterance
 from train.config import TrainConfig
+from train.data.prepare import PrepareConfig, Prepared, prepare, source
 from train.evaluate import evaluate
 from train.fit import fit
-from train.prepare import PrepareConfig, Prepared, prepare, source
-from train.run_folder import RunFolder
-from train.show import counting, training
+from train.run.folder import RunFolder
+from train.watching.show import counting, training
 from whisperfleet.ask import Answer, ask
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"

@@ -25,8 +25,8 @@ from benchmarks.recipe.work import Clock, Work, say
 from train.config import TrainConfig
 from train.evaluate import evaluate
 from train.fit import fit, training_corpus
-from train.progress import Progress
-from train.report import STATE
+from train.run.report import STATE
+from train.watching.progress import Progress
 
 _RUN = "run"
 

@@ -11,7 +11,7 @@ from asr.model import SpeechModel
 from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from tests.train.runs import Finished, Runs, finish
-from train.prepare import PrepareConfig, prepare
+from train.data.prepare import PrepareConfig, prepare
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from asr.utterance import Utterance
-from train.augment import Augmentation
-from train.corpus import Corpus
-from train.feed import Portion, Share
-from train.listed import Listed
-from train.ordering import Ordering
-from train.packing import Packing
-from train.plan import PlanConfig
-from train.utterances import Admitted, collect
+from train.augmentation.augment import Augmentation
+from train.data.corpus import Corpus
+from train.data.listed import Listed
+from train.data.utterances import Admitted, collect
+from train.feeding.feed import Portion, Share
+from train.order.ordering import Ordering
+from train.order.packing import Packing
+from train.order.plan import PlanConfig
 
 
 def ordering(

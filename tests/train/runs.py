@@ -13,7 +13,7 @@ from asr.config import resolve
 from asr.utterance import Utterance
 from train.config import TrainConfig
 from train.fit import Fitted, fit, training_corpus
-from train.progress import Progress
+from train.watching.progress import Progress
 
 STEPS = 8
 

@@ -14,9 +14,9 @@ from asr.model import SpeechModel
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
 from train.adapter import LoraSettings, Strategy, adapt, has_adapter, load_base, require
-from train.collate import collate
+from train.feeding.collate import collate
+from train.feeding.tensors import Order, Passage, Recipe, prepare
 from train.gradients import silent_weights
-from train.tensors import Order, Passage, Recipe, prepare
 from train.trainer import token_loss
 
 BASE = "builtin:tiny.en"

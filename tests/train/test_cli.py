@@ -14,7 +14,7 @@ from asr.manifest import write_manifest
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from train.cli import _context, evaluate, train
-from train.cli_data import prepare
+from train.data.cli import prepare
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 

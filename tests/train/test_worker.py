@@ -14,8 +14,8 @@ from asr.config import resolve
 from asr.utterance import Utterance
 from tests.train.corpora import listed, ordering
 from train.config import TrainConfig
-from train.report import STATE
-from train.utterances import Admitted
+from train.data.utterances import Admitted
+from train.run.report import STATE
 from train.worker import Job, train_worker
 
 

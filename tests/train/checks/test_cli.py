@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from asr.errors import UserError
+from asr.utterance import Utterance
+from tests.train.checks.doctored import subject, tiny_checkpoint
+from train.checks.check import STEPS
+from train.checks.cli import check
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, english_clips: list[Utterance]) -> Path:
+    """A configuration file of a run on an English checkpoint of random weights."""
+    base = tiny_checkpoint(tmp_path / "base", "builtin:tiny.en")
+    config = subject(tmp_path, base, english_clips[:4]).config
+    content = {"base": config.base, "data": {"train": str(tmp_path / "train.jsonl")}, "run": {"folder": str(tmp_path)}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path / "mine.yaml"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_numbered_lines_for_people(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check(recipe)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"[ 1/{len(STEPS)}] data ... ok (4 of 4 rows decoded, ")
+    assert sum(line.startswith("[") for line in lines) == len(STEPS)
+    assert lines[-1].endswith(" ok, 2 skipped")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_failure_says_what_to_do_and_ends_in_exit_code_2(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        check(recipe, ["workers.count=99", "plan.micro_batches_per_step=99", "workers.cpus_each=9"])
+    assert ended.value.exit_code == 2
+    printed = capsys.readouterr().out
+    assert "cluster ... failed: training needs 891 CPUs, the cluster has" in printed
+    assert "        lower workers.count or workers.cpus_each\n" in printed
+    assert printed.endswith(" 2 skipped, 1 failed\n")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_list_for_machines(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        check(recipe, ["strategy=qlora"], as_json=True)
+    assert ended.value.exit_code == 2
+    steps = json.loads(capsys.readouterr().out)
+    assert [step["name"] for step in steps] == [step.name for step in STEPS]
+    assert [step["step"] for step in steps] == list(range(1, len(STEPS) + 1))
+    failed = next(step for step in steps if step["state"] == "failed")
+    assert failed["name"] == "machine" and "GPU" in failed["detail"] and "strategy=lora" in failed["hint"]
+    assert next(step for step in steps if step["name"] == "gradients")["state"] == "skipped"
+
+
+def test_a_mistake_in_the_file_is_told_before_any_step(recipe: Path) -> None:
+    with pytest.raises(UserError, match="did you mean"):
+        check(recipe, ["optim.max_step=3"])

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from asr.errors import UserError
+from asr.utterance import Utterance
+from tests.train.checks.doctored import subject, tiny_checkpoint
+from train.checks import model as checks_model
+from train.checks.model import decoding, gradients
+
+
+def test_a_real_base_hears_words_and_learns(tmp_path: Path, english_clips: list[Utterance]) -> None:
+    checked = subject(tmp_path, "builtin:tiny.en", english_clips[:3])
+    heard = decoding(checked)
+    words = " ".join(row.text.lower() for row, _ in checked.shortest).split()
+    assert sum(word.strip("',.") in words for word in heard.detail.lower().split()) >= 4
+    learnt = gradients(checked)
+    assert learnt.state == "ok"
+    assert "lora trains" in learnt.detail
+
+
+@pytest.mark.parametrize("strategy", ["full", "frozen_encoder", "dora"])
+def test_each_strategy_with_activation_checkpointing(
+    tmp_path: Path, english_clips: list[Utterance], strategy: str
+) -> None:
+    base = tiny_checkpoint(tmp_path / "base", "builtin:tiny.en")
+    settings = [f"strategy={strategy}", "activation_checkpointing=true"]
+    assert gradients(subject(tmp_path, base, english_clips[:3], *settings)).state == "ok"
+
+
+def test_adapters_that_no_gradient_reaches(
+    tmp_path: Path, english_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*args: object) -> torch.nn.Module:
+        network = adapt(*args)
+        network.base_model.model.model.encoder.register_forward_hook(
+            lambda module, inputs, output: type(output)(last_hidden_state=output.last_hidden_state.detach())
+        )
+        return network
+
+    adapt = checks_model.adapt
+    monkeypatch.setattr(checks_model, "adapt", cut_off)
+    base = tiny_checkpoint(tmp_path / "base", "builtin:tiny.en")
+    with pytest.raises(UserError, match=r"no gradient reaches 12 of .* trained weights: .*encoder\.layers\.0"):
+        gradients(subject(tmp_path, base, english_clips[:3]))
+
+
+def test_a_base_that_this_machine_cannot_hold_is_not_loaded(
+    tmp_path: Path, english_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks_model, "spare_bytes", lambda: 200_000_000)  # tiny.en has 38 M weights
+    checked = subject(tmp_path, "builtin:tiny.en", english_clips[:3], "strategy=full")
+    outcome = gradients(checked)
+    assert outcome.state == "skipped"
+    assert "over 0.3 GB" in outcome.detail
+    assert "model" not in vars(checked)
+    monkeypatch.setattr(checks_model, "spare_bytes", lambda: 100_000_000)
+    assert decoding(checked).state == "skipped"
+
+
+def test_there_is_memory_to_spare() -> None:
+    assert 1e8 < checks_model.spare_bytes() < 1e14
+
+
+def test_weights_that_are_not_numbers(tmp_path: Path, english_clips: list[Utterance]) -> None:
+    checked = subject(tmp_path, tiny_checkpoint(tmp_path / "base", "builtin:tiny.en"), english_clips[:3])
+    with torch.no_grad():
+        checked.model.network.model.encoder.conv1.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match="the first loss is nan"):
+        gradients(checked)

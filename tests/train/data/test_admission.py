@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr.audio import SAMPLE_RATE, encode_flac
+from asr.errors import UserError
+from asr.utterance import Quarantined, Utterance
+from train.data.admission import Admission, require_usable
+from train.data.utterances import Admitted
+from train.feeding.tensors import Recipe
+
+RULES = Admission(Recipe("builtin:tiny.en", None, "transcribe"))
+GOOD = Utterance("good", "/no/matter.wav", "some words", 2.5)
+
+
+def admit(
+    rows: Iterable[Utterance | Quarantined], rules: Admission = RULES
+) -> tuple[list[Admitted], list[Quarantined]]:
+    quarantined: list[Quarantined] = []
+    return list(rules.admit(rows, quarantined)), quarantined
+
+
+def test_what_cannot_be_used_is_quarantined_by_name_with_its_reason() -> None:
+    bad = {
+        "no_transcript": replace(GOOD, id="silent", text=" \n"),
+        "special_token": replace(GOOD, id="markup", text="so <|endoftext|>"),
+        "label_too_long": replace(GOOD, id="wordy", text="one two " * 300),
+        "too_short": replace(GOOD, id="click", duration_s=0.05),
+        "too_long": replace(GOOD, id="lecture", duration_s=30.01),
+        "missing_file": replace(GOOD, id="unmeasured", duration_s=None),
+        "malformed_row": Quarantined("row 7", "malformed_row", "no audio"),
+    }
+    last = replace(GOOD, id="last", duration_s=30.0)
+    admitted, quarantined = admit([GOOD, *bad.values(), last])
+    assert [(each.id, each.reason) for each in quarantined if each.reason != "label_too_long"] == [
+        (row.id, reason) for reason, row in bad.items() if reason != "label_too_long"
+    ]
+    assert Quarantined("wordy", "label_too_long", "603 tokens, the decoder has 448 positions") in quarantined
+    assert [(row.utterance.id, row.follows) for row in admitted] == [("good", True), ("last", False)]
+    assert admitted[0].tokens == 2  # " some words"
+
+
+def test_a_missing_duration_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "a.flac").write_bytes(encode_flac(np.zeros(3 * SAMPLE_RATE, np.float32)))
+    rows = [
+        replace(GOOD, id="whole", audio=str(tmp_path / "a.flac"), duration_s=None),
+        replace(GOOD, id="rest", audio=str(tmp_path / "a.flac"), duration_s=None, start_s=1.0),
+        replace(GOOD, id="cut", audio=str(tmp_path / "a.flac"), duration_s=None, start_s=1.0, end_s=1.5),
+        replace(GOOD, id="inline", audio=(tmp_path / "a.flac").read_bytes(), duration_s=0.0),
+    ]
+    admitted, quarantined = admit(rows)
+    assert [row.utterance.duration_s for row in admitted] == pytest.approx([3.0, 2.0, 0.5, 3.0])
+    assert quarantined == []
+
+
+def test_long_clips_are_split_at_their_segments_where_that_is_asked_for() -> None:
+    times = [(0.0, 12.0), (13.0, 25.0), (25.0, 31.0), (31.0, 66.0), (66.0, 70.0)]
+    meta = {"segments": [{"start": start, "end": end, "text": f"from {start:g}"} for start, end in times]}
+    lecture = replace(GOOD, id="lecture", duration_s=70.0, meta=meta)
+    blind = replace(GOOD, id="blind", duration_s=31.0)
+    admitted, quarantined = admit([GOOD, lecture, blind], replace(RULES, long_clips="split"))
+    assert [row.utterance.id for row in admitted] == ["good", "lecture#0", "lecture#1", "lecture#3"]
+    assert [row.utterance.text for row in admitted[1:]] == ["from 0 from 13", "from 25", "from 66"]
+    assert [(each.id, each.reason) for each in quarantined] == [("lecture#2", "too_long"), ("blind", "too_long")]
+    assert "no segment times" in quarantined[1].detail
+
+
+def test_an_unknown_language_stops_everything() -> None:
+    with pytest.raises(UserError, match="English only, not 'it'"):
+        admit([GOOD, replace(GOOD, id="it", language="it")])
+
+
+def test_rows_are_admitted_as_they_come() -> None:
+    read = 0
+
+    def endless() -> Iterable[Utterance]:
+        nonlocal read
+        while True:
+            read += 1
+            yield replace(GOOD, id=str(read))
+
+    first = next(iter(RULES.admit(endless(), [])))
+    assert first.utterance.id == "1"
+    assert read < 2000
+
+
+def test_a_few_faults_are_borne_but_not_more_than_allowed() -> None:
+    bad = [Quarantined(str(n), "corrupt", "in the middle") for n in range(6)]
+    require_usable(bad[:5], 10, 0.05)  # the first hundred may be unlucky
+    require_usable(bad, 120, 0.05)
+    with pytest.raises(UserError) as caught:
+        require_usable(bad, 110, 0.05)
+    assert caught.value.message == "6 of 110 utterances could not be used, the last: corrupt: 5: in the middle"
+    assert "data.max_quarantined_share" in caught.value.hint

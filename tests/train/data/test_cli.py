@@ -1,0 +1,118 @@
+"""``data inspect`` and ``data prepare``, called as the command line calls them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from asr.errors import UserError
+from asr.manifest import read_manifest, read_quarantine, write_manifest
+from asr.utterance import Utterance
+from train.data.cli import inspect, prepare
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, english_clips: list[Utterance]) -> str:
+    """Real clips and one file that is no audio."""
+    (tmp_path / "notes.wav").write_text("buy milk")
+    rows = [*english_clips, Utterance("notes", str(tmp_path / "notes.wav"), "buy milk")]
+    write_manifest(tmp_path / "mine.jsonl", rows)
+    return str(tmp_path / "mine.jsonl")
+
+
+@pytest.fixture
+def release(tmp_path: Path, english_clips: list[Utterance]) -> Path:
+    """The clips as a Common Voice release with its own splits; one transcript of test is in train too."""
+    folder = tmp_path / "cv" / "en"
+    (folder / "clips").mkdir(parents=True)
+    parts = {"train": english_clips[:8], "dev": english_clips[8:12], "test": english_clips[12:16]}
+    parts["test"] = [*parts["test"], replace(english_clips[20], text=english_clips[0].text)]
+    for split, rows in parts.items():
+        lines = ["client_id\tpath\tsentence\tlocale"]
+        for row in rows:
+            name = Path(str(row.audio)).name
+            shutil.copy(str(row.audio), folder / "clips" / name)
+            lines.append(f"them\t{name}\t{row.text}\ten")
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_prepare_prints_the_splits_and_what_went_into_quarantine(
+    manifest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(manifest, tmp_path / "out", ["min_test_clips=6"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 rows (1 not_audio)" in printed
+    assert "s per thousand clips" in printed
+    assert [row.id for row in read_quarantine(tmp_path / "out/quarantine.parquet")] == ["notes"]
+
+
+def test_prepare_refuses_an_unknown_setting(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown key 'min_test_clip' \(did you mean 'min_test_clips'"):
+        prepare("prompts:it", tmp_path, ["min_test_clip=6"])
+
+
+def test_prepare_keeps_the_splits_of_a_release(
+    release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(str(release), tmp_path / "out", as_json=True)
+    result = json.loads(capsys.readouterr().out)
+    assert result["clips"] == {"train": 8, "validation": 4, "test": 5}
+    assert result["seconds_per_1000_clips"] > 0
+    assert all(clip.language == "en" and clip.duration_s for clip in read_manifest(tmp_path / "out/validation.jsonl"))
+
+
+def test_prepare_one_split(release: Path, tmp_path: Path) -> None:
+    prepare(str(release), tmp_path / "out", split="dev")
+    assert len(read_manifest(tmp_path / "out/dev.jsonl")) == 4
+    assert [path.name for path in (tmp_path / "out").glob("*.jsonl")] == ["dev.jsonl"]
+
+
+def test_prepare_a_table_with_foreign_names(release: Path, tmp_path: Path) -> None:
+    table = (release / "train.tsv").read_text().replace("sentence", "quote").replace("path", "recording")
+    (release / "clips" / "list.csv").write_text(table.replace(",", "").replace("\t", ","))
+    prepare(
+        str(release / "clips" / "list.csv"),
+        tmp_path / "out",
+        ["min_test_clips=2"],
+        column=["text=quote", "audio=recording"],
+        language="Italian",
+    )
+    clips = [clip for name in ("train", "test") for clip in read_manifest(tmp_path / f"out/{name}.jsonl")]
+    assert {clip.language for clip in clips} == {"it"} and all(clip.text for clip in clips)
+    with pytest.raises(UserError, match="--column quote: names one column only"):
+        prepare(str(release), tmp_path / "out", column=["quote"])
+
+
+def test_inspect_tells_people_and_writes_its_files(
+    manifest: str, tiny_en_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inspect(manifest, base=tiny_en_name, out=tmp_path / "found")
+    printed = capsys.readouterr().out
+    assert "25, of which 24 usable" in printed and "not_audio" in printed and "█" in printed
+    assert [row.id for row in read_quarantine(tmp_path / "found/faults.parquet")] == ["notes"]
+    assert (tmp_path / "found/lengths.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "found/inspection.json").read_text())["rows"] == 25
+
+
+def test_inspect_compares_splits(release: Path, tiny_en_name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"has the splits train, dev, test \(say which: --split train"):
+        inspect(str(release), base=tiny_en_name)
+    inspect(str(release), split="train", against_split="test", base=tiny_en_name, as_json=True)
+    result = json.loads(capsys.readouterr().out)
+    assert result["rows"] == 8
+    assert result["overlap"]["transcript"]["clips"] == 1 and result["overlap"]["audio"]["clips"] == 0
+    inspect(str(release / "dev.tsv"), against=str(release), against_split="train", base=tiny_en_name)
+    assert "no overlap with" in capsys.readouterr().out
+
+
+def test_inspect_counts_against_its_own_limits(
+    manifest: str, tiny_en_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inspect(manifest, ["max_audio_s=4", "examples=1"], base=tiny_en_name, as_json=True)
+    result = json.loads(capsys.readouterr().out)
+    assert result["faults"]["too_long"] > 1 and len(result["fault_examples"]["too_long"]) == 1

@@ -1,0 +1,169 @@
+"""Runs that are killed, interrupted, or cannot go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+
+import psutil
+import pytest
+import ray.train
+import torch
+
+from asr.artifact import load_model
+from asr.errors import UserError
+from asr.manifest import write_manifest
+from tests.train.runs import STEPS, Finished, Runs, finish, planned
+from train.fit import fit
+from train.run import attempts as module
+from train.run import ledger
+from train.watching.progress import Progress
+
+PATIENCE_S = 180.0  # for a first checkpoint on a busy machine
+
+
+def wait_for_checkpoint(run: Path, alive: Callable[[], bool]) -> None:
+    """Return when Ray knows of a checkpoint: from there on a run must be able to go on."""
+    record = run / "checkpoints" / "checkpoint_manager_snapshot.json"
+    until = time.monotonic() + PATIENCE_S
+    while not (record.is_file() and "step_0000002" in record.read_text()):
+        assert alive()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def workers() -> list[psutil.Process]:
+    """The processes of all training workers that this test session has started."""
+    found = psutil.Process().children(recursive=True)
+    return [one for one in found if one.is_running() and one.cmdline()[:1] == ["ray::RayTrainWorker"]]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_nothing_but_time(whole: Finished, runs: Runs) -> None:
+    """The promise of resuming: the same weights as if nothing had happened, dropout masks and all."""
+    ended = False
+
+    def kill() -> None:
+        wait_for_checkpoint(runs.folder / "killed", lambda: not ended)
+        for process in psutil.Process().children(recursive=True):
+            if process.cmdline()[:1] == ["ray::RayTrainWorker"]:
+                process.send_signal(signal.SIGKILL)
+
+    thread = Thread(target=kill)
+    thread.start()
+    try:
+        killed = finish(runs.config("killed", "workers.max_failures=1"))
+    finally:
+        ended = True
+        thread.join()
+    assert 2 <= killed.progress[-1].resumed_at < STEPS
+    assert killed.progress[-1].loss == pytest.approx(whole.progress[-1].loss, abs=1e-5)
+    assert killed.adapter.keys() == whole.adapter.keys()
+    for name, weight in whole.adapter.items():
+        assert torch.allclose(killed.adapter[name], weight, rtol=0, atol=1e-5), name
+    audio_s = (killed.fitted.card.training["audio_s"], whole.fitted.card.training["audio_s"])
+    assert audio_s[0] == pytest.approx(audio_s[1])
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_everything_and_two_workers_go_on(whole: Finished, runs: Runs) -> None:
+    """A terminal's Ctrl-C reaches the whole process group. Two workers then share what one had left to do."""
+    mark = uuid.uuid4().hex
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    script = (
+        "import sys; from asr.config import resolve; from train.config import TrainConfig; from train.fit import fit\n"
+        "fit(resolve(TrainConfig, None, sys.argv[1:]).value)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *runs.settings("stopped")],
+        env=environment | {"WHISPERFLEET_TEST": mark},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_checkpoint(runs.folder / "stopped", lambda: process.poll() is None)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGINT, stderr
+    assert stderr.strip().endswith("KeyboardInterrupt")
+    until = time.monotonic() + 20
+    while (left := [one for one in psutil.process_iter() if marked(one, mark)]) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert left == []
+    assert not (runs.folder / "stopped" / "artifact").exists()
+
+    two = finish(runs.config("stopped", "workers.count=2"))
+    assert 2 <= two.progress[-1].resumed_at < STEPS
+    assert two.progress[-1].step == two.fitted.card.training["step"] == STEPS
+    audio_s = two.fitted.card.training["audio_s"]  # nothing was heard twice, nothing left out
+    assert audio_s == pytest.approx(whole.fitted.card.training["audio_s"])
+    assert two.progress[-1].loss == pytest.approx(whole.progress[-1].loss, rel=0.1)  # but for other dropout masks
+    load_model(str(two.fitted.artifact))
+
+
+def marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get("WHISPERFLEET_TEST") == mark
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_persons_mistake_comes_out_of_a_worker_as_it_went_in_and_is_not_tried_again(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(tmp_path / "gone.jsonl", [replace(clip, audio="/no/such.flac") for clip in runs.clips])
+    attempts: list[object] = []
+    real = module._trainer
+    monkeypatch.setattr(module, "_trainer", lambda *args: attempts.append(args) or real(*args))
+    with pytest.raises(UserError) as caught:
+        fit(runs.config("gone", f"data.train={tmp_path / 'gone.jsonl'}", "data.max_quarantined_share=0"))
+    assert "utterances could not be used, the last: missing_file: " in caught.value.message
+    assert caught.value.hint == "mend the data, or raise data.max_quarantined_share"
+    assert len(attempts) == 1
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_points_and_restarted_as_2_1_2_meet_each_utterance_once_an_epoch(
+    whole: Finished, runs: Runs
+) -> None:
+    """And the learning rate of each step is that of a run that nobody killed."""
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")  # shown where the test fails
+    chance = random.Random(seed)
+    config = runs.config("random", "run.ledger=true", "run.checkpoint_every_steps=1", "workers.max_failures=0")
+    learning_rates: dict[int, float] = {}
+    for count, last in ((2, chance.randint(2, 4)), (1, chance.randint(4, 6)), (2, None)):
+
+        def on_progress(now: Progress, last: int | None = last) -> None:
+            learning_rates[now.step] = now.learning_rate
+            if last is not None and now.step >= last:
+                chance.choice(workers()).send_signal(signal.SIGKILL)
+
+        with pytest.raises(ray.train.WorkerGroupError) if last is not None else contextlib.nullcontext():
+            fit(config.model_copy(update={"workers": config.workers.model_copy(update={"count": count})}), on_progress)
+    lines = list(ledger.read(str(runs.folder / "random" / ledger.LEDGER)))
+    assert [line.step for line in lines] == list(range(1, STEPS + 1))
+    assert [sorted(line.ids) for line in lines] == [sorted(ids) for ids in planned(config)]
+    epochs = defaultdict(list)
+    for line in lines:
+        epochs[line.epoch] += line.ids
+    assert len(epochs) >= 2
+    assert sorted(epochs[0]) == sorted(clip.id for clip in runs.clips)
+    assert learning_rates == {one.step: one.learning_rate for one in whole.progress}

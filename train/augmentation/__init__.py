@@ -1,0 +1,1 @@
+"""The same clip, a little different in each epoch."""

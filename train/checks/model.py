@@ -1,0 +1,75 @@
+"""Steps of `check` that run the network: one batch decoded, and one training step whose gradients are looked at."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+
+from asr.decode import Clip, decode
+from asr.errors import UserError
+from asr.model import best_device
+from train.adapter import adapt, has_adapter
+from train.capacity.shapes import read_shape
+from train.checks.subject import Outcome, Subject
+from train.gradients import silent_weights
+from train.trainer import token_loss
+
+_NEW_TOKENS = 32
+_SHOWN = 3
+
+
+def decoding(subject: Subject) -> Outcome:
+    """The base turns sampled clips into text, in the audio context that it was trained for."""
+    if outcome := _too_large(subject, copies=1):
+        return outcome
+    model, clips = subject.model, subject.shortest
+    model.network.generation_config.max_length = _NEW_TOKENS  # enough to see that it works
+    features = [Clip(model.log_mel(waveform), subject.language(row), subject.config.task) for row, waveform in clips]
+    heard = decode(model, features, model.context)
+    return Outcome("ok", f"{len(heard)} clips on {model.network.device}, the first: {heard[0].text!r}")
+
+
+def gradients(subject: Subject) -> Outcome:
+    """A step on real clips brings a finite loss, and a gradient to every weight that is to be trained."""
+    config = subject.config
+    if outcome := _too_large(subject, copies=1 if has_adapter(config.strategy) else 2):
+        return outcome
+    network = adapt(subject.model.network, config.strategy, config.lora).train()
+    if config.activation_checkpointing:
+        network.activation_checkpointing_enable({"use_reentrant": False})
+    device = next(network.parameters()).device
+    batch = {name: tensor.to(device) for name, tensor in subject.batch.items()}
+    labels = batch.pop("labels")
+    loss = token_loss(network(**batch), labels)
+    if not math.isfinite(loss.item()):
+        raise UserError(f"the first loss is {loss.item()}", "look at the base: are its weights whole?")
+    loss.backward()
+    silent = silent_weights(network)
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    if not trained or silent:
+        raise UserError(
+            f"no gradient reaches {len(silent)} of {len(trained)} trained weights: {', '.join(silent[:_SHOWN])}",
+            "look at strategy, lora.target_modules and activation_checkpointing",
+        )
+    count = sum(weight.numel() for weight in trained)
+    return Outcome("ok", f"loss {loss.item():.3f}, {config.strategy} trains {count / 1e6:.1f} M weights")
+
+
+def _too_large(subject: Subject, copies: int) -> Outcome | None:
+    """Return why a step is skipped where this machine, often a cluster's head, cannot hold weights and gradients."""
+    needed, spare = copies * 4 * read_shape(subject.checkpoint.folder / "config.json").parameters, spare_bytes()
+    if needed < spare:
+        return None
+    return Outcome(
+        "skipped", f"it takes over {needed / 1e9:.1f} GB, and this machine has {spare / 1e9:.1f} GB to spare"
+    )
+
+
+def spare_bytes() -> int:
+    """Return the memory that is left where ``best_device`` computes."""
+    if best_device() == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

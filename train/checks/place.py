@@ -1,0 +1,80 @@
+"""Steps of `check` about where the run takes place: kind and number of the machines, and the checkpoint folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import uuid
+
+import ray
+import torch
+
+from asr import storage
+from asr.errors import UserError
+from cluster.session import ray_session
+from train.adapter import require
+from train.checks.subject import Outcome, Subject
+from train.deepspeed import derive
+from train.run.evaluation import choose_beside
+from train.run.folder import RunFolder
+
+
+def machine(subject: Subject) -> Outcome:
+    """Strategy, parallelism and precision run on the machines asked for, with the packages that are installed."""
+    config = subject.config
+    require(config.strategy, config.workers.gpu)
+    if config.parallelism != "ddp" and importlib.util.find_spec("deepspeed") is None:
+        raise UserError(
+            f"parallelism={config.parallelism} needs deepspeed, which is not installed", "pip install deepspeed"
+        )
+    derive(config, config.workers.most)
+    config.tracking.require()
+    where = "GPU" if config.workers.gpu else "CPU"
+    detail = f"{config.strategy}, {config.parallelism}, {config.precision} on {where}"
+    if not config.workers.gpu or torch.cuda.is_available():
+        if config.workers.gpu and config.precision == "bf16" and not torch.cuda.is_bf16_supported():
+            raise UserError(f"{torch.cuda.get_device_name()} has no bf16", "set precision=fp16")
+        return Outcome("ok", detail)
+    return Outcome("ok", f"{detail}; no GPU on this machine, so the workers' own were not looked at")
+
+
+def folder(subject: Subject) -> Outcome:
+    """A file can be written where the checkpoints go, and no finished run is in the way."""
+    run = RunFolder.of(subject.config)
+    run.require_unfinished()
+    probe, before = run.file(f".check-{uuid.uuid4().hex}"), _missing(run.place)
+    storage.write_text(probe, "whisperfleet check")
+    try:
+        storage.read_text(probe)
+    finally:
+        filesystem, path = storage.resolve(probe)
+        filesystem.delete_file(path)
+        if before:
+            filesystem, path = storage.resolve(before)
+            filesystem.delete_dir(path)
+    free = "" if storage.is_remote(run.place) else f", {shutil.disk_usage(_existing(run.place)).free / 1e9:.0f} GB free"
+    return Outcome("ok", f"{run.place}{free}")
+
+
+def _missing(place: str) -> str:
+    """Return the topmost folder on the way to a local place that is not there, or "" where all are."""
+    if storage.is_remote(place) or storage.exists(place):
+        return ""
+    parent = storage.parent(place)
+    return _missing(parent) or place
+
+
+def _existing(place: str) -> str:
+    return place if storage.exists(place) else _existing(storage.parent(place))
+
+
+def cluster(subject: Subject) -> Outcome:
+    """The cluster has the workers' CPUs and GPUs."""
+    workers = subject.config.workers
+    with ray_session(subject.address):
+        workers.require()
+        if subject.config.data.validation is not None:
+            choose_beside(subject.config.evaluation.where, workers, ray.cluster_resources())
+    each = f"{workers.threads} CPUs" + (" and a GPU" if workers.gpu else "")
+    where = f"cluster {subject.address}" if subject.address else "this machine"
+    return Outcome("ok", f"{where} has {workers.least} x {each}")

@@ -1,0 +1,200 @@
+"""What the steps of `check` look at, each thing made once however many steps need it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, WhisperTokenizer
+
+from asr.audio import SAMPLE_RATE, decode
+from asr.cache import cache_root
+from asr.checkpoint import Checkpoint, find_checkpoint
+from asr.errors import DataError
+from asr.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
+from asr.labels import label_ids, prompt_ids
+from asr.model import SpeechModel, best_device, load_checkpoint
+from asr.segments import split
+from asr.sources import SourceConfig, is_stream, rows
+from asr.utterance import Quarantined, Utterance
+from train.config import TrainConfig
+from train.data.admission import Admission
+from train.feeding.collate import collate
+from train.feeding.tensors import Order, Passage, prepare, tools
+
+State = Literal["ok", "warning", "failed", "skipped"]
+
+SAMPLE = 24  # clips that are decoded
+LABELS = 256  # transcripts that are tokenised: the longest, and as many drawn from the rest
+MAX_ROWS = 200_000  # read of a source of known length; of a stream, MAX_STREAMED
+MAX_STREAMED = 256
+_BATCH = 2
+_WINDOW_SAMPLES = WINDOW_FRAMES * HOP
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step found: ``failed`` ends in exit code 2, a ``warning`` does not; ``hint`` says what to do."""
+
+    state: State
+    detail: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was read of a source: all of it, where ``complete``."""
+
+    utterances: list[Utterance]
+    quarantined: list[Quarantined]
+    complete: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.utterances) + len(self.quarantined)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Clips that could be decoded [16 kHz samples], and those that could not."""
+
+    clips: list[tuple[Utterance, np.ndarray]]
+    faults: list[Quarantined]
+
+
+class Subject:
+    """The data, the base and one batch of a run. Each may raise UserError when it is first asked for."""
+
+    def __init__(self, config: TrainConfig, address: str | None = None) -> None:
+        self.config, self.address = config, address
+
+    @cached_property
+    def training(self) -> Rows:
+        """Training rows of all sources."""
+        parts = [read(source) for source in self.config.data.sources]
+        return Rows(
+            [utterance for part in parts for utterance in part.utterances],
+            [row for part in parts for row in part.quarantined],
+            all(part.complete for part in parts),
+        )
+
+    @cached_property
+    def held_out(self) -> dict[str, Rows]:
+        """Rows of the validation and the retention set, as far as they are set."""
+        data = self.config.data
+        named = {"data.validation": data.validation, "data.retention": data.retention}
+        return {key: read(source) for key, source in named.items() if source is not None}
+
+    @cached_property
+    def sampled(self) -> Sampled:
+        """Some training clips, decoded."""
+        sampled = Sampled([], [])
+        for utterance in spread(self.training.utterances, SAMPLE):
+            try:
+                waveform = decode(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s)
+                self.pieces(utterance, len(waveform) / SAMPLE_RATE)
+                sampled.clips.append((utterance, waveform))
+            except DataError as error:
+                sampled.faults.append(Quarantined(utterance.id, error.reason, error.detail))
+        return sampled
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The base."""
+        return find_checkpoint(self.config.base)
+
+    @cached_property
+    def processor(self) -> tuple[WhisperTokenizer, LogMel]:
+        """The base's tokenizer and features."""
+        return tools(self.config.base)
+
+    @property
+    def tokenizer(self) -> WhisperTokenizer:
+        """The base's tokenizer."""
+        return self.processor[0]
+
+    @cached_property
+    def generation(self) -> GenerationConfig:
+        """The base's generation config."""
+        return GenerationConfig.from_pretrained(self.checkpoint.folder)
+
+    def language(self, utterance: Utterance) -> str | None:
+        """Return the language that an utterance is trained under."""
+        return utterance.language or self.config.language
+
+    def pieces(self, utterance: Utterance, length_s: float | None) -> list[Utterance]:
+        """Return what is trained on of an utterance so long. Raises DataError where it goes into quarantine."""
+        if (length_s or 0.0) <= WINDOW_S:
+            return [utterance]
+        if self.config.data.long_clips == "quarantine":
+            raise DataError("too_long", f"{length_s:.2f} s, over {WINDOW_S:g} s")
+        return split(replace(utterance, duration_s=length_s), WINDOW_S)
+
+    @cached_property
+    def labels(self) -> list[tuple[Utterance, list[int]]]:
+        """Label tokens of the longest transcripts and of some others, as far as training admits them."""
+        return [(row, self._label(row)) for row in self._admitted[0]]
+
+    @cached_property
+    def unlabelled(self) -> list[Quarantined]:
+        """Of the same transcripts, those that training puts into quarantine."""
+        return self._admitted[1]
+
+    @cached_property
+    def _admitted(self) -> tuple[list[Utterance], list[Quarantined]]:
+        by_length = sorted(self.training.utterances, key=lambda utterance: len(utterance.text.encode()))
+        chosen = [*by_length[-LABELS:], *spread(by_length[:-LABELS], LABELS)]
+        quarantined: list[Quarantined] = []
+        admission = Admission(self.config.recipe, self.config.data.long_clips)
+        return [row.utterance for row in admission.admit(chosen, quarantined)], quarantined
+
+    def _label(self, utterance: Utterance) -> list[int]:
+        prompt = prompt_ids(self.tokenizer, self.language(utterance), self.config.task)
+        return label_ids(self.tokenizer, utterance.text, prompt)
+
+    @property
+    def shortest(self) -> list[tuple[Utterance, np.ndarray]]:
+        """The two shortest of the decoded clips that have a label: a step on them costs least."""
+        unusable = {row.id for row in self.unlabelled}
+        usable = [clip for clip in self.sampled.clips if clip[0].id not in unusable and len(clip[1]) <= _WINDOW_SAMPLES]
+        return sorted(usable, key=lambda clip: len(clip[1]))[:_BATCH]
+
+    @cached_property
+    def batch(self) -> dict[str, torch.Tensor]:
+        """One small micro-batch of real clips as the network gets it: with packing, a window of two clips."""
+        clips = self.shortest
+        context_s = max((len(waveform) / SAMPLE_RATE for _, waveform in clips), default=1.0)
+        passages = tuple(Passage((utterance,)) for utterance, _ in clips)
+        if self.config.packing.window_s is not None:
+            passages = (Passage(tuple(utterance for utterance, _ in clips), timestamps=True),)
+        return collate(prepare(Order(passages, context_s), self.config.recipe), self.tokenizer.pad_token_id)
+
+    @cached_property
+    def model(self) -> SpeechModel:
+        """The base with its weights. The gradient step changes it, and so comes last."""
+        return load_checkpoint(self.checkpoint, best_device())
+
+
+def read(source: SourceConfig) -> Rows:
+    """Read a source, or its beginning where it is a stream or very long. Raises UserError where it cannot be read."""
+    most = MAX_STREAMED if is_stream(source) else MAX_ROWS
+    found = list(islice(rows(source, cache_root()), most + 1))
+    return Rows(
+        [row for row in found[:most] if isinstance(row, Utterance)],
+        [row for row in found[:most] if isinstance(row, Quarantined)],
+        len(found) <= most,
+    )
+
+
+def spread(utterances: Sequence[Utterance], count: int) -> list[Utterance]:
+    """Return at most ``count`` of them, the same ones each time, in their order."""
+    if len(utterances) <= count:
+        return list(utterances)
+    chosen = sorted(random.Random(0).sample(range(len(utterances)), count))
+    return [utterances[index] for index in chosen]

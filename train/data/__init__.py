@@ -1,0 +1,1 @@
+"""Speech on its way to training: looked at, prepared, admitted and held."""

@@ -1,0 +1,142 @@
+"""The options of ``data inspect`` and ``data prepare``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from asr.cache import cache_root
+from asr.checkpoint import find_checkpoint
+from asr.config import resolve
+from asr.errors import UserError
+from asr.manifest import write_quarantine
+from asr.model import load_processor
+from asr.sources import SourceConfig, is_stream
+from asr.sources import rows as source_rows
+from train.data.charts import draw_lengths
+from train.data.inspect import BIN_S, InspectConfig
+from train.data.inspect import inspect as inspect_rows
+from train.data.inspection_view import show
+from train.data.prepare import PrepareConfig, Row
+from train.data.prepare import prepare as prepare_rows
+from train.data.splits import given_splits
+from train.watching.show import counting
+
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="A manifest, table or folder, local or s3://...; hf:OWNER/NAME; prompts:it."),
+]
+Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the defaults.")]
+Format = Annotated[str, typer.Option("--format", help="Of the source; default: as its files look.")]
+Config = Annotated[str | None, typer.Option("--config", help="Configuration of a Hugging Face data set.")]
+Split = Annotated[str | None, typer.Option("--split", help="The one split to read.")]
+Column = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="OURS=THEIRS", help="A column's name: text=sentence. Repeatable."),
+]
+Language = Annotated[str | None, typer.Option("--language", help="Of every row: a code or name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def inspect(  # noqa: PLR0913 - the options of a verb
+    source: Source,
+    settings: Settings = None,
+    against: Annotated[str | None, typer.Option(help="Another source: what is in both?")] = None,
+    against_split: Annotated[str | None, typer.Option(help="A split of it, or of SOURCE: what is in both?")] = None,
+    base: Annotated[str, typer.Option(help="Checkpoint whose tokenizer counts.")] = "builtin:base",
+    out: Annotated[Path | None, typer.Option(help="Folder for lengths.png, faults.parquet, inspection.json.")] = None,
+    format: Format = "auto",
+    config: Config = None,
+    split: Split = None,
+    column: Column = None,
+    language: Language = None,
+    as_json: Json = False,
+) -> None:
+    settled = resolve(InspectConfig, None, settings or []).value
+    read = _source(source, format, config, split, column, language)
+    if split is None and (there := given_splits(read)):
+        names = ", ".join(str(part.split) for part in there.values())
+        raise UserError(f"{source} has the splits {names}", "say which: --split train --against-split test")
+    other = _other(read, against, against_split)
+    tokenizer, _ = load_processor(find_checkpoint(base))
+    with counting("decoding") as advance:
+        result, survey = inspect_rows(_rows(read), tokenizer, settled, _rows(other) if other else None, advance)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        draw_lengths(out / "lengths.png", result.histogram, BIN_S, _title(read))
+        write_quarantine(out / "faults.parquet", survey.faults)
+        (out / "inspection.json").write_text(result.to_json() + "\n", encoding="utf-8")
+    if as_json:
+        print(result.to_json())
+        return
+    show(result, _title(read), _title(other) if other else None, base, Console(markup=False, highlight=False))
+    if out is not None:
+        print(f"written to {out}: lengths.png, faults.parquet, inspection.json")
+
+
+def prepare(  # noqa: PLR0913 - the options of a verb
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="Folder for manifests, clips and the quarantine table.")],
+    settings: Settings = None,
+    format: Format = "auto",
+    config: Config = None,
+    split: Split = None,
+    column: Column = None,
+    language: Language = None,
+    as_json: Json = False,
+) -> None:
+    settled = resolve(PrepareConfig, None, settings or []).value
+    read = _source(source, format, config, split, column, language)
+    given = {re.sub(r"[^\w.-]+", "-", split): read} if split else given_splits(read)
+    parts = {name: _rows(part) for name, part in given.items()}
+    with counting("decoding") as advance:
+        prepared = prepare_rows(parts or _rows(read), out, settled, advance)
+    if as_json:
+        print(json.dumps(asdict(prepared), default=str))
+        return
+    table = Table("split", "clips", "hours", "manifest")
+    for name, manifest in prepared.manifests.items():
+        table.add_row(name, f"{prepared.clips[name]:,}", f"{prepared.hours[name]:.2f}", str(manifest))
+    Console(markup=False).print(table)
+    count = sum(prepared.quarantined.values())
+    print(f"in quarantine: {count} rows ({prepared.reasons}): {out / 'quarantine.parquet'}")
+    print(f"{prepared.seconds_per_1000_clips:.1f} s per thousand clips")
+
+
+def _source(
+    source: str, format: str, config: str | None, split: str | None, column: list[str] | None, language: str | None
+) -> SourceConfig:
+    named = {"source": source, "format": format, "config": config, "split": split, "language": language}
+    words = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+    for pair in column or []:
+        ours, equals, theirs = pair.partition("=")
+        if not equals:
+            raise UserError(f"--column {pair}: names one column only", "write ours=theirs, for example text=sentence")
+        words.append(f"columns.{ours}={json.dumps(theirs)}")
+    return resolve(SourceConfig, None, words).value
+
+
+def _other(read: SourceConfig, against: str | None, split: str | None) -> SourceConfig | None:
+    if against is None:
+        return read.model_copy(update={"split": split}) if split is not None else None
+    if against == read.source:
+        return read.model_copy(update={"split": split})
+    return SourceConfig(source=against, split=split, language=read.language)
+
+
+def _rows(read: SourceConfig) -> Iterable[Row]:
+    """Return the rows of a source; all at once where that only holds addresses, so that their number is known."""
+    found = source_rows(read, cache_root())
+    return found if is_stream(read) else list(found)
+
+
+def _title(read: SourceConfig) -> str:
+    return read.source if read.split is None else f"{read.source}, {read.split}"

@@ -1,0 +1,119 @@
+"""The training data of a run: what its sources hold, admitted or quarantined, and the order in which it is met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from pydantic import Field, model_validator
+
+from asr.cache import cache_root
+from asr.config import Section
+from asr.errors import UserError
+from asr.sources import SourceConfig, is_stream, rows
+from asr.utterance import Quarantined
+from train.data.admission import Admission, LongClips, require_usable
+from train.data.listed import Listed, without_repeats
+from train.data.reader import Streamed, Windows
+from train.data.utterances import Admitted, collect
+from train.feeding.tensors import Order
+from train.order.mix import shares
+from train.order.ordering import Ordering
+from train.order.plan import MicroBatch, Step
+
+
+class DataConfig(Section):
+    """Where speech comes from, and what happens to what cannot be used."""
+
+    train: SourceConfig | list[SourceConfig]
+    """What is trained on: a manifest, a folder, an address, ``hf:owner/name``, ``prompts:it``; or a list of several."""
+    validation: SourceConfig | None = None
+    """What training is steered by: the word error rate on it."""
+    retention: SourceConfig | None = None
+    """Another language or domain, which the model should still know afterwards; scored, never trained on."""
+    temperature: float = Field(1.0, ge=1.0)
+    """How several sources without weights are mixed: each gets size ** (1 / temperature). 1 takes all as they are."""
+    max_quarantined_share: float = Field(0.05, ge=0.0, le=1.0)
+    """The run fails once more than this share of the utterances met so far could not be used."""
+    long_clips: LongClips = "quarantine"
+    """What happens to clips over 30 s: quarantined, or split at the times of their segments."""
+    window_clips: int = Field(1000, ge=1)
+    """Streams are planned so many utterances at a time: more pads less and shuffles better, and takes more memory."""
+
+    @model_validator(mode="after")
+    def _all_weights_or_none(self) -> DataConfig:
+        weighted = [source.weight is not None for source in self.sources]
+        if not self.sources:
+            raise ValueError("train: no source to train on")
+        if any(weighted) and not all(weighted):
+            raise ValueError("train: either every source has a weight, or none")
+        if len(weighted) > 1 and any(map(is_stream, self.sources)) and not all(weighted):
+            raise ValueError("train: the size of a stream is unknown: beside other sources each needs a weight")
+        return self
+
+    @property
+    def sources(self) -> list[SourceConfig]:
+        """The sources of ``train``, one or several."""
+        return self.train if isinstance(self.train, list) else [self.train]
+
+
+class Corpus(Protocol):
+    """What a worker makes its feed of; small to pickle after ``shared``."""
+
+    @property
+    def quarantined(self) -> Sequence[Quarantined]:
+        """What could not be used, as far as was read by now; after ``shared`` of a listed corpus none."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the data: another one is another run."""
+
+    @property
+    def size(self) -> dict[str, float]:
+        """How much there is, where that is known: ``clips``, and ``audio_s``, the seconds of speech."""
+
+    def steps(self, first_step: int) -> Iterator[Step]:
+        """Yield steps for ever, epoch after epoch, from step number ``first_step`` of the whole run on."""
+
+    def orders(self, batches: Sequence[MicroBatch]) -> list[Order]:
+        """Return micro-batches of the step that ``steps`` yielded last with their utterances."""
+
+    def shared(self) -> Corpus:
+        """Return the same inside a Ray session: what is large goes into the object store, once for all workers."""
+
+
+def load(data: DataConfig, admission: Admission, ordering: Ordering) -> Corpus:
+    """Read the sources of a run. Streams are not read yet, but their language is checked.
+
+    Raises UserError where more than ``max_quarantined_share`` cannot be used, nothing is left, or the checkpoint does
+    not know a language.
+    """
+    if any(map(is_stream, data.sources)):
+        for source in data.sources:
+            if source.language or admission.recipe.language:
+                admission.require(source.language)
+        return Streamed(Windows(data.sources, data.window_clips, admission, ordering))
+    quarantined: list[Quarantined] = []
+    utterances, sizes = without_repeats(*collect(_admitted(data, admission, quarantined)), quarantined)
+    met = len(utterances) + len(quarantined)
+    require_usable(quarantined, met, data.max_quarantined_share)
+    empty = [source.source for source, size in zip(data.sources, sizes, strict=True) if not size]
+    if empty:
+        why = f", the last fault: {quarantined[-1].id}: {quarantined[-1].reason}" if quarantined else ""
+        raise UserError(
+            f"{empty[0]}: no utterance that can be trained on{why}", "`whisperfleet data inspect` says more"
+        )
+    drawn = shares(sizes, [source.weight for source in data.sources], data.temperature)
+    corpus = Listed(utterances, sizes, drawn, ordering)
+    corpus.quarantined = quarantined
+    return corpus
+
+
+def _admitted(data: DataConfig, admission: Admission, quarantined: list[Quarantined]) -> Iterator[Iterator[Admitted]]:
+    """Yield each source's utterances. Ids of several sources have the source's number in front: 0:id, 1:id ..."""
+    for number, source in enumerate(data.sources):
+        found = rows(source, cache_root())
+        if len(data.sources) > 1:
+            found = (replace(row, id=f"{number}:{row.id}") for row in found)
+        yield admission.admit(found, quarantined)

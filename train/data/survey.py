@@ -1,0 +1,186 @@
+"""What is gathered about a source row by row, in memory that does not grow with its audio."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from transformers import WhisperTokenizer
+
+from asr.audio import SAMPLE_RATE, AudioLimits, decode
+from asr.errors import DataError
+from asr.header import Header, header
+from asr.labels import is_multilingual, label_ids
+from asr.split import transcript_key
+from asr.utterance import Quarantined, Utterance
+from train.data.characters import Characters
+from train.data.filters import Filters
+from train.data.prepare import Row
+
+Same = Literal["transcript", "audio"]
+
+WIDE = AudioLimits(min_audio_s=0.0)  # clips that are too long or too short are to be measured too
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Clips that have the same of something as an earlier clip, and the first pairs of (earlier id, later id)."""
+
+    clips: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of one row. ``length_s`` and ``audio`` are None where nothing could be decoded."""
+
+    id: str
+    fault: Quarantined | None = None
+    row: Utterance | None = None
+    header: Header | None = None
+    length_s: float | None = None
+    audio: bytes | None = None
+
+
+class Seen:
+    """Digests that came before and the first id that had each; 100 to 150 bytes a row."""
+
+    def __init__(self, num_examples: int) -> None:
+        self.first: dict[bytes, str] = {}
+        self.clips = 0
+        self.examples: list[tuple[str, str]] = []
+        self.num_examples = num_examples
+
+    def add(self, digest: bytes, id: str) -> None:
+        """Count a clip that has what an earlier one has."""
+        if digest in self.first:
+            self._count(self.first[digest], id)
+        else:
+            self.first[digest] = id
+
+    def compare(self, digest: bytes, id: str, other: Seen) -> None:
+        """Count a clip of this source that has what a clip of the ``other`` has."""
+        if digest in other.first:
+            self._count(other.first[digest], id)
+
+    def _count(self, earlier: str, later: str) -> None:
+        self.clips += 1
+        if len(self.examples) < self.num_examples:
+            self.examples.append((earlier, later))
+
+    def repeats(self) -> Repeats:
+        """Return what was counted."""
+        return Repeats(self.clips, tuple(self.examples))
+
+
+@dataclass
+class Survey:
+    """Sums over the rows that were added; ``against`` is that of the source to compare with."""
+
+    num_examples: int
+    tokenizer: WhisperTokenizer
+    against: Mapping[Same, Seen] | None = None
+    rows: int = 0
+    usable: int = 0
+    usable_s: float = 0.0
+    lengths_s: array[float] = field(default_factory=lambda: array("f"))
+    clips: Counter[str] = field(default_factory=Counter)
+    """By language; so are seconds."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    speakers: set[str] = field(default_factory=set)
+    headers: Counter[Header] = field(default_factory=Counter)
+    tokens: int = 0
+    max_label_tokens: int = 0
+    faults: list[Quarantined] = field(default_factory=list)
+    ids: set[bytes] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.characters = Characters(self.num_examples)
+        self.duplicates: dict[Same, Seen] = {kind: Seen(self.num_examples) for kind in ("transcript", "audio")}
+        self.overlap: dict[Same, Seen] = {kind: Seen(self.num_examples) for kind in ("transcript", "audio")}
+        self._prompt = range(4 if is_multilingual(self.tokenizer) else 2)
+
+    def add(self, look: Look) -> None:
+        """Take one row into account."""
+        self.rows += 1
+        fault = look.fault
+        labels = 0
+        if look.row is not None:
+            fault = self._repeated_id(look.row) or fault
+            labels, unfit = self._text(look.row)
+            fault = fault or unfit
+        if look.row is not None and look.length_s is not None:
+            self.lengths_s.append(look.length_s)
+            language = look.row.language or "unknown"
+            self.clips[language] += 1
+            self.seconds[language] += look.length_s
+        if look.header is not None:
+            self.headers[look.header] += 1
+        if look.row is not None and (fault is None or fault.reason != "duplicate_id"):
+            self._compare(look.row, look.audio)
+        if fault is not None:
+            self.faults.append(fault)
+        elif look.length_s is not None:
+            self.usable += 1
+            self.usable_s += look.length_s
+            self.tokens += labels - len(self._prompt) - 1
+            self.max_label_tokens = max(self.max_label_tokens, labels)
+
+    def _repeated_id(self, row: Utterance) -> Quarantined | None:
+        digest = _digest(row.id.encode("utf-8", "surrogatepass"))
+        repeated = digest in self.ids
+        self.ids.add(digest)
+        return Quarantined(row.id, "duplicate_id") if repeated else None
+
+    def _text(self, row: Utterance) -> tuple[int, Quarantined | None]:
+        """Count the characters; return the number of label tokens, and what is wrong with them."""
+        self.characters.add(row.id, row.text)
+        if row.speaker:
+            self.speakers.add(row.speaker)
+        try:
+            return len(label_ids(self.tokenizer, row.text, self._prompt)), None
+        except DataError as error:
+            return 0, Quarantined(row.id, error.reason, error.detail)
+
+    def _compare(self, row: Utterance, audio: bytes | None) -> None:
+        keys: dict[Same, bytes] = {} if audio is None else {"audio": audio}
+        if any(map(str.isalnum, row.text)):
+            keys["transcript"] = _digest(transcript_key(row).encode())
+        for kind, key in keys.items():
+            self.duplicates[kind].add(key, row.id)
+            if self.against is not None:
+                self.overlap[kind].compare(key, row.id, self.against[kind])
+
+
+def look(row: Row, config: Filters) -> Look:
+    """Read and decode one row's audio; this is what is worth doing in threads."""
+    if isinstance(row, Quarantined):
+        return Look(row.id, row)
+    fault = _fault(row, lambda: config.check_text(row.text))
+    try:
+        seen = header(row.audio)
+        waveform = decode(row.audio, start_s=row.start_s, end_s=row.end_s, limits=WIDE)
+    except DataError as error:
+        return Look(row.id, fault or Quarantined(row.id, error.reason, error.detail), row)
+    length_s = len(waveform) / SAMPLE_RATE
+    fault = fault or _fault(row, lambda: config.check_length(length_s))
+    fault = fault or _fault(row, lambda: config.check_rate(row.text, length_s))
+    samples = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)  # a FLAC copy has the same
+    return Look(row.id, fault, row, seen, length_s, _digest(samples.tobytes()))
+
+
+def _fault(row: Utterance, check: Callable[[], None]) -> Quarantined | None:
+    try:
+        check()
+    except DataError as error:
+        return Quarantined(row.id, error.reason, error.detail)
+    return None
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()

@@ -1,0 +1,115 @@
+"""Ray Data on its way from orders to ready tensors, ahead of the trainer and within a bound on memory.
+
+A run's orders pass in chunks, each a Ray Data pipeline of its own that starts while the one before still has rows left:
+neither are all orders of a run held at once, nor does the trainer wait where one chunk ends and the next begins.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, cast
+
+import ray.data
+from ray.data import ExecutionResources, TaskPoolStrategy
+
+from asr.features import FRAMES_PER_S
+from train.feeding.tensors import Order, Passage, Recipe, TensorRow, prepare
+
+__all__ = ["Order", "Passage", "Recipe", "TensorRow", "prepare", "stream"]
+
+# Fractions of a CPU, so that on two cores preparation is scheduled beside the workers; it needs 1 % of a step's time.
+_TASK_CPUS = 0.25
+_OBJECT_STORE_BYTES = 96 * 1024**2  # for features; a chunk that begins while another ends has as much again
+_PREFETCH = 1
+_NO_PROGRESS_S = 1800  # a step of the trainer may take minutes, and a cluster minutes to find a core
+
+# Micro-batches. The first chunk is there at once; each new pipeline makes do with one task for a second or two, until
+# Ray Data's coordinator has told it what it may use, and so the next ones are long.
+_FIRST_CHUNK, _LARGEST_CHUNK, _GROWTH = 64, 4096, 4
+_OVERLAP = 64  # micro-batches left of a chunk when the next one begins
+_CHUNK_BYTES = 64 * 1024**2  # of audio that travels inside the orders, as streams have it
+_TASK_BYTES = 16 * 1024**2  # of features that one task makes
+_TASK_ORDERS = 32
+_FRAME_BYTES = 2 * 128 * FRAMES_PER_S  # float16, the most mel bins: a second of features
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Rows on their way, and how many there will be."""
+
+    size: int
+    rows: Iterator[TensorRow]
+
+
+def stream(orders: Iterable[Order], recipe: Recipe, tasks: int = 1) -> Iterator[TensorRow]:
+    """Yield ``orders`` as tensors in their order, made by so many Ray Data tasks ahead of whoever iterates.
+
+    ``orders`` may be endless: they are taken a few hundred ahead, in a thread.
+    """
+    chunks = _chunks(iter(orders))
+    with ThreadPoolExecutor(1, thread_name_prefix="next-chunk") as ahead:
+        chunk = _open(next(chunks, []), recipe, tasks)
+        while chunk is not None:
+            coming = None
+            for number, row in enumerate(chunk.rows):
+                if number == max(chunk.size // 2, chunk.size - _OVERLAP):
+                    coming = ahead.submit(lambda: _open(next(chunks, []), recipe, tasks))
+                yield row
+            chunk = coming.result() if coming else None
+
+
+def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
+    """Start preparing a chunk and return once its first row is there; None where no orders are left."""
+    if not orders:
+        return None
+    bundles = list(_bundles(orders))
+    # Pickled by us: Ray Data would first try to make columns of them, for some 10 ms of a task.
+    items = [{"orders": pickle.dumps(bundle)} for bundle in bundles]
+    dataset = ray.data.from_items(items, override_num_blocks=len(items))
+    context = dataset.context
+    context.enable_progress_bars = False  # the run's own progress says more
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_S
+    context.execution_options.preserve_order = True
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=_OBJECT_STORE_BYTES)
+    dataset = dataset.flat_map(
+        _prepare, fn_kwargs={"recipe": recipe}, num_cpus=_TASK_CPUS, compute=TaskPoolStrategy(size=tasks)
+    )
+    # Whole blocks: cutting them into batches of one row costs 5 ms of the trainer's core for each.
+    blocks = dataset.iterator().iter_batches(batch_size=None, prefetch_batches=_PREFETCH, batch_format="pyarrow")
+    rows = (cast(TensorRow, pickle.loads(row.as_buffer())) for block in blocks for row in block["row"])
+    return _Chunk(len(orders), chain([next(rows)], rows))
+
+
+def _prepare(row: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
+    return [{"row": pickle.dumps(prepare(order, recipe))} for order in pickle.loads(row["orders"])]
+
+
+def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:
+    size, chunk, held = _FIRST_CHUNK, list[Order](), 0
+    for order in orders:
+        chunk.append(order)
+        held += sum(
+            len(part.audio) for each in order.passages for part in each.utterances if isinstance(part.audio, bytes)
+        )
+        if len(chunk) == size or held >= _CHUNK_BYTES:
+            yield chunk
+            size, chunk, held = min(_GROWTH * size, _LARGEST_CHUNK), [], 0
+    if chunk:
+        yield chunk
+
+
+def _bundles(orders: list[Order]) -> Iterator[list[Order]]:
+    """Yield what each task makes: enough to be worth starting it, little enough to be held beside others."""
+    bundle, held = list[Order](), 0.0
+    for order in orders:
+        bundle.append(order)
+        held += order.own_s * _FRAME_BYTES
+        if len(bundle) == _TASK_ORDERS or held >= _TASK_BYTES:
+            yield bundle
+            bundle, held = [], 0.0
+    if bundle:
+        yield bundle

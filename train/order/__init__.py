@@ -1,0 +1,1 @@
+"""The order of training: a pure function of data, seed and epoch."""

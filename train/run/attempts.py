@@ -1,0 +1,79 @@
+"""A run's attempts: from the last checkpoint on, again where a worker died, but not where a person must act."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+import ray.train
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, ValidationConfig
+from ray.train.torch import TorchTrainer
+
+from asr.errors import UserError
+from train.run.folder import RunFolder
+from train.run.judge import Beside
+from train.worker import Job, train_worker
+
+
+def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
+    """Return the last checkpoint. After a worker died the run goes on, but a person's mistake is not tried again."""
+    failures = 0
+    while True:
+        try:
+            with _interruptible():
+                return _trainer(run, job).fit().checkpoint
+        except ray.train.WorkerGroupError as error:
+            for failure in error.worker_failures.values():
+                mistake = _user_error(failure)
+                if mistake:
+                    raise mistake from None
+            failures += 1
+            if failures > job.config.workers.max_failures:
+                raise
+
+
+def _trainer(run: RunFolder, job: Job) -> TorchTrainer:
+    config = job.config
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        scaling_config=config.workers.scaling_config(),
+        validation_config=_validation(job),
+        run_config=run.run_config(
+            failure_config=FailureConfig(max_failures=0),  # counted here: Ray would try again whatever the error is
+            checkpoint_config=CheckpointConfig(num_to_keep=config.run.keep_checkpoints),
+        ),
+    )
+
+
+def _validation(job: Job) -> ValidationConfig | None:
+    """Return how checkpoints are scored beside the workers: in a task with the resources of one of them."""
+    workers = job.config.workers
+    if job.scoring is None or not job.scoring.beside:
+        return None
+    beside = Beside(job.scoring, job.config.base, workers.threads, job.board)
+    return ValidationConfig(beside, ray_remote_kwargs={"num_cpus": workers.threads, "num_gpus": int(workers.gpu)})
+
+
+def _user_error(failure: BaseException | None) -> UserError | None:
+    """Return the UserError that a worker's failure wraps, however deep."""
+    while failure is not None and type(failure) is not UserError:  # RayTaskError(UserError) is a traceback as a text
+        failure = getattr(failure, "cause", None) or failure.__cause__
+    return failure
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt: Ray Train's handler stops the workers, but then exits mutely, and stays."""
+    if threading.current_thread() is not threading.main_thread():  # Ray leaves the signal alone
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
