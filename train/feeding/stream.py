@@ -27,13 +27,18 @@ _OBJECT_STORE_BYTES = 96 * 1024**2  # for features; a chunk that begins while an
 _PREFETCH = 1
 _NO_PROGRESS_S = 1800  # a step of the trainer may take minutes, and a cluster minutes to find a core
 
-# Micro-batches. The first chunk is there at once; each new pipeline makes do with one task for a second or two, until
-# Ray Data's coordinator has told it what it may use, and so the next ones are long.
-_FIRST_CHUNK, _LARGEST_CHUNK, _GROWTH = 64, 4096, 4
-_OVERLAP = 64  # micro-batches left of a chunk when the next one begins
+# Micro-batches. The first chunk is there soon; the next ones are long, because a new pipeline makes do with one task for
+# a second or two, until Ray Data's coordinator has told it what it may use, and has processes started beside those of
+# the one before.
+_FIRST_CHUNK, _LARGEST_CHUNK, _GROWTH = 64, 4096, 8
+_OVERLAP = 256  # micro-batches left of a chunk when the next one begins
 _CHUNK_BYTES = 64 * 1024**2  # of audio that travels inside the orders, as streams have it
-_TASK_BYTES = 16 * 1024**2  # of features that one task makes
-_TASK_ORDERS = 32
+
+# Ray Data looks for finished tasks ten times a second: with 32 micro-batches in a task, 100 ms of every 600 are idle.
+# What a task makes leaves it in blocks, and it stands still where two of them wait to be taken.
+_TASK_ORDERS = 128
+_TASK_BYTES = 64 * 1024**2
+_BLOCK_BYTES = 8 * 1024**2
 _FRAME_BYTES = 2 * 128 * FRAMES_PER_S  # float16, the most mel bins: a second of features
 
 
@@ -66,17 +71,18 @@ def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
     """Start preparing a chunk and return once its first row is there; None where no orders are left."""
     if not orders:
         return None
-    bundles = list(_bundles(orders))
+    bundles = list(_bundles(orders, min(_TASK_ORDERS, -(-len(orders) // tasks))))
     # Pickled by us: Ray Data would first try to make columns of them, for some 10 ms of a task.
     items = [{"orders": pickle.dumps(bundle)} for bundle in bundles]
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
     context = dataset.context
     context.enable_progress_bars = False  # the run's own progress says more
+    context.target_max_block_size = _BLOCK_BYTES
     context.execution_no_progress_timeout_s = _NO_PROGRESS_S
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=_OBJECT_STORE_BYTES)
     dataset = dataset.flat_map(
-        _prepare, fn_kwargs={"recipe": recipe}, num_cpus=_TASK_CPUS, compute=TaskPoolStrategy(size=tasks)
+        _prepare, fn_kwargs={"recipe": recipe}, num_cpus=_TASK_CPUS, compute=TaskPoolStrategy(min(tasks, len(items)))
     )
     # Whole blocks: cutting them into batches of one row costs 5 ms of the trainer's core for each.
     blocks = dataset.iterator().iter_batches(batch_size=None, prefetch_batches=_PREFETCH, batch_format="pyarrow")
@@ -84,8 +90,9 @@ def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
     return _Chunk(len(orders), chain([next(rows)], rows))
 
 
-def _prepare(row: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    return [{"row": pickle.dumps(prepare(order, recipe))} for order in pickle.loads(row["orders"])]
+def _prepare(row: dict[str, Any], recipe: Recipe) -> Iterator[dict[str, Any]]:
+    for order in pickle.loads(row["orders"]):
+        yield {"row": pickle.dumps(prepare(order, recipe))}
 
 
 def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:
@@ -102,13 +109,13 @@ def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:
         yield chunk
 
 
-def _bundles(orders: list[Order]) -> Iterator[list[Order]]:
-    """Yield what each task makes: enough to be worth starting it, little enough to be held beside others."""
+def _bundles(orders: list[Order], most: int) -> Iterator[list[Order]]:
+    """Yield what each task makes: enough to be worth starting it, in reason where micro-batches are large."""
     bundle, held = list[Order](), 0.0
     for order in orders:
         bundle.append(order)
         held += order.own_s * _FRAME_BYTES
-        if len(bundle) == _TASK_ORDERS or held >= _TASK_BYTES:
+        if len(bundle) == most or held >= _TASK_BYTES:
             yield bundle
             bundle, held = [], 0.0
     if bundle:

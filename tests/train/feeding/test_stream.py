@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from asr.utterance import Utterance
-from tests.train.test_tensors import RECIPE, faulty
+from tests.train.feeding.test_tensors import RECIPE, faulty
 from train.feeding import stream as module
 from train.feeding.stream import stream
 from train.feeding.tensors import Order, Passage, prepare
@@ -53,7 +53,7 @@ def test_an_endless_row_of_orders_is_taken_as_far_as_it_is_needed(
     streamed = stream(endless(), RECIPE)
     assert [row.epoch for row in islice(streamed, 40)] == list(range(40))
     streamed.close()  # type: ignore[attr-defined]
-    assert taken <= 64 + 256 + 1
+    assert taken <= 64 + 512 + 1
 
 
 def test_no_orders_no_rows() -> None:
@@ -68,4 +68,4 @@ def test_audio_inside_the_orders_closes_a_chunk_early() -> None:
 
 def test_tasks_are_bounded_by_what_they_make() -> None:
     long, short = Order(own_s=240.0), Order(own_s=10.0)
-    assert [len(bundle) for bundle in module._bundles([long] * 4 + [short] * 40)] == [3, 32, 9]
+    assert [len(bundle) for bundle in module._bundles([long] * 11 + [short] * 40, 32)] == [11, 32, 8]

@@ -167,3 +167,15 @@ def test_workers_killed_at_random_points_and_restarted_as_2_1_2_meet_each_uttera
     assert len(epochs) >= 2
     assert sorted(epochs[0]) == sorted(clip.id for clip in runs.clips)
     assert learning_rates == {one.step: one.learning_rate for one in whole.progress}
+
+
+@pytest.mark.slow
+def test_elastic_workers_share_steps_that_they_do_not_divide(ray_cluster: None, runs: Runs) -> None:
+    """Three micro-batches a step, one or two workers: what is left over is filled up with idle ones."""
+    settings = ["workers.elastic={min: 1, max: 2}", "plan.micro_batches_per_step=3", "run.ledger=true"]
+    config = runs.config("elastic", *settings, "optim.max_steps=4")
+    done = finish(config)
+    lines = list(ledger.read(str(runs.folder / "elastic" / ledger.LEDGER)))
+    assert [sorted(line.ids) for line in lines] == [sorted(ids) for ids in planned(config)]
+    assert [one.step for one in done.progress] == [1, 2, 3, 4]
+    assert all(0 < one.loss < 5 for one in done.progress)

@@ -13,8 +13,8 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from asr.artifact import CARD, CURVE, README, load_model, verified_card
 from asr.config import resolve
 from asr.model import SpeechModel
-from tests.train.test_evaluation import scored
-from tests.train.test_history import add, at
+from tests.train.run.test_evaluation import scored
+from tests.train.watching.test_history import add, at
 from train.adapter import Strategy, adapt
 from train.config import TrainConfig
 from train.run.handover import hand_over

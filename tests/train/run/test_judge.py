@@ -303,7 +303,7 @@ def test_weights_that_deepspeed_shares_out_are_made_whole(tmp_path: Path) -> Non
     launched = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     done = subprocess.run(
         [sys.executable, "-c", SHARED_OUT, str(tmp_path / "meet")],
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         env=os.environ | launched,
         capture_output=True,
         text=True,

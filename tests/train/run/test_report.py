@@ -11,7 +11,7 @@ from ray.train.torch import TorchTrainer
 from transformers import TrainerControl
 
 from asr.utterance import Quarantined, Utterance
-from tests.train.test_evaluation import scored
+from tests.train.run.test_evaluation import scored
 from train.feeding.feed import Tally
 from train.run.evaluation import EvaluationConfig, Scoring, as_json, from_json
 from train.run.judge import Judge

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.train.test_evaluation import scored
-from tests.train.test_history import add, at
+from tests.train.run.test_evaluation import scored
+from tests.train.watching.test_history import add, at
 from train.watching.curve import draw
 from train.watching.history import NAME, History
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from asr import storage
-from tests.train.test_evaluation import scored
-from tests.train.test_progress import AT_10
+from tests.train.run.test_evaluation import scored
+from tests.train.watching.test_progress import AT_10
 from train.watching.history import NAME, History, evaluations, rows
 from train.watching.progress import Progress
 

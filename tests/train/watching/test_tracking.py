@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from asr import storage
 from asr.errors import UserError
-from tests.train.test_evaluation import scored
+from tests.train.run.test_evaluation import scored
 from train.watching.tracking import TensorBoard, Tracker, TrackingConfig, scored_figures, step_figures, trackers
 
 

@@ -9,8 +9,8 @@ import pytest
 import ray
 
 from asr.config import resolve
-from tests.train.test_evaluation import scored
-from tests.train.test_history import at
+from tests.train.run.test_evaluation import scored
+from tests.train.watching.test_history import at
 from train.config import TrainConfig
 from train.run.folder import RunFolder
 from train.watching.history import NAME, History, evaluations, rows
