@@ -61,7 +61,7 @@ def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
     """Return clips per second and core of either side, and ``preprocess_efficiency``: the second over the first."""
     cores = len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
-    os.environ["RAY_worker_niceness"] = "0"  # as the bare loop's; 15 would yield to whatever else the machine does
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as the bare loop's; 15 would yield to all else that runs
     with TemporaryDirectory() as folder, ray_session():
         manifest = prepare(source(PROMPTS, cache_root()), Path(folder), PrepareConfig()).manifests["train"]
         corpus = _corpus(manifest)

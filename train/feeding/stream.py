@@ -27,9 +27,9 @@ _OBJECT_STORE_BYTES = 96 * 1024**2  # for features; a chunk that begins while an
 _PREFETCH = 1
 _NO_PROGRESS_S = 1800  # a step of the trainer may take minutes, and a cluster minutes to find a core
 
-# Micro-batches. The first chunk is there soon; the next ones are long, because a new pipeline makes do with one task for
-# a second or two, until Ray Data's coordinator has told it what it may use, and has processes started beside those of
-# the one before.
+# Micro-batches. The first chunk is there soon; the next ones are long, because a new pipeline makes do with one task
+# for a second or two, until Ray Data's coordinator has told it what it may use, and has processes started beside those
+# of the one before.
 _FIRST_CHUNK, _LARGEST_CHUNK, _GROWTH = 64, 4096, 8
 _OVERLAP = 256  # micro-batches left of a chunk when the next one begins
 _CHUNK_BYTES = 64 * 1024**2  # of audio that travels inside the orders, as streams have it

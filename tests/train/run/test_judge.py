@@ -261,7 +261,7 @@ SHARED_OUT = """
 import sys, torch, torch.distributed, deepspeed
 from train.deepspeed import skip_kernels
 from train.run.judge import frozen
-from tests.train.test_judge import small_network
+from tests.train.run.test_judge import small_network
 skip_kernels()
 torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
 zero = {"stage": 3, "stage3_param_persistence_threshold": 0}
