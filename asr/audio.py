@@ -12,23 +12,14 @@ import av
 import numpy as np
 from pydantic import Field
 
-from asr.address import open_address, raw_container
 from asr.config import Section
 from asr.errors import DataError
+from asr.media import audio_stream, check_plausible, opened
 from asr.truncation import declared_s, missing_end
 
 SAMPLE_RATE = 16_000
-
-# What real recordings stay within. A header may claim 1 Hz, and resampling that up multiplies memory by 16,000.
-SOURCE_RATES = range(1_000, 768_001)
-MAX_CHANNELS = 32
 MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 512 MB
 
-# A demuxer outside this list is refused: playlists (concat, hls, dash, sdp) open other files and addresses by name.
-DEMUXERS = (
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,g722,gsm,ircam,latm,loas,matroska,mov,mp3,"
-    "mpc,mpc8,mpeg,mpegts,nistsphere,ogg,qcp,shn,sln,sox,tak,tta,voc,w64,wav,wv"
-)
 SEEK_AHEAD_S = 0.5  # decoders with memory (G.722, Opus, MP3) have settled by the time the wanted stretch begins
 
 
@@ -64,24 +55,10 @@ def decode(
     Raises DataError with the reason missing_file, missing_audio, unreadable, empty_file, not_audio, no_samples,
     too_short, too_long, too_large, truncated, non_finite or corrupt.
     """
-    with _opened(source, limits, container) as (place, file, media):
+    with opened(source, container, limits.max_bytes) as (place, file, media):
         stretch = _Stretch(place, start_s, end_s, limits)
         _decode_into(stretch, media, file)
     return stretch.waveform()
-
-
-def probe_s(source: str | Path | bytes, *, container: str | None = None) -> float | None:
-    """Return the seconds that a recording's container says it lasts, without decoding it; None where it says nothing.
-
-    For formats without a length (MP3 without a Xing tag, raw G.722) FFmpeg reckons it from size and bit rate.
-    Raises DataError as ``decode`` does for what is no audio at all; the size of the file does not matter here.
-    """
-    with _opened(source, None, container) as (place, file, media):
-        stream = _audio_stream(media, place)
-        promised_s = declared_s(media, stream, file)
-        if promised_s is None and stream.duration is not None:
-            promised_s = float(stream.duration * stream.time_base)
-        return promised_s if promised_s is not None or media.duration is None else float(media.duration / 1e6)
 
 
 def encode_flac(waveform: np.ndarray) -> bytes:
@@ -168,46 +145,9 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
         return channels.mean(axis=1, dtype=np.float32)
 
 
-class _Nameless:
-    """A file as PyAV needs it, without the name from which FFmpeg would guess formats and find neighbours."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
-
-
-@contextlib.contextmanager
-def _opened(
-    source: str | Path | bytes, limits: AudioLimits | None, container: str | None
-) -> Iterator[tuple[str, BinaryIO, Any]]:
-    """Yield what errors call the source, its file, and its container as PyAV reads it."""
-    file: BinaryIO
-    if isinstance(source, bytes):
-        place = "uploaded bytes"
-        file, size = io.BytesIO(source), len(source)
-    else:
-        place, container = str(source), container or raw_container(source)
-        file, size = open_address(source)
-    with file:
-        if size == 0:
-            raise DataError("empty_file", f"{place}: 0 bytes")
-        if limits is not None and size > limits.max_bytes:
-            raise DataError("too_large", f"{place}: {size:,} bytes, over {limits.max_bytes:,}")
-        with _open_media(file, place, container) as media:
-            yield place, file, media
-
-
-def _open_media(file: BinaryIO, place: str, container: str | None) -> Any:
-    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
-    try:
-        # Tags of old files are in any encoding: without "replace" a Latin-1 title is a UnicodeDecodeError.
-        return av.open(_Nameless(file), format=container, container_options=options, metadata_errors="replace")
-    except av.FFmpegError as error:
-        raise DataError("not_audio", f"{place}: FFmpeg finds no audio container ({error.strerror})") from None
-
-
 def _decode_into(stretch: _Stretch, media: Any, file: BinaryIO) -> None:
     place, limits = stretch.place, stretch.limits
-    stream = _audio_stream(media, place)
+    stream = audio_stream(media, place)
     promised_s = declared_s(media, stream, file)
     if stretch.end is None and promised_s is not None and promised_s - stretch.start / SAMPLE_RATE > limits.max_audio_s:
         raise DataError("too_long", f"{place}: {promised_s:.1f} s, over {limits.max_audio_s:g} s")
@@ -226,14 +166,6 @@ def _decode_into(stretch: _Stretch, media: Any, file: BinaryIO) -> None:
         raise DataError("truncated", f"{place}: {lost}")
 
 
-def _audio_stream(media: Any, place: str) -> Any:
-    stream = next(iter(media.streams.audio), None)
-    if stream is None or stream.codec_context is None:
-        raise DataError("not_audio", f"{place}: no audio stream that can be decoded in {media.format.name}")
-    _check_plausible(place, stream.codec_context.sample_rate, stream.codec_context.channels)
-    return stream
-
-
 def _blocks(media: Any, stream: Any, stretch: _Stretch) -> Iterator[np.ndarray]:
     """Yield 16 kHz blocks from shortly before the stretch on, having told it where the first one lies."""
     origin_s = float((stream.start_time or 0) * stream.time_base)
@@ -244,7 +176,7 @@ def _blocks(media: Any, stream: Any, stretch: _Stretch) -> Iterator[np.ndarray]:
     resampler = _MonoResampler()
     samples = 0
     for frame in _frames(media, stream, stretch.place):
-        _check_plausible(stretch.place, frame.sample_rate, frame.layout.nb_channels)
+        check_plausible(stretch.place, frame.sample_rate, frame.layout.nb_channels)
         if samples == 0 and sought:
             if frame.pts is None:
                 raise DataError(
@@ -270,8 +202,3 @@ def _frames(media: Any, stream: Any, place: str) -> Iterator[av.AudioFrame]:
             yield from packet.decode()
         except av.FFmpegError as error:  # as the last packet it is a cut file, which the length check judges
             broken = error
-
-
-def _check_plausible(place: str, rate: int, channels: int) -> None:
-    if rate not in SOURCE_RATES or not 1 <= channels <= MAX_CHANNELS:
-        raise DataError("corrupt", f"{place}: claims {rate} Hz and {channels} channels")

@@ -183,29 +183,13 @@ def run(case: Case) -> dict[str, Any]:
 
 def _network(case: Case) -> Any:
     """Return a function that builds the network: built later, so that its weights are counted."""
-    import torch
     from transformers import WhisperConfig
 
     from asr.whisper import AnyContextWhisper
+    from train.adapter import base_dtype
 
-    shape = case.setup(gpu=False).shape
-    config = WhisperConfig(
-        vocab_size=shape.vocabulary,
-        num_mel_bins=shape.mels,
-        d_model=shape.width,
-        encoder_layers=shape.encoder_layers,
-        decoder_layers=shape.decoder_layers,
-        encoder_attention_heads=shape.heads,
-        decoder_attention_heads=shape.heads,
-        encoder_ffn_dim=shape.hidden,
-        decoder_ffn_dim=shape.hidden,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=0,
-        decoder_start_token_id=0,
-    )
-    frozen_bf16 = case.precision == "bf16" and case.strategy in ("lora", "dora")
-    dtype = torch.bfloat16 if frozen_bf16 else torch.float32  # as train.adapter.load_base loads them
+    config = WhisperConfig(**case.setup(gpu=False).shape.config)
+    dtype = base_dtype(case.strategy, case.precision)
     return lambda: AnyContextWhisper._from_config(config, dtype=dtype)
 
 

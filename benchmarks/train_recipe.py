@@ -40,7 +40,6 @@ CLIPS_PER_STEP = 8
 CHECKPOINTS = 4
 LEARNING_RATES = {"lora": 1e-3, "full": 1e-5}
 PROBE_STEPS = 2
-PREPROCESS_EPOCHS = 10
 _FEATURE_FILES = (".arrow", ".npy", ".npz")
 _KEPT = ("audio_s", "train_s", "wer", "wer_low", "wer_high", "peak_gb_by_name")
 _VERSIONS = ("whisperfleet", "torch", "transformers", "peft", "ray", "datasets", "accelerate")
@@ -94,7 +93,7 @@ def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         pauses=tuple(asked.steps * number // asked.rounds for number in range(asked.rounds)),
     )
     tell("preprocessing alone")
-    efficiency = measure(PREPROCESS_EPOCHS)
+    efficiency = measure(rounds=2)
     probe = replace(
         work,
         folder=str(folder / "apart" / "recipe_checkpointing"),  # its Arrow files are no gift to the run that is timed

@@ -9,6 +9,13 @@ import ray
 
 from asr.errors import UserError
 
+# Actors that mostly wait (progress board, data coordinators, Serve's controller and proxy) are promised a logical CPU
+# each by a local cluster, so that on two cores they never keep a training worker or a data task from being scheduled.
+WAITING_ACTORS = 4
+
+# Of a Ray Data task, so that on two cores preparation is scheduled beside the workers; it needs 1 % of a step's time.
+DATA_TASK_CPUS = 0.25
+
 
 def require(wanted: Mapping[str, float], who: str, hints: Mapping[str, str]) -> None:
     """Raise UserError where the connected cluster holds less of a resource (``CPU``, ``GPU``) than ``who`` needs.

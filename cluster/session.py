@@ -13,10 +13,8 @@ from urllib.parse import urlsplit
 import ray
 
 from asr.errors import UserError
+from cluster.resources import WAITING_ACTORS
 
-# Actors that mostly wait (progress board, data coordinators, Serve's controller and proxy) are promised a logical CPU
-# each, so that on two cores they never keep a training worker or a data task from being scheduled.
-_WAITING_ACTORS = 4
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _ANSWER_S = 10.0
 
@@ -72,7 +70,7 @@ def _knock(address: str) -> None:
 def _start_local() -> None:
     ray.init(
         address="local",
-        num_cpus=(os.cpu_count() or 1) + _WAITING_ACTORS,
+        num_cpus=(os.cpu_count() or 1) + WAITING_ACTORS,
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,
         log_to_driver=False,

@@ -36,7 +36,8 @@ class Workers(Section):
     gpu: bool = False
     """Whether each worker has a GPU."""
     data_tasks_each: int = Field(1, ge=1)
-    """Ray Data tasks that prepare data for a worker at a time. One keeps up with a CPU; a GPU wants four and more."""
+    """Ray Data tasks that prepare data for a worker at a time, each up to 96 MiB of features ahead. One keeps up with a
+    CPU; a GPU wants four and more."""
     max_failures: int = Field(2, ge=0)
     """How often a run goes on from its last checkpoint after a worker died."""
 

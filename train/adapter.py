@@ -52,13 +52,20 @@ def require(strategy: Strategy, gpu: bool) -> None:
         raise UserError("strategy=qlora needs bitsandbytes, which is missing", "pip install 'whisperfleet[qlora]'")
 
 
+def base_dtype(strategy: Strategy, precision: Precision) -> torch.dtype:
+    """Return how the base's weights are kept: in the arithmetic's precision where only an adapter is trained.
+
+    Weights that are trained themselves are float32, and whoever computes rounds them for it.
+    """
+    return _DTYPES[precision] if has_adapter(strategy) else torch.float32
+
+
 def load_base(checkpoint: Checkpoint, strategy: Strategy, precision: Precision, device: str = "cpu") -> SpeechModel:
     """Load what training starts from, on the CPU or (qlora) in 4-bit NormalFloat on ``device``.
 
-    Weights that are trained are float32, and whoever computes rounds them for it; those that only an adapter is put
-    beside are kept in the precision of the arithmetic. Raises UserError where the checkpoint is no whole Whisper.
+    Raises UserError where the checkpoint is no whole Whisper.
     """
-    dtype = _DTYPES[precision] if has_adapter(strategy) else torch.float32
+    dtype = base_dtype(strategy, precision)
     if strategy == "qlora":
         return load_checkpoint(checkpoint, device, dtype, _four_bit(dtype))
     return load_checkpoint(checkpoint, dtype=dtype)

@@ -37,7 +37,7 @@ def arguments(config: TrainConfig, output: Path, world_size: int) -> Seq2SeqTrai
         seed=config.seed,
         save_strategy="steps",
         save_steps=run.checkpoint_every_steps,
-        save_total_limit=None,  # train/upload.py deletes each once it is uploaded; some may be on their way
+        save_total_limit=None,  # train/run/upload.py deletes each once it is uploaded; some may be on their way
         logging_strategy="steps",
         logging_steps=1,
         report_to=[],

@@ -7,46 +7,12 @@ import time
 import wave
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac, probe_s
+from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
 from asr.errors import DataError
-
-TONE_HZ = 440.0
-PCM, FLOAT = 1, 3
-
-
-def tone(seconds: float, rate: int = SAMPLE_RATE, hz: float = TONE_HZ) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
-
-
-def riff(data: bytes, rate: int = SAMPLE_RATE, channels: int = 1, bits: int = 16, kind: int = PCM) -> bytes:
-    width = channels * bits // 8
-    head = struct.pack("<4sIHHIIHH", b"fmt ", 16, kind, channels, rate, rate * width % 2**32, width, bits)
-    body = b"WAVE" + head + struct.pack("<4sI", b"data", len(data)) + data
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def wav16(waveform: np.ndarray, rate: int = SAMPLE_RATE, channels: int = 1) -> bytes:
-    """``waveform`` [samples] or [samples, channels] as 16-bit PCM."""
-    return riff((waveform * 32767).astype("<i2").tobytes(), rate, channels)
-
-
-def encoded(path: Path, waveform: np.ndarray, codec: str, container: str, rate: int = 48_000, **options: str) -> Path:
-    """Write ``waveform`` [samples] at ``rate`` with a real encoder."""
-    with av.open(path, "w", format=container, options=options) as media:
-        stream = media.add_stream(codec, rate=rate, layout="mono")
-        resampler = av.AudioResampler(
-            format=stream.format, layout="mono", rate=rate, frame_size=stream.codec_context.frame_size
-        )
-        frame = av.AudioFrame.from_ndarray(waveform[None], format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = rate, 0
-        for part in [*resampler.resample(frame), *resampler.resample(None)]:
-            media.mux(stream.encode(part))
-        media.mux(stream.encode(None))
-    return path
+from tests.asr.sounds import CODECS, FLOAT, PCM, TONE_HZ, encoded, riff, tone, wav16
 
 
 def peak_hz(waveform: np.ndarray) -> float:
@@ -74,16 +40,6 @@ def reason(source: str | Path | bytes, **options: object) -> str:
         caught.value.detail
     )
     return caught.value.reason
-
-
-CODECS = {
-    "mp3": ("libmp3lame", "mp3"),
-    "opus": ("libopus", "ogg"),
-    "flac": ("flac", "flac"),
-    "m4a": ("aac", "mp4"),
-    "webm": ("libopus", "webm"),
-    "aiff": ("pcm_s16be", "aiff"),
-}
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -156,23 +112,6 @@ def test_raw_g722_needs_its_name(tmp_path: Path) -> None:
     path = path.rename(tmp_path / "clip.raw")
     assert_is_tone(decode(path, container="g722"), 2.0)
     assert reason(path) in ("not_audio", "corrupt", "too_short", "no_samples")
-
-
-@pytest.mark.parametrize("name", ["wav", *CODECS, "g722"])
-def test_the_length_is_known_without_decoding(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    codec = {"wav": ("pcm_s16le", "wav"), "g722": ("g722", "g722"), **CODECS}[name]
-    path = encoded(tmp_path / f"a.{name}", tone(3.0, 16_000), *codec, rate=16_000)
-    monkeypatch.setattr("asr.audio._frames", None)
-    assert probe_s(path) == pytest.approx(3.0, abs=0.1)
-    assert probe_s(path.read_bytes(), container="g722" if name == "g722" else None) == pytest.approx(3.0, abs=0.1)
-
-
-def test_the_length_of_no_audio(tmp_path: Path) -> None:
-    for data, fault in ((b"", "empty_file"), (b"text " * 100, "not_audio")):
-        with pytest.raises(DataError, match=fault):
-            probe_s(data)
-    with pytest.raises(DataError, match="missing_file"):
-        probe_s(tmp_path / "no.wav")
 
 
 def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
@@ -334,37 +273,6 @@ def test_many_tiny_chunks_do_not_hang() -> None:
     began = time.perf_counter()
     assert_is_tone(decode(clip[:at] + b"junk\0\0\0\0" * 100_000 + clip[at:]), 1.0)
     assert time.perf_counter() - began < 2.0
-
-
-PLAYLISTS = {
-    "ffconcat": "ffconcat version 1.0\nfile '{path}'\n",
-    "ffconcat relative": "ffconcat version 1.0\nfile {name}\n",
-    "hls": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXTINF:1.0,\nfile://{path}\n#EXT-X-ENDLIST\n",
-    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{path}</BaseURL></MPD>',
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\n",
-}
-
-
-@pytest.mark.parametrize("kind", PLAYLISTS)
-def test_a_playlist_cannot_open_another_file(tmp_path: Path, kind: str) -> None:
-    secret = tmp_path / "secret.wav"
-    secret.write_bytes(wav16(tone(1.0)))
-    trick = tmp_path / "upload.wav"
-    trick.write_text(PLAYLISTS[kind].format(path=secret, name=secret.name))
-    assert reason(trick) == "not_audio"
-    assert reason(trick.read_bytes()) == "not_audio"
-    for container in ("concat", "hls"):
-        assert reason(trick, container=container) == "not_audio"
-
-
-def test_without_our_list_ffmpeg_would_follow_the_playlist(tmp_path: Path) -> None:
-    """Proof that the test above can fail: the same file, opened by path as PyAV's examples do, plays the other one."""
-    secret = tmp_path / "secret.wav"
-    secret.write_bytes(wav16(tone(1.0)))
-    trick = tmp_path / "upload.wav"
-    trick.write_text(PLAYLISTS["ffconcat relative"].format(path=secret, name=secret.name))
-    with av.open(trick) as media:
-        assert sum(frame.samples for frame in media.decode(audio=0)) == SAMPLE_RATE
 
 
 def test_latin_1_tags_do_not_matter() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import av
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from asr.audio import encode_flac
 from asr.errors import DataError
-from asr.header import Header, header
+from asr.header import Header, header, probe_s
+from tests.asr.sounds import CODECS, encoded, tone
 
 
 def stereo_wav(rate: int) -> bytes:
@@ -30,3 +32,19 @@ def test_codec_rate_and_channels() -> None:
 def test_no_audio() -> None:
     with pytest.raises(DataError, match="not_audio"):
         header(b"buy milk")
+
+
+@pytest.mark.parametrize("name", ["wav", *CODECS, "g722"])
+def test_the_length_of_every_kind(tmp_path: Path, name: str) -> None:
+    codec = {"wav": ("pcm_s16le", "wav"), "g722": ("g722", "g722"), **CODECS}[name]
+    path = encoded(tmp_path / f"a.{name}", tone(3.0, 16_000), *codec, rate=16_000)
+    assert probe_s(path) == pytest.approx(3.0, abs=0.1)
+    assert probe_s(path.read_bytes(), container="g722" if name == "g722" else None) == pytest.approx(3.0, abs=0.1)
+
+
+def test_the_length_of_no_audio(tmp_path: Path) -> None:
+    for data, fault in ((b"", "empty_file"), (b"text " * 100, "not_audio")):
+        with pytest.raises(DataError, match=fault):
+            probe_s(data)
+    with pytest.raises(DataError, match="missing_file"):
+        probe_s(tmp_path / "no.wav")

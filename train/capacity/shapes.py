@@ -27,6 +27,8 @@ _KEYS = {
     "encoder_positions": "max_source_positions",
     "decoder_positions": "max_target_positions",
 }
+_DECODERS = {"heads": "decoder_attention_heads", "hidden": "decoder_ffn_dim"}
+_SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,12 @@ class Shape:
     def parameters(self) -> int:
         """All weights."""
         return self.encoder_parameters + self.decoder_parameters
+
+    @property
+    def config(self) -> dict[str, int]:
+        """What WhisperConfig takes for an untrained network of this shape, where token 0 is every special one."""
+        keys = [*_KEYS.items(), *_DECODERS.items()]
+        return {theirs: getattr(self, ours) for ours, theirs in keys} | dict.fromkeys(_SPECIAL, 0)
 
 
 def _size(width: int, encoder_layers: int, decoder_layers: int, mels: int = 80, vocabulary: int = 51865) -> Shape:

@@ -11,9 +11,10 @@ from typing import Literal
 
 from transformers import WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE, decode, probe_s
+from asr.audio import SAMPLE_RATE, decode
 from asr.errors import DataError, UserError
 from asr.features import WINDOW_S
+from asr.header import probe_s
 from asr.labels import MAX_TOKENS, prompt_ids, spoken
 from asr.segments import split
 from asr.utterance import Quarantined, Utterance

@@ -7,36 +7,35 @@ neither are all orders of a run held at once, nor does the trainer wait where on
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, cast
 
 import ray.data
 from ray.data import ExecutionResources, TaskPoolStrategy
 
 from asr.features import FRAMES_PER_S
+from cluster.resources import DATA_TASK_CPUS
 from train.feeding.tensors import Order, Passage, Recipe, TensorRow, prepare
 
 __all__ = ["Order", "Passage", "Recipe", "TensorRow", "prepare", "stream"]
 
-# Fractions of a CPU, so that on two cores preparation is scheduled beside the workers; it needs 1 % of a step's time.
-_TASK_CPUS = 0.25
-_OBJECT_STORE_BYTES = 96 * 1024**2  # for features; a chunk that begins while another ends has as much again
+_TASK_STORE_BYTES = 96 * 1024**2  # features ahead, for each task; a chunk that begins while another ends has as much
 _PREFETCH = 1
 _NO_PROGRESS_S = 1800  # a step of the trainer may take minutes, and a cluster minutes to find a core
 
-# Micro-batches. The first chunk is there soon; the next ones are long, because a new pipeline makes do with one task
-# for a second or two, until Ray Data's coordinator has told it what it may use, and has processes started beside those
-# of the one before.
-_FIRST_CHUNK, _LARGEST_CHUNK, _GROWTH = 64, 4096, 8
+# Micro-batches. Chunks are long, because a new pipeline makes do with one task for a second, until Ray Data's
+# coordinator has told it what it may use, and has processes started beside those of the one before.
+_FIRST_CHUNK, _LARGEST_CHUNK, _GROWTH = 512, 4096, 8
 _OVERLAP = 256  # micro-batches left of a chunk when the next one begins
 _CHUNK_BYTES = 64 * 1024**2  # of audio that travels inside the orders, as streams have it
 
-# Ray Data looks for finished tasks ten times a second: with 32 micro-batches in a task, 100 ms of every 600 are idle.
-# What a task makes leaves it in blocks, and it stands still where two of them wait to be taken.
-_TASK_ORDERS = 128
+# Micro-batches of a task. Small ones first, for the trainer to begin and other tasks to be let in, then long ones: Ray
+# Data looks for finished tasks ten times a second, so that with 32 in each 100 ms of every 600 are idle. What a task
+# makes leaves it in blocks, and it stands still where two of them wait to be taken.
+_FIRST_TASK, _LARGEST_TASK, _LAST_TASK = 8, 128, 32
 _TASK_BYTES = 64 * 1024**2
 _BLOCK_BYTES = 8 * 1024**2
 _FRAME_BYTES = 2 * 128 * FRAMES_PER_S  # float16, the most mel bins: a second of features
@@ -71,7 +70,7 @@ def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
     """Start preparing a chunk and return once its first row is there; None where no orders are left."""
     if not orders:
         return None
-    bundles = list(_bundles(orders, min(_TASK_ORDERS, -(-len(orders) // tasks))))
+    bundles = list(_bundles(orders, tasks))
     # Pickled by us: Ray Data would first try to make columns of them, for some 10 ms of a task.
     items = [{"orders": pickle.dumps(bundle)} for bundle in bundles]
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
@@ -80,9 +79,12 @@ def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
     context.target_max_block_size = _BLOCK_BYTES
     context.execution_no_progress_timeout_s = _NO_PROGRESS_S
     context.execution_options.preserve_order = True
-    context.execution_options.resource_limits = ExecutionResources(object_store_memory=_OBJECT_STORE_BYTES)
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=tasks * _TASK_STORE_BYTES)
     dataset = dataset.flat_map(
-        _prepare, fn_kwargs={"recipe": recipe}, num_cpus=_TASK_CPUS, compute=TaskPoolStrategy(min(tasks, len(items)))
+        _prepare,
+        fn_kwargs={"recipe": recipe},
+        num_cpus=DATA_TASK_CPUS,
+        compute=TaskPoolStrategy(min(tasks, len(items))),
     )
     # Whole blocks: cutting them into batches of one row costs 5 ms of the trainer's core for each.
     blocks = dataset.iterator().iter_batches(batch_size=None, prefetch_batches=_PREFETCH, batch_format="pyarrow")
@@ -109,14 +111,14 @@ def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:
         yield chunk
 
 
-def _bundles(orders: list[Order], most: int) -> Iterator[list[Order]]:
-    """Yield what each task makes: enough to be worth starting it, in reason where micro-batches are large."""
-    bundle, held = list[Order](), 0.0
-    for order in orders:
-        bundle.append(order)
-        held += order.own_s * _FRAME_BYTES
-        if len(bundle) == most or held >= _TASK_BYTES:
-            yield bundle
-            bundle, held = [], 0.0
-    if bundle:
-        yield bundle
+def _bundles(orders: Sequence[Order], tasks: int) -> Iterator[Sequence[Order]]:
+    """Yield what each task makes: more and more, and less towards the end, where all tasks should finish together."""
+    start, most = 0, _FIRST_TASK
+    while start < len(orders):
+        left = len(orders) - start
+        size = min(most, max(_LAST_TASK, left // tasks))
+        seconds = accumulate(order.own_s for order in orders[start : start + size])
+        held = sum(own_s * _FRAME_BYTES < _TASK_BYTES for own_s in seconds)
+        end = start + min(held + 1, size)
+        yield orders[start:end]
+        start, most = end, min(2 * most, _LARGEST_TASK)

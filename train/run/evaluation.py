@@ -13,14 +13,11 @@ from asr.config import Section
 from asr.errors import UserError
 from asr.features import Context
 from asr.utterance import Utterance
+from cluster.resources import DATA_TASK_CPUS, WAITING_ACTORS
 from cluster.workers import Workers
 from train.watching.progress import Scored
 
 Where = Literal["auto", "beside", "inline"]
-
-# Logical CPUs that a local cluster is promised beyond its cores (cluster/session.py): they are not there to be used.
-_PROMISED_CPUS = 4
-_DATA_TASK_CPUS = 0.25
 
 
 class EvaluationConfig(Section):
@@ -112,7 +109,7 @@ def choose_beside(where: Where, workers: Workers, present: Mapping[str, float]) 
 
     Raises UserError where that was asked for and there is no room: Ray would wait for it for ever.
     """
-    cpus = workers.most * (workers.threads + workers.data_tasks_each * _DATA_TASK_CPUS) + workers.threads
+    cpus = workers.most * (workers.threads + workers.data_tasks_each * DATA_TASK_CPUS) + workers.threads
     gpus = (workers.most + 1) * workers.gpu
     if where == "beside" and (present.get("CPU", 0) < cpus or present.get("GPU", 0) < gpus):
         has = f"{present.get('CPU', 0):g} CPUs and {present.get('GPU', 0):g} GPUs"
@@ -122,7 +119,8 @@ def choose_beside(where: Where, workers: Workers, present: Mapping[str, float]) 
         )
     if where != "auto":
         return where == "beside"
-    return present.get("CPU", 0) >= cpus + _PROMISED_CPUS and present.get("GPU", 0) >= gpus
+    # A local cluster promises more CPUs than there are.
+    return present.get("CPU", 0) >= cpus + WAITING_ACTORS and present.get("GPU", 0) >= gpus
 
 
 def as_json(scored: Sequence[Scored]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import torch
 from transformers import WhisperConfig
 
 from asr.whisper import AnyContextWhisper
-from train.adapter import LoraSettings, adapt, has_adapter
+from train.adapter import LoraSettings, adapt, base_dtype
 from train.capacity.setup import Adapters, Setup
 from train.capacity.shapes import Shape
 
@@ -21,31 +21,12 @@ MakeSetup = Callable[..., Setup]  # the fixture of the same name
 
 def whisper(shape: Shape, dtype: torch.dtype = torch.float32) -> AnyContextWhisper:
     """A network of that shape with random weights."""
-    config = WhisperConfig(
-        vocab_size=shape.vocabulary,
-        num_mel_bins=shape.mels,
-        d_model=shape.width,
-        encoder_layers=shape.encoder_layers,
-        decoder_layers=shape.decoder_layers,
-        encoder_attention_heads=shape.heads,
-        decoder_attention_heads=shape.heads,
-        encoder_ffn_dim=shape.hidden,
-        decoder_ffn_dim=shape.hidden,
-        max_source_positions=shape.encoder_positions,
-        max_target_positions=shape.decoder_positions,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=0,
-        decoder_start_token_id=0,
-        use_cache=False,
-    )
-    return AnyContextWhisper._from_config(config, dtype=dtype)
+    return AnyContextWhisper._from_config(WhisperConfig(**shape.config, use_cache=False), dtype=dtype)
 
 
 def trainable(setup: Setup) -> Any:
     """The network that a setup describes, with what it trains requiring gradients."""
-    frozen_half = has_adapter(setup.strategy) and setup.precision == "bf16"
-    network = whisper(setup.shape, torch.bfloat16 if frozen_half else torch.float32)
+    network = whisper(setup.shape, base_dtype(setup.strategy, setup.precision))
     adapters = setup.adapters
     lora = LoraSettings(rank=adapters.rank, dropout=adapters.dropout, target_modules=adapters.target_modules)
     network = adapt(network, setup.strategy, lora).train()

@@ -17,19 +17,8 @@ MILLIONS = {"tiny": 39, "base": 74, "small": 244, "medium": 769, "large-v3": 155
 
 def counted(shape: Shape) -> tuple[int, int]:
     """The parameters of encoder and decoder of transformers' network, built without memory for its weights."""
-    config = WhisperConfig(
-        vocab_size=shape.vocabulary,
-        num_mel_bins=shape.mels,
-        d_model=shape.width,
-        encoder_layers=shape.encoder_layers,
-        decoder_layers=shape.decoder_layers,
-        encoder_attention_heads=shape.heads,
-        decoder_attention_heads=shape.heads,
-        encoder_ffn_dim=shape.hidden,
-        decoder_ffn_dim=shape.hidden,
-    )
     with torch.device("meta"):
-        network = WhisperForConditionalGeneration(config)
+        network = WhisperForConditionalGeneration(WhisperConfig(**shape.config))
     halves = network.model.encoder, network.model.decoder
     assert network.num_parameters() == sum(half.num_parameters() for half in halves)  # the projection is tied
     return halves[0].num_parameters(), halves[1].num_parameters()

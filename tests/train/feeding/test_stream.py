@@ -24,9 +24,11 @@ def orders_of(clips: list[Utterance]) -> list[Order]:
 def test_ray_data_gives_the_same_rows_in_order_across_chunks(
     ray_cluster: None, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FIRST_CHUNK", 4)  # chunks of 4, 8 and 7, tasks of 3
+    monkeypatch.setattr(module, "_FIRST_CHUNK", 4)  # chunks of 4, 8 and 7, tasks of 1 to 3
     monkeypatch.setattr(module, "_GROWTH", 2)
-    monkeypatch.setattr(module, "_TASK_ORDERS", 3)
+    monkeypatch.setattr(module, "_FIRST_TASK", 1)
+    monkeypatch.setattr(module, "_LARGEST_TASK", 3)
+    monkeypatch.setattr(module, "_LAST_TASK", 1)
     orders = orders_of([*flac_clips[:20], *faulty(flac_clips[0]).values()])
     rows = list(stream(orders, RECIPE, tasks=2))
     assert len(rows) == len(orders) == 19
@@ -66,6 +68,13 @@ def test_audio_inside_the_orders_closes_a_chunk_early() -> None:
     assert [len(chunk) for chunk in chunks] == [2, 2, 1]
 
 
+def test_tasks_grow_and_end_small() -> None:
+    bundles = list(module._bundles([Order(epoch=number) for number in range(1000)], 3))
+    assert [len(bundle) for bundle in bundles] == [8, 16, 32, 64, *[128] * 4, 122, 82, 54, 36, 32, 32, 10]
+    assert [order.epoch for bundle in bundles for order in bundle] == list(range(1000))
+
+
 def test_tasks_are_bounded_by_what_they_make() -> None:
-    long, short = Order(own_s=240.0), Order(own_s=10.0)
-    assert [len(bundle) for bundle in module._bundles([long] * 11 + [short] * 40, 32)] == [11, 32, 8]
+    most = module._TASK_BYTES / module._FRAME_BYTES
+    bundles = list(module._bundles([Order(own_s=most / 4)] * 20 + [Order(own_s=2 * most)] * 3, 1))
+    assert [len(bundle) for bundle in bundles] == [4, 4, 4, 4, 4, 1, 1, 1]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.audio import probe_s
 from asr.cache import cache_root
 from asr.errors import UserError
 from asr.features import WINDOW_S
+from asr.header import probe_s
 from asr.labels import MAX_TOKENS
 from asr.sources.prompts import fetch, utterances
 from train.order.plan import Item, Items, MicroBatch, PlanConfig, Step, padding, plan_epoch
