@@ -14,11 +14,13 @@ from ray.train.torch import TorchTrainer
 from asr.errors import UserError
 from train.run.folder import RunFolder
 from train.run.judge import Beside
+from train.run.snapshot import mend
 from train.worker import Job, train_worker
 
 
 def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
     """Return the last checkpoint. After a worker died the run goes on, but a person's mistake is not tried again."""
+    mend(run)
     failures = 0
     while True:
         try:

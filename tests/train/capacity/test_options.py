@@ -16,6 +16,7 @@ LARGE, BASE = SIZES["openai/whisper-large-v3"], SIZES["openai/whisper-base"]
 
 def config(**changes: Any) -> TrainConfig:
     given = {"base": "openai/whisper-large-v3", "data": {"train": "train.jsonl"}, "precision": "bf16"}
+    given |= {"plan": {"max_audio_s": 60}}
     return TrainConfig.model_validate(given | changes)
 
 
