@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help bench bench-train bench-memory demo test setup setup-dev lint types pytest lock clean
+.PHONY: help bench bench-train bench-memory bench-serve soak demo test setup setup-dev lint types pytest lock clean
 
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -30,6 +30,13 @@ bench-train: setup    ## fine-tuning against the usual recipe on the same clips,
 
 bench-memory: setup   ## the planner's memory against measured training steps, one table and a JSON line
 	@$(BIN)/python -m benchmarks.memory --save benchmarks/results/memory.json
+
+bench-serve: setup    ## the endpoint against faster-whisper and others on the same clips, one table and a JSON line
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,bench]'
+	@$(BIN)/python -m benchmarks.serving --save benchmarks/results/serving.json
+
+soak: setup           ## twenty minutes of requests: errors, and memory over time
+	@$(BIN)/python -m benchmarks.soak --save benchmarks/results/soak.json
 
 bench: setup          ## LoRA steps and encoding at the clips' own length against 30 s, one table and a JSON line
 	@$(BIN)/python -m benchmarks.audio_context --save benchmarks/results/audio_context.json
@@ -59,4 +66,7 @@ clean:                ## remove .venv; runs and the cache stay
 .venv/.ready-dev: .venv/.ready tests/fetch.py
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,dev]'
 	$(BIN)/python -m tests.fetch
+	@command -v chromium chromedriver > /dev/null || if test "$$(id -u)" = 0; \
+		then apt-get update -qq && apt-get install -y -qq chromium chromium-driver > /dev/null; \
+		else echo "the page's tests are skipped: run sudo apt-get install chromium chromium-driver" >&2; fi
 	@touch $@

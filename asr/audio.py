@@ -195,10 +195,17 @@ def _blocks(media: Any, stream: Any, stretch: _Stretch) -> Iterator[np.ndarray]:
 def _frames(media: Any, stream: Any, place: str) -> Iterator[av.AudioFrame]:
     stream.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
     broken: av.FFmpegError | None = None
-    for packet in media.demux(stream):
+    for packet in _packets(media, stream):
         if broken is not None and packet.size:
             raise DataError("corrupt", f"{place}: {broken.strerror} in the middle of the file")
         try:
             yield from packet.decode()
         except av.FFmpegError as error:  # as the last packet it is a cut file, which the length check judges
             broken = error
+
+
+def _packets(media: Any, stream: Any) -> Iterator[Any]:
+    # At the end PyAV 18.1 asks for streams that only appeared on the way, by a flag beyond the end of its array: what
+    # is there decides whether it then fails. All of ``stream`` has come by that time.
+    with contextlib.suppress(IndexError):
+        yield from media.demux(stream)

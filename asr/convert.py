@@ -34,13 +34,7 @@ def convert(source: Path, target: Path) -> None:
             )
     shapes, state = _read_weights(source / "model.bin")
     settings = _read_settings(source / "config.json")
-    tokenizer = WhisperTokenizer(
-        tokenizer_object=_tokenizer_object(source / "tokenizer.json"),
-        bos_token=_END,
-        eos_token=_END,
-        unk_token=_END,
-        pad_token=_END,
-    )
+    tokenizer = read_tokenizer(source / "tokenizer.json")
     tokenizer.save_pretrained(target)
     WhisperFeatureExtractor(feature_size=shapes["num_mel_bins"]).save_pretrained(target)
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in (_END, _START)}
@@ -74,6 +68,13 @@ def _read_settings(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from None
+
+
+def read_tokenizer(path: Path) -> WhisperTokenizer:
+    """Read the ``tokenizer.json`` of a CTranslate2 folder. Raises UserError where it is none."""
+    return WhisperTokenizer(
+        tokenizer_object=_tokenizer_object(path), bos_token=_END, eos_token=_END, unk_token=_END, pad_token=_END
+    )
 
 
 def _tokenizer_object(path: Path) -> Tokenizer:

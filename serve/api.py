@@ -4,32 +4,61 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Any
 
 import ray.serve
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from ray.serve.handle import DeploymentHandle
 
 from asr.audio import AudioLimits
-from asr.decode import Clip, Transcript
-from asr.errors import UserError
+from asr.features import WINDOW_S
+from asr.labels import Task
+from serve.access_log import AccessLog
+from serve.admission import Admission
+from serve.answers import Answer
 from serve.config import ServeConfig
+from serve.dispatch import Dispatch
 from serve.engine import ModelInfo
 from serve.errors import ApiError, install
-from serve.form import TranscriptionForm, read_form
-from serve.request import join, prepare, spoken_language
+from serve.events import EventStream, events
+from serve.form import read_form
+from serve.keys import read_keys
+from serve.metrics import CONTENT_TYPE, Metrics
+from serve.observer import Books, Observer, facts
+from serve.page import router as page
+from serve.parameters import asked_of
+from serve.request import open_sound
+from serve.sending import Sender
 
 # Many programs that speak OpenAI's API have this name built in and offer no way to change it.
 OPENAI_NAME = "whisper-1"
 
-PREPARING_THREADS = 2  # an hour of audio takes some hundred MB while it is decoded: few at once
+# An hour of audio takes some hundred MB while it is decoded: few at once, and none of them in a short clip's way.
+PREPARING_THREADS = 2
+SHORT_BYTES = 1 << 20
 READY_TIMEOUT_S = 5.0
+DRAIN_PAUSE_S = 0.1
+
+_books: list[Books] = []
+
+
+def open_books(books: Books) -> None:
+    """Have what is answered in this process written down in ``books``."""
+    # A function, because the class below is pickled by value, with a copy of each variable that it names.
+    _books[:] = [books]
+
+
+def _opened_books() -> Books:
+    return _books[0]
+
 
 app = FastAPI(title="whisperfleet", openapi_url=None)  # the form is parsed by hand: a schema would show nothing of it
+app.add_middleware(Observer, books=_opened_books)
 install(app)
+app.include_router(page)
 
 
 @ray.serve.ingress(app)
@@ -39,32 +68,39 @@ class Api:
     def __init__(self, config: ServeConfig, transcriber: DeploymentHandle) -> None:
         self._config = config
         self._transcriber = transcriber
+        self._keys = read_keys(config.keys)
+        self._house = Admission(config.max_queued, config.max_queued_audio_s)
+        self._metrics = Metrics(config.public_name, self._house, config.max_batch_audio_s)
+        open_books(Books(AccessLog(config.access_log, config.log_words), self._metrics))
         self._limits = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
-        self._threads = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
+        self._short, self._long = (
+            ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix=f"prepare-{kind}") for kind in ("short", "long")
+        )
+        # two batches for each replica: one that is decoded, one that waits
+        self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
         self._model: ModelInfo | None = None
-        self._requests = 0
         self._created = int(time.time())
 
     @app.post("/v1/audio/transcriptions")
     async def transcriptions(self, request: Request) -> Response:
-        """Transcribe an uploaded file."""
-        if self._requests >= self._config.max_queued:
-            raise ApiError(429, f"{self._requests} requests are waiting already, try again later", "queue_full")
-        self._requests += 1
-        try:
-            async with asyncio.timeout(self._config.request_timeout_s):
-                return await self._transcribe(await read_form(request, self._config.max_upload_bytes))
-        finally:
-            self._requests -= 1
+        """Write down what is said in an uploaded file."""
+        return await self._answer(request, "transcribe")
+
+    @app.post("/v1/audio/translations")
+    async def translations(self, request: Request) -> Response:
+        """Write it down in English, whatever is spoken."""
+        return await self._answer(request, "translate")
 
     @app.get("/v1/models")
-    async def models(self) -> dict[str, Any]:
+    async def models(self, request: Request) -> dict[str, Any]:
         """List the one model that is served."""
+        self._keys.holder(request.headers.get("authorization"))
         return {"object": "list", "data": [self._listed()]}
 
     @app.get("/v1/models/{name:path}")
-    async def model(self, name: str) -> dict[str, Any]:
+    async def model(self, name: str, request: Request) -> dict[str, Any]:
         """Describe it."""
+        self._keys.holder(request.headers.get("authorization"))
         self._check_name(name)
         return self._listed()
 
@@ -83,27 +119,49 @@ class Api:
             raise ApiError(503, "no replica of the model answers", "model_unavailable") from None
         return JSONResponse({"status": "ready"})
 
-    async def _transcribe(self, form: TranscriptionForm) -> Response:
-        self._check_name(form.model)
-        model = self._model = self._model or await self._transcriber.describe.remote()
-        try:
-            language = spoken_language(form.language, model)
-        except UserError as error:
-            raise ApiError(400, str(error), "invalid_language", "language") from None
-        loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(self._threads, prepare, form.audio, language, model, self._limits)
-        text = join(await self._decode(prepared.clips)).text
-        return PlainTextResponse(f"{text}\n") if form.response_format == "text" else JSONResponse({"text": text})
+    @app.get("/metrics")
+    async def metrics(self) -> Response:
+        """Tell Prometheus what was counted."""
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
-    async def _decode(self, clips: Sequence[Clip]) -> list[Transcript]:
-        """Send all windows at once, each to whichever replica is free; withdraw the rest where one fails."""
-        responses = [self._transcriber.transcribe.remote(clip) for clip in clips]
-        try:
-            return await asyncio.gather(*responses)
-        except BaseException:  # a failed window, the time limit, or a client that left
-            for response in responses:
-                response.cancel()
-            raise
+    async def drain(self) -> None:
+        """Let nobody in any more, and return when all who are in have been answered. Called by handle, not by HTTP."""
+        self._house.close()
+        while self._house.requests:
+            await asyncio.sleep(DRAIN_PAUSE_S)
+
+    async def _answer(self, request: Request, task: Task) -> Response:
+        deadline = time.monotonic() + self._config.request_timeout_s  # the event loop's clock
+        known = facts(request.scope)
+        async with AsyncExitStack() as stack, asyncio.timeout_at(deadline):
+            known.key = stack.enter_context(self._keys.visit(request.headers.get("authorization")))
+            visit = stack.enter_context(self._house.enter())
+            form = await read_form(request, self._config.max_upload_bytes)
+            parameters = form.parameters
+            self._check_name(parameters.model)
+            known.model = self._config.public_name
+            model = self._model = self._model or await self._transcriber.describe.remote()
+            asked = asked_of(model, parameters, task)
+            threads = self._short if len(form.audio) < SHORT_BYTES else self._long
+            loop = asyncio.get_running_loop()
+            sound = await loop.run_in_executor(threads, open_sound, form.audio, self._limits)
+            known.audio_s = sound.duration_s
+            self._metrics.silent(known.key, sound.silent_s)
+            visit.expect(sound.cost_s(model.context))
+            sender = Sender(
+                self._transcriber, model.context, known.request_id, known.key, visit, self._metrics, deadline
+            )
+            passages = Dispatch(sender.send, threads, self._ahead).hear(sound, asked, model)
+            stack.push_async_callback(passages.aclose)
+            told = Answer(parameters, asked, sound.duration_s)
+            if self._config.log_words:
+                stack.callback(lambda: setattr(known, "words", told.recording.text))
+            if parameters.stream:
+                first = await anext(passages, None)  # what fails until then has a status of its own
+                return EventStream(events(first, passages, told, deadline), stack.pop_all())
+            async for window, transcript in passages:
+                told.add(window, transcript)
+            return await loop.run_in_executor(threads, told.response)  # two hours of words take 56 ms
 
     def _check_name(self, name: str) -> None:
         known = self._config.public_name

@@ -6,53 +6,50 @@ import io
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from pathlib import Path
 
 import ray
 import ray.serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from asr.artifact import fetched, is_artifact, read_card
 from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
+from asr.export import is_ctranslate2, read_export
 from cluster.resources import require
 from cluster.session import ray_session
 from serve.api import Api
 from serve.config import ServeConfig
 from serve.engine import load_engine
-from serve.transcriber import MakeEngine, Transcriber
+from serve.keys import read_keys
+from serve.transcriber import MakeEngine, replicas
 
 APP = "whisperfleet"
 SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals never stand in the line themselves
+DRAIN_S = 25.0  # less than the 30 s that Kubernetes waits before it kills
 _USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
 def build(config: ServeConfig, make_engine: MakeEngine = load_engine) -> ray.serve.Application:
     """Return the application: the HTTP ingress in front of the replicas that hold the model."""
-    resources = {"num_cpus": config.threads} | ({"num_gpus": 1} if config.gpu else {})
-    transcriber = ray.serve.deployment(
-        Transcriber,
-        name="Transcriber",
-        num_replicas=config.replicas,
-        ray_actor_options=resources,
-        # Windows, not requests: an upload of half an hour brings 60 and more. What bounds the line is max_queued.
-        max_ongoing_requests=10_000,
-        max_constructor_retry_count=1,
-    )
     api = ray.serve.deployment(Api, name="Api", max_ongoing_requests=config.max_queued + SPARE_REQUESTS)
-    return api.bind(config, transcriber.bind(config, make_engine))
+    return api.bind(config, replicas(config, make_engine))
 
 
 @contextmanager
 def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address: str | None = None) -> Iterator[str]:
     """Serve for the length of the block; yield the base URL once a replica is ready.
 
-    Raises UserError where the model or the port is not to be had, the cluster is too small, or a Serve runs already.
+    Raises UserError where the model, the keys or the port are not to be had, the cluster is too small, or a Serve runs
+    already.
     """
     if make_engine is load_engine:
         _check_model(config.model)
+    read_keys(config.keys)  # what is wrong with them is said here, not in the ingress's traceback
     port = _available_port(config)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with ExitStack() as last, ray_session(address):
@@ -64,6 +61,7 @@ def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address:
             deploy(config, make_engine)
             host = f"[{config.host}]" if ":" in config.host else config.host
             yield f"http://{host}:{port}"
+            drain(APP)
         finally:
             # Ray kills its controller while our call to it is pending, and then reports that on standard output.
             last.enter_context(redirect_stdout(io.StringIO()))
@@ -88,8 +86,17 @@ def deploy(
         raise
 
 
+def drain(name: str) -> None:
+    """Let nobody into an application any more, and wait ``DRAIN_S`` at most for the answers to those in."""
+    with suppress(TimeoutError, RayError):
+        ray.serve.get_app_handle(name).drain.remote().result(timeout_s=DRAIN_S)
+
+
 def _check_model(name: str) -> None:
     """Find, and where needed fetch, the model here: what a replica raises comes back as a traceback in a status."""
+    if is_ctranslate2(name):
+        read_export(Path(name).expanduser())
+        return
     folder = fetched(name)
     adapter = is_artifact(folder) and (card := read_card(folder)).weights == "adapter"
     find_checkpoint(card.base.name if adapter else str(folder) if folder.is_dir() else name)
@@ -108,5 +115,6 @@ def _available_port(config: ServeConfig) -> int:
 
 
 def _require(config: ServeConfig) -> None:
-    wanted = {"CPU": config.replicas * config.threads + 1, "GPU": config.replicas * config.gpu}
-    require(wanted, "the endpoint", {"CPU": "lower replicas or cpus_each", "GPU": "gpu=false, or fewer replicas"})
+    least = config.replicas.min
+    wanted = {"CPU": least * config.threads + 1, "GPU": least * config.gpu}
+    require(wanted, "the endpoint", {"CPU": "lower replicas or cpus_each", "GPU": "gpu=0, or fewer replicas"})

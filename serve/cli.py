@@ -1,22 +1,18 @@
-"""The verbs ``serve`` and ``transcribe``."""
+"""The verb ``serve``."""
 
 from __future__ import annotations
 
 import json
 import signal
 import threading
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from asr.config import resolve
-from asr.errors import DataError, UserError
 from serve.app import running
 from serve.config import ServeConfig
-from serve.engine import load_engine
-from serve.transcribe import transcribe as transcribe_file
 
 
 def serve(
@@ -30,29 +26,6 @@ def serve(
     with running(resolved) as url:
         typer.echo(_announcement(resolved, url, as_json))
         _until_signal()
-
-
-def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Audio of any kind that FFmpeg reads.", metavar="FILE...")],
-    model: Annotated[str, typer.Option(help="An artifact's folder, a hub id, a local checkpoint or builtin:base.")],
-    language: Annotated[str | None, typer.Option(help="Code or name of what is spoken; detected without.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each file.")] = False,
-) -> None:
-    """Print what is said in audio files."""
-    engine = load_engine(ServeConfig(model=model))
-    faults = []
-    for file in files:
-        try:
-            heard = transcribe_file(engine, file, language)
-        except DataError as error:  # the other files are still transcribed, but the command does not end well
-            faults.append(error.detail or f"{file}: {error.reason}")
-            continue
-        if as_json:
-            typer.echo(json.dumps(asdict(heard), ensure_ascii=False))
-        else:
-            typer.echo(heard.text if len(files) == 1 else f"{file}: {heard.text}")
-    if faults:
-        raise UserError("\n".join(faults))
 
 
 def _until_signal() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +12,30 @@ from asr import storage
 from asr.config import Section
 from asr.features import WINDOW_S
 from cluster.resources import threads_each
+
+
+class Replicas(Section):
+    """How many copies of the model there are. ``replicas: 2`` is short for two that stay two."""
+
+    min: int = Field(1, ge=1)
+    """Copies that are always there."""
+    max: int = Field(1, ge=1)
+    """Copies at most, while more audio is queued than two batches for each."""
+    up_after_s: float = Field(10.0, ge=0.0)
+    """How long too much has to be queued before a copy is added."""
+    down_after_s: float = Field(300.0, ge=0.0)
+    """How long so little has to be queued that fewer would do before one is ended."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_number(cls, value: Any) -> Any:
+        return {"min": value, "max": value} if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Replicas:
+        if self.max < self.min:
+            raise ValueError(f"max={self.max} is below min={self.min}")
+        return self
 
 
 class ServeConfig(Section):
@@ -24,26 +49,39 @@ class ServeConfig(Section):
     """Address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes any free one."""
+    keys: str = ""
+    """Who may ask: a YAML file of API keys, or ``env:NAME`` for an environment variable that holds the same; see
+    ``serve.keys``. Without, nobody is asked for a key."""
     exposed: bool = False
-    """Whether ``host`` may be reachable from outside. Nothing here asks for a key: put a gateway that does in front."""
-    replicas: int = Field(1, ge=1)
+    """Whether ``host`` may be reachable from outside without ``keys``: put a gateway that asks for them in front."""
+    engine: Literal["auto", "torch", "ctranslate2"] = "auto"
+    """What decodes; ``auto`` takes the faster one that can serve the model."""
+    replicas: Replicas = Replicas()
     """Copies of the model, each of which forms its own batches."""
     cpus_each: int = Field(0, ge=0)
     """CPU threads of a replica; 0 shares all cores of this machine, or takes 4 beside a GPU."""
-    gpu: bool = False
-    """Whether each replica has a GPU, on which the model runs in fp16."""
+    gpu: float = Field(0.0, ge=0.0, le=1.0)
+    """Share of a GPU that each replica takes, on which the model runs in fp16; 0 has it run on the CPU."""
     max_batch_audio_s: float = Field(240.0, ge=WINDOW_S)
     """Audio in one batch, in seconds as the encoder sees them: 30 a window, unless trained for the short context."""
-    batch_wait_s: float = Field(0.02, ge=0.0, le=5.0)
-    """How long an idle replica waits for more audio before it begins; a busy one collects while it decodes."""
+    batch_wait_s: float = Field(0.0, ge=0.0, le=5.0)
+    """How long an idle replica waits for more audio before it begins, for fuller batches and later answers; a busy one
+    collects while it decodes."""
     max_upload_bytes: int = Field(25 * 1024 * 1024, gt=0)
     """Size of an uploaded file; the default is OpenAI's limit."""
-    max_audio_s: float = Field(1800.0, gt=0.0)
+    max_audio_s: float = Field(10_800.0, gt=0.0)
     """Length of the audio in a request, once decoded."""
     max_queued: int = Field(64, ge=1)
     """Requests in the house at once, uploading, waiting or being decoded. One more is answered 429 with Retry-After."""
+    max_queued_audio_s: float = Field(14_400.0, gt=0.0)
+    """Audio of all requests that is not transcribed yet, in seconds as the encoder sees them. What would exceed it is
+    answered 429, with Retry-After from the measured speed; a single request is taken in whatever its length."""
     request_timeout_s: float = Field(600.0, gt=0.0)
     """From the beginning of the upload to the answer; then 504, and what was not begun is dropped."""
+    access_log: str = ""
+    """A file that gets one JSON line for each request, or ``-`` for standard error; without, there is none."""
+    log_words: bool = False
+    """Whether the access log holds what was said."""
 
     @property
     def public_name(self) -> str:
@@ -62,14 +100,14 @@ class ServeConfig(Section):
     @property
     def threads(self) -> int:
         """CPU threads of one replica."""
-        return threads_each(self.cpus_each, self.gpu, self.replicas)
+        return threads_each(self.cpus_each, self.gpu > 0, self.replicas.max)
 
     @model_validator(mode="after")
     def _loopback_unless_exposed(self) -> ServeConfig:
-        if not self.exposed and not _is_loopback(self.host):
+        if not self.keys and not self.exposed and not _is_loopback(self.host):
             raise ValueError(
                 f"host={self.host} can be reached from outside, and the endpoint asks nobody for a key: "
-                "put a gateway in front and say exposed=true"
+                "name a file of keys=, or put a gateway in front and say exposed=true"
             )
         return self
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from typing import Any
 
 import ray.exceptions
 import ray.serve.exceptions
@@ -16,8 +18,8 @@ from asr.errors import DataError, UserError
 
 logger = logging.getLogger("ray.serve")
 
-RETRY_AFTER_S = 2
-_TYPES = {404: "not_found_error", 429: "rate_limit_error"}
+RETRY_AFTER_S = 2.0  # where nobody knows better
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 _UNAVAILABLE = (
     ray.exceptions.RayActorError,
     ray.serve.exceptions.DeploymentUnavailableError,
@@ -26,14 +28,20 @@ _UNAVAILABLE = (
 
 
 class ApiError(Exception):
-    """An answer other than 200: HTTP ``status``, ``message`` for people, ``code`` for programs, ``param`` at fault."""
+    """An answer other than 200: HTTP ``status``, ``message`` for people, ``code`` for programs, ``param`` at fault.
 
-    def __init__(self, status: int, message: str, code: str, param: str | None = None) -> None:
-        super().__init__(status, message, code, param)
+    ``retry_after_s`` tells when to come again where that is known; 429 and 503 always tell something.
+    """
+
+    def __init__(
+        self, status: int, message: str, code: str, param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(status, message, code, param, retry_after_s)
         self.status = status
         self.message = message
         self.code = code
         self.param = param
+        self.retry_after_s = RETRY_AFTER_S if retry_after_s is None and status in (429, 503) else retry_after_s
 
 
 def install(app: FastAPI) -> None:
@@ -46,10 +54,15 @@ def install(app: FastAPI) -> None:
 async def answer(request: Request, error: Exception) -> JSONResponse:
     """Return the response to any exception; what is a bug of ours is logged, and its traceback kept to ourselves."""
     fault = as_api_error(error)
+    later = fault.retry_after_s
+    headers = None if later is None else {"Retry-After": str(max(1, math.ceil(later)))}
+    return JSONResponse(body(fault), fault.status, headers)
+
+
+def body(fault: ApiError) -> dict[str, Any]:
+    """Return what tells a client of ``fault``, in an answer of its own or as an event of a stream."""
     kind = _TYPES.get(fault.status, "invalid_request_error" if fault.status < 500 else "server_error")
-    body = {"message": fault.message, "type": kind, "param": fault.param, "code": fault.code}
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if fault.status in (429, 503) else None
-    return JSONResponse({"error": body}, fault.status, headers)
+    return {"error": {"message": fault.message, "type": kind, "param": fault.param, "code": fault.code}}
 
 
 def as_api_error(error: Exception) -> ApiError:

@@ -1,35 +1,71 @@
-"""From audio to clips and from transcripts to text: what the endpoint and in-process transcription have in common."""
+"""From audio to clips and from transcripts to a recording: what the endpoint and in-process transcription share."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from asr.audio import SAMPLE_RATE, AudioLimits, decode
+from asr.clip import Clip, Transcript
 from asr.config import suggestion
-from asr.decode import Clip, Transcript
+from asr.decode import context_frames
 from asr.errors import UserError
-from asr.language import NAMES, UNSPACED, code
-from asr.windows import split_at_quiet
+from asr.features import FRAMES_PER_S, WINDOW_FRAMES, Context, num_frames
+from asr.labels import Task
+from asr.language import NAMES, code
+from asr.recording import Joiner, Recording, Window
+from asr.windows import windows
 from serve.engine import ModelInfo
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """A request ready to decode: one clip for each window of at most 30 s, in order."""
-
-    clips: list[Clip]
-    duration_s: float
+# Windows whose languages decide for the recording: one alone may be a greeting, a name or a song.
+LEADERS = 3
 
 
 @dataclass(frozen=True)
-class Joined:
-    """The text of a whole recording, and the language most of it was decoded in."""
+class Asked:
+    """What is asked of every window of a recording.
 
-    text: str
-    language: str | None
+    ``language`` None: detect it, once for the recording, or, with ``language_per_window``, for each window.
+    """
+
+    language: str | None = None
+    language_per_window: bool = False
+    task: Task = "transcribe"
+    prompt: str = ""
+    temperature: float = 0.0
+    timestamps: bool = False
+    words: bool = False
+
+    def clip(self, features: np.ndarray, language: str | None) -> Clip:
+        """Ask it of one window's ``features``, in ``language``."""
+        return Clip(features, language, self.task, self.prompt, self.temperature, self.timestamps, self.words)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording decoded: 16 kHz samples, and the windows of at most 30 s in which somebody speaks."""
+
+    waveform: np.ndarray
+    windows: Sequence[Window]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, silence included."""
+        return len(self.waveform) / SAMPLE_RATE
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds of it in which nobody speaks."""
+        return self.duration_s - sum(window.end_s - window.start_s for window in self.windows)
+
+    def cost_s(self, context: Context) -> float:
+        """Seconds of audio that the encoder will see."""
+        frames = (min(num_frames(window.end - window.start), WINDOW_FRAMES) for window in self.windows)
+        return sum(context_frames(each, context) for each in frames) / FRAMES_PER_S
 
 
 def spoken_language(asked: str | None, model: ModelInfo) -> str | None:
@@ -48,22 +84,58 @@ def spoken_language(asked: str | None, model: ModelInfo) -> str | None:
     return language
 
 
-def prepare(source: bytes | Path, language: str | None, model: ModelInfo, limits: AudioLimits) -> Prepared:
-    """Decode audio, cut it where it is quiet and take log-mel features of each window. CPU-bound.
+def check_task(task: Task, model: ModelInfo) -> None:
+    """Raise UserError where the model cannot do it: English-only checkpoints have no token for translation."""
+    if task == "translate" and model.languages == {"en"}:
+        raise UserError(f"'{model.name}' knows English only and cannot translate", "use a multilingual model")
 
-    Raises DataError as ``asr.audio.decode`` does.
-    """
+
+def open_sound(source: bytes | str | Path, limits: AudioLimits) -> Sound:
+    """Decode a recording and find where speech is. CPU-bound. Raises DataError as ``asr.audio.decode`` does."""
     waveform = decode(source, limits=limits)
-    windows = [waveform[start:end] for start, end in split_at_quiet(waveform)]
-    clips = [Clip(model.log_mel(window), language) for window in windows]
-    return Prepared(clips, len(waveform) / SAMPLE_RATE)
+    return Sound(waveform, windows(waveform))
 
 
-def join(transcripts: Sequence[Transcript]) -> Joined:
-    """Put the windows' texts together in order; languages written without spaces get none between windows either."""
-    tokens: Counter[str | None] = Counter()
-    for transcript in transcripts:
-        tokens[transcript.language] += len(transcript.tokens)
-    language = tokens.most_common(1)[0][0] if tokens else None
-    space = "" if language in UNSPACED else " "
-    return Joined(space.join(transcript.text for transcript in transcripts if transcript.text), language)
+def prepared(sound: Sound, model: ModelInfo) -> Iterator[tuple[Window, np.ndarray]]:
+    """Yield each window with its log-mel features [M, T], computed when it is asked for: long audio needs no more."""
+    for window in sound.windows:
+        yield window, model.log_mel(sound.waveform[window.start : window.end])
+
+
+class FileLanguage:
+    """The language that a recording's windows are decoded in: asked for, or most of what its first windows speak.
+
+    While it is open (``settled`` is False) windows are decoded with ``language`` None, ``LEADERS`` at a time; then
+    it is settled, and what was decoded in another one is decoded again.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self._per_window = asked.language_per_window
+        self.language = asked.language
+        self.settled = self._per_window or self.language is not None
+
+    def settle(self, windows: Iterable[Window], transcripts: Iterable[Transcript]) -> None:
+        """Let windows in which something was heard decide, by their length; where none was, it remains open."""
+        samples: Counter[str | None] = Counter()
+        for window, transcript in zip(windows, transcripts, strict=True):
+            if transcript.text:
+                samples[transcript.language] += window.end - window.start
+        if samples:
+            self.language, self.settled = samples.most_common(1)[0][0], True
+
+    def is_right(self, transcript: Transcript) -> bool:
+        """Return whether a transcript can stay as it is."""
+        return self._per_window or not self.settled or transcript.language == self.language
+
+
+def as_answered(transcript: Transcript, task: Task) -> Transcript:
+    """Return a transcript with the language that its text is in: what was translated is English, whatever was said."""
+    return replace(transcript, language="en") if task == "translate" else transcript
+
+
+def joined(heard: Iterable[tuple[Window, Transcript]], asked: Asked, duration_s: float) -> Recording:
+    """Put windows together."""
+    joiner = Joiner()
+    for window, transcript in heard:
+        joiner.add(window, as_answered(transcript, asked.task))
+    return joiner.recording(duration_s, asked.language)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from asr.audio import AudioLimits
+import numpy as np
+
+from asr.audio import DEFAULT_LIMITS, AudioLimits
+from asr.clip import Transcript
+from asr.recording import Recording, Window
 from serve.engine import Engine
-from serve.request import join, prepare, spoken_language
+from serve.request import LEADERS, Asked, FileLanguage, check_task, joined, open_sound, prepared, spoken_language
+
+# Windows in one call of the engine: 8 MB of features. Engines form their own batches of them.
+AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -23,13 +32,41 @@ class Transcription:
 
 
 def transcribe(
-    engine: Engine, path: Path, language: str | None = None, limits: AudioLimits | None = None
+    engine: Engine, path: Path, language: str | None = None, limits: AudioLimits = DEFAULT_LIMITS
 ) -> Transcription:
     """Transcribe a file of any length within ``limits``.
 
     Raises UserError for a language that the model does not know, DataError for a file that cannot be used.
     """
     begun = time.monotonic()
-    prepared = prepare(path, spoken_language(language, engine.info), engine.info, limits or AudioLimits())
-    heard = join(engine.decode(prepared.clips))
-    return Transcription(str(path), heard.text, heard.language, prepared.duration_s, time.monotonic() - begun)
+    recording = hear(engine, path, Asked(spoken_language(language, engine.info)), limits)
+    return Transcription(str(path), recording.text, recording.language, recording.duration_s, time.monotonic() - begun)
+
+
+def hear(engine: Engine, source: bytes | str | Path, asked: Asked, limits: AudioLimits = DEFAULT_LIMITS) -> Recording:
+    """Return what is heard in a recording: the same words as the endpoint answers.
+
+    Raises UserError where the model cannot do what is asked, DataError for a recording that cannot be used.
+    """
+    check_task(asked.task, engine.info)
+    sound = open_sound(source, limits)
+    ready = prepared(sound, engine.info)
+    language = FileLanguage(asked)
+    heard: list[tuple[Window, Transcript]] = []
+    while found := list(islice(ready, AT_ONCE if language.settled else LEADERS)):
+        transcripts = _decoded(engine, found, asked, language)
+        heard += [(window, transcript) for (window, _), transcript in zip(found, transcripts, strict=True)]
+    return joined(heard, asked, sound.duration_s)
+
+
+def _decoded(
+    engine: Engine, found: Sequence[tuple[Window, np.ndarray]], asked: Asked, language: FileLanguage
+) -> list[Transcript]:
+    transcripts = engine.decode([asked.clip(features, language.language) for _, features in found])
+    if not language.settled:
+        language.settle([window for window, _ in found], transcripts)
+        wrong = [i for i, transcript in enumerate(transcripts) if not language.is_right(transcript)]
+        again = engine.decode([asked.clip(found[i][1], language.language) for i in wrong]) if wrong else []
+        for i, transcript in zip(wrong, again, strict=True):
+            transcripts[i] = transcript
+    return transcripts

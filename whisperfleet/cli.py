@@ -29,8 +29,12 @@ VERBS: Mapping[str, Any] = {
     ),
     "train": ("train.cli:train", "Fine-tune as a configuration file says; go on where an earlier run stopped."),
     "evaluate": ("train.cli:evaluate", "Word error rate, with intervals and a report, of a checkpoint or artifact."),
-    "transcribe": ("serve.cli:transcribe", "Print what is said in audio files."),
+    "transcribe": ("serve.bulk.cli:transcribe", "Write down what is said in files, folders, addresses; resumable."),
     "serve": ("serve.cli:serve", "Run the transcription endpoint (OpenAI's audio API) on Ray Serve."),
+    "export": (
+        "whisperfleet.export:export",
+        "Write a model for other software: plain transformers, or CTranslate2.",
+    ),
 }
 GROUPS = {"data": "What a training run reads."}
 

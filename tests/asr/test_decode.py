@@ -3,23 +3,28 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperTokenizer
 
 from asr import audio
 from asr.checkpoint import Checkpoint, find_checkpoint
 from asr.decode import MARGIN_FRAMES, Clip, Context, Transcript, context_frames, decode
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.features import WINDOW_FRAMES, LogMel, pad
+from asr.generation import generate
 from asr.model import SpeechModel
+from asr.quality import TEMPERATURES
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
+from tests.asr.speech import base, italian
 from tests.asr.tiny_whisper import MULTILINGUAL, random_whisper
 
 
@@ -50,7 +55,9 @@ def multilingual(base_checkpoint: Checkpoint) -> SpeechModel:
         for name, parameter in network.model.decoder.layers.named_parameters():
             if parameter.dim() == 2:
                 parameter.mul_(20.0 if "proj" in name else 5.0)
-    network.generation_config = GenerationConfig.from_pretrained(base_checkpoint.folder, max_length=12)
+    network.generation_config = GenerationConfig.from_pretrained(
+        base_checkpoint.folder, max_length=12, alignment_heads=None
+    )
     tokenizer = WhisperTokenizer.from_pretrained(base_checkpoint.folder)
     return SpeechModel("random", "sha256:0", network, tokenizer, LogMel(None))
 
@@ -175,3 +182,146 @@ def test_the_context_holds_the_clip_and_a_margin(frames: int) -> None:
     assert short % 100 == 0
     assert frames <= short <= WINDOW_FRAMES
     assert short == WINDOW_FRAMES or MARGIN_FRAMES <= short - frames < MARGIN_FRAMES + 100
+
+
+def test_real_wishes_of_all_kinds_share_a_batch() -> None:
+    """Italian speech: other prompts, languages, tasks, times and words; each as it is alone."""
+    first, second, third = italian(8)[:3]
+    spelling = "Premere cancelletto. Asterisk, Whisperfleet."
+    wishes = [
+        Clip(first, "it"),
+        Clip(first, "it", prompt=spelling * 3),
+        Clip(second, "it", timestamps=True, words=True),
+        Clip(third, "it", "translate", prompt="Press pound."),
+        Clip(second, "it", prompt=spelling, temperature=0.4),
+        Clip(third, timestamps=True),
+    ]
+    together = decode(base(), wishes, "full")
+    assert together == [decode(base(), [wish], "full")[0] for wish in wishes]
+    assert together[5].language == "it"
+    assert [one.temperature for one in together] == [0.0, 0.0, 0.0, 0.0, 0.4, 0.0]
+    assert [bool(one.words) for one in together] == [False, False, True, False, False, False]
+    assert len({one.text for one in together}) >= 4
+    for one in together:
+        assert one.text
+        assert -1.5 < one.avg_logprob < 0.0
+        assert 0.0 <= one.no_speech_prob < 0.6
+        assert 0.5 < one.compression_ratio < 2.0
+
+
+def test_english_with_and_without_prompt_times_and_words(tiny_en: SpeechModel, clips: list[Clip]) -> None:
+    wishes = [replace(clips[0], prompt="Asterisk, voicemail."), replace(clips[1], timestamps=True), clips[2]]
+    wishes += [replace(clips[2], words=True, temperature=0.6), replace(clips[0], timestamps=True, prompt="Hello.")]
+    together = decode(tiny_en, wishes, "full")
+    assert decode(tiny_en, wishes[::-1], "full", max_batch_clips=2) == together[::-1]
+    for clip, one in zip(wishes, together, strict=True):
+        length_s = (clip.features.shape[1] - 2) / 100
+        assert one.segments[0].start_s >= 0.0
+        assert one.segments[-1].end_s <= length_s
+        assert " ".join(segment.text for segment in one.segments) == one.text
+        assert sum((segment.tokens for segment in one.segments), ()) == one.tokens
+        assert bool(one.words) == clip.words
+        if not clip.timestamps:
+            assert [(segment.start_s, segment.end_s) for segment in one.segments] == [(0.0, length_s)]
+
+
+def test_a_prompt_changes_the_spelling(tiny_en: SpeechModel, clips: list[Clip]) -> None:
+    """What stands before is written in capitals, and so is what follows."""
+    [plain] = decode(tiny_en, [clips[0]], "full")
+    [loud] = decode(tiny_en, [replace(clips[0], prompt=plain.text.upper() * 2)], "full")
+    assert plain.text != plain.text.upper()
+    assert sum(map(str.isupper, loud.text)) > len(loud.text) / 2
+
+
+def test_only_the_end_of_a_long_prompt_counts(multilingual: SpeechModel) -> None:
+    [clip] = random_clips(150, language="it")
+    words = [f"parola{number}" for number in range(300)]
+    whole, end = decode(
+        multilingual, [replace(clip, prompt=" ".join(words)), replace(clip, prompt=" ".join(words[-120:]))], "short"
+    )
+    assert whole == end
+    assert whole != decode(multilingual, [replace(clip, prompt=" ".join(words[::-1]))], "short")[0]
+    assert decode(multilingual, [replace(clip, prompt="  ")], "short") == decode(multilingual, [clip], "short")
+
+
+def test_markup_in_a_prompt_is_refused(multilingual: SpeechModel) -> None:
+    with pytest.raises(DataError, match="special_token"):
+        decode(multilingual, [replace(random_clips(100, language="it")[0], prompt="<|endoftext|>")], "short")
+
+
+class Listener:
+    """Stands in for the decoding loop, and notes what it was asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[list[float]] = []
+        monkeypatch.setattr("asr.decode.generate", self)
+
+    def __call__(self, model: Any, encoded: torch.Tensor, starts: Any) -> Any:
+        assert len(encoded) == len(starts)
+        self.asked.append([start.temperature for start in starts])
+        return generate(model, encoded, starts)
+
+
+def test_only_what_fails_is_decoded_again_from_the_same_encoder_states(
+    multilingual: SpeechModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random network is sure of nothing: all fail, but for the one that is given good marks, and the sampled one."""
+    listener, encoded = Listener(monkeypatch), []
+    handle = multilingual.network.model.encoder.register_forward_hook(lambda *_: encoded.append(1))
+    passing, failing, sampled = random_clips(110, 130, 150, language="it")
+    [good] = decode(multilingual, [passing], "short")
+    monkeypatch.setattr("asr.quality.fails", lambda transcript: transcript.text != good.text)
+    listener.asked.clear(), encoded.clear()
+    try:
+        wishes = [passing, failing, replace(sampled, temperature=0.5)]
+        heard = decode(multilingual, wishes, "short", fallback=True)
+    finally:
+        handle.remove()
+    assert listener.asked == [[0.0, 0.0, 0.5], *([temperature] for temperature in TEMPERATURES)]
+    assert len(encoded) == 1
+    assert heard[0] == good
+    assert heard[2].temperature == 0.5
+    assert heard[1] == decode(multilingual, [failing], "short", fallback=True)[0]
+
+
+def test_what_fails_at_last_is_the_likeliest_attempt(multilingual: SpeechModel) -> None:
+    [clip] = random_clips(150, language="it")
+    [greedy], [chosen] = decode(multilingual, [clip], "short"), decode(multilingual, [clip], "short", fallback=True)
+    attempts = [decode(multilingual, [replace(clip, temperature=t)], "short")[0] for t in TEMPERATURES]
+    assert greedy.avg_logprob < -1.0, "or nothing would have failed"
+    assert chosen.avg_logprob == pytest.approx(max(one.avg_logprob for one in [greedy, *attempts]), abs=1e-4)
+
+
+def test_without_fallback_all_stays_as_it_was_found(multilingual: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = Listener(monkeypatch)
+    decode(multilingual, random_clips(130, 150, language="it"), "short")
+    assert listener.asked == [[0.0, 0.0]]
+
+
+def test_real_speech_passes_at_once(tiny_en: SpeechModel, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = Listener(monkeypatch)
+    assert decode(tiny_en, clips, "full", fallback=True) == decode(tiny_en, clips, "full")
+    assert listener.asked == [[0.0] * len(clips)] * 2
+
+
+def test_where_nobody_speaks_there_are_no_words(multilingual: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = replace(random_clips(150, language="it")[0], timestamps=True, words=True)
+    monkeypatch.setattr("asr.quality.MAX_NO_SPEECH_PROB", -1.0)
+    [silent] = decode(multilingual, [clip], "short", fallback=True)
+    assert (silent.text, silent.tokens, silent.segments, silent.words) == ("", (), (), ())
+    assert decode(multilingual, [clip], "short")[0].text, "without fallback it says what it likes"
+
+
+def test_adapters_of_peft_are_heard(multilingual: SpeechModel) -> None:
+    clips = random_clips(150, 90, language="it")
+    before = decode(multilingual, [replace(clip, words=True) for clip in clips], "short")
+    network = AnyContextWhisper(multilingual.network.config).eval()
+    network.load_state_dict(multilingual.network.state_dict())
+    network.generation_config = multilingual.network.generation_config
+    wrapped: Any = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj", "k_proj", "fc1"]))
+    model = replace(multilingual, network=wrapped.eval())
+    assert decode(model, [replace(clip, words=True) for clip in clips], "short") == before, "LoRA begins at zero"
+    for name, parameter in wrapped.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    assert decode(model, clips, "short") != decode(multilingual, clips, "short")

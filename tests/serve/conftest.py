@@ -5,10 +5,12 @@ They end with this folder's tests: on two cores, their replicas would keep train
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -19,6 +21,7 @@ from serve.config import ServeConfig
 from serve.engine import Engine, load_engine
 from tests.serve.fakes import FakeEngine
 
+KEY = "a key of the fake endpoint"
 LIMITS = {"max_upload_bytes": 3_000_000, "max_audio_s": 80.0}
 
 
@@ -30,19 +33,30 @@ class FakeEndpoint:
     folder: Path
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Let the engine finish no batch during the block. The diary begins anew."""
-        (self.folder / "batches").write_text("")
-        (self.folder / "hold").touch()
+    def hold(self, after: int = 0) -> Iterator[None]:
+        """Let the engine finish no batch during the block, or only the first ``after``. The diary begins anew."""
+        self.clear()
+        (self.folder / "hold").write_text(str(after))
         try:
             yield
         finally:
             (self.folder / "hold").unlink()
 
+    def clear(self) -> None:
+        """Begin the diary anew."""
+        (self.folder / "batches").write_text("")
+
+    def asked(self) -> list[list[dict[str, Any]]]:
+        """Return the batches begun so far: of each, what its clips ask for (see ``fakes.note``)."""
+        return [json.loads(line) for line in (self.folder / "batches").read_text().splitlines()]
+
+    def clips(self) -> list[dict[str, Any]]:
+        """Return the same of all clips, whatever their batches."""
+        return [clip for batch in self.asked() for clip in batch]
+
     def batches(self) -> list[list[int]]:
         """Return the batches begun so far: of each, the seconds of its clips."""
-        lines = (self.folder / "batches").read_text().splitlines()
-        return [[int(word) for word in line.split()] for line in lines]
+        return [[clip["seconds"] for clip in batch] for batch in self.asked()]
 
 
 @pytest.fixture(scope="package")
@@ -54,9 +68,18 @@ def endpoint(ray_cluster: None, tiny_en_name: str) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> FakeEndpoint:
-    """A second application beside the real one; it admits seven requests and forms batches of up to 240 s."""
+    """A second application beside the real one; it asks for a key, admits seven requests and forms batches of 240 s."""
     folder = tmp_path_factory.mktemp("fake")
-    config = ServeConfig(model="fake", max_queued=7, batch_wait_s=0.0, cpus_each=1, request_timeout_s=10.0)
+    (folder / "keys.yaml").write_text(f"- {{name: tester, key: {KEY}}}\n")
+    config = ServeConfig(
+        model="fake",
+        max_queued=7,
+        batch_wait_s=0.0,
+        cpus_each=1,
+        request_timeout_s=10.0,
+        keys=str(folder / "keys.yaml"),
+        access_log=str(folder / "access.jsonl"),
+    )
 
     def make_engine(config: ServeConfig) -> Engine:
         return FakeEngine(config, folder)
@@ -74,7 +97,7 @@ def client(endpoint: str) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture(scope="package")
 def fake_client(fake: FakeEndpoint) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{fake.url}/v1", api_key="none-needed", max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{fake.url}/v1", api_key=KEY, max_retries=0) as client:
         yield client
 
 

@@ -1,20 +1,31 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import openai
 import pytest
 import ray
 import ray.serve
 
 from asr.errors import UserError
-from serve.app import APP, build, deploy, running
+from serve.app import APP, build, deploy, drain, running
 from serve.config import ServeConfig
 from serve.engine import Engine
+from tests.serve.conftest import FakeEndpoint
+from tests.serve.fakes import FakeEngine, voice
 
 
 def never(config: ServeConfig) -> Engine:
     raise AssertionError("the engine was made")
+
+
+def deployments(config: ServeConfig) -> tuple[Any, Any]:
+    """The ingress and the transcriber of an application that is not deployed."""
+    api = build(config, never)._bound_deployment
+    return api, api.init_args[1]._bound_deployment
 
 
 def test_the_application_is_ready_when_the_block_begins(endpoint: str) -> None:
@@ -61,10 +72,50 @@ def test_a_model_that_does_not_load_ends_the_deployment_at_once_and_with_the_rea
 
 
 def test_resources_and_limits_reach_the_deployments() -> None:
-    app = build(ServeConfig(model="m", replicas=3, cpus_each=5, gpu=True, max_queued=7), never)
-    api = app._bound_deployment
-    transcriber = api.init_args[1]._bound_deployment
+    api, transcriber = deployments(ServeConfig(model="m", replicas=3, cpus_each=5, gpu=0.5, max_queued=7))
     assert transcriber.num_replicas == 3
     assert transcriber.ray_actor_options["num_cpus"] == 5
-    assert transcriber.ray_actor_options["num_gpus"] == 1
+    assert transcriber.ray_actor_options["num_gpus"] == 0.5
     assert api.max_ongoing_requests > 7
+
+
+def test_a_range_of_replicas_is_scaled_by_queued_audio() -> None:
+    _, transcriber = deployments(ServeConfig(model="m", replicas={"min": 2, "max": 5}))
+    scaling = transcriber._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (2, 5)
+    assert scaling.policy.policy_kwargs == {"audio_s_each": 480.0}
+
+
+def test_keys_that_cannot_be_read_are_named_before_anything_starts(tiny_en_name: str) -> None:
+    with (
+        pytest.raises(UserError, match=r"keys=/nowhere/keys\.yaml cannot be read"),
+        running(ServeConfig(model=tiny_en_name, keys="/nowhere/keys.yaml")),
+    ):
+        raise AssertionError("it was served")
+
+
+def test_a_drained_application_answers_who_is_in_and_lets_nobody_in_any_more(endpoint: str, tmp_path: Path) -> None:
+    config = ServeConfig(model="m", cpus_each=1, request_timeout_s=60.0)
+    deploy(config, lambda config: FakeEngine(config, tmp_path), "drained", "/drained")
+    fake = FakeEndpoint(f"{endpoint}/drained", tmp_path)
+    with (
+        openai.OpenAI(base_url=f"{fake.url}/v1", api_key="none-needed", max_retries=0) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        with fake.hold():
+            early = pool.submit(client.audio.transcriptions.create, model="m", file=voice(4.0), language="en")
+            while not fake.batches():
+                assert not early.done()
+            draining = pool.submit(drain, "drained")
+            while refusal(client) != (503, "shutting_down"):
+                assert not draining.done()
+        assert early.result().text == "4"
+        draining.result()
+    ray.serve.delete("drained")
+
+
+def refusal(client: openai.OpenAI) -> tuple[int, str | None]:
+    """Ask for a model that does not exist: refused either way, but once the house is closed, for that reason."""
+    with pytest.raises(openai.APIStatusError) as raised:
+        client.audio.transcriptions.create(model="none", file=b"nothing")
+    return raised.value.status_code, raised.value.code

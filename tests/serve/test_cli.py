@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import UserError
-from asr.utterance import Utterance
-from serve.cli import serve, transcribe
+from serve.cli import serve
 
 
 def of_session(session: int) -> list[int]:
@@ -47,22 +46,3 @@ def test_serve_says_where_and_leaves_nothing_behind(tiny_en_name: str) -> None:
 def test_mistakes_in_the_settings_are_all_named() -> None:
     with pytest.raises(UserError, match=r"replicas.*\n.*did you mean 'port'"):
         serve("builtin:tiny.en", ["prt=1", "replicas=0"])
-
-
-def test_transcribe_prints_the_text(
-    tiny_en_name: str, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]
-) -> None:
-    transcribe([Path(str(english_clips[0].audio))], tiny_en_name)
-    assert len(capsys.readouterr().out.split()) >= 8
-
-
-def test_transcribe_goes_on_after_a_bad_file_but_does_not_end_well(
-    tiny_en_name: str, english_clips: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bad, good = tmp_path / "gone.wav", Path(str(english_clips[0].audio))
-    with pytest.raises(UserError, match=r"gone\.wav: no such file"):
-        transcribe([bad, good], tiny_en_name, "en", as_json=True)
-    (line,) = capsys.readouterr().out.splitlines()
-    row = json.loads(line)
-    assert set(row) == {"file", "text", "language", "duration_s", "seconds"}
-    assert (row["file"], row["language"]) == (str(good), "en")

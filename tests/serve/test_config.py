@@ -7,7 +7,7 @@ import pytest
 
 from asr.config import resolve
 from asr.errors import UserError
-from serve.config import ServeConfig
+from serve.config import Replicas, ServeConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -26,6 +26,10 @@ def test_an_address_that_others_reach_needs_a_word(host: str) -> None:
     assert resolve(ServeConfig, overrides=["model=m", f"host='{host}'", "exposed=true"]).value.host == host
 
 
+def test_an_address_that_others_reach_may_ask_for_keys_instead() -> None:
+    assert ServeConfig(model="m", host="0.0.0.0", keys="env:KEYS").host == "0.0.0.0"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_loopback_needs_none(host: str) -> None:
     assert ServeConfig(model="m", host=host).host == host
@@ -36,6 +40,25 @@ def test_all_mistakes_are_named_at_once() -> None:
         resolve(ServeConfig, overrides=["model=m", "replica=2", "max_batch_audio_s=29", "port=70000"])
     message = str(raised.value)
     assert "did you mean 'replicas'" in message and "max_batch_audio_s" in message and "port" in message
+
+
+def test_replicas_are_a_number_or_a_range() -> None:
+    assert resolve(ServeConfig, overrides=["model=m", "replicas=3"]).value.replicas == Replicas(min=3, max=3)
+    wide = resolve(ServeConfig, CONFIGS / "serve.yaml", ["model=m", "replicas.max=4"]).value.replicas
+    assert (wide.min, wide.max) == (1, 4)
+    with pytest.raises(UserError, match="max=1 is below min=2"):
+        resolve(ServeConfig, overrides=["model=m", "replicas.min=2"])
+    with pytest.raises(UserError, match="greater than or equal to 1"):
+        resolve(ServeConfig, overrides=["model=m", "replicas=0"])
+    with pytest.raises(UserError, match=r"did you mean 'replicas\.max'"):
+        resolve(ServeConfig, overrides=["model=m", "replicas.maxx=2"])
+
+
+def test_a_gpu_may_be_shared() -> None:
+    assert resolve(ServeConfig, overrides=["model=m", "gpu=0.5"]).value.gpu == 0.5
+    assert resolve(ServeConfig, overrides=["model=m", "gpu=true"]).value.gpu == 1.0
+    with pytest.raises(UserError, match="less than or equal to 1"):
+        resolve(ServeConfig, overrides=["model=m", "gpu=2"])
 
 
 def test_the_public_name_shows_no_path(tmp_path: Path) -> None:
@@ -52,8 +75,9 @@ def test_threads_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert ServeConfig(model="m").threads == 8
     assert ServeConfig(model="m", replicas=3).threads == 2
+    assert ServeConfig(model="m", replicas={"max": 3}).threads == 2  # as many as there may be
     assert ServeConfig(model="m", replicas=3, cpus_each=5).threads == 5
-    assert ServeConfig(model="m", gpu=True).threads == 4
+    assert ServeConfig(model="m", gpu=0.5).threads == 4
 
 
 def test_the_example_holds_every_key_at_its_default() -> None:

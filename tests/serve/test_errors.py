@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 
 import pytest
 from fastapi import Request
@@ -35,6 +36,11 @@ def test_who_must_act_decides_the_status(error: Exception, status: int, code: st
     assert (fault.status, fault.code) == (status, code)
 
 
+def test_an_error_crosses_processes_whole() -> None:
+    error = pickle.loads(pickle.dumps(ApiError(429, "full", "queue_full", "file", 7.2)))
+    assert vars(error) == vars(ApiError(429, "full", "queue_full", "file", 7.2))
+
+
 def test_an_error_of_a_replica_is_unwrapped() -> None:
     remote = RayTaskError("transcribe", "a long traceback", UserError("unknown language"))
     fault = as_api_error(remote.as_instanceof_cause())
@@ -50,5 +56,8 @@ def test_the_body_has_openais_shape_and_no_traceback() -> None:
 
 
 def test_who_should_come_again_is_told_when() -> None:
-    assert "retry-after" in asyncio.run(answer(REQUEST, ApiError(429, "full", "queue_full"))).headers
+    known = ApiError(429, "full", "queue_full", retry_after_s=7.2)
+    assert asyncio.run(answer(REQUEST, known)).headers["retry-after"] == "8"
+    assert asyncio.run(answer(REQUEST, ApiError(429, "full", "queue_full"))).headers["retry-after"] == "2"
+    assert asyncio.run(answer(REQUEST, ApiError(503, "gone", "gone"))).headers["retry-after"] == "2"
     assert "retry-after" not in asyncio.run(answer(REQUEST, ApiError(400, "no", "invalid_value"))).headers

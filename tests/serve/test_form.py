@@ -5,9 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi import Request
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serve.errors import ApiError
-from serve.form import ENVELOPE_BYTES, TranscriptionForm, read_form
+from serve.form import ENVELOPE_BYTES, Form, read_form
+from serve.parameters import Parameters
 
 BOUNDARY = "cut-here"
 GOOD = [("file", b"RIFF"), ("model", b"m")]
@@ -22,7 +25,7 @@ def body_of(parts: list[tuple[str, bytes]]) -> bytes:
     return b"".join(lines) + f"--{BOUNDARY}--\r\n".encode()
 
 
-def read(parts: list[tuple[str, bytes]], max_bytes: int = 1000, content_type: str = "") -> TranscriptionForm:
+def read(parts: list[tuple[str, bytes]], max_bytes: int = 1000, content_type: str = "") -> Form:
     return asyncio.run(read_form(request(iter([body_of(parts)]), content_type=content_type), max_bytes))
 
 
@@ -38,35 +41,12 @@ def request(chunks: Iterator[bytes], content_type: str = "", length: int | None 
     return Request({"type": "http", "method": "POST", "headers": headers}, receive)
 
 
-def test_a_plain_request() -> None:
-    assert read(GOOD) == TranscriptionForm(b"RIFF", "m", None, "json")
-
-
-def test_what_asks_for_nothing_special_is_taken() -> None:
-    extra = [("temperature", b"0.0"), ("stream", b"false"), ("response_format", b"text"), ("language", b"it")]
-    assert read([*GOOD, *extra]) == TranscriptionForm(b"RIFF", "m", "it", "text")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("response_format", b"verbose_json"),
-        ("response_format", b"srt"),
-        ("temperature", b"0.2"),
-        ("temperature", b"nan"),
-        ("temperature", b"warm"),
-        ("stream", b"true"),
-        ("prompt", b"Digium"),
-        ("timestamp_granularities[]", b"word"),
-        ("include[]", b"logprobs"),
-        ("chunking_strategy", b"auto"),
-    ],
-)
-def test_what_is_not_offered_yet_is_refused_by_name(name: str, value: bytes) -> None:
-    with pytest.raises(ApiError) as raised:
-        read([*GOOD, (name, value)])
-    assert (raised.value.status, raised.value.code) == (400, "unsupported_value")
-    assert raised.value.param == name.removesuffix("[]")
+def test_the_file_and_what_is_asked_of_it() -> None:
+    assert read(GOOD) == Form(b"RIFF", Parameters("m"))
+    asked = [("language", b"it"), ("timestamp_granularities[]", b"word"), ("response_format", b"verbose_json")]
+    assert read([*GOOD, *asked]) == Form(
+        b"RIFF", Parameters("m", "it", response_format="verbose_json", granularities=frozenset({"word"}))
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,8 +55,7 @@ def test_what_is_not_offered_yet_is_refused_by_name(name: str, value: bytes) -> 
         ([("model", b"m")], "missing_value", "file"),
         ([("file", b"RIFF")], "missing_value", "model"),
         ([*GOOD, ("langage", b"it")], "unknown_parameter", "langage"),
-        ([*GOOD, ("language", b"it"), ("language", b"en")], "invalid_value", "language"),
-        ([*GOOD, ("response_format", b"jsn")], "invalid_value", "response_format"),
+        ([*GOOD, ("prompt", b"\xff\xfe <|endoftext|>")], "invalid_value", "prompt"),
     ],
 )
 def test_what_is_wrong_is_named(parts: list[tuple[str, bytes]], code: str, param: str) -> None:
@@ -85,9 +64,24 @@ def test_what_is_wrong_is_named(parts: list[tuple[str, bytes]], code: str, param
     assert (raised.value.status, raised.value.code, raised.value.param) == (400, code, param)
 
 
-def test_a_misspelt_parameter_is_met_with_the_nearest() -> None:
-    with pytest.raises(ApiError, match="did you mean 'language'"):
-        read([*GOOD, ("langage", b"it")])
+def test_a_second_file_is_refused() -> None:
+    with pytest.raises(ApiError, match="Too many files"):
+        read([("file", b"RIFF"), *GOOD])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_damaged_form_is_read_or_refused_but_never_our_fault(data: st.DataObject) -> None:
+    body = bytearray(body_of([*GOOD, ("language", b"it"), ("temperature", b"0.5")]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body)))
+        body[at : at + data.draw(st.integers(0, 20))] = data.draw(st.binary(max_size=20))
+    try:
+        form = asyncio.run(read_form(request(iter([bytes(body)])), 1000))
+    except ApiError as error:
+        assert error.status in (400, 413)
+    else:
+        assert len(form.audio) <= 1000
 
 
 def test_json_is_no_form() -> None:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from transformers import WhisperFeatureExtractor
 
 from asr.audio import AudioLimits
-from asr.decode import Transcript
+from asr.clip import Spoken, Transcript
 from asr.errors import DataError, UserError
 from asr.features import LogMel
+from asr.recording import Window
 from serve.engine import ModelInfo
-from serve.request import join, prepare, spoken_language
-from tests.serve.fakes import noise
+from serve.request import Asked, FileLanguage, Sound, check_task, joined, open_sound, prepared, spoken_language
+from tests.serve.fakes import noise, voice
 
 LOG_MEL = LogMel(WhisperFeatureExtractor())
 MANY = ModelInfo("many", frozenset({"en", "it", "zh"}), None, "full", LOG_MEL)
@@ -41,31 +44,88 @@ def test_a_language_without_a_token_is_refused() -> None:
         spoken_language("yue", MANY)
 
 
-def test_short_audio_is_one_clip_of_its_own_length() -> None:
-    prepared = prepare(noise(3.0), "it", MANY, AudioLimits())
-    assert [clip.features.shape for clip in prepared.clips] == [(80, 302)]
-    assert prepared.clips[0].features.dtype == np.float16
-    assert prepared.clips[0].language == "it"
-    assert prepared.duration_s == pytest.approx(3.0)
+def test_an_english_model_does_not_translate() -> None:
+    check_task("translate", MANY)
+    check_task("transcribe", ENGLISH)
+    with pytest.raises(UserError, match="'english' knows English only and cannot translate"):
+        check_task("translate", ENGLISH)
+
+
+def test_speech_is_one_clip_of_its_own_length() -> None:
+    sound = open_sound(voice(3.0), AudioLimits())
+    assert sound.duration_s == pytest.approx(3.0)
+    [(window, features)] = prepared(sound, MANY)
+    assert (window, features.dtype, features.shape[0]) == (Window(0, 48_000), np.float16, 80)
+    assert features.shape[1] == 302
+    np.testing.assert_array_equal(features, LOG_MEL(sound.waveform))
 
 
 def test_long_audio_is_cut_into_windows_that_lose_nothing() -> None:
-    prepared = prepare(noise(65.0), None, MANY, AudioLimits())
-    frames = [clip.features.shape[1] for clip in prepared.clips]
-    assert len(frames) == 3 and max(frames) <= 3000
-    assert sum(frames) == pytest.approx(6500, abs=3 * 3)
+    sound = open_sound(voice(65.0), AudioLimits())
+    windows, features = zip(*prepared(sound, MANY), strict=True)
+    assert [window.start for window in windows] == [0, *(window.end for window in windows[:-1])]
+    assert windows[-1].end == 65 * 16_000
+    assert len(windows) == 3 and max(each.shape[1] for each in features) <= 3000
+
+
+def test_features_are_computed_when_they_are_asked_for() -> None:
+    def windows() -> Iterator[Window]:
+        yield Window(0, 16_000)
+        raise AssertionError("the second window was looked for")
+
+    window, _ = next(prepared(Sound(np.zeros(48_000, np.float32), windows()), MANY))
+    assert window == Window(0, 16_000)
+
+
+def test_where_nobody_speaks_there_is_nothing_to_decode() -> None:
+    assert list(open_sound(noise(3.0), AudioLimits()).windows) == []
 
 
 def test_limits_hold() -> None:
     with pytest.raises(DataError, match="too_long"):
-        prepare(noise(3.0), None, MANY, AudioLimits(max_audio_s=2.0))
+        open_sound(noise(3.0), AudioLimits(max_audio_s=2.0))
+
+
+def heard(*windows: tuple[int, str, str]) -> list[tuple[Window, Transcript]]:
+    """Windows end to end, each of so many seconds, in which so much is heard in that language."""
+    passages = []
+    start = 0
+    for seconds, language, text in windows:
+        window = Window(start, start + seconds * 16_000)
+        segments = (Spoken(0.0, float(seconds), text, (1,)),) if text else ()
+        passages.append((window, Transcript(text, (1,) * len(text), language, segments)))
+        start = window.end
+    return passages
+
+
+def settled(*windows: tuple[int, str, str]) -> FileLanguage:
+    language = FileLanguage(Asked())
+    language.settle(*zip(*heard(*windows), strict=True))
+    return language
+
+
+def test_the_language_of_most_of_the_speech_is_that_of_the_recording() -> None:
+    language = settled((10, "it", "sì"), (30, "en", "a long sentence"), (25, "it", "no"))
+    assert (language.settled, language.language) == (True, "it")
+    assert [language.is_right(transcript) for _, transcript in heard((1, "it", "sì"), (1, "en", "yes"))] == [
+        True,
+        False,
+    ]
+
+
+def test_it_remains_open_while_nothing_is_heard() -> None:
+    language = settled((30, "zh", ""))
+    assert not language.settled
+    assert language.is_right(heard((30, "zh", ""))[0][1])
 
 
 def test_texts_are_joined_in_order_and_silence_adds_no_space() -> None:
-    texts = [Transcript("uno", (1,), "it"), Transcript("", (), "en"), Transcript("due", (2, 3), "it")]
-    assert join(texts).text == "uno due"
-    assert join(texts).language == "it"
+    recording = joined(heard((10, "it", "uno"), (10, "en", ""), (10, "it", "due")), Asked(), 30.0)
+    assert (recording.text, recording.language) == ("uno due", "it")
 
 
-def test_chinese_gets_no_space_between_windows() -> None:
-    assert join([Transcript("你好", (1,), "zh"), Transcript("世界", (2,), "zh")]).text == "你好世界"
+def test_chinese_gets_no_space_between_windows_and_its_translation_does() -> None:
+    passages = heard((10, "zh", "你好"), (10, "zh", "世界"))
+    assert joined(passages, Asked(), 20.0).text == "你好世界"
+    translated = joined(heard((10, "zh", "hello"), (10, "zh", "world")), Asked(task="translate"), 20.0)
+    assert (translated.text, translated.language) == ("hello world", "en")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import pytest
 import ray.serve
 from ray.serve.handle import DeploymentHandle
 
-from asr.decode import Clip
+from asr.decode import Clip, Transcript
+from serve.autoscaling import QUEUED_AUDIO
 from serve.config import ServeConfig
-from serve.transcriber import MAX_FAILURES, Transcriber, Window, batch_audio_s
+from serve.transcriber import MAX_FAILURES, Batch, Transcriber, encoder_audio_s
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import POISON, FakeEngine
 
@@ -57,9 +60,32 @@ def test_batches_are_bounded_by_the_seconds_that_the_encoder_sees(
     with held(fake, replica):
         waiting = [replica.transcribe.remote(clip(2)) for _ in range(20)]
     assert {response.result().text for response in waiting} == {"2"}
-    sizes = [len(batch) for batch in fake.batches()]
-    assert max(sizes) == 8  # 240 s; a model without the short context sees 30 s of each
-    assert sum(sizes) == 21 and len(sizes) <= 5
+    # 240 s; a model without the short context sees 30 s of each
+    assert [len(batch) for batch in fake.batches()] == [1, 8, 8, 4]
+
+
+def test_a_short_clip_does_not_wait_behind_a_two_hour_file(fake: FakeEndpoint, replica: DeploymentHandle) -> None:
+    with held(fake, replica):
+        film = [replica.hear.remote(clip(30), "film", position) for position in range(240)]
+        replica.describe.remote().result()
+        short = replica.hear.remote(clip(2), "short")
+    heard = short.result()
+    assert heard.transcript.text == "2"
+    assert [heard.result().transcript.text for heard in film] == ["30"] * 240
+    assert fake.batches()[1].count(2) == 1
+    assert [len(batch) for batch in fake.batches()] == [1] + [8] * 30 + [1]
+
+
+def test_a_window_comes_back_with_its_wait_and_one_of_each_batch_with_the_batch(
+    fake: FakeEndpoint, replica: DeploymentHandle
+) -> None:
+    with held(fake, replica):
+        waiting = [replica.hear.remote(clip(2)) for _ in range(3)]
+    heard = [response.result() for response in waiting]
+    assert all(0.0 < one.waited_s < 60.0 for one in heard)
+    (batch,) = [one.batch for one in heard if one.batch is not None]
+    assert isinstance(batch, Batch) and (batch.windows, batch.audio_s) == (3, 90.0)
+    assert batch.seconds > 0.0
 
 
 def test_one_clip_that_fails_does_not_fail_its_neighbours(fake: FakeEndpoint, replica: DeploymentHandle) -> None:
@@ -80,8 +106,46 @@ def test_what_was_withdrawn_while_it_waited_is_never_decoded(fake: FakeEndpoint,
     assert fake.batches() == [[1], [3]]
 
 
-def test_a_batch_is_measured_in_whole_seconds_rounded_up() -> None:
-    assert batch_audio_s([Window(clip(1), 1.0), Window(clip(1), 1.5)]) == 3
+class Gate:
+    """An engine that decodes while its gate is open, and says what it was given."""
+
+    def __init__(self, config: ServeConfig, folder: Path) -> None:
+        self.info = FakeEngine(config, folder).info
+        self.open = threading.Event()
+        self.batches: list[int] = []
+
+    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+        self.batches.append(len(clips))
+        assert self.open.wait(30.0)
+        return [Transcript("word", (1,), "en") for _ in clips]
+
+
+def test_what_is_not_decoded_in_time_is_answered_at_once_and_never_decoded(tmp_path: Path) -> None:
+    gate = Gate(ServeConfig(model="fake"), tmp_path)
+    replica = Transcriber(ServeConfig(model="fake"), lambda config: gate)
+
+    async def ask() -> None:
+        first = asyncio.create_task(replica.hear(clip(1)))
+        while not gate.batches:
+            await asyncio.sleep(0.01)
+        with pytest.raises(TimeoutError):
+            await replica.hear(clip(2), within_s=0.05)
+        with pytest.raises(TimeoutError):
+            await replica.hear(clip(2), within_s=-1.0)
+        patient = asyncio.create_task(replica.hear(clip(3), within_s=30.0))
+        await asyncio.sleep(0.01)
+        assert replica.record_autoscaling_stats() == {QUEUED_AUDIO: 60.0}
+        gate.open.set()
+        assert (await first).transcript.text == (await patient).transcript.text == "word"
+
+    asyncio.run(ask())
+    assert gate.batches == [1, 1]
+    assert replica.record_autoscaling_stats() == {QUEUED_AUDIO: 0.0}
+
+
+def test_a_clip_costs_what_the_encoder_sees_of_it() -> None:
+    assert encoder_audio_s(clip(2), "full") == 30.0
+    assert encoder_audio_s(clip(2), "short") == 3.0
 
 
 def test_only_failures_in_a_row_make_a_replica_unhealthy(tmp_path: Path) -> None:

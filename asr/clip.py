@@ -1,0 +1,72 @@
+"""What the decoder is asked and what it answers: a clip of at most 30 s in, its transcript out.
+
+Every engine takes the one and gives the other. Times are in seconds from the beginning of the clip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from asr.labels import Task
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What one window asks of the decoder: features [M, T <= 3000] float16.
+
+    ``language`` None: detect it. ``prompt``: words before the clip, or a spelling hint; its last 223 tokens stand
+    behind ``<|startofprev|>``. ``temperature`` 0: greedy, and hotter where the result fails and the caller wants the
+    fallback; above 0: sampled at that. ``timestamps``: text in segments with times of their own, else one segment.
+    ``words``: times of each word.
+    """
+
+    features: np.ndarray
+    language: str | None = None
+    task: Task = "transcribe"
+    prompt: str = ""
+    temperature: float = 0.0
+    timestamps: bool = False
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word heard, its text with the leading space where the language has them."""
+
+    start_s: float
+    end_s: float
+    text: str
+    probability: float = field(compare=False)  # as in Transcript
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A segment heard: its tokens are without times."""
+
+    start_s: float
+    end_s: float
+    text: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What the decoder heard in one clip: at least one segment where there is text.
+
+    ``tokens`` are those of the text, without prompt, times and end. ``avg_logprob`` is the natural logarithm of the
+    probability, mean over the tokens of text and times, and the end. ``compression_ratio`` is that of the text's UTF-8
+    by zlib. ``temperature`` is the one that it was decoded at. Two transcripts are equal that say the same:
+    probabilities may differ in their last bits by what else was in the batch.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    language: str | None
+    segments: tuple[Spoken, ...] = ()
+    words: tuple[Word, ...] = ()
+    avg_logprob: float = field(default=0.0, compare=False)
+    no_speech_prob: float = field(default=0.0, compare=False)
+    compression_ratio: float = 1.0
+    temperature: float = 0.0

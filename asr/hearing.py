@@ -1,0 +1,190 @@
+"""Clips in, transcripts out, whatever network decodes them: languages, the quality ladder, segments and words.
+
+Legend: B clips, M mel bins, T frames (10 ms each).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from transformers import WhisperTokenizer
+
+from asr import quality
+from asr.alignment import Line
+from asr.clip import Clip, Spoken, Transcript, Word
+from asr.features import FRAMES_PER_S, TAIL_FRAMES, WINDOW_FRAMES, Context, pad
+from asr.generation import Found, Start, Vocabulary
+from asr.labels import TIMESTAMP_S, is_multilingual, previous_ids, prompt_ids
+
+MAX_BATCH_CLIPS = 16
+
+# Frames of silence that a short context keeps behind a clip, and the step its length is rounded up to. The step makes
+# a clip's context depend on the clip alone, never on what else is in its batch: batched or alone, the same words.
+MARGIN_FRAMES = 50
+STEP_FRAMES = FRAMES_PER_S
+
+
+class Network(Protocol):
+    """A Whisper that runs somewhere. What ``encode`` returns is its own affair: it is asked for rows of it."""
+
+    @property
+    def tokenizer(self) -> WhisperTokenizer:
+        """The checkpoint's tokenizer."""
+
+    def encode(self, features_BMT: np.ndarray) -> Any:
+        """Run the encoder on float32 features of one context length."""
+
+    def languages(self, encoded: Any, rows: Sequence[int]) -> list[str]:
+        """Return the likeliest language of each row, as a code. Multilingual checkpoints only."""
+
+    def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
+        """Decode each row from its own start, whatever the others' are."""
+
+    def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[Line]) -> list[tuple[Word, ...]]:
+        """Return the words of each row's line with their times."""
+
+
+def context_frames(num_frames: int, context: Context) -> int:
+    """Return how many frames the encoder sees for a clip of ``num_frames``."""
+    if context == "full":
+        return WINDOW_FRAMES
+    return min(-(-(num_frames + MARGIN_FRAMES) // STEP_FRAMES) * STEP_FRAMES, WINDOW_FRAMES)
+
+
+def hear(
+    network: Network,
+    clips: Sequence[Clip],
+    context: Context,
+    max_batch_clips: int = MAX_BATCH_CLIPS,
+    fallback: bool = False,
+) -> list[Transcript]:
+    """Transcribe clips, those of one context length together; the order of the results is that of the clips.
+
+    With ``fallback`` a transcript must pass ``asr.quality``: what fails at temperature 0 is decoded again, hotter, and
+    what is no speech comes back empty. Without it, as models are compared, every clip gets what it gets at first.
+    Raises UserError where the model does not know a clip's language, DataError for markup in its prompt.
+    """
+    transcripts: dict[int, Transcript] = {}
+    for indices, frames in _batches(clips, context, max_batch_clips):
+        batch = _Batch(network, [clips[i] for i in indices], frames)
+        transcripts.update(zip(indices, batch.transcripts(fallback), strict=True))
+    return [transcripts[i] for i in range(len(clips))]
+
+
+def _batches(clips: Sequence[Clip], context: Context, size: int) -> Iterator[tuple[list[int], int]]:
+    by_frames: dict[int, list[int]] = defaultdict(list)
+    for index, clip in enumerate(clips):
+        by_frames[context_frames(clip.features.shape[1], context)].append(index)
+    for frames, indices in sorted(by_frames.items()):
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size], frames
+
+
+class _Batch:
+    """Clips of one context length, encoded once, with the language of each."""
+
+    def __init__(self, network: Network, clips: Sequence[Clip], frames: int) -> None:
+        self._network = network
+        self._encoded = network.encode(pad([clip.features for clip in clips], frames))
+        self._clips = self._with_languages(clips)
+
+    def transcripts(self, fallback: bool) -> list[Transcript]:
+        """Decode, again where that is wanted and needed, and align what asks for words."""
+        heard = self._hear(range(len(self._clips)), self._clips)
+        return self._with_words(self._improved(heard) if fallback else heard)
+
+    def _with_languages(self, clips: Sequence[Clip]) -> list[Clip]:
+        unknown = [i for i, clip in enumerate(clips) if clip.language is None]
+        if not unknown or not is_multilingual(self._network.tokenizer):
+            return list(clips)
+        detected = dict(zip(unknown, self._network.languages(self._encoded, unknown), strict=True))
+        return [replace(clip, language=detected.get(i, clip.language)) for i, clip in enumerate(clips)]
+
+    def _hear(self, rows: Sequence[int], clips: Sequence[Clip]) -> list[Transcript]:
+        """Decode each clip once, at its own temperature."""
+        tokenizer = self._network.tokenizer
+        found = self._network.generate(self._encoded, rows, [start_of(tokenizer, clip) for clip in clips])
+        return [transcript_of(tokenizer, clip, one) for clip, one in zip(clips, found, strict=True)]
+
+    def _improved(self, heard: Sequence[Transcript]) -> list[Transcript]:
+        """Decode again, hotter and hotter, what was decoded at temperature 0 and fails; empty what is no speech."""
+        attempts = [[transcript] for transcript in heard]
+        for temperature in quality.TEMPERATURES:
+            failed = [
+                i for i, clip in enumerate(self._clips) if clip.temperature == 0 and quality.fails(attempts[i][-1])
+            ]
+            if not failed:
+                break
+            again = self._hear(failed, [replace(self._clips[i], temperature=temperature) for i in failed])
+            for i, transcript in zip(failed, again, strict=True):
+                attempts[i].append(transcript)
+        return [quality.without_silence(quality.best(each)) for each in attempts]
+
+    def _with_words(self, heard: Sequence[Transcript]) -> list[Transcript]:
+        rows = [i for i, clip in enumerate(self._clips) if clip.words and heard[i].tokens]
+        if not rows:
+            return list(heard)
+        lines = [_line(self._network.tokenizer, self._clips[i], heard[i]) for i in rows]
+        words = dict(zip(rows, self._network.align(self._encoded, rows, lines), strict=True))
+        return [replace(transcript, words=words.get(i, ())) for i, transcript in enumerate(heard)]
+
+
+def duration_s(clip: Clip) -> float:
+    """Return how long a clip is, within 10 ms: its features end with frames of the silence behind it."""
+    return max(clip.features.shape[1] - TAIL_FRAMES, 1) / FRAMES_PER_S
+
+
+def start_of(tokenizer: WhisperTokenizer, clip: Clip) -> Start:
+    """Return what decoding a clip starts from. Raises UserError and DataError as ``hear`` does."""
+    previous = previous_ids(tokenizer, clip.prompt) if clip.prompt.strip() else []
+    prompt = prompt_ids(tokenizer, clip.language, clip.task, clip.timestamps)
+    # The seed is what the clip is and asks, so that it draws the same words in whatever batch.
+    seed = f"{hashlib.sha256(clip.features.tobytes()).hexdigest()} {clip.temperature}" if clip.temperature else ""
+    return Start((*previous, *prompt), len(previous), clip.timestamps, clip.temperature, seed)
+
+
+def transcript_of(tokenizer: WhisperTokenizer, clip: Clip, found: Found) -> Transcript:
+    """Return what the tokens that were found for a clip say, without words' times."""
+    vocabulary = Vocabulary.of(tokenizer)
+    tokens = tuple(token for token in found.tokens if token < vocabulary.end)
+    text = _text(tokenizer, tokens)
+    return Transcript(
+        text=text,
+        tokens=tokens,
+        language=clip.language,
+        segments=tuple(_segments(tokenizer, clip, found.tokens, vocabulary)) if text else (),
+        avg_logprob=found.avg_logprob,
+        no_speech_prob=found.no_speech_prob,
+        compression_ratio=quality.compression_ratio(text),
+        temperature=clip.temperature,
+    )
+
+
+def _line(tokenizer: WhisperTokenizer, clip: Clip, heard: Transcript) -> Line:
+    prompt = tuple(prompt_ids(tokenizer, clip.language, clip.task))
+    return Line(prompt, heard.tokens, duration_s(clip), "en" if clip.task == "translate" else clip.language)
+
+
+def _text(tokenizer: WhisperTokenizer, tokens: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+
+
+def _segments(
+    tokenizer: WhisperTokenizer, clip: Clip, tokens: Sequence[int], vocabulary: Vocabulary
+) -> Iterator[Spoken]:
+    """Yield what stands between times; what has no end time lasts to the clip's end."""
+    end_s = duration_s(clip)
+    start_s, spoken = 0.0, list[int]()
+    for token in (*tokens, None):
+        if token is not None and (token < vocabulary.first_time or not clip.timestamps):
+            spoken += [token] if token < vocabulary.end else []
+            continue
+        time_s = end_s if token is None else min((token - vocabulary.first_time) * TIMESTAMP_S, end_s)
+        if text := _text(tokenizer, spoken):
+            yield Spoken(start_s, time_s, text, tuple(spoken))
+        start_s, spoken = round(time_s, 2), []

@@ -1,0 +1,148 @@
+"""The endpoint against faster-whisper, a plain server around it, and the transformers pipeline: the same clips.
+
+    .venv/bin/python -m benchmarks.serving [MODEL] [--rounds 2] [--save benchmarks/results/serving.json]
+
+All sides decode greedily, with the same weights (MODEL, exported to int8 or merged) and the same number of threads, in
+processes of their own that take turns: short clips (the test split of Italian prompts) at 1, 8 and 32 clients, and one
+long file. ``saturating`` clients ask without pause, which gives the throughput; ``speaking`` ones send each clip when
+it has been spoken, an open loop whose latencies count from that moment. The last line of stdout is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from asr.export import export, exported
+from benchmarks.serving import load
+from benchmarks.serving.figures import Load, Turn, compare, table
+from benchmarks.serving.host import DIRECT, LANGUAGE, LIBRARY, OURS, PIPELINE, SERVER
+from benchmarks.serving.side import Side
+from benchmarks.serving.speech import Spoken, short_and_long
+
+DEMO = Path("runs/demo-1/artifact")
+LEVELS = (1, 8, 32)
+EVERY_ROUND = (OURS[0], LIBRARY, SERVER, DIRECT)
+ONCE = (OURS[1], PIPELINE)  # several times as slow, and no figure of the JSON line's depends on them
+_VERSIONS = ("whisperfleet", "ray", "ctranslate2", "faster-whisper", "transformers", "torch", "fastapi", "uvicorn")
+
+
+def main() -> None:
+    """Print the table, then the JSON line."""
+    asked = _options().parse_args()
+    with TemporaryDirectory(prefix="wf-") as folder:  # short, as paths of Ray's sockets may have 107 characters
+        result = run(asked, Path(folder))
+    Console(width=160).print(table(result))
+    if asked.save:
+        asked.save.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+
+
+def _options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser()
+    options.add_argument("model", nargs="?", default=str(DEMO) if DEMO.is_dir() else "builtin:base")
+    options.add_argument("--rounds", type=int, default=2)
+    options.add_argument("--clips", type=int, default=64, help="of the test split")
+    options.add_argument("--long-s", type=float, default=1200.0, help="length of the long file")
+    options.add_argument("--save", type=Path)
+    return options
+
+
+def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return all figures; ``folder`` is for everything that is written on the way."""
+    tell("preparing speech and models")
+    short, long = short_and_long(LANGUAGE, folder, asked.clips, asked.long_s)
+    export(asked.model, folder / "merged", "transformers")
+    int8 = str(exported(asked.model, "int8"))
+    models = dict.fromkeys((*OURS, DIRECT), asked.model) | {LIBRARY: int8, SERVER: int8}
+    models[PIPELINE] = str(folder / "merged")
+    with ExitStack() as stack:
+        sides = [stack.enter_context(_started(name, models[name], folder)) for name in (*EVERY_ROUND, *ONCE)]
+        turns = take_turns(sides, short, long, asked.rounds)
+        peaks = {side.name: side.peak_mb for side in sides}
+    lengths = [clip.duration_s for clip in short]
+    references: dict[Load, Sequence[str]] = {"saturating": [clip.text for clip in short], "long": [long.text]}
+    return {
+        "benchmark": "serving",
+        **compare(turns, LEVELS, references, LANGUAGE),
+        "peak_memory_mb": round(peaks[OURS[0]]),
+        "peak_memory_mb_by_side": {name: round(peak) for name, peak in peaks.items()},
+        "model": asked.model,
+        "language": LANGUAGE,
+        "rounds": asked.rounds,
+        "clips": len(short),
+        "clip_s": round(sum(lengths) / len(lengths), 2),
+        "long_s": round(long.duration_s, 1),
+        **machine(),
+    }
+
+
+def _started(name: str, model: str, folder: Path) -> Side:
+    tell(f"starting {name}")
+    own = folder / name
+    own.mkdir()
+    threads = os.cpu_count() or 1
+    environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "RAY_TMPDIR": str(own)}
+    return Side(name, model, threads, environment, own)
+
+
+def take_turns(sides: Sequence[Side], short: Sequence[Spoken], long: Spoken, rounds: int) -> list[Turn]:
+    """Have the sides transcribe one after the other, in every other round the other way round."""
+    for side in sides:
+        _turn(side, "saturating", 1, short[:2])  # the first request finds cold caches
+    turns = []
+    for number in range(rounds):
+        present = [side for side in sides if number == 0 or side.name in EVERY_ROUND]
+        for clients in LEVELS:
+            for side in present[:: -1 if number % 2 else 1]:
+                if clients == 1 or side.name != DIRECT:
+                    turns.append(_turn(side, "saturating", clients, short))
+                if side.url and side.name in EVERY_ROUND:
+                    turns.append(_turn(side, "speaking", clients, short))
+        turns += [_turn(side, "long", 1, [long]) for side in present if side.name != DIRECT]
+    return turns
+
+
+def _turn(side: Side, kind: Load, clients: int, speech: Sequence[Spoken]) -> Turn:
+    audio_s = sum(spoken.duration_s for spoken in speech)
+    if side.url:
+        drive = load.speaking if kind == "speaking" else load.saturating
+        heard = drive(side.url, speech, clients, LANGUAGE)
+    else:
+        answer = side.ask([spoken.path for spoken in speech], clients)
+        heard = load.Heard(**{name: answer[name] for name in ("seconds", "texts", "latencies_s")})
+    tell(f"{side.name}: {kind}, {clients} clients, {audio_s / heard.seconds:.2f} audio s/s")
+    return Turn(side.name, kind, clients, audio_s, heard.seconds, heard.texts, heard.latencies_s)
+
+
+def machine() -> dict[str, Any]:
+    """Return on what, with which versions and from which commit this runs."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
+    )
+    return {
+        "cores": os.cpu_count(),
+        "versions": {name: metadata.version(name) for name in _VERSIONS},
+        "commit": commit.stdout.strip() or None,
+    }
+
+
+def tell(message: str) -> None:
+    """Report progress to whoever waits."""
+    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

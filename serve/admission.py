@@ -1,0 +1,149 @@
+"""Who is let in: so many requests and seconds of audio; who is not is told when to come again, by measured speed."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from serve.errors import RETRY_AFTER_S, ApiError
+
+Clock = Callable[[], float]
+
+LAST_WINDOWS = 256
+MAX_RETRY_AFTER_S = 600.0
+
+
+class Speed:
+    """Seconds of audio transcribed in a second, over the last windows, while there was something to transcribe."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._since: float | None = None  # since when something waits
+        self._busy_s = 0.0  # before that
+        self._done: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=LAST_WINDOWS + 1)
+
+    def begin(self) -> None:
+        """From now on something waits."""
+        self._since = self._clock() if self._since is None else self._since
+
+    def end(self) -> None:
+        """From now on nothing does."""
+        self._busy_s, self._since = self._busy(), None
+
+    def done(self, audio_s: float) -> None:
+        """Count a window."""
+        self._done.append((self._busy(), audio_s))
+
+    @property
+    def audio_per_s(self) -> float | None:
+        """The speed, or None before the first window."""
+        passed_s = self._busy() - self._done[0][0]
+        audio_s = sum(audio_s for _, audio_s in itertools.islice(self._done, 1, None))
+        return audio_s / passed_s if audio_s and passed_s > 0 else None
+
+    def _busy(self) -> float:
+        return self._busy_s + (0.0 if self._since is None else self._clock() - self._since)
+
+
+class Admission:
+    """The house: at most ``max_requests`` at once, and ``max_audio_s`` seconds of audio not transcribed yet.
+
+    A request is counted when it comes, its audio once its length is known. Nothing here waits.
+    """
+
+    def __init__(self, max_requests: int, max_audio_s: float, clock: Clock = time.monotonic) -> None:
+        self._max_requests = max_requests
+        self._max_audio_s = max_audio_s
+        self._clock = clock
+        self._visits: set[Visit] = set()
+        self._closed = False
+        self.speed = Speed(clock)
+
+    def enter(self) -> Visit:
+        """Let a request in for the length of a block. Raises ApiError 429 where the house is full, 503 once closed."""
+        if self._closed:
+            raise ApiError(503, "the endpoint is shutting down", "shutting_down")
+        if len(self._visits) >= self._max_requests:
+            # A place is free when one of them has gone: on average after its share of what waits.
+            share_s = self.audio_s / len(self._visits)
+            raise self._full(f"{len(self._visits)} requests are waiting already", share_s)
+        if self.audio_s >= self._max_audio_s:
+            raise self._full(f"{self.audio_s:.0f} s of audio are waiting already", self.audio_s - self._max_audio_s)
+        visit = Visit(self, self._clock())
+        self._visits.add(visit)
+        return visit
+
+    def close(self) -> None:
+        """Let nobody in any more; who is in stays until they are answered."""
+        self._closed = True
+
+    @property
+    def requests(self) -> int:
+        """How many are in the house."""
+        return len(self._visits)
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio that are not transcribed yet."""
+        return sum(visit.audio_s for visit in self._visits)
+
+    @property
+    def age_s(self) -> float:
+        """How long the oldest request has been here, in seconds."""
+        return max((self._clock() - visit.since for visit in self._visits), default=0.0)
+
+    def expect(self, visit: Visit, audio_s: float) -> None:
+        """Count the audio of a request. Raises ApiError 429 where it is too much beside what others wait for."""
+        others_s = self.audio_s - visit.audio_s
+        over_s = others_s + audio_s - self._max_audio_s
+        if others_s > 0 and over_s > 0:
+            raise self._full(f"{others_s:.0f} s of audio are waiting already", min(over_s, others_s))
+        visit.audio_s = audio_s
+        self.tally()
+
+    def tally(self) -> None:
+        """Note whether anything waits."""
+        if self.audio_s > 0:
+            self.speed.begin()
+        else:
+            self.speed.end()
+
+    def leave(self, visit: Visit) -> None:
+        """Let a request go, with what it still waited for."""
+        self._visits.discard(visit)
+        self.tally()
+
+    def _full(self, what: str, excess_s: float) -> ApiError:
+        speed = self.speed.audio_per_s
+        wait_s = RETRY_AFTER_S if speed is None else min(max(1.0, excess_s / speed), MAX_RETRY_AFTER_S)
+        return ApiError(429, f"{what}, try again later", "queue_full", retry_after_s=wait_s)
+
+
+class Visit:
+    """A request in the house, from its coming to its going: ``with admission.enter() as visit``."""
+
+    def __init__(self, house: Admission, since: float) -> None:
+        self._house = house
+        self.since = since
+        self.audio_s = 0.0
+
+    def expect(self, audio_s: float) -> None:
+        """Say how much audio there is to transcribe, in seconds. Raises ApiError 429 where that is too much now."""
+        self._house.expect(self, audio_s)
+
+    def done(self, audio_s: float) -> None:
+        """Count a window as transcribed."""
+        self._house.speed.done(audio_s)
+        self.audio_s = max(0.0, self.audio_s - audio_s)
+        self._house.tally()
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._house.leave(self)

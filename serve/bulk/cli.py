@@ -1,0 +1,118 @@
+"""The verb ``transcribe``."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import typer
+
+from asr import storage
+from asr.errors import DataError, UserError
+from asr.labels import Task
+from serve.bulk.folder import FAILURES, Format, document
+from serve.bulk.inputs import find
+from serve.bulk.job import Job
+from serve.bulk.passage import LIMITS
+from serve.bulk.progress import shown
+from serve.config import ServeConfig
+from serve.engine import load_engine
+from serve.transcribe import Transcription, hear
+
+EngineChoice = Literal["auto", "torch", "ctranslate2"]
+
+
+def transcribe(  # noqa: PLR0913 - the options of a verb
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Audio files, folders, 'patterns/**/*.mp3', addresses (s3://...), or a .txt or .jsonl list of them.",
+        ),
+    ],
+    model: Annotated[str, typer.Option(help="An artifact's folder, a hub id, a local checkpoint or builtin:base.")],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or address that gets a transcript for each input, through Ray; what is there already is not "
+            "done again. Without, they are printed. Exit code 1 where some failed: failures.csv there names them."
+        ),
+    ] = None,
+    formats: Annotated[list[Format] | None, typer.Option("--format", help="May be given several times.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Code or name of what is spoken; without, detected in each file.")
+    ] = None,
+    task: Annotated[Task, typer.Option(help="translate: into English.")] = "transcribe",
+    prompt: Annotated[str, typer.Option(help="Names and terms, spelled as they should be written.")] = "",
+    engine: Annotated[EngineChoice, typer.Option(help="auto: the faster one that can run the model.")] = "auto",
+    words: Annotated[bool, typer.Option("--words", help="Times of words, with --format json.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove the transcripts that an earlier run left in --out, and begin.")
+    ] = False,
+    address: Annotated[str | None, typer.Option(help="Ray cluster (auto, host:port); default: a local one.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object for each file, or with --out one for the run.")
+    ] = False,
+) -> None:
+    """Write down what is said in audio files."""
+    chosen = formats or [Format.TXT]
+    config = ServeConfig(model=model, engine=engine)
+    job = Job(inputs, out or "", chosen, config, language, task, prompt, words, overwrite)
+    if out is not None:
+        _write(job, address, as_json)
+    elif overwrite or address is not None:
+        raise UserError(f"{'--overwrite' if overwrite else '--address'} needs --out")
+    else:
+        _print(job, as_json)
+
+
+def _write(job: Job, address: str | None, as_json: bool) -> None:
+    """Transcribe through Ray into a folder, and end with one line."""
+    from serve.bulk.run import transcribe_all  # and with it Ray Data: a second that printing does not need
+
+    try:
+        with shown() as on_progress:
+            summary = transcribe_all(job, address, on_progress)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command goes on with what is missing", err=True)
+        raise
+    for note in summary.notes:
+        typer.echo(note, err=True)
+    if as_json:
+        typer.echo(json.dumps(asdict(summary) | {"out": job.out}, ensure_ascii=False))
+    else:
+        speed = f", {summary.audio_s / summary.seconds:.1f} audio s/s" if summary.seconds else ""
+        skipped = f", {summary.skipped} were there" if summary.skipped else ""
+        failed = f", {summary.failed} failed: {storage.join(job.out, FAILURES)}" if summary.failed else ""
+        audio = f"{summary.audio_s / 3600.0:.2f} h of audio{speed}"
+        typer.echo(f"{job.out}: {summary.transcribed} of {summary.files} files transcribed, {audio}{skipped}{failed}")
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _print(job: Job, as_json: bool) -> None:
+    """Transcribe in this process, without Ray, and print each file when it is heard."""
+    (form, *more), found = job.formats, find(job.inputs)
+    if more or (form != Format.TXT and len(found) > 1 and not as_json):
+        raise UserError("several files or formats cannot be printed as one", "name a folder with --out")
+    engine = load_engine(job.config)
+    asked = job.asked(engine.info)
+    faults = []
+    for one in found:
+        begun = time.monotonic()
+        try:
+            recording = hear(engine, one.address, asked, LIMITS)
+        except DataError as error:  # the other files are still transcribed, but the command does not end well
+            faults.append(error.detail or f"{one.address}: {error.reason}")
+            continue
+        if as_json:
+            seconds = time.monotonic() - begun
+            row = Transcription(one.address, recording.text, recording.language, recording.duration_s, seconds)
+            typer.echo(json.dumps(asdict(row), ensure_ascii=False))
+        else:
+            text = document(recording, form, job.task, job.words)
+            typer.echo(text if len(found) == 1 else f"{one.address}: {text}", nl=False)
+    if faults:
+        raise UserError("\n".join(faults))

@@ -1,0 +1,178 @@
+"""The folder that transcripts are written to: which there are, what they were made with, and what failed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from asr import storage
+from asr.captions import as_srt, as_text, as_verbose_json, as_vtt
+from asr.errors import DataError, UserError
+from asr.labels import Task
+from asr.manifest import json_object
+from asr.recording import Recording
+from serve.bulk.inputs import Input
+
+RECORD = "transcripts.json"
+FAILURES = "failures.csv"
+
+
+class Format(StrEnum):
+    """What a transcript is written as: the suffix of its file."""
+
+    TXT = "txt"
+    JSON = "json"
+    SRT = "srt"
+    VTT = "vtt"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides which words are written. Transcripts in one folder have it in common.
+
+    ``weights`` are the digests in an artifact's card, empty for what is none: one that was trained anew in its place
+    is another model.
+    """
+
+    model: str
+    weights: Mapping[str, str]
+    engine: str
+    language: str | None
+    task: Task
+    prompt: str
+    timestamps: bool
+    words: bool
+
+
+def document(recording: Recording, form: Format, task: Task, words: bool) -> str:
+    """Return a recording as the file of one format holds it; ``json`` is what the endpoint calls verbose_json."""
+    match form:
+        case Format.JSON:
+            body = as_verbose_json(recording, task, ("segment", "word") if words else ("segment",))
+            return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+        case Format.SRT:
+            return as_srt(recording)
+        case Format.VTT:
+            return as_vtt(recording)
+        case Format.TXT:
+            return as_text(recording)
+
+
+class Folder:
+    """A local folder or an address, and the record in it of which transcript is whose.
+
+    Names are given before the work begins and kept in the record: a later run, on more inputs, finds the same ones.
+    """
+
+    def __init__(self, place: str, settings: Settings, formats: Sequence[Format]) -> None:
+        self.place = place
+        self.settings = settings
+        self.formats = tuple(form for form in Format if form in formats)
+        self._stems: dict[str, str] = {}
+        self._present: frozenset[str] = frozenset()
+
+    def open(self, inputs: Sequence[Input], overwrite: bool = False) -> list[str]:
+        """Give each input its name, and write the record; return a line for each name that is not the input's own.
+
+        Raises UserError where the transcripts there were made with other settings, or by other software. With
+        ``overwrite`` those that the record names are removed first.
+        """
+        record = self._read()
+        self._present = self._files()
+        written = [
+            name
+            for stem in record.get("transcripts", {}).values()
+            for name in (f"{stem}.{form}" for form in Format)
+            if name in self._present
+        ]
+        if overwrite:
+            self._remove(written)
+            record = {}
+        elif written:
+            self._refuse_others(record)
+        self._stems = dict(record.get("transcripts", {}))
+        notes = self._name([one for one in inputs if one.address not in self._stems])
+        body = {"settings": asdict(self.settings), "transcripts": self._stems}
+        storage.write_text(self._at(RECORD), json.dumps(body, ensure_ascii=False, indent=1) + "\n")
+        return notes
+
+    def is_done(self, one: Input) -> bool:
+        """Return whether an input was transcribed, in all formats, before this folder was opened."""
+        return all(f"{self._stems[one.address]}.{form}" in self._present for form in self.formats)
+
+    def write(self, one: Input, recording: Recording) -> None:
+        """Write an input's transcript, each format whole or not at all."""
+        for form in self.formats:
+            text = document(recording, form, self.settings.task, self.settings.words)
+            storage.write_text(self._at(f"{self._stems[one.address]}.{form}"), text)
+
+    def write_failures(self, failures: Iterable[tuple[Input, DataError]]) -> None:
+        """Write the table of what failed in this run, with the columns input, reason and detail."""
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["input", "reason", "detail"])
+        writer.writerows([one.address, error.reason, error.detail] for one, error in failures)
+        storage.write_text(self._at(FAILURES), table.getvalue())
+
+    def _at(self, name: str) -> str:
+        return storage.join(self.place, *name.split("/"))
+
+    def _files(self) -> frozenset[str]:
+        if storage.kind(self.place) != "folder":
+            return frozenset()
+        return frozenset(entry.name for entry in storage.list_files(self.place))
+
+    def _read(self) -> dict[str, Any]:
+        place = self._at(RECORD)
+        if not storage.exists(place):
+            return {}
+        record = json_object(storage.read_text(place), place)
+        if not {"settings", "transcripts"} <= set(record):
+            raise UserError(f"{place}: not written by whisperfleet transcribe", "choose another --out")
+        return record
+
+    def _refuse_others(self, record: Mapping[str, Any]) -> None:
+        before, now = record["settings"], asdict(self.settings)
+        other = [key for key in now if before.get(key) != now[key]]
+        if other:
+            was = ", ".join(f"{key}={_shown(before.get(key))}" for key in other if key != "weights") or "other weights"
+            raise UserError(
+                f"{self.place}: the transcripts there were made with {was}",
+                "--overwrite to begin anew, or another --out",
+            )
+
+    def _remove(self, names: Sequence[str]) -> None:
+        for name in names:
+            with storage.explained(self._at(name), "cannot be removed"):
+                filesystem, path = storage.resolve(self._at(name))
+                filesystem.delete_file(path)
+        self._present -= set(names)
+
+    def _name(self, inputs: Sequence[Input]) -> list[str]:
+        """Name new inputs after themselves, without the suffix where nothing else has that name already."""
+        notes = []
+        wanted = [os.path.splitext(one.name)[0] for one in inputs]
+        taken = {stem for stem, count in Counter(wanted).items() if count > 1}
+        taken |= {*self._stems.values(), os.path.splitext(RECORD)[0]}
+        taken |= {os.path.splitext(name)[0] for name in self._present if name.endswith(tuple(Format))}
+        for one, stem in zip(inputs, wanted, strict=True):
+            number = 1
+            while stem in taken:
+                stem = one.name if number == 1 else f"{one.name} ({number})"
+                number += 1
+            taken.add(stem)
+            self._stems[one.address] = stem
+            if number > 1:
+                notes.append(f"{one.address}: its name is taken, it is written as {stem}.{self.formats[0]}")
+        return notes
+
+
+def _shown(value: Any) -> str:
+    return "none" if value in (None, "") else str(value)

@@ -1,0 +1,117 @@
+"""The recordings that a command line means: files, folders, patterns, addresses and lists of all these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from asr import storage
+from asr.address import AUDIO_SUFFIXES
+from asr.errors import UserError
+from asr.manifest import read_manifest
+from asr.storage import Entry
+
+LISTS = (".txt", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A recording: its address, its name as seen from the folder or list it was found by, its size where it is known.
+
+    The name, ``lectures/one.mp3``, has no part that leads upwards or is hidden.
+    """
+
+    address: str
+    name: str
+    bytes: int = 0
+
+
+def find(words: Sequence[str]) -> list[Input]:
+    """Return the recordings that ``words`` mean, in their order, each address once.
+
+    A file is taken as it is, and also where there is none: what is wrong with it is found when it is opened. Of
+    folders, which are searched at any depth, and of patterns (``*`` within a name, ``**`` across folders) the files
+    with a suffix of audio are taken. A ``.txt`` names one file a line, a ``.jsonl`` one as ``audio_filepath``, both
+    relative to where they lie. Raises UserError for a folder or pattern that holds no audio and a list without lines.
+    """
+    found: dict[str, Input] = {}
+    for word in words:
+        for one in _meant(word):
+            found.setdefault(one.address, one)
+    return list(found.values())
+
+
+def _meant(word: str) -> Iterator[Input]:
+    kind = storage.kind(word)
+    if kind == "folder":
+        yield from _audio(word, storage.list_files(word))
+    elif kind == "" and "*" in word:
+        yield from _audio(word, _matching(word))
+    elif kind == "file" and _suffix(storage.name_of(word)) in LISTS:
+        yield from _listed(word)
+    else:
+        yield _input(word, storage.name_of(word), _size(word))
+
+
+def _audio(word: str, entries: Sequence[Entry]) -> list[Input]:
+    found = [_input(entry.uri, entry.name, entry.bytes) for entry in entries if _suffix(entry.name) in AUDIO_SUFFIXES]
+    if not found:
+        raise UserError(f"{word}: no audio files are there", f"they are told by {' '.join(sorted(AUDIO_SUFFIXES))}")
+    return found
+
+
+def _matching(pattern: str) -> list[Entry]:
+    base, parts = pattern, list[str]()
+    while "*" in base:
+        parts.insert(0, storage.name_of(base))
+        base = storage.parent(base)
+    return [entry for entry in storage.list_files(base) if _matches(entry.name.split("/"), parts)]
+
+
+def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
+    if not parts:
+        return not names
+    if parts[0] == "**":
+        return any(_matches(names[start:], parts[1:]) for start in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
+
+
+def _listed(place: str) -> Iterator[Input]:
+    folder = storage.parent(place)
+    addresses = list(_lines(place, folder) if _suffix(place) == ".txt" else _rows(place))
+    if not addresses:
+        raise UserError(f"{place}: the list names no files")
+    for address in addresses:
+        inside = address.startswith(f"{folder}/")
+        yield _input(address, address[len(folder) + 1 :] if inside else storage.name_of(address), _size(address))
+
+
+def _lines(place: str, folder: str) -> Iterator[str]:
+    with storage.open_text(place) as file:
+        for line in map(str.strip, file):
+            if line:
+                yield storage.join(folder, line)
+
+
+def _rows(place: str) -> Iterator[str]:
+    for row in read_manifest(place):
+        if row.start_s or row.end_s is not None:
+            raise UserError(f"{place}: '{row.id}' is a stretch of a recording", "list whole files, without offset")
+        yield str(row.audio)
+
+
+def _input(address: str, name: str, size: int) -> Input:
+    parts = [part.lstrip(".") for part in name.split("/")]
+    return Input(address, "/".join(part for part in parts if part) or "recording", size)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _size(place: str) -> int:
+    """Return the size of a local file. Of an address in a list it is not asked for: a request for each takes long."""
+    path = storage.local_path(place)
+    return os.path.getsize(path) if not storage.is_remote(place) and os.path.isfile(path) else 0

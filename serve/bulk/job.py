@@ -1,0 +1,77 @@
+"""What is to be transcribed, how, and where to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asr import storage
+from asr.artifact import CARD
+from asr.errors import DataError, UserError
+from asr.labels import Task, spoken
+from asr.language import code
+from asr.manifest import json_object
+from serve.bulk.folder import Format, Settings
+from serve.config import ServeConfig
+from serve.engine import ModelInfo
+from serve.request import Asked, check_task, spoken_language
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command line. ``out`` is empty where transcripts are printed, ``language`` None where it is to be detected.
+
+    Raises UserError, whenever one is made, for a prompt or combination that no model can do.
+    """
+
+    inputs: Sequence[str]
+    out: str
+    formats: Sequence[Format]
+    config: ServeConfig
+    language: str | None = None
+    task: Task = "transcribe"
+    prompt: str = ""
+    words: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.words and Format.JSON not in self.formats:
+            raise UserError("--words has no place in the formats asked for", "add --format json")
+        if not self.prompt.strip():
+            return
+        try:
+            spoken(self.prompt)
+        except DataError as error:
+            raise UserError(f"--prompt cannot be used: {error.detail}") from None
+
+    @property
+    def timestamps(self) -> bool:
+        """Whether segments have times, which all formats but plain text show."""
+        return set(self.formats) != {Format.TXT}
+
+    def settings(self) -> Settings:
+        """Return what decides which words are written. Raises UserError where storage does not answer."""
+        return Settings(
+            model=self.config.model,
+            weights=_weights(self.config.model),
+            engine=self.config.engine,
+            language=code(self.language) if self.language else None,
+            task=self.task,
+            prompt=self.prompt,
+            timestamps=self.timestamps,
+            words=self.words,
+        )
+
+    def asked(self, model: ModelInfo) -> Asked:
+        """Return what each window is asked. Raises UserError where the model cannot do it."""
+        check_task(self.task, model)
+        language = spoken_language(self.language, model)
+        return Asked(language, False, self.task, self.prompt.strip(), 0.0, self.timestamps, self.words)
+
+
+def _weights(model: str) -> dict[str, str]:
+    """Return the digests in the card of an artifact; none for what is no artifact."""
+    card = storage.join(model, CARD)
+    if storage.kind(card) != "file":
+        return {}
+    return dict(json_object(storage.read_text(card), card).get("files", {}))

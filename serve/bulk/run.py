@@ -1,0 +1,143 @@
+"""A run over many recordings, which a later one goes on with: what is in the folder already is not done again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from asr.errors import DataError
+from cluster.session import ray_session
+from serve.bulk.decoder import MakeEngine
+from serve.bulk.folder import Folder
+from serve.bulk.gathering import Gathering, Outcome
+from serve.bulk.inputs import Input, find
+from serve.bulk.job import Job
+from serve.bulk.passage import Order, Passage
+from serve.bulk.pipeline import Workforce, describe, hear
+from serve.bulk.progress import Done
+from serve.engine import load_engine
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to: counts of recordings, the audio of those transcribed and the time it took, in seconds.
+
+    ``notes`` are lines about names in the folder that are not those of the recordings.
+    """
+
+    files: int
+    transcribed: int
+    skipped: int
+    failed: int
+    audio_s: float
+    seconds: float
+    notes: Sequence[str]
+
+
+def transcribe_all(
+    job: Job,
+    address: str | None = None,
+    on_progress: Callable[[Done], None] = lambda done: None,
+    make_engine: MakeEngine = load_engine,
+) -> Summary:
+    """Write the transcripts of a job that are not there yet, and a table of what failed.
+
+    ``address`` is a Ray cluster's as in ``cluster.session``. Raises UserError where the job cannot be done as asked.
+    """
+    inputs = find(job.inputs)
+    folder = Folder(job.out, job.settings(), job.formats)
+    notes = folder.open(inputs, job.overwrite)
+    todo = [one for one in inputs if not folder.is_done(one)]
+    tally = _Tally(todo)
+    failures: list[tuple[Input, DataError]] = []
+    try:
+        if todo:
+            with ray_session(address):
+                on_progress(tally.done())
+                for number, outcome in _outcomes(job, todo, _is_shared(address), make_engine, tally, on_progress):
+                    if isinstance(outcome, DataError):
+                        failures.append((todo[number], outcome))
+                    else:
+                        folder.write(todo[number], outcome)
+                    tally.end(failed=isinstance(outcome, DataError))
+                    on_progress(tally.done())
+    finally:  # also when it is interrupted
+        folder.write_failures(failures)
+    done = tally.done()
+    return Summary(
+        files=len(inputs),
+        transcribed=len(todo) - len(failures),
+        skipped=len(inputs) - len(todo),
+        failed=len(failures),
+        audio_s=done.audio_s,
+        seconds=done.seconds,
+        notes=notes,
+    )
+
+
+def _outcomes(
+    job: Job,
+    inputs: Sequence[Input],
+    shared: bool,
+    make_engine: MakeEngine,
+    tally: _Tally,
+    on_progress: Callable[[Done], None],
+) -> Iterator[tuple[int, Outcome]]:
+    workforce = Workforce.of_cluster(shared)
+    workforce.require()
+    model = describe(job.config, make_engine, workforce)
+    asked = job.asked(model)
+    orders = [Order(number, one.address, asked) for number, one in enumerate(inputs)]
+    gathering = Gathering(orders)
+    tally.begin()
+    while orders:
+        sized = [(order, inputs[order.number].bytes) for order in orders]
+        for passage in hear(sized, model, job.config, make_engine, workforce):
+            outcome = gathering.add(passage)
+            tally.add(passage, again=orders[0].positions is not None)
+            if outcome is not None:
+                yield passage.number, outcome
+            else:
+                on_progress(tally.done())
+        orders = gathering.again() if orders[0].positions is None else []
+    yield from gathering.rest()
+
+
+class _Tally:
+    """Counts what a run has done. The clock starts with the work, when the model is known."""
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        self._bytes = [max(one.bytes, 1) for one in inputs]
+        self._done_bytes = self._audio_s = 0.0
+        self._files = self._failed = 0
+        self._begun: float | None = None
+
+    def begin(self) -> None:
+        self._begun = time.monotonic()
+
+    def add(self, passage: Passage, again: bool) -> None:
+        """Count a window, with its part of the silence around; of what is heard again, nothing."""
+        if not again:
+            windows = max(passage.of, 1)
+            self._done_bytes += self._bytes[passage.number] / windows
+            self._audio_s += passage.duration_s / windows
+
+    def end(self, failed: bool) -> None:
+        self._files += 1
+        self._failed += failed
+
+    def done(self) -> Done:
+        return Done(
+            files=self._files,
+            of=len(self._bytes),
+            failed=self._failed,
+            audio_s=self._audio_s,
+            seconds=time.monotonic() - self._begun if self._begun else 0.0,
+            share=min(self._done_bytes / max(sum(self._bytes), 1), 1.0),
+        )
+
+
+def _is_shared(address: str | None) -> bool:
+    return bool(address or os.environ.get("RAY_ADDRESS"))

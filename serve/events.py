@@ -1,0 +1,58 @@
+"""An answer as server-sent events: words while later ones are still being decoded, then all of them, or an error."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from serve.answers import Answer
+from serve.dispatch import Passage
+from serve.errors import as_api_error, body
+
+
+class EventStream(StreamingResponse):
+    """A response that gives back what it holds (its place in the house, its windows) when it ends, however it ends."""
+
+    def __init__(self, content: AsyncIterator[str], held: AsyncExitStack) -> None:
+        # nginx would otherwise collect the events, and a browser's cache keep them
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events, as ASGI asks."""
+        async with self._held:
+            await super().__call__(scope, receive, send)
+
+
+async def events(
+    first: Passage | None, rest: AsyncIterator[Passage], answer: Answer, deadline: float
+) -> AsyncIterator[str]:
+    """Yield a delta for each window in which words were heard, then done; where something fails, an error instead.
+
+    ``deadline`` is a time of the event loop's clock.
+    """
+    try:
+        passage = first
+        while passage is not None:
+            window, transcript = passage
+            part = answer.add(window, transcript)
+            if part.segments:
+                yield _event(answer.delta(window, part))
+            async with asyncio.timeout_at(deadline):
+                passage = await anext(rest, None)
+        if (remaining := answer.rest()) is not None:
+            yield _event(remaining)
+        yield await asyncio.to_thread(lambda: _event(answer.done()))  # long, at the end of a long recording
+    except Exception as error:  # the status is sent already
+        yield f"event: error\ndata: {json.dumps(body(as_api_error(error)))}\n\n"
+
+
+def _event(content: dict[str, Any]) -> str:
+    return f"event: {content['type']}\ndata: {json.dumps(content)}\n\n"

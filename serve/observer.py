@@ -1,0 +1,90 @@
+"""What is seen of every request from outside: an id for it, a line in the access log, and its part in the metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.access_log import AccessLog, Entry, request_id
+from serve.errors import answer
+from serve.keys import NOBODY
+from serve.metrics import Metrics
+
+HEADER = "x-request-id"
+LEFT = 499  # as nginx says of a client that left before there was an answer
+
+# Asked every few seconds by machines: a log of these would bury everything else.
+UNSEEN = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+@dataclass
+class Facts:
+    """What the endpoint finds out about a request while it answers it: ``facts(request.scope)``."""
+
+    request_id: str
+    model: str | None = None
+    key: str | None = None
+    audio_s: float | None = None
+    words: str | None = None
+
+
+@dataclass(frozen=True)
+class Books:
+    """Where requests are written down."""
+
+    log: AccessLog
+    metrics: Metrics
+
+
+def facts(scope: Scope) -> Facts:
+    """Return the facts of a request, to be read and filled in."""
+    found: Facts = scope["state"]["facts"]
+    return found
+
+
+class Observer:
+    """ASGI middleware around all of the endpoint. ``books`` is called with each request, once there is an endpoint."""
+
+    def __init__(self, app: ASGIApp, books: Callable[[], Books]) -> None:
+        self._app = app
+        self._books = books
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, and write it down when its last byte has gone or the client has."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        known = Facts(request_id(Headers(scope=scope).get(HEADER)))
+        scope.setdefault("state", {})["facts"] = known
+        status: int | None = None
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = known.request_id
+            await send(message)
+
+        begun = time.monotonic()
+        try:
+            await self._app(scope, receive, sent)
+        except Exception as error:  # Starlette would answer it outside of all middleware, and raise it once more
+            if status is not None:
+                raise
+            await (await answer(Request(scope), error))(scope, receive, sent)
+        finally:
+            self._write(scope, known, status or LEFT, time.monotonic() - begun)
+
+    def _write(self, scope: Scope, known: Facts, status: int, seconds: float) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path in UNSEEN:
+            return
+        books = self._books()
+        books.log.write(Entry(method=scope["method"], path=path, status=status, seconds=seconds, **vars(known)))
+        if path.startswith("/v1/audio/"):
+            books.metrics.answered(known.key or NOBODY, status, seconds, known.audio_s or 0.0)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from asr.errors import UserError
+from asr.utterance import Utterance
+from serve.bulk.cli import transcribe
+from serve.bulk.folder import Format
+
+
+def test_one_file_is_printed(
+    tiny_en_name: str, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    transcribe([str(english_clips[0].audio)], tiny_en_name)
+    assert len(capsys.readouterr().out.split()) >= 8
+    transcribe([str(english_clips[0].audio)], tiny_en_name, formats=[Format.VTT])
+    assert capsys.readouterr().out.startswith("WEBVTT\n\n00:00:0")
+
+
+def test_it_goes_on_after_a_bad_file_but_does_not_end_well(
+    tiny_en_name: str, english_clips: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = f"{tmp_path}/gone.wav", str(english_clips[0].audio)
+    with pytest.raises(UserError, match=r"gone\.wav: no such file"):
+        transcribe([bad, good], tiny_en_name, language="en", as_json=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    row = json.loads(line)
+    assert set(row) == {"file", "text", "language", "duration_s", "seconds"}
+    assert (row["file"], row["language"]) == (good, "en")
+
+
+def test_what_cannot_be_printed_is_a_persons_mistake() -> None:
+    with pytest.raises(UserError, match="--out"):
+        transcribe(["a.wav", "b.wav"], "builtin:tiny.en", formats=[Format.SRT])
+    with pytest.raises(UserError, match="--out"):
+        transcribe(["a.wav"], "builtin:tiny.en", formats=[Format.SRT, Format.TXT])
+    with pytest.raises(UserError, match="--overwrite needs --out"):
+        transcribe(["a.wav"], "builtin:tiny.en", overwrite=True)
+
+
+def test_a_folder_is_filled_and_a_failure_is_told(
+    ray_cluster: None,
+    tiny_en_name: str,
+    english_clips: list[Utterance],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = [str(clip.audio) for clip in english_clips[:2]]
+    with pytest.raises(typer.Exit) as ended:
+        transcribe([*files, f"{tmp_path}/gone.wav"], tiny_en_name, str(tmp_path / "out"), as_json=True)
+    assert ended.value.exit_code == 1
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["transcribed"], summary["failed"], summary["out"]) == (2, 1, str(tmp_path / "out"))
+    transcribe(files, tiny_en_name, str(tmp_path / "out"))
+    assert "0 of 2 files transcribed" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(tiny_en_name: str, english_clips: list[Utterance], tmp_path: Path) -> None:
+    files = [tmp_path / "in" / f"{copy}-{number}.flac" for copy in range(3) for number in range(len(english_clips))]
+    files[0].parent.mkdir()
+    for file, clip in zip(files, english_clips * 3, strict=True):
+        file.symlink_to(str(clip.audio))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "whisperfleet", "transcribe", str(tmp_path / "in"), "--model", tiny_en_name]
+    command += ["--out", str(out), "--engine", "torch", "--json"]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 240
+        while not list(out.glob("*.txt")) and time.monotonic() < until:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    written = {path: path.stat().st_mtime_ns for path in out.glob("*.txt")}
+    assert 0 < len(written) < len(files)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    summary = json.loads(done.stdout)
+    assert summary["skipped"] == len(written)
+    assert summary["transcribed"] == len(files) - len(written)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert all(path.read_text().strip() for path in out.glob("*.txt"))

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from transformers import WhisperFeatureExtractor
+
+from asr.audio import SAMPLE_RATE, encode_flac
+from asr.clip import Clip
+from asr.errors import DataError
+from asr.features import LogMel
+from serve.bulk.passage import LIMITS, Order, cost_s, passages
+from serve.engine import ModelInfo
+from serve.request import Asked, open_sound
+from tests.serve.fakes import LANGUAGES, voice
+
+INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
+ASKED = Asked("it", False, "translate", "Digium", 0.0, True, True)
+
+
+def test_a_recording_is_cut_into_the_windows_of_the_endpoint(tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    path.write_bytes(voice(70.0))
+    found = list(passages(Order(7, str(path), ASKED), INFO))
+    sound = open_sound(path.read_bytes(), limits=LIMITS)
+    assert [one.window for one in found] == list(sound.windows)
+    assert [(one.number, one.position, one.of) for one in found] == [(7, i, len(found)) for i in range(len(found))]
+    for one in found:
+        assert isinstance(one.content, Clip)
+        features = INFO.log_mel(sound.waveform[one.window.start : one.window.end])
+        assert np.array_equal(one.content.features, features)
+        assert ASKED.clip(features, "it").prompt == one.content.prompt and one.content.task == "translate"
+        assert cost_s(one.content, INFO) == 30.0
+    (again,) = passages(Order(7, str(path), ASKED, frozenset({1})), INFO)
+    assert (again.position, again.of, again.window) == (1, len(found), sound.windows[1])
+
+
+def test_silence_is_one_passage_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "quiet.flac"
+    path.write_bytes(encode_flac(np.zeros(4 * SAMPLE_RATE, np.float32)))
+    (only,) = passages(Order(0, str(path), ASKED), INFO)
+    assert (only.of, only.content, only.duration_s) == (0, None, 4.0)
+
+
+def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
+    (only,) = passages(Order(0, str(tmp_path / "gone.wav"), ASKED), INFO)
+    assert isinstance(only.content, DataError) and only.content.reason == "missing_file"

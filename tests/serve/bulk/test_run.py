@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr import storage
+from asr.audio import SAMPLE_RATE, decode, encode_flac
+from asr.captions import as_srt
+from asr.errors import UserError
+from asr.utterance import Utterance
+from serve.bulk.folder import Format
+from serve.bulk.job import Job
+from serve.bulk.progress import Done
+from serve.bulk.run import transcribe_all
+from serve.config import ServeConfig
+from serve.engine import Engine, load_engine
+from serve.request import Asked
+from serve.transcribe import hear, transcribe
+from tests.serve.fakes import FakeEngine, voice
+
+
+@pytest.fixture
+def recordings(english_clips: list[Utterance], tmp_path: Path) -> Path:
+    """Short clips, a recording of several windows, a silent one, a broken one and an empty one."""
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    waveforms = [decode(str(clip.audio)) for clip in english_clips[:14]]
+    for number, waveform in enumerate(waveforms[:3]):
+        (folder / f"{number}.flac").write_bytes(encode_flac(waveform))
+    (folder / "deep/long.flac").write_bytes(encode_flac(np.concatenate(waveforms)))
+    (folder / "quiet.flac").write_bytes(encode_flac(np.zeros(4 * SAMPLE_RATE, np.float32)))
+    (folder / "broken.wav").write_text("these are words, not sounds")
+    (folder / "empty.mp3").write_bytes(b"")
+    return folder
+
+
+def fake(folder: Path) -> Callable[[ServeConfig], Engine]:
+    def make_engine(config: ServeConfig) -> Engine:
+        return FakeEngine(config, folder)
+
+    return make_engine
+
+
+def decoded(folder: Path) -> int:
+    """How many windows the fake engine was given."""
+    return sum(len(json.loads(line)) for line in (folder / "batches").read_text().splitlines())
+
+
+@pytest.mark.parametrize("form", [Format.TXT, Format.SRT])
+def test_the_words_are_those_of_in_process_transcription(
+    ray_cluster: None, tiny_en_name: str, recordings: Path, tmp_path: Path, form: Format
+) -> None:
+    config = ServeConfig(model=tiny_en_name, engine="torch")
+    out = tmp_path / "out"
+    seen: list[Done] = []
+    summary = transcribe_all(Job([str(recordings)], str(out), [form], config), on_progress=seen.append)
+    assert (summary.files, summary.transcribed, summary.failed, summary.skipped) == (7, 5, 2, 0)
+    engine = load_engine(config)
+    for name in ("0", "1", "2", "deep/long", "quiet"):
+        path = recordings / f"{name}.flac"
+        if form == Format.TXT:
+            expected = f"{transcribe(engine, path).text}\n"
+        else:
+            expected = as_srt(hear(engine, path, Asked("en", timestamps=True)))
+        assert (out / f"{name}.{form}").read_text() == expected
+        assert (len(expected.split()) > 5) == (name != "quiet")
+    with open(out / "failures.csv", newline="") as file:
+        assert {Path(row["input"]).name: row["reason"] for row in csv.DictReader(file)} == {
+            "broken.wav": "not_audio",
+            "empty.mp3": "empty_file",
+        }
+    assert (seen[0].files, seen[-1].files, seen[-1].share) == (0, 7, pytest.approx(1.0))
+    assert summary.audio_s == pytest.approx(sum(len(decode(str(path))) for path in recordings.rglob("*.flac")) / 16_000)
+
+
+def test_what_was_interrupted_goes_on_and_nothing_is_done_twice(ray_cluster: None, tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.flac").write_bytes(voice(3.0 + number))
+    out = tmp_path / "out"
+    job = Job([f"{tmp_path}/*.flac"], str(out), [Format.TXT], ServeConfig(model="fake", max_batch_audio_s=30.0))
+
+    def stop(done: Done) -> None:
+        if done.files == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        transcribe_all(job, on_progress=stop, make_engine=fake(tmp_path))
+    written = {path: path.stat().st_mtime_ns for path in out.glob("*.txt")}
+    assert len(written) == 3
+    (tmp_path / "batches").unlink()
+    summary = transcribe_all(job, make_engine=fake(tmp_path))
+    assert (summary.transcribed, summary.skipped, decoded(tmp_path)) == (5, 3, 5)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert len(list(out.glob("*.txt"))) == 8
+    assert transcribe_all(job, make_engine=fake(tmp_path)).skipped == 8
+    assert decoded(tmp_path) == 5
+
+
+def test_another_model_does_not_mix_its_words_in(ray_cluster: None, tmp_path: Path) -> None:
+    (tmp_path / "a.flac").write_bytes(voice(3.0))
+    out = tmp_path / "out"
+    job = Job([f"{tmp_path}/a.flac"], str(out), [Format.TXT], ServeConfig(model="fake"))
+    transcribe_all(job, make_engine=fake(tmp_path))
+    other = replace(job, config=ServeConfig(model="other"))
+    with pytest.raises(UserError, match="model=fake"):
+        transcribe_all(other, make_engine=fake(tmp_path))
+    summary = transcribe_all(replace(other, overwrite=True), make_engine=fake(tmp_path))
+    assert (summary.transcribed, decoded(tmp_path)) == (1, 2)
+
+
+def test_from_a_bucket_to_a_bucket(ray_cluster: None, s3: str, tmp_path: Path) -> None:
+    place, out = storage.join(s3, "bulk"), storage.join(s3, "written")
+    storage.write_bytes(storage.join(place, "deep", "a.flac"), voice(3.0))
+    job = Job([place], out, [Format.TXT], ServeConfig(model="fake"))
+    assert transcribe_all(job, make_engine=fake(tmp_path)).transcribed == 1
+    assert storage.read_text(storage.join(out, "deep", "a.txt")) == "3\n"
+    assert transcribe_all(job, make_engine=fake(tmp_path)).skipped == 1

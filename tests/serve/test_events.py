@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from asr.clip import Spoken, Transcript
+from asr.recording import Window
+from serve.answers import Answer
+from serve.dispatch import Passage
+from serve.events import EventStream, events
+from serve.parameters import Parameters
+from serve.request import Asked
+
+
+def passage(second: int, text: str) -> Passage:
+    spoken = (Spoken(0.0, 1.0, text, (1,)),) if text else ()
+    return Window(second * 16_000, (second + 1) * 16_000), Transcript(text, (1,), "en", spoken)
+
+
+async def following(*passages: Passage | Exception) -> AsyncIterator[Passage]:
+    for each in passages:
+        if isinstance(each, Exception):
+            raise each
+        yield each
+
+
+def answer() -> Answer:
+    return Answer(Parameters("m"), Asked("en"), 9.0)
+
+
+def told(first: Passage | None, *rest: Passage | Exception, within_s: float = 60.0) -> list[dict[str, Any]]:
+    async def collect() -> list[str]:
+        deadline = asyncio.get_running_loop().time() + within_s
+        return [event async for event in events(first, following(*rest), answer(), deadline)]
+
+    found = []
+    for event in asyncio.run(collect()):
+        name, data = event.removesuffix("\n\n").split("\n")
+        content = json.loads(data.removeprefix("data: "))
+        assert name == f"event: {content.get('type', 'error')}"
+        found.append(content)
+    return found
+
+
+def test_a_delta_for_each_window_with_words_then_all_of_them() -> None:
+    found = told(passage(0, "one"), passage(1, ""), passage(2, "two\nthree"))
+    assert [event.get("delta") for event in found] == ["one", " two\nthree", None]
+    assert found[-1]["text"] == "one two\nthree"
+
+
+def test_nothing_spoken_is_done_at_once() -> None:
+    [done] = told(None)
+    assert (done["type"], done["text"]) == ("transcript.text.done", "")
+
+
+def test_an_error_ends_the_stream_in_openais_shape_without_secrets() -> None:
+    *_, delta, error = told(passage(0, "one"), RuntimeError("a secret of the house"), passage(1, "two"))
+    assert delta["delta"] == "one"
+    assert set(error["error"]) == {"message", "type", "param", "code"}
+    assert error["error"]["code"] == "internal_error" and "secret" not in str(error)
+
+
+def test_so_does_the_deadline() -> None:
+    async def late() -> list[str]:
+        async def rest() -> AsyncIterator[Passage]:
+            await asyncio.sleep(60)
+            yield passage(1, "two")
+
+        deadline = asyncio.get_running_loop().time() + 0.05
+        return [event async for event in events(passage(0, "one"), rest(), answer(), deadline)]
+
+    *_, error = asyncio.run(late())
+    assert '"code": "timeout"' in error
+
+
+SCOPE: dict[str, Any] = {"type": "http", "asgi": {"spec_version": "2.3"}}
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_a_stream_holds_is_given_back_however_it_ends(leaves: bool) -> None:
+    given_back: list[str] = []
+
+    async def content() -> AsyncIterator[str]:
+        yield "data: 1\n\n"
+        if leaves:
+            await asyncio.sleep(60)
+        yield "data: 2\n\n"
+
+    async def run() -> list[Message]:
+        sent: list[Message] = []
+        held = AsyncExitStack()
+        held.callback(given_back.append, "place")
+
+        async def receive() -> Message:
+            while not (leaves and len(sent) >= 2):
+                await asyncio.sleep(0.001)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await EventStream(content(), held)(SCOPE, receive, send)
+        return sent
+
+    start, *bodies = asyncio.run(run())
+    assert dict(start["headers"])[b"content-type"].startswith(b"text/event-stream")
+    assert given_back == ["place"]
+    assert len([body for body in bodies if body["body"]]) == (1 if leaves else 2)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import inspect
+from typing import get_args
+
+import openai
+import pytest
+
+from serve.errors import ApiError
+from serve.parameters import Format, Parameters, read_parameters
+
+
+def read(*pairs: tuple[str, str]) -> Parameters:
+    return read_parameters([("model", "m"), *pairs])
+
+
+def test_only_the_model_has_to_be_named() -> None:
+    assert read() == Parameters("m")
+    with pytest.raises(ApiError, match="no 'model'"):
+        read_parameters([("language", "it")])
+
+
+def test_everything_at_once() -> None:
+    asked = read(
+        ("language", " it "),
+        ("prompt", " Digium, Asterisk "),
+        ("temperature", "0.4"),
+        ("response_format", "verbose_json"),
+        ("timestamp_granularities[]", "word"),
+        ("timestamp_granularities[]", "segment"),
+        ("stream", "true"),
+        ("chunking_strategy", "auto"),
+    )
+    both = frozenset({"word", "segment"})
+    assert asked == Parameters("m", "it", "Digium, Asterisk", 0.4, "verbose_json", both, stream=True)
+
+
+def test_an_empty_field_asks_for_nothing() -> None:
+    names = ("language", "prompt", "temperature", "response_format", "stream", "timestamp_granularities[]")
+    assert read(*((name, "") for name in names)) == Parameters("m")
+
+
+@pytest.mark.parametrize("given", ["true", "True", "1"])
+def test_the_language_of_each_window_is_detected_on_request(given: str) -> None:
+    assert read(("language_per_window", given)).language_per_window
+    with pytest.raises(ApiError, match="'language' is 'it'"):
+        read(("language_per_window", given), ("language", "it"))
+
+
+def test_segments_are_the_granularity_of_verbose_json_and_of_nothing_else() -> None:
+    for name in get_args(Format):
+        expected = {"segment"} if name == "verbose_json" else set()
+        assert read(("response_format", name)).granularities == expected
+        for granularity in ("word", "segment"):
+            pairs = ("response_format", name), ("timestamp_granularities[]", granularity)
+            if name == "verbose_json":
+                assert read(*pairs).granularities == {granularity}
+            else:
+                with pytest.raises(ApiError, match="needs response_format=verbose_json"):
+                    read(*pairs)
+
+
+def test_how_the_service_is_to_cut_the_audio_is_taken_as_advice() -> None:
+    settings = {"type": "server_vad", "threshold": "0.5", "prefix_padding_ms": "300", "silence_duration_ms": "200"}
+    assert read(*((f"chunking_strategy[{name}]", value) for name, value in settings.items())) == Parameters("m")
+    with pytest.raises(ApiError, match="did you mean 'threshold'"):
+        read(("chunking_strategy[treshold]", "0.5"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        *(("temperature", value, "invalid_value") for value in ("1.01", "-0.1", "nan", "inf", "warm")),
+        *(("stream", value, "invalid_value") for value in ("yes", "2")),
+        ("response_format", "jsn", "invalid_value"),
+        ("response_format", "diarized_json", "unsupported_value"),
+        ("timestamp_granularities[]", "words", "invalid_value"),
+        ("prompt", "the end<|endoftext|>", "invalid_value"),
+        ("include[]", "logprobs", "unsupported_value"),
+        ("keywords[]", "Digium", "unsupported_value"),
+        ("languages[]", "it", "unsupported_value"),
+        ("known_speaker_names[]", "Ada", "unsupported_value"),
+        ("known_speaker_references[]", "data:audio/wav;base64,", "unsupported_value"),
+        ("chunking", "auto", "unknown_parameter"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(name: str, value: str, code: str) -> None:
+    with pytest.raises(ApiError) as raised:
+        read((name, value))
+    error = raised.value
+    assert (error.status, error.code, error.param) == (400, code, name.removesuffix("[]"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "nearest"),
+    [
+        ("langage", "it", "language"),
+        ("response_format", "verbose-json", "verbose_json"),
+        ("timestamp_granularities[]", "words", "word"),
+    ],
+)
+def test_what_is_misspelt_is_met_with_the_nearest(name: str, value: str, nearest: str) -> None:
+    with pytest.raises(ApiError, match=f"did you mean '{nearest}'"):
+        read((name, value))
+
+
+def test_a_parameter_is_given_once() -> None:
+    with pytest.raises(ApiError, match="'language' must be given once"):
+        read(("language", "it"), ("language", "en"))
+
+
+def test_no_parameter_of_the_official_client_is_unknown() -> None:
+    parameters = inspect.signature(openai.OpenAI(api_key="any").audio.transcriptions.create).parameters
+    names = [name for name in parameters if not name.startswith("extra_") and name not in ("file", "model", "timeout")]
+    assert len(names) >= 12
+    for name in names:
+        try:
+            read((name, ""))
+        except ApiError as error:
+            assert error.code == "unsupported_value", error.message

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asr.export import read_export
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "whisperfleet", "export", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_checkpoint_is_written_for_ctranslate2(tiny_en_name: str, tmp_path: Path) -> None:
+    done = run(tiny_en_name, str(tmp_path / "out"), "--format", "ctranslate2", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["folder"] == str(tmp_path / "out")
+    assert told["bytes"] == sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
+    record = read_export(tmp_path / "out")
+    assert record is not None and record.quantization == "int8"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["no-such-model", "out"], "no checkpoint 'no-such-model'"),
+        (["builtin:tiny.en", ".", "--format", "ctranslate2"], ". exists already"),
+        (["builtin:tiny.en", "out", "--quantization", "int8"], "quantization=int8 is not for transformers"),
+    ],
+)
+def test_a_persons_mistake_is_one_line_and_exit_code_2(words: list[str], complaint: str) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"whisperfleet: {complaint}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unknown_format_is_refused() -> None:
+    done = run("builtin:tiny.en", "out", "--format", "onnx")
+    assert done.returncode == 2
+    assert "onnx" in done.stderr

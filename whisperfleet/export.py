@@ -1,0 +1,29 @@
+"""The verb ``export``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.export import Format, Quantization
+from asr.export import export as write
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="An artifact's folder or address, a hub id, a folder or builtin:base.")],
+    out: Annotated[Path, typer.Argument(help="The new folder.")],
+    form: Annotated[Format, typer.Option("--format", help="Which software shall load it.")] = "transformers",
+    quantization: Annotated[
+        Quantization | None, typer.Option(help="Without: float32 for transformers, int8 for ctranslate2.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    write(model, out, form, quantization)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    if as_json:
+        typer.echo(json.dumps({"folder": str(out), "format": form, "bytes": size}))
+    else:
+        typer.echo(f"{out}: {form}, {size / 1e6:.0f} MB")
