@@ -73,12 +73,13 @@ def deploy(
 ) -> None:
     """Deploy on the Serve that runs, and wait for the replicas.
 
-    Raises UserError where that is what a replica's constructor ended with.
+    Raises UserError where that is what a replica's constructor ended with; nothing of the application is left then.
     """
     try:
         ray.serve.run(build(config, make_engine), name=name, route_prefix=route_prefix, logging_config=_LOGGING)
     except RuntimeError as error:
         told = [status.message for status in ray.serve.status().applications[name].deployments.values()]
+        ray.serve.delete(name)  # its ingress would keep a core
         for line in "\n".join(told).splitlines():  # Serve keeps the exception only as the text of its traceback
             if line.startswith(_USER_ERROR):
                 raise UserError(line.removeprefix(_USER_ERROR)) from None

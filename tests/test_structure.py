@@ -74,6 +74,14 @@ def test_a_module_has_a_test_of_its_own(path: Path) -> None:
     assert mirror.is_file(), f"{relative(mirror)} is missing"
 
 
+def test_the_cores_of_an_endpoint_are_free_for_the_tests_after_it() -> None:
+    """A fixture of a package's scope ends with its folder only where that is a package, else with the whole run."""
+    for conftest in (ROOT / "tests").rglob("conftest.py"):
+        if 'scope="package"' in conftest.read_text(encoding="utf-8"):
+            folders = [folder for folder in conftest.parents if folder.is_relative_to(ROOT / "tests")]
+            assert all((folder / "__init__.py").exists() for folder in folders), conftest
+
+
 def test_the_readme_shows_the_tree_as_it_is() -> None:
     expected = readme_tree()
     assert expected in (ROOT / "README.md").read_text(encoding="utf-8"), f"put this into the README:\n{expected}"

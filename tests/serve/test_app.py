@@ -69,6 +69,7 @@ def test_a_model_that_does_not_load_ends_the_deployment_at_once_and_with_the_rea
 
     with pytest.raises(UserError, match=r"^this is not a Whisper \(choose another\)$"):
         deploy(ServeConfig(model="m", cpus_each=1), refuse, "broken", "/broken")
+    assert "broken" not in ray.serve.status().applications
 
 
 def test_resources_and_limits_reach_the_deployments() -> None:
