@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help bench bench-train bench-memory bench-serve soak demo test setup setup-dev lint types pytest lock clean
+.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo test setup setup-dev lint types pytest lock clean
 
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -35,8 +35,14 @@ bench-serve: setup    ## the endpoint against faster-whisper and others on the s
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,bench]'
 	@$(BIN)/python -m benchmarks.serving --save benchmarks/results/serving.json
 
+bench-scale: setup    ## what bounds a run and an endpoint: ten million utterances, a thousand workers; 30 minutes
+	@$(BIN)/python -m benchmarks.scale --save benchmarks/results/scale.json
+
 soak: setup           ## twenty minutes of requests: errors, and memory over time
 	@$(BIN)/python -m benchmarks.soak --save benchmarks/results/soak.json
+
+overload: setup       ## ten times the load that can be served: health, refusals, errors
+	@$(BIN)/python -m benchmarks.overload --save benchmarks/results/overload.json
 
 bench: setup          ## LoRA steps and encoding at the clips' own length against 30 s, one table and a JSON line
 	@$(BIN)/python -m benchmarks.audio_context --save benchmarks/results/audio_context.json

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from asr import language, storage
 from asr.cache import cache_root, complete_or_absent
-from asr.checkpoint import find_checkpoint, hub_id
+from asr.checkpoint import Checkpoint, find_checkpoint, hub_id
 from asr.config import Section
 from asr.digest import folder_digests, verify
 from asr.errors import UserError
@@ -151,14 +151,19 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float3
     if card.weights == "full":
         model = load_checkpoint(find_checkpoint(str(folder)), device, dtype)
     else:
-        base = find_checkpoint(card.base.name)
-        if base.digest != card.base.digest:
-            raise UserError(
-                f"{folder}: its base '{card.base.name}' has the digest {base.digest}, not {card.base.digest}",
-                "fetch the checkpoint that it was trained on",
-            )
-        model = merge_adapter(load_checkpoint(base, device, dtype), folder)
+        model = merge_adapter(load_checkpoint(find_base(folder, card), device, dtype), folder)
     return replace(model, name=name, language=card.language, short_context=card.short_context)
+
+
+def find_base(folder: Path, card: Card) -> Checkpoint:
+    """Return the checkpoint that the adapter in ``folder`` was trained on. Raises UserError where it is another now."""
+    base = find_checkpoint(card.base.name)
+    if base.digest != card.base.digest:
+        raise UserError(
+            f"{folder}: its base '{card.base.name}' has the digest {base.digest}, not {card.base.digest}",
+            "fetch the checkpoint that it was trained on",
+        )
+    return base
 
 
 def merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:

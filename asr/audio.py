@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,10 +55,28 @@ def decode(
     Raises DataError with the reason missing_file, missing_audio, unreadable, empty_file, not_audio, no_samples,
     too_short, too_long, too_large, truncated, non_finite or corrupt.
     """
+    blocks: list[np.ndarray] = []
+    decode_to(blocks.append, source, start_s=start_s, end_s=end_s, limits=limits, container=container)
+    return np.concatenate(blocks)
+
+
+def decode_to(
+    sink: Callable[[np.ndarray], object],
+    source: str | Path | bytes,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    limits: AudioLimits = DEFAULT_LIMITS,
+    container: str | None = None,
+) -> int:
+    """Hand ``sink`` what ``decode`` returns, block by block as it is decoded, and return the number of samples.
+
+    Raises DataError as ``decode`` does; what was handed over by then is worth nothing.
+    """
     with opened(source, container, limits.max_bytes) as (place, file, media):
-        stretch = _Stretch(place, start_s, end_s, limits)
+        stretch = _Stretch(place, start_s, end_s, limits, sink)
         _decode_into(stretch, media, file)
-    return stretch.waveform()
+    return stretch.checked()
 
 
 def encode_flac(waveform: np.ndarray) -> bytes:
@@ -78,16 +96,24 @@ def encode_flac(waveform: np.ndarray) -> bytes:
 
 
 class _Stretch:
-    """The wanted stretch of a recording, filled block by block. Positions are 16 kHz samples from its beginning."""
+    """The wanted stretch of a recording, block by block. Positions are 16 kHz samples from its beginning."""
 
-    def __init__(self, place: str, start_s: float, end_s: float | None, limits: AudioLimits) -> None:
+    def __init__(
+        self,
+        place: str,
+        start_s: float,
+        end_s: float | None,
+        limits: AudioLimits,
+        sink: Callable[[np.ndarray], object],
+    ) -> None:
         self.place = place
         self.limits = limits
+        self.sink = sink
         self.start = round(start_s * SAMPLE_RATE)
         self.end = None if end_s is None else round(end_s * SAMPLE_RATE)
         self.position = 0
         self.kept = 0
-        self.blocks: list[np.ndarray] = []
+        self.wild = 0  # NaN or infinite
 
     @property
     def complete(self) -> bool:
@@ -98,23 +124,24 @@ class _Stretch:
         last = len(block) if self.end is None else min(self.end - self.position, len(block))
         self.position += len(block)
         if last > first:
-            self.blocks.append(block[first:last])
-            self.kept += last - first
+            kept = block[first:last]
+            self.kept += len(kept)
+            self.wild += len(kept) - int(np.count_nonzero(np.isfinite(kept)))
+            self.sink(kept)
         if self.kept > self.limits.max_audio_s * SAMPLE_RATE:
             raise DataError("too_long", f"{self.place}: over {self.limits.max_audio_s:g} s")
 
-    def waveform(self) -> np.ndarray:
+    def checked(self) -> int:
+        """Return how many samples there are, once all of them have come."""
         if not self.kept:
             after = f" after {self.start / SAMPLE_RATE:g} s" if self.start else ""
             raise DataError("no_samples", f"{self.place}: no audio{after}")
         if self.kept < self.limits.min_audio_s * SAMPLE_RATE:
             detail = f"{self.kept / SAMPLE_RATE:.4f} s, under {self.limits.min_audio_s:g} s"
             raise DataError("too_short", f"{self.place}: {detail}")
-        waveform = np.concatenate(self.blocks)
-        finite = np.isfinite(waveform)
-        if not finite.all():
-            raise DataError("non_finite", f"{self.place}: {len(waveform) - finite.sum()} samples are NaN or infinite")
-        return waveform
+        if self.wild:
+            raise DataError("non_finite", f"{self.place}: {self.wild} samples are NaN or infinite")
+        return self.kept
 
 
 class _MonoResampler:

@@ -14,6 +14,7 @@ from asr.recording import RecordedSegment, Recording
 
 Granularity = Literal["segment", "word"]
 
+_DOUBTFUL = -100.0  # for a log-probability without end, which strict JSON cannot hold
 _FRAMES_PER_S = 100  # `seek` counts frames of the log-mel spectrogram
 
 
@@ -80,14 +81,18 @@ def _segment(segment: RecordedSegment) -> dict[str, Any]:
         "text": space + segment.text,
         "tokens": list(segment.tokens),
         "temperature": segment.temperature,
-        "avg_logprob": segment.avg_logprob,
+        "avg_logprob": _finite(segment.avg_logprob, _DOUBTFUL),
         "compression_ratio": segment.compression_ratio,
-        "no_speech_prob": segment.no_speech_prob,
+        "no_speech_prob": _finite(segment.no_speech_prob, 0.0),
     }
 
 
 def _word(word: Word) -> dict[str, Any]:
     return {"word": word.text.strip(), "start": _rounded(word.start_s), "end": _rounded(word.end_s)}
+
+
+def _finite(value: float, otherwise: float) -> float:
+    return value if math.isfinite(value) else otherwise
 
 
 def _rounded(time_s: float) -> float:

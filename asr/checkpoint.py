@@ -52,6 +52,24 @@ def find_checkpoint(name: str) -> Checkpoint:
     )
 
 
+def missing(name: str) -> str:
+    """Return "" where ``find_checkpoint`` would find it here, else what is not there; nothing is fetched."""
+    if name.startswith(BUILTIN):
+        folder = _converted_folder(f"builtin-{name.removeprefix(BUILTIN)}")
+        return "" if folder.is_dir() else f"no {folder}"
+    folder = Path(name).expanduser()
+    if folder.is_dir() or not _HUB_ID.fullmatch(name):
+        return "" if folder.is_dir() else f"no {folder}"
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        there = _weights(Path(snapshot_download(name, local_files_only=True)))
+    except (LocalEntryNotFoundError, HFValidationError):
+        there = []
+    return "" if there else f"no '{name}' in the hub's cache"
+
+
 def builtin_names() -> list[str]:
     """Return the names of the checkpoints that come from the package registry."""
     return [BUILTIN + name for name in registry.BUILTINS]
@@ -101,7 +119,7 @@ def _hub(name: str) -> Checkpoint:
 
 
 def _converted(name: str, key: str, digest: str, source: Path | Callable[[Path], None]) -> Checkpoint:
-    folder = cache_root() / "checkpoints" / f"{key}-v{_CONVERSION}"
+    folder = _converted_folder(key)
     if not folder.is_dir():
         from asr.convert import convert  # transformers takes seconds to import and is only needed the first time
 
@@ -122,6 +140,10 @@ def _converted(name: str, key: str, digest: str, source: Path | Callable[[Path],
         raise UserError(f"{folder}: an incomplete checkpoint, without a readable {_RECORD}", remedy) from None
     verify(folder, files, remedy)
     return Checkpoint(name, folder, f"sha256:{source_sha256}")
+
+
+def _converted_folder(key: str) -> Path:
+    return cache_root() / "checkpoints" / f"{key}-v{_CONVERSION}"
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -23,9 +23,9 @@ from asr.clip import Word
 from asr.convert import read_tokenizer
 from asr.errors import UserError
 from asr.export import MODEL, Quantization, exported, is_ctranslate2, read_export
-from asr.features import LogMel
+from asr.features import WINDOW_FRAMES, LogMel
 from asr.generation import Found, Start
-from asr.labels import TIMESTAMP_S, is_multilingual
+from asr.labels import MAX_TOKENS, TIMESTAMP_S, is_multilingual
 
 _DEFAULTS: dict[str, Quantization] = {"cpu": "int8", "cuda": "float16"}
 
@@ -35,7 +35,8 @@ class CTranslateModel:
     """A network for ``asr.hearing``, and what must be known of it. ``replica`` loads the weights once more.
 
     ``known_languages`` are the codes it has tokens for, ``language`` what it was fine-tuned for (None: any);
-    ``short_context`` whether it was trained to hear clips shorter than 30 s without padding.
+    ``short_context`` whether it was trained to hear clips shorter than 30 s without padding. ``nbytes`` is what its
+    weights occupy.
     """
 
     whisper: Any
@@ -45,6 +46,7 @@ class CTranslateModel:
     known_languages: frozenset[str]
     language: str | None = None
     short_context: bool = False
+    nbytes: int = 0
 
     @classmethod
     def load(
@@ -71,13 +73,25 @@ class CTranslateModel:
             known_languages=known_languages,
             language=record.card.language if record and record.card else None,
             short_context=bool(record and record.card and record.card.short_context),
+            nbytes=(folder / MODEL).stat().st_size,  # in memory as in the file
         )
 
-    def encode(self, features_BMT: np.ndarray) -> Any:
-        """Run the encoder; its states [B, S, D] come back to the CPU, where their rows can be taken."""
+    def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> Any:
+        """Run the encoder; its states [B, S, D] come back to the CPU, where their rows can be taken.
+
+        A CPU takes 30 s of sound at a time: its caches hold that, and of eight windows together each takes 1.35 times
+        as long as alone.
+        """
         from ctranslate2 import StorageView
 
-        return self.whisper.encode(StorageView.from_array(np.ascontiguousarray(features_BMT)), to_cpu=True)
+        size = len(features_BMT)
+        if self.whisper.device == "cpu":
+            size = max(WINDOW_FRAMES // features_BMT.shape[2], 1)
+        parts = [
+            self.whisper.encode(StorageView.from_array(np.ascontiguousarray(features_BMT[at : at + size])), to_cpu=True)
+            for at in range(0, len(features_BMT), size)
+        ]
+        return parts[0] if len(parts) == 1 else StorageView.from_array(np.concatenate([np.asarray(p) for p in parts]))
 
     def languages(self, encoded: Any, rows: Sequence[int]) -> list[str]:
         """Return the likeliest language of each row, as a code."""
@@ -85,7 +99,7 @@ class CTranslateModel:
         return [str(best[0][0]).strip("<|>") for best in ranked]
 
     def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
-        """Decode each row from its own start, at most 224 tokens of it.
+        """Decode each row from its own start until its own end, or where the decoder has no more positions.
 
         CTranslate2 wants one place of start-of-transcript in a batch and one set of options.
         """
@@ -146,12 +160,23 @@ def _generate(whisper: Any, encoded: Any, starts: Sequence[Start], **options: An
         encoded,
         [list(start.prompt) for start in starts],
         beam_size=1,
+        max_length=_max_length(len(starts[0].prompt)),  # starts of a group are equally long
         length_penalty=0,  # the scores are divided by length ** penalty, the end not counted: this leaves the sum
         return_scores=True,
         return_no_speech_prob=True,
         **options,
     )
     return [_found(result) for result in results]
+
+
+def _max_length(prompt: int) -> int:
+    """Return what lets a row use all positions behind its prompt.
+
+    CTranslate2 ends it after the lesser of half of this and what this leaves behind the prompt but for its last token,
+    as Whisper halves its positions between the text before and the text to come.
+    """
+    room = MAX_TOKENS - prompt
+    return max(2 * room, room + prompt - 1)
 
 
 def _found(result: Any) -> Found:

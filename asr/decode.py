@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from transformers import WhisperTokenizer
 
+from asr.adapters import row_adapters
 from asr.alignment import Line, align
 from asr.clip import Clip, Transcript, Word
 from asr.features import Context
 from asr.generation import Found, Start, generate, whisper_of
-from asr.hearing import MARGIN_FRAMES, MAX_BATCH_CLIPS, context_frames, hear
+from asr.hearing import MAX_BATCH_CLIPS, hear
 from asr.model import SpeechModel
-
-__all__ = ["MARGIN_FRAMES", "Clip", "Context", "Transcript", "context_frames", "decode"]
 
 
 def decode(
@@ -28,9 +27,27 @@ def decode(
     context: Context,
     max_batch_clips: int = MAX_BATCH_CLIPS,
     fallback: bool = False,
+    adapters: Sequence[str] = (),
 ) -> list[Transcript]:
-    """Transcribe clips, in their order; the arguments and what is raised are those of ``asr.hearing.hear``."""
-    return hear(_TorchNetwork(model), clips, context, max_batch_clips, fallback)
+    """Transcribe clips, in their order; the arguments and what is raised are those of ``asr.hearing.hear``.
+
+    ``adapters`` are those of an ``asr.adapters.SharedBase``, one for each clip, where ``model`` comes from there.
+    """
+    return hear(_TorchNetwork(model, adapters), clips, context, max_batch_clips, fallback)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Encoder states [B, S, D] and the adapter of each row, if there are any."""
+
+    states_BSD: torch.Tensor
+    adapters: Sequence[str]
+
+    def taken(self, rows: Sequence[int]) -> _Encoded:
+        """Return these rows of it."""
+        if list(rows) == list(range(len(self.states_BSD))):
+            return self
+        return _Encoded(self.states_BSD[list(rows)], [self.adapters[row] for row in rows] if self.adapters else ())
 
 
 @dataclass(frozen=True)
@@ -38,36 +55,38 @@ class _TorchNetwork:
     """A speech model as ``asr.hearing`` asks for it."""
 
     model: SpeechModel
+    adapters: Sequence[str] = ()
 
     @property
     def tokenizer(self) -> WhisperTokenizer:
         return self.model.tokenizer
 
     @torch.inference_mode()
-    def encode(self, features_BMT: np.ndarray) -> torch.Tensor:
+    def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> _Encoded:
         network = whisper_of(self.model.network)
         features = torch.from_numpy(features_BMT).to(network.device, network.dtype)
-        encoded_BSD: torch.Tensor = network.model.encoder(features).last_hidden_state
-        return encoded_BSD
+        adapters = [self.adapters[clip] for clip in clips] if self.adapters else ()
+        with row_adapters(adapters):
+            return _Encoded(network.model.encoder(features).last_hidden_state, adapters)
 
     @torch.inference_mode()
-    def languages(self, encoded: torch.Tensor, rows: Sequence[int]) -> list[str]:
-        network = whisper_of(self.model.network)
+    def languages(self, encoded: _Encoded, rows: Sequence[int]) -> list[str]:
+        network, taken = whisper_of(self.model.network), encoded.taken(rows)
         config = network.generation_config
         names, ids = zip(*config.lang_to_id.items(), strict=True)
-        start_B1 = torch.full((len(rows), 1), config.decoder_start_token_id, device=encoded.device)
-        hidden = network.model.decoder(
-            input_ids=start_B1, encoder_hidden_states=_taken(encoded, rows), use_cache=False
-        ).last_hidden_state
+        start_B1 = torch.full((len(rows), 1), config.decoder_start_token_id, device=taken.states_BSD.device)
+        with row_adapters(taken.adapters):
+            hidden = network.model.decoder(
+                input_ids=start_B1, encoder_hidden_states=taken.states_BSD, use_cache=False
+            ).last_hidden_state
         likeliest = network.proj_out(hidden[:, -1])[:, list(ids)].argmax(dim=-1).tolist()
         return [names[best].strip("<|>") for best in likeliest]
 
-    def generate(self, encoded: torch.Tensor, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
-        return generate(self.model, _taken(encoded, rows), starts)
+    def generate(self, encoded: _Encoded, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
+        taken = encoded.taken(rows)
+        return generate(self.model, taken.states_BSD, starts, taken.adapters)
 
-    def align(self, encoded: torch.Tensor, rows: Sequence[int], lines: Sequence[Line]) -> list[tuple[Word, ...]]:
-        return align(self.model, _taken(encoded, rows), lines)
-
-
-def _taken(encoded_BSD: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-    return encoded_BSD if list(rows) == list(range(len(encoded_BSD))) else encoded_BSD[list(rows)]
+    def align(self, encoded: _Encoded, rows: Sequence[int], lines: Sequence[Line]) -> list[tuple[Word, ...]]:
+        taken = encoded.taken(rows)
+        with row_adapters(taken.adapters):
+            return align(self.model, taken.states_BSD, lines)

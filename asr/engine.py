@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Literal, Protocol
+from uuid import uuid4
 
 import torch
 
+from asr.adapters import SharedBase, num_bytes
 from asr.artifact import load_model
 from asr.clip import Clip, Transcript
 from asr.ctranslate import CTranslateModel
@@ -20,6 +23,8 @@ from asr.labels import is_multilingual
 from asr.model import SpeechModel
 
 EngineName = Literal["torch", "ctranslate2"]
+
+DTYPES = {"cpu": torch.float32, "cuda": torch.float16}  # of torch's weights
 
 
 @dataclass(frozen=True)
@@ -45,32 +50,107 @@ class Engine(Protocol):
     def info(self) -> ModelInfo:
         """What a request needs to know of it."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights; of an adapter on a shared base, the adapter's alone."""
+
+    @property
+    def group(self) -> str:
+        """Clips of engines with the same group can be decoded in one call of ``decode_together``."""
+
     def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
         """Transcribe clips of any mix, in their order. Called from one thread at a time."""
 
 
-@dataclass(frozen=True)
+def _alone() -> str:
+    return uuid4().hex
+
+
+@dataclass(frozen=True, eq=False)
 class TorchEngine:
     """Transformers weights, with an artifact's adapter merged into them."""
 
     model: SpeechModel
     info: ModelInfo
+    group: str = field(default_factory=_alone)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return num_bytes(self.model.network)
 
     def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
         """Transcribe through the decoding function that evaluation uses, with its quality ladder."""
         return decode(self.model, clips, self.info.context, fallback=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class AdapterEngine:
+    """An adapter beside others on a base that they share, or (``asr.adapters.NONE``) that base itself."""
+
+    base: SharedBase
+    adapter: str
+    info: ModelInfo
+    nbytes: int  # of the adapter's weights; of the base's, where it is that
+
+    @property
+    def group(self) -> str:
+        """One for all on the same base."""
+        return self.base.group
+
+    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+        """Transcribe as the same weights merged do, up to rounding."""
+        return _decode_mixed([self] * len(clips), clips)
+
+
+@dataclass(frozen=True, eq=False)
 class CTranslateEngine:
     """The same weights exported, and quantised, for CTranslate2."""
 
     model: CTranslateModel
     info: ModelInfo
+    group: str = field(default_factory=_alone)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return self.model.nbytes
 
     def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
-        """Transcribe as the other engine does, up to what quantisation changes."""
+        """Transcribe as the other engines do, up to what quantisation changes."""
         return hear(self.model, clips, self.info.context, fallback=True)
+
+
+def decode_together(engines: Sequence[Engine], clips: Sequence[Clip]) -> list[Transcript]:
+    """Transcribe each clip with its own engine, all of one group, in their order: the words are those of
+    ``engine.decode``. Called from one thread at a time for a group.
+
+    Raises ValueError for engines of several groups.
+    """
+    if len({engine.group for engine in engines}) > 1:
+        raise ValueError("these engines are of different groups")
+    adapters = [engine for engine in engines if isinstance(engine, AdapterEngine)]
+    if len(adapters) == len(engines):
+        return _decode_mixed(adapters, clips)
+    transcripts: dict[int, Transcript] = {}
+    for engine in {id(engine): engine for engine in engines}.values():
+        own = [i for i, other in enumerate(engines) if other is engine]
+        transcripts.update(zip(own, engine.decode([clips[i] for i in own]), strict=True))
+    return [transcripts[i] for i in range(len(clips))]
+
+
+def _decode_mixed(engines: Sequence[AdapterEngine], clips: Sequence[Clip]) -> list[Transcript]:
+    """Decode clips of each context, which an adapter is trained for or not, through the one network."""
+    if not clips:
+        return []
+    transcripts: dict[int, Transcript] = {}
+    with engines[0].base.busy() as model:
+        for context in sorted({engine.info.context for engine in engines}):
+            own = [i for i, engine in enumerate(engines) if engine.info.context == context]
+            adapters = [engines[i].adapter for i in own]
+            heard = decode(model, [clips[i] for i in own], context, fallback=True, adapters=adapters)
+            transcripts.update(zip(own, heard, strict=True))
+    return [transcripts[i] for i in range(len(clips))]
 
 
 def load_engine(
@@ -92,7 +172,8 @@ def load_engine(
         return _ctranslate_engine(CTranslateModel.load(name, device, threads, quantization), public_name)
     if threads:
         torch.set_num_threads(threads)
-    return _torch_engine(load_model(name, device, torch.float32 if device == "cpu" else torch.float16), public_name)
+    model = load_model(name, device, DTYPES[device])
+    return TorchEngine(model, info_of(model, public_name))
 
 
 def choose(name: str, device: str) -> EngineName:
@@ -102,10 +183,11 @@ def choose(name: str, device: str) -> EngineName:
     return "ctranslate2" if device == "cpu" and find_spec("ctranslate2") else "torch"
 
 
-def _torch_engine(model: SpeechModel, public_name: str) -> TorchEngine:
+def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
+    """Return what a request needs to know of a torch model."""
     english_only = not is_multilingual(model.tokenizer)
     known = ["<|en|>"] if english_only else model.network.generation_config.lang_to_id
-    info = ModelInfo(
+    return ModelInfo(
         name=public_name,
         languages=frozenset(token.strip("<|>") for token in known),
         language="en" if english_only else model.language,
@@ -113,7 +195,6 @@ def _torch_engine(model: SpeechModel, public_name: str) -> TorchEngine:
         log_mel=model.log_mel,
         engine="torch",
     )
-    return TorchEngine(model, info)
 
 
 def _ctranslate_engine(model: CTranslateModel, public_name: str) -> CTranslateEngine:

@@ -19,7 +19,7 @@ from transformers import GenerationConfig
 
 from asr import storage
 from asr.artifact import CURVE, Card, complete, fetched, is_artifact, load_model, read_card
-from asr.cache import cache_root, complete_or_absent
+from asr.cache import cache_root, complete_or_absent, prune, use
 from asr.checkpoint import find_checkpoint
 from asr.config import Section
 from asr.digest import folder_digests, sha256, verify
@@ -81,13 +81,17 @@ def export(name: str, target: Path, form: Format, quantization: Quantization | N
 
 
 def exported(name: str, quantization: Quantization) -> Path:
-    """Return the folder for CTranslate2 of what ``name`` names, written to the cache where it is not there yet."""
+    """Return the folder for CTranslate2 of what ``name`` names, written to the cache where it is not there yet.
+
+    It stays while this process does. Exports that have not been used for a month are deleted meanwhile.
+    """
     source = _find(name)
     key = source.digest.removeprefix("sha256:")[:16]
     folder = cache_root() / "exports" / f"{key}-{quantization}-v{_VERSION}"
-    if not folder.is_dir():
+    while not use(folder):
         with complete_or_absent(folder) as draft:
             _write_ctranslate2(source, draft, quantization)
+    prune(folder.parent)
     return folder
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, WhisperTokenizer
 
+from asr.adapters import row_adapters
 from asr.model import SpeechModel
 
 # The first segment starts within its first second (Whisper's max_initial_timestamp), in steps of 20 ms.
@@ -96,14 +97,16 @@ def whisper_of(network: Any) -> Any:
 
 
 @torch.inference_mode()
-def generate(model: SpeechModel, encoded_BSD: torch.Tensor, starts: Sequence[Start]) -> list[Found]:
+def generate(
+    model: SpeechModel, encoded_BSD: torch.Tensor, starts: Sequence[Start], adapters: Sequence[str] = ()
+) -> list[Found]:
     """Decode each row from its own start until its own end; rows that are done leave the batch.
 
     A row ends at ``max_length`` of the generation config, which its text before does not count for, or where the
-    decoder has no more positions.
+    decoder has no more positions. ``adapters`` are the rows', in a network that has several.
     """
     network, words = whisper_of(model.network), Vocabulary.of(model.tokenizer)
-    decoder = _Decoder(network, encoded_BSD, starts)
+    decoder = _Decoder(network, encoded_BSD, starts, adapters)
     logits_BV, no_speech = decoder.first(words.no_speech)
     live = [
         _Row(index, start, decoder.limit(start), Random(start.seed), probability)
@@ -125,8 +128,11 @@ def generate(model: SpeechModel, encoded_BSD: torch.Tensor, starts: Sequence[Sta
 class _Decoder:
     """The network's decoder with its cache; a row's place in the batch is its place in the list of live rows."""
 
-    def __init__(self, network: Any, encoded_BSD: torch.Tensor, starts: Sequence[Start]) -> None:
+    def __init__(
+        self, network: Any, encoded_BSD: torch.Tensor, starts: Sequence[Start], adapters: Sequence[str]
+    ) -> None:
         self._network = network
+        self._adapters = adapters
         self._encoded_BSD = encoded_BSD
         self._starts = starts
         self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
@@ -178,20 +184,24 @@ class _Decoder:
             layer.keys, layer.values = layer.keys[:count], layer.values[:count]
         self._encoded_BSD = self._encoded_BSD[:count]  # only its presence counts from now on: its keys are cached
         moved = dict(zip(holes, movers, strict=True))
-        return [rows[moved.get(place, place)] for place in range(count)]
+        places = [moved.get(place, place) for place in range(count)]
+        if self._adapters:
+            self._adapters = [self._adapters[place] for place in places]
+        return [rows[place] for place in places]
 
     def _forward(
         self, ids_BL: list[list[int]], positions_BL: list[list[int]], mask: torch.Tensor | None
     ) -> torch.Tensor:
         device = self._encoded_BSD.device
-        output = self._network.model.decoder(
-            input_ids=torch.tensor(ids_BL, device=device),
-            position_ids=torch.tensor(positions_BL, device=device),
-            attention_mask=mask,
-            encoder_hidden_states=self._encoded_BSD,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
+        with row_adapters(self._adapters):
+            output = self._network.model.decoder(
+                input_ids=torch.tensor(ids_BL, device=device),
+                position_ids=torch.tensor(positions_BL, device=device),
+                attention_mask=mask,
+                encoder_hidden_states=self._encoded_BSD,
+                past_key_values=self._cache,
+                use_cache=True,
+            )
         hidden_BLD: torch.Tensor = output.last_hidden_state
         return hidden_BLD
 

@@ -27,8 +27,8 @@ from asr.audio import decode as decode_audio
 from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
 from asr.config import resolve
-from asr.decode import context_frames
 from asr.features import WINDOW_S, Context, pad
+from asr.hearing import context_frames
 from asr.model import load_checkpoint
 from asr.utterance import Utterance
 from train.adapter import LoraSettings, adapt

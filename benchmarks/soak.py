@@ -20,14 +20,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import aiohttp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving.__main__ import DEMO, machine, tell
+from benchmarks.provenance import provenance, tell
+from benchmarks.serving.__main__ import DEMO, VERSIONS
 from benchmarks.serving.host import LANGUAGE, OURS
-from benchmarks.serving.load import ask, open_session
+from benchmarks.serving.load import FAILURES, ask, open_session
 from benchmarks.serving.side import Side
 from benchmarks.serving.speech import Spoken, short_and_long
 
@@ -105,7 +105,7 @@ def run(model: str, minutes: float, folder: Path) -> dict[str, Any]:
     tell("starting the endpoint")
     with Side(OURS[0], model, threads, environment, folder) as side:
         soak = asyncio.run(_soak(side, requests(short, long), minutes * 60))
-    return {"benchmark": "soak", **soak.result(), "model": model, "minutes": minutes, **machine()}
+    return {"benchmark": "soak", **soak.result(), "model": model, "minutes": minutes, **provenance(VERSIONS)}
 
 
 async def _soak(side: Side, asked: Iterator[Spoken], seconds: float) -> Soak:
@@ -118,7 +118,7 @@ async def _soak(side: Side, asked: Iterator[Spoken], seconds: float) -> Soak:
                 soak.requests += 1
                 try:
                     await ask(session, str(side.url), next(asked), LANGUAGE)
-                except (RuntimeError, aiohttp.ClientError, TimeoutError) as error:
+                except FAILURES as error:
                     soak.errors.append(repr(error)[:300])
                 soak.latencies_s.append(time.monotonic() - sent)
 

@@ -14,12 +14,8 @@ import argparse
 import json
 import os
 import random
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,6 +26,7 @@ from asr.cache import cache_root
 from asr.manifest import read_manifest, write_manifest
 from asr.utterance import Utterance
 from benchmarks.preprocess import measure
+from benchmarks.provenance import provenance, tell
 from benchmarks.recipe.figures import compare, table
 from benchmarks.recipe.side import Side
 from benchmarks.recipe.work import Work
@@ -168,24 +165,14 @@ def environment(folder: Path) -> dict[str, str]:
 
 def described(asked: argparse.Namespace) -> dict[str, Any]:
     """Return what was run, on what, and from which commit."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
-    )
     return {
         "base": asked.base,
         "language": asked.language,
         "strategy": asked.strategy,
         "settings": asked.settings,
         "steps": asked.steps,
-        "cores": os.cpu_count(),
-        "versions": {name: metadata.version(name) for name in _VERSIONS},
-        "commit": commit.stdout.strip() or None,
+        **provenance(_VERSIONS),
     }
-
-
-def tell(message: str) -> None:
-    """Report progress to whoever waits."""
-    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

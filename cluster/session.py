@@ -18,7 +18,7 @@ from cluster.resources import WAITING_ACTORS
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _ANSWER_S = 10.0
 
-_QUIET = {
+QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -37,7 +37,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    for name, value in _QUIET.items():
+    for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
         if address:
@@ -51,7 +51,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
 
 def _connect(address: str) -> None:
     try:
-        _knock(address)
+        knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         first = str(error).strip().splitlines()[0]
@@ -60,7 +60,7 @@ def _connect(address: str) -> None:
         ) from None
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Raise OSError where nothing listens: Ray itself tries for two minutes, and then ends the process."""
     place = urlsplit(address if "://" in address else f"//{address}")
     if place.hostname and place.port:

@@ -16,6 +16,8 @@ class Elastic(Section):
     """Fewer are waited for."""
     max: int = Field(ge=1)
     """More are not asked for."""
+    look_every_s: float = Field(60.0, gt=0.0)
+    """How often it is looked whether more workers fit by now. Each change costs a restart from the last checkpoint."""
 
     @model_validator(mode="after")
     def _order(self) -> Elastic:
@@ -38,6 +40,8 @@ class Workers(Section):
     data_tasks_each: int = Field(1, ge=1)
     """Ray Data tasks that prepare data for a worker at a time, each up to 96 MiB of features ahead. One keeps up with a
     CPU; a GPU wants four and more."""
+    price_per_hour: float | None = Field(None, ge=0.0)
+    """What a worker's device (its GPU, or its CPU cores) costs for an hour, in any currency."""
     max_failures: int = Field(2, ge=0)
     """How often a run goes on from its last checkpoint after a worker died."""
 
@@ -67,6 +71,7 @@ class Workers(Section):
         """Return the same for Ray Train."""
         return ray.train.ScalingConfig(
             num_workers=(self.least, self.most) if self.elastic else self.count,
+            **{"elastic_resize_monitor_interval_s": self.elastic.look_every_s} if self.elastic else {},
             use_gpu=self.gpu,
             resources_per_worker={"CPU": self.threads} | ({"GPU": 1} if self.gpu else {}),
         )

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from asr.errors import UserError
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+MAX_ID_LENGTH = 128
+_UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One request as it was answered. ``audio_s`` is None where its audio was not read."""
+    """One request as it was answered. ``audio_s`` is None where its audio was not read; ``version`` is ``stable`` or
+    ``candidate``."""
 
     request_id: str
     method: str
@@ -25,6 +27,7 @@ class Entry:
     status: int
     seconds: float
     model: str | None = None
+    version: str | None = None
     key: str | None = None
     audio_s: float | None = None
     words: str | None = None
@@ -59,5 +62,5 @@ class AccessLog:
 
 
 def request_id(asked: str | None) -> str:
-    """Return the client's own id for its request where it is a plain word, else a new one."""
-    return asked if asked and _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+    """Return the client's own id for its request, cut and without what is not printable ASCII; else a new one."""
+    return _UNPRINTABLE.sub("?", asked[:MAX_ID_LENGTH]) if asked else uuid.uuid4().hex

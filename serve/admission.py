@@ -15,6 +15,8 @@ Clock = Callable[[], float]
 LAST_WINDOWS = 256
 MAX_RETRY_AFTER_S = 600.0
 
+_US = 1_000_000  # audio is held in microseconds: a running total of floats would not come back to nothing
+
 
 class Speed:
     """Seconds of audio transcribed in a second, over the last windows, while there was something to transcribe."""
@@ -59,6 +61,7 @@ class Admission:
         self._max_audio_s = max_audio_s
         self._clock = clock
         self._visits: set[Visit] = set()
+        self._audio_us = 0  # of all visits: adding them up took milliseconds for each request with thousands inside
         self._closed = False
         self.speed = Speed(clock)
 
@@ -81,6 +84,11 @@ class Admission:
         self._closed = True
 
     @property
+    def closed(self) -> bool:
+        """Whether nobody is let in any more."""
+        return self._closed
+
+    @property
     def requests(self) -> int:
         """How many are in the house."""
         return len(self._visits)
@@ -88,7 +96,7 @@ class Admission:
     @property
     def audio_s(self) -> float:
         """Seconds of audio that are not transcribed yet."""
-        return sum(visit.audio_s for visit in self._visits)
+        return self._audio_us / _US
 
     @property
     def age_s(self) -> float:
@@ -101,12 +109,14 @@ class Admission:
         over_s = others_s + audio_s - self._max_audio_s
         if others_s > 0 and over_s > 0:
             raise self._full(f"{others_s:.0f} s of audio are waiting already", min(over_s, others_s))
-        visit.audio_s = audio_s
-        self.tally()
+        self.count(visit, audio_s)
 
-    def tally(self) -> None:
-        """Note whether anything waits."""
-        if self.audio_s > 0:
+    def count(self, visit: Visit, audio_s: float) -> None:
+        """Note what a visit still waits for, and whether anything waits at all."""
+        held_us = round(audio_s * _US)
+        self._audio_us += held_us - visit.audio_us
+        visit.audio_us = held_us
+        if self._audio_us > 0:
             self.speed.begin()
         else:
             self.speed.end()
@@ -114,7 +124,7 @@ class Admission:
     def leave(self, visit: Visit) -> None:
         """Let a request go, with what it still waited for."""
         self._visits.discard(visit)
-        self.tally()
+        self.count(visit, 0.0)
 
     def _full(self, what: str, excess_s: float) -> ApiError:
         speed = self.speed.audio_per_s
@@ -128,7 +138,12 @@ class Visit:
     def __init__(self, house: Admission, since: float) -> None:
         self._house = house
         self.since = since
-        self.audio_s = 0.0
+        self.audio_us = 0
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of its audio that are not transcribed yet."""
+        return self.audio_us / _US
 
     def expect(self, audio_s: float) -> None:
         """Say how much audio there is to transcribe, in seconds. Raises ApiError 429 where that is too much now."""
@@ -137,8 +152,7 @@ class Visit:
     def done(self, audio_s: float) -> None:
         """Count a window as transcribed."""
         self._house.speed.done(audio_s)
-        self.audio_s = max(0.0, self.audio_s - audio_s)
-        self._house.tally()
+        self._house.count(self, max(0.0, self.audio_s - audio_s))
 
     def __enter__(self) -> Visit:
         return self

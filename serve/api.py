@@ -3,12 +3,14 @@
 # No `from __future__ import annotations`: Serve pickles the class by value, and FastAPI could not resolve the words.
 
 import asyncio
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
 
 import ray.serve
+import torch
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from ray.serve.handle import DeploymentHandle
@@ -20,25 +22,29 @@ from serve.access_log import AccessLog
 from serve.admission import Admission
 from serve.answers import Answer
 from serve.config import ServeConfig
+from serve.decoding import own
 from serve.dispatch import Dispatch
-from serve.engine import ModelInfo
 from serve.errors import ApiError, install
 from serve.events import EventStream, events
 from serve.form import read_form
 from serve.keys import read_keys
-from serve.metrics import CONTENT_TYPE, Metrics
+from serve.metrics import CONTENT_TYPE, Metrics, Whose
+from serve.models.catalogue import opened
+from serve.models.desk import Desk
+from serve.models.fleet import Fleet
+from serve.models.rollout import Rollout
+from serve.models.traffic import Traffic
 from serve.observer import Books, Observer, facts
 from serve.page import router as page
 from serve.parameters import asked_of
 from serve.request import open_sound
 from serve.sending import Sender
 
-# Many programs that speak OpenAI's API have this name built in and offer no way to change it.
-OPENAI_NAME = "whisper-1"
-
 # An hour of audio takes some hundred MB while it is decoded: few at once, and none of them in a short clip's way.
 PREPARING_THREADS = 2
 SHORT_BYTES = 1 << 20
+# Python's own 5 ms, which a thread that prepares may keep the event loop waiting, made health 2 to 4 times as late.
+SWITCH_S = 0.0005
 READY_TIMEOUT_S = 5.0
 DRAIN_PAUSE_S = 0.1
 
@@ -56,8 +62,8 @@ def _opened_books() -> Books:
 
 
 app = FastAPI(title="whisperfleet", openapi_url=None)  # the form is parsed by hand: a schema would show nothing of it
-app.add_middleware(Observer, books=_opened_books)
 install(app)
+app.add_middleware(Observer, books=_opened_books)
 app.include_router(page)
 
 
@@ -66,6 +72,8 @@ class Api:
     """Takes requests in, prepares them off the event loop and hands their windows to the transcriber."""
 
     def __init__(self, config: ServeConfig, transcriber: DeploymentHandle) -> None:
+        sys.setswitchinterval(SWITCH_S)
+        torch.set_num_threads(1)  # of log-mel: threads that spin for each other took 20 times the time on busy cores
         self._config = config
         self._transcriber = transcriber
         self._keys = read_keys(config.keys)
@@ -76,9 +84,15 @@ class Api:
         self._short, self._long = (
             ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix=f"prepare-{kind}") for kind in ("short", "long")
         )
+        for threads in (self._short, self._long):
+            for _ in range(PREPARING_THREADS):
+                threads.submit(own)  # the child that decodes for this thread: no request should wait for its start
         # two batches for each replica: one that is decoded, one that waits
         self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
-        self._model: ModelInfo | None = None
+        self._fleet = Fleet(transcriber)
+        self._traffic = Traffic(opened(config), self._fleet, config.registry)
+        rollout = Rollout(self._traffic, self._fleet, self._long, self._limits)
+        self._desk = Desk(config, self._keys, self._traffic, self._fleet, rollout)
         self._created = int(time.time())
 
     @app.post("/v1/audio/transcriptions")
@@ -93,16 +107,25 @@ class Api:
 
     @app.get("/v1/models")
     async def models(self, request: Request) -> dict[str, Any]:
-        """List the one model that is served."""
+        """List the models by their public names."""
         self._keys.holder(request.headers.get("authorization"))
-        return {"object": "list", "data": [self._listed()]}
+        return {"object": "list", "data": [self._listed(name) for name in self._traffic.catalogue.entries]}
 
     @app.get("/v1/models/{name:path}")
     async def model(self, name: str, request: Request) -> dict[str, Any]:
-        """Describe it."""
+        """Describe one of them."""
         self._keys.holder(request.headers.get("authorization"))
-        self._check_name(name)
-        return self._listed()
+        return self._listed(self._traffic.catalogue.name(name))
+
+    @app.get("/admin/models")
+    async def model_states(self, request: Request) -> Response:
+        """Tell whoever looks after the models what each name stands for."""
+        return await self._desk.listing(request)
+
+    @app.post("/admin/models/{verb}/{name:path}")
+    async def change_model(self, verb: str, name: str, request: Request) -> Response:
+        """Load, promote, roll back or unload a model."""
+        return await self._desk.change(request, verb, name)
 
     @app.get("/healthz")
     async def healthz(self) -> dict[str, str]:
@@ -111,10 +134,13 @@ class Api:
 
     @app.get("/readyz")
     async def readyz(self) -> Response:
-        """Answer 200 where a replica of the model answers, else 503."""
+        """Answer 200 where a replica answers that holds the default model, else 503; 503 too while it drains."""
+        if self._house.closed:
+            raise ApiError(503, "the endpoint is shutting down", "shutting_down")
+        catalogue = self._traffic.catalogue
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                await self._transcriber.describe.remote()
+                await self._fleet.answers(catalogue.entries[catalogue.default].stable)
         except TimeoutError:
             raise ApiError(503, "no replica of the model answers", "model_unavailable") from None
         return JSONResponse({"status": "ready"})
@@ -138,18 +164,20 @@ class Api:
             visit = stack.enter_context(self._house.enter())
             form = await read_form(request, self._config.max_upload_bytes)
             parameters = form.parameters
-            self._check_name(parameters.model)
-            known.model = self._config.public_name
-            model = self._model = self._model or await self._transcriber.describe.remote()
+            route = self._traffic.route(parameters.model, known.request_id)
+            known.model, known.version = route.name, route.role
+            stack.enter_context(self._traffic.present(route))
+            route, model = await self._traffic.info(route)
+            whose = Whose(route.name, route.role, known.key)
             asked = asked_of(model, parameters, task)
             threads = self._short if len(form.audio) < SHORT_BYTES else self._long
             loop = asyncio.get_running_loop()
             sound = await loop.run_in_executor(threads, open_sound, form.audio, self._limits)
             known.audio_s = sound.duration_s
-            self._metrics.silent(known.key, sound.silent_s)
+            self._metrics.silent(whose, sound.silent_s)
             visit.expect(sound.cost_s(model.context))
             sender = Sender(
-                self._transcriber, model.context, known.request_id, known.key, visit, self._metrics, deadline
+                self._transcriber, route.version, model.context, known.request_id, whose, visit, self._metrics, deadline
             )
             passages = Dispatch(sender.send, threads, self._ahead).hear(sound, asked, model)
             stack.push_async_callback(passages.aclose)
@@ -158,15 +186,15 @@ class Api:
                 stack.callback(lambda: setattr(known, "words", told.recording.text))
             if parameters.stream:
                 first = await anext(passages, None)  # what fails until then has a status of its own
-                return EventStream(events(first, passages, told, deadline), stack.pop_all())
+
+                def later() -> float:
+                    sender.deadline = time.monotonic() + self._config.request_timeout_s
+                    return sender.deadline
+
+                return route.named(EventStream(events(first, passages, told, later), stack.pop_all()))
             async for window, transcript in passages:
                 told.add(window, transcript)
-            return await loop.run_in_executor(threads, told.response)  # two hours of words take 56 ms
+            return route.named(await loop.run_in_executor(threads, told.response))  # two hours of words take 56 ms
 
-    def _check_name(self, name: str) -> None:
-        known = self._config.public_name
-        if name not in (known, self._config.model, OPENAI_NAME):
-            raise ApiError(404, f"there is no model '{name}' here, only '{known}'", "model_not_found", "model")
-
-    def _listed(self) -> dict[str, Any]:
-        return {"id": self._config.public_name, "object": "model", "created": self._created, "owned_by": "whisperfleet"}
+    def _listed(self, name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": self._created, "owned_by": "whisperfleet"}

@@ -23,9 +23,10 @@ from cluster.resources import require
 from cluster.session import ray_session
 from serve.api import Api
 from serve.config import ServeConfig
-from serve.engine import load_engine
 from serve.keys import read_keys
-from serve.transcriber import MakeEngine, replicas
+from serve.models.catalogue import opened
+from serve.models.stock import MakeEngine
+from serve.transcriber import replicas
 
 APP = "whisperfleet"
 SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals never stand in the line themselves
@@ -34,21 +35,23 @@ _USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
-def build(config: ServeConfig, make_engine: MakeEngine = load_engine) -> ray.serve.Application:
-    """Return the application: the HTTP ingress in front of the replicas that hold the model."""
+def build(config: ServeConfig, make_engine: MakeEngine | None = None) -> ray.serve.Application:
+    """Return the application: the HTTP ingress in front of the replicas that hold the models."""
     api = ray.serve.deployment(Api, name="Api", max_ongoing_requests=config.max_queued + SPARE_REQUESTS)
     return api.bind(config, replicas(config, make_engine))
 
 
 @contextmanager
-def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address: str | None = None) -> Iterator[str]:
+def running(config: ServeConfig, make_engine: MakeEngine | None = None, address: str | None = None) -> Iterator[str]:
     """Serve for the length of the block; yield the base URL once a replica is ready.
 
     Raises UserError where the model, the keys or the port are not to be had, the cluster is too small, or a Serve runs
     already.
     """
-    if make_engine is load_engine:
-        _check_model(config.model)
+    catalogue = opened(config)
+    if make_engine is None:
+        for entry in catalogue.entries.values():
+            _check_model(entry.stable.artifact)
     read_keys(config.keys)  # what is wrong with them is said here, not in the ingress's traceback
     port = _available_port(config)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -69,7 +72,7 @@ def running(config: ServeConfig, make_engine: MakeEngine = load_engine, address:
 
 
 def deploy(
-    config: ServeConfig, make_engine: MakeEngine = load_engine, name: str = APP, route_prefix: str = "/"
+    config: ServeConfig, make_engine: MakeEngine | None = None, name: str = APP, route_prefix: str = "/"
 ) -> None:
     """Deploy on the Serve that runs, and wait for the replicas.
 

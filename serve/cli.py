@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from pathlib import Path
@@ -14,18 +15,36 @@ from asr.config import resolve
 from serve.app import running
 from serve.config import ServeConfig
 
+_SETTING = re.compile(r"[a-z_]+(\.[^=:/]+)*=")
+
 
 def serve(
-    model: Annotated[str, typer.Argument(help="An artifact's folder, a hub id, a local checkpoint or builtin:base.")],
+    model: Annotated[
+        str, typer.Argument(help="An artifact's folder, a hub id, a local checkpoint or builtin:base.")
+    ] = "",
     settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in the file.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file, such as configs/serve.yaml.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one JSON object.")] = False,
 ) -> None:
-    """Run the transcription endpoint until Ctrl-C."""
-    resolved = resolve(ServeConfig, config, [*(settings or []), f"model={json.dumps(model)}"]).value
+    """Run the transcription endpoint until Ctrl-C.
+
+    Without MODEL the file or the settings name the models. ``whisperfleet serve models --help`` is about changing them
+    while it runs.
+    """
+    words = settings or []
+    if _is_setting(model):
+        words = [model, *words]
+    elif model:
+        words = [*words, f"model={json.dumps(model)}"]
+    resolved = resolve(ServeConfig, config, words).value
     with running(resolved) as url:
         typer.echo(_announcement(resolved, url, as_json))
         _until_signal()
+
+
+def _is_setting(word: str) -> bool:
+    """Return whether a word is a setting rather than a model: folders and addresses may have ``=`` in them too."""
+    return _SETTING.match(word) is not None and not Path(word).expanduser().exists()
 
 
 def _until_signal() -> None:
@@ -38,6 +57,8 @@ def _until_signal() -> None:
 
 def _announcement(config: ServeConfig, url: str, as_json: bool) -> str:
     if as_json:
-        return json.dumps({"url": url, "model": config.public_name})
+        return json.dumps({"url": url, "model": config.public_name, "models": list(config.artifacts)})
     curl = f"curl {url}/v1/audio/transcriptions -F model={config.public_name} -F file=@speech.wav"
-    return f"'{config.public_name}' is served at {url}\n  {curl}\nCtrl-C ends it."
+    names = ", ".join(f"'{name}'" for name in config.artifacts)
+    served = "is served" if len(config.artifacts) == 1 else "are served"
+    return f"{names} {served} at {url}\n  {curl}\nCtrl-C ends it."

@@ -41,10 +41,22 @@ class Replicas(Section):
 class ServeConfig(Section):
     """Everything about one transcription endpoint."""
 
-    model: str
+    model: str = ""
     """What to serve: an artifact's folder, a hub id, a local checkpoint, or builtin:base."""
     name: str = ""
     """What clients call the model; see ``public_name`` for what they call it without."""
+    models: dict[str, str] = Field(default_factory=dict)
+    """More to serve, or all of it: what clients call each, and what it is. The first is the default, ``model`` before
+    all; the others are loaded when they are asked for."""
+    memory_gb: float = Field(0.0, ge=0.0)
+    """Memory for the weights of the models that a replica holds at once; beyond it the least recently used is unloaded.
+    0 sets no bound."""
+    share_bases: bool = False
+    """Whether adapters of one base stay adapters, so that they share its weights and batches on the torch engine.
+    Without, each is merged into weights of its own, which decodes it faster."""
+    registry: str = ""
+    """A JSON file, or its address, that keeps what was promoted, so that it outlives the endpoint. Without, an endpoint
+    that starts anew begins with what is configured."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
@@ -77,7 +89,8 @@ class ServeConfig(Section):
     """Audio of all requests that is not transcribed yet, in seconds as the encoder sees them. What would exceed it is
     answered 429, with Retry-After from the measured speed; a single request is taken in whatever its length."""
     request_timeout_s: float = Field(600.0, gt=0.0)
-    """From the beginning of the upload to the answer; then 504, and what was not begun is dropped."""
+    """From the beginning of the upload to the answer; then 504, and what was not begun is dropped. Of a stream, to its
+    first words and then from words to words: a long recording may take as long as it takes."""
     access_log: str = ""
     """A file that gets one JSON line for each request, or ``-`` for standard error; without, there is none."""
     log_words: bool = False
@@ -85,7 +98,9 @@ class ServeConfig(Section):
 
     @property
     def public_name(self) -> str:
-        """What clients call the model: ``name``, else the hub id, the folder's name, or an artifact's run."""
+        """What clients call the default model: ``name``, else the hub id, the folder's name, or an artifact's run."""
+        if not self.model:
+            return next(iter(self.models))
         if self.name:
             return self.name
         place = self.model
@@ -98,13 +113,38 @@ class ServeConfig(Section):
         return storage.name_of(storage.parent(place)) if name == "artifact" else name
 
     @property
+    def artifacts(self) -> dict[str, str]:
+        """All models: what clients call each, and what it is, the default first."""
+        return ({self.public_name: self.model} if self.model else {}) | self.models
+
+    def narrowed(self, artifact: str) -> ServeConfig:
+        """Return the same for this one model, under the name that it would have."""
+        return self.model_copy(update={"model": artifact, "name": "", "models": {}})
+
+    @property
     def threads(self) -> int:
         """CPU threads of one replica."""
         return threads_each(self.cpus_each, self.gpu > 0, self.replicas.max)
 
     @model_validator(mode="after")
+    def _some_model_under_each_name(self) -> ServeConfig:
+        if not self.artifacts:
+            raise ValueError("there is no model: name one, or several in models")
+        if self.name and not self.model:
+            raise ValueError(f"name={self.name} is for model, and there are only models, which have names")
+        if not all(self.artifacts):
+            raise ValueError("a model in models has an empty name")
+        if empty := [name for name, artifact in self.models.items() if not artifact]:
+            raise ValueError(f"models.{empty[0]} is empty")
+        if self.model and self.public_name in self.models:
+            raise ValueError(f"models.{self.public_name} has the name of model={self.model}")
+        if self.share_bases and self.engine == "ctranslate2":
+            raise ValueError("share_bases needs engine=torch or auto: CTranslate2 has no adapters")
+        return self
+
+    @model_validator(mode="after")
     def _loopback_unless_exposed(self) -> ServeConfig:
-        if not self.keys and not self.exposed and not _is_loopback(self.host):
+        if not self.keys and not self.exposed and not is_loopback(self.host):
             raise ValueError(
                 f"host={self.host} can be reached from outside, and the endpoint asks nobody for a key: "
                 "name a file of keys=, or put a gateway in front and say exposed=true"
@@ -112,7 +152,8 @@ class ServeConfig(Section):
         return self
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a name or address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

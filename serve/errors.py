@@ -8,13 +8,14 @@ from typing import Any
 
 import ray.exceptions
 import ray.serve.exceptions
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from ray.exceptions import RayError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asr.errors import DataError, UserError
+from serve.leftovers import Upload
 
 logger = logging.getLogger("ray.serve")
 
@@ -45,17 +46,52 @@ class ApiError(Exception):
 
 
 def install(app: FastAPI) -> None:
-    """Let ``app`` answer every exception in OpenAI's shape."""
-    # Exception alone would do, but what it catches Starlette raises once more after the answer, for the server's log.
-    for kind in (ApiError, UserError, DataError, HTTPException, ClientDisconnect, TimeoutError, RayError, Exception):
-        app.add_exception_handler(kind, answer)
+    """Let ``app`` answer every exception in OpenAI's shape, within the middleware that is added after this."""
+    app.add_exception_handler(HTTPException, _raise)  # which FastAPI would answer itself
+    app.add_middleware(_Answering)
 
 
-async def answer(request: Request, error: Exception) -> JSONResponse:
+class _Answering:
+    """ASGI middleware: the one place where exceptions become answers.
+
+    Not a handler of Exception: what that catches is raised once more, outside of all middleware.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, upload = False, Upload(scope, receive)
+
+        async def sent(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, upload, sent)
+        except Exception as error:
+            if begun:
+                raise
+            await upload.drop()
+            await answer(error)(scope, receive, send)
+
+
+async def _raise(request: Request, error: Exception) -> Response:
+    raise error
+
+
+def answer(error: Exception) -> JSONResponse:
     """Return the response to any exception; what is a bug of ours is logged, and its traceback kept to ourselves."""
     fault = as_api_error(error)
-    later = fault.retry_after_s
-    headers = None if later is None else {"Retry-After": str(max(1, math.ceil(later)))}
+    headers = {}
+    if fault.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if fault.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(fault.retry_after_s)))
     return JSONResponse(body(fault), fault.status, headers)
 
 

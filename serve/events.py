@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -32,11 +32,12 @@ class EventStream(StreamingResponse):
 
 
 async def events(
-    first: Passage | None, rest: AsyncIterator[Passage], answer: Answer, deadline: float
+    first: Passage | None, rest: AsyncIterator[Passage], answer: Answer, deadline: Callable[[], float]
 ) -> AsyncIterator[str]:
     """Yield a delta for each window in which words were heard, then done; where something fails, an error instead.
 
-    ``deadline`` is a time of the event loop's clock.
+    ``deadline`` says, after each window, by when there must be another: a time of the event loop's clock. A long
+    recording may take as long as it takes; what has stopped moving may not.
     """
     try:
         passage = first
@@ -45,7 +46,7 @@ async def events(
             part = answer.add(window, transcript)
             if part.segments:
                 yield _event(answer.delta(window, part))
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline()):
                 passage = await anext(rest, None)
         if (remaining := answer.rest()) is not None:
             yield _event(remaining)
@@ -55,4 +56,4 @@ async def events(
 
 
 def _event(content: dict[str, Any]) -> str:
-    return f"event: {content['type']}\ndata: {json.dumps(content)}\n\n"
+    return f"event: {content['type']}\ndata: {json.dumps(content, allow_nan=False)}\n\n"

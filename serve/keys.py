@@ -6,6 +6,7 @@ A file of keys, or the environment variable that ``keys=env:NAME`` names, holds 
       key: wf-Jk3...             # or sha256: its SHA-256 in hex, so that the file holds no secret
       requests_per_minute: 60    # both limits may be left out
       concurrency: 8
+      admin: true                # may change the models; without, or false: may not
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Key(Section):
     """Requests in any 60 seconds."""
     concurrency: int | None = Field(None, ge=1)
     """Requests at the same time."""
+    admin: bool = False
+    """Whether its holder may load, promote, roll back and unload models."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Key:
@@ -73,6 +76,7 @@ class Holder:
     def __init__(self, key: Key, clock: Clock) -> None:
         self.name = key.name
         self.digest = key.digest
+        self.admin = key.admin
         self._requests_per_minute = key.requests_per_minute
         self._concurrency = key.concurrency
         self._clock = clock

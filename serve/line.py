@@ -13,12 +13,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Waiting(Generic[T]):
-    """A window that waits: whose it is, its place in the recording, and what it costs the encoder in seconds."""
+    """A window that waits: whose it is, its place in the recording, and what it costs the encoder in seconds.
+
+    Only windows of one ``group`` can be decoded together.
+    """
 
     item: T
     request: str
     position: int
     audio_s: float
+    group: str = ""
 
 
 @dataclass
@@ -45,7 +49,8 @@ class Line(Generic[T]):
     Weighted fair queueing (Demers, Keshav and Shenker, 1989) with equal weights. A request that comes is due now; each
     window of it that is taken makes the next one due later by what the window cost; and "now", the virtual time, goes
     ahead by what a batch took divided by how many requests shared it. The window that is due first is always in the
-    next batch. The rest of it is filled with windows of like cost first: engines pad those of one length together.
+    next batch and decides the group. The rest of it is filled with windows of like cost first: engines pad those of one
+    length together.
     """
 
     def __init__(self) -> None:
@@ -77,11 +82,12 @@ class Line(Generic[T]):
         return True
 
     def take(self, budget_s: float) -> list[Waiting[T]]:
-        """Take the next batch, of at most ``budget_s`` of audio, or of a single window that is longer."""
+        """Take the next batch, of one group and at most ``budget_s`` of audio, or a single window that is longer."""
         candidates = sorted(self._candidates(budget_s), key=lambda candidate: candidate.rank)
         if not candidates:
             return []
         first, sharing = candidates[0].window, len(self._requests)
+        candidates = [candidate for candidate in candidates if candidate.window.group == first.group]
         candidates.sort(key=lambda candidate: abs(candidate.window.audio_s - first.audio_s))  # stable: else by rank
         batch, taken_s = [first], first.audio_s
         for window in (candidate.window for candidate in candidates):

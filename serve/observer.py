@@ -7,15 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.access_log import AccessLog, Entry, request_id
-from serve.errors import answer
 from serve.keys import NOBODY
-from serve.metrics import Metrics
+from serve.metrics import Metrics, Whose
 
 HEADER = "x-request-id"
+UNKNOWN = "none"  # the model of a request that was refused before that was read
 LEFT = 499  # as nginx says of a client that left before there was an answer
 
 # Asked every few seconds by machines: a log of these would bury everything else.
@@ -28,6 +27,7 @@ class Facts:
 
     request_id: str
     model: str | None = None
+    version: str | None = None
     key: str | None = None
     audio_s: float | None = None
     words: str | None = None
@@ -59,7 +59,8 @@ class Observer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        known = Facts(request_id(Headers(scope=scope).get(HEADER)))
+        asked = Headers(scope=scope).get(HEADER)
+        known = Facts(request_id(asked))
         scope.setdefault("state", {})["facts"] = known
         status: int | None = None
 
@@ -67,16 +68,13 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = known.request_id
+                if asked is None:  # else Serve's proxy, which gives every request an id, says it once more
+                    MutableHeaders(scope=message)[HEADER] = known.request_id
             await send(message)
 
         begun = time.monotonic()
         try:
             await self._app(scope, receive, sent)
-        except Exception as error:  # Starlette would answer it outside of all middleware, and raise it once more
-            if status is not None:
-                raise
-            await (await answer(Request(scope), error))(scope, receive, sent)
         finally:
             self._write(scope, known, status or LEFT, time.monotonic() - begun)
 
@@ -87,4 +85,5 @@ class Observer:
         books = self._books()
         books.log.write(Entry(method=scope["method"], path=path, status=status, seconds=seconds, **vars(known)))
         if path.startswith("/v1/audio/"):
-            books.metrics.answered(known.key or NOBODY, status, seconds, known.audio_s or 0.0)
+            whose = Whose(known.model or UNKNOWN, known.version or UNKNOWN, known.key or NOBODY)
+            books.metrics.answered(whose, status, seconds, known.audio_s or 0.0)

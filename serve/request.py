@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode
+from asr.audio import SAMPLE_RATE, AudioLimits
 from asr.clip import Clip, Transcript
 from asr.config import suggestion
-from asr.decode import context_frames
 from asr.errors import UserError
 from asr.features import FRAMES_PER_S, WINDOW_FRAMES, Context, num_frames
+from asr.hearing import context_frames
 from asr.labels import Task
 from asr.language import NAMES, code
 from asr.recording import Joiner, Recording, Window
 from asr.windows import windows
+from serve.decoding import decode
 from serve.engine import ModelInfo
 
 # Windows whose languages decide for the recording: one alone may be a greeting, a name or a song.
@@ -47,10 +48,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Sound:
-    """A recording decoded: 16 kHz samples, and the windows of at most 30 s in which somebody speaks."""
+    """A recording decoded: 16 kHz samples, and the windows of at most 30 s in which somebody speaks.
+
+    ``forget`` gives back the memory of so many samples from the beginning: two hours of them are 460 MB.
+    """
 
     waveform: np.ndarray
     windows: Sequence[Window]
+    forget: Callable[[int], None] = field(default=lambda samples: None, repr=False, compare=False)
 
     @property
     def duration_s(self) -> float:
@@ -91,15 +96,25 @@ def check_task(task: Task, model: ModelInfo) -> None:
 
 
 def open_sound(source: bytes | str | Path, limits: AudioLimits) -> Sound:
-    """Decode a recording and find where speech is. CPU-bound. Raises DataError as ``asr.audio.decode`` does."""
-    waveform = decode(source, limits=limits)
-    return Sound(waveform, windows(waveform))
+    """Decode a recording, in a process of its own, and find where speech is. CPU-bound.
+
+    Raises DataError as ``serve.decoding.decode`` does.
+    """
+    decoded = decode(source, limits)
+    found = windows(decoded.waveform)
+    decoded.forget(found[0].start if found else len(decoded.waveform))
+    return Sound(decoded.waveform, found, decoded.forget)
 
 
 def prepared(sound: Sound, model: ModelInfo) -> Iterator[tuple[Window, np.ndarray]]:
-    """Yield each window with its log-mel features [M, T], computed when it is asked for: long audio needs no more."""
+    """Yield each window with its log-mel features [M, T], computed when it is asked for: long audio needs no more.
+
+    Samples are forgotten once they have been used: this can be asked of a recording only once.
+    """
     for window in sound.windows:
-        yield window, model.log_mel(sound.waveform[window.start : window.end])
+        features = model.log_mel(sound.waveform[window.start : window.end])
+        sound.forget(window.end)
+        yield window, features
 
 
 class FileLanguage:

@@ -15,7 +15,8 @@ from ray.serve.handle import DeploymentHandle
 from asr.clip import Clip, Transcript
 from asr.features import Context
 from serve.admission import Visit
-from serve.metrics import Metrics
+from serve.metrics import Metrics, Whose
+from serve.models.version import Version
 from serve.transcriber import Heard, encoder_audio_s
 
 # A window whose replica died goes to another. Not for ever: it may be the one that they die of.
@@ -27,16 +28,18 @@ _LOST = (ray.exceptions.RayActorError, ray.serve.exceptions.ReplicaUnavailableEr
 
 @dataclass
 class Sender:
-    """A request that sends windows: who asks, its place in the house, and by when it must be answered.
+    """A request that sends windows: to which version, whose it is, its place in the house, and by when it must be
+    answered.
 
     ``request`` is its id, which a client may have chosen and used before; ``deadline`` is a moment of
     ``time.monotonic``.
     """
 
     transcriber: DeploymentHandle
+    version: Version
     context: Context
     request: str
-    key: str
+    whose: Whose
     visit: Visit
     metrics: Metrics
     deadline: float
@@ -58,17 +61,17 @@ class Sender:
             except _LOST:
                 if attempt == ATTEMPTS:
                     raise
-                self.metrics.sent_again(self.key)
+                self.metrics.sent_again(self.whose)
                 await asyncio.sleep(PAUSE_S * 2 ** (attempt - 1))
             else:
                 self.visit.done(encoder_audio_s(clip, self.context))
-                self.metrics.heard(self.key, clip, heard)
+                self.metrics.heard(self.whose, clip, heard)
                 return heard.transcript
         raise AssertionError("unreachable")
 
     async def _ask(self, clip: Clip, position: int) -> Heard:
         within_s = self.deadline - time.monotonic()
-        response = self.transcriber.hear.remote(clip, self._turns, position, within_s)
+        response = self.transcriber.hear.remote(clip, self._turns, position, within_s, self.version)
         try:
             return await response
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""The Ray Serve deployment that holds a model: windows of all requests in one line, decoded batch after batch."""
+"""The Ray Serve deployment that holds the models: windows of all requests in one line, decoded batch after batch."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
+import numpy as np
 import ray.serve
 
-from asr.decode import Clip, Transcript, context_frames
+from asr.audio import SAMPLE_RATE
+from asr.clip import Clip, Transcript
+from asr.engine import Engine, ModelInfo, decode_together
+from asr.errors import UserError
 from asr.features import FRAMES_PER_S, Context
+from asr.hearing import context_frames
 from serve.autoscaling import QUEUED_AUDIO, autoscaling
 from serve.config import ServeConfig
-from serve.engine import Engine, ModelInfo
+from serve.errors import ApiError
 from serve.line import Line, Waiting
+from serve.models.catalogue import opened
+from serve.models.shelf import Shelf, Slot
+from serve.models.stock import MakeEngine, stock_of
+from serve.models.version import Described, Held, Inspection, Version
 
 logger = logging.getLogger("ray.serve")
 
 # A replica that fails so often in a row (a lost GPU, say) is replaced by Serve; one bad request alone is not enough.
 MAX_FAILURES = 3
-
-MakeEngine = Callable[[ServeConfig], Engine]
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,10 @@ class Heard:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A clip in the line, since when, and the one who waits for it."""
+    """A clip in the line, the model that it is for, since when, and the one who waits for it."""
 
     clip: Clip
+    slot: Slot
     since: float
     answer: asyncio.Future[Heard]
 
@@ -60,11 +69,16 @@ def encoder_audio_s(clip: Clip, context: Context) -> float:
 
 
 class Transcriber:
-    """A replica. It is ready when its model is, because the model is loaded in the constructor."""
+    """A replica. It is ready when the default model is, because that is loaded in the constructor.
 
-    def __init__(self, config: ServeConfig, make_engine: MakeEngine) -> None:
-        self._engine = make_engine(config)
-        self._info = self._engine.info
+    Each window says which version is to hear it, so that a replica needs to be told nothing else: it loads what it is
+    asked for. ``make_engine`` makes engines for tests; without, they come from ``asr.library``.
+    """
+
+    def __init__(self, config: ServeConfig, make_engine: MakeEngine | None = None) -> None:
+        self._shelf = Shelf(stock_of(config, make_engine), config.memory_gb)
+        catalogue = opened(config)
+        self._default = self._shelf.put(catalogue.entries[catalogue.default].stable)
         self._budget_s = config.max_batch_audio_s
         self._wait_s = config.batch_wait_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")  # off the event loop, one batch at a time
@@ -73,32 +87,61 @@ class Transcriber:
         self._decoding_audio_s = 0.0
         self._failures = 0
 
-    def describe(self) -> ModelInfo:
-        """Return what a request must know of the model; also the sign of a replica that answers."""
-        return self._info
+    async def describe(self, version: Version | None = None) -> Described:
+        """Return what a request must know of a version, or of the default; also the sign of a replica that answers.
 
-    async def transcribe(self, clip: Clip) -> Transcript:
-        """Transcribe one window on its own account."""
-        return (await self.hear(clip)).transcript
+        Raises ApiError 503 where it cannot be loaded.
+        """
+        try:
+            return await self._shelf.describe(version or self._default)
+        except UserError as error:
+            raise _unavailable() from error
 
-    async def hear(self, clip: Clip, request: str = "", position: int = 0, within_s: float | None = None) -> Heard:
+    async def inspect(self, artifact: str) -> Inspection:
+        """Verify an artifact as this machine finds it. Raises UserError."""
+        return await self._shelf.inspect(artifact)
+
+    async def load(self, version: Version) -> Described:
+        """Load a version, and decode a second of silence with it where it was not there. Raises UserError."""
+        is_new = not self._shelf.holds(version)
+        slot = await self._shelf.slot(version)
+        with slot as engine:
+            described = Described(slot.version, engine.info, engine.nbytes)
+            if is_new:
+                try:
+                    await self._heard(warm_up(engine.info), slot, uuid.uuid4().hex, 0)
+                except Exception as error:
+                    raise UserError(f"{version.artifact} loads but cannot decode: {error!r}") from None
+        return described
+
+    async def drop(self, version: Version) -> None:
+        """Unload a version when its windows are answered; who asks for it afterwards has it loaded again."""
+        await self._shelf.remove(version)
+
+    def held(self) -> Held:
+        """Return what is loaded here."""
+        return self._shelf.held()
+
+    async def hear(
+        self,
+        clip: Clip,
+        request: str = "",
+        position: int = 0,
+        within_s: float | None = None,
+        version: Version | None = None,
+    ) -> Heard:
         """Transcribe one window, in a batch with whatever else waits; windows of one ``request`` share its turns.
 
-        A window that is cancelled, or not answered ``within_s`` seconds, leaves the line. Raises TimeoutError then, or
-        what the engine raised.
+        A window that is cancelled, or not answered ``within_s`` seconds, leaves the line. Raises TimeoutError then,
+        ApiError 503 where the version cannot be loaded, or what the engine raised.
         """
-        answer: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
-        asked = _Asked(clip, time.monotonic(), answer)
-        audio_s = encoder_audio_s(clip, self._info.context)
-        window = Waiting(asked, request or uuid.uuid4().hex, position, audio_s)
-        self._line.put(window)
-        if self._decoding is None or self._decoding.done():
-            self._decoding = asyncio.create_task(self._decode_all())
-        try:
-            async with asyncio.timeout(within_s):
-                return await answer
-        finally:
-            self._line.withdraw(window)
+        async with asyncio.timeout(within_s):
+            try:
+                slot = await self._shelf.slot(version or self._default)
+            except UserError as error:
+                raise _unavailable() from error
+            with slot:
+                return await self._heard(clip, slot, request or uuid.uuid4().hex, position)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what Serve's controller scales by: the audio that waits here or is being decoded."""
@@ -109,20 +152,37 @@ class Transcriber:
         if self._failures >= MAX_FAILURES:
             raise RuntimeError(f"the last {self._failures} batches all failed")
 
+    async def _heard(self, clip: Clip, slot: Slot, request: str, position: int) -> Heard:
+        answer: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
+        engine = slot.engine
+        audio_s = encoder_audio_s(clip, engine.info.context)
+        window = Waiting(_Asked(clip, slot, time.monotonic(), answer), request, position, audio_s, engine.group)
+        self._line.put(window)
+        if self._decoding is None or self._decoding.done():
+            self._decoding = asyncio.create_task(self._decode_all())
+        try:
+            return await answer
+        finally:
+            self._line.withdraw(window)
+
     async def _decode_all(self) -> None:
         """Decode until the line is empty. Each batch is formed when its turn comes, of all that came meanwhile."""
         await asyncio.sleep(self._wait_s)
         while windows := self._line.take(self._budget_s):
             self._decoding_audio_s = sum(window.audio_s for window in windows)
             try:
-                await self._decode([window.item for window in windows])
+                with ExitStack() as used:  # who asked may leave while the engine is at it
+                    for window in windows:
+                        used.enter_context(window.item.slot)
+                    await self._decode([window.item for window in windows])
             finally:
                 self._decoding_audio_s = 0.0
 
     async def _decode(self, asked: Sequence[_Asked]) -> None:
         begun = time.monotonic()
-        clips = [one.clip for one in asked]
-        outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._outcomes, clips)
+        tasks = [(one.slot.engine, one.clip) for one in asked]
+        outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._outcomes, tasks)
+        del tasks  # a model that is unloaded has no other users
         batch: Batch | None = Batch(len(asked), self._decoding_audio_s, time.monotonic() - begun)
         for one, outcome in zip(asked, outcomes, strict=True):
             if one.answer.done():  # nobody waits for it any more
@@ -133,13 +193,13 @@ class Transcriber:
                 one.answer.set_result(Heard(outcome, begun - one.since, batch))
                 batch = None
 
-    def _outcomes(self, clips: list[Clip]) -> list[Transcript | Exception]:
+    def _outcomes(self, tasks: Sequence[tuple[Engine, Clip]]) -> list[Transcript | Exception]:
         """Decode a batch; where that fails, each clip on its own, so that one cannot fail its neighbours."""
         try:
-            transcripts = self._engine.decode(clips)
+            transcripts = decode_together([engine for engine, _ in tasks], [clip for _, clip in tasks])
         except Exception as error:
-            if len(clips) > 1:
-                return [outcome for clip in clips for outcome in self._outcomes([clip])]
+            if len(tasks) > 1:
+                return [outcome for task in tasks for outcome in self._outcomes([task])]
             logger.exception("decoding failed")
             self._failures += 1
             return [error]
@@ -147,7 +207,17 @@ class Transcriber:
         return list(transcripts)
 
 
-def replicas(config: ServeConfig, make_engine: MakeEngine) -> ray.serve.Application:
+def warm_up(info: ModelInfo) -> Clip:
+    """Return a clip that makes a model do once what it will do for every other."""
+    return Clip(info.log_mel(np.zeros(SAMPLE_RATE, np.float32)), info.language)
+
+
+def _unavailable() -> ApiError:
+    """Return what a client is told; the reason names folders, and is in the replica's log."""
+    return ApiError(503, "this model cannot be loaded now", "model_unavailable", "model")
+
+
+def replicas(config: ServeConfig, make_engine: MakeEngine | None = None) -> ray.serve.Application:
     """Return the deployment of as many replicas as ``config.replicas`` says, without an ingress."""
     count = config.replicas
     fixed = count.min == count.max

@@ -12,7 +12,7 @@ import yaml
 from asr.config import resolve
 from train.config import TrainConfig
 from train.data.prepare import PrepareConfig
-from whisperfleet.cli import VERBS
+from whisperfleet.cli import ITSELF, VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = ROOT / "docs" / "guide.md"
@@ -47,8 +47,11 @@ def test_a_command_of_the_guide_exists_and_its_settings_are_valid(command: str) 
     assert program == "whisperfleet"
     verbs = VERBS
     while isinstance(verbs, dict):
-        verb, *words = words
-        verbs = verbs[verb]
+        if words[0] in verbs:
+            verb, *words = words
+            verbs = verbs[verb]
+        else:
+            verbs = verbs[ITSELF]
     options = {word for word in words if word.startswith("--")}
     module, function = verbs[0].split(":")
     text = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
@@ -66,3 +69,19 @@ def test_links_lead_somewhere() -> None:
     assert targets
     for target in targets:
         assert (GUIDE.parent / target).exists(), target
+
+
+def test_the_commands_and_metrics_of_the_runbook_exist() -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    commands = re.findall(r"whisperfleet ([a-z]+)(?: ([a-z]+))?", text)
+    assert len(commands) >= 8
+    for verb, second in commands:
+        assert verb in VERBS
+        assert not isinstance(VERBS[verb], dict) or second in VERBS[verb], (verb, second)
+    metrics = (ROOT / "serve" / "metrics.py").read_text(encoding="utf-8")
+    named = re.search(r"whisperfleet_\(([^)]+)\)", text)
+    assert named
+    for name in [*named[1].split("|"), *re.findall(r"whisperfleet_(\w+_total)", text)]:
+        assert f'"{name.removesuffix("_total")}"' in metrics, name
+    for said in ("so far", "the weights are beyond all bounds since the step before", "text that repeats itself in"):
+        assert said in text and any(said in path.read_text(encoding="utf-8") for path in (ROOT / "train").rglob("*.py"))

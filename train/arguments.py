@@ -40,6 +40,7 @@ def arguments(config: TrainConfig, output: Path, world_size: int) -> Seq2SeqTrai
         save_total_limit=None,  # train/run/upload.py deletes each once it is uploaded; some may be on their way
         logging_strategy="steps",
         logging_steps=1,
+        logging_nan_inf_filter=False,  # else the mean of earlier losses is logged in place of NaN
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,

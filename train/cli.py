@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +23,18 @@ from asr.model import SpeechModel, best_device
 from asr.report import with_interval, write_report
 from asr.sources import SourceConfig, rows
 from asr.utterance import Quarantined, Utterance
+from train.capacity.cost import described
 from train.config import TrainConfig
 from train.deepspeed import derive
 from train.evaluate import evaluate as evaluate_model
+from train.explain import explain
 from train.fit import fit
-from train.watching.show import counting, ended, training
+from train.sweep import results
+from train.sweep.record import Record
+from train.sweep.space import resolve_sweep
+from train.sweep.sweep import sweep
+from train.sweep.trials import Trial, make_trials
+from train.watching.show import counting, ended, interruptible, training
 
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -37,16 +45,49 @@ def train(
     settings: Settings = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each setting and its origin; stop.")] = False,
     address: Annotated[str | None, typer.Option(help="Ray cluster (auto, host:port); default: a local one.")] = None,
+    varied: Annotated[
+        list[str] | None,
+        typer.Option("--sweep", metavar="FILE|KEY=VALUES", help="Several runs, lora.rank='choice(8, 16)' trials=4."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     resolved = resolve(TrainConfig, config, settings or [])
+    if varied:
+        asked = resolve_sweep(varied)
+        trials = make_trials(asked, config, settings or [])
+        if dry_run:
+            _show_trials(trials, as_json)
+            return
+        with interruptible():
+            record = sweep(resolved.value, asked, trials, address)
+        _show_sweep(record, as_json)
+        return
     if dry_run:
         show_settings(resolved, as_json)
         return
     with training() as on_progress:
         fitted = fit(resolved.value, on_progress, address)
-    summary = {"artifact": str(fitted.artifact), **fitted.card.training}
-    print(json.dumps(summary) if as_json else f"{ended(fitted.card.training)}\nartifact: {fitted.artifact}")
+    account = fitted.card.training
+    if as_json:
+        print(json.dumps({"artifact": str(fitted.artifact), **account}))
+        return
+    print(f"{ended(account)}\n{described(account['cost'])}\nartifact: {fitted.artifact}")
+
+
+def _show_trials(trials: Sequence[Trial], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"trials": [{"trial": trial.name, "settings": trial.settings} for trial in trials]}))
+        return
+    print("\n".join(trial.label for trial in trials))
+
+
+def _show_sweep(record: Record, as_json: bool) -> None:
+    found = results.summary(record)
+    if as_json:
+        print(json.dumps(found))
+        return
+    Console(markup=False).print(results.table(record))
+    print(f"best: trial {found['best']['trial']}, WER {found['best']['wer']:.1%}: {found['best']['artifact']}")
 
 
 def show_settings(resolved: Resolved[TrainConfig], as_json: bool) -> None:
@@ -82,18 +123,25 @@ def evaluate(
     with counting("transcribing") as advance:
         done = evaluate_model(model, utterances, _context(context, model), spoken, advance)
     evaluation, quarantined = done.evaluation, [*unread, *done.quarantined]
+    why = explain(evaluation)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         evaluation.save(out / "evaluation.json")
         evaluation.write_table(out / "table.csv")
         write_quarantine(out / "quarantine.parquet", quarantined)
-        details = {"checkpoint": model.name, "digest": model.digest, "manifest": str(manifest)}
+        details = {
+            "checkpoint": model.name,
+            "digest": model.digest,
+            "manifest": str(manifest),
+            "errors": "; ".join(why),
+        }
         write_report(out / "report.html", [evaluation], f"{model.name} on {storage.name_of(str(manifest))}", details)
     if as_json:
-        print(json.dumps(evaluation.summary() | {"quarantined": len(quarantined)}))
+        print(json.dumps(evaluation.summary() | {"quarantined": len(quarantined), "errors": why}))
         return
     for name, score in (("WER", evaluation.wer), ("WER, orthographic", evaluation.wer_ortho), ("CER", evaluation.cer)):
         print(f"{name}: {with_interval(score)}")
+    print("\n".join(why))
     print(f"{len(evaluation.results)} clips, {len(quarantined)} in quarantine, {evaluation.speed:.1f} audio s/s")
 
 

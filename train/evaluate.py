@@ -10,7 +10,8 @@ import numpy as np
 
 from asr.audio import SAMPLE_RATE, AudioLimits
 from asr.audio import decode as decode_audio
-from asr.decode import Clip, decode
+from asr.clip import Clip
+from asr.decode import decode
 from asr.errors import DataError, UserError
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.features import WINDOW_S, Context

@@ -15,6 +15,7 @@ from train.augmentation import augment
 from train.config import TrainConfig
 from train.data.admission import Admission
 from train.data.corpus import Corpus, load
+from train.data.listed import Listed
 from train.deepspeed import derive, fixed_world_size
 from train.order.ordering import Ordering
 from train.run.attempts import train_to_end
@@ -24,7 +25,7 @@ from train.run.folder import RunFolder
 from train.run.handover import hand_over, state
 from train.run.judge import scored_on
 from train.run.ledger import LEDGER
-from train.watching.progress import Progress
+from train.watching.progress import Progress, Scored
 from train.watching.watch import watching
 from train.worker import Job
 
@@ -39,26 +40,29 @@ class Fitted:
 
 
 def fit(
-    config: TrainConfig, on_progress: Callable[[Progress], None] | None = None, address: str | None = None
+    config: TrainConfig,
+    on_progress: Callable[[Progress], None] | None = None,
+    address: str | None = None,
+    on_scored: Callable[[Scored], None] | None = None,
+    corpus: Corpus | None = None,
 ) -> Fitted:
     """Fine-tune as ``config`` says and return the artifact's place, ``<run.folder>/<run.name>/artifact``.
+
+    ``on_scored`` is called with each new evaluation. ``corpus`` is what ``training_corpus`` returns, where that was
+    read before.
 
     A run that was interrupted, by Ctrl-C (KeyboardInterrupt) or worse, goes on from its last checkpoint. Raises
     UserError where the run is finished already, was started with other settings, or its data cannot be used.
     """
     run = RunFolder.of(config)
     run.require_unfinished()
-    config.tracking.require()
-    adapter.require(config.strategy, config.workers.gpu)
-    derive(config, config.workers.most)  # a contradiction in what it amends is better known now than in a worker
-    augment.require(config.augment)
-    find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it
-    corpus = training_corpus(config)
+    require(config)
+    corpus = training_corpus(config) if corpus is None else corpus
     run.claim(config, corpus.fingerprint, config.workers.count if fixed_world_size(config.parallelism) else None)
     with ray_session(address):
         config.workers.require()
         scoring = scored_on(config, run.place)
-        with watching(run, config, on_progress) as (board, history):
+        with watching(run, config, on_progress, on_scored) as (board, history):
             ledger = run.file(LEDGER) if config.run.ledger else None
             last = train_to_end(run, Job(config, corpus.shared(), board, scoring, ledger))
     quarantined = [*corpus.quarantined, *(Quarantined(**row) for row in state(last)["quarantined"])]
@@ -71,8 +75,22 @@ def fit(
     return Fitted(run.artifact, card)
 
 
-def training_corpus(config: TrainConfig) -> Corpus:
-    """Return what a run is trained on. Raises UserError as ``train.data.corpus.load``."""
+def require(config: TrainConfig) -> None:
+    """Raise UserError where a run needs what this machine does not have, before anything is read or started."""
+    config.tracking.require()
+    adapter.require(config.strategy, config.workers.gpu)
+    derive(config, config.workers.most)  # a contradiction in what it amends is better known now than in a worker
+    augment.require(config.augment)
+    find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it
+
+
+def training_corpus(config: TrainConfig, read: Corpus | None = None) -> Corpus:
+    """Return what a run is trained on. Raises UserError as ``train.data.corpus.load``.
+
+    ``read`` is that of another run with the same data, base, language and task: its sources are not read again.
+    """
     admission = Admission(config.recipe, config.data.long_clips)
     ordering = Ordering(config.plan, config.packing, config.augment, config.seed, admission.around)
+    if isinstance(read, Listed):
+        return read.ordered(ordering)
     return load(config.data, admission, ordering)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from train.gradients import GradientWatch
 from train.run.evaluation import Scoring, from_json
 from train.run.judge import Judge
 from train.run.ledger import cut
+from train.run.pulse import Pulse
 from train.run.report import RayReport, earlier_totals
-from train.trainer import WhisperTrainer, token_loss
+from train.run.sound import SoundLoss
+from train.trainer import WhisperTrainer
 from train.watching.progress import Board
 
 
@@ -42,6 +45,7 @@ class Job:
 
 def train_worker(loop_config: dict[str, Any]) -> None:
     """Train from the last checkpoint, or from the start."""
+    begun = time.monotonic()
     job: Job = loop_config["job"]
     config, context = job.config, ray.train.get_context()
     logging.set_verbosity_error()
@@ -79,12 +83,15 @@ def train_worker(loop_config: dict[str, Any]) -> None:
             config.workers.data_tasks_each,
         )
         report = RayReport(feed, board, before, steps.start, judge, model, job.ledger)
+        report.begun = begun
+        sound = SoundLoss(feed, config.precision)
         trainer = WhisperTrainer(
             model=network,
             args=args,
             train_dataset=feed,
-            compute_loss_func=token_loss,
-            callbacks=[GradientWatch(), report],
+            compute_loss_func=sound,
+            callbacks=[GradientWatch(), sound, report],
         )
+        stack.enter_context(Pulse(job.board, share.rank, feed, steps.start).beating(trainer))
         if len(steps) and not (judge and judge.done):
             trainer.train(resume_from_checkpoint=resume)

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-# verb -> (module:function with its options, what it does), or the verbs of a group
+# verb -> (module:function with its options, what it does), or the verbs of a group; ITSELF is what the group's own name
+# does, followed by anything but one of its verbs
+ITSELF = ""
 VERBS: Mapping[str, Any] = {
     "demo": ("whisperfleet.demo:demo", "The whole way on real speech: WER before, fine-tune, WER after, serve, ask."),
     "data": {
@@ -30,13 +32,40 @@ VERBS: Mapping[str, Any] = {
     "train": ("train.cli:train", "Fine-tune as a configuration file says; go on where an earlier run stopped."),
     "evaluate": ("train.cli:evaluate", "Word error rate, with intervals and a report, of a checkpoint or artifact."),
     "transcribe": ("serve.bulk.cli:transcribe", "Write down what is said in files, folders, addresses; resumable."),
-    "serve": ("serve.cli:serve", "Run the transcription endpoint (OpenAI's audio API) on Ray Serve."),
+    "serve": {
+        ITSELF: (
+            "serve.cli:serve",
+            "Run the transcription endpoint (OpenAI's audio API) on Ray Serve; `serve models` changes what it serves.",
+        ),
+        "models": {
+            "list": ("serve.models.cli:list_models", "What each name stands for, what is loaded, who is asked."),
+            "load": ("serve.models.cli:load", "Add a model under a new name."),
+            "promote": (
+                "serve.models.cli:promote",
+                "Verify, load, warm, score: then it answers a share of the requests, or all.",
+            ),
+            "rollback": ("serve.models.cli:rollback", "End a canary, or go back to the version before."),
+            "unload": ("serve.models.cli:unload", "Take a name out; requests in flight are answered first."),
+        },
+    },
+    "submit": ("cluster.cli:submit", "Run one of these on a Ray cluster, as a job: submit -- VERB ..."),
+    "status": ("cluster.cli:status", "The jobs of a cluster, or the attempts at one."),
+    "logs": ("cluster.cli:logs", "What a job has printed, or prints."),
+    "stop": ("cluster.cli:stop", "Stop a job; submitted again by its name, it goes on."),
+    "cluster": {
+        "up": ("cluster.cli:up", "Start a cluster of this machine alone, which goes on after the command."),
+        "down": ("cluster.cli:down", "End it."),
+    },
     "export": (
         "whisperfleet.export:export",
         "Write a model for other software: plain transformers, or CTranslate2.",
     ),
 }
-GROUPS = {"data": "What a training run reads."}
+GROUPS = {
+    "data": "What a training run reads.",
+    "models": "What a running endpoint serves.",
+    "cluster": "A local cluster for jobs.",
+}
 
 
 class LazyCommand(TyperCommand):
@@ -54,13 +83,31 @@ class LazyCommand(TyperCommand):
         return typer.main.get_command(app).make_context(info_name, args, parent=parent, **extra)
 
 
+class VerbWithVerbs(TyperGroup):
+    """A group whose own name does something too: ``serve MODEL`` beside ``serve models list``."""
+
+    def __init__(self, name: str, itself: LazyCommand, commands: dict[str, Any]) -> None:
+        super().__init__(name=name, commands=commands, help=itself.help)
+        self._itself = itself
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        """Hand over to the verb that is the group itself, unless one of the others is named."""
+        if args and args[0] in self.commands:
+            return super().make_context(info_name, args, parent=parent, **extra)
+        return self._itself.make_context(info_name, args, parent=parent, **extra)
+
+
 def _commands(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: TyperGroup(name=name, commands=_commands(entry), help=GROUPS[name], no_args_is_help=True)
-        if isinstance(entry, Mapping)
-        else LazyCommand(name, *entry)
-        for name, entry in table.items()
-    }
+    return {name: _command(name, entry) for name, entry in table.items()}
+
+
+def _command(name: str, entry: Any) -> Any:
+    if not isinstance(entry, Mapping):
+        return LazyCommand(name, *entry)
+    if ITSELF in entry:
+        commands = _commands(entry)
+        return VerbWithVerbs(name, commands.pop(ITSELF), commands)
+    return TyperGroup(name=name, commands=_commands(entry), help=GROUPS[name], no_args_is_help=True)
 
 
 class Verbs(TyperGroup):

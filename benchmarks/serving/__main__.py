@@ -4,21 +4,20 @@
 
 All sides decode greedily, with the same weights (MODEL, exported to int8 or merged) and the same number of threads, in
 processes of their own that take turns: short clips (the test split of Italian prompts) at 1, 8 and 32 clients, and one
-long file. ``saturating`` clients ask without pause, which gives the throughput; ``speaking`` ones send each clip when
-it has been spoken, an open loop whose latencies count from that moment. The last line of stdout is JSON.
+long file. ``saturating`` clients ask without pause, a closed loop that gives the throughput; ``speaking`` ones send
+each clip when it has been spoken, an open loop whose latencies count from that moment. What Serve adds is measured
+clip by clip, ``alternating`` between the endpoint and its engine. The last line of stdout is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 from rich.console import Console
 
 from asr.export import export, exported
+from benchmarks.provenance import provenance, tell
 from benchmarks.serving import load
 from benchmarks.serving.figures import Load, Turn, compare, table
 from benchmarks.serving.host import DIRECT, LANGUAGE, LIBRARY, OURS, PIPELINE, SERVER
@@ -35,8 +35,9 @@ from benchmarks.serving.speech import Spoken, short_and_long
 DEMO = Path("runs/demo-1/artifact")
 LEVELS = (1, 8, 32)
 EVERY_ROUND = (OURS[0], LIBRARY, SERVER, DIRECT)
+REPEATS = 3  # of each clip, to find its best time
 ONCE = (OURS[1], PIPELINE)  # several times as slow, and no figure of the JSON line's depends on them
-_VERSIONS = ("whisperfleet", "ray", "ctranslate2", "faster-whisper", "transformers", "torch", "fastapi", "uvicorn")
+VERSIONS = ("whisperfleet", "ray", "ctranslate2", "faster-whisper", "transformers", "torch", "fastapi", "uvicorn")
 
 
 def main() -> None:
@@ -85,7 +86,7 @@ def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "clips": len(short),
         "clip_s": round(sum(lengths) / len(lengths), 2),
         "long_s": round(long.duration_s, 1),
-        **machine(),
+        **provenance(VERSIONS),
     }
 
 
@@ -101,47 +102,59 @@ def _started(name: str, model: str, folder: Path) -> Side:
 def take_turns(sides: Sequence[Side], short: Sequence[Spoken], long: Spoken, rounds: int) -> list[Turn]:
     """Have the sides transcribe one after the other, in every other round the other way round."""
     for side in sides:
-        _turn(side, "saturating", 1, short[:2])  # the first request finds cold caches
+        take_turn(side, "saturating", 1, short[:2])  # the first request finds cold caches
+    named = {side.name: side for side in sides}
     turns = []
     for number in range(rounds):
-        present = [side for side in sides if number == 0 or side.name in EVERY_ROUND]
+        present = [side for side in sides if number == 0 or side.name in EVERY_ROUND][:: -1 if number % 2 else 1]
         for clients in LEVELS:
-            for side in present[:: -1 if number % 2 else 1]:
-                if clients == 1 or side.name != DIRECT:
-                    turns.append(_turn(side, "saturating", clients, short))
-                if side.url and side.name in EVERY_ROUND:
-                    turns.append(_turn(side, "speaking", clients, short))
-        turns += [_turn(side, "long", 1, [long]) for side in present if side.name != DIRECT]
+            for side in present:
+                if side.name != DIRECT and (side.name not in ONCE or clients < LEVELS[-1]):
+                    turns.append(take_turn(side, "saturating", clients, short))
+                if number == 0 and side.url and side.name in EVERY_ROUND:  # takes as long as the clips
+                    turns.append(take_turn(side, "speaking", clients, short))
+        turns += [take_turn(side, "long", 1, [long]) for side in present if side.name != DIRECT]
+        turns += alternating(named[OURS[0]], named[DIRECT], short)
     return turns
 
 
-def _turn(side: Side, kind: Load, clients: int, speech: Sequence[Spoken]) -> Turn:
-    audio_s = sum(spoken.duration_s for spoken in speech)
+def take_turn(side: Side, kind: Load, clients: int, speech: Sequence[Spoken]) -> Turn:
+    """Have a side transcribe files, and count what it does not answer. Raises RuntimeError where that is all."""
     if side.url:
         drive = load.speaking if kind == "speaking" else load.saturating
         heard = drive(side.url, speech, clients, LANGUAGE)
     else:
         answer = side.ask([spoken.path for spoken in speech], clients)
         heard = load.Heard(**{name: answer[name] for name in ("seconds", "texts", "latencies_s")})
-    tell(f"{side.name}: {kind}, {clients} clients, {audio_s / heard.seconds:.2f} audio s/s")
-    return Turn(side.name, kind, clients, audio_s, heard.seconds, heard.texts, heard.latencies_s)
+    if len(heard.errors) == len(speech):
+        raise RuntimeError(f"{side.name} answers nothing: {heard.errors[0]}")
+    answered = [number for number in range(len(speech)) if number not in heard.errors]
+    audio_s = sum(speech[number].duration_s for number in answered)
+    tell(f"{side.name}: {kind}, {clients} clients, {audio_s / heard.seconds:.2f} audio s/s, {len(heard.errors)} errors")
+    latencies_s = [heard.latencies_s[number] for number in answered]
+    return Turn(side.name, kind, clients, audio_s, heard.seconds, heard.texts, latencies_s, len(heard.errors))
 
 
-def machine() -> dict[str, Any]:
-    """Return on what, with which versions and from which commit this runs."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
-    )
-    return {
-        "cores": os.cpu_count(),
-        "versions": {name: metadata.version(name) for name in _VERSIONS},
-        "commit": commit.stdout.strip() or None,
-    }
+def alternating(endpoint: Side, direct: Side, short: Sequence[Spoken]) -> list[Turn]:
+    """Ask each clip of the endpoint and of the engine alone, at once one after the other, several times."""
+    latencies_s: dict[str, list[float]] = {endpoint.name: [], direct.name: []}
+    asked = [clip for clip in short for _ in range(REPEATS)]
 
+    async def ask_all() -> None:
+        async with load.open_session() as session:  # one connection, as a client keeps it
+            for clip in asked:
+                begun = time.perf_counter()
+                await load.ask(session, str(endpoint.url), clip, LANGUAGE)
+                latencies_s[endpoint.name].append(time.perf_counter() - begun)
+                latencies_s[direct.name] += direct.ask([clip.path], 1)["latencies_s"]
 
-def tell(message: str) -> None:
-    """Report progress to whoever waits."""
-    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+    asyncio.run(ask_all())
+    audio_s = sum(clip.duration_s for clip in short)
+    return [
+        Turn(name, "alternating", 1, audio_s, sum(own[repeat::REPEATS]), (), own[repeat::REPEATS])
+        for name, own in latencies_s.items()
+        for repeat in range(REPEATS)
+    ]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from asr.scoring import score
 from benchmarks.recipe.figures import rounded
 from benchmarks.serving.host import DIRECT, LIBRARY, OURS, PIPELINE, SERVER
 
-Load = Literal["saturating", "speaking", "long"]
+Load = Literal["saturating", "speaking", "long", "alternating"]
 OUR = OURS[0]
 NAMES = {
     OUR: "ours, ctranslate2 int8",
@@ -28,7 +28,11 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of one side: what was heard in the files ``audio_s`` long together, and how long that took."""
+    """One turn of one side: what was heard in files, and how long that took.
+
+    ``audio_s`` and ``latencies_s`` are of the files that were answered, ``texts`` of all of them; ``errors`` says how
+    many were not.
+    """
 
     side: str
     load: Load
@@ -37,6 +41,7 @@ class Turn:
     seconds: float
     texts: Sequence[str]
     latencies_s: Sequence[float]
+    errors: int = 0
 
 
 def of(turns: Iterable[Turn], side: str, load: Load, clients: int = 1) -> list[Turn]:
@@ -55,11 +60,11 @@ def percentile_ms(turns: Sequence[Turn], share: int) -> float:
 
 
 def overhead_ms(turns: Sequence[Turn]) -> float:
-    """Return what HTTP and Serve add to a clip, with one client: the median over clips, in milliseconds.
+    """Return what HTTP and Serve add to a clip that was asked of both in turn: the median over clips, in milliseconds.
 
-    A clip's own time is its best in any turn: what else the machine does only ever adds.
+    A clip's own time is its best of all that it was asked: what else the machine does only ever adds.
     """
-    served, direct = (_best(of(turns, side, "saturating")) for side in (OUR, DIRECT))
+    served, direct = (_best(of(turns, side, "alternating")) for side in (OUR, DIRECT))
     return 1000 * median(own - alone for own, alone in zip(served, direct, strict=True))
 
 
@@ -94,6 +99,7 @@ def compare(
         "wer_long_faster_whisper": long[LIBRARY]["wer"],
         "serve_overhead_ms_p50": overhead_ms(turns),
         "p95_ms": {n: short[OUR][n]["speaking_p95_ms"] for n in most},
+        "errors": {side: sum(turn.errors for turn in turns if turn.side == side) for side in NAMES},
         "p95_ms_server": {n: short[SERVER][n]["speaking_p95_ms"] for n in most},
         "short": short,
         "long": long,
@@ -123,6 +129,8 @@ def _short(
 
 
 def _rounded(value: Any) -> Any:
+    if isinstance(value, int):
+        return value
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}
     return rounded(value)

@@ -6,26 +6,34 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
 from benchmarks.serving.speech import Spoken
 
 TIMEOUT_S = 1200.0
+FAILURES = (RuntimeError, aiohttp.ClientError, TimeoutError)  # what ``ask`` raises where there is no answer
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What came back: texts and latencies in seconds in the order of the files, and how long it took in all."""
+    """What came back: texts and latencies in seconds in the order of the files, and how long it took in all.
+
+    A file without an answer has an empty text, and its number is in ``errors``, with the reason.
+    """
 
     seconds: float
     texts: list[str]
     latencies_s: list[float]
+    errors: dict[int, str] = field(default_factory=dict)
 
 
 def saturating(url: str, speech: Sequence[Spoken], clients: int, language: str) -> Heard:
-    """Have ``clients`` ask without pause until every file has been transcribed: how much can be done."""
+    """Have ``clients`` ask without pause, each when it has its answer, until every file has been asked for.
+
+    A closed loop: how much can be done.
+    """
     return asyncio.run(_saturating(url, speech, clients, language))
 
 
@@ -50,32 +58,42 @@ def due(lengths_s: Sequence[float], clients: int) -> list[float]:
 async def _saturating(url: str, speech: Sequence[Spoken], clients: int, language: str) -> Heard:
     waiting = deque(enumerate(speech))
     texts, latencies_s = [""] * len(speech), [0.0] * len(speech)
+    errors: dict[int, str] = {}
     async with open_session() as session:
 
         async def client() -> None:
             while waiting:
                 number, spoken = waiting.popleft()
                 sent = time.perf_counter()
-                texts[number] = await ask(session, url, spoken, language)
+                try:
+                    texts[number] = await ask(session, url, spoken, language)
+                except FAILURES as error:
+                    errors[number] = repr(error)[:300]
                 latencies_s[number] = time.perf_counter() - sent
 
         begun = time.perf_counter()
         await asyncio.gather(*(client() for _ in range(clients)))
-        return Heard(time.perf_counter() - begun, texts, latencies_s)
+        return Heard(time.perf_counter() - begun, texts, latencies_s, errors)
 
 
 async def _speaking(url: str, speech: Sequence[Spoken], clients: int, language: str) -> Heard:
+    errors: dict[int, str] = {}
     async with open_session() as session:
         begun = time.perf_counter()
 
-        async def clip(spoken: Spoken, due_s: float) -> tuple[str, float]:
+        async def clip(number: int, spoken: Spoken, due_s: float) -> tuple[str, float]:
             await asyncio.sleep(begun + due_s - time.perf_counter())
-            text = await ask(session, url, spoken, language)
+            text = ""
+            try:
+                text = await ask(session, url, spoken, language)
+            except FAILURES as error:
+                errors[number] = repr(error)[:300]
             return text, time.perf_counter() - begun - due_s
 
         times = due([spoken.duration_s for spoken in speech], clients)
-        answers = await asyncio.gather(*map(clip, speech, times))
-        return Heard(time.perf_counter() - begun, [text for text, _ in answers], [late_s for _, late_s in answers])
+        answers = await asyncio.gather(*map(clip, range(len(speech)), speech, times))
+        texts, latencies_s = [text for text, _ in answers], [late_s for _, late_s in answers]
+        return Heard(time.perf_counter() - begun, texts, latencies_s, errors)
 
 
 def open_session() -> aiohttp.ClientSession:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from asr.audio import AudioLimits
 from asr.clip import Clip, Transcript
-from asr.decode import context_frames
 from asr.errors import DataError
 from asr.features import FRAMES_PER_S
+from asr.hearing import context_frames
 from asr.recording import Window
 from serve.engine import ModelInfo
 from serve.request import Asked, open_sound, prepared

@@ -71,6 +71,51 @@ def _drums(times: np.ndarray) -> np.ndarray:
     return hit * np.exp(-20 * beat)
 
 
+def _keypad(times: np.ndarray) -> np.ndarray:
+    """Keys of a telephone, pressed at random, five a second."""
+    press = _times(0.12)
+    random, noise = np.random.default_rng(10), np.zeros(len(times))
+    for start in range(0, len(times) - len(press), SAMPLE_RATE // 5):
+        low, high = random.choice([697, 770, 852, 941]), random.choice([1209, 1336, 1477])
+        noise[start : start + len(press)] = np.sin(2 * np.pi * low * press) + np.sin(2 * np.pi * high * press)
+    return noise
+
+
+def _applause(times: np.ndarray) -> np.ndarray:
+    """Sixty claps a second, each of its own loudness."""
+    random = np.random.default_rng(11)
+    claps = np.zeros(len(times))
+    claps[random.integers(0, len(times), max(len(times) * 60 // SAMPLE_RATE, 1))] = random.uniform(0.3, 1.0)
+    clap = random.standard_normal(320) * np.exp(-np.arange(320) / 64)
+    return np.convolve(claps, clap)[: len(times)]
+
+
+def _melody(times: np.ndarray) -> np.ndarray:
+    """A bowed string with eight harmonics and vibrato: of what is no voice, the nearest to one."""
+    note = _times(0.4)
+    loudness = np.minimum(1.0, np.minimum(note / 0.03, (note[-1] - note) / 0.05))
+    notes = []
+    for key in (67, 69, 71, 72, 74, 72, 71, 69, 67, 64, 60, 62):
+        phase = 2 * np.pi * 440.0 * 2 ** ((key - 69) / 12) * note + 1.5 * np.sin(2 * np.pi * 5.5 * note)
+        notes.append(loudness * np.sum([np.sin(k * phase) / k for k in range(1, 9)], axis=0))
+    return np.resize(np.concatenate(notes), len(times))
+
+
+def _organ(times: np.ndarray) -> np.ndarray:
+    chord = [np.sin(2 * np.pi * hz * k * times) / k for hz in (130.8, 164.8, 196.0, 261.6) for k in (1, 2, 3, 4, 6, 8)]
+    return np.sum(chord, axis=0) * (1 + 0.2 * np.sin(2 * np.pi * 6 * times))
+
+
+def _whistle(times: np.ndarray) -> np.ndarray:
+    hz = 1500 + 400 * np.sin(2 * np.pi * 0.7 * times)
+    return np.sin(2 * np.pi * np.cumsum(hz) / SAMPLE_RATE) * (np.sin(np.pi * times) > -0.5)
+
+
+def _engine(times: np.ndarray) -> np.ndarray:
+    strokes = np.sum([np.sin(2 * np.pi * 28 * k * times + k) / k**0.5 for k in range(1, 30)], axis=0)
+    return strokes * (1 + 0.3 * np.sin(2 * np.pi * 14 * times))
+
+
 KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "white noise": lambda times: _coloured(times, 0.0, 1),
     "pink noise": lambda times: _coloured(times, 1.0, 2),
@@ -86,4 +131,10 @@ KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "clicks": _clicks,
     "knocks": _knocks,
     "breathing": _breathing,
+    "keypad": _keypad,
+    "applause": _applause,
+    "melody": _melody,
+    "organ": _organ,
+    "whistle": _whistle,
+    "engine": _engine,
 }

@@ -14,8 +14,8 @@ from asr import audio
 from asr.alignment import Line, align, path_times, words_of
 from asr.audio import SAMPLE_RATE
 from asr.checkpoint import find_checkpoint
-from asr.clip import Word
-from asr.decode import Clip, decode
+from asr.clip import Clip, Word
+from asr.decode import decode
 from asr.features import pad
 from asr.hearing import duration_s
 from asr.labels import prompt_ids, text_ids

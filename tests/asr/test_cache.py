@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asr.cache import cache_root, complete_or_absent
+from asr.cache import cache_root, complete_or_absent, prune, use
 
 
 def test_the_variable_names_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -69,3 +71,52 @@ def test_of_processes_that_race_one_wins_whole(tmp_path: Path) -> None:
     assert [racer.exitcode for racer in racers] == [0, 0, 0], "a loser goes on with the winner's result"
     assert (tmp_path / "target/one").read_text() == (tmp_path / "target/two").read_text()
     assert list(tmp_path.iterdir()) == [tmp_path / "target"]
+
+
+def _age(folder: Path, days: float) -> None:
+    then = time.time() - days * 86400
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (then, then))
+
+
+def test_what_nobody_used_for_long_is_pruned(tmp_path: Path) -> None:
+    for name, days in (("old", 31), ("recent", 29), (".draft-of-one-who-died", 31)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.bin").write_bytes(b"x")
+        _age(tmp_path / name, days)
+    (tmp_path / "file").write_text("not a folder")
+    prune(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"recent", "file"}
+
+
+def _use_and_wait(folder: Path, ready: Any, done: Any) -> None:
+    assert use(folder)
+    ready.set()
+    done.wait(60)
+
+
+def test_what_a_process_uses_stays_until_it_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    user = context.Process(target=_use_and_wait, args=(folder, ready, done))
+    user.start()
+    assert ready.wait(60)
+    _age(folder, 31)
+    prune(tmp_path)
+    assert folder.is_dir()
+    done.set()
+    user.join()
+    prune(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_use_counts_anew_from_today(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    assert use(tmp_path / "model")
+    _age(tmp_path / "model", 31)
+    assert use(tmp_path / "model")
+    prune(tmp_path)
+    assert (tmp_path / "model").is_dir()
+    assert not use(tmp_path / "none"), "what is not there is to be made"

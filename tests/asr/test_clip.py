@@ -6,16 +6,10 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-import asr.decode
 from asr.clip import Clip, Spoken, Transcript, Word
 
 WORD = Word(0.0, 0.4, " Ciao", 0.9)
 TRANSCRIPT = Transcript("Ciao", (1, 2), "it", (Spoken(0.0, 0.4, "Ciao", (1, 2)),), (WORD,), -0.2, 0.01)
-
-
-def test_the_decoder_exports_the_same_classes() -> None:
-    assert asr.decode.Clip is Clip
-    assert asr.decode.Transcript is Transcript
 
 
 def test_transcripts_that_say_the_same_are_equal() -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ctranslate2 import StorageView
 
 from asr import audio
+from asr.artifact import load_model
 from asr.clip import Clip, Transcript
 from asr.ctranslate import CTranslateModel
 from asr.decode import decode
@@ -154,14 +156,41 @@ def test_a_short_context_is_encoded_as_such(small: CTranslateModel, clips: list[
     frames = []
 
     class Counting(CTranslateModel):
-        def encode(self, features_BMT: np.ndarray) -> object:
-            encoded = super().encode(features_BMT)
+        def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> object:
+            encoded = super().encode(features_BMT, clips)
             frames.append((features_BMT.shape[2], encoded.shape[1]))
             return encoded
 
     counting = Counting(small.whisper, small.replica, small.tokenizer, small.log_mel, small.known_languages)
     hear(counting, clips, "short")
     assert all(seen % 100 == 0 and seen < 1500 and positions == seen // 2 for seen, positions in frames)
+
+
+def test_a_cpu_encodes_half_a_minute_at_a_time_and_no_row_changes(small: CTranslateModel) -> None:
+    features = np.random.default_rng(2).standard_normal((7, 80, 1000)).astype(np.float32)
+    whole = small.whisper.encode(StorageView.from_array(features), to_cpu=True)
+    asked = []
+
+    class Whisper:
+        device = "cpu"
+
+        def encode(self, features: StorageView, to_cpu: bool) -> StorageView:
+            asked.append(features.shape[0])
+            return small.whisper.encode(features, to_cpu=to_cpu)
+
+    encoded = replace(small, whisper=Whisper()).encode(features, range(7))
+    assert asked == [3, 3, 1]
+    assert np.array_equal(np.asarray(encoded), np.asarray(whole))
+
+
+@pytest.mark.parametrize("prompt", ["", "telefono " * 300])
+def test_a_row_may_use_all_positions_of_the_decoder_as_torch_s_do(prompt: str, random_checkpoint: Path) -> None:
+    """Random weights find no end: CTranslate2's own bound is half of it."""
+    features = np.random.default_rng(1).standard_normal((80, 200)).astype(np.float16)
+    clip = Clip(features, prompt=prompt)
+    [ours] = hear(CTranslateModel.load(str(random_checkpoint), threads=1, quantization="float32"), [clip], "short")
+    [theirs] = decode(load_model(str(random_checkpoint)), [clip], "short")
+    assert len(ours.tokens) == len(theirs.tokens) == (222 if prompt else 446)
 
 
 def test_silence_is_no_words(small: CTranslateModel) -> None:

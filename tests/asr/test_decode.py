@@ -15,11 +15,13 @@ from transformers import GenerationConfig, WhisperForConditionalGeneration, Whis
 
 from asr import audio
 from asr.checkpoint import Checkpoint, find_checkpoint
-from asr.decode import MARGIN_FRAMES, Clip, Context, Transcript, context_frames, decode
+from asr.clip import Clip, Transcript
+from asr.decode import decode
 from asr.errors import DataError, UserError
 from asr.evaluation import Evaluation, UtteranceResult
-from asr.features import WINDOW_FRAMES, LogMel, pad
+from asr.features import WINDOW_FRAMES, Context, LogMel, pad
 from asr.generation import generate
+from asr.hearing import MARGIN_FRAMES, context_frames
 from asr.model import SpeechModel
 from asr.quality import TEMPERATURES
 from asr.utterance import Utterance
@@ -256,10 +258,10 @@ class Listener:
         self.asked: list[list[float]] = []
         monkeypatch.setattr("asr.decode.generate", self)
 
-    def __call__(self, model: Any, encoded: torch.Tensor, starts: Any) -> Any:
+    def __call__(self, model: Any, encoded: torch.Tensor, starts: Any, adapters: Any) -> Any:
         assert len(encoded) == len(starts)
         self.asked.append([start.temperature for start in starts])
-        return generate(model, encoded, starts)
+        return generate(model, encoded, starts, adapters)
 
 
 def test_only_what_fails_is_decoded_again_from_the_same_encoder_states(

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from asr import audio, engine
 from asr.clip import Clip
-from asr.engine import Engine, choose, load_engine
+from asr.engine import Engine, choose, decode_together, load_engine
 from asr.errors import UserError
 from asr.export import export
 from asr.utterance import Utterance
@@ -33,6 +34,21 @@ def test_both_decode_clips_in_their_order(loaded: Engine, english_clips: list[Ut
     assert forward[0].text != forward[1].text
     assert all(each.words and each.segments for each in forward)
     assert loaded.decode([]) == []
+
+
+def test_each_weighs_something_and_is_a_group_of_its_own(loaded: Engine, random_checkpoint: Path) -> None:
+    other = load_engine(str(random_checkpoint), "other", "torch")
+    assert 20_000_000 < loaded.nbytes < 200_000_000, "37 million weights and what is held beside them"
+    assert loaded.group != other.group
+    clip = Clip(np.zeros((80, 150), np.float16))
+    with pytest.raises(ValueError, match="different groups"):
+        decode_together([loaded, other], [clip, clip])
+
+
+def test_of_one_engine_together_is_as_ever(loaded: Engine, english_clips: list[Utterance]) -> None:
+    clips = [Clip(loaded.info.log_mel(audio.decode(Path(str(clip.audio))))) for clip in english_clips[:2]]
+    assert decode_together([loaded, loaded], clips) == loaded.decode(clips)
+    assert decode_together([], []) == []
 
 
 @pytest.mark.parametrize("name", ["torch", "ctranslate2"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -24,16 +25,19 @@ from asr.utterance import Utterance
 from tests.asr.tiny_whisper import ENGLISH, MULTILINGUAL, logits, random_whisper
 
 
-def write_artifact(folder: Path, base: str, seed: int = 5) -> Path:
-    """An artifact as training leaves it: an adapter with effect on a base of random weights."""
+def write_artifact(
+    folder: Path, base: str, seed: int = 5, std: float = 0.2, short_context: bool = True, **lora: Any
+) -> Path:
+    """An artifact as training leaves it: an adapter with effect, by default one for a base of random weights."""
     checkpoint = find_checkpoint(base)
     network = load_checkpoint(checkpoint).network
     torch.manual_seed(seed)
-    adapted = get_peft_model(network, LoraConfig(r=4, target_modules=["q_proj", "v_proj", "fc1", "fc2"]))
+    settings = {"r": 4, "target_modules": ["q_proj", "v_proj", "fc1", "fc2"]} | lora
+    adapted = get_peft_model(network, LoraConfig(**settings))
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
-                parameter.normal_(std=0.2)
+                parameter.normal_(std=std)
     adapted.save_pretrained(folder)
     GenerationConfig.from_pretrained(checkpoint.folder, max_length=77).save_pretrained(folder)
     card = Card(
@@ -41,7 +45,7 @@ def write_artifact(folder: Path, base: str, seed: int = 5) -> Path:
         base=BaseModel(name=base, digest=checkpoint.digest),
         language="en",
         task="transcribe",
-        short_context=True,
+        short_context=short_context,
         normaliser="normalised",
         data={"clips": 3},
         config={"base": base},
@@ -160,6 +164,15 @@ def test_the_cache_keeps_an_export_until_the_artifact_changes(
     shutil.rmtree(artifact)
     write_artifact(artifact, str(random_checkpoint), seed=6)
     assert exported(str(artifact), "float32") != first
+
+
+def test_an_export_for_nobody_goes_where_another_is_made(artifact: Path, own_cache: Path) -> None:
+    forgotten = own_cache / "exports" / "0123456789abcdef-int8-v1"
+    forgotten.mkdir(parents=True)
+    os.utime(forgotten, (0, 0))
+    made = exported(str(artifact), "float32")
+    assert [path for path in forgotten.parent.iterdir() if path.is_dir()] == [made]
+    assert read_export(made) is not None, "the mark of its use is no part of it"
 
 
 def test_a_changed_setting_of_a_checkpoint_is_another_export(

@@ -19,7 +19,7 @@ from asr.clip import Clip, Transcript, Word
 from asr.errors import UserError
 from asr.features import WINDOW_FRAMES
 from asr.generation import Found, Start, Vocabulary
-from asr.hearing import MARGIN_FRAMES, context_frames, duration_s, hear
+from asr.hearing import LEAST_LOGPROB, MARGIN_FRAMES, context_frames, duration_s, hear
 from asr.labels import text_ids
 
 SURE, UNSURE = -0.2, -3.0
@@ -38,7 +38,7 @@ class Told:
     detected: list[int] = field(default_factory=list)
     aligned: list[int] = field(default_factory=list)
 
-    def encode(self, features_BMT: np.ndarray) -> Any:
+    def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> Any:
         assert features_BMT.dtype == np.float32
         self.encoded.append(features_BMT.shape[2])
         return [round(float(loudness)) for loudness in features_BMT[:, 0, 0]]
@@ -133,6 +133,14 @@ def test_no_speech_is_no_words(tokenizer: WhisperTokenizer) -> None:
     assert network.aligned == [2], "nothing is aligned of what nobody said"
 
 
+@pytest.mark.parametrize("wild", [float("nan"), float("-inf"), float("inf")])
+def test_what_is_no_number_comes_out_as_one_and_is_not_believed(tokenizer: WhisperTokenizer, wild: float) -> None:
+    network = Told(tokenizer, {(1, 0.0): ("no number", wild), (1, 0.2): ("a number", SURE)}, no_speech_prob=wild)
+    [first] = hear(network, [clip(1)], "short")
+    assert (first.avg_logprob, first.no_speech_prob) == (LEAST_LOGPROB, 0.0)
+    assert texts(hear(network, [clip(1)], "short", fallback=True)) == ["a number"]
+
+
 def test_words_are_of_their_own_clip_and_only_where_asked(tokenizer: WhisperTokenizer) -> None:
     network = Told(tokenizer)
     found = hear(network, [clip(1), clip(2, words=True), clip(3, 90, words=True), clip(4)], "short")
@@ -180,6 +188,12 @@ def test_the_context_holds_the_clip_and_a_margin(frames: int) -> None:
     short = context_frames(frames, "short")
     assert short % 100 == 0 and frames <= short <= WINDOW_FRAMES
     assert short == WINDOW_FRAMES or MARGIN_FRAMES <= short - frames < MARGIN_FRAMES + 100
+
+
+def test_windows_that_are_nearly_whole_share_a_batch(tokenizer: WhisperTokenizer) -> None:
+    network = Told(tokenizer)
+    hear(network, [clip(name, frames) for name, frames in enumerate([2351, 2500, 2780, 2999])], "short")
+    assert list(network.encoded) == [WINDOW_FRAMES] and context_frames(2350, "short") == 2400
 
 
 @given(frames=st.integers(1, WINDOW_FRAMES))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -16,9 +19,11 @@ from rich.console import Console
 
 from asr.audio import SAMPLE_RATE, decode
 from asr.utterance import Utterance
+from benchmarks.serving.__main__ import REPEATS, alternating, take_turn
 from benchmarks.serving.figures import Load, Turn, compare, overhead_ms, speed, table
 from benchmarks.serving.host import DIRECT, LIBRARY, OURS, SERVER, timed
-from benchmarks.serving.load import due, saturating, speaking
+from benchmarks.serving.load import Heard, due, saturating, speaking
+from benchmarks.serving.side import Side
 from benchmarks.serving.speech import PAUSE_S, Spoken, joined
 from benchmarks.soak import LONG_EVERY, Soak, requests, slope_pct_per_h
 
@@ -37,7 +42,7 @@ def all_turns() -> list[Turn]:
     turns = [turn(side, "saturating", n, seconds[side]) for side in seconds for n in LEVELS]
     turns += [turn(side, "speaking", n, seconds[side]) for side in (OURS[0], SERVER) for n in LEVELS]
     turns += [turn(side, "long", 1, seconds[side]) for side in seconds]
-    return [*turns, turn(DIRECT, "saturating", 1, 0.96)]
+    return [*turns, turn(OURS[0], "alternating", 1, 1.0), turn(DIRECT, "alternating", 1, 0.96)]
 
 
 def test_the_json_line_has_what_was_measured() -> None:
@@ -48,6 +53,7 @@ def test_the_json_line_has_what_was_measured() -> None:
     assert figures["wer_ours"] == figures["wer_faster_whisper"] == 0.0
     assert figures["p95_ms"].keys() == {"1", "8"} and 250 < figures["p95_ms"]["1"] <= 500
     assert figures["serve_overhead_ms_p50"] == pytest.approx(15.0)  # 20 ms for one clip, 10 ms for the other
+    assert figures["errors"][OURS[0]] == figures["errors"][LIBRARY] == 0
     json.dumps(figures)
 
 
@@ -59,7 +65,8 @@ def test_a_wrong_word_counts_whoever_is_faster() -> None:
 def test_speed_is_over_all_turns_and_overhead_over_the_best_of_each_clip() -> None:
     slow, fast = turn(OURS[0], "saturating", 1, 4.0), turn(OURS[0], "saturating", 1, 1.0)
     assert speed([slow, fast]) == 4.0
-    assert overhead_ms([slow, fast, turn(DIRECT, "saturating", 1, 1.0)]) == 0.0
+    served = [turn(OURS[0], "alternating", 1, seconds) for seconds in (4.0, 1.0)]
+    assert overhead_ms([slow, *served, turn(DIRECT, "alternating", 1, 1.0)]) == 0.0
 
 
 def test_the_table_has_a_row_for_each_side_and_load() -> None:
@@ -167,9 +174,44 @@ def test_speaking_clients_do_not(slow: Slow, tmp_path: Path) -> None:
     assert heard.texts == list("abcdef") and slow.most > 2
 
 
-def test_a_refused_request_ends_the_benchmark(slow: Slow, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="answered 500"):
-        saturating(slow.url, spoken(tmp_path, "fine", "poison"), 1, "it")
+@pytest.mark.parametrize("drive", [saturating, speaking])
+def test_a_refused_request_is_counted_and_the_others_go_on(
+    drive: Callable[..., Heard], slow: Slow, tmp_path: Path
+) -> None:
+    heard = drive(slow.url, spoken(tmp_path, "a", "poison", "b"), 1, "it")
+    assert heard.texts == ["a", "", "b"]
+    assert heard.errors.keys() == {1} and "answered 500" in heard.errors[1]
+
+
+def test_an_endpoint_that_is_gone_is_an_error_too(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        heard = saturating(f"http://127.0.0.1:{taken.getsockname()[1]}", spoken(tmp_path, "a"), 1, "it")
+    assert heard.errors.keys() == {0}
+
+
+def test_a_turn_counts_what_was_answered(slow: Slow, tmp_path: Path) -> None:
+    side = cast(Side, SimpleNamespace(name=OURS[0], url=slow.url))
+    done = take_turn(side, "saturating", 2, spoken(tmp_path, "a", "poison", "b"))
+    assert (done.audio_s, len(done.latencies_s), done.errors) == (0.02, 2, 1)
+    with pytest.raises(RuntimeError, match="ours answers nothing"):
+        take_turn(side, "saturating", 1, spoken(tmp_path, "poison"))
+
+
+def test_what_serve_adds_is_measured_clip_by_clip(slow: Slow, tmp_path: Path) -> None:
+    class Engine:
+        name, url = DIRECT, None
+
+        def ask(self, paths: Sequence[Path], clients: int) -> dict[str, Any]:
+            asked.append(paths[0].name)
+            return {"latencies_s": [0.01 * (1 + asked.count(paths[0].name))]}
+
+    asked: list[str] = []
+    endpoint = SimpleNamespace(name=OURS[0], url=slow.url)
+    turns = alternating(cast(Side, endpoint), cast(Side, Engine()), spoken(tmp_path, "a", "b"))
+    assert asked == [name for name in "ab" for _ in range(REPEATS)]
+    assert [turn.latencies_s for turn in turns if turn.side == DIRECT] == [[0.02] * 2, [0.03] * 2, [0.04] * 2]
+    assert 1000 * (ANSWER_S - 0.02) <= overhead_ms(turns) < 1000 * ANSWER_S + 500
 
 
 def test_the_long_file_is_as_long_as_asked_and_holds_whole_prompts(

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import ray
 
-from cluster.session import _knock, ray_session
+from cluster.session import knock, ray_session
 
 ENDS_S = 20.0  # Ray's processes end a few seconds after the one that started them
 
@@ -130,9 +130,9 @@ def test_an_open_session_is_used_whatever_the_address() -> None:
 
 def test_knocking() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        _knock(f"127.0.0.1:{server.getsockname()[1]}")
-        _knock(f"ray://127.0.0.1:{server.getsockname()[1]}")
+        knock(f"127.0.0.1:{server.getsockname()[1]}")
+        knock(f"ray://127.0.0.1:{server.getsockname()[1]}")
     for where in ("auto", "local", "cluster-head"):
-        _knock(where)  # no port: Ray knows better
+        knock(where)  # no port: Ray knows better
     with pytest.raises(OSError):
-        _knock("127.0.0.1:1")
+        knock("127.0.0.1:1")

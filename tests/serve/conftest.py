@@ -14,7 +14,9 @@ from typing import Any
 
 import openai
 import pytest
+import ray.serve
 
+from asr.errors import UserError
 from asr.utterance import Utterance
 from serve.app import deploy, running
 from serve.config import ServeConfig
@@ -22,6 +24,7 @@ from serve.engine import Engine, load_engine
 from tests.serve.fakes import FakeEngine
 
 KEY = "a key of the fake endpoint"
+ADMIN_KEY = "a key that may change its models"
 LIMITS = {"max_upload_bytes": 3_000_000, "max_audio_s": 80.0}
 
 
@@ -67,10 +70,11 @@ def endpoint(ray_cluster: None, tiny_en_name: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> FakeEndpoint:
+def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEndpoint]:
     """A second application beside the real one; it asks for a key, admits seven requests and forms batches of 240 s."""
     folder = tmp_path_factory.mktemp("fake")
-    (folder / "keys.yaml").write_text(f"- {{name: tester, key: {KEY}}}\n")
+    keys = [f"- {{name: tester, key: {KEY}}}", f"- {{name: keeper, key: {ADMIN_KEY}, admin: true}}"]
+    (folder / "keys.yaml").write_text("\n".join(keys))
     config = ServeConfig(
         model="fake",
         max_queued=7,
@@ -82,10 +86,15 @@ def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> FakeEndpoin
     )
 
     def make_engine(config: ServeConfig) -> Engine:
+        if config.model.startswith("broken"):
+            raise UserError(f"{config.model} is damaged", "copy it anew")
         return FakeEngine(config, folder)
 
     deploy(config, make_engine, "fake", "/fake")
-    return FakeEndpoint(f"{endpoint}/fake", folder)
+    try:
+        yield FakeEndpoint(f"{endpoint}/fake", folder)
+    finally:
+        ray.serve.delete("fake")
 
 
 @pytest.fixture(scope="package")

@@ -38,6 +38,8 @@ class FakeEngine:
         self.max_clips = config.max_batch_audio_s / 30.0
         self.folder = folder
         self.threads: set[int] = set()
+        self.nbytes = 1_000_000
+        self.group = config.model
 
     def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
         self.threads.add(threading.get_ident())

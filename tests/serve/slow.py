@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from transformers import WhisperFeatureExtractor
 
-from asr.decode import Clip, Transcript
+from asr.clip import Clip, Transcript
 from asr.features import LogMel
 from serve.config import ServeConfig
 from serve.engine import ModelInfo
-from serve.transcriber import MakeEngine
+from serve.models.stock import MakeEngine
 
 LOG_MEL = LogMel(WhisperFeatureExtractor())
 
@@ -25,6 +25,8 @@ class SlowEngine:
     def __init__(self, config: ServeConfig, folder: Path, factor: float) -> None:
         self.info = ModelInfo(config.public_name, frozenset({"en"}), "en", "full", LOG_MEL)
         self.factor = factor
+        self.nbytes = 1_000_000
+        self.group = config.model
         self.diary = folder / str(os.getpid())
         self.diary.touch()
 

@@ -48,7 +48,9 @@ def test_a_request_that_fails_leaves_too(hands: Hands) -> None:
 def test_a_house_that_is_closed_lets_nobody_in_and_nobody_out(hands: Hands) -> None:
     house = Admission(2, 1000.0, hands)
     with house.enter() as visit:
+        assert not house.closed
         house.close()
+        assert house.closed
         with pytest.raises(ApiError) as raised:
             house.enter()
         assert (raised.value.status, raised.value.code) == (503, "shutting_down")

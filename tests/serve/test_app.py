@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import ray
@@ -98,7 +99,13 @@ def test_keys_that_cannot_be_read_are_named_before_anything_starts(tiny_en_name:
 def test_a_drained_application_answers_who_is_in_and_lets_nobody_in_any_more(endpoint: str, tmp_path: Path) -> None:
     config = ServeConfig(model="m", cpus_each=1, request_timeout_s=60.0)
     deploy(config, lambda config: FakeEngine(config, tmp_path), "drained", "/drained")
-    fake = FakeEndpoint(f"{endpoint}/drained", tmp_path)
+    try:
+        check_draining(FakeEndpoint(f"{endpoint}/drained", tmp_path))
+    finally:
+        ray.serve.delete("drained")
+
+
+def check_draining(fake: FakeEndpoint) -> None:
     with (
         openai.OpenAI(base_url=f"{fake.url}/v1", api_key="none-needed", max_retries=0) as client,
         ThreadPoolExecutor(2) as pool,
@@ -110,9 +117,11 @@ def test_a_drained_application_answers_who_is_in_and_lets_nobody_in_any_more(end
             draining = pool.submit(drain, "drained")
             while refusal(client) != (503, "shutting_down"):
                 assert not draining.done()
+            not_ready = httpx.get(f"{fake.url}/readyz")
+            assert (not_ready.status_code, not_ready.json()["error"]["code"]) == (503, "shutting_down")
+            assert httpx.get(f"{fake.url}/healthz").status_code == 200
         assert early.result().text == "4"
         draining.result()
-    ray.serve.delete("drained")
 
 
 def refusal(client: openai.OpenAI) -> tuple[int, str | None]:

@@ -17,10 +17,13 @@ from ray.serve.handle import DeploymentHandle
 from serve.admission import Admission
 from serve.autoscaling import QUEUED_AUDIO, QueuedAudio, autoscaling
 from serve.config import Replicas, ServeConfig
-from serve.metrics import Metrics
+from serve.metrics import Metrics, Whose
+from serve.models.version import Version
 from serve.sending import Sender
 from serve.transcriber import replicas
 from tests.serve.slow import clip, replicas_of, slow
+
+VERSION, WHOSE = Version("slow"), Whose("slow", "stable", "none")
 
 
 def wanted(*queued: float, each: float = 480.0) -> int:
@@ -60,8 +63,10 @@ def scaled(ray_cluster: None, tmp_path: Path) -> Iterator[DeploymentHandle]:
     """One replica or two, that take 0.6 s for each window of 30 s, two windows a batch."""
     count = Replicas(min=1, max=2, up_after_s=1.0, down_after_s=2.0)
     config = ServeConfig(model="slow", replicas=count, cpus_each=1, max_batch_audio_s=60.0)
-    yield ray.serve.run(replicas(config, slow(tmp_path, 0.02)), name="scaled", route_prefix=None)
-    ray.serve.delete("scaled")
+    try:
+        yield ray.serve.run(replicas(config, slow(tmp_path, 0.02)), name="scaled", route_prefix=None)
+    finally:
+        ray.serve.delete("scaled")
 
 
 def running() -> int:
@@ -80,7 +85,9 @@ def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: Deplo
         while running() != until and time.monotonic() < end:
             with house.enter() as visit:
                 visit.expect(30.0)
-                one = Sender(scaled, "full", f"{number}-{asked}", "none", visit, metrics, time.monotonic() + 60.0)
+                one = Sender(
+                    scaled, VERSION, "full", f"{number}-{asked}", WHOSE, visit, metrics, time.monotonic() + 60.0
+                )
                 answered.append((await one.send(clip(f"{number}-{asked}"))).text)
                 assert answered[-1] == f"{number}-{asked}"
             asked += 1

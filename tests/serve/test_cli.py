@@ -43,6 +43,27 @@ def test_serve_says_where_and_leaves_nothing_behind(tiny_en_name: str) -> None:
     assert of_session(process.pid) == []
 
 
+@pytest.mark.parametrize(
+    ("model", "settings", "mistake"),
+    [
+        ("", [], "there is no model"),
+        ("prt=1", [], "did you mean 'port'"),
+        ("models.it=/nowhere", ["port=0"], "no checkpoint '/nowhere'"),
+        ("s3://bucket/m?endpoint_override=x", ["prt=1"], "did you mean 'port'"),
+    ],
+)
+def test_the_models_may_stand_in_the_settings_alone(model: str, settings: list[str], mistake: str) -> None:
+    with pytest.raises(UserError, match=mistake):
+        serve(model, settings)
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "port=0").mkdir()
+    with pytest.raises(UserError, match="port=0: no checkpoint in this folder"):
+        serve("port=0")
+
+
 def test_mistakes_in_the_settings_are_all_named() -> None:
     with pytest.raises(UserError, match=r"replicas.*\n.*did you mean 'port'"):
         serve("builtin:tiny.en", ["prt=1", "replicas=0"])

@@ -71,6 +71,32 @@ def test_the_public_name_shows_no_path(tmp_path: Path) -> None:
     assert ServeConfig(model="builtin:base").public_name == "builtin:base"
 
 
+def test_several_models_have_names_and_the_first_is_the_default(tmp_path: Path) -> None:
+    both = resolve(ServeConfig, overrides=["model=builtin:base", "name=ours", "models.it=runs/it", "models.nl=runs/nl"])
+    assert both.value.artifacts == {"ours": "builtin:base", "it": "runs/it", "nl": "runs/nl"}
+    assert both.value.public_name == "ours"
+    several = ServeConfig(models={"it": "runs/it", "nl": "runs/nl"})
+    assert (several.public_name, list(several.artifacts)) == ("it", ["it", "nl"])
+    assert several.narrowed("runs/nl").artifacts == {"runs/nl": "runs/nl"}
+    assert ServeConfig(model="m").artifacts == {"m": "m"}
+
+
+@pytest.mark.parametrize(
+    ("words", "mistake"),
+    [
+        ([], "there is no model"),
+        (["models.it=runs/it", "name=ours"], "name=ours is for model"),
+        (["model=runs/it", "models.runs/it=runs/nl"], "has the name of model=runs/it"),
+        (["model=m", "models.it=''"], "models.it is empty"),
+        (["model=m", "share_bases=true", "engine=ctranslate2"], "share_bases needs engine=torch"),
+        (["model=m", "memory_gb=-1"], "greater than or equal to 0"),
+    ],
+)
+def test_what_is_no_set_of_models_is_named(words: list[str], mistake: str) -> None:
+    with pytest.raises(UserError, match=mistake):
+        resolve(ServeConfig, overrides=words)
+
+
 def test_threads_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert ServeConfig(model="m").threads == 8

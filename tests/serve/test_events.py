@@ -36,8 +36,8 @@ def answer() -> Answer:
 
 def told(first: Passage | None, *rest: Passage | Exception, within_s: float = 60.0) -> list[dict[str, Any]]:
     async def collect() -> list[str]:
-        deadline = asyncio.get_running_loop().time() + within_s
-        return [event async for event in events(first, following(*rest), answer(), deadline)]
+        later = asyncio.get_running_loop().time() + within_s
+        return [event async for event in events(first, following(*rest), answer(), lambda: later)]
 
     found = []
     for event in asyncio.run(collect()):
@@ -72,11 +72,48 @@ def test_so_does_the_deadline() -> None:
             await asyncio.sleep(60)
             yield passage(1, "two")
 
-        deadline = asyncio.get_running_loop().time() + 0.05
-        return [event async for event in events(passage(0, "one"), rest(), answer(), deadline)]
+        soon = asyncio.get_running_loop().time() + 0.05
+        return [event async for event in events(passage(0, "one"), rest(), answer(), lambda: soon)]
 
     *_, error = asyncio.run(late())
     assert '"code": "timeout"' in error
+
+
+def test_the_deadline_counts_from_event_to_event() -> None:
+    async def collect() -> list[str]:
+        loop = asyncio.get_running_loop()
+        asked: list[int] = []
+
+        def deadline() -> float:
+            asked.append(len(asked))
+            return loop.time() + (60.0 if len(asked) < 4 else -1.0)
+
+        passages = following(*(passage(second, "word") for second in range(1, 9)))
+        return [event async for event in events(passage(0, "one"), paced(passages), answer(), deadline)]
+
+    async def paced(passages: AsyncIterator[Passage]) -> AsyncIterator[Passage]:
+        async for each in passages:
+            await asyncio.sleep(0)
+            yield each
+
+    *deltas, error = asyncio.run(collect())
+    assert len(deltas) == 4 and '"code": "timeout"' in error
+
+
+def test_a_number_that_json_does_not_have_never_leaves_as_one() -> None:
+    spoken = (Spoken(0.0, 1.0, "one", (1,)),)
+    transcript = Transcript("one", (1,), "en", spoken, avg_logprob=float("-inf"), no_speech_prob=float("nan"))
+    asked = Parameters("m", response_format="verbose_json", granularities=frozenset({"segment"}))
+    told = Answer(asked, Asked("en"), 1.0)
+    first = Window(0, 16_000), transcript
+
+    async def collect() -> list[str]:
+        return [event async for event in events(first, following(), told, lambda: float("inf"))]
+
+    for event in asyncio.run(collect()):
+        [segment] = json.loads(event.partition("data: ")[2])["segments"]
+        assert (segment["avg_logprob"], segment["no_speech_prob"]) == (-100.0, 0.0)
+    assert json.loads(bytes(told.response().body))["segments"] == [segment]
 
 
 SCOPE: dict[str, Any] = {"type": "http", "asgi": {"spec_version": "2.3"}}

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
+import openai
 import pytest
 from fastapi import Request
 from hypothesis import given, settings
@@ -121,3 +129,64 @@ def test_an_endless_upload_is_cut_off_while_it_comes_in() -> None:
         asyncio.run(read_form(request(endless()), 1000))
     assert raised.value.status == 413
     assert read_bytes <= 1000 + ENVELOPE_BYTES + 10_000
+
+
+TEXTS = ("http://127.0.0.1:{port}/a.flac", "file://{file}", "{file}")
+PLAYLISTS = ("#EXTM3U\n#EXTINF:1,\n{0}\n", "ffconcat version 1.0\nfile '{0}'\n", "<MPD><BaseURL>{0}</BaseURL></MPD>")
+
+
+def test_nothing_is_fetched_and_no_file_of_the_servers_opened(
+    endpoint: str, tmp_path: Path, flacs: list[bytes]
+) -> None:
+    (file := tmp_path / "a.flac").write_bytes(flacs[0])
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web, httpx.Client(base_url=endpoint, timeout=60) as client:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        places = [text.format(port=web.server_port, file=file) for text in TEXTS]
+
+        def code(data: dict[str, str], files: Any) -> tuple[int, str]:
+            answer = client.post("/v1/audio/transcriptions", data=data, files=files)
+            return answer.status_code, answer.json()["error"]["code"]
+
+        for place in places:
+            assert code({"model": "tiny", "file": place}, {"x": ""}) == (400, "missing_value")
+            assert code({"model": "tiny", "url": place}, {"file": ("a", flacs[0])}) == (400, "unknown_parameter")
+            assert code({"model": "tiny"}, {"file": (place, b"not audio")}) == (400, "not_audio")
+            for playlist in PLAYLISTS:
+                assert code({"model": "tiny"}, {"file": ("a.m3u8", playlist.format(place).encode())})[0] == 400
+        for model in (*places, str(tmp_path), "../../etc/passwd", "builtin:base", "openai/whisper-tiny", "s3://a/b"):
+            assert code({"model": model}, {"file": ("a", flacs[0])}) == (404, "model_not_found")
+        web.shutdown()
+    assert asked == []
+
+
+MB = 1_000_000
+
+
+def test_a_client_that_sends_far_too_much_can_read_that_it_did(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIStatusError) as raised:
+        client.audio.transcriptions.create(model="tiny", file=bytes(100 * MB))
+    assert (raised.value.status_code, raised.value.code) == (413, "too_large")
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+def test_so_can_one_that_speaks_plain_http(endpoint: str, connection: str, chunked: bool) -> None:
+    place = urlsplit(endpoint)
+    assert place.hostname and place.port
+    begin, end = body_of([("file", b"?")]).split(b"?")
+    blocks = [begin, *[bytes(MB)] * 100, end]
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {sum(map(len, blocks))}"
+    head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n{length}\r\n"
+    head += f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+    with socket.create_connection((place.hostname, place.port), timeout=60) as raw:
+        raw.sendall(head.encode())
+        for block in [*blocks, b""]:  # an empty chunk ends them
+            raw.sendall(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
+        assert raw.recv(12) == b"HTTP/1.1 413"

@@ -6,11 +6,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-import pytest
 
 from asr.audio import SAMPLE_RATE, decode
 from tests.serve.conftest import KEY, FakeEndpoint
-from tests.serve.expendable import VICTIM, Attempt, abort, decode_all, fail, stall, swell
+from tests.serve.expendable import decode_all
 from tests.serve.mutations import NAMES, SECONDS, damaged, form, originals
 
 FILES = range(1_700)
@@ -45,16 +44,6 @@ def test_damaged_files_are_sound_or_refused_with_a_reason() -> None:
 def test_a_stream_that_begins_in_mid_file_is_no_index_error() -> None:
     data = damaged(STREAM_IN_MID_FILE)[1]
     assert len({len(decode(data)) for _ in range(200)}) == 1  # it depended on what lay in memory beyond an array
-
-
-@pytest.mark.parametrize(
-    ("attempt", "said"), [(abort, "ended the process with -6"), (stall, "took over"), (swell, "MB"), (fail, "KeyError")]
-)
-def test_what_a_file_does_to_its_process_is_noticed(attempt: Attempt, said: str) -> None:
-    fate = decode_all(range(8), attempt=attempt, time_limit_s=5.0)
-    (fault,) = fate.faults
-    assert fault.startswith(f"number {VICTIM} ") and said in fault
-    assert {7, 8} >= {fate.outcomes.total()}  # the others had their turn; what swells comes back
 
 
 def test_damaged_forms_are_answered_and_never_with_a_500(fake: FakeEndpoint) -> None:

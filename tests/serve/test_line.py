@@ -125,6 +125,41 @@ def test_what_is_withdrawn_is_never_taken() -> None:
     assert not line.withdraw(gone)
 
 
+def test_the_window_that_is_due_first_decides_which_engines_are_in_the_batch() -> None:
+    line: Line[str] = Line()
+    for number in range(3):
+        line.put(Waiting(f"a{number}", f"a{number}", 0, 30.0, "one"))
+        line.put(Waiting(f"b{number}", f"b{number}", 0, 30.0, "other"))
+    assert taken(line) == ["a0", "a1", "a2"]
+    assert taken(line) == ["b0", "b1", "b2"]
+
+
+def test_two_groups_share_a_replica_in_equal_parts() -> None:
+    line: Line[str] = Line()
+    for position in range(100):
+        line.put(Waiting("film", "film", position, 30.0, "one"))
+        line.put(Waiting("talk", "talk", position, 30.0, "other"))
+    batches = [{waiting.item for waiting in line.take(BUDGET_S)} for _ in range(10)]
+    assert sorted(map(sorted, batches)) == [["film"]] * 5 + [["talk"]] * 5
+
+
+@settings(deadline=None)
+@given(
+    put=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 30), st.sampled_from("xyz")), max_size=60),
+    budget_s=st.sampled_from([1.0, 60.0, 240.0]),
+)
+def test_no_batch_mixes_groups_and_none_is_left_behind(put: list[tuple[int, int, str]], budget_s: float) -> None:
+    line: Line[int] = Line()
+    for number, (request, audio_s, group) in enumerate(put):
+        line.put(Waiting(number, f"{request}{group}", number, float(audio_s), group))
+    out: list[int] = []
+    while len(line):
+        batch = line.take(budget_s)
+        assert batch and len({waiting.group for waiting in batch}) == 1
+        out += [waiting.item for waiting in batch]
+    assert sorted(out) == list(range(len(put)))
+
+
 Step = tuple[int, int]
 STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30)), max_size=80)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from ray.serve._private.http_util import RequestIdMiddleware
 from starlette.testclient import TestClient
 
 from serve.access_log import AccessLog
@@ -41,7 +42,8 @@ def client(file: Path, metrics: Metrics) -> Iterator[TestClient]:
     @app.post(PATH)
     async def transcriptions(request: Request) -> dict[str, str]:
         known = facts(request.scope)
-        known.model, known.key, known.audio_s, known.words = "tiny", "anna", 12.5, "a secret"
+        known.model, known.version, known.key = "tiny", "stable", "anna"
+        known.audio_s, known.words = 12.5, "a secret"
         return {"id": known.request_id}
 
     @app.post("/v1/audio/full")
@@ -77,13 +79,17 @@ def test_a_request_has_an_id_a_line_and_its_part_in_the_metrics(
     assert (line["status"], line["model"], line["key"], line["audio_s"]) == (200, "tiny", "anna", 12.5)
     assert 0.0 <= line["seconds"] < 10.0
     assert "secret" not in file.read_text()
-    assert b'requests_total{key="anna",model="tiny",status="200"} 1.0' in metrics.text()
+    assert b'requests_total{key="anna",model="tiny",status="200",version="stable"} 1.0' in metrics.text()
 
 
-def test_the_clients_own_id_comes_back(client: TestClient, file: Path) -> None:
-    assert client.post(PATH, headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
-    assert lines(file)[0]["request_id"] == "mine-1"
-    assert client.post(PATH, headers={"X-Request-ID": "a b"}).headers["x-request-id"] != "a b"
+@pytest.mark.parametrize("asked", ["mine-1", "a b", None])
+def test_behind_serves_proxy_there_is_one_id_and_it_is_the_one_in_the_log(
+    client: TestClient, file: Path, asked: str | None
+) -> None:
+    behind = TestClient(RequestIdMiddleware(client.app))
+    response = behind.post(PATH, headers={} if asked is None else {"X-Request-ID": asked})
+    assert response.headers.get_list("x-request-id") == [lines(file)[0]["request_id"]]
+    assert asked in (None, response.headers["x-request-id"])
 
 
 @pytest.mark.parametrize(("path", "status"), [("/v1/audio/full", 429), ("/v1/nothing", 404), ("/v1/audio/broken", 500)])

@@ -54,10 +54,11 @@ def test_an_english_model_does_not_translate() -> None:
 def test_speech_is_one_clip_of_its_own_length() -> None:
     sound = open_sound(voice(3.0), AudioLimits())
     assert sound.duration_s == pytest.approx(3.0)
+    expected = LOG_MEL(sound.waveform)
     [(window, features)] = prepared(sound, MANY)
     assert (window, features.dtype, features.shape[0]) == (Window(0, 48_000), np.float16, 80)
     assert features.shape[1] == 302
-    np.testing.assert_array_equal(features, LOG_MEL(sound.waveform))
+    np.testing.assert_array_equal(features, expected)
 
 
 def test_long_audio_is_cut_into_windows_that_lose_nothing() -> None:
@@ -66,6 +67,15 @@ def test_long_audio_is_cut_into_windows_that_lose_nothing() -> None:
     assert [window.start for window in windows] == [0, *(window.end for window in windows[:-1])]
     assert windows[-1].end == 65 * 16_000
     assert len(windows) == 3 and max(each.shape[1] for each in features) <= 3000
+
+
+def test_samples_are_forgotten_once_they_have_been_used() -> None:
+    sound = open_sound(voice(65.0), AudioLimits())
+    whole = sound.waveform.copy()
+    for window, features in prepared(sound, MANY):
+        np.testing.assert_array_equal(features, LOG_MEL(whole[window.start : window.end]))
+        assert not sound.waveform[: window.end - 1024].any()  # but for what shares a page with the next window
+        np.testing.assert_array_equal(sound.waveform[window.end :], whole[window.end :])
 
 
 def test_features_are_computed_when_they_are_asked_for() -> None:

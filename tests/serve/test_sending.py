@@ -18,14 +18,18 @@ from ray.serve.handle import DeploymentHandle
 from asr.clip import Transcript
 from serve.admission import Admission, Visit
 from serve.config import ServeConfig
-from serve.metrics import Metrics
+from serve.metrics import Metrics, Whose
+from serve.models.version import Version
 from serve.sending import ATTEMPTS, Sender
 from serve.transcriber import Batch, Heard, replicas
 from tests.serve.slow import clip, replicas_of, slow
 
+VERSION = Version("slow")
+
 
 def sender(transcriber: Any, visit: Visit, metrics: Metrics, within_s: float = 60.0, request: str = "r") -> Sender:
-    return Sender(transcriber, "full", request, "none", visit, metrics, time.monotonic() + within_s)
+    whose = Whose("m", "stable", "none")
+    return Sender(transcriber, VERSION, "full", request, whose, visit, metrics, time.monotonic() + within_s)
 
 
 @pytest.fixture
@@ -84,10 +88,10 @@ def test_a_window_brings_its_request_place_and_time(house: Admission, metrics: M
         assert house.audio_s == 30.0
         asyncio.run(one.send(clip()))
         assert house.audio_s == 0.0
-    turns = {turns for _, turns, _, _ in stub.asked}
+    turns = {turns for _, turns, *_ in stub.asked}
     assert len(turns) == 1 and turns.pop().startswith("abc/")
-    assert [position for _, _, position, _ in stub.asked] == [0, 1]
-    assert all(59.0 < within_s <= 60.0 for *_, within_s in stub.asked)
+    assert [position for _, _, position, *_ in stub.asked] == [0, 1]
+    assert all(59.0 < within_s <= 60.0 and version == VERSION for *_, within_s, version in stub.asked)
     assert house.speed.audio_per_s is not None
 
 
@@ -96,15 +100,15 @@ def test_two_requests_with_the_same_id_take_turns_of_their_own(house: Admission,
     with house.enter() as visit:
         for _ in range(2):
             asyncio.run(sender(stub, visit, metrics, request="abc").send(clip()))
-    assert len({turns for _, turns, _, _ in stub.asked}) == 2
+    assert len({turns for _, turns, *_ in stub.asked}) == 2
 
 
 def test_a_window_whose_replica_died_is_sent_again(house: Admission, metrics: Metrics) -> None:
     stub = Stub(die, die, heard)
     with house.enter() as visit:
         assert asyncio.run(sender(stub, visit, metrics).send(clip())).text == "word"
-    assert [position for _, _, position, _ in stub.asked] == [0, 0, 0]
-    assert b'windows_sent_again_total{key="none",model="m"} 2.0' in metrics.text()
+    assert [position for _, _, position, *_ in stub.asked] == [0, 0, 0]
+    assert b'windows_sent_again_total{key="none",model="m",version="stable"} 2.0' in metrics.text()
 
 
 def test_a_window_that_all_replicas_die_of_is_given_up(house: Admission, metrics: Metrics) -> None:
@@ -145,8 +149,10 @@ def test_who_is_cancelled_withdraws_the_window(house: Admission, metrics: Metric
 def two(ray_cluster: None, tmp_path: Path) -> Iterator[DeploymentHandle]:
     """Two replicas that take 0.3 s for each window of 30 s, two windows a batch."""
     config = ServeConfig(model="slow", replicas=2, cpus_each=1, max_batch_audio_s=60.0)
-    yield ray.serve.run(replicas(config, slow(tmp_path, 0.01)), name="killed", route_prefix=None)
-    ray.serve.delete("killed")
+    try:
+        yield ray.serve.run(replicas(config, slow(tmp_path, 0.01)), name="killed", route_prefix=None)
+    finally:
+        ray.serve.delete("killed")
 
 
 @pytest.mark.slow
@@ -175,5 +181,5 @@ def test_a_replica_that_is_killed_costs_no_request(
     assert answers == [[f"{number}-{place}" for place in range(6)] for number in range(8)]
     decoded = Counter(prompt for pid, prompts in replicas_of(tmp_path).items() for prompt in prompts if pid != victim)
     assert sum(decoded.values()) >= 24  # the other took over what the dead one had
-    again = re.search(rb'windows_sent_again_total{key="none",model="m"} ([0-9.]+)', metrics.text())
+    again = re.search(rb'windows_sent_again_total{key="none",model="m",version="stable"} ([0-9.]+)', metrics.text())
     assert again and 1 <= float(again[1]) <= 48

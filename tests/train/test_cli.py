@@ -13,8 +13,10 @@ from asr.errors import UserError
 from asr.manifest import write_manifest
 from asr.model import SpeechModel
 from asr.utterance import Utterance
-from train.cli import _context, evaluate, train
+from tests.train.sweep.test_record import record as make_record
+from train.cli import _context, _show_sweep, evaluate, train
 from train.data.cli import prepare
+from train.sweep.record import Report
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 
@@ -38,6 +40,7 @@ def test_evaluate_writes_a_report_a_table_and_the_figures(
     assert summary["context"] == "full"
     assert 0 <= summary["wer"]["rate"] < 0.5
     assert summary["wer"]["low"] <= summary["wer"]["rate"] <= summary["wer"]["high"]
+    assert summary["errors"][0].startswith("of ")
     with (tmp_path / "ev" / "table.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == summary["utterances"] >= 6
@@ -84,3 +87,29 @@ def test_dry_run_prints_what_deepspeed_is_told(capsys: pytest.CaptureFixture[str
     derived = json.loads(capsys.readouterr().out.partition("DeepSpeed, derived from these:")[2])
     assert derived["zero_optimization"]["stage"] == 2
     assert derived["wall_clock_breakdown"] is True
+
+
+def test_the_trials_of_a_sweep_are_listed_before_any_of_them_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [f"run.folder={tmp_path}", "data.validation=v.jsonl"]
+    varied = ["lora.rank=grid(4, 8)", "optim.learning_rate=loguniform(1e-4, 1e-2)", "trials=2"]
+    train(DEMO, settings, dry_run=True, varied=varied)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[1].startswith("trial 001 (lora.rank=8 optim.learning_rate=0.00")
+    train(DEMO, settings, dry_run=True, varied=varied, as_json=True)
+    assert len(json.loads(capsys.readouterr().out)["trials"]) == 4
+    with pytest.raises(UserError, match=r"did you mean 'lora\.rank'"):
+        train(DEMO, settings, varied=["lora.rnk=grid(4, 8)"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_results_of_a_sweep_name_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = make_record(tmp_path)
+    record.outcomes[1].take(Report(4, 0.25, 0.5))
+    record.outcomes[1].status = "finished"
+    _show_sweep(record, as_json=False)
+    assert capsys.readouterr().out.splitlines()[-1] == f"best: trial 001, WER 25.0%: {record.place}/best"
+    _show_sweep(record, as_json=True)
+    assert json.loads(capsys.readouterr().out)["best"]["trial"] == "001"

@@ -10,10 +10,16 @@ import pytest
 
 from asr.artifact import load_model
 from asr.audio import decode as decode_audio
-from asr.decode import Clip, decode
+from asr.clip import Clip
+from asr.decode import decode
 from asr.errors import UserError
 from asr.manifest import write_manifest
+from cluster.gpus import parse
 from tests.train.runs import STEPS, Finished, Runs, planned
+from train.capacity import cost as prices
+from train.capacity.options import options
+from train.capacity.shapes import SIZES
+from train.capacity.speed import cpu_flops
 from train.config import TrainConfig
 from train.fit import fit
 
@@ -35,6 +41,21 @@ def test_a_run_ends_in_an_artifact_that_decodes(whole: Finished, runs: Runs) -> 
     clip = runs.clips[0]
     (heard,) = decode(model, [Clip(model.log_mel(decode_audio(clip.audio)))], "short")
     assert any(map(str.isalnum, heard.text))
+
+
+@pytest.mark.slow
+def test_a_run_says_what_it_took_by_the_formula_of_its_plan(whole: Finished, runs: Runs) -> None:
+    """Seconds on a shared CPU are another matter: how near they come is in docs/capacity.md."""
+    card, config = whole.fitted.card, runs.config("whole", "workers.price_per_hour=2")
+    told = card.training["cost"]
+    assert told["core_hours"] == told["device_hours"] >= told["device_hours_in_steps"] > 0  # a worker of one core
+    assert told["cost"] is None
+    taken = {"seconds": card.training["seconds"], "audio_s": card.training["audio_s"]}
+    option = next(one for one in options(config, SIZES["openai/whisper-tiny"], parse("1xCPU-16GB", cpu_flops)))
+    steps = replace(option.time, compute_s=taken["seconds"] / STEPS, communication_s=0.0, optimiser_s=0.0)
+    as_planned = prices.planned(replace(option, time=steps, steps=STEPS), config)
+    assert as_planned.device_hours == pytest.approx(prices.spent(config, taken).device_hours)
+    assert as_planned.money == pytest.approx(2 * taken["seconds"] / 3600)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from ray.train.torch import TorchTrainer
 from safetensors.torch import load_file
 
 from asr.config import resolve
+from asr.errors import UserError
 from asr.utterance import Utterance
 from tests.train.corpora import listed, ordering
 from train.config import TrainConfig
@@ -54,3 +56,23 @@ def test_a_worker_trains_to_the_last_step_and_leaves_a_whole_checkpoint(
     weights = load_file(last / "adapter_model.safetensors")
     assert all(torch.isfinite(weight).all() for weight in weights.values())
     assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_loss_that_is_no_number_ends_a_run_at_once_and_names_step_and_utterances(
+    workplace: Path, flac_clips: list[Utterance]
+) -> None:
+    plain = ["base=builtin:tiny.en", "data.train=none.jsonl", "workers.cpus_each=1", "lora.rank=2"]
+    broken = ["optim.learning_rate=1e30", "optim.warmup_steps=0", "optim.max_steps=9", "run.checkpoint_every_steps=9"]
+    config = resolve(TrainConfig, None, [*plain, *broken, "plan.micro_batches_per_step=1"]).value
+    clips = flac_clips[:3]
+    job = Job(config, listed(ordering(config.plan), [Admitted(clip, 12) for clip in clips]), board=None)
+    trainer = TorchTrainer(train_worker, train_loop_config={"job": job}, scaling_config=ScalingConfig(num_workers=0))
+    with pytest.raises(UserError, match=r"^step \d: the loss is nan: the weights are beyond .*; met: ") as caught:
+        trainer.fit()
+    message, hint = caught.value.args
+    assert any(clip.id in message for clip in clips)
+    assert "lower optim.learning_rate" in hint
+    assert not list((workplace / "trainer").glob("checkpoint-*"))
+    del caught
+    gc.collect()  # the error holds the feed, whose pipeline has to end while Ray is there to be told

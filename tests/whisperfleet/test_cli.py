@@ -45,6 +45,12 @@ def test_a_verb_has_its_own_help() -> None:
     assert "--out" in done.stdout
 
 
+def test_a_verb_that_has_verbs_is_one_itself() -> None:
+    assert "Usage: whisperfleet serve [OPTIONS]" in run("serve", "--help").stdout
+    assert "rollback" in run("serve", "models", "--help").stdout
+    assert "--canary" in run("serve", "models", "promote", "--help").stdout
+
+
 def test_a_misspelt_verb_gets_a_suggestion_and_exit_code_2() -> None:
     done = run("trian")
     assert done.returncode == 2

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from asr.config import resolve
 from cluster.gpus import Fleet, parse
+from train.capacity.cost import Cost, planned
 from train.capacity.memory import GIB
 from train.capacity.options import Option, cheapest, options, setup_of
 from train.capacity.setup import Setup
@@ -27,7 +28,7 @@ def plan(
     settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the file's.")] = None,
     gpus: Annotated[str, typer.Option(help="The devices: 4x24GB, 8xA100-80GB, 1xH100, 2xCPU-16GB.")] = "1x24GB",
     hours: Annotated[float | None, typer.Option(help="Audio heard in all, in place of optim.max_steps.", min=0)] = None,
-    price: Annotated[float | None, typer.Option(help="Of a device for an hour, in any currency.", min=0)] = None,
+    price: Annotated[float | None, typer.Option(help="Of a device-hour, over workers.price_per_hour.", min=0)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     resolved = resolve(TrainConfig, config, settings or []).value
@@ -38,13 +39,13 @@ def plan(
     best = cheapest(found)
     if as_json:
         summary = {"base": resolved.base, "parameters": shape.parameters, "gpus": gpus, "device": asdict(fleet.device)}
-        summary["options"] = [_row(option, price) for option in found]
+        summary["options"] = [_row(option, planned(option, resolved, price)) for option in found]
         for name, option in (("cheapest", best), ("cheapest_as_configured", as_configured)):
-            summary[name] = _row(option, price) if option else None
+            summary[name] = _row(option, planned(option, resolved, price)) if option else None
         print(json.dumps(summary))
         return
     print(_heading(resolved.base, setup_of(resolved, shape, fleet), fleet))
-    Console(markup=False).print(_table(found, price))
+    Console(markup=False).print(_table(found, [planned(option, resolved, price) for option in found]))
     print(_advice("cheapest that fits", best))
     if best and best.setup.strategy != resolved.strategy:
         print(_advice(f"with strategy={resolved.strategy}, as configured", as_configured))
@@ -59,10 +60,10 @@ def _heading(base: str, setup: Setup, fleet: Fleet) -> str:
     )
 
 
-def _table(found: Sequence[Option], price: float | None) -> Table:
-    cost = "device hours" if price is None else "cost"
+def _table(found: Sequence[Option], costs: Sequence[Cost]) -> Table:
+    cost = "device hours" if costs[0].money is None else "cost"
     table = Table("strategy", "parallelism", "checkpointing", "peak, GiB", "host, GiB", "step, s", "hours", cost, "")
-    for option in found:
+    for option, price in zip(found, costs, strict=True):
         setup, memory = option.setup, option.memory
         shared = setup.parallelism + (" + offload" if setup.offload == "cpu" else "")
         cells = [setup.strategy, shared, "yes" if setup.checkpointing else ""]
@@ -70,7 +71,8 @@ def _table(found: Sequence[Option], price: float | None) -> Table:
         if option.reason:
             table.add_row(*cells, "", "", "", option.reason, style="dim")
             continue
-        table.add_row(*cells, f"{option.time.total_s:.2f}", f"{option.hours:.2f}", f"{_cost(option, price):.2f}", "")
+        spent = price.device_hours if price.money is None else price.money
+        table.add_row(*cells, f"{option.time.total_s:.2f}", f"{option.hours:.2f}", f"{spent:.2f}", "")
     return table
 
 
@@ -81,11 +83,7 @@ def _advice(title: str, option: Option | None) -> str:
     return f"{title}: {' '.join(words)}"
 
 
-def _cost(option: Option, price: float | None) -> float:
-    return option.device_hours * (1.0 if price is None else price)
-
-
-def _row(option: Option, price: float | None) -> dict[str, Any]:
+def _row(option: Option, cost: Cost) -> dict[str, Any]:
     memory, time = option.memory, option.time
     return {
         **option.settings,
@@ -97,6 +95,5 @@ def _row(option: Option, price: float | None) -> dict[str, Any]:
         "time": asdict(time),
         "steps": option.steps,
         "hours": option.hours,
-        "device_hours": option.device_hours,
-        "cost": None if price is None else _cost(option, price),
+        **cost.summary(),
     }

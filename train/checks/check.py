@@ -1,15 +1,19 @@
-"""The steps that a configuration is taken through in seconds, before any GPU hour is spent on it."""
+"""The steps that a configuration, or a cluster, is taken through in seconds, before any GPU hour is spent on it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from asr.errors import DataError, UserError
+from cluster.session import ray_session
+from cluster.survey import survey
 from train.checks import data as checks_data
 from train.checks import labels as checks_labels
 from train.checks import model as checks_model
+from train.checks import nodes as checks_nodes
 from train.checks import place as checks_place
 from train.checks.subject import Outcome, Subject
 from train.config import TrainConfig
@@ -20,7 +24,7 @@ class Step:
     """One question about a run. It is skipped where a step that it ``needs`` has failed or was skipped itself."""
 
     name: str
-    run: Callable[[Subject], Outcome]
+    run: Callable[[Any], Outcome]
     needs: tuple[str, ...] = ()
 
 
@@ -52,6 +56,19 @@ STEPS = (
 )
 
 
+NODE_STEPS = (
+    Step("nodes", checks_nodes.answer),
+    Step("versions", checks_nodes.versions, needs=("nodes",)),
+    Step("code", checks_nodes.same_code, needs=("nodes",)),
+    Step("GPUs", checks_nodes.gpus, needs=("nodes",)),
+    Step("network", checks_nodes.network, needs=("nodes",)),
+    Step("shared storage", checks_nodes.shared_storage, needs=("nodes",)),
+    Step("disks", checks_nodes.disk, needs=("nodes",)),
+    Step("clocks", checks_nodes.clock, needs=("nodes",)),
+    Step("model cache", checks_nodes.model_cache, needs=("nodes",)),
+)
+
+
 def check(
     config: TrainConfig, address: str | None = None, on_start: Callable[[int, str], None] | None = None
 ) -> Iterator[Result]:
@@ -59,9 +76,20 @@ def check(
 
     No step ends the others: a UserError, or the DataError of a whole batch, is its outcome.
     """
-    subject = Subject(config, address)
+    return _results(STEPS, Subject(config, address), on_start)
+
+
+def check_nodes(
+    config: TrainConfig | None, address: str | None = None, on_start: Callable[[int, str], None] | None = None
+) -> Iterator[Result]:
+    """Do the same with NODE_STEPS, on the nodes of a cluster, for a run of ``config`` where there is one."""
+    with ray_session(address), survey() as nodes:
+        yield from _results(NODE_STEPS, checks_nodes.Nodes(nodes, config), on_start)
+
+
+def _results(steps: Sequence[Step], subject: Any, on_start: Callable[[int, str], None] | None) -> Iterator[Result]:
     unmet: set[str] = set()
-    for number, step in enumerate(STEPS, start=1):
+    for number, step in enumerate(steps, start=1):
         if on_start is not None:
             on_start(number, step.name)
         started = time.monotonic()
@@ -72,7 +100,7 @@ def check(
         yield Result(step.name, outcome, time.monotonic() - started)
 
 
-def _outcome(step: Step, subject: Subject) -> Outcome:
+def _outcome(step: Step, subject: Any) -> Outcome:
     try:
         return step.run(subject)
     except UserError as error:

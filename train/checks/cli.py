@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from asr.config import resolve
-from train.checks.check import STEPS, Result
+from asr.errors import UserError
+from train.checks.check import NODE_STEPS, STEPS, Result, check_nodes
 from train.checks.check import check as check_config
 from train.config import TrainConfig
 
@@ -19,14 +22,30 @@ _COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "failed": 
 
 
 def check(
-    config: Annotated[Path, typer.Argument(help="YAML file; see configs/.")],
+    config: Annotated[Path | None, typer.Argument(help="YAML file; see configs/.")] = None,
     settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the file's.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster (auto, host:port); default: a local one.")] = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Look at the cluster's nodes too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of the steps on stdout.")] = False,
 ) -> None:
-    resolved = resolve(TrainConfig, config, settings or []).value
-    results = []
-    for result in check_config(resolved, address, None if as_json else _announce):
+    if config is None and not cluster:
+        raise UserError("what shall be checked?", "whisperfleet check CONFIG, whisperfleet check --cluster, or both")
+    if cluster and not address and os.environ.get("RAY_ADDRESS", "").startswith("http"):
+        raise UserError(
+            "RAY_ADDRESS is a dashboard, and nodes are looked at from within",
+            "whisperfleet submit --follow -- check --cluster",
+        )
+    resolved = resolve(TrainConfig, config, settings or []).value if config else None
+    steps = [*(STEPS if config else ()), *(NODE_STEPS if cluster else ())]
+    results: list[Result] = []
+
+    def announce(_: int, name: str) -> None:
+        if not as_json:
+            print(f"[{len(results) + 1:>2}/{len(steps)}] {name} ... ", end="", flush=True)
+
+    parts = [check_config(resolved, address, announce)] if resolved else []
+    parts += [check_nodes(resolved, address, announce)] if cluster else []
+    for result in chain.from_iterable(parts):
         results.append(result)
         if not as_json:
             _print(result)
@@ -37,10 +56,6 @@ def check(
         print(", ".join(f"{count} {state}" for state, count in counts.items()))
     if counts["failed"]:
         raise typer.Exit(2)
-
-
-def _announce(number: int, name: str) -> None:
-    print(f"[{number:>2}/{len(STEPS)}] {name} ... ", end="", flush=True)
 
 
 def _print(result: Result) -> None:

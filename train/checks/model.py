@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from asr.decode import Clip, decode
+from asr.clip import Clip
+from asr.decode import decode
 from asr.errors import UserError
 from asr.model import best_device
 from train.adapter import adapt, has_adapter

@@ -17,7 +17,7 @@ from train.feeding.tensors import Order
 from train.order.mix import Runs, draw
 from train.order.ordering import Ordering, orders
 from train.order.packing import Columns
-from train.order.plan import MicroBatch, Step
+from train.order.plan import Epoch, MicroBatch, Step
 
 
 class Listed:
@@ -26,10 +26,13 @@ class Listed:
     Once ``shared`` it is small to pickle, and each node holds the utterances once, whatever its number of workers.
     """
 
-    def __init__(self, utterances: Utterances, sizes: Sequence[int], drawn: Sequence[int], ordering: Ordering) -> None:
-        self._held: Utterances | ray.ObjectRef = utterances
+    def __init__(
+        self, held: Utterances | ray.ObjectRef, sizes: Sequence[int], drawn: Sequence[int], ordering: Ordering
+    ) -> None:
+        self._held = held
         self._sizes, self._drawn, self._ordering = sizes, drawn, ordering
         self.quarantined: list[Quarantined] = []
+        self._fingerprint = ""
 
     @property
     def utterances(self) -> Utterances:
@@ -40,6 +43,11 @@ class Listed:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the ids, texts and durations of utterances, whatever their order, as ``data prepare`` has it."""
+        if not self._fingerprint:  # ten million rows take minutes, and a run asks twice
+            self._fingerprint = self._digest()
+        return self._fingerprint
+
+    def _digest(self) -> str:
         table = self.utterances.table.select(["id", "text", "duration_s"])
         digest = hashlib.sha256()
         for batch in table.take(pc.sort_indices(table["id"])).to_batches(max_chunksize=16_384):
@@ -54,14 +62,18 @@ class Listed:
 
     def steps(self, first_step: int) -> Iterator[Step]:
         """Yield steps for ever, epoch after epoch, from step number ``first_step`` of the whole run on."""
-        utterances, ordering = self.utterances, self._ordering
-        columns = utterances.columns()
-        ids = utterances.ids() if ordering.needs_ids else None
         for epoch in count():
-            steps = ordering.steps(self._runs(columns, epoch), columns, ids, epoch)
+            steps = self.epoch(epoch)
             for number in range(first_step, len(steps)):
                 yield steps[number]
             first_step = max(0, first_step - len(steps))
+
+    def epoch(self, number: int) -> Epoch:
+        """Plan an epoch. ``docs/scale.md`` has what that takes."""
+        utterances, ordering = self.utterances, self._ordering
+        columns = utterances.columns()
+        ids = utterances.ids() if ordering.needs_ids else None
+        return ordering.steps(self._runs(columns, number), columns, ids, number)
 
     def orders(self, batches: Sequence[MicroBatch]) -> list[Order]:
         """Return micro-batches with their utterances."""
@@ -69,8 +81,20 @@ class Listed:
 
     def shared(self) -> Listed:
         """Return the same inside a Ray session, with the utterances in the object store and nothing quarantined."""
-        corpus = Listed(self.utterances, self._sizes, self._drawn, self._ordering)
-        corpus._held = ray.put(self.utterances)
+        corpus = self.stored()
+        corpus.quarantined = []
+        return corpus
+
+    def stored(self) -> Listed:
+        """Return the same inside a Ray session, with the utterances in the object store."""
+        corpus = self.ordered(self._ordering)
+        corpus._held = ray.put(self._held) if isinstance(self._held, Utterances) else self._held
+        return corpus
+
+    def ordered(self, ordering: Ordering) -> Listed:
+        """Return the same utterances, wherever they are, to be met in another order."""
+        corpus = Listed(self._held, self._sizes, self._drawn, ordering)
+        corpus.quarantined, corpus._fingerprint = self.quarantined, self._fingerprint
         return corpus
 
     def _runs(self, columns: Columns, epoch: int) -> Runs:

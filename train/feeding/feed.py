@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -50,6 +51,7 @@ class Met:
 
     epoch: int
     ids: tuple[str, ...]
+    faulty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -92,22 +94,34 @@ class Feed(IterableDataset):
         self, portion: Portion, recipe: Recipe, pad_token_id: int, max_quarantined_share: float, tasks: int = 1
     ) -> None:
         self.tally = Tally()
+        self.waiting = False
+        """Whether the worker stands still for want of data at this moment."""
         self._portion, self._recipe, self._pad_token_id = portion, recipe, pad_token_id
         self._max_quarantined_share, self._tasks = max_quarantined_share, tasks
         self._ledger: list[Met] = []
         self._told = 0
+        self._untrained: deque[Met] = deque()
 
     def take_ledger(self) -> list[Met]:
         """Return the micro-batches yielded since this was last asked."""
         taken, self._ledger = self._ledger, []
         return taken
 
+    def trained(self) -> Met:
+        """Return the next micro-batch in the order in which they were yielded: the trainer, who asks, takes it now.
+
+        It may have taken several ahead.
+        """
+        return self._untrained.popleft()
+
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         rows = stream(self._portion.orders(), self._recipe, self._tasks)
         first = True
         while True:
             started = time.monotonic()
+            self.waiting = True
             row = next(rows, None)
+            self.waiting = False
             if row is None:
                 return
             if not first:
@@ -131,4 +145,6 @@ class Feed(IterableDataset):
         self._told += len(found)
         tally.utterances += len(found)  # met by the corpus, if not by the trainer
         tally.quarantined += found
-        self._ledger.append(Met(row.epoch, row.ids))
+        met = Met(row.epoch, row.ids, frozenset(fault.id for fault in row.faults))
+        self._ledger.append(met)
+        self._untrained.append(met)

@@ -8,7 +8,7 @@ epoch. Steps are of like cost, and inside a micro-batch clips are of like length
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -110,7 +110,36 @@ class MicroBatch:
         return tuple(index for item in self.items for index in item.utterances)
 
 
-Step = tuple[MicroBatch, ...]
+class Step(Sequence[MicroBatch]):
+    """The micro-batches of an optimiser step, each made when it is asked for: one of a thousand workers asks for one.
+
+    Two steps are equal that hold equal micro-batches.
+    """
+
+    __slots__ = ("_make", "_places")
+
+    def __init__(self, make: Callable[[int], MicroBatch], places: range) -> None:
+        self._make, self._places = make, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> MicroBatch: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[MicroBatch]: ...
+
+    def __getitem__(self, index: int | slice) -> MicroBatch | list[MicroBatch]:
+        if isinstance(index, slice):
+            return [self._make(place) for place in self._places[index]]
+        return self._make(self._places[index])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Step) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
 
 class Epoch(Sequence[Step]):
@@ -150,7 +179,7 @@ class Epoch(Sequence[Step]):
 
     def _step(self, number: int) -> Step:
         begin = number * self._size
-        return tuple(self._micro_batch(place) for place in range(begin, begin + self._size))
+        return Step(self._micro_batch, range(begin, begin + self._size))
 
     def _micro_batch(self, place: int) -> MicroBatch:
         start, count = int(self._starts[place]), int(self._counts[place])
@@ -183,7 +212,7 @@ def plan_epoch(items: Items, config: PlanConfig, seed: int, epoch: int, window: 
     return Epoch(items, config, seed, epoch, window)
 
 
-def padding(steps: Iterable[Step]) -> float:
+def padding(steps: Iterable[Sequence[MicroBatch]]) -> float:
     """Return the share of what the encoder hears that is beyond each clip's own planned context.
 
     A clip's own context is its speech and its margin of silence, or 30 s where it was drawn to be heard in full: these

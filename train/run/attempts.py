@@ -15,6 +15,7 @@ from asr.errors import UserError
 from train.run.folder import RunFolder
 from train.run.judge import Beside
 from train.run.snapshot import mend
+from train.watching import show
 from train.worker import Job, train_worker
 
 
@@ -34,6 +35,7 @@ def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
             failures += 1
             if failures > job.config.workers.max_failures:
                 raise
+            show.say(f"{_lost(error)}: the run goes on from its last checkpoint")
 
 
 def _trainer(run: RunFolder, job: Job) -> TorchTrainer:
@@ -57,6 +59,14 @@ def _validation(job: Job) -> ValidationConfig | None:
         return None
     beside = Beside(job.scoring, job.config.base, workers.threads, job.board)
     return ValidationConfig(beside, ray_remote_kwargs={"num_cpus": workers.threads, "num_gpus": int(workers.gpu)})
+
+
+def _lost(error: ray.train.WorkerGroupError) -> str:
+    """Return one line on who died of what. A node that is gone takes its workers along: Ray names it then."""
+    rank, failure = next(iter(sorted(error.worker_failures.items())), (0, error))
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    ranks = ", ".join(str(one) for one in sorted(error.worker_failures)) or str(rank)
+    return f"worker {ranks} died ({type(failure).__name__}: {lines[-1] if lines else ''})"
 
 
 def _user_error(failure: BaseException | None) -> UserError | None:

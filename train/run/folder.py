@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from asr.cache import complete_or_absent
 from asr.errors import UserError
 from asr.manifest import write_quarantine
 from asr.utterance import Quarantined
+from cluster.launch import JOB, STORAGE
 from train.config import TrainConfig
 
 CHECKPOINTS = "checkpoints"  # Ray Train's own: it keeps what it needs to go on there
@@ -34,8 +36,8 @@ class RunFolder:
 
     @classmethod
     def of(cls, config: TrainConfig) -> RunFolder:
-        """Return the folder of a run, which need not be there yet."""
-        place = storage.join(config.run.folder, config.run.name)
+        """Return the folder of a run, which need not be there yet. UserError where it would be lost with a job."""
+        place = storage.join(_lasting(config.run.folder), config.run.name)
         return cls(place if storage.is_remote(place) else str(Path(place).resolve()))
 
     def file(self, *names: str) -> str:
@@ -105,3 +107,16 @@ class RunFolder:
         with TemporaryDirectory() as scratch:
             yield Path(scratch)
             storage.upload(Path(scratch), self.artifact, last=CARD)
+
+
+def _lasting(folder: str) -> str:
+    """Return a relative folder as seen from WHISPERFLEET_STORAGE. In a job there has to be one: its own folder goes."""
+    if storage.is_remote(folder) or os.path.isabs(storage.local_path(folder)):
+        return folder
+    place = os.environ.get(STORAGE, "")
+    if os.environ.get(JOB) and not place:
+        raise UserError(
+            f"run.folder={folder} is relative, and what a job writes beside its code is lost with it",
+            "submit with --storage, a folder that all nodes see or an address such as s3://bucket/speech",
+        )
+    return storage.join(place, folder) if place else folder

@@ -17,6 +17,7 @@ from asr.artifact import CURVE, BaseModel, Card, complete
 from asr.checkpoint import Checkpoint, find_checkpoint, hub_id
 from asr.model import load_processor
 from train.adapter import has_adapter
+from train.capacity.cost import spent
 from train.config import TrainConfig
 from train.run.evaluation import for_card
 from train.run.report import STATE
@@ -94,7 +95,10 @@ def _card(base: Checkpoint, config: TrainConfig, data: Mapping[str, Any], totals
         normaliser="normalised",
         data=dict(data),
         config=config.model_dump(mode="json"),
-        training={name: totals[name] for name in ("step", "seconds", "audio_s", "wait_s")},
+        training={
+            **{name: totals[name] for name in ("step", "seconds", "audio_s", "wait_s")},
+            "cost": spent(config, totals).summary(),
+        },
         versions={name: metadata.version(name) for name in _VERSIONED},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -49,6 +49,9 @@ class RayReport(TrainerCallback):
         self._ledger, self._saved_at = ledger, resumed_at
         self._uploads = Uploads()
         self._started: float | None = None
+        self._evaluation_s = 0.0
+        self.begun = time.monotonic()
+        """When this worker began to hold its device: at the latest now."""
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock with the first step: loading the model and starting Ray Data is not training."""
@@ -85,12 +88,16 @@ class RayReport(TrainerCallback):
         due = judge is not None and judge.scoring.due(step, state.max_steps)
         metrics, keep_best = {}, None
         if judge is not None and self._model is not None and due and not judge.scoring.beside:
+            started = time.monotonic()
             scored = judge.score(model, self._model, step)
+            self._evaluation_s += time.monotonic() - started
             metrics["wer"] = scored.wer
             if context.get_world_rank() == 0:
                 keep_best = partial(keep, judge.scoring.best, folder, step, scored.summary)
         # Ranks of a node share the folder. All of them have written their part of it once all are here.
-        parts = gather((self._feed.tally, judge.news() if judge is not None else [], self._feed.take_ledger()))
+        met = self._feed.take_ledger()  # taken in any case, or it would grow; sent to all workers only where it is kept
+        news = judge.news() if judge is not None else []
+        parts = gather((self._feed.tally, news, met if self._ledger is not None else []))
         tallies: list[Tally] = [tally for tally, _, _ in parts]
         if judge is not None:
             judge.hear(parts[0][1])
@@ -117,9 +124,16 @@ class RayReport(TrainerCallback):
         return {"quarantined": list(once.values()), "evaluations": as_json(self._judge.scored) if self._judge else []}
 
     def _totals(self, audio_s: float, tokens: int) -> dict[str, float]:
-        """Return seconds, audio seconds, seconds of waiting and tokens, of this and all earlier attempts."""
-        seconds = 0.0 if self._started is None else time.monotonic() - self._started
-        parts = {"seconds": seconds, "audio_s": audio_s, "wait_s": self._feed.tally.wait_s, "tokens": tokens}
+        """Return what is counted, in this and all earlier attempts.
+
+        Seconds since the first step, those of waiting and of evaluations in them, those in which this worker and (all
+        together) every worker held its device; audio seconds and tokens.
+        """
+        now = time.monotonic()
+        parts = {"seconds": 0.0 if self._started is None else now - self._started, "audio_s": audio_s}
+        parts |= {"wait_s": self._feed.tally.wait_s, "tokens": tokens, "evaluation_s": self._evaluation_s}
+        held_s = now - self.begun
+        parts |= {"held_s": held_s, "device_s": held_s * ray.train.get_context().get_world_size()}
         return {name: value + self._before.get(name, 0) for name, value in parts.items()}
 
 

@@ -73,7 +73,18 @@ class Failed:
     error: str
 
 
-Entry = Progress | Scored | Failed
+@dataclass(frozen=True)
+class Stalled:
+    """A worker that has stood still for so long: in which step, what it is at, and in which lines of which files."""
+
+    rank: int
+    step: int
+    seconds: float
+    doing: str
+    where: str
+
+
+Entry = Progress | Scored | Failed | Stalled
 
 # Steps that wait for a driver that does not come: half an hour of fast ones, and a few megabytes.
 _MOST_WAITING = 10_000

@@ -33,7 +33,7 @@ def counting(what: str) -> Iterator[Callable[[int, int | None], None]]:
 @contextmanager
 def training() -> Iterator[Callable[[progress.Progress], None]]:
     """Yield a function that shows a run's step, loss, speed and time left; after Ctrl-C say how to go on."""
-    try:
+    with interruptible():
         if not console.is_terminal:
             show = _lines(lambda done, total, line="": line)
             yield lambda now: show(now.step, now.max_steps, describe(now))
@@ -41,6 +41,13 @@ def training() -> Iterator[Callable[[progress.Progress], None]]:
         with _bar("{task.description}") as bar:
             task = bar.add_task("starting the workers", total=None)
             yield lambda now: bar.update(task, completed=now.step, total=now.max_steps, description=describe(now))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """After Ctrl-C say how to go on."""
+    try:
+        yield
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on from the last checkpoint")
         raise
@@ -48,7 +55,7 @@ def training() -> Iterator[Callable[[progress.Progress], None]]:
 
 def say(text: str) -> None:
     """Print a line that stays, also while a bar is shown."""
-    console.print(text, highlight=False, markup=False)
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(now: progress.Progress) -> str:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from train.config import TrainConfig
 from train.run.folder import RunFolder
 from train.watching import show
 from train.watching.history import History
-from train.watching.progress import Board, Entry, Failed, Progress, ProgressBoard, Scored
+from train.watching.progress import Board, Entry, Failed, Progress, ProgressBoard, Scored, Stalled
 from train.watching.tracking import Tracker, scored_figures, step_figures, trackers
 
 _POLL_S = 1.0
@@ -26,9 +27,14 @@ class Listener:
     """Takes entries in the order in which they were posted; the one writer of a run's history."""
 
     def __init__(
-        self, history: History, trackers: list[Tracker], on_progress: Callable[[Progress], None] | None = None
+        self,
+        history: History,
+        trackers: list[Tracker],
+        on_progress: Callable[[Progress], None] | None = None,
+        on_scored: Callable[[Scored], None] | None = None,
     ) -> None:
-        self._history, self._trackers, self._on_progress = history, trackers, on_progress
+        self._history, self._trackers = history, trackers
+        self._on_progress, self._on_scored = on_progress, on_scored
 
     def take(self, entry: Entry) -> None:
         """Write down one entry."""
@@ -42,8 +48,13 @@ class Listener:
             case Scored():
                 if self._history.add_scored(entry):
                     self._log(entry.step, scored_figures(entry))
+                    if self._on_scored is not None:
+                        self._on_scored(entry)
             case Failed():
                 show.say(f"the evaluation of step {entry.step} failed, training goes on: {entry.error}")
+            case Stalled():
+                stands = f"{entry.seconds:.0f} s in step {entry.step} so far"
+                show.say(f"worker {entry.rank}: {stands}: {entry.doing}; at {entry.where}")
 
     def close(self) -> None:
         """Finish all trackers and bring the run's folder up to date."""
@@ -64,12 +75,18 @@ class Listener:
 
 @contextlib.contextmanager
 def watching(
-    run: RunFolder, config: TrainConfig, on_progress: Callable[[Progress], None] | None = None
+    run: RunFolder,
+    config: TrainConfig,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_scored: Callable[[Scored], None] | None = None,
 ) -> Iterator[tuple[Board, Path]]:
     """Yield the board of a run and its history file. Once the block has ended, all that was posted is in the file."""
     history = History(run.place)
-    listener = Listener(history, trackers(config.tracking, config.run.name, run.place, _settings(config)), on_progress)
-    board = ray.remote(num_cpus=0)(ProgressBoard).remote(history.scored)
+    told = trackers(config.tracking, config.run.name, run.place, _settings(config))
+    listener = Listener(history, told, on_progress, on_scored)
+    # On the driver's own node: elsewhere it would be lost with a worker's, and nobody would hear of the run any more.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board = ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBoard).remote(history.scored)
     done = threading.Event()
     mistakes: list[Exception] = []
 

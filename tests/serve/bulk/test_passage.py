@@ -3,15 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from transformers import WhisperFeatureExtractor
 
 from asr.audio import SAMPLE_RATE, encode_flac
 from asr.clip import Clip
 from asr.errors import DataError
 from asr.features import LogMel
+from serve import decoding
 from serve.bulk.passage import LIMITS, Order, cost_s, passages
+from serve.decoding import Child
 from serve.engine import ModelInfo
 from serve.request import Asked, open_sound
+from tests.serve.expendable import ABORT
 from tests.serve.fakes import LANGUAGES, voice
 
 INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
@@ -45,3 +49,16 @@ def test_silence_is_one_passage_of_nothing(tmp_path: Path) -> None:
 def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
     (only,) = passages(Order(0, str(tmp_path / "gone.wav"), ASKED), INFO)
     assert isinstance(only.content, DataError) and only.content.reason == "missing_file"
+
+
+def test_one_that_kills_its_decoder_is_a_row_of_the_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, content in (("bad", ABORT), ("good", encode_flac(np.zeros(SAMPLE_RATE, np.float32)))):
+        (tmp_path / name).write_bytes(content)
+    child = Child("tests.serve.expendable")
+    monkeypatch.setattr(decoding, "own", lambda: child)
+    (only,) = passages(Order(0, str(tmp_path / "bad"), ASKED), INFO)
+    assert isinstance(only.content, DataError) and only.content.reason == "decoder_died"
+    assert only.content.detail == f"{tmp_path / 'bad'}: decoding ended with SIGABRT"
+    monkeypatch.undo()
+    (only,) = passages(Order(0, str(tmp_path / "good"), ASKED), INFO)
+    assert (only.content, only.duration_s) == (None, 1.0)

@@ -74,3 +74,13 @@ def test_where_nothing_fits_it_says_what_to_lower(run: Run) -> None:
 def test_unknown_devices_are_a_users_mistake(run: Run) -> None:
     with pytest.raises(UserError, match="--gpus 3xZ80"):
         run("--gpus", "3xZ80")
+
+
+def test_the_configurations_price_holds_where_none_is_given(run: Run) -> None:
+    asked = ["workers.price_per_hour=3", "--gpus", "4x24GB", "--json"]
+    best = json.loads(run(*asked))["cheapest"]
+    assert best["cost"] == pytest.approx(3 * best["device_hours"])
+    assert best["audio_hours_per_device_hour"] > 1
+    best = json.loads(run(*asked, "--price", "0.5"))["cheapest"]
+    assert best["cost"] == pytest.approx(0.5 * best["device_hours"])
+    assert "cost" in run(*asked[:3])

@@ -8,7 +8,7 @@ from asr.manifest import write_manifest
 from asr.utterance import Utterance
 from tests.train.checks.doctored import subject, tiny_checkpoint
 from train.checks import check as check_module
-from train.checks.check import STEPS, Step, check
+from train.checks.check import NODE_STEPS, STEPS, Step, check
 from train.checks.subject import Outcome, Subject
 
 
@@ -52,4 +52,11 @@ def test_steps_are_named_before_they_are_needed() -> None:
     names = [step.name for step in STEPS]
     assert len(set(names)) == len(names)
     for number, step in enumerate(STEPS):
+        assert set(step.needs) <= set(names[:number])
+
+
+def test_steps_on_nodes_are_named_before_they_are_needed() -> None:
+    names = [step.name for step in NODE_STEPS]
+    assert len({*names, *(step.name for step in STEPS)}) == len(names) + len(STEPS)
+    for number, step in enumerate(NODE_STEPS):
         assert set(step.needs) <= set(names[:number])

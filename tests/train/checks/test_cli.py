@@ -10,7 +10,8 @@ import yaml
 from asr.errors import UserError
 from asr.utterance import Utterance
 from tests.train.checks.doctored import subject, tiny_checkpoint
-from train.checks.check import STEPS
+from train.checks import nodes
+from train.checks.check import NODE_STEPS, STEPS
 from train.checks.cli import check
 
 
@@ -60,3 +61,24 @@ def test_a_list_for_machines(recipe: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_mistake_in_the_file_is_told_before_any_step(recipe: Path) -> None:
     with pytest.raises(UserError, match="did you mean"):
         check(recipe, ["optim.max_step=3"])
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_nodes_are_looked_at_without_a_configuration_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WHISPERFLEET_STORAGE", str(tmp_path / "shared"))
+    monkeypatch.setattr(nodes, "SCARCE", 0.0)
+    check(cluster=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"[ 1/{len(NODE_STEPS)}] nodes ... ok (1 nodes, ")
+    assert any(f"shared storage ... ok ({tmp_path / 'shared'}: " in line for line in lines)
+    assert lines[-1] == "7 ok, 2 skipped"
+
+
+def test_something_has_to_be_looked_at_from_where_it_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="what shall be checked"):
+        check()
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    with pytest.raises(UserError, match=r"whisperfleet submit --follow -- check --cluster"):
+        check(cluster=True)

@@ -108,6 +108,35 @@ def test_the_fingerprint_is_that_of_the_rows_in_any_order() -> None:
     assert listed(ordering(), rows[:-1]).fingerprint not in prints
 
 
+def test_the_fingerprint_is_made_once_for_a_corpus_and_for_what_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = listed(ordering(), spoken(30))
+    known = corpus.fingerprint
+    monkeypatch.setattr(Listed, "_digest", lambda self: pytest.fail("asked for again"))
+    assert corpus.fingerprint == corpus.ordered(ordering(PLAN)).fingerprint == known
+
+
 def test_too_few_for_a_step_is_a_persons_mistake() -> None:
     with pytest.raises(UserError, match="micro_batches_per_step is 4, but there are 3 clips"):
         next(listed(ordering(PLAN), spoken(3)).steps(0))
+
+
+def test_the_same_utterances_in_another_order_are_not_read_again() -> None:
+    corpus = listed(ordering(PLAN), spoken(70))
+    corpus.quarantined = [Quarantined("x", "too_long")]
+    other = corpus.ordered(ordering(PLAN, seed=1))
+    assert other.utterances is corpus.utterances
+    assert other.quarantined == corpus.quarantined
+    assert list(islice(other.steps(0), 5)) != list(islice(corpus.steps(0), 5))
+    again = listed(ordering(PLAN, seed=1), spoken(70))
+    assert list(islice(other.steps(0), 5)) == list(islice(again.steps(0), 5))
+
+
+def test_a_corpus_is_stored_once_however_often_it_is_shared(ray_cluster: None) -> None:
+    corpus = listed(ordering(PLAN), spoken(70))
+    corpus.quarantined = [Quarantined("x", "too_long")]
+    stored = corpus.stored()
+    assert stored.quarantined == corpus.quarantined
+    shared = stored.ordered(ordering(PLAN, seed=1)).shared()
+    assert shared._held is stored._held
+    assert shared.quarantined == []
+    assert shared.fingerprint == corpus.fingerprint

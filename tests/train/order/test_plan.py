@@ -160,5 +160,20 @@ def test_fewer_clips_than_micro_batches_is_a_persons_mistake() -> None:
         plan_epoch(alone([1.0, 2.0, 3.0]), PlanConfig(micro_batches_per_step=4), 0, 0)
 
 
+def test_a_worker_has_only_its_own_micro_batches_made() -> None:
+    made: list[int] = []
+
+    def make(place: int) -> MicroBatch:
+        made.append(place)
+        return MicroBatch(0, context_s=float(place))
+
+    step = Step(make, range(10, 16))
+    assert [batch.context_s for batch in step[1::4]] == [11.0, 15.0]
+    assert step[-1].context_s == 15.0 and len(step) == 6
+    assert made == [11, 15, 15]
+    assert step == Step(make, range(10, 16)) != Step(make, range(9, 15))
+    assert [batch.context_s for batch in step] == [float(place) for place in range(10, 16)]
+
+
 def test_nothing_heard_is_nothing_padded() -> None:
     assert padding([(MicroBatch(0),)]) == 0.0

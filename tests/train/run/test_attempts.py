@@ -50,7 +50,9 @@ def workers() -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_costs_nothing_but_time(whole: Finished, runs: Runs) -> None:
+def test_a_worker_that_is_killed_costs_nothing_but_time(
+    whole: Finished, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The promise of resuming: the same weights as if nothing had happened, dropout masks and all."""
     ended = False
 
@@ -67,6 +69,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(whole: Finished, runs: R
     finally:
         ended = True
         thread.join()
+    assert "worker 0 died (" in capsys.readouterr().err
     assert 2 <= killed.progress[-1].resumed_at < STEPS
     assert killed.progress[-1].loss == pytest.approx(whole.progress[-1].loss, abs=1e-5)
     assert killed.adapter.keys() == whole.adapter.keys()
@@ -121,6 +124,11 @@ def marked(process: psutil.Process, mark: str) -> bool:
         return process.environ().get("WHISPERFLEET_TEST") == mark
     except psutil.Error:
         return False
+
+
+def test_who_died_of_what_is_said_in_one_line() -> None:
+    failures = {1: RuntimeError("a traceback\n\nthe node is gone\n"), 0: RuntimeError("SIGKILL")}
+    assert module._lost(ray.train.WorkerGroupError("...", failures)) == "worker 0, 1 died (RuntimeError: SIGKILL)"
 
 
 @pytest.mark.slow

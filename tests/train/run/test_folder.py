@@ -82,3 +82,22 @@ def test_ray_keeps_its_checkpoints_there(folder: str) -> None:
     filesystem, path = storage.resolve(run.place)
     assert settings.storage_path == path
     assert settings.storage_filesystem.type_name == filesystem.type_name
+
+
+def test_a_relative_folder_is_seen_from_where_a_job_keeps_things(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relative = resolve(TrainConfig, None, ["base=x", "data.train=y", "run.name=a"]).value
+    elsewhere = resolve(TrainConfig, None, ["base=x", "data.train=y", "run.name=a", "run.folder=gs://b/runs"]).value
+    for name in ("WHISPERFLEET_STORAGE", "WHISPERFLEET_JOB"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert RunFolder.of(relative).place == str(tmp_path / "runs" / "a")
+    monkeypatch.setenv("WHISPERFLEET_JOB", "train-a")
+    with pytest.raises(UserError, match=r"run\.folder=runs is relative, .*--storage"):
+        RunFolder.of(relative)
+    monkeypatch.setenv("WHISPERFLEET_STORAGE", "s3://bucket/speech")
+    assert RunFolder.of(relative).place == "s3://bucket/speech/runs/a"
+    assert RunFolder.of(elsewhere).place == "gs://b/runs/a"
+    monkeypatch.setenv("WHISPERFLEET_STORAGE", str(tmp_path / "shared"))
+    assert RunFolder.of(relative).place == str(tmp_path / "shared" / "runs" / "a")

@@ -71,7 +71,9 @@ def test_an_adapter_comes_with_a_card_of_what_it_is(english_model: SpeechModel, 
     assert (card.weights, card.language, card.short_context) == ("adapter", "en", True)
     assert (card.base.name, card.base.digest) == ("builtin:tiny.en", english_model.digest)
     assert card.data == DATA
-    assert card.training == {name: TOTALS[name] for name in ("step", "seconds", "audio_s", "wait_s")}
+    told = dict(card.training)
+    assert told.pop("cost")["device_hours"] == pytest.approx(3.5 / 3600)
+    assert told == {name: TOTALS[name] for name in ("step", "seconds", "audio_s", "wait_s")}
     assert TrainConfig.model_validate(card.config) == settings
     written = json.loads((out / "adapter_config.json").read_text())
     assert written["base_model_name_or_path"] == "openai/whisper-tiny.en"

@@ -84,8 +84,11 @@ def test_a_checkpoint_knows_its_evaluations_and_hope_ends_with_patience(
     state = SimpleNamespace(global_step=4, max_steps=9, log_history=[{"loss": 1.5}])
     control = TrainerControl()
     args = SimpleNamespace(output_dir=str(tmp_path))
+    report.begun -= 100.0  # it held its device before the first step
     metrics = in_local_mode(lambda: report.on_save(args, state, control, model="the network in training"))
     assert control.should_training_stop is stops
+    assert metrics["device_s"] == metrics["held_s"] >= 100.0  # one worker
+    assert 0.0 < metrics["evaluation_s"] < 100.0
     assert (metrics["step"], metrics["loss"], metrics["wer"]) == (4, 1.5, 0.5)
     written = json.loads((tmp_path / "checkpoint-4" / STATE).read_text())
     assert from_json(written["evaluations"]) == [scored(2, 0.25), scored(4, 0.5)]

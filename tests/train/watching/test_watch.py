@@ -14,7 +14,7 @@ from tests.train.watching.test_history import at
 from train.config import TrainConfig
 from train.run.folder import RunFolder
 from train.watching.history import NAME, History, evaluations, rows
-from train.watching.progress import Failed, Progress
+from train.watching.progress import Failed, Progress, Scored, Stalled
 from train.watching.watch import Listener, watching
 
 
@@ -41,9 +41,11 @@ class Tracker:
 
 
 def test_what_a_run_posts_is_written_down_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tracker, seen = Tracker(), list[Progress]()
-    listener = Listener(History(str(tmp_path)), [tracker], seen.append)
-    for entry in (at(1), at(2), scored(2, 0.25), scored(2, 0.25), Failed(2, "OSError: gone"), at(3), at(2, 1)):
+    tracker, seen, heard = Tracker(), list[Progress](), list[Scored]()
+    listener = Listener(History(str(tmp_path)), [tracker], seen.append, heard.append)
+    stalled = Stalled(1, 38, 63.2, "waiting for data", "feed.py:143 __iter__")
+    others = (Failed(2, "OSError: gone"), stalled)
+    for entry in (at(1), at(2), scored(2, 0.25), scored(2, 0.25), *others, at(3), at(2, 1)):
         listener.take(entry)
     listener.close()
     assert [(one.step, one.wer) for one in seen] == [(1, None), (2, None), (3, 0.25), (2, None)]
@@ -52,7 +54,10 @@ def test_what_a_run_posts_is_written_down_and_shown(tmp_path: Path, capsys: pyte
     assert [step for step, _ in tracker.told] == [1, 2, 2, 3, 2]
     assert tracker.told[2] == (2, rates)
     assert tracker.cuts == [1]
-    assert "the evaluation of step 2 failed, training goes on: OSError: gone" in capsys.readouterr().err
+    assert heard == [scored(2, 0.25)]
+    said = capsys.readouterr().err
+    assert "the evaluation of step 2 failed, training goes on: OSError: gone" in said
+    assert "worker 1: 63 s in step 38 so far: waiting for data; at feed.py:143 __iter__" in said
 
 
 def test_a_tracker_that_breaks_stops_neither_the_run_nor_the_others(

@@ -1,0 +1,28 @@
+"""What a benchmark tells besides its figures: on what they were measured, with what, and how far it has come."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+
+def provenance(packages: Sequence[str]) -> dict[str, Any]:
+    """Return the machine's cores, the installed versions of ``packages`` and the commit, None outside a checkout."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
+    )
+    return {
+        "cores": os.cpu_count(),
+        "versions": {name: metadata.version(name) for name in packages},
+        "commit": commit.stdout.strip() or None,
+    }
+
+
+def tell(message: str) -> None:
+    """Report progress to whoever waits."""
+    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)

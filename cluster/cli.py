@@ -1,0 +1,247 @@
+"""The options of ``submit``, ``status``, ``logs``, ``stop`` and ``cluster up / down``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from asr.errors import UserError
+from cluster import interpreter, launch, local
+from cluster.checkout import Checkout
+from cluster.environment import Environment, runtime_environment
+from cluster.jobs import Cluster, Job, Order, dashboard
+
+INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
+_HERE_ONLY = ("submit", "status", "logs", "stop", "cluster")
+_BROUGHT = "brought"  # the folder of configuration files from outside of the checkout
+_STOP_S = "20"  # a verb that is asked to stop has so long to do it
+
+Address = Annotated[
+    str | None, typer.Option(help="The cluster's dashboard, http://HEAD:8265; default: RAY_ADDRESS, or `cluster up`.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show what it prints until it ends; exit with its code.")]
+out = Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def submit(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="-- VERB ...", help="Default: those of the last time.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the job; default: the verb and its configuration.")] = None,
+    address: Address = None,
+    follow: Follow = False,
+    storage: Annotated[
+        str | None,
+        typer.Option(envvar=launch.STORAGE, help="Folder that all nodes see, or address, for relative places."),
+    ] = None,
+    packages: Annotated[
+        Environment | None,
+        typer.Option(help="pinned (default): must be on the nodes; pip, uv: install them; image: as they are there."),
+    ] = None,
+    var: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="For the job's environment.")] = None,
+    as_json: Json = False,
+) -> None:
+    checkout, cluster = Checkout.here(), _cluster(address)
+    if words:
+        earlier, typed = None, locate(checkout.root, Path.cwd(), words)
+        name = name or default_name(words)
+    elif name:
+        earlier = cluster.find(name).order
+        typed = list(earlier.words)
+    else:
+        raise UserError("what shall run?", "whisperfleet submit -- train configs/demo.yaml")
+    if typed[0] in _HERE_ONLY:
+        raise UserError(f"'{typed[0]}' is a verb for this machine", "submit another one, such as train")
+    before = earlier or Order(tuple(typed))
+    place = before.storage if storage is None else storage
+    order = Order(tuple(typed), place, packages or before.packages, checkout.commit())
+    job = send(cluster, checkout, name, order, _variables(var or []))
+    if as_json:
+        typer.echo(json.dumps(job.row()))
+    else:
+        typer.echo(f"job '{job.name}', attempt {job.attempt}, on {cluster.address}: {shlex.join(job.order.words)}")
+    if follow:
+        _follow(cluster, job)
+    elif not as_json:
+        typer.echo(f"  whisperfleet logs {job.name} --follow\n  whisperfleet status {job.name}")
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="One job's attempts; default: all jobs.")] = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    cluster = _cluster(address)
+    jobs = cluster.jobs()
+    if name is not None:
+        found = cluster.find(name)
+        jobs = [job for job in jobs if found.name == job.name]
+    if as_json:
+        typer.echo(json.dumps([job.row() for job in jobs]))
+        return
+    if not jobs:
+        typer.echo(f"no jobs on {cluster.address}")
+        return
+    table = Table("job", "attempt", "state", "since", "took", "exit", "what")
+    for job in jobs:
+        code = "" if job.exit_code is None else str(job.exit_code)
+        what = shlex.join(job.order.words)
+        table.add_row(job.name, str(job.attempt), job.state, _time(job.started), _took(job), code, what)
+    out.print(table)
+    if name is not None and jobs[0].message:
+        out.print(jobs[0].message.strip())
+
+
+def logs(
+    name: Annotated[str, typer.Argument(help="A job's name.")], address: Address = None, follow: Follow = False
+) -> None:
+    cluster = _cluster(address)
+    job = cluster.find(name)
+    if follow:
+        _follow(cluster, job)
+    else:
+        _show(cluster.logs(job))
+
+
+def stop(
+    name: Annotated[str, typer.Argument(help="A job's name.")], address: Address = None, as_json: Json = False
+) -> None:
+    cluster = _cluster(address)
+    job = cluster.find(name)
+    if job.has_ended:
+        raise UserError(f"job '{name}' has ended already: it {_said(job)}")
+    job = cluster.stop(job)
+    again = f"whisperfleet submit --name {job.name}"
+    typer.echo(json.dumps(job.row()) if as_json else f"job '{job.name}' {_said(job)}; to go on with it: {again}")
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Of the dashboard, on loopback.")] = local.DASHBOARD_PORT,
+    as_json: Json = False,
+) -> None:
+    """Start a cluster of this machine that goes on after the command, or find the one that runs."""
+    head = local.up(local.folder(), port)
+    if as_json:
+        typer.echo(json.dumps({"address": head.address, "ray": head.gcs, "pid": head.pid}))
+        return
+    typer.echo(f"a cluster of this machine is up: {head.address}")
+    typer.echo(f"  whisperfleet submit --storage {Path.cwd()} --follow -- train configs/demo.yaml")
+    typer.echo("  whisperfleet submit --follow -- check --cluster\n  whisperfleet cluster down")
+
+
+def down() -> None:
+    """End the cluster that `cluster up` started, and no other."""
+    head = local.down(local.folder())
+    typer.echo(f"the cluster at {head.address} has ended" if head else "no cluster of `cluster up` is running")
+
+
+def send(cluster: Cluster, checkout: Checkout, name: str, order: Order, variables: Mapping[str, str]) -> Job:
+    """Send the checkout to a cluster, and start what is ordered there under a name. Raises UserError."""
+    words, brought = bring(checkout.root, order.words)
+    environment = {
+        **variables,
+        **interpreter.VARIABLE,
+        launch.JOB: name,
+        launch.PACKAGES: order.packages,
+        # Ctrl-C's signal: a verb takes it as a wish to end in good order. Ray's own one ends it at once.
+        "RAY_JOB_STOP_SIGNAL": "SIGINT",
+        "RAY_JOB_STOP_WAIT_TIME_S": _STOP_S,
+    }
+    if order.storage:
+        environment[launch.STORAGE] = order.storage
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch, "checkout.zip")
+        checkout.pack(archive, brought)
+        installed = runtime_environment(order.packages, checkout.root)
+        runtime_env = {"working_dir": str(archive), "env_vars": environment, **installed}
+        return cluster.submit(name, shlex.join(["python", "-m", launch.__name__, *words]), order, runtime_env)
+
+
+def default_name(words: Sequence[str]) -> str:
+    """Return what a job is called that nobody gave a name: its verb, and the name of its configuration file."""
+    file = next((Path(word).stem for word in words[1:] if word.endswith((".yaml", ".yml"))), "")
+    return "-".join(filter(None, [words[0], file]))
+
+
+def locate(root: Path, here: Path, words: Sequence[str]) -> list[str]:
+    """Return ``words`` with configuration files, as typed in the folder ``here``, as seen from ``root``."""
+    return [_seen_from(root, (here / word).resolve()) if _is_config(here, word) else word for word in words]
+
+
+def bring(root: Path, words: Sequence[str]) -> tuple[list[str], Mapping[str, Path]]:
+    """Return ``words`` with configuration files as they are called in the job, and these files by that name.
+
+    Of a file outside of the checkout a copy travels; so does one inside it that is left out otherwise.
+    """
+    configs = [word for word in words if _is_config(root, word)]
+    called = {word: f"{_BROUGHT}/{Path(word).name}" if Path(word).is_absolute() else word for word in configs}
+    return [called.get(word, word) for word in words], {called[word]: root / word for word in configs}
+
+
+def _is_config(folder: Path, word: str) -> bool:
+    return word.endswith((".yaml", ".yml")) and (folder / word).is_file()
+
+
+def _seen_from(root: Path, file: Path) -> str:
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+
+
+def _cluster(address: str | None) -> Cluster:
+    head = local.running(local.folder())
+    return Cluster(dashboard(address, head.address if head else None))
+
+
+def _variables(given: Sequence[str]) -> dict[str, str]:
+    variables = {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise UserError(f"--var {name}: no value", "write --var NAME=VALUE")
+        variables[name] = value
+    return variables
+
+
+def _follow(cluster: Cluster, job: Job) -> None:
+    """Show what a job prints until it ends, and exit as it did."""
+    try:
+        job = cluster.follow(job, _show)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\njob '{job.name}' goes on: whisperfleet logs {job.name} --follow, whisperfleet stop {job.name}", err=True
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    if job.code:
+        no_code = job.state == "failed" and job.exit_code is None  # it did not even start
+        reason = job.message.strip().splitlines() if no_code else []
+        typer.echo(f"job '{job.name}' {_said(job)}" + "".join(f"\n  {line}" for line in reason), err=True)
+        raise typer.Exit(job.code)
+
+
+def _show(text: str) -> None:
+    print(text, end="", flush=True)
+
+
+def _said(job: Job) -> str:
+    code = f" with exit code {job.exit_code}" if job.state == "failed" and job.exit_code is not None else ""
+    return ("was stopped" if job.state == "stopped" else job.state) + code
+
+
+def _time(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%m-%d %H:%M:%S") if seconds else ""
+
+
+def _took(job: Job) -> str:
+    if job.started is None:
+        return ""
+    seconds = (job.ended or datetime.now().timestamp()) - job.started
+    return f"{seconds:.0f} s" if seconds < 3600 else f"{seconds / 3600:.1f} h"

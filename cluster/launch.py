@@ -1,0 +1,66 @@
+"""The first thing that runs of a job, on the cluster: see that the packages are right, then become the verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from asr import storage
+from asr.errors import UserError
+from cluster.environment import differences
+
+JOB = "WHISPERFLEET_JOB"  # the name of the job that a process belongs to
+STORAGE = "WHISPERFLEET_STORAGE"  # where relative places are: a folder that all nodes see, or an address
+PACKAGES = "WHISPERFLEET_PACKAGES"  # one of cluster.environment.Environment
+_SHOWN = 4
+
+
+def main() -> NoReturn:
+    """Replace this process by the verb, so that what stops the job stops the verb."""
+    root = Path.cwd()
+    try:
+        check_packages(root, os.environ.get(PACKAGES, "image"))
+        words = enter_storage(root, sys.argv[1:], os.environ.get(STORAGE, ""))
+    except UserError as error:
+        print(f"whisperfleet: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    # -P: the folder that relative places are in is none to import from
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "whisperfleet", *words])
+
+
+def check_packages(root: Path, kind: str) -> None:
+    """Compare this Python's packages with the pins. Raises UserError where they differ and shall not."""
+    found = differences(root)
+    if not found:
+        return
+    shown = "; ".join(found[:_SHOWN]) + (f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+    if kind == "image":
+        print(f"whisperfleet: the packages of {sys.executable} are not the pinned ones: {shown}", file=sys.stderr)
+        return
+    raise UserError(
+        f"the packages of {sys.executable} on the cluster are not the pinned ones: {shown}",
+        "submit with --packages pip to have the pinned ones installed, or with --packages image to do without",
+    )
+
+
+def enter_storage(root: Path, words: Sequence[str], place: str) -> list[str]:
+    """Work in the folder ``place``, where there is one, and return ``words`` with files of the checkout made absolute.
+
+    Relative places of a configuration then lie there, as they lie in the folder in which a person works. Raises
+    UserError.
+    """
+    if not place or storage.is_remote(place):
+        return list(words)
+    folder = Path(storage.local_path(place))
+    with storage.explained(place, "cannot be the job's folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+    return [str(root / word) if (root / word).is_file() else word for word in words]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Recordings decoded by child processes, one for each thread that asks: where one dies, so does only its request.
+
+What a codec does wrong costs the file that made it do that: DataError ``decoder_died``, and another child. Samples come
+back in memory that both processes share and that is given back piece by piece.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import mmap
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr.audio import AudioLimits
+from asr.decoding_child import READY, receive, send
+from asr.errors import DataError
+
+DIED = "decoder_died"
+STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer between holds 16 s of audio
+STORAGE_STALL_S = 120.0  # the same of what lies at an address: storage has its own timeouts, and tries again
+SOURCE_SAMPLES_PER_S = 4_000_000  # no codec is slower than this on a core; with it, the limits set the longest time
+MEMORY_BYTES = 1 << 30  # on top of the interpreter's, and of an upload; samples are not in it
+START_LIMIT_S = 120.0
+
+_SAMPLE = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A recording: ``waveform`` [samples] at 16 kHz, as ``asr.audio.decode`` returns it."""
+
+    waveform: np.ndarray
+    _memory: mmap.mmap
+
+    def forget(self, samples: int) -> None:
+        """Give back the memory of so many samples from the beginning, which nobody will read again."""
+        whole = samples * _SAMPLE.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+        if whole:
+            self._memory.madvise(mmap.MADV_REMOVE, 0, whole)
+
+
+class Child:
+    """A process that decodes one recording at a time. It ends with the thread that made it, or with ``close``.
+
+    ``module`` is what runs in it, ``memory_bytes`` what it may take beyond what it begins with, ``stall_s`` how long it
+    may bring nothing.
+    """
+
+    def __init__(
+        self, module: str = "asr.decoding_child", memory_bytes: int = MEMORY_BYTES, stall_s: float = STALL_S
+    ) -> None:
+        self._stall_s = stall_s
+        self._socket, theirs = socket.socketpair()
+        # The name of the thread is for those who look at a list of processes.
+        words = ["-P", "-m", module, str(theirs.fileno()), str(memory_bytes), threading.current_thread().name]
+        # All of the path: a cluster's nodes find the packages where Ray put them. No threads: a codec needs none.
+        path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+        environment = os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, *words], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment
+        )
+        theirs.close()
+        self.close = weakref.finalize(self, _end, self._process, self._socket)
+        self._socket.settimeout(START_LIMIT_S)
+        if receive(self._socket) != READY:  # EOFError: it has said on standard error why it does not start
+            raise RuntimeError(f"{module} does not begin as it should")
+        self._socket.settimeout(stall_s)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self.close.alive and self._process.poll() is None
+
+    def decode(self, source: bytes | str | Path, limits: AudioLimits) -> Decoded:
+        """Decode a recording within ``limits``.
+
+        Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died; then this child is closed.
+        """
+        place = "uploaded bytes" if isinstance(source, bytes) else str(source)
+        try:
+            return self._decode(source, limits)
+        except TimeoutError:
+            what = "took too long"
+        except (OSError, EOFError, ValueError, KeyError):  # the last two: it answers nonsense
+            what = _end_of(self._process)
+        except DataError:
+            raise
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        raise DataError(DIED, f"{place}: decoding {what}")
+
+    def _decode(self, source: bytes | str | Path, limits: AudioLimits) -> Decoded:
+        upload = source if isinstance(source, bytes) else b""
+        path, stall_s = (None, self._stall_s) if isinstance(source, bytes) else (str(source), STORAGE_STALL_S)
+        send(self._socket, {"path": path, "bytes": len(upload), "limits": json.loads(limits.model_dump_json())})
+        self._socket.sendall(upload)
+        file = os.memfd_create("waveform", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            socket.send_fds(self._socket, [b"\0"], [file])
+            self._wait(file, stall_s, limits)
+            answer = receive(self._socket)
+            if "bug" in answer:
+                raise RuntimeError(str(answer["bug"]))
+            if "reason" in answer:
+                raise DataError(str(answer["reason"]), str(answer["detail"]))
+            return _mapped(file, answer["samples"])
+        finally:
+            os.close(file)
+
+    def _wait(self, file: int, stall_s: float, limits: AudioLimits) -> None:
+        """Wait for the answer. Raises TimeoutError where no sample comes for long, or too many do."""
+        written, until = 0, time.monotonic() + stall_s + limits.max_source_samples / SOURCE_SAMPLES_PER_S
+        while not select.select([self._socket], [], [], stall_s)[0]:
+            before, written = written, os.fstat(file).st_size
+            if written == before or time.monotonic() > until:
+                raise TimeoutError
+
+
+_own = threading.local()
+
+
+def decode(source: bytes | str | Path, limits: AudioLimits) -> Decoded:
+    """Decode a recording in the child of this thread, as ``Child.decode``; the first call starts one."""
+    return own().decode(source, limits)
+
+
+def own() -> Child:
+    """Return the child of this thread, a new one where it died or never was."""
+    child: Child | None = getattr(_own, "child", None)
+    if child is None or not child.alive:
+        child = _own.child = Child()
+    return child
+
+
+def _mapped(file: int, samples: object) -> Decoded:
+    """Return what a child has written. It keeps no power over it: the file can no longer be cut under us."""
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    if not isinstance(samples, int) or not 0 < samples * _SAMPLE.itemsize <= os.fstat(file).st_size:
+        raise ValueError(f"{samples} samples")
+    memory = mmap.mmap(file, samples * _SAMPLE.itemsize)
+    return Decoded(np.frombuffer(memory, _SAMPLE), memory)
+
+
+def _end_of(process: subprocess.Popen[bytes]) -> str:
+    """Say how a child came to its end."""
+    try:
+        code = process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        return "answered nonsense"
+    if code == os.EX_UNAVAILABLE:
+        return "took too much memory"
+    return f"ended with {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+
+
+def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
+    ours.close()
+    process.kill()
+    process.wait()

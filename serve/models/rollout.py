@@ -1,0 +1,195 @@
+"""Changes to what the names stand for, step by step: nothing changes before the replicas hold what is to answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from asr.audio import AudioLimits
+from asr.config import Section
+from asr.errors import UserError
+from serve.errors import ApiError
+from serve.models.catalogue import Catalogue
+from serve.models.fleet import Fleet
+from serve.models.shelf import GB
+from serve.models.traffic import Traffic
+from serve.models.trial import compare
+from serve.models.version import Described, Version
+
+DEFAULT_MARGIN = 0.01
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
+
+
+class Order(Section):
+    """What a change is given; a verb that has no use for a field ignores it."""
+
+    artifact: str = ""
+    """An artifact's folder or address, a checkpoint or an export, as the replicas find it."""
+    canary: float | None = Field(None, gt=0.0, lt=1.0)
+    """The share of requests that a candidate answers, for now."""
+    score: str = ""
+    """A manifest of labelled clips, as the endpoint finds it."""
+    max_wer: float | None = Field(None, ge=0.0)
+    """The candidate's WER on them at most; 0.1 is 10 %."""
+    margin: float = Field(DEFAULT_MARGIN, ge=0.0)
+    """How much worse than the stable version's it may be."""
+    force: bool = False
+    """Whether it is promoted in spite of its WER."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was done, in a word, and a line for the person who waits."""
+
+    step: str
+    text: str
+
+
+Steps = AsyncGenerator[Step]
+
+
+class Rollout:
+    """Loads, promotes, rolls back and unloads: one change at a time. Who stops listening stops the change."""
+
+    def __init__(self, traffic: Traffic, fleet: Fleet, threads: Executor, limits: AudioLimits) -> None:
+        self._traffic = traffic
+        self._fleet = fleet
+        self._threads = threads
+        self._limits = limits
+        self._busy = False
+        self._tried: Version | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    @property
+    def verbs(self) -> Mapping[str, Callable[[str, Order], Steps]]:
+        """The changes by their names. Each raises what the replicas raise, UserError for what cannot be."""
+        return {"load": self.load, "promote": self.promote, "rollback": self.rollback, "unload": self.unload}
+
+    async def alone(self, verb: str, name: str, order: Order) -> Steps:
+        """Make one change. Raises ApiError 404 for another verb, 409 while another change is under way."""
+        if verb not in self.verbs:
+            raise ApiError(404, f"there is no '{verb}', only {', '.join(self.verbs)}", "not_found")
+        if self._busy:
+            raise ApiError(409, "another change to the models is under way", "busy")
+        self._busy = True
+        steps = self.verbs[verb](name, order)
+        try:
+            async for step in steps:
+                yield step
+        finally:
+            await steps.aclose()
+            if self._tried is not None and not self._traffic.catalogue.uses(self._tried):
+                self._retire_soon(self._tried)
+            self._busy, self._tried = False, None
+
+    async def load(self, name: str, order: Order) -> Steps:
+        """Add a name."""
+        if not _NAME.fullmatch(name):
+            raise UserError(f"'{name[:40]}' is no name for a model", "letters, digits and . _ : / -")
+        if not order.artifact:
+            raise UserError(f"load {name}: which artifact?")
+        self._traffic.catalogue.with_name(name, Version(order.artifact))  # is the name free?
+        yield Step("verify", f"reading {order.artifact}")
+        found = await self._fleet.inspect(order.artifact)
+        yield Step("verify", str(found))
+        described, told = await self._loaded(found.version)
+        yield told
+        await self._change(self._traffic.catalogue.with_name(name, described.version))
+        yield Step("done", f"'{name}' is served")
+
+    async def promote(self, name: str, order: Order) -> Steps:
+        """Have a version answer a share of a name's requests, or all of them."""
+        entry = self._traffic.catalogue.entry(name)
+        if not entry.stable.fingerprint:
+            with suppress(ApiError):  # one that cannot be loaded is all the more to be replaced
+                await self._traffic.pin(entry.stable)
+        entry = self._traffic.catalogue.entry(name)
+        if not order.artifact and entry.candidate is None:
+            raise UserError(f"'{name}' has no candidate", f"promote {name} ARTIFACT")
+        version = entry.candidate or entry.stable
+        if order.artifact:
+            yield Step("verify", f"reading {order.artifact}")
+            found = await self._fleet.inspect(order.artifact)
+            yield Step("verify", str(found))
+            version = found.version
+        if version == entry.stable:
+            raise UserError(f"'{name}' is {version} already")
+        described, told = await self._loaded(version)
+        yield told
+        if not await self._are_held((entry.stable, version)):
+            yield Step("memory", "memory_gb does not hold this version and the stable one at once: they take turns")
+        if order.score:
+            yield await self._scored(name, described, order)
+        if order.canary is None:
+            await self._change(self._traffic.catalogue.promoted(name, version))
+            yield Step("done", f"'{name}' is {version}; rollback {name} goes back to {entry.stable}")
+        else:
+            await self._change(self._traffic.catalogue.with_candidate(name, version, order.canary))
+            yield Step("done", f"{version} answers {order.canary:.0%} of '{name}'; promote {name} gives it all")
+
+    async def rollback(self, name: str, order: Order) -> Steps:
+        """End a canary, or go back to the version before."""
+        ends_canary = self._traffic.catalogue.entry(name).candidate is not None
+        stable = self._traffic.catalogue.rolled_back(name).entries[name].stable
+        if not ends_canary:
+            yield (await self._loaded(stable))[1]  # at once, where it is still held
+        await self._change(self._traffic.catalogue.rolled_back(name))
+        yield Step("done", f"'{name}' is {stable}" + (" alone" if ends_canary else " again"))
+
+    async def unload(self, name: str, order: Order) -> Steps:
+        """Take a name out, once its requests are answered."""
+        before = self._traffic.catalogue
+        after = before.without(name)
+        yield Step("unload", f"no new requests for '{name}'; those in flight are answered")
+        await self._traffic.change(after)
+        for version in _unused(before, after):
+            await self._retire(version)
+        yield Step("done", f"'{name}' is no longer served")
+
+    async def _loaded(self, version: Version) -> tuple[Described, Step]:
+        self._tried = version
+        loaded = await self._fleet.load(version)
+        if not loaded:
+            raise ApiError(503, "no replica of the model answers", "model_unavailable")
+        size = loaded[0].nbytes / GB
+        replicas = "one replica holds" if len(loaded) == 1 else f"{len(loaded)} replicas hold"
+        return loaded[0], Step("load", f"{replicas} it, warm, {size:.2f} GB each")
+
+    async def _are_held(self, versions: tuple[Version, ...]) -> bool:
+        return all(version in held.nbytes for held in await self._fleet.held() for version in versions)
+
+    async def _scored(self, name: str, candidate: Described, order: Order) -> Step:
+        stable = await self._fleet.describe(self._traffic.catalogue.entry(name).stable)
+        trial = await compare(self._fleet, order.score, candidate, stable, self._threads, self._limits)
+        fault = trial.fault(order.max_wer, order.margin)
+        if fault and not order.force:
+            raise UserError(f"{candidate.version} is not promoted: {fault}", "force promotes it all the same")
+        return Step("score", f"{trial}; {fault}, promoted all the same" if fault else str(trial))
+
+    async def _change(self, after: Catalogue) -> None:
+        """Change what the names stand for, and unload what no name needs any more as soon as nobody uses it."""
+        before = self._traffic.catalogue
+        await self._traffic.change(after)
+        for version in _unused(before, after):
+            self._retire_soon(version)
+
+    def _retire_soon(self, version: Version) -> None:
+        task = asyncio.create_task(self._retire(version))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, version: Version) -> None:
+        await self._traffic.gone(version)
+        if not self._traffic.catalogue.uses(version):  # it may have come back meanwhile
+            await self._fleet.drop(version)
+
+
+def _unused(before: Catalogue, after: Catalogue) -> list[Version]:
+    named = {version: None for entry in before.entries.values() for version in entry.versions}
+    return [version for version in named if not after.uses(version)]

@@ -1,0 +1,73 @@
+"""A cluster for jobs, started as `cluster up` starts one, once for the tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from cluster.jobs import Cluster
+from cluster.local import Head, down, up
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = {"object-store-memory": str(100 * 1024**2), "num-cpus": "6"}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A head, its folder, and the file of its token, which the test run does not use: its own Ray has another one."""
+
+    head: Head
+    folder: Path
+    token: Path
+
+    def start(self, *words: str, **settings: str) -> subprocess.Popen[str]:
+        """Start the command in a process of its own, for which this head is the cluster. An empty setting is none."""
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        variables |= {"RAY_ADDRESS": self.head.address, "RAY_AUTH_TOKEN_PATH": str(self.token), "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            [sys.executable, "-m", "whisperfleet", *words],
+            env={name: value for name, value in (variables | settings).items() if value},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end."""
+        with self.start(*words, **settings) as process:
+            out, err = process.communicate(timeout=400)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="package")
+def running() -> Iterator[Running]:
+    with TemporaryDirectory(prefix="wf-", dir="/tmp") as scratch:
+        place, token = Path(scratch), Path(scratch, "token")
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+                head = up(place, free_port(), OPTIONS)
+            yield Running(head, place, token)
+        finally:
+            down(place)
+        assert not head.is_running
+
+
+@pytest.fixture
+def cluster(running: Running, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(running.token))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return Cluster(running.head.address)

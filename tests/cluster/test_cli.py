@@ -1,0 +1,140 @@
+"""The verbs for jobs as a person types them, against a real head."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from asr.artifact import CARD
+from asr.manifest import write_manifest
+from asr.utterance import Utterance
+from cluster.cli import bring, default_name, locate
+from cluster.jobs import Cluster, Order
+from tests.cluster.conftest import Running
+
+POLL_S, PATIENCE_S = 0.5, 240.0
+
+
+def test_a_verb_of_this_checkout_runs_there(running: Running, tmp_path: Path, english_clips: list[Utterance]) -> None:
+    write_manifest(tmp_path / "clips.jsonl", english_clips[:3])
+    done = running.run("submit", "--follow", "--name", "looks", "--", "data", "inspect", str(tmp_path / "clips.jsonl"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(f"job 'looks', attempt 1, on {running.head.address}: data inspect ")
+    assert "rows       3" in done.stdout
+    (job,) = json.loads(running.run("status", "looks", "--json").stdout)
+    assert (job["name"], job["state"], job["exit_code"]) == ("looks", "succeeded", 0)
+    assert job["order"]["words"] == ["data", "inspect", str(tmp_path / "clips.jsonl")]
+    assert "rows       3" in running.run("logs", "looks").stdout
+
+
+@pytest.mark.slow  # two starts of a verb that imports all of training
+def test_a_mistake_there_has_its_exit_code_here_and_the_same_name_tries_again(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("base: builtin:base\nbse: x\n")
+    words = ["--name", "wrong", "--storage", str(tmp_path / "shared")]
+    done = running.run("submit", *words, "--follow", "--", "train", str(tmp_path / "mine.yaml"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "unknown key 'bse' (did you mean 'base'?)" in done.stdout  # of a file from outside of the checkout
+    assert "job 'wrong' failed with exit code 2" in done.stderr
+    made = json.loads(running.run("submit", "--name", "wrong", "--json").stdout)
+    assert made["attempt"] == 2
+    assert made["order"]["words"] == ["train", str(tmp_path / "mine.yaml")]
+    assert made["order"]["storage"] == str(tmp_path / "shared")
+    assert running.run("logs", "wrong", "--follow").returncode == 2
+    assert "│ 2 " in running.run("status", "wrong").stdout
+
+
+def test_ctrl_c_while_following_leaves_the_job_running_and_stop_ends_it(running: Running, cluster: Cluster) -> None:
+    cluster.submit("sleeps", "echo begun; exec sleep 600", Order(("train",)), {})
+    with running.start("logs", "sleeps", "--follow") as follower:
+        assert follower.stdout is not None and follower.stderr is not None
+        for line in follower.stdout:
+            if line == "begun\n":
+                break
+        follower.send_signal(signal.SIGINT)
+        said = follower.stderr.read()
+    assert follower.returncode == 130
+    assert "job 'sleeps' goes on: whisperfleet logs sleeps --follow, whisperfleet stop sleeps" in said
+    assert cluster.find("sleeps").state == "running"
+    done = running.run("stop", "sleeps")
+    assert done.stdout == "job 'sleeps' was stopped; to go on with it: whisperfleet submit --name sleeps\n"
+    again = running.run("stop", "sleeps")
+    assert (again.returncode, again.stderr) == (2, "whisperfleet: job 'sleeps' has ended already: it was stopped\n")
+    followed = running.run("logs", "sleeps", "--follow")
+    assert (followed.returncode, followed.stderr) == (1, "job 'sleeps' was stopped\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "said"),
+    [
+        (["submit", "--", "status"], {}, "'status' is a verb for this machine"),
+        (["submit"], {}, "what shall run? (whisperfleet submit -- train configs/demo.yaml)"),
+        (["submit", "--name", "nobody-s"], {}, "no job 'nobody-s' on "),
+        (["submit", "--var", "HF_TOKEN", "--", "train"], {}, "--var HF_TOKEN: no value"),
+        (["status"], {"RAY_AUTH_TOKEN": "wrong"}, "does not take this token"),
+        (["status"], {"RAY_ADDRESS": "http://127.0.0.1:1"}, "no cluster answers at http://127.0.0.1:1"),
+    ],
+)
+def test_a_person_s_mistake_is_one_line(
+    running: Running, words: list[str], settings: dict[str, str], said: str
+) -> None:
+    done = running.run(*words, **settings)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow  # two starts of a real run
+def test_a_run_that_was_stopped_goes_on_under_its_name(
+    running: Running, tmp_path: Path, english_clips: list[Utterance]
+) -> None:
+    write_manifest(tmp_path / "clips.jsonl", english_clips[:16])
+    (tmp_path / "tiny.yaml").write_text(
+        "base: builtin:tiny.en\n"
+        "data: {train: clips.jsonl}\n"  # relative, as `run.folder` is: both lie in --storage
+        "run: {name: tiny, checkpoint_every_steps: 1}\n"
+        "optim: {max_steps: 12, warmup_steps: 1}\n"
+        "plan: {max_clips: 2, micro_batches_per_step: 1, full_window_share: 0}\n"
+        "lora: {rank: 4}\n"
+        "workers: {cpus_each: 1}\n"
+    )
+    folder = tmp_path / "runs" / "tiny"
+    done = running.run("submit", "--storage", str(tmp_path), "--", "train", str(tmp_path / "tiny.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("job 'train-tiny', attempt 1, ")
+    until = time.monotonic() + PATIENCE_S
+    while not list(folder.glob("checkpoints/step_*")) and time.monotonic() < until:
+        time.sleep(POLL_S)
+    assert running.run("stop", "train-tiny").returncode == 0
+    assert not (folder / "artifact" / CARD).exists()
+    before = {path.name for path in folder.glob("checkpoints/step_*")}
+    assert before
+    done = running.run("submit", "--name", "train-tiny", "--follow")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "artifact" / CARD).is_file()
+    steps = [json.loads(line).get("step") for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert steps.count(1) == 1  # it did not begin anew
+
+
+def test_a_job_is_called_after_what_it_does() -> None:
+    assert default_name(["train", "configs/demo.yaml", "optim.max_steps=3"]) == "train-demo"
+    assert default_name(["evaluate", "builtin:base"]) == "evaluate"
+
+
+def test_a_configuration_travels_wherever_it_is(tmp_path: Path) -> None:
+    root, here = tmp_path / "checkout", tmp_path / "checkout" / "deep"
+    for file in (root / "configs" / "a.yaml", here / "b.yaml", tmp_path / "c.yaml"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    typed = ["train", "../configs/a.yaml", "b.yaml", "../../c.yaml", "gone.yaml", "x=1"]
+    words = locate(root, here, typed)
+    assert words == ["train", "configs/a.yaml", "deep/b.yaml", str(tmp_path / "c.yaml"), "gone.yaml", "x=1"]
+    renamed, brought = bring(root, words)
+    assert renamed == ["train", "configs/a.yaml", "deep/b.yaml", "brought/c.yaml", "gone.yaml", "x=1"]
+    assert brought == {
+        "configs/a.yaml": root / "configs" / "a.yaml",
+        "deep/b.yaml": here / "b.yaml",
+        "brought/c.yaml": tmp_path / "c.yaml",
+    }

@@ -1,0 +1,100 @@
+"""The Dockerfile: its stages, what it copies, what it is built from, and what must not be in it."""
+
+from __future__ import annotations
+
+import io
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.utils import exclude_paths
+from dockerfile_parse import DockerfileParser
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = ROOT / "cluster/Dockerfile"
+TARGETS = ("cpu", "cuda")
+MAX_BYTES = 20_000_000
+
+
+def stages() -> dict[str, list[dict[str, Any]]]:
+    """The instructions of each stage, by its name."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for instruction in DockerfileParser(fileobj=io.BytesIO(DOCKERFILE.read_bytes())).structure:
+        if instruction["instruction"] == "FROM":
+            name = instruction["value"].rpartition(" AS ")[2]
+            found[name] = []
+        if instruction["instruction"] != "COMMENT":
+            found[name].append(instruction)
+    return found
+
+
+def values(stage: str, kind: str) -> list[str]:
+    return [one["value"] for one in stages()[stage] if one["instruction"] == kind]
+
+
+def context() -> set[str]:
+    """The files that a build is given, by the rules of .dockerignore as Docker's own client has them."""
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    paths = exclude_paths(str(ROOT), patterns, dockerfile="cluster/Dockerfile")
+    return {path for path in paths if (ROOT / path).is_file()}
+
+
+def test_each_stage_begins_with_one_before_it_or_with_a_python_that_the_project_takes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    known: set[str] = set()
+    for name in stages():
+        image = values(name, "FROM")[0].partition(" AS ")[0]
+        if image not in known:
+            version = re.fullmatch(r"python:(3\.\d+)-slim-bookworm", image)
+            assert version and version[1] in SpecifierSet(project["requires-python"])
+        known.add(name)
+    assert set(TARGETS) <= known
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_is_nobody_s_root_says_how_it_is_and_has_the_tested_packages(target: str) -> None:
+    assert values(target, "USER") == ["1000"]  # a number: Kubernetes cannot tell that a name is not root
+    assert "/readyz" in values(target, "HEALTHCHECK")[0]
+    (venv,) = [copy for copy in values(target, "COPY") if "--from=" in copy]
+    packages = re.search(r"--from=(\S+)", venv)
+    assert packages
+    installed = [run for run in values(packages[1], "RUN") + values("packages", "RUN") if "pip install" in run]
+    assert installed and all("--constraint constraints.txt" in run for run in installed)
+
+
+def test_extras_that_are_installed_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"'\.\[([\w,]+)\]'", DOCKERFILE.read_text(encoding="utf-8"))
+    assert len(named) == 2
+    assert {extra for names in named for extra in names.split(",")} <= set(project["optional-dependencies"])
+
+
+def test_what_is_copied_is_given_to_the_build() -> None:
+    given = context()
+    for name in stages():
+        for copy in values(name, "COPY"):
+            *sources, _ = [word for word in copy.split() if not word.startswith("--")]
+            if "--from=" not in copy:
+                assert all(source == "." or source in given for source in sources), copy
+
+
+def test_the_build_is_given_the_program_and_no_weights_speech_or_secrets() -> None:
+    given = context()
+    assert {"pyproject.toml", "constraints.txt", "whisperfleet/__main__.py", "asr/report.html.j2"} <= given
+    assert {"serve/static/index.html", "configs/demo.yaml"} <= given
+    first = {Path(path).parts[0] for path in given}
+    assert first <= {
+        *("asr", "cluster", "configs", "serve", "train", "whisperfleet"),
+        *("pyproject.toml", "constraints.txt", "README.md", "LICENSE", ".dockerignore"),
+    }
+    assert not [path for path in given if re.search(r"\.(safetensors|bin|pt|onnx|wav|flac|mp3|pem|key)$", path)]
+    assert sum((ROOT / path).stat().st_size for path in given) < MAX_BYTES
+
+
+def test_login_shells_find_the_commands() -> None:
+    """`ray up` runs everything in one, and Debian's begins with a PATH of its own."""
+    assert any("/opt/venv/bin" in run and "/etc/profile.d/" in run for run in values("base", "RUN"))
+    assert "rsync" in " ".join(values("base", "RUN"))

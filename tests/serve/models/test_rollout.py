@@ -1,0 +1,302 @@
+"""Changes under load with real engines, through the command; and their order with replicas that are stubs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import ray.serve
+from peft import LoraConfig, get_peft_model
+
+from asr.artifact import complete
+from asr.audio import AudioLimits
+from asr.checkpoint import find_checkpoint
+from asr.engine import ModelInfo
+from asr.errors import UserError
+from asr.model import load_checkpoint
+from serve.app import deploy
+from serve.config import ServeConfig
+from serve.errors import ApiError
+from serve.models import cli
+from serve.models.catalogue import Catalogue, Entry, opened
+from serve.models.rollout import Order, Rollout
+from serve.models.traffic import Traffic
+from serve.models.version import Described, Held, Inspection, Version
+from tests.asr.test_artifact import card
+
+INFO = ModelInfo("m", frozenset({"en"}), "en", "full", None)  # type: ignore[arg-type]
+OLD, NEW = Version("old", "f"), Version("new", "f")
+
+
+class Fleet:
+    """Replicas that note what they are told, and fail to load what is called ``broken``."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def describe(self, version: Version) -> Described:
+        if version.artifact == "lost":
+            raise ApiError(503, "this model cannot be loaded now", "model_unavailable")
+        return Described(Version(version.artifact, "f"), INFO, 1)
+
+    async def inspect(self, artifact: str) -> Inspection:
+        self.told.append(f"inspect {artifact}")
+        return Inspection(Version(artifact, "f"), "a checkpoint")
+
+    async def load(self, version: Version) -> list[Described]:
+        self.told.append(f"load {version.artifact}")
+        await self.open.wait()
+        if version.artifact == "broken":
+            raise UserError("broken is damaged")
+        return [await self.describe(version)]
+
+    async def drop(self, version: Version) -> None:
+        self.told.append(f"drop {version.artifact}")
+
+    async def held(self) -> list[Held]:
+        return [Held({OLD: 1, NEW: 1}, 2)]
+
+
+def stubs() -> tuple[Fleet, Traffic, Rollout]:
+    fleet: Any = Fleet()
+    traffic = Traffic(Catalogue({"m": Entry(Version("old"))}), fleet)
+    return fleet, traffic, Rollout(traffic, fleet, ThreadPoolExecutor(1), AudioLimits())
+
+
+async def done(rollout: Rollout, verb: str, name: str = "m", **order: Any) -> list[str]:
+    steps = [step.step async for step in rollout.alone(verb, name, Order(**order))]
+    await asyncio.gather(*rollout._retiring)
+    return steps
+
+
+def test_nothing_changes_before_the_replicas_hold_what_is_to_answer() -> None:
+    async def ask() -> None:
+        fleet, traffic, rollout = stubs()
+        fleet.open.clear()
+        promoting = asyncio.create_task(done(rollout, "promote", artifact="new"))
+        while "load new" not in fleet.told:
+            await asyncio.sleep(0)
+        assert traffic.catalogue.entries["m"].stable == OLD
+        with pytest.raises(ApiError, match="another change"):
+            await done(rollout, "rollback")
+        fleet.open.set()
+        assert await promoting == ["verify", "verify", "load", "done"]
+        assert traffic.catalogue.entries["m"] == Entry(NEW, previous=OLD)
+        assert fleet.told == ["inspect new", "load new"], "the one before stays loaded, for a rollback"
+        assert await done(rollout, "rollback") == ["load", "done"]
+        assert fleet.told[-2:] == ["load old", "drop new"]
+
+    asyncio.run(ask())
+
+
+def test_what_is_refused_or_given_up_is_unloaded_again_and_the_next_change_may_begin() -> None:
+    async def ask() -> None:
+        fleet, traffic, rollout = stubs()
+        with pytest.raises(UserError, match="broken is damaged"):
+            await done(rollout, "promote", artifact="broken")
+        await asyncio.gather(*rollout._retiring)
+        assert fleet.told[-1] == "drop broken"
+        fleet.open.clear()
+        given_up = asyncio.create_task(done(rollout, "promote", artifact="new"))
+        while "load new" not in fleet.told:
+            await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        await asyncio.gather(*rollout._retiring)
+        assert fleet.told[-1] == "drop new"
+        fleet.open.set()
+        assert traffic.catalogue.entries == {"m": Entry(OLD)}
+        assert (await done(rollout, "promote", artifact="new", canary=0.5))[-1] == "done"
+
+    asyncio.run(ask())
+
+
+def test_a_stable_version_that_is_lost_can_be_replaced() -> None:
+    async def ask() -> None:
+        _, traffic, rollout = stubs()
+        traffic.catalogue = Catalogue({"m": Entry(Version("lost"))})
+        assert (await done(rollout, "promote", artifact="new"))[-1] == "done"
+        assert traffic.catalogue.entries["m"] == Entry(NEW, previous=Version("lost"))
+
+    asyncio.run(ask())
+
+
+def test_a_version_is_unloaded_when_its_last_request_has_been_answered() -> None:
+    async def ask() -> None:
+        fleet, traffic, rollout = stubs()
+        await done(rollout, "load", "second", artifact="new")
+        route, _ = await traffic.info(traffic.route("second", "r"))
+        with traffic.present(route):
+            unloading = asyncio.create_task(done(rollout, "unload", "second"))
+            while "second" in traffic.catalogue.entries:
+                await asyncio.sleep(0)
+            assert not unloading.done() and "drop new" not in fleet.told
+        await unloading
+        assert fleet.told[-1] == "drop new"
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "order", "reason"),
+    [
+        ("promote", "n", {"artifact": "new"}, "no model 'n' here"),
+        ("promote", "m", {}, "no candidate"),
+        ("promote", "m", {"artifact": "old"}, "already"),
+        ("load", "m", {"artifact": "new"}, "already"),
+        ("load", "a b", {"artifact": "new"}, "no name"),
+        ("load", "n", {}, "which artifact"),
+        ("unload", "m", {}, "default"),
+        ("rollback", "m", {}, "no version before"),
+        ("delete", "m", {}, "no 'delete', only load, promote, rollback, unload"),
+    ],
+)
+def test_what_cannot_be_is_refused(verb: str, name: str, order: dict[str, str], reason: str) -> None:
+    async def ask() -> None:
+        _, traffic, rollout = stubs()
+        before = traffic.catalogue.entries["m"].stable.artifact
+        with pytest.raises((UserError, ApiError), match=reason):
+            await done(rollout, verb, name, **order)
+        assert traffic.catalogue.entries["m"].stable.artifact == before
+
+    asyncio.run(ask())
+
+
+# From here on: a real endpoint, a real checkpoint and a real adapter for it.
+
+ADMIN = "a key that may change its models"
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_en_name: str) -> Path:
+    """An artifact that says what its base says: an adapter at the beginning of its training."""
+    folder = tmp_path_factory.mktemp("adapter") / "artifact"
+    network = load_checkpoint(find_checkpoint(tiny_en_name)).network
+    get_peft_model(network, LoraConfig(r=4, target_modules=["q_proj", "v_proj"])).save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    complete(folder, card(tiny_en_name, short_context=False))
+    return folder
+
+
+class Clients:
+    """They ask for words without a pause, for one model, and note which version answered."""
+
+    def __init__(self, url: str, flac: bytes, model: str) -> None:
+        self.answers: list[str] = []
+        self.failures: list[Exception] = []
+        self._url, self._flac, self._model = url, flac, model
+        self._stop = threading.Event()
+
+    def ask(self) -> None:
+        with openai.OpenAI(base_url=f"{self._url}/v1", api_key=ADMIN, max_retries=0) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = client.audio.transcriptions.with_raw_response.create(model=self._model, file=self._flac)
+                    assert answer.parse().text
+                    self.answers.append(answer.headers["x-model-version"])
+                except Exception as error:
+                    self.failures.append(error)
+
+    @contextmanager
+    def asking(self, count: int = 2) -> Iterator[None]:
+        with ThreadPoolExecutor(count) as pool:
+            tasks = [pool.submit(self.ask) for _ in range(count)]
+            try:
+                yield
+            finally:
+                self._stop.set()
+        for task in tasks:
+            task.result()
+
+    def next(self, count: int) -> Counter[str]:
+        """Wait for so many more answers, and count by whom they are."""
+        begin = len(self.answers)
+        while len(self.answers) < begin + count and not self.failures:
+            self._stop.wait(0.01)
+        return Counter(answer.split()[0] for answer in self.answers[begin + 2 :])  # two were under way
+
+
+@pytest.fixture(scope="module")
+def served(endpoint: str, tiny_en_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeConfig]:
+    """A third application: its configuration. It ends with this module."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "keys.yaml").write_text(f"- {{name: keeper, key: {ADMIN}, admin: true}}")
+    config = ServeConfig(
+        model=tiny_en_name,
+        name="tiny",
+        engine="torch",
+        cpus_each=1,
+        keys=str(folder / "keys.yaml"),
+        registry=str(folder / "models.json"),
+    )
+    try:
+        deploy(config, None, "served", "/served")
+        yield config
+    finally:
+        ray.serve.delete("served")
+
+
+@pytest.mark.slow
+def test_no_request_fails_while_versions_come_and_go(
+    served: ServeConfig, endpoint: str, adapter: Path, flacs: list[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"{endpoint}/served"
+    here: dict[str, Any] = {"url": url, "key": ADMIN}
+    clients = Clients(url, flacs[0], "tiny")
+    with clients.asking():
+        clients.next(4)
+        cli.promote("tiny", str(adapter), canary=0.5, **here)
+        shares = clients.next(24)
+        assert set(shares) == {"stable", "candidate"}, shares
+        cli.promote("tiny", **here)
+        assert set(clients.next(4)) == {"stable"}
+        promoted = clients.answers[-1]
+        cli.rollback("tiny", **here)
+        clients.next(4)
+        assert clients.answers[-1] != promoted
+        damaged = damage(adapter)
+        with pytest.raises(UserError, match=r"adapter_model\.safetensors: digest"):
+            cli.promote("tiny", str(damaged), **here)
+        clients.next(4)
+        cli.load("second", str(adapter), **here)
+        others = Clients(url, flacs[1], "second")
+        with others.asking(1):
+            others.next(3)
+            cli.unload("second", **here)
+            while not others.failures:
+                pass
+        assert {type(error) for error in others.failures} == {openai.NotFoundError}
+        assert len(set(others.answers)) == 1
+    assert clients.failures == []
+    assert len({answer.split()[1] for answer in clients.answers}) == 2
+    counted = urllib.request.urlopen(f"{url}/metrics", timeout=60).read().decode()
+    by = dict(re.findall(r'requests_total\{key="keeper",model="tiny",status="200",version="(\w+)"\} (\S+)', counted))
+    assert float(by["candidate"]) == sum(answer.startswith("candidate") for answer in clients.answers)
+    assert 'status="5' not in counted
+    assert opened(served).entries["tiny"].stable.artifact == served.model
+    assert "warm" in capsys.readouterr().out
+
+
+def damage(adapter: Path) -> Path:
+    """A copy of an artifact with a bit turned in its weights."""
+    folder = adapter.parent / "damaged"
+    folder.mkdir()
+    for path in adapter.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    weights = folder / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    return folder

@@ -1,0 +1,70 @@
+"""Nobody speaks, so there are no words: through the whole way of a request, from the file's bytes to its text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr.audio import SAMPLE_RATE, decode, encode_flac
+from asr.cache import cache_root
+from asr.engine import Engine, load_engine
+from asr.scoring import score
+from asr.sources.prompts import fetch
+from asr.utterance import Utterance
+from serve.request import Asked
+from serve.transcribe import hear
+from tests.asr.noises import noises
+
+# What the packages of telephone prompts hold besides speech.
+SIGNALS = ("ascending-2tone", "beep", "beeperr", "confbridge-leave", "descending-2tone", "tt-monkeys")
+
+
+@pytest.fixture(scope="module", params=["tiny.en", pytest.param("base", marks=pytest.mark.slow)])
+def model(request: pytest.FixtureRequest, tiny_en_name: str) -> Engine:
+    return load_engine(tiny_en_name if request.param == "tiny.en" else "builtin:base", request.param, threads=1)
+
+
+def said(model: Engine, waveform: np.ndarray, language: str | None = "en") -> str:
+    recording = hear(model, encode_flac(waveform), Asked(language, timestamps=True, words=True))
+    assert bool(recording.text) == bool(recording.segments) == bool(recording.words)
+    return recording.text
+
+
+def test_noise_and_music_have_no_words(model: Engine) -> None:
+    made = noises(6.0)
+    assert len(made) > 90
+    assert {kind: said(model, noise, None) for kind, noise in made.items()} == dict.fromkeys(made, "")
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("seconds", [None, 8.0])
+def test_signals_of_a_telephone_have_no_words(model: Engine, name: str, seconds: float | None) -> None:
+    file = next(fetch("en", cache_root()).rglob(f"{name}.g722"))
+    waveform = decode(str(file), container="g722")
+    repeated = waveform if seconds is None else np.resize(waveform, round(seconds * SAMPLE_RATE))
+    assert said(model, repeated) == ""
+
+
+def test_a_silent_file_of_any_length_has_no_words(model: Engine) -> None:
+    files = sorted(fetch("en", cache_root()).rglob("silence/*.g722"))
+    assert len(files) > 5
+    assert {said(model, decode(str(file), container="g722")) for file in files} == {""}
+
+
+@pytest.mark.parametrize("level_dbfs", [-40.0, -55.0])
+def test_a_quiet_voice_keeps_its_words(model: Engine, english_clips: list[Utterance], level_dbfs: float) -> None:
+    for clip in english_clips[:2]:
+        waveform = decode(Path(str(clip.audio)))
+        gain = 10 ** (level_dbfs / 20) / np.sqrt(np.square(waveform).mean())
+        loud, quiet = said(model, waveform), said(model, waveform * np.float32(gain))
+        assert score([loud], [quiet], "normalised", "en").rate < 0.1, (loud, quiet)
+        assert len(quiet.split()) >= 8
+
+
+def test_music_before_and_after_speech_adds_no_word(model: Engine, english_clips: list[Utterance]) -> None:
+    waveform = decode(Path(str(english_clips[0].audio)))
+    music = noises(6.0)["chords at -23 dB"]
+    among = said(model, np.concatenate([music, waveform, music]))
+    assert score([said(model, waveform)], [among], "normalised", "en").rate < 0.15, among

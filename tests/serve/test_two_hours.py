@@ -1,0 +1,128 @@
+"""Two hours of a recording, in the formats that people upload: no word is lost, and the last one's time is true."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Sequence
+from io import StringIO
+
+import av
+import numpy as np
+import pytest
+import srt
+import webvtt
+
+from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
+from asr.captions import as_srt, as_text, as_verbose_json, as_vtt
+from asr.clip import Word
+from asr.recording import Recording
+from asr.scoring import score
+from asr.utterance import Utterance
+from serve.engine import Engine
+from serve.request import Asked
+from serve.transcribe import hear
+
+LENGTH_S = 7200
+LIMITS = AudioLimits(max_audio_s=LENGTH_S + 60)
+ASKED = Asked("en", timestamps=True, words=True)
+CODECS = {"flac": ("flac", 0), "mp3": ("libmp3lame", 128_000), "ogg": ("libopus", 96_000)}
+TRUE_S = 0.05
+PAUSE_S = 0.4
+QUIET_S = 5.0  # around a passage that is heard alone
+
+# A minute and a half without a long pause, which has to be cut; and passages that are one window each.
+BEGINNING, MIDDLE, END = slice(0, 18), slice(18, 21), slice(21, 24)
+
+
+def passage(clips: Sequence[Utterance]) -> np.ndarray:
+    """Return prompts [samples], one after the other."""
+    pause = np.zeros(round(PAUSE_S * SAMPLE_RATE), np.float32)
+    return np.concatenate([part for clip in clips for part in (decode(str(clip.audio)), pause)])
+
+
+@pytest.fixture(scope="module")
+def places(english_clips: list[Utterance]) -> dict[int, np.ndarray]:
+    """Where which passage begins, in samples; the last ends three seconds before the recording does."""
+    beginning, middle, end = (passage(english_clips[part]) for part in (BEGINNING, MIDDLE, END))
+    return {1234: beginning, LENGTH_S // 2 * SAMPLE_RATE + 777: middle, (LENGTH_S - 3) * SAMPLE_RATE - len(end): end}
+
+
+@pytest.fixture(scope="module")
+def film(places: dict[int, np.ndarray]) -> np.ndarray:
+    """The recording [samples]: the passages in the faint noise of a microphone."""
+    hiss = np.random.default_rng(0).normal(0.0, 1e-4, 60 * SAMPLE_RATE).astype(np.float32)
+    waveform = np.resize(hiss, LENGTH_S * SAMPLE_RATE)
+    for at, spoken in places.items():
+        waveform[at : at + len(spoken)] += spoken
+    return waveform
+
+
+def encoded(waveform: np.ndarray, container: str) -> bytes:
+    """Return samples, 16 kHz, as a file of a format, with whatever delay its encoder puts before them."""
+    codec, bit_rate = CODECS[container]
+    rate = 48_000 if codec == "libopus" else SAMPLE_RATE
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as media:
+        stream = media.add_stream(codec, rate=rate, layout="mono")
+        if bit_rate:
+            stream.bit_rate = bit_rate
+        resampler = av.AudioResampler(stream.format.name, "mono", rate, stream.codec_context.frame_size or 4096)
+        pcm = (np.clip(waveform, -1.0, 1.0) * 32767).astype(np.int16)
+        for start in range(0, len(pcm), SAMPLE_RATE):
+            frame = av.AudioFrame.from_ndarray(pcm[None, start : start + SAMPLE_RATE], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = SAMPLE_RATE, start
+            for ready in resampler.resample(frame):
+                media.mux(stream.encode(ready))
+        for ready in resampler.resample(None):
+            media.mux(stream.encode(ready))
+        media.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def alone(engine: Engine, spoken: np.ndarray, at: int) -> list[Word]:
+    """Return the words of a passage that is heard on its own, with the times that they have behind ``at`` samples."""
+    silence = np.random.default_rng(1).normal(0.0, 1e-4, round(QUIET_S * SAMPLE_RATE)).astype(np.float32)
+    heard = hear(engine, encode_flac(np.concatenate([silence, spoken, silence])), ASKED, LIMITS)
+    shift_s = at / SAMPLE_RATE - QUIET_S
+    return [Word(one.start_s + shift_s, one.end_s + shift_s, one.text, one.probability) for one in heard.words]
+
+
+def words_of(text: str) -> list[str]:
+    return text.split()
+
+
+@pytest.fixture(scope="module", params=CODECS)
+def recording(request: pytest.FixtureRequest, engine: Engine, film: np.ndarray) -> Recording:
+    """What is heard in the recording, in one of the formats."""
+    return hear(engine, encoded(film, request.param), ASKED, LIMITS)
+
+
+@pytest.mark.slow
+def test_the_last_words_of_two_hours_have_their_true_times(
+    recording: Recording, engine: Engine, places: dict[int, np.ndarray]
+) -> None:
+    assert recording.duration_s == pytest.approx(LENGTH_S, abs=0.1)
+    for at, spoken in list(places.items())[1:]:  # one window each: what comes before cannot change their words
+        expected = alone(engine, spoken, at)
+        first, last = expected[0].start_s - 1.0, expected[-1].end_s + 1.0
+        heard = [word for word in recording.words if first < word.start_s < last]
+        assert [word.text for word in heard] == [word.text for word in expected] != []
+        late_s = [one.start_s - other.start_s for one, other in zip(heard, expected, strict=True)]
+        late_s += [one.end_s - other.end_s for one, other in zip(heard, expected, strict=True)]
+        assert max(map(abs, late_s)) <= TRUE_S, late_s
+
+
+@pytest.mark.slow
+def test_no_word_of_two_hours_is_lost_in_any_format(recording: Recording, english_clips: list[Utterance]) -> None:
+    said = " ".join(clip.text for clip in english_clips[: END.stop])
+    counts = score([said], [recording.text], "normalised", "en")
+    assert counts.rate < 0.1, recording.text  # a window that is lost would be a sixth of them
+    spoken = words_of(recording.text)
+    verbose = as_verbose_json(recording, granularities=("segment", "word"))
+    assert words_of(as_text(recording)) == words_of(verbose["text"]) == spoken
+    assert words_of("".join(segment["text"] for segment in verbose["segments"])) == spoken
+    assert [word["word"] for word in verbose["words"]] == spoken
+    assert words_of(" ".join(cue.content for cue in srt.parse(as_srt(recording)))) == spoken
+    cues = webvtt.from_buffer(StringIO(as_vtt(recording)))
+    assert words_of(" ".join(html.unescape(cue.text) for cue in cues)) == spoken

@@ -1,0 +1,81 @@
+"""Whole sweeps on real Ray Tune: few, because each trial starts workers of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from asr.artifact import load_model
+from asr.errors import UserError
+from asr.manifest import write_manifest
+from tests.train.runs import Runs
+from tests.train.sweep.test_trials import trials
+from train.sweep import results
+from train.sweep import sweep as module
+from train.sweep.record import RECORD, Record
+from train.sweep.space import resolve_sweep
+from train.sweep.sweep import room_for, sweep
+from train.sweep.trials import make_trials
+
+
+def test_as_many_trials_at_a_time_as_workers_and_their_data_find_room() -> None:
+    some = trials("lora.rank=grid(1, 2, 3, 4)", base=["base=builtin:tiny.en", "data.train=t", "data.validation=v"])
+    one_gpu = ["base=builtin:tiny.en", "data.train=t", "data.validation=v", "workers={gpu: true, data_tasks_each: 4}"]
+    on_gpus = trials("lora.rank=grid(1, 2, 3, 4)", base=one_gpu)
+    assert room_for(None, some, {"CPU": 1}) == 1  # a person's own small cluster: one, and Ray says what is missing
+    assert room_for(None, on_gpus, {"CPU": 64, "GPU": 3}) == 3  # 4 threads and a CPU's worth of data tasks each
+    assert room_for(None, on_gpus, {"CPU": 64, "GPU": 8}) == 4
+    assert room_for(2, on_gpus, {"CPU": 64, "GPU": 8}) == 2
+    assert room_for(None, on_gpus, {"CPU": 14, "GPU": 8}) == 2  # the rest is for actors that wait
+    with pytest.raises(UserError, match=r"concurrent=3: a trial needs 5 CPUs and 1 GPUs, the cluster has 14 and 8"):
+        room_for(3, on_gpus, {"CPU": 14, "GPU": 8})
+
+
+@pytest.mark.slow
+def test_a_sweep_stops_the_worse_names_the_best_and_goes_on_where_it_was_killed(
+    ray_cluster: None, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "validation.jsonl", runs.clips[:6])
+    words = [*runs.settings("swept"), f"data.validation={tmp_path / 'validation.jsonl'}", "optim.max_steps=4"]
+    words.append("optim.warmup_steps=0")  # so that the second step meets weights that the first has broken
+    asked = resolve_sweep(["optim.learning_rate=grid(0.001, 0.05, 1e30)"])
+    made = make_trials(asked, None, words)
+    base = made[0].config.model_copy(update={"run": made[0].config.run.model_copy(update={"folder": str(runs.folder)})})
+    base = base.model_copy(update={"run": base.run.model_copy(update={"name": "swept"})})
+    reads: list[object] = []
+    read = module.training_corpus
+    monkeypatch.setattr(module, "training_corpus", lambda config: reads.append(config) or read(config))
+
+    taken = Record.write
+    monkeypatch.setattr(Record, "write", lambda self: _until_the_second_starts(self, taken))
+    with pytest.raises(KeyboardInterrupt):
+        sweep(base, asked, made)
+    monkeypatch.setattr(Record, "write", taken)
+    before = json.loads((runs.folder / "swept" / RECORD).read_text())["trials"]
+    assert [one["status"] for one in before] == ["finished", "running", "waiting"]
+    artifact = runs.folder / "swept" / "trials" / "000" / "artifact" / "card.json"
+    made_at = artifact.stat().st_mtime_ns
+
+    record = sweep(base, asked, made)
+    good, worse, broken = record.outcomes
+    assert artifact.stat().st_mtime_ns == made_at  # a finished trial is not run again
+    assert len(reads) == 2  # once in each attempt, for all trials
+    assert (good.status, worse.status, broken.status) == ("finished", "stopped", "failed")
+    assert [report.step for report in worse.reports] == [2]
+    assert broken.error.startswith("step 2: the loss is nan: the weights are beyond all bounds since the step before")
+    assert record.winner is good
+    said = capsys.readouterr().err
+    assert "trial 001 (optim.learning_rate=0.05): stopped early at step 2" in said
+    assert (runs.folder / "swept" / results.PICTURE).is_file()
+    load_model(str(runs.folder / "swept" / results.BEST))
+
+    again = sweep(base, asked, made)  # a failed trial is tried again, and nothing else
+    assert [one.status for one in again.outcomes] == ["finished", "stopped", "failed"]
+
+
+def _until_the_second_starts(record: Record, write: object) -> None:
+    write(record)  # type: ignore[operator]
+    if record.outcomes[1].status == "running":
+        raise KeyboardInterrupt

@@ -1,0 +1,72 @@
+"""What runs in the process of one trial: a training run like any other, which tells Ray Tune how it does."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray.tune
+
+from asr import storage
+from asr.errors import UserError
+from train.data.corpus import Corpus
+from train.fit import fit, training_corpus
+from train.sweep.trials import Trial
+from train.watching.progress import Progress, Scored
+
+ERROR = "error.txt"  # in the folder of a run that failed
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials of a sweep share: themselves, and the utterances, which were read once.
+
+    ``corpora`` are by ``Trial.data_key``. Trials run where the sweep was started, in its working directory ``cwd``.
+    """
+
+    trials: tuple[Trial, ...]
+    corpora: Mapping[str, Corpus]
+    cwd: str
+
+
+def run_trial(drawn: dict[str, Any], bench: Bench) -> None:
+    """Run one trial to its end. What goes wrong is told to Tune and written down; the sweep goes on."""
+    os.chdir(bench.cwd)  # Ray Tune has changed it, and paths in a configuration are relative
+    trial = bench.trials[int(drawn["trial"])]
+    teller = _Teller(trial)
+    try:
+        corpus = training_corpus(trial.config, bench.corpora[trial.data_key])
+        fitted = fit(trial.config, teller.on_progress, on_scored=teller.on_scored, corpus=corpus)
+    except Exception as error:
+        storage.write_text(trial.run.file(ERROR), traceback.format_exc())
+        # A person's mistake says all; of a bug the last line, and the rest is in the file.
+        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {str(error).strip()}"
+        teller.tell(over="failed", error=said.splitlines()[-1])
+    else:
+        hours = fitted.card.training.get("cost", {}).get("device_hours", teller.hours)
+        teller.tell(over="finished", device_hours=hours)
+
+
+class _Teller:
+    """Tells Ray Tune of each evaluation: how well the trial does at which step, and what it has taken by then."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._last = {"step": 0, "wer": 1.0}
+        self.hours = 0.0
+
+    def on_progress(self, now: Progress) -> None:
+        self.hours = now.seconds * self._trial.config.workers.most / 3600
+
+    def on_scored(self, scored: Scored) -> None:
+        if scored.corpus == "validation":
+            self._last = {"step": scored.step, "wer": scored.wer}
+            self.tell()
+
+    def tell(self, over: str = "", error: str = "", device_hours: float | None = None) -> None:
+        hours = self.hours if device_hours is None else device_hours
+        more = {"over": over, "error": error, "device_hours": hours}
+        ray.tune.report({"trial": self._trial.number, **self._last, **more})
