@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -153,35 +153,26 @@ class Cluster:
         Where the connection breaks it is made again: nothing is shown twice.
         """
         shown, until = 0, time.monotonic() + _PATIENCE_S
+
+        async def read() -> None:
+            nonlocal shown, until
+            seen = 0
+            async with aclosing(self._client.tail_job_logs(job.id)) as stream:
+                async for text in stream:
+                    new = text[max(0, shown - seen) :]
+                    seen += len(text)
+                    if new:
+                        shown, until = shown + len(new), time.monotonic() + _PATIENCE_S
+                        show(new)
+
         while True:
             try:
-                before = shown
-                for text in self._tail(job, skip=shown):
-                    shown += len(text)
-                    show(text)
-                break
+                asyncio.run(read())  # which also makes of Ctrl-C an end in good order
+                return self._ended(job)
             except (OSError, RuntimeError, aiohttp.ClientError) as error:
-                until = time.monotonic() + _PATIENCE_S if shown > before else until
                 if time.monotonic() > until:
                     raise UserError(f"{self.address} no longer answers: {error}", "the job may go on") from None
                 time.sleep(_POLL_S)
-        return self._ended(job)
-
-    def _tail(self, job: Job, skip: int) -> Iterator[str]:
-        loop = asyncio.new_event_loop()
-        stream = self._client.tail_job_logs(job.id)
-        try:
-            while True:
-                try:
-                    text = loop.run_until_complete(anext(stream))
-                except StopAsyncIteration:
-                    return
-                if text[skip:]:
-                    yield text[skip:]
-                skip = max(0, skip - len(text))
-        finally:
-            loop.run_until_complete(stream.aclose())
-            loop.close()
 
     def _ended(self, job: Job) -> Job:
         while True:

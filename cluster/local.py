@@ -25,6 +25,7 @@ DASHBOARD_PORT = 8265
 _HOST = "127.0.0.1"
 _STARTS_S, _ENDS_S, _POLL_S = 90.0, 30.0, 0.2
 _RECORD, _LOG = "head.json", "head.log"
+_DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"  # seconds for work to move to other nodes, of which there are none
 _RAY = "ray"  # within: Ray lets everybody write to the folder that it is given
 _ADDRESS = "ray_current_cluster"  # Ray writes it: of loopback it makes an address that other machines can reach
 
@@ -123,7 +124,10 @@ def _claim(place: Path) -> None:
 def _detach(command: list[str], log: Path) -> int:
     # without RAY_ADDRESS, which may name another cluster, whose name Ray would take for this one's
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {name: environment.get(name, value) for name, value in QUIET.items()} | {auth.MODE: "token"}
+    environment |= {name: environment.get(name, value) for name, value in QUIET.items()} | {
+        auth.MODE: "token",
+        _DRAIN: "5",
+    }
     done = subprocess.run(
         ["/bin/sh", "-c", _DETACH, "sh", str(log), *command],
         env=environment,

@@ -43,7 +43,7 @@ class Workers(Section):
     price_per_hour: float | None = Field(None, ge=0.0)
     """What a worker's device (its GPU, or its CPU cores) costs for an hour, in any currency."""
     max_failures: int = Field(2, ge=0)
-    """How often a run goes on from its last checkpoint after a worker died."""
+    """How often a run goes on from the same checkpoint after a worker died; with each new one the count begins anew."""
 
     @property
     def threads(self) -> int:

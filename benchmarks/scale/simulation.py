@@ -282,7 +282,8 @@ def stepped(service: Service, sizes: Sizes) -> Iterator[Figure]:
     yield Figure("replicas that the load needs, batches full", at, enough, "replicas")
     yield Figure("replicas at the end", at, grown[-1], "replicas")
     yield Figure("replicas at most", at, max(grown), "replicas")
-    yield Figure("until as many are there", at, float("nan") if there is None else there, "s")
+    if there is not None:
+        yield Figure("until as many are there", at, there, "s")
     yield Figure("latency, median", at, outcome.percentile_s(50), "s")
     yield Figure("latency, 99 of 100", at, outcome.percentile_s(99), "s")
     yield Figure("answered 429", at, 100 * outcome.refused_share, "%")

@@ -136,7 +136,8 @@ def test_a_part_measured_later_stands_beside_the_others(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["admission", "rows", "driver", "router"])
-def test_a_part_on_ray_runs(part: str, ray_cluster: None) -> None:
+@pytest.mark.parametrize("part", ["admission", "rows", "driver", "router", "ingress", "simulation"])
+def test_a_part_with_real_processes_runs(part: str, ray_cluster: None) -> None:
     found = scale.run(part, SMALL)
-    assert found["figures"] and all(figure["value"] >= 0 for figure in found["figures"])
+    rest = "core time of the ingress without its threads' work"  # a few requests are no time: it may be below 0
+    assert found["figures"] and all(one["value"] >= 0 for one in found["figures"] if one["what"] != rest)

@@ -14,16 +14,20 @@ from ray.train.torch import TorchTrainer
 from asr.errors import UserError
 from train.run.folder import RunFolder
 from train.run.judge import Beside
-from train.run.snapshot import mend
+from train.run.snapshot import mend, newest
 from train.watching import show
 from train.worker import Job, train_worker
 
 
 def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
-    """Return the last checkpoint. After a worker died the run goes on, but a person's mistake is not tried again."""
+    """Return the last checkpoint. After a worker died the run goes on, but a person's mistake is not tried again.
+
+    Failures are counted from the newest checkpoint on: on nodes that come and go, a long run meets any number of them.
+    """
     mend(run)
     failures = 0
     while True:
+        before = newest(run)
         try:
             with _interruptible():
                 return _trainer(run, job).fit().checkpoint
@@ -32,7 +36,7 @@ def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
                 mistake = _user_error(failure)
                 if mistake:
                     raise mistake from None
-            failures += 1
+            failures = failures + 1 if newest(run) == before else 1
             if failures > job.config.workers.max_failures:
                 raise
             show.say(f"{_lost(error)}: the run goes on from its last checkpoint")

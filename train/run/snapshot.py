@@ -48,6 +48,15 @@ def mend(run: RunFolder) -> None:
     show.say(f"{place} was damaged: the run goes on from {name}")
 
 
+def newest(run: RunFolder) -> str | None:
+    """Return the name of the run's last checkpoint, or None before the first."""
+    place = run.file(CHECKPOINTS, _SNAPSHOT)
+    if not storage.exists(place) or not _readable(place):
+        return None
+    latest = json.loads(storage.read_text(place)).get("latest_checkpoint_result")
+    return str(latest["checkpoint_dir_name"]) if latest else None
+
+
 def _readable(place: str) -> bool:
     try:
         json.loads(storage.read_text(place))

@@ -13,8 +13,10 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -28,6 +30,7 @@ from tests.train.runs import STEPS, Finished, Runs, finish, planned
 from train.fit import fit
 from train.run import attempts as module
 from train.run import ledger
+from train.run.folder import RunFolder
 from train.watching.progress import Progress
 
 PATIENCE_S = 180.0  # for a first checkpoint on a busy machine
@@ -145,6 +148,29 @@ def test_a_persons_mistake_comes_out_of_a_worker_as_it_went_in_and_is_not_tried_
     assert "utterances could not be used, the last: missing_file: " in caught.value.message
     assert caught.value.hint == "mend the data, or raise data.max_quarantined_share"
     assert len(attempts) == 1
+
+
+@pytest.mark.parametrize(("checkpoints", "goes_on"), [("11", 1), ("112", 2), ("123456", 5)])
+def test_failures_are_counted_since_the_newest_checkpoint(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, checkpoints: str, goes_on: int
+) -> None:
+    """One is forgiven. ``checkpoints`` are those that a run has before and after each attempt."""
+    found = iter([name for before, after in pairwise(checkpoints) for name in (before, after)])
+    attempts: list[object] = []
+
+    def lose(*_: object) -> SimpleNamespace:
+        attempts.append(None)
+        return SimpleNamespace(fit=raising)
+
+    def raising() -> None:
+        raise ray.train.WorkerGroupError("lost", {0: RuntimeError("a node is gone")})
+
+    monkeypatch.setattr(module, "_trainer", lose)
+    monkeypatch.setattr(module, "newest", lambda run: next(found, None))
+    config = runs.config("flaky", "workers.max_failures=1")
+    with pytest.raises(ray.train.WorkerGroupError):
+        module.train_to_end(RunFolder.of(config), SimpleNamespace(config=config))  # type: ignore[arg-type]
+    assert len(attempts) == goes_on + 1
 
 
 @pytest.mark.slow

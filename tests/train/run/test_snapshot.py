@@ -13,7 +13,7 @@ from tests.train.runs import STEPS, Runs, finish
 from train.config import TrainConfig
 from train.fit import fit
 from train.run.folder import RunFolder
-from train.run.snapshot import mend
+from train.run.snapshot import mend, newest
 from train.run.upload import STATE
 from train.watching.progress import Progress
 
@@ -53,6 +53,13 @@ def test_the_last_but_one_is_surely_whole(tmp_path: Path, steps: tuple[int, ...]
 def test_without_a_checkpoint_there_is_no_record(tmp_path: Path) -> None:
     mend(a_run(tmp_path, ""))
     assert not (tmp_path / "a" / RECORD).exists()
+
+
+def test_the_newest_checkpoint_has_a_name(tmp_path: Path) -> None:
+    run = a_run(tmp_path, "{torn", 2, 4)
+    assert newest(run) is None
+    mend(run)
+    assert newest(run) == "step_0000002"
 
 
 @pytest.mark.slow
