@@ -23,6 +23,7 @@ from asr.hearing import context_frames
 from serve.autoscaling import QUEUED_AUDIO, autoscaling
 from serve.config import ServeConfig
 from serve.errors import ApiError
+from serve.isolation import MAX_FAILURES, each_on_its_own
 from serve.line import Line, Waiting
 from serve.models.catalogue import opened
 from serve.models.shelf import Shelf, Slot
@@ -30,9 +31,6 @@ from serve.models.stock import MakeEngine, stock_of
 from serve.models.version import Described, Held, Inspection, Version
 
 logger = logging.getLogger("ray.serve")
-
-# A replica that fails so often in a row (a lost GPU, say) is replaced by Serve; one bad request alone is not enough.
-MAX_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -194,17 +192,17 @@ class Transcriber:
                 batch = None
 
     def _outcomes(self, tasks: Sequence[tuple[Engine, Clip]]) -> list[Transcript | Exception]:
-        """Decode a batch; where that fails, each clip on its own, so that one cannot fail its neighbours."""
-        try:
-            transcripts = decode_together([engine for engine, _ in tasks], [clip for _, clip in tasks])
-        except Exception as error:
-            if len(tasks) > 1:
-                return [outcome for task in tasks for outcome in self._outcomes([task])]
-            logger.exception("decoding failed")
-            self._failures += 1
-            return [error]
+        return each_on_its_own(self._decode_together, tasks, self._failed)
+
+    def _decode_together(self, tasks: Sequence[tuple[Engine, Clip]]) -> list[Transcript]:
+        transcripts = decode_together([engine for engine, _ in tasks], [clip for _, clip in tasks])
         self._failures = 0
-        return list(transcripts)
+        return transcripts
+
+    def _failed(self, error: Exception) -> Exception:
+        logger.exception("decoding failed")
+        self._failures += 1
+        return error
 
 
 def warm_up(info: ModelInfo) -> Clip:

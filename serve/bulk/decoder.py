@@ -14,13 +14,11 @@ from asr.errors import DataError
 from serve.bulk.passage import Passage, cost_s
 from serve.config import ServeConfig
 from serve.engine import Engine
+from serve.isolation import MAX_FAILURES, each_on_its_own
 
 logger = logging.getLogger(__name__)
 
 MakeEngine = Callable[[ServeConfig], Engine]
-
-# An engine that fails so often in a row fails for all: the run ends rather than writing a long table of failures.
-MAX_FAILURES = 3
 
 
 class Decoder:
@@ -62,19 +60,20 @@ class Decoder:
             yield batch
 
     def _outcomes(self, clips: Sequence[Clip]) -> list[Transcript | DataError]:
-        """Decode a batch; where that fails, each clip on its own, so that one cannot fail its neighbours."""
-        try:
-            transcripts = self._engine.decode(clips)
-        except Exception as error:
-            if len(clips) > 1:
-                return [outcome for clip in clips for outcome in self._outcomes([clip])]
-            self._failures += 1
-            if self._failures == MAX_FAILURES:
-                raise
-            logger.exception("decoding failed")
-            return [DataError("not_decoded", f"{type(error).__name__}: {' '.join(str(error).split())}")]
+        return each_on_its_own(self._decode, clips, self._failed)
+
+    def _decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+        transcripts = self._engine.decode(clips)
         self._failures = 0
-        return list(transcripts)
+        return transcripts
+
+    def _failed(self, error: Exception) -> DataError:
+        """Return what stands in the table of failures, or end the run rather than write a long one."""
+        self._failures += 1
+        if self._failures == MAX_FAILURES:
+            raise error
+        logger.exception("decoding failed")
+        return DataError("not_decoded", f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def packed(passages: Iterable[Passage]) -> pa.Table:

@@ -16,8 +16,9 @@ from ray.serve.handle import DeploymentHandle
 from asr.clip import Clip, Transcript
 from serve.autoscaling import QUEUED_AUDIO
 from serve.config import ServeConfig
+from serve.isolation import MAX_FAILURES
 from serve.models.version import Version
-from serve.transcriber import MAX_FAILURES, Batch, Heard, Transcriber, encoder_audio_s
+from serve.transcriber import Batch, Heard, Transcriber, encoder_audio_s
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import POISON, FakeEngine
 
