@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +17,7 @@ from asr.utterance import Utterance
 from train.data.prepare import PrepareConfig, prepare, source
 
 PAUSE_S = 0.5
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,16 @@ class Spoken:
 def short_and_long(language: str, folder: Path, clips: int, long_s: float) -> tuple[list[Spoken], Spoken]:
     """Return the first ``clips`` prompts of the test split, and prompts joined to a file of about ``long_s`` seconds.
 
-    The file begins with those of the test split; where they do not fill it, the other splits' follow.
+    The file is of all splits, because one does not fill it, in an order drawn once: in that of their names, prompts
+    that say nearly the same follow one another, as nobody speaks, and Whisper takes that for a loop.
     """
     prepared = prepare(source(f"prompts:{language}", cache_root()), folder / "data", PrepareConfig())
     splits = {name: read_manifest(path) for name, path in prepared.manifests.items()}
-    test = splits.pop("test")
+    test = splits["test"]
     short = [Spoken(Path(str(clip.audio)), clip.text, clip.duration_s or 0.0) for clip in test[:clips]]
-    return short, joined([*test, *chain.from_iterable(splits.values())], long_s, folder / "long.flac")
+    drawn = list(chain.from_iterable(splits.values()))
+    random.Random(_SEED).shuffle(drawn)
+    return short, joined(drawn, long_s, folder / "long.flac")
 
 
 def joined(clips: Sequence[Utterance], long_s: float, path: Path) -> Spoken:

@@ -109,8 +109,8 @@ def test_the_peak_of_memory_is_that_since_the_reset() -> None:
     bytearray(50 << 20)
     reset_peak()
     before = peak_bytes()
-    held = bytearray(20 << 20)
-    assert peak_bytes() - before > 15 << 20 and len(held) < resident_bytes()
+    held = bytearray(64 << 20)  # malloc may give up to 32 MiB from what the tests before have touched and freed
+    assert peak_bytes() - before > 50 << 20 and len(held) < resident_bytes()
 
 
 def test_numbers_for_people_and_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
