@@ -37,17 +37,26 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a bucket on an S3 server on loopback. Its query tells every process, Ray's too, where that is."""
+def s3_server() -> Iterator[str]:
+    """Where an S3 server on loopback listens."""
     from moto.server import ThreadedMotoServer  # a second of import that few tests need
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True).create_dir("speech")
-    yield f"s3://speech?endpoint_override={host}:{port}&scheme=http"
+    yield f"{host}:{port}"
     server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str) -> str:
+    """The address of a bucket on it, whose query tells every process, Ray's too, where that is.
+
+    Made for each test: whoever pretends to be all of AWS in this process begins by forgetting what is there.
+    """
+    S3FileSystem(endpoint_override=s3_server, scheme="http", allow_bucket_creation=True).create_dir("speech")
+    return f"s3://speech?endpoint_override={s3_server}&scheme=http"
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -18,13 +18,12 @@ def clips(english_clips: list[Utterance]) -> list[Utterance]:
     return english_clips[:5]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def s3_put(s3: str) -> Callable[[Path], str]:
     """Copy a folder into the bucket under a name of its own; returns its address."""
-    numbers = count()
 
     def put(folder: Path) -> str:
-        address = storage.join(s3, f"data {next(numbers)}", folder.name)  # keys may hold spaces
+        address = storage.join(s3, f"data {uuid4().hex}", folder.name)  # keys may hold spaces
         for path in folder.rglob("*"):
             if path.is_file():
                 storage.write_bytes(storage.join(address, path.relative_to(folder).as_posix()), path.read_bytes())
