@@ -26,10 +26,14 @@ from serve.transcribe import hear
 LENGTH_S = 7200
 LIMITS = AudioLimits(max_audio_s=LENGTH_S + 60)
 ASKED = Asked("en", timestamps=True, words=True)
-CODECS = {"flac": ("flac", 0), "mp3": ("libmp3lame", 128_000), "ogg": ("libopus", 96_000)}
+CODECS = {"flac": ("flac", 0), "mp3": ("libmp3lame", 64_000), "ogg": ("libopus", 96_000)}
 TRUE_S = 0.05
+OFFSET_S = 0.02  # a step of the alignment
 PAUSE_S = 0.4
-QUIET_S = 5.0  # around a passage that is heard alone
+# Samples that voice activity looks at together. Passages begin where such a step does, in the recording and alone:
+# their windows begin alike then, and what differs is the two hours before.
+STEP = 512
+QUIET_S = 160 * STEP / SAMPLE_RATE  # around a passage that is heard alone
 
 # A minute and a half without a long pause, which has to be cut; and passages that are one window each.
 BEGINNING, MIDDLE, END = slice(0, 18), slice(18, 21), slice(21, 24)
@@ -45,7 +49,8 @@ def passage(clips: Sequence[Utterance]) -> np.ndarray:
 def places(english_clips: list[Utterance]) -> dict[int, np.ndarray]:
     """Where which passage begins, in samples; the last ends three seconds before the recording does."""
     beginning, middle, end = (passage(english_clips[part]) for part in (BEGINNING, MIDDLE, END))
-    return {1234: beginning, LENGTH_S // 2 * SAMPLE_RATE + 777: middle, (LENGTH_S - 3) * SAMPLE_RATE - len(end): end}
+    last = (LENGTH_S - 3) * SAMPLE_RATE - len(end)
+    return {1234: beginning, LENGTH_S // 2 * SAMPLE_RATE: middle, last - last % STEP: end}
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +115,15 @@ def test_the_last_words_of_two_hours_have_their_true_times(
         assert [word.text for word in heard] == [word.text for word in expected] != []
         late_s = [one.start_s - other.start_s for one, other in zip(heard, expected, strict=True)]
         late_s += [one.end_s - other.end_s for one, other in zip(heard, expected, strict=True)]
-        assert max(map(abs, late_s)) <= TRUE_S, late_s
+        # Other noise, and a codec's, moves some edges of words in the alignment itself; an offset would move them all.
+        assert abs(np.median(late_s)) <= OFFSET_S and np.mean(np.abs(late_s) <= TRUE_S) >= 0.9, late_s
 
 
 @pytest.mark.slow
 def test_no_word_of_two_hours_is_lost_in_any_format(recording: Recording, english_clips: list[Utterance]) -> None:
     said = " ".join(clip.text for clip in english_clips[: END.stop])
     counts = score([said], [recording.text], "normalised", "en")
-    assert counts.rate < 0.1, recording.text  # a window that is lost would be a sixth of them
+    assert counts.rate < 0.15, recording.text  # a window that is lost would be a sixth of them
     spoken = words_of(recording.text)
     verbose = as_verbose_json(recording, granularities=("segment", "word"))
     assert words_of(as_text(recording)) == words_of(verbose["text"]) == spoken
