@@ -104,7 +104,7 @@ class Holder:
             self._asked.popleft()
         if len(self._asked) >= self._requests_per_minute:
             limit = f"{self._requests_per_minute} requests in a minute"
-            later_s = self._asked[0] + MINUTE_S - now
+            later_s = min(max(self._asked[0] + MINUTE_S - now, 0.001), MINUTE_S)  # sums of floats may miss by a little
             raise ApiError(429, f"this key allows {limit}", "rate_limit_exceeded", retry_after_s=later_s)
         self._asked.append(now)
 

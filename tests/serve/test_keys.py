@@ -106,6 +106,16 @@ def test_no_minute_ever_holds_more_and_who_waits_as_told_is_let_in(limit: int, p
         assert sum(moment > hands.time - 60.0 for moment in let_in) <= limit
 
 
+def test_nobody_is_told_to_wait_for_more_than_a_minute() -> None:
+    """With this clock the sum of a minute and the time, less the time, is a little more than a minute."""
+    hands = Hands()
+    hands.time = 969.5059328841629
+    assert hands.time + 60.0 - hands.time > 60.0
+    keys = keyring(hands, requests_per_minute=1)
+    ask(keys)
+    assert refusal(keys).retry_after_s == 60.0
+
+
 def test_requests_at_the_same_time_are_limited_key_by_key() -> None:
     keys = keyring(concurrency=2)
     with keys.visit(f"Bearer {ANNA}"), keys.visit(f"Bearer {ANNA}"):
