@@ -35,6 +35,12 @@ def values(stage: str, kind: str) -> list[str]:
     return [one["value"] for one in stages()[stage] if one["instruction"] == kind]
 
 
+def inherited(stage: str, kind: str) -> str:
+    """The value that an image has: its own last one, or that of the stage it begins with."""
+    found = values(stage, kind)
+    return found[-1] if found else inherited(values(stage, "FROM")[0].partition(" AS ")[0], kind)
+
+
 def context() -> set[str]:
     """The files that a build is given, by the rules of .dockerignore as Docker's own client has them."""
     patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
@@ -56,8 +62,9 @@ def test_each_stage_begins_with_one_before_it_or_with_a_python_that_the_project_
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_is_nobody_s_root_says_how_it_is_and_has_the_tested_packages(target: str) -> None:
-    assert values(target, "USER") == ["1000"]  # a number: Kubernetes cannot tell that a name is not root
-    assert "/readyz" in values(target, "HEALTHCHECK")[0]
+    assert inherited(target, "USER") == "1000"  # a number: Kubernetes cannot tell that a name is not root
+    assert "/readyz" in inherited(target, "HEALTHCHECK")
+    assert inherited(target, "WORKDIR") == "/app"
     (venv,) = [copy for copy in values(target, "COPY") if "--from=" in copy]
     packages = re.search(r"--from=(\S+)", venv)
     assert packages
