@@ -17,7 +17,10 @@ from asr.audio import SAMPLE_RATE
 
 FRAME = 512  # samples of one judgement; the network takes no other number at 16 kHz
 CONTEXT = 64  # samples before a frame that the network sees as well
-STATE_SHAPE = (1, 1, 128)
+State = tuple[np.ndarray, np.ndarray]
+"""What the network remembers between frames, h and c [1, 1, 128]."""
+_FRESH: State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32))
+
 # Each 33 s are judged anew, after two seconds of what comes before them (silence, before a recording). Without these a
 # word of 0.3 s that begins with the file is hardly found. With all that comes before, speech after a quarter of an
 # hour of silence is found 0.3 s late: the network has settled on hearing nothing.
@@ -62,12 +65,27 @@ def probabilities(waveform: np.ndarray) -> np.ndarray:
     """Return the probability of speech in each frame of 512 samples [ceil(samples / 512)], loudness evened out."""
     if not len(waveform):
         return np.zeros(0, np.float32)
-    state = np.zeros(STATE_SHAPE, np.float32)
     found = []
+    state, lead = _after_silence(), 0
     for block in _blocks(waveform):
-        (heard,) = _network().run(["speech_probs"], {"input": block, "h": state, "c": state})
-        found.append(heard.reshape(-1)[LEAD_FRAMES:])
+        heard, *_ = _judged(block, state)
+        found.append(heard.reshape(-1)[lead:])
+        state, lead = _FRESH, LEAD_FRAMES
     return np.concatenate(found)
+
+
+def _judged(block: np.ndarray, state: State) -> list[np.ndarray]:
+    """Return the probabilities of a block's frames [frames, context + frame], and the state after it."""
+    h, c = state
+    judged: list[np.ndarray] = _network().run(["speech_probs", "hn", "cn"], {"input": block, "h": h, "c": c})
+    return judged
+
+
+@cache
+def _after_silence() -> State:
+    """Return the state after a silent lead, the same before every recording: half the work for one of two seconds."""
+    _, h, c = _judged(np.zeros((LEAD_FRAMES, CONTEXT + FRAME), np.float32), _FRESH)
+    return h, c
 
 
 @cache
@@ -80,19 +98,20 @@ def _network() -> onnxruntime.InferenceSession:
 
 
 def _blocks(waveform: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield [lead + frames, context + frame] of the waveform, evened out."""
+    """Yield [lead + frames, context + frame] of the waveform, evened out; the first without a lead."""
     gains = _gains(waveform)
     edges = ((np.append(gains[:1], gains) + np.append(gains, gains[-1:])) / 2).astype(np.float32)
     ramp = np.arange(FRAME, dtype=np.float32) / FRAME  # from frame to frame without a step, which would click
-    lead = np.zeros((LEAD_FRAMES, CONTEXT + FRAME), np.float32)
+    lead = np.zeros((0, CONTEXT + FRAME), np.float32)
+    before = np.zeros((1, CONTEXT), np.float32)
     for index, frames in enumerate(_frames(waveform)):
         first = index * BLOCK_FRAMES
         left, right = edges[first : first + len(frames), None], edges[first + 1 : first + len(frames) + 1, None]
         even = np.clip(frames * (left + (right - left) * ramp), -1.0, 1.0)
-        contexts = np.concatenate([lead[-1:, -CONTEXT:], even[:-1, -CONTEXT:]])
+        contexts = np.concatenate([before, even[:-1, -CONTEXT:]])
         block = np.concatenate([lead, np.concatenate([contexts, even], axis=1)])
         yield block
-        lead = block[-LEAD_FRAMES:]
+        lead, before = block[-LEAD_FRAMES:], even[-1:, -CONTEXT:]
 
 
 def _frames(waveform: np.ndarray) -> Iterator[np.ndarray]:
