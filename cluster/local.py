@@ -19,7 +19,7 @@ import requests
 from asr.errors import UserError
 from cluster import auth
 from cluster.resources import WAITING_ACTORS
-from cluster.session import QUIET
+from cluster.session import ENVIRONMENT
 
 DASHBOARD_PORT = 8265
 _HOST = "127.0.0.1"
@@ -124,7 +124,7 @@ def _claim(place: Path) -> None:
 def _detach(command: list[str], log: Path) -> int:
     # without RAY_ADDRESS, which may name another cluster, whose name Ray would take for this one's
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {name: environment.get(name, value) for name, value in QUIET.items()} | {
+    environment |= {name: environment.get(name, value) for name, value in ENVIRONMENT.items()} | {
         auth.MODE: "token",
         _DRAIN: "5",
     }

@@ -13,6 +13,8 @@ from docker.utils import exclude_paths
 from dockerfile_parse import DockerfileParser
 from packaging.specifiers import SpecifierSet
 
+from cluster.session import ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "cluster/Dockerfile"
 TARGETS = ("cpu", "cuda")
@@ -70,6 +72,13 @@ def test_a_target_is_nobody_s_root_says_how_it_is_and_has_the_tested_packages(ta
     assert packages
     installed = [run for run in values(packages[1], "RUN") + values("packages", "RUN") if "pip install" in run]
     assert installed and all("--constraint constraints.txt" in run for run in installed)
+
+
+def test_ray_is_told_what_a_ray_is_told_that_we_start() -> None:
+    said = dict(word.split("=", 1) for word in values("base", "ENV")[0].split())
+    named = {name for name in said if name.startswith("RAY_")}
+    assert named and {name: said[name] for name in named} == {name: ENVIRONMENT[name] for name in named}
+    assert {name for name in ENVIRONMENT if name.startswith("RAY_SERVE_")} <= named
 
 
 def test_extras_that_are_installed_exist() -> None:

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cluster.session import ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PORT = 6379
@@ -185,6 +187,7 @@ def nodes(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[N
     token.chmod(0o600)
     environment = (
         own
+        | ENVIRONMENT
         | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
