@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from benchmarks.provenance import provenance, tell
 from benchmarks.serving.__main__ import DEMO, VERSIONS
 from benchmarks.serving.host import LANGUAGE, OURS
 from benchmarks.serving.load import FAILURES, ask, open_session
-from benchmarks.serving.side import Side
+from benchmarks.serving.side import Side, started
 from benchmarks.serving.speech import Spoken, short_and_long
 
 CLIENTS = 4
@@ -100,10 +99,7 @@ def run(model: str, minutes: float, folder: Path) -> dict[str, Any]:
     """Return all figures; ``folder`` is for everything that is written on the way."""
     tell("preparing speech")
     short, long = short_and_long(LANGUAGE, folder, CLIPS, LONG_S)
-    threads = os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "RAY_TMPDIR": str(folder)}
-    tell("starting the endpoint")
-    with Side(OURS[0], model, threads, environment, folder) as side:
+    with started(OURS[0], model, folder) as side:
         soak = asyncio.run(_soak(side, requests(short, long), minutes * 60))
     return {"benchmark": "soak", **soak.result(), "model": model, "minutes": minutes, **provenance(VERSIONS)}
 

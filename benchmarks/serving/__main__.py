@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -29,7 +28,7 @@ from benchmarks.provenance import provenance, tell
 from benchmarks.serving import load
 from benchmarks.serving.figures import Load, Turn, compare, table
 from benchmarks.serving.host import DIRECT, LANGUAGE, LIBRARY, OURS, PIPELINE, SERVER
-from benchmarks.serving.side import Side
+from benchmarks.serving.side import Side, started
 from benchmarks.serving.speech import Spoken, short_and_long
 
 DEMO = Path("runs/demo-1/artifact")
@@ -70,7 +69,7 @@ def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     models = dict.fromkeys((*OURS, DIRECT), asked.model) | {LIBRARY: int8, SERVER: int8}
     models[PIPELINE] = str(folder / "merged")
     with ExitStack() as stack:
-        sides = [stack.enter_context(_started(name, models[name], folder)) for name in (*EVERY_ROUND, *ONCE)]
+        sides = [stack.enter_context(started(name, models[name], folder)) for name in (*EVERY_ROUND, *ONCE)]
         turns = take_turns(sides, short, long, asked.rounds)
         peaks = {side.name: side.peak_mb for side in sides}
     lengths = [clip.duration_s for clip in short]
@@ -88,15 +87,6 @@ def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "long_s": round(long.duration_s, 1),
         **provenance(VERSIONS),
     }
-
-
-def _started(name: str, model: str, folder: Path) -> Side:
-    tell(f"starting {name}")
-    own = folder / name
-    own.mkdir()
-    threads = os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "RAY_TMPDIR": str(own)}
-    return Side(name, model, threads, environment, own)
 
 
 def take_turns(sides: Sequence[Side], short: Sequence[Spoken], long: Spoken, rounds: int) -> list[Turn]:

@@ -59,12 +59,12 @@ def percentile_ms(turns: Sequence[Turn], share: int) -> float:
     return float(np.percentile([1000 * seconds for turn in turns for seconds in turn.latencies_s], share))
 
 
-def overhead_ms(turns: Sequence[Turn]) -> float:
+def overhead_ms(turns: Sequence[Turn], endpoint: str = OUR) -> float:
     """Return what HTTP and Serve add to a clip that was asked of both in turn: the median over clips, in milliseconds.
 
     A clip's own time is its best of all that it was asked: what else the machine does only ever adds.
     """
-    served, direct = (_best(of(turns, side, "alternating")) for side in (OUR, DIRECT))
+    served, direct = (_best(of(turns, side, "alternating")) for side in (endpoint, DIRECT))
     return 1000 * median(own - alone for own, alone in zip(served, direct, strict=True))
 
 

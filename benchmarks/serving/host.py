@@ -21,6 +21,8 @@ from serve.config import ServeConfig
 
 LANGUAGE = "it"
 OURS = ("ours", "ours_torch")
+BEHIND_HAPROXY = "ours_haproxy"
+ENDPOINTS = (*OURS, BEHIND_HAPROXY)
 DIRECT, LIBRARY, SERVER, PIPELINE = "direct", "faster_whisper", "fastapi", "transformers"
 BATCH = 8  # windows of a long file at once, and clips of the pipeline: what fits a small machine
 SHORT_S = 30.0
@@ -32,8 +34,8 @@ Hear = Callable[[list[str]], list[str]]
 def main() -> None:
     """Serve or transcribe until the input ends."""
     name, model, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    if name in OURS or name == SERVER:
-        with _our_endpoint(name, model, threads) if name in OURS else _their_endpoint(model, threads) as url:
+    if name in ENDPOINTS or name == SERVER:
+        with _our_endpoint(name, model, threads) if name in ENDPOINTS else _their_endpoint(model, threads) as url:
             say("ready", url=url)
             sys.stdin.read()
         return
@@ -47,7 +49,10 @@ def main() -> None:
 def configuration(name: str, model: str, threads: int) -> ServeConfig:
     """Return the configuration of our endpoint: what a user gets, but room for a backlog."""
     engine: Literal["torch", "ctranslate2"] = "torch" if name == "ours_torch" else "ctranslate2"
-    return ServeConfig(model=model, name="bench", engine=engine, port=0, cpus_each=threads, max_queued=512)
+    exposed = name == BEHIND_HAPROXY  # which opens ports on all interfaces, for as long as the benchmark takes
+    return ServeConfig(
+        model=model, name="bench", engine=engine, port=0, cpus_each=threads, max_queued=512, exposed=exposed
+    )
 
 
 @contextmanager

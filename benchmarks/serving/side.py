@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.provenance import tell
 from benchmarks.recipe.side import Memory
 from benchmarks.recipe.work import MARK
 
@@ -77,3 +78,13 @@ class Side:
                 return dict(json.loads(line.removeprefix(MARK)))
         last = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
         raise RuntimeError("\n".join([f"{self.name} ended with exit code {self._process.wait()}:", *last]))
+
+
+def started(name: str, model: str, folder: Path, variables: Mapping[str, str] | None = None) -> Side:
+    """Start a side on all cores, with a folder of its own in ``folder``, and ``variables`` of the environment."""
+    tell(f"starting {name}")
+    own = folder / name
+    own.mkdir()
+    threads = os.cpu_count() or 1
+    environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "RAY_TMPDIR": str(own)}
+    return Side(name, model, threads, environment | dict(variables or {}), own)
