@@ -71,11 +71,13 @@ def run(model: str, folder: Path) -> dict[str, Any]:
 def _measured(endpoint: Side, direct: Side, short: list[Spoken]) -> dict[str, float]:
     take_turn(endpoint, "saturating", 1, short[:2])
     turns = alternating(endpoint, direct, short)
+    with endpoint.turn():
+        healthz_ms = asyncio.run(_health_ms(f"{endpoint.url}/healthz"))
     return {
         "serve_overhead_ms_p50": overhead_ms(turns, endpoint.name),
         "served_ms_p50": percentile_ms([turn for turn in turns if turn.side == endpoint.name], 50),
         "direct_ms_p50": percentile_ms([turn for turn in turns if turn.side == DIRECT], 50),
-        "healthz_ms_p50": asyncio.run(_health_ms(f"{endpoint.url}/healthz")),
+        "healthz_ms_p50": healthz_ms,
     }
 
 

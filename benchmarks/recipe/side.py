@@ -84,12 +84,16 @@ class Memory(threading.Thread):
         self.peaks: dict[str, Peak] = defaultdict(Peak)
         self.spilled_bytes = 0
         """The most that Ray had moved from its object store to disk."""
+        self.resting = False
+        """Whether there is nothing to sample, because the processes stand still."""
         self._pid, self._folder, self._done = pid, folder, threading.Event()
 
     def run(self) -> None:
         """Sample until stopped."""
         looked, pids = 0.0, [self._pid]
         while not self._done.wait(_SAMPLE_S):
+            if self.resting:
+                continue
             if time.monotonic() - looked > _LOOK_AROUND_S:
                 looked, pids = time.monotonic(), [process.pid for process in _tree(self._pid)]
                 self.spilled_bytes = max(self.spilled_bytes, spilled(self._folder))

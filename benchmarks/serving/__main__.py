@@ -3,10 +3,11 @@
     .venv/bin/python -m benchmarks.serving [MODEL] [--rounds 2] [--save benchmarks/results/serving.json]
 
 All sides decode greedily, with the same weights (MODEL, exported to int8 or merged) and the same number of threads, in
-processes of their own that take turns: short clips (the test split of Italian prompts) at 1, 8 and 32 clients, and one
-long file. ``saturating`` clients ask without pause, a closed loop that gives the throughput; ``speaking`` ones send
-each clip when it has been spoken, an open loop whose latencies count from that moment. What Serve adds is measured
-clip by clip, ``alternating`` between the endpoint and its engine. The last line of stdout is JSON.
+processes of their own that take turns, and stand still while it is another's: short clips (the test split of Italian
+prompts) at 1, 8 and 32 clients, and one long file. ``saturating`` clients ask without pause, a closed loop that gives
+the throughput; ``speaking`` ones send each clip when it has been spoken, an open loop whose latencies count from that
+moment. What Serve adds is measured clip by clip, ``alternating`` between the endpoint and its engine. The last line of
+stdout is JSON.
 """
 
 from __future__ import annotations
@@ -110,12 +111,13 @@ def take_turns(sides: Sequence[Side], short: Sequence[Spoken], long: Spoken, rou
 
 def take_turn(side: Side, kind: Load, clients: int, speech: Sequence[Spoken]) -> Turn:
     """Have a side transcribe files, and count what it does not answer. Raises RuntimeError where that is all."""
-    if side.url:
-        drive = load.speaking if kind == "speaking" else load.saturating
-        heard = drive(side.url, speech, clients, LANGUAGE)
-    else:
-        answer = side.ask([spoken.path for spoken in speech], clients)
-        heard = load.Heard(**{name: answer[name] for name in ("seconds", "texts", "latencies_s")})
+    with side.turn():
+        if side.url:
+            drive = load.speaking if kind == "speaking" else load.saturating
+            heard = drive(side.url, speech, clients, LANGUAGE)
+        else:
+            answer = side.ask([spoken.path for spoken in speech], clients)
+            heard = load.Heard(**{name: answer[name] for name in ("seconds", "texts", "latencies_s")})
     if len(heard.errors) == len(speech):
         raise RuntimeError(f"{side.name} answers nothing: {heard.errors[0]}")
     answered = [number for number in range(len(speech)) if number not in heard.errors]
@@ -138,7 +140,8 @@ def alternating(endpoint: Side, direct: Side, short: Sequence[Spoken]) -> list[T
                 latencies_s[endpoint.name].append(time.perf_counter() - begun)
                 latencies_s[direct.name] += direct.ask([clip.path], 1)["latencies_s"]
 
-    asyncio.run(ask_all())
+    with endpoint.turn(), direct.turn():
+        asyncio.run(ask_all())
     audio_s = sum(clip.duration_s for clip in short)
     return [
         Turn(name, "alternating", 1, audio_s, sum(own[repeat::REPEATS]), (), own[repeat::REPEATS])

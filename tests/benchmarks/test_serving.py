@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from io import StringIO
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import psutil
 import pytest
 from aiohttp import web
 from rich.console import Console
@@ -191,15 +196,43 @@ def test_an_endpoint_that_is_gone_is_an_error_too(tmp_path: Path) -> None:
 
 
 def test_a_turn_counts_what_was_answered(slow: Slow, tmp_path: Path) -> None:
-    side = cast(Side, SimpleNamespace(name=OURS[0], url=slow.url))
+    side = cast(Side, SimpleNamespace(name=OURS[0], url=slow.url, turn=nullcontext))
     done = take_turn(side, "saturating", 2, spoken(tmp_path, "a", "poison", "b"))
     assert (done.audio_s, len(done.latencies_s), done.errors) == (0.02, 2, 1)
     with pytest.raises(RuntimeError, match="ours answers nothing"):
         take_turn(side, "saturating", 1, spoken(tmp_path, "poison"))
 
 
+def test_a_side_stands_still_with_all_its_processes_while_it_is_another_s_turn() -> None:
+    side = object.__new__(Side)
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        side._process, side.memory = cast(Any, process), cast(Any, SimpleNamespace(resting=False))
+        family = [psutil.Process(process.pid)]
+
+        def become(still: bool) -> bool:
+            """Whether all of them come to stand still, or none: a signal takes effect a moment after it is sent."""
+            until = time.monotonic() + 10.0
+            while time.monotonic() < until:
+                if {one.status() == psutil.STATUS_STOPPED for one in family} == {still}:
+                    return True
+                time.sleep(0.01)
+            return False
+
+        try:
+            while len(family) < 2:
+                family += family[0].children()
+            with side.turn():
+                assert not side.memory.resting and become(still=False)
+            assert side.memory.resting and become(still=True)
+        finally:
+            for one in family:
+                one.kill()
+
+
 def test_what_serve_adds_is_measured_clip_by_clip(slow: Slow, tmp_path: Path) -> None:
     class Engine:
+        turn = staticmethod(nullcontext)
         name, url = DIRECT, None
 
         def ask(self, paths: Sequence[Path], clients: int) -> dict[str, Any]:
@@ -207,7 +240,7 @@ def test_what_serve_adds_is_measured_clip_by_clip(slow: Slow, tmp_path: Path) ->
             return {"latencies_s": [0.01 * (1 + asked.count(paths[0].name))]}
 
     asked: list[str] = []
-    endpoint = SimpleNamespace(name=OURS[0], url=slow.url)
+    endpoint = SimpleNamespace(name=OURS[0], url=slow.url, turn=nullcontext)
     turns = alternating(cast(Side, endpoint), cast(Side, Engine()), spoken(tmp_path, "a", "b"))
     assert asked == [name for name in "ab" for _ in range(REPEATS)]
     assert [turn.latencies_s for turn in turns if turn.side == DIRECT] == [[0.02] * 2, [0.03] * 2, [0.04] * 2]
