@@ -36,7 +36,8 @@ DEMO = Path("runs/demo-1/artifact")
 LEVELS = (1, 8, 32)
 EVERY_ROUND = (OURS[0], LIBRARY, SERVER, DIRECT)
 REPEATS = 3  # of each clip, to find its best time
-ONCE = (OURS[1], PIPELINE)  # several times as slow, and no figure of the JSON line's depends on them
+# Several times as slow, and no figure of the JSON line's depends on them: the short clips of one level are enough.
+ONCE = (OURS[1], PIPELINE)
 VERSIONS = ("whisperfleet", "ray", "ctranslate2", "faster-whisper", "transformers", "torch", "fastapi", "uvicorn")
 
 
@@ -104,8 +105,8 @@ def take_turns(sides: Sequence[Side], short: Sequence[Spoken], long: Spoken, rou
                     turns.append(take_turn(side, "saturating", clients, short))
                 if number == 0 and side.url and side.name in EVERY_ROUND:  # takes as long as the clips
                     turns.append(take_turn(side, "speaking", clients, short))
-        turns += [take_turn(side, "long", 1, [long]) for side in present if side.name != DIRECT]
         turns += alternating(named[OURS[0]], named[DIRECT], short)
+        turns += [take_turn(side, "long", 1, [long]) for side in present if side.name not in (DIRECT, *ONCE)]
     return turns
 
 
