@@ -36,7 +36,7 @@ DEMO = Path("runs/demo-1/artifact")
 LEVELS = (1, 8, 32)
 EVERY_ROUND = (OURS[0], LIBRARY, SERVER, DIRECT)
 REPEATS = 3  # of each clip, to find its best time
-# Several times as slow, and no figure of the JSON line's depends on them: the short clips of one level are enough.
+# Several times as slow, and no figure of the JSON line's depends on them: short clips only, at all levels but the last.
 ONCE = (OURS[1], PIPELINE)
 VERSIONS = ("whisperfleet", "ray", "ctranslate2", "faster-whisper", "transformers", "torch", "fastapi", "uvicorn")
 
