@@ -4,7 +4,8 @@
 
 Whisper with random weights (no download), our adapters, loss and batches, torch's AdamW. Each case runs in a process of
 its own: on the CPU the peak of its resident memory from before the network is built, on a GPU
-`torch.cuda.max_memory_allocated`. The last line is JSON.
+`torch.cuda.max_memory_allocated`, beside what its allocator reserved for that and what the process holds outside of it.
+Where there is a GPU, the cases are those that take one. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +32,7 @@ from train.capacity.setup import Adapters, Batch, Setup, StrategyName
 from train.capacity.shapes import SIZES, Shape
 from train.capacity.speed import flops
 
-STEPS = 2  # the first has no optimiser states yet; the last is timed
+STEPS = {"cpu": 2, "cuda": 5}  # the first has no optimiser states yet; the last is timed
 ADAPTERS = Adapters(rank=32, dropout=0.05, target_modules=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"))
 NOTHING = Shape(mels=80, width=64, encoder_layers=1, decoder_layers=1, heads=1, hidden=64, vocabulary=256)
 # glibc gives large blocks back to the system at once, so that resident memory is what is in use.
@@ -69,7 +72,7 @@ class Case:
         )
 
 
-CASES = (
+CPU_CASES = (
     Case("full", "nothing", clips=1, seconds=1.0, tokens=4),
     Case("full"),
     Case("full", checkpointing=True),
@@ -87,6 +90,26 @@ CASES = (
     Case("lora", "small", clips=2),
     Case("lora", "small", clips=2, checkpointing=True),
 )
+# The batch of configs/large-v3-lora-24gb.yaml at its bounds, then others.
+_LARGE: dict[str, Any] = {"base": "large-v3", "precision": "bf16", "clips": 16, "seconds": 7.5, "tokens": 128}
+_WINDOWS: dict[str, Any] = {"precision": "bf16", "clips": 8, "seconds": 30.0, "tokens": 200}
+GPU_CASES = (
+    Case("full", "nothing", clips=1, seconds=1.0, tokens=4),
+    Case("lora", **_LARGE),
+    Case("lora", checkpointing=True, **_LARGE),
+    Case("lora", checkpointing=True, accumulates=True, **_LARGE),
+    Case("dora", checkpointing=True, **_LARGE),
+    Case("qlora", checkpointing=True, **_LARGE),
+    Case("qlora", **_LARGE),
+    Case("frozen_encoder", **_LARGE),
+    Case("full", **_LARGE),
+    Case("full", checkpointing=True, **_LARGE),
+    Case("lora", "large-v3", checkpointing=True, **_WINDOWS),
+    Case("lora", "large-v3-turbo", **_WINDOWS),
+    Case("lora", "medium", **_WINDOWS),
+    Case("full", "small", **_WINDOWS),
+    Case("full", "small", clips=8, seconds=30.0, tokens=200),
+)
 
 
 def main() -> None:
@@ -100,7 +123,11 @@ def main() -> None:
     if asked.case:
         print(json.dumps(run(Case(**json.loads(asked.case)))))
         return
-    cases = [case for case in CASES if not asked.only or asked.only in f"{case.base} {case.name}"]
+    cases = [
+        case
+        for case in (GPU_CASES if torch.cuda.is_available() else CPU_CASES)
+        if not asked.only or asked.only in f"{case.base} {case.name}"
+    ]
     rows = []
     for case in cases:
         rows.append(measure(case, asked.threads))
@@ -137,26 +164,27 @@ def measure(case: Case, threads: int) -> dict[str, Any]:
         "moment": estimate.moment,
         "left_over_mib": round((found["peak"] - predicted + (0 if gpu else CPU_FRAMEWORK)) / MIB),
         "step_s": round(found["step_s"], 3),
+        **{f"{name}_mib": round(found[name] / MIB) for name in ("reserved", "outside") if name in found},
         "utilisation": round(flops(setup).total / found["step_s"] / found["flops_per_s"], 3),
     }
 
 
 def run(case: Case) -> dict[str, Any]:
     """Train a few steps in this process and return the peak in bytes, the last step's seconds, the device's FLOP/s."""
-    import torch
-
     from train.adapter import adapt
     from train.trainer import token_loss
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network, batch = _network(case), _batch(case)
-    speed = _matmul_flops(torch, device, case.precision)
+    batch = _batch(case)
+    speed = _matmul_flops(device, case.precision)
+    network = _network(case, device)
     resident = _resident("VmRSS")
     if device == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     else:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak of the imports
-    network = adapt(network(), case.strategy, _settings()).to(device).train()
+    network = adapt(network(), case.strategy, _settings()).train()
     if case.checkpointing:
         network.activation_checkpointing_enable({"use_reentrant": False})
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
@@ -164,7 +192,7 @@ def run(case: Case) -> dict[str, Any]:
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1e-5, fused=True)  # as transformers' trainer makes it
     seconds = 0.0
-    for _ in range(STEPS):
+    for _ in range(STEPS[device]):
         started = time.perf_counter()
         for _ in range(1 + case.accumulates):
             casts = torch.autocast(device, torch.bfloat16) if case.precision == "bf16" else contextlib.nullcontext()
@@ -177,20 +205,35 @@ def run(case: Case) -> dict[str, Any]:
         if device == "cuda":
             torch.cuda.synchronize()
         seconds = (time.perf_counter() - started) / (1 + case.accumulates)
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else _resident("VmHWM") - resident
-    return {"device": device, "peak": peak, "step_s": seconds, "flops_per_s": speed}
+    found = {"device": device, "peak": _resident("VmHWM") - resident, "step_s": seconds, "flops_per_s": speed}
+    if device == "cuda":
+        free, total = torch.cuda.mem_get_info()  # of the device: nobody else may be on it
+        reserved, outside = torch.cuda.max_memory_reserved(), total - free - torch.cuda.memory_reserved()
+        found |= {"device": torch.cuda.get_device_name(), "peak": torch.cuda.max_memory_allocated()}
+        found |= {"reserved": reserved, "outside": outside}
+    return found
 
 
-def _network(case: Case) -> Any:
+def _network(case: Case, device: str) -> Callable[[], Any]:
     """Return a function that builds the network: built later, so that its weights are counted."""
     from transformers import WhisperConfig
 
     from asr.whisper import AnyContextWhisper
-    from train.adapter import base_dtype
+    from train.adapter import base_dtype, four_bit
 
-    config = WhisperConfig(**case.setup(gpu=False).shape.config)
     dtype = base_dtype(case.strategy, case.precision)
-    return lambda: AnyContextWhisper._from_config(config, dtype=dtype)
+
+    def build() -> Any:
+        with torch.device(device):
+            return AnyContextWhisper._from_config(WhisperConfig(**case.setup(gpu=False).shape.config), dtype=dtype)
+
+    if case.strategy != "qlora":
+        return build
+    folder = tempfile.TemporaryDirectory()  # bitsandbytes quantises what it reads
+    build().save_pretrained(folder.name)
+    return lambda: AnyContextWhisper.from_pretrained(
+        folder.name, dtype=dtype, quantization_config=four_bit(dtype), device_map={"": device}
+    )
 
 
 def _batch(case: Case) -> Any:
@@ -223,7 +266,7 @@ def _settings() -> Any:
     return LoraSettings(rank=ADAPTERS.rank, dropout=ADAPTERS.dropout, target_modules=ADAPTERS.target_modules)
 
 
-def _matmul_flops(torch: Any, device: str, precision: str) -> float:
+def _matmul_flops(device: str, precision: str) -> float:
     """Return what the device reaches in a plain matrix product."""
     side = 8192 if device == "cuda" else 1024
     matrix = torch.randn(side, side, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)

@@ -67,11 +67,12 @@ def load_base(checkpoint: Checkpoint, strategy: Strategy, precision: Precision, 
     """
     dtype = base_dtype(strategy, precision)
     if strategy == "qlora":
-        return load_checkpoint(checkpoint, device, dtype, _four_bit(dtype))
+        return load_checkpoint(checkpoint, device, dtype, four_bit(dtype))
     return load_checkpoint(checkpoint, dtype=dtype)
 
 
-def _four_bit(dtype: torch.dtype) -> Any:
+def four_bit(dtype: torch.dtype) -> Any:
+    """Return transformers' settings for linear layers in 4-bit NormalFloat that are computed with in ``dtype``."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
