@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray.cloudpickle
 import ray.train
 import ray.train.torch
 import torch
@@ -44,9 +46,30 @@ class Job:
 
 
 def train_worker(loop_config: dict[str, Any]) -> None:
-    """Train from the last checkpoint, or from the start."""
+    """Train from the last checkpoint, or from the start.
+
+    What is raised can be sent to the driver. Errors that hold the network, as torch.compile's do, cannot: the run would
+    end with Ray's complaint about that in place of the reason.
+    """
+    try:
+        _train(loop_config["job"])
+    except Exception as error:
+        if _can_be_sent(error):
+            raise
+        traceback.print_exc()  # into the worker's log, as nobody else can
+        raise RuntimeError("".join(traceback.format_exception_only(error)).strip()) from None
+
+
+def _can_be_sent(error: Exception) -> bool:
+    try:
+        ray.cloudpickle.dumps(error)
+    except Exception:
+        return False
+    return True
+
+
+def _train(job: Job) -> None:
     begun = time.monotonic()
-    job: Job = loop_config["job"]
     config, context = job.config, ray.train.get_context()
     logging.set_verbosity_error()
     torch.set_num_threads(config.workers.threads)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray.cloudpickle
 import torch
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
@@ -15,6 +17,7 @@ from asr.config import resolve
 from asr.errors import UserError
 from asr.utterance import Utterance
 from tests.train.corpora import listed, ordering
+from train import worker as module
 from train.config import TrainConfig
 from train.data.utterances import Admitted
 from train.run.report import STATE
@@ -76,3 +79,17 @@ def test_a_loss_that_is_no_number_ends_a_run_at_once_and_names_step_and_utteranc
     assert not list((workplace / "trainer").glob("checkpoint-*"))
     del caught
     gc.collect()  # the error holds the feed, whose pipeline has to end while Ray is there to be told
+
+
+def test_an_error_that_holds_what_cannot_be_pickled_still_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile's hold the network: a run on a GPU ended with Ray's complaint about that, and no reason."""
+
+    def fail(job: Job) -> None:
+        error = ValueError("the shape\nis not known")
+        error.network = threading.Lock()  # type: ignore[attr-defined]
+        raise error
+
+    monkeypatch.setattr(module, "_train", fail)
+    with pytest.raises(RuntimeError, match=r"^ValueError: the shape\nis not known$") as caught:
+        train_worker({"job": None})
+    ray.cloudpickle.loads(ray.cloudpickle.dumps(caught.value))

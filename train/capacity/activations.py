@@ -82,6 +82,8 @@ class Tape:
         """A linear layer, with its adapter where it has one."""
         setup = self._setup
         out = self._product(x, linear.inputs * linear.outputs, linear.outputs, trained)
+        if setup.strategy == "qlora":
+            out = replace(out, itemsize=x.itemsize)  # bitsandbytes gives back the precision that it was given
         if not setup.adapts(linear):
             return out
         dropped = self._dropout(_cast(x, setup.trained_bytes))  # PEFT casts to what the adapter is stored in
@@ -122,9 +124,10 @@ class Tape:
         q = self.linear(query, q_proj, trained)
         k, v = self.linear(key, k_proj, trained), self.linear(key, v_proj, trained)
         mixed = replace(q, grad=q.grad or k.grad or v.grad)
+        mixed = _cast(mixed, self._setup.compute_bytes)
         if mixed.grad:
             for tensor in (q, k, v, mixed):
-                self.save(tensor)
+                self.save(_cast(tensor, self._setup.compute_bytes))
             self._segment.saved += mixed.rows * self._setup.shape.heads * FLOAT32  # log-sum-exp of each row
         operations = 4 * mixed.rows * (key.rows // self._setup.batch.clips) * mixed.width
         self._segment.forward += operations
@@ -256,7 +259,7 @@ def _last_product(setup: Setup, rows: int) -> int:
 
 
 def _sum(x: Tensor, y: Tensor) -> Tensor:
-    return replace(x, grad=x.grad or y.grad)
+    return replace(x, itemsize=max(x.itemsize, y.itemsize), grad=x.grad or y.grad)
 
 
 def _trained(setup: Setup, linears: tuple[Linear, ...], parameters: int, whole: bool) -> int:
