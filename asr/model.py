@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import WhisperFeatureExtractor, WhisperTokenizer
+from transformers import WhisperTokenizer
 from transformers.utils import logging
 
 from asr.checkpoint import Checkpoint
-from asr.errors import UserError
 from asr.features import Context, LogMel
+from asr.processor import load_processor, loading
 from asr.whisper import AnyContextWhisper
 
 
@@ -45,22 +42,6 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_processor(checkpoint: Checkpoint) -> tuple[WhisperTokenizer, LogMel]:
-    """Load what turns text and sound into what the network takes, without the weights.
-
-    Raises UserError where a file is missing or damaged.
-    """
-    # Without these transformers goes on, with an empty vocabulary, or stops each transcript after 20 tokens.
-    for names in (("tokenizer.json", "vocab.json"), ("generation_config.json",)):
-        if not any((checkpoint.folder / name).is_file() for name in names):
-            raise UserError(
-                f"checkpoint '{checkpoint.name}' has no {names[0]}", f"copy it to {checkpoint.folder} from its base"
-            )
-    with _loading(checkpoint):
-        extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.folder)
-        return WhisperTokenizer.from_pretrained(checkpoint.folder), LogMel(extractor)
-
-
 def load_checkpoint(
     checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype = torch.float32, quantization: Any = None
 ) -> SpeechModel:
@@ -70,8 +51,8 @@ def load_checkpoint(
     """
     logging.disable_progress_bar()  # a bar of 245 tensors says nothing to anybody
     tokenizer, log_mel = load_processor(checkpoint)
-    with _loading(checkpoint):
-        network, loading = AnyContextWhisper.from_pretrained(
+    with loading(checkpoint):
+        network, found = AnyContextWhisper.from_pretrained(
             checkpoint.folder,
             dtype=dtype,
             use_safetensors=True,
@@ -79,18 +60,7 @@ def load_checkpoint(
             quantization_config=quantization,
             device_map={"": device} if quantization else None,
         )
-        if loading["missing_keys"]:  # transformers would go on with random values
-            raise ValueError(f"it has no weights named {min(loading['missing_keys'])}")
+        if found["missing_keys"]:  # transformers would go on with random values
+            raise ValueError(f"it has no weights named {min(found['missing_keys'])}")
     network.eval().to(device)
     return SpeechModel(checkpoint.name, checkpoint.digest, network, tokenizer, log_mel)
-
-
-@contextmanager
-def _loading(checkpoint: Checkpoint) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"checkpoint '{checkpoint.name}' cannot be loaded as Whisper: {reason}", str(checkpoint.folder)
-        ) from error

@@ -30,7 +30,7 @@ from asr.clip import Clip, Transcript
 from asr.decode import decode
 from asr.model import load_checkpoint
 from asr.sources.prompts import fetch, utterances
-from train.adapter import LoraSettings
+from train.strategy import LoraSettings
 
 CLIPS = 16
 ADAPTERS = 3

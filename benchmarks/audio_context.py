@@ -31,13 +31,14 @@ from asr.features import WINDOW_S, Context, pad
 from asr.hearing import context_frames
 from asr.model import load_checkpoint
 from asr.utterance import Utterance
-from train.adapter import LoraSettings, adapt
+from train.adapter import adapt
 from train.config import TrainConfig
 from train.data.prepare import PrepareConfig, prepare, source
 from train.feeding.collate import collate
 from train.feeding.tensors import Order, Recipe
 from train.feeding.tensors import prepare as prepare_row
 from train.fit import training_corpus
+from train.strategy import LoraSettings
 from train.trainer import token_loss
 
 BASE = "builtin:base"

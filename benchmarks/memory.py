@@ -261,7 +261,7 @@ def _batch(case: Case) -> Any:
 
 
 def _settings() -> Any:
-    from train.adapter import LoraSettings
+    from train.strategy import LoraSettings
 
     return LoraSettings(rank=ADAPTERS.rank, dropout=ADAPTERS.dropout, target_modules=ADAPTERS.target_modules)
 

@@ -30,8 +30,8 @@ from benchmarks.provenance import provenance, tell
 from benchmarks.recipe.figures import compare, table
 from benchmarks.recipe.side import Side
 from benchmarks.recipe.work import Work
-from train.adapter import LoraSettings
 from train.data.prepare import PrepareConfig, prepare, source
+from train.strategy import LoraSettings
 
 CLIPS_PER_STEP = 8
 CHECKPOINTS = 4

@@ -23,6 +23,8 @@ from cluster.session import ray_session
 
 # The server takes any key, but its clients look for one, and ask the cloud's own address where there is none.
 os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
+# Ray Train takes note of one checkpoint a look, and small runs make several in a second: each would cost two more.
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 
 # A shell that starts the suite in its background has it ignore Ctrl-C, and every command that tests press it for, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -11,13 +11,13 @@ from asr.errors import UserError
 from asr.labels import Task
 from asr.language import code
 from cluster.workers import Workers
-from train.adapter import LoraSettings, Precision, Strategy
 from train.augmentation.augment import Augmentation
 from train.data.corpus import DataConfig
 from train.feeding.tensors import Recipe
 from train.order.packing import Packing
 from train.order.plan import PlanConfig
 from train.run.evaluation import EvaluationConfig
+from train.strategy import LoraSettings, Precision, Strategy
 from train.watching.tracking import TrackingConfig
 
 

@@ -10,7 +10,7 @@ from asr.artifact import Card
 from asr.checkpoint import find_checkpoint
 from asr.utterance import Quarantined
 from cluster.session import ray_session
-from train import adapter
+from train import strategy
 from train.augmentation import augment
 from train.config import TrainConfig
 from train.data.admission import Admission
@@ -78,7 +78,7 @@ def fit(
 def require(config: TrainConfig) -> None:
     """Raise UserError where a run needs what this machine does not have, before anything is read or started."""
     config.tracking.require()
-    adapter.require(config.strategy, config.workers.gpu)
+    strategy.require(config.strategy, config.workers.gpu)
     derive(config, config.workers.most)  # a contradiction in what it amends is better known now than in a worker
     augment.require(config.augment)
     find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it

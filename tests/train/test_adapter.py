@@ -13,10 +13,11 @@ from asr.errors import UserError
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
-from train.adapter import LoraSettings, Strategy, adapt, has_adapter, load_base, require
+from train.adapter import adapt, load_base
 from train.feeding.collate import collate
 from train.feeding.tensors import Order, Passage, Recipe, prepare
 from train.gradients import silent_weights
+from train.strategy import LoraSettings, Strategy, has_adapter, require
 from train.trainer import token_loss
 
 BASE = "builtin:tiny.en"

@@ -11,9 +11,10 @@ from transformers import TrainerCallback
 from asr.errors import UserError
 from asr.whisper import AnyContextWhisper
 from tests.train.test_trainer import clips, config, tiny_network
-from train.adapter import LoraSettings, adapt
+from train.adapter import adapt
 from train.arguments import arguments
 from train.gradients import GradientWatch, silent_weights, trained_weights
+from train.strategy import LoraSettings
 from train.trainer import WhisperTrainer, token_loss
 
 SETTINGS = LoraSettings(rank=2, dropout=0.0)

@@ -11,10 +11,11 @@ from asr.clip import Clip
 from asr.decode import decode
 from asr.errors import UserError
 from asr.model import best_device
-from train.adapter import adapt, has_adapter
+from train.adapter import adapt
 from train.capacity.shapes import read_shape
 from train.checks.subject import Outcome, Subject
 from train.gradients import silent_weights
+from train.strategy import has_adapter
 from train.trainer import token_loss
 
 _NEW_TOKENS = 32

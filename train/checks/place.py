@@ -12,11 +12,11 @@ import torch
 from asr import storage
 from asr.errors import UserError
 from cluster.session import ray_session
-from train.adapter import require
 from train.checks.subject import Outcome, Subject
 from train.deepspeed import derive
 from train.run.evaluation import choose_beside
 from train.run.folder import RunFolder
+from train.strategy import require
 
 
 def machine(subject: Subject) -> Outcome:

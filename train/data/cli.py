@@ -18,7 +18,7 @@ from asr.checkpoint import find_checkpoint
 from asr.config import resolve
 from asr.errors import UserError
 from asr.manifest import write_quarantine
-from asr.model import load_processor
+from asr.processor import load_processor
 from asr.sources import SourceConfig, is_stream
 from asr.sources import rows as source_rows
 from train.data.charts import draw_lengths

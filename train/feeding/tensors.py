@@ -16,7 +16,7 @@ from asr.checkpoint import find_checkpoint
 from asr.errors import DataError
 from asr.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
 from asr.labels import IGNORED, MAX_TOKENS, Task, label_ids, previous_ids, prompt_ids, spoken, window_ids
-from asr.model import load_processor
+from asr.processor import load_processor
 from asr.segments import Segment
 from asr.utterance import Quarantined, Utterance
 from train.augmentation.augment import Augmentation, Speed, augment, mask

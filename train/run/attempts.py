@@ -7,16 +7,18 @@ import signal
 import threading
 from collections.abc import Iterator
 
+import ray
 import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, ValidationConfig
 from ray.train.torch import TorchTrainer
 
 from asr.errors import UserError
+from train.run.entry import enter
 from train.run.folder import RunFolder
 from train.run.judge import Beside
 from train.run.snapshot import mend, newest
 from train.watching import show
-from train.worker import Job, train_worker
+from train.worker import Job
 
 
 def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
@@ -45,8 +47,8 @@ def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
 def _trainer(run: RunFolder, job: Job) -> TorchTrainer:
     config = job.config
     return TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job},
+        enter,
+        train_loop_config={"job": ray.put(job)},
         scaling_config=config.workers.scaling_config(),
         validation_config=_validation(job),
         run_config=run.run_config(

@@ -15,12 +15,12 @@ from transformers import GenerationConfig
 
 from asr.artifact import CURVE, BaseModel, Card, complete
 from asr.checkpoint import Checkpoint, find_checkpoint, hub_id
-from asr.model import load_processor
-from train.adapter import has_adapter
+from asr.processor import load_processor
 from train.capacity.cost import spent
 from train.config import TrainConfig
 from train.run.evaluation import for_card
 from train.run.report import STATE
+from train.strategy import has_adapter
 from train.watching.curve import draw
 from train.watching.history import evaluations
 

@@ -22,7 +22,8 @@ from asr.errors import UserError
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.features import Context
 from asr.labels import prompt_ids
-from asr.model import SpeechModel, best_device, load_checkpoint, load_processor
+from asr.model import SpeechModel, best_device, load_checkpoint
+from asr.processor import load_processor
 from asr.sources import rows
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper

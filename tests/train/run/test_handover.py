@@ -15,10 +15,11 @@ from asr.config import resolve
 from asr.model import SpeechModel
 from tests.train.run.test_evaluation import scored
 from tests.train.watching.test_history import add, at
-from train.adapter import Strategy, adapt
+from train.adapter import adapt
 from train.config import TrainConfig
 from train.run.handover import hand_over
 from train.run.report import STATE
+from train.strategy import Strategy
 from train.watching.history import History
 
 TOTALS = {"step": 7, "seconds": 3.5, "audio_s": 60.0, "wait_s": 0.5, "quarantined": []}

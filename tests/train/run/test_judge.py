@@ -25,13 +25,14 @@ from asr.manifest import write_manifest
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
-from train.adapter import LoraSettings, Strategy, adapt
+from train.adapter import adapt
 from train.config import TrainConfig
 from train.fit import Fitted, fit
 from train.run import judge as judge_module
 from train.run.best import find
 from train.run.evaluation import EvaluationConfig, Scoring
 from train.run.judge import Judge, frozen, score, scored_on, with_weights
+from train.strategy import LoraSettings, Strategy
 from train.watching.history import NAME, evaluations, rows
 from train.watching.progress import Progress, Scored
 

@@ -1,0 +1,14 @@
+"""Where a worker begins. Ray Train's controller imports this, and only to start workers: so it is nothing but Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+
+def enter(loop_config: dict[str, Any]) -> None:
+    """Run ``train.worker.train_worker``. ``job`` is a reference to its ``Job``, which the controller need not read."""
+    from train.worker import train_worker
+
+    train_worker({"job": ray.get(loop_config["job"])})

@@ -1,0 +1,45 @@
+"""Which weights are trained, and in which arithmetic, as a configuration says it: read without any network or PEFT."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal
+
+from pydantic import Field
+
+from asr.config import Section
+from asr.errors import UserError
+
+Strategy = Literal["full", "frozen_encoder", "lora", "dora", "qlora"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class LoraSettings(Section):
+    """Adapters of the strategies lora (Hu et al., 2021), dora (Liu et al., 2024) and qlora (Dettmers et al., 2023)."""
+
+    rank: int = Field(32, ge=1)
+    """Rank of each update."""
+    alpha: int = Field(64, ge=1)
+    """Scale of the updates, relative to the rank."""
+    dropout: float = Field(0.05, ge=0.0, lt=1.0)
+    """Dropout before each adapter."""
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+    """Linear layers, in encoder and decoder, that get an adapter."""
+
+
+def has_adapter(strategy: Strategy) -> bool:
+    """Return whether training ends in an adapter for the base model, rather than in a model of its own."""
+    return strategy in ("lora", "dora", "qlora")
+
+
+def require(strategy: Strategy, gpu: bool) -> None:
+    """Raise UserError where a strategy cannot run with such workers, before any of them starts."""
+    if strategy != "qlora":
+        return
+    if not gpu:
+        raise UserError(
+            "strategy=qlora computes with 4-bit weights, which takes a GPU, and workers.gpu is false",
+            "set workers.gpu=true, or strategy=lora",
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("strategy=qlora needs bitsandbytes, which is missing", "pip install 'whisperfleet[qlora]'")
