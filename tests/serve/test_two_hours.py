@@ -26,7 +26,12 @@ from serve.transcribe import hear
 LENGTH_S = 7200
 LIMITS = AudioLimits(max_audio_s=LENGTH_S + 60)
 ASKED = Asked("en", timestamps=True, words=True)
-CODECS = {"flac": ("flac", 0), "mp3": ("libmp3lame", 64_000), "ogg": ("libopus", 96_000)}
+# With its bit rate, and how to encode at once what would take half a minute.
+CODECS = {
+    "flac": ("flac", 0, "0"),
+    "mp3": ("libmp3lame", 64_000, "5"),
+    "ogg": ("libopus", 96_000, "0"),
+}
 TRUE_S = 0.05
 OFFSET_S = 0.02  # a step of the alignment
 PAUSE_S = 0.4
@@ -65,11 +70,11 @@ def film(places: dict[int, np.ndarray]) -> np.ndarray:
 
 def encoded(waveform: np.ndarray, container: str) -> bytes:
     """Return samples, 16 kHz, as a file of a format, with whatever delay its encoder puts before them."""
-    codec, bit_rate = CODECS[container]
+    codec, bit_rate, effort = CODECS[container]
     rate = 48_000 if codec == "libopus" else SAMPLE_RATE
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as media:
-        stream = media.add_stream(codec, rate=rate, layout="mono")
+        stream = media.add_stream(codec, rate=rate, layout="mono", options={"compression_level": effort})
         if bit_rate:
             stream.bit_rate = bit_rate
         resampler = av.AudioResampler(stream.format.name, "mono", rate, stream.codec_context.frame_size or 4096)

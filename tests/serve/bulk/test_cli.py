@@ -15,6 +15,9 @@ from asr.errors import UserError
 from asr.utterance import Utterance
 from serve.bulk.cli import transcribe
 from serve.bulk.folder import Format
+from serve.config import ServeConfig
+from serve.engine import load_engine
+from serve.transcribe import transcribe as in_process
 
 
 def test_one_file_is_printed(
@@ -60,6 +63,9 @@ def test_a_folder_is_filled_and_a_failure_is_told(
     assert ended.value.exit_code == 1
     summary = json.loads(capsys.readouterr().out)
     assert (summary["transcribed"], summary["failed"], summary["out"]) == (2, 1, str(tmp_path / "out"))
+    engine = load_engine(ServeConfig(model=tiny_en_name))
+    said = {Path(file).stem: f"{in_process(engine, Path(file)).text}\n" for file in files}
+    assert {path.stem: path.read_text() for path in (tmp_path / "out").glob("*.txt")} == said
     transcribe(files, tiny_en_name, str(tmp_path / "out"))
     assert "0 of 2 files transcribed" in capsys.readouterr().out
 
