@@ -76,6 +76,11 @@ class CTranslateModel:
             nbytes=(folder / MODEL).stat().st_size,  # in memory as in the file
         )
 
+    @property
+    def device_type(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return str(self.whisper.device)
+
     def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> Any:
         """Run the encoder; its states [B, S, D] come back to the CPU, where their rows can be taken.
 

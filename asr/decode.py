@@ -17,7 +17,7 @@ from asr.alignment import Line, align
 from asr.clip import Clip, Transcript, Word
 from asr.features import Context
 from asr.generation import Found, Start, generate, whisper_of
-from asr.hearing import MAX_BATCH_CLIPS, hear
+from asr.hearing import hear
 from asr.model import SpeechModel
 
 
@@ -25,7 +25,7 @@ def decode(
     model: SpeechModel,
     clips: Sequence[Clip],
     context: Context,
-    max_batch_clips: int = MAX_BATCH_CLIPS,
+    max_batch_clips: int | None = None,
     fallback: bool = False,
     adapters: Sequence[str] = (),
 ) -> list[Transcript]:
@@ -60,6 +60,10 @@ class _TorchNetwork:
     @property
     def tokenizer(self) -> WhisperTokenizer:
         return self.model.tokenizer
+
+    @property
+    def device_type(self) -> str:
+        return str(whisper_of(self.model.network).device.type)
 
     @torch.inference_mode()
     def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> _Encoded:

@@ -33,6 +33,7 @@ class Told:
     said: dict[tuple[int, float], tuple[str, float]] = field(default_factory=dict)
     no_speech_prob: float = 0.0
     language: str = "it"
+    device_type: str = "cpu"
     encoded: list[int] = field(default_factory=list)
     asked: list[list[tuple[int, float]]] = field(default_factory=list)
     detected: list[int] = field(default_factory=list)
@@ -199,3 +200,10 @@ def test_windows_that_are_nearly_whole_share_a_batch(tokenizer: WhisperTokenizer
 @given(frames=st.integers(1, WINDOW_FRAMES))
 def test_a_clip_lasts_at_most_its_features(frames: int) -> None:
     assert 0 < duration_s(clip(1, frames)) <= frames / 100
+
+
+@pytest.mark.parametrize(("device_type", "batches"), [("cpu", [16, 16, 8]), ("cuda", [40])])
+def test_a_gpu_decodes_more_clips_at_once(tokenizer: WhisperTokenizer, device_type: str, batches: list[int]) -> None:
+    network = Told(tokenizer, device_type=device_type)
+    hear(network, [clip(number) for number in range(40)], "short")
+    assert [len(asked) for asked in network.asked] == batches

@@ -13,9 +13,14 @@ from train.capacity.memory import ADAM_BYTES, MASTER_BYTES, trained_parameters
 from train.capacity.setup import FLOAT32, Setup
 
 # Shares of a device's matrix products that training reaches. Of GPUs, declared: published figures for fine-tuning
-# lie at 30 to 50 %. Of the CPU, measured: about the middle of `utilisation` in benchmarks/results/memory.json.
+# lie at 30 to 50 %, and an H200 reached 30 % where its products were large enough. Of the CPU, measured: about the
+# middle of `utilisation` in benchmarks/results/memory.json.
 GPU_UTILISATION = 0.35
 CPU_UTILISATION = 0.3
+# Seconds that a host takes to launch the kernels of one linear layer with what stands around it, forward and backward:
+# a GPU waits for them where its products are small, and adapters are many small ones. Rough figures, from `step_s` in
+# benchmarks/results/gpu/memory.json: one H200, while other processes were on its host's 16 cores.
+LAUNCH_S = {"full": 0.4e-3, "frozen_encoder": 0.4e-3, "lora": 1.0e-3, "qlora": 1.5e-3, "dora": 2.5e-3}
 # Declared: what a host reads and writes per second, and what goes through its PCIe 4.0 x16 to the GPU.
 HOST_BYTES_PER_S = 20e9
 PCIE_BYTES_PER_S = 20e9
@@ -69,10 +74,18 @@ def step_time(setup: Setup, device: Device, micro_batches: int) -> StepTime:
     """Return the seconds of a step in which each worker takes ``micro_batches``."""
     reached = device.flops(setup.precision) * (GPU_UTILISATION if setup.gpu else CPU_UTILISATION)
     return StepTime(
-        compute_s=micro_batches * flops(setup).total / reached,
+        compute_s=micro_batches * max(flops(setup).total / reached, launches_s(setup)),
         communication_s=communicated_bytes(setup, micro_batches) / device.link_bytes_per_s,
         optimiser_s=_optimiser_s(setup, device),
     )
+
+
+def launches_s(setup: Setup) -> float:
+    """Return the seconds below which no micro-batch comes, however small: 0 on a CPU, which launches nothing."""
+    if not setup.gpu:
+        return 0.0
+    passes = 3 if setup.checkpointing else 2  # of which each linear layer is in one, as far as a host can tell
+    return len(setup.shape.linears) * LAUNCH_S[setup.strategy] * passes / 2
 
 
 def communicated_bytes(setup: Setup, micro_batches: int) -> float:
