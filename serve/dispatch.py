@@ -72,8 +72,9 @@ class Dispatch:
         ready = prepared(sound, model)
         language = FileLanguage(asked)
         leaders: list[_Ready] = []
-        while (found := await loop.run_in_executor(self._threads, next, ready, None)) is not None:
-            one = _Ready(*found)
+        there = sound.first is not None
+        while found := next(ready, None) if there else await loop.run_in_executor(self._threads, next, ready, None):
+            one, there = _Ready(*found), False
             if language.settled:
                 await self._put(one, self._sent(one, asked, language))
                 continue

@@ -50,11 +50,13 @@ class Asked:
 class Sound:
     """A recording decoded: 16 kHz samples, and the windows of at most 30 s in which somebody speaks.
 
-    ``forget`` gives back the memory of so many samples from the beginning: two hours of them are 460 MB.
+    ``first`` are the log-mel features [M, T] of the first window, where they were computed with it. ``forget`` gives
+    back the memory of so many samples from the beginning: two hours of them are 460 MB.
     """
 
     waveform: np.ndarray
     windows: Sequence[Window]
+    first: np.ndarray | None = field(default=None, repr=False, compare=False)
     forget: Callable[[int], None] = field(default=lambda samples: None, repr=False, compare=False)
 
     @property
@@ -95,15 +97,17 @@ def check_task(task: Task, model: ModelInfo) -> None:
         raise UserError(f"'{model.name}' knows English only and cannot translate", "use a multilingual model")
 
 
-def open_sound(source: bytes | str | Path, limits: AudioLimits) -> Sound:
+def open_sound(source: bytes | str | Path, limits: AudioLimits, model: ModelInfo | None = None) -> Sound:
     """Decode a recording, in a process of its own, and find where speech is. CPU-bound.
 
-    Raises DataError as ``serve.decoding.decode`` does.
+    With ``model`` the first window's features are computed too: most recordings have no other, and each way to
+    another thread and back takes its time. Raises DataError as ``serve.decoding.decode`` does.
     """
     decoded = decode(source, limits)
     found = windows(decoded.waveform)
     decoded.forget(found[0].start if found else len(decoded.waveform))
-    return Sound(decoded.waveform, found, decoded.forget)
+    first = model.log_mel(decoded.waveform[found[0].start : found[0].end]) if model and found else None
+    return Sound(decoded.waveform, found, first, decoded.forget)
 
 
 def prepared(sound: Sound, model: ModelInfo) -> Iterator[tuple[Window, np.ndarray]]:
@@ -111,8 +115,11 @@ def prepared(sound: Sound, model: ModelInfo) -> Iterator[tuple[Window, np.ndarra
 
     Samples are forgotten once they have been used: this can be asked of a recording only once.
     """
-    for window in sound.windows:
-        features = model.log_mel(sound.waveform[window.start : window.end])
+    for number, window in enumerate(sound.windows):
+        if number or sound.first is None:
+            features = model.log_mel(sound.waveform[window.start : window.end])
+        else:
+            features = sound.first
         sound.forget(window.end)
         yield window, features
 

@@ -58,3 +58,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache for one test."""
     monkeypatch.setenv("WHISPERFLEET_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def checkpoint(random_checkpoint: Path, tmp_path: Path) -> Checkpoint:
+    """A copy of it that a test may damage."""
+    return Checkpoint("mine", Path(shutil.copytree(random_checkpoint, tmp_path / "checkpoint")), "sha256:0")

@@ -69,6 +69,15 @@ def test_long_audio_is_cut_into_windows_that_lose_nothing() -> None:
     assert len(windows) == 3 and max(each.shape[1] for each in features) <= 3000
 
 
+@pytest.mark.parametrize("seconds", [3.0, 65.0])
+def test_the_first_window_s_features_may_come_with_the_sound(seconds: float) -> None:
+    there = list(prepared(open_sound(voice(seconds), AudioLimits(), MANY), MANY))
+    later = list(prepared(open_sound(voice(seconds), AudioLimits()), MANY))
+    assert [window for window, _ in there] == [window for window, _ in later] != []
+    assert all(np.array_equal(one, other) for (_, one), (_, other) in zip(there, later, strict=True))
+    assert open_sound(noise(3.0), AudioLimits(), MANY).first is None
+
+
 def test_samples_are_forgotten_once_they_have_been_used() -> None:
     sound = open_sound(voice(65.0), AudioLimits())
     whole = sound.waveform.copy()

@@ -9,7 +9,6 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from asr.checkpoint import find_checkpoint
-from asr.errors import UserError
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
@@ -17,7 +16,7 @@ from train.adapter import adapt, load_base
 from train.feeding.collate import collate
 from train.feeding.tensors import Order, Passage, Recipe, prepare
 from train.gradients import silent_weights
-from train.strategy import LoraSettings, Strategy, has_adapter, require
+from train.strategy import LoraSettings, Strategy
 from train.trainer import token_loss
 
 BASE = "builtin:tiny.en"
@@ -85,22 +84,6 @@ def test_a_frozen_encoder_keeps_nothing_for_a_backward_pass(network: AnyContextW
 def test_dora_adds_a_magnitude_to_each_adapter(network: AnyContextWhisper) -> None:
     names = [name for name, weight in adapted(network, "dora").named_parameters() if weight.requires_grad]
     assert sum(".lora_magnitude_vector." in name for name in names) == sum(".lora_B." in name for name in names) > 0
-
-
-def test_qlora_needs_a_gpu_and_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    require("qlora", gpu=True)
-    require("lora", gpu=False)
-    with pytest.raises(UserError, match=r"strategy=qlora .*takes a GPU.*workers\.gpu=true"):
-        require("qlora", gpu=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"bitsandbytes, which is missing \(pip install 'whisperfleet\[qlora\]'\)"):
-        require("qlora", gpu=True)
-
-
-def test_adapters_are_lora_dora_and_qlora() -> None:
-    strategies = ("full", "frozen_encoder", "lora", "dora", "qlora")
-    assert [name for name in strategies if has_adapter(name)] == ["lora", "dora", "qlora"]
 
 
 @pytest.mark.parametrize(
