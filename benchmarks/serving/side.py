@@ -22,7 +22,7 @@ from benchmarks.recipe.side import Memory
 from benchmarks.recipe.work import MARK
 
 _LOG_LINES = 20
-_SETTLE_S = 1.0
+_SETTLE_S = 5.0
 
 
 class Side:

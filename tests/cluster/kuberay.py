@@ -1,115 +1,31 @@
-"""KubeRay's resources, as much of them as our files use: a field that is not here is taken for a slip of the pen.
+"""What KubeRay and Kubernetes would refuse in a resource, or drop without a word: a field that no schema names.
 
-Kubernetes drops unknown fields without a word. Field names, types and choices are those of KubeRay 1.7's API reference.
-Pods are left to Kubernetes' own schemas. Where WHISPERFLEET_KUBERAY_CRDS names a folder with the operator's
-``ray.io_rayjobs.yaml`` and ``ray.io_rayservices.yaml``, ``problems`` asks these too.
+``schemas/kuberay-1.7.0.json`` are the operator's own definitions of RayJob and RayService (Apache-2.0, from
+https://github.com/ray-project/kuberay at v1.7.0, helm-chart/kuberay-operator/crds), without their descriptions, and
+without pods, for which Kubernetes' own schemas are asked.
 """
 
 from __future__ import annotations
 
-import os
+import json
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jsonschema
 import kubernetes_validate
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 KUBERNETES = "1.30"  # the oldest whose schemas a pod here has to satisfy
-CRDS = "WHISPERFLEET_KUBERAY_CRDS"
-
-
-class Part(BaseModel):
-    """A part of a resource."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class AuthOptions(Part):
-    mode: Literal["token", "disabled"]
-    secretName: str
-
-
-class AutoscalerOptions(Part):
-    version: Literal["v1", "v2"]
-    idleTimeoutSeconds: int = Field(ge=0)
-
-
-class HeadGroup(Part):
-    rayStartParams: dict[str, str]
-    template: dict[str, Any]
-
-
-class WorkerGroup(HeadGroup):
-    groupName: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
-    replicas: int
-    minReplicas: int = Field(ge=0)
-    maxReplicas: int
-    priority: int = 0
-
-    @model_validator(mode="after")
-    def _in_order(self) -> WorkerGroup:
-        assert self.minReplicas <= self.replicas <= self.maxReplicas
-        return self
-
-
-class RayCluster(Part):
-    rayVersion: str
-    authOptions: AuthOptions
-    enableInTreeAutoscaling: bool
-    autoscalerOptions: AutoscalerOptions
-    headGroupSpec: HeadGroup
-    workerGroupSpecs: list[WorkerGroup] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _pods_are_not_started_again_in_place(self) -> RayCluster:
-        groups = [self.headGroupSpec, *self.workerGroupSpecs]
-        assert all(group.template["spec"]["restartPolicy"] == "Never" for group in groups), "autoscaler v2 asks for it"
-        return self
-
-
-class RayJob(Part):
-    entrypoint: str
-    runtimeEnvYAML: str
-    submissionMode: Literal["K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"]
-    backoffLimit: int = Field(ge=0)
-    shutdownAfterJobFinishes: Literal[True]  # or a ttl is refused
-    ttlSecondsAfterFinished: int = Field(ge=0)
-    preRunningDeadlineSeconds: int = Field(gt=0)
-    rayClusterSpec: RayCluster
-
-
-class UpgradeStrategy(Part):
-    type: Literal["NewCluster", "NewClusterWithIncrementalUpgrade", "None"]
-
-
-class RayService(Part):
-    upgradeStrategy: UpgradeStrategy
-    rayClusterDeletionDelaySeconds: int = Field(ge=0)
-    excludeHeadPodFromServeSvc: bool
-    serveConfigV2: str
-    rayClusterConfig: RayCluster
-
-
-class Metadata(Part):
-    name: str = Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=47)
-
-
-class Resource(Part):
-    apiVersion: Literal["ray.io/v1"]
-    kind: Literal["RayJob", "RayService"]
-    metadata: Metadata
-    spec: dict[str, Any]
-
-
-SPECS: dict[str, type[RayJob] | type[RayService]] = {"RayJob": RayJob, "RayService": RayService}
+SCHEMAS = Path(__file__).parent / "schemas" / "kuberay-1.7.0.json"
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,45}[a-z0-9])?")  # the operator puts up to 16 characters behind it
 
 
 def problems(resource: dict[str, Any]) -> list[str]:
-    """Return what Kubernetes or KubeRay would refuse in a resource, or pass over in silence."""
-    return [*_of_ours(resource), *_of_pods(resource), *_of_crds(resource)]
+    """Return all of it."""
+    found = [*_of_definitions(resource)]
+    return found or [*_of_pods(resource), *_of_rules(resource)]
 
 
 def cluster_of(resource: dict[str, Any]) -> dict[str, Any]:
@@ -125,11 +41,27 @@ def groups_of(resource: dict[str, Any]) -> list[dict[str, Any]]:
     return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
 
 
-def _of_ours(resource: dict[str, Any]) -> Iterator[str]:
-    try:
-        SPECS[Resource.model_validate(resource).kind].model_validate(resource["spec"])
-    except ValidationError as error:
-        yield from (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+@cache
+def _schemas() -> dict[str, Any]:
+    return {kind: _strict(schema) for kind, schema in json.loads(SCHEMAS.read_text(encoding="utf-8")).items()}
+
+
+def _strict(schema: Any) -> Any:
+    """Refuse what a schema does not name, at every level."""
+    if isinstance(schema, list):
+        return [_strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    named = {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {}
+    return named | {name: _strict(value) for name, value in schema.items()}
+
+
+def _of_definitions(resource: dict[str, Any]) -> Iterator[str]:
+    if resource["apiVersion"] != "ray.io/v1" or resource["kind"] not in _schemas():
+        yield f"{resource['apiVersion']} {resource['kind']} is none of KubeRay's"
+        return
+    for error in jsonschema.Draft202012Validator(_schemas()[resource["kind"]]).iter_errors(resource):
+        yield f"{error.json_path}: {error.message}"
 
 
 def _of_pods(resource: dict[str, Any]) -> Iterator[str]:
@@ -141,22 +73,17 @@ def _of_pods(resource: dict[str, Any]) -> Iterator[str]:
             yield f"{group.get('groupName', 'head')}: {error.message}"
 
 
-def _of_crds(resource: dict[str, Any]) -> Iterator[str]:
-    if not (folder := os.environ.get(CRDS)):
-        return
-    definition = yaml.safe_load(Path(folder, f"ray.io_{resource['kind'].lower()}s.yaml").read_text(encoding="utf-8"))
-    (version,) = (version for version in definition["spec"]["versions"] if version["name"] == "v1")
-    schema = _strict(version["schema"]["openAPIV3Schema"])
-    schema["properties"]["metadata"] = {"type": "object"}
-    for error in jsonschema.Draft202012Validator(schema).iter_errors(resource):
-        yield f"{error.json_path}: {error.message}"
-
-
-def _strict(schema: Any) -> Any:
-    """Refuse what a schema does not name, at every level."""
-    if isinstance(schema, list):
-        return [_strict(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    named = {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {}
-    return named | {name: _strict(value) for name, value in schema.items()}
+def _of_rules(resource: dict[str, Any]) -> Iterator[str]:
+    """What the operator checks beyond its definitions."""
+    name, spec = resource["metadata"]["name"], resource["spec"]
+    if not _NAME.fullmatch(name):
+        yield f"{name}: no name for a resource"
+    if "ttlSecondsAfterFinished" in spec and not spec.get("shutdownAfterJobFinishes"):
+        yield "ttlSecondsAfterFinished: nothing is shut down"
+    for group in groups_of(resource)[1:]:
+        if not group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]:
+            yield f"{group['groupName']}: replicas are not between their bounds"
+    if cluster_of(resource)["autoscalerOptions"]["version"] == "v2":
+        for group in groups_of(resource):
+            if group["template"]["spec"].get("restartPolicy") != "Never":
+                yield f"{group.get('groupName', 'head')}: autoscaler v2 asks for restartPolicy Never"

@@ -58,6 +58,10 @@ def test_nothing_is_refused_or_passed_over(name: str) -> None:
         lambda resource: groups_of(resource)[1]["template"]["spec"].update(nodeSelectors={}),
         lambda resource: groups_of(resource)[1]["template"]["spec"]["containers"][0].update(img="x"),
         lambda resource: groups_of(resource)[0]["template"]["spec"]["volumes"][0].update(emptyDirs={}),
+        lambda resource: groups_of(resource)[1].update(replicas=groups_of(resource)[1]["maxReplicas"] + 1),
+        lambda resource: groups_of(resource)[1]["template"]["spec"].update(restartPolicy="Always"),
+        lambda resource: resource["metadata"].update(name="a" * 48),
+        lambda resource: resource.update(apiVersion="ray.io/v2"),
     ],
 )
 def test_a_slip_of_the_pen_is_caught(name: str, slip: Any) -> None:
