@@ -78,9 +78,8 @@ def test_workers_of_ddp_copy_gradients_into_buckets(make_setup: MakeSetup) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("strategy", "checkpointing"), [("full", False), ("full", True), ("lora", False), ("lora", True), ("dora", False)]
-)
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_prediction_is_within_15_percent_of_a_real_process(strategy: str, checkpointing: bool) -> None:
     found = measure(Case(strategy, checkpointing=checkpointing), threads=2)
     assert abs(found["error"]) <= 0.15, found
