@@ -20,8 +20,6 @@ _ANSWER_S = 10.0
 
 # What all processes of a Ray that we start are told, where whoever starts it says nothing else.
 ENVIRONMENT = {
-    # Serve's proxy, ingress and replicas call each other by gRPC rather than as Ray actors
-    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",

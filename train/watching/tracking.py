@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +18,7 @@ Name = Literal["tensorboard", "mlflow", "wandb"]
 
 _PACKAGES: dict[Name, str] = {"mlflow": "mlflow", "wandb": "wandb"}
 _FOLDER = "tensorboard"
+_EVENT_FILES = "events.out.tfevents.*"
 _MLFLOW_RUN = "mlflow_run_id"
 _STEP_FIGURES = (
     "loss",
@@ -94,6 +96,9 @@ class TensorBoard:
     def _open(self, purge_step: int | None) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
+        # Readers take the files in the order of their names: a whole second, then host, process and number as text.
+        while any(int(path.name.split(".")[3]) == int(time.time()) for path in Path(self._folder).glob(_EVENT_FILES)):
+            time.sleep(0.05)
         return SummaryWriter(self._folder, purge_step=purge_step)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:

@@ -48,8 +48,9 @@ def wait_for_checkpoint(run: Path, alive: Callable[[], bool]) -> None:
 
 def workers() -> list[psutil.Process]:
     """The processes of all training workers that this test session has started."""
-    found = psutil.Process().children(recursive=True)
-    return [one for one in found if one.is_running() and one.cmdline()[:1] == ["ray::RayTrainWorker"]]
+    found = psutil.process_iter(["cmdline"])  # those that end meanwhile, or have ended, have no command line
+    ours = {one.pid for one in psutil.Process().children(recursive=True)}
+    return [one for one in found if one.pid in ours and (one.info["cmdline"] or [])[:1] == ["ray::RayTrainWorker"]]
 
 
 @pytest.mark.slow
@@ -61,9 +62,8 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
 
     def kill() -> None:
         wait_for_checkpoint(runs.folder / "killed", lambda: not ended)
-        for process in psutil.Process().children(recursive=True):
-            if process.cmdline()[:1] == ["ray::RayTrainWorker"]:
-                process.send_signal(signal.SIGKILL)
+        for worker in workers():
+            worker.kill()
 
     thread = Thread(target=kill)
     thread.start()

@@ -35,6 +35,17 @@ def test_tensorboard_shows_one_curve_of_a_run_that_went_on(tmp_path: Path) -> No
     assert curve(tmp_path / "tensorboard", "validation/wer") == [(2, 0.5)]
 
 
+def test_steps_made_again_within_a_second_were_shown_before_those_they_replace(tmp_path: Path) -> None:
+    """The tenth file of a process has a name that comes before that of the ninth, if both are of one second."""
+    board = TensorBoard(str(tmp_path))
+    for last_step in range(12):
+        board.log(last_step + 1, {"train/loss": 1.0})
+        board.log(last_step + 2, {"train/loss": 0.0})
+        board.cut(last_step + 1)
+    board.close()
+    assert curve(tmp_path, "train/loss") == [(step, 1.0) for step in range(1, 13)]
+
+
 def test_event_files_of_a_run_at_an_address_arrive_there(s3: str, tmp_path: Path) -> None:
     place = storage.join(s3, tmp_path.name)
     (tracker,) = trackers(TrackingConfig(), "run", place, {})
