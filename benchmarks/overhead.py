@@ -1,10 +1,9 @@
-"""What HTTP and Serve add to a request: with Ray's own proxy, as the endpoint runs, and behind Ray's HAProxy.
+"""What HTTP and Serve add to a request: behind Ray's HAProxy, as the endpoint runs, and through Ray's own proxy.
 
     .venv/bin/python -m benchmarks.overhead [MODEL] [--save benchmarks/results/overhead.json]
 
 Each clip is asked of an endpoint and of the engine alone, one straight after the other; the best of three times
-counts, the median over the clips is told. Ray's HAProxy opens ports on all interfaces while its turn lasts. The last
-line of stdout is JSON.
+counts, the median over the clips is told. The last line of stdout is JSON.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from rich.table import Table
 from benchmarks.provenance import provenance, tell
 from benchmarks.serving.__main__ import DEMO, VERSIONS, alternating, take_turn
 from benchmarks.serving.figures import overhead_ms, percentile_ms
-from benchmarks.serving.host import BEHIND_HAPROXY, DIRECT, LANGUAGE, OURS
+from benchmarks.serving.host import DIRECT, LANGUAGE, OURS, RAY_PROXY
 from benchmarks.serving.load import open_session
 from benchmarks.serving.side import Side, started
 from benchmarks.serving.speech import Spoken, short_and_long
-from serve.app import HAPROXY
+from serve.haproxy import SWITCH
 
 CLIPS = 64
 LONG_S = 60.0  # not used, but made with the clips
 HEALTH_CHECKS = 200
-PROXIES = {"ray": OURS[0], "haproxy": BEHIND_HAPROXY}
+PROXIES = {"haproxy": OURS[0], "ray": RAY_PROXY}
 
 
 def main() -> None:
@@ -62,9 +61,9 @@ def run(model: str, folder: Path) -> dict[str, Any]:
     with started(DIRECT, model, folder) as direct:
         take_turn(direct, "saturating", 1, short[:2])
         for proxy, name in PROXIES.items():
-            with started(name, model, folder, {HAPROXY: str(int(proxy == "haproxy"))}) as endpoint:
+            with started(name, model, folder, {SWITCH: "1" if proxy == "haproxy" else "0"}) as endpoint:
                 found[proxy] = _measured(endpoint, direct, short)
-    figures = {name: {proxy: round(found[proxy][name], 1) for proxy in PROXIES} for name in found["ray"]}
+    figures = {name: {proxy: round(found[proxy][name], 1) for proxy in PROXIES} for name in found["haproxy"]}
     return {"benchmark": "overhead", **figures, "clips": len(short), "model": model, **provenance(VERSIONS)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,26 +28,31 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def ray_session(address: str | None = None) -> Iterator[None]:
+def ray_session(address: str | None = None, settings: Mapping[str, str] | None = None) -> Iterator[None]:
     """Connect to Ray for the length of the block; a session that is already open is used and left open.
 
     ``address`` is ``auto``, ``host:port`` or ``ray://...``. With None a local cluster is started and stopped again,
-    unless RAY_ADDRESS names one, as it does inside a submitted job. Raises UserError where no cluster answers.
+    unless RAY_ADDRESS names one, as it does inside a submitted job. ``settings`` are environment variables for such a
+    local cluster, where whoever starts it says nothing else. Raises UserError where no cluster answers.
     """
     if ray.is_initialized():
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
+    own = {} if address else {name: value for name, value in (settings or {}).items() if name not in os.environ}
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         if address:
             _connect(address)
         else:
+            os.environ.update(own)
             _start_local()
         yield
     finally:
         ray.shutdown()
+        for name in own:
+            os.environ.pop(name, None)
 
 
 def _connect(address: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -24,6 +23,7 @@ from cluster.resources import require
 from cluster.session import ray_session
 from serve.api import Api
 from serve.config import ServeConfig
+from serve.haproxy import haproxy_settings
 from serve.keys import read_keys
 from serve.models.catalogue import opened
 from serve.models.stock import MakeEngine
@@ -31,7 +31,6 @@ from serve.transcriber import replicas
 
 APP = "whisperfleet"
 SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals never stand in the line themselves
-HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 DRAIN_S = 25.0  # less than the 30 s that Kubernetes waits before it kills
 _USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
@@ -47,18 +46,17 @@ def build(config: ServeConfig, make_engine: MakeEngine | None = None) -> ray.ser
 def running(config: ServeConfig, make_engine: MakeEngine | None = None, address: str | None = None) -> Iterator[str]:
     """Serve for the length of the block; yield the base URL once a replica is ready.
 
-    Raises UserError where the model, the keys or the port are not to be had, Ray would listen elsewhere too, the
-    cluster is too small, or a Serve runs already.
+    Raises UserError where the model, the keys or the port are not to be had, the cluster is too small, or a Serve runs
+    already.
     """
     catalogue = opened(config)
     if make_engine is None:
         for entry in catalogue.entries.values():
             _check_model(entry.stable.artifact)
     read_keys(config.keys)  # what is wrong with them is said here, not in the ingress's traceback
-    _check_reach(config)
     port = _available_port(config)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    with ExitStack() as last, ray_session(address):
+    with ExitStack() as last, haproxy_settings(config.host) as settings, ray_session(address, settings):
         if ray.serve.status().proxies:
             raise UserError("a Ray Serve already runs on this cluster", "stop it, or start another cluster")
         _require(config)
@@ -107,15 +105,6 @@ def _check_model(name: str) -> None:
     folder = fetched(name)
     adapter = is_artifact(folder) and (card := read_card(folder)).weights == "adapter"
     find_checkpoint(card.base.name if adapter else str(folder) if folder.is_dir() else name)
-
-
-def _check_reach(config: ServeConfig) -> None:
-    """Raise UserError where Ray would listen beyond ``config.host``: its HAProxy opens ports on all interfaces."""
-    if os.environ.get(HAPROXY) == "1" and not config.keys and not config.exposed:
-        raise UserError(
-            f"{HAPROXY}=1 has Ray listen on all interfaces, and the endpoint asks nobody for a key",
-            "name a file of keys=, put a gateway in front and say exposed=true, or unset it",
-        )
 
 
 def _available_port(config: ServeConfig) -> int:

@@ -21,8 +21,8 @@ from serve.config import ServeConfig
 
 LANGUAGE = "it"
 OURS = ("ours", "ours_torch")
-BEHIND_HAPROXY = "ours_haproxy"
-ENDPOINTS = (*OURS, BEHIND_HAPROXY)
+RAY_PROXY = "ours_ray_proxy"
+ENDPOINTS = (*OURS, RAY_PROXY)
 DIRECT, LIBRARY, SERVER, PIPELINE = "direct", "faster_whisper", "fastapi", "transformers"
 BATCH = 8  # windows of a long file at once, and clips of the pipeline: what fits a small machine
 SHORT_S = 30.0
@@ -49,10 +49,7 @@ def main() -> None:
 def configuration(name: str, model: str, threads: int) -> ServeConfig:
     """Return the configuration of our endpoint: what a user gets, but room for a backlog."""
     engine: Literal["torch", "ctranslate2"] = "torch" if name == "ours_torch" else "ctranslate2"
-    exposed = name == BEHIND_HAPROXY  # which opens ports on all interfaces, for as long as the benchmark takes
-    return ServeConfig(
-        model=model, name="bench", engine=engine, port=0, cpus_each=threads, max_queued=512, exposed=exposed
-    )
+    return ServeConfig(model=model, name="bench", engine=engine, port=0, cpus_each=threads, max_queued=512)
 
 
 @contextmanager

@@ -96,15 +96,6 @@ def test_keys_that_cannot_be_read_are_named_before_anything_starts(tiny_en_name:
         raise AssertionError("it was served")
 
 
-def test_nobody_outside_reaches_an_endpoint_without_keys_through_ray_s_haproxy(
-    tiny_en_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
-    refused = pytest.raises(UserError, match=r"HA_PROXY=1 has Ray listen on all interfaces.*keys=")
-    with refused, running(ServeConfig(model=tiny_en_name, port=0)):
-        raise AssertionError("it was served")
-
-
 def test_a_drained_application_answers_who_is_in_and_lets_nobody_in_any_more(endpoint: str, tmp_path: Path) -> None:
     config = ServeConfig(model="m", cpus_each=1, request_timeout_s=60.0)
     deploy(config, lambda config: FakeEngine(config, tmp_path), "drained", "/drained")
