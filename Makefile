@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo test setup setup-dev lint types pytest lock clean
+.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo test setup setup-dev setup-bench lint types pytest lock clean
 
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -17,6 +17,8 @@ test: setup-dev lint types pytest  ## lint, types and the whole suite; offline o
 setup: .venv/.ready   ## .venv with what running needs
 
 setup-dev: .venv/.ready-dev  ## the same with test tools, and the weights and speech that tests use
+
+setup-bench: .venv/.ready-bench  ## the same with what serving is compared with
 
 lint:                 ## rules and formatting
 	@$(BIN)/ruff check .
@@ -31,17 +33,16 @@ bench-train: setup    ## fine-tuning against the usual recipe on the same clips,
 bench-memory: setup   ## the planner's memory against measured training steps, one table and a JSON line
 	@$(BIN)/python -m benchmarks.memory --save benchmarks/results/memory.json
 
-bench-serve: setup    ## the endpoint against faster-whisper and others on the same clips, one table and a JSON line
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,bench]'
+bench-serve: setup-bench  ## the endpoint against faster-whisper and others on the same clips, one table and a JSON line
 	@$(BIN)/python -m benchmarks.serving --save benchmarks/results/serving.json
 
 bench-scale: setup    ## what bounds a run and an endpoint: ten million utterances, a thousand workers; 30 minutes
 	@$(BIN)/python -m benchmarks.scale --save benchmarks/results/scale.json
 
-soak: setup           ## twenty minutes of requests: errors, and memory over time
+soak: setup-bench     ## twenty minutes of requests: errors, and memory over time
 	@$(BIN)/python -m benchmarks.soak --save benchmarks/results/soak.json
 
-overload: setup       ## ten times the load that can be served: health, refusals, errors
+overload: setup-bench ## ten times the load that can be served: health, refusals, errors
 	@$(BIN)/python -m benchmarks.overload --save benchmarks/results/overload.json
 
 bench: setup          ## LoRA steps and encoding at the clips' own length against 30 s, one table and a JSON line
@@ -67,6 +68,10 @@ clean:                ## remove .venv; runs and the cache stay
 
 .venv/.ready: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client]'
+	@touch $@
+
+.venv/.ready-bench: .venv/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,bench]'
 	@touch $@
 
 .venv/.ready-dev: .venv/.ready tests/fetch.py

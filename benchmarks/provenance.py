@@ -12,15 +12,25 @@ from typing import Any
 
 
 def provenance(packages: Sequence[str]) -> dict[str, Any]:
-    """Return the machine's cores, the installed versions of ``packages`` and the commit, None outside a checkout."""
+    """Return the machine's cores, the installed versions of ``packages`` and the commit, None outside a checkout.
+
+    The version of what is not installed is None: a benchmark asks at its end, when all has been measured.
+    """
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
     )
     return {
         "cores": os.cpu_count(),
-        "versions": {name: metadata.version(name) for name in packages},
+        "versions": {name: _version(name) for name in packages},
         "commit": commit.stdout.strip() or None,
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def tell(message: str) -> None:
