@@ -81,7 +81,12 @@ class CTranslateModel:
         """``cpu`` or ``cuda``."""
         return str(self.whisper.device)
 
-    def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> Any:
+    @property
+    def joins_contexts(self) -> bool:
+        """CTranslate2's decoder sees all encoder states that it is given, padding too."""
+        return False
+
+    def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> Any:
         """Run the encoder; its states [B, S, D] come back to the CPU, where their rows can be taken.
 
         A CPU takes 30 s of sound at a time: its caches hold that, and of eight windows together each takes 1.35 times
@@ -89,6 +94,7 @@ class CTranslateModel:
         """
         from ctranslate2 import StorageView
 
+        (features_BMT,) = features
         size = len(features_BMT)
         if self.whisper.device == "cpu":
             size = max(WINDOW_FRAMES // features_BMT.shape[2], 1)

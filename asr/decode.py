@@ -19,6 +19,7 @@ from asr.features import Context
 from asr.generation import Found, Start, generate, whisper_of
 from asr.hearing import hear
 from asr.model import SpeechModel
+from asr.whisper import hearing_only, joined
 
 
 def decode(
@@ -38,16 +39,20 @@ def decode(
 
 @dataclass(frozen=True)
 class _Encoded:
-    """Encoder states [B, S, D] and the adapter of each row, if there are any."""
+    """Encoder states [B, S, D], what hides padding behind them, and the adapter of each row, if there are any."""
 
     states_BSD: torch.Tensor
+    mask_B11S: torch.Tensor | None
     adapters: Sequence[str]
 
     def taken(self, rows: Sequence[int]) -> _Encoded:
         """Return these rows of it."""
         if list(rows) == list(range(len(self.states_BSD))):
             return self
-        return _Encoded(self.states_BSD[list(rows)], [self.adapters[row] for row in rows] if self.adapters else ())
+        mask_B11S = None if self.mask_B11S is None else self.mask_B11S[list(rows)]
+        return _Encoded(
+            self.states_BSD[list(rows)], mask_B11S, [self.adapters[row] for row in rows] if self.adapters else ()
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class _TorchNetwork:
 
     model: SpeechModel
     adapters: Sequence[str] = ()
+
+    joins_contexts = True
 
     @property
     def tokenizer(self) -> WhisperTokenizer:
@@ -66,12 +73,16 @@ class _TorchNetwork:
         return str(whisper_of(self.model.network).device.type)
 
     @torch.inference_mode()
-    def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> _Encoded:
+    def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> _Encoded:
         network = whisper_of(self.model.network)
-        features = torch.from_numpy(features_BMT).to(network.device, network.dtype)
         adapters = [self.adapters[clip] for clip in clips] if self.adapters else ()
-        with row_adapters(adapters):
-            return _Encoded(network.model.encoder(features).last_hidden_state, adapters)
+        states, row = [], 0
+        for features_BMT in features:
+            with row_adapters(adapters[row : row + len(features_BMT)]):
+                sound = torch.from_numpy(features_BMT).to(network.device, network.dtype)
+                states.append(network.model.encoder(sound).last_hidden_state)
+            row += len(features_BMT)
+        return _Encoded(*joined(states), adapters)
 
     @torch.inference_mode()
     def languages(self, encoded: _Encoded, rows: Sequence[int]) -> list[str]:
@@ -79,7 +90,7 @@ class _TorchNetwork:
         config = network.generation_config
         names, ids = zip(*config.lang_to_id.items(), strict=True)
         start_B1 = torch.full((len(rows), 1), config.decoder_start_token_id, device=taken.states_BSD.device)
-        with row_adapters(taken.adapters):
+        with row_adapters(taken.adapters), hearing_only(network, lambda: taken.mask_B11S):
             hidden = network.model.decoder(
                 input_ids=start_B1, encoder_hidden_states=taken.states_BSD, use_cache=False
             ).last_hidden_state
@@ -88,9 +99,9 @@ class _TorchNetwork:
 
     def generate(self, encoded: _Encoded, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
         taken = encoded.taken(rows)
-        return generate(self.model, taken.states_BSD, starts, taken.adapters)
+        return generate(self.model, taken.states_BSD, starts, taken.adapters, taken.mask_B11S)
 
     def align(self, encoded: _Encoded, rows: Sequence[int], lines: Sequence[Line]) -> list[tuple[Word, ...]]:
-        taken = encoded.taken(rows)
-        with row_adapters(taken.adapters):
+        network, taken = whisper_of(self.model.network), encoded.taken(rows)
+        with row_adapters(taken.adapters), hearing_only(network, lambda: taken.mask_B11S):
             return align(self.model, taken.states_BSD, lines)

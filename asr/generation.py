@@ -15,6 +15,7 @@ from transformers import DynamicCache, EncoderDecoderCache, WhisperTokenizer
 
 from asr.adapters import row_adapters
 from asr.model import SpeechModel
+from asr.whisper import hearing_only
 
 # The first segment starts within its first second (Whisper's max_initial_timestamp), in steps of 20 ms.
 _LAST_INITIAL_TIME = 50
@@ -98,15 +99,25 @@ def whisper_of(network: Any) -> Any:
 
 @torch.inference_mode()
 def generate(
-    model: SpeechModel, encoded_BSD: torch.Tensor, starts: Sequence[Start], adapters: Sequence[str] = ()
+    model: SpeechModel,
+    encoded_BSD: torch.Tensor,
+    starts: Sequence[Start],
+    adapters: Sequence[str] = (),
+    mask_B11S: torch.Tensor | None = None,
 ) -> list[Found]:
     """Decode each row from its own start until its own end; rows that are done leave the batch.
 
     A row ends at ``max_length`` of the generation config, which its text before does not count for, or where the
-    decoder has no more positions. ``adapters`` are the rows', in a network that has several.
+    decoder has no more positions. ``adapters`` are the rows', in a network that has several. Encoder states of several
+    contexts come with their mask from ``asr.whisper.joined``.
     """
-    network, words = whisper_of(model.network), Vocabulary.of(model.tokenizer)
-    decoder = _Decoder(network, encoded_BSD, starts, adapters)
+    network = whisper_of(model.network)
+    decoder = _Decoder(network, encoded_BSD, starts, adapters, mask_B11S)
+    with hearing_only(network, decoder.mask):
+        return _generate(decoder, network.generation_config, Vocabulary.of(model.tokenizer), starts)
+
+
+def _generate(decoder: _Decoder, config: Any, words: Vocabulary, starts: Sequence[Start]) -> list[Found]:
     logits_BV, no_speech = decoder.first(words.no_speech)
     live = [
         _Row(index, start, decoder.limit(start), Random(start.seed), probability)
@@ -114,7 +125,7 @@ def generate(
     ]
     rows = list(live)
     while True:
-        _forbid(logits_BV, live, network.generation_config, words)
+        _forbid(logits_BV, live, config, words)
         chosen_B = _choose(logits_BV, live)
         logprobs_B = logits_BV.gather(1, chosen_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
         for row, token, logprob in zip(live, chosen_B.tolist(), logprobs_B.tolist(), strict=True):
@@ -129,14 +140,24 @@ class _Decoder:
     """The network's decoder with its cache; a row's place in the batch is its place in the list of live rows."""
 
     def __init__(
-        self, network: Any, encoded_BSD: torch.Tensor, starts: Sequence[Start], adapters: Sequence[str]
+        self,
+        network: Any,
+        encoded_BSD: torch.Tensor,
+        starts: Sequence[Start],
+        adapters: Sequence[str],
+        mask_B11S: torch.Tensor | None,
     ) -> None:
         self._network = network
         self._adapters = adapters
         self._encoded_BSD = encoded_BSD
+        self._mask_B11S = mask_B11S
         self._starts = starts
         self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         self._width = max(len(start.prompt) for start in starts)
+
+    def mask(self) -> torch.Tensor | None:
+        """Return what hides from each row the padding behind its sound [B, 1, 1, S]; None where there is none."""
+        return self._mask_B11S
 
     def limit(self, start: Start) -> int:
         """Return how many tokens a row may add to its prompt, at least one."""
@@ -185,6 +206,8 @@ class _Decoder:
         self._encoded_BSD = self._encoded_BSD[:count]  # only its presence counts from now on: its keys are cached
         moved = dict(zip(holes, movers, strict=True))
         places = [moved.get(place, place) for place in range(count)]
+        if self._mask_B11S is not None:
+            self._mask_B11S = self._mask_B11S[places]
         if self._adapters:
             self._adapters = [self._adapters[place] for place in places]
         return [rows[place] for place in places]

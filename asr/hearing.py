@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -39,6 +39,10 @@ STEP_FRAMES = FRAMES_PER_S
 # them together takes 3/4 of the time that it takes in twos and threes, and the longer context adds 1/12 to encoding.
 NEARLY_WHOLE_FRAMES = 24 * FRAMES_PER_S
 
+# Clips of several contexts share a decoding loop, which costs a GPU the same for one as for many, and a CPU the reading
+# of all weights at each step. Their encoder states are padded for it, by no more than they are themselves in all.
+MAX_PADDED = 2.0
+
 
 class Network(Protocol):
     """A Whisper that runs somewhere. What ``encode`` returns is its own affair: it is asked for rows of it."""
@@ -51,8 +55,15 @@ class Network(Protocol):
     def device_type(self) -> str:
         """``cpu`` or ``cuda``."""
 
-    def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> Any:
-        """Run the encoder on float32 features of one context length. ``clips`` are their places in what is heard."""
+    @property
+    def joins_contexts(self) -> bool:
+        """Whether clips of several context lengths can be decoded together."""
+
+    def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> Any:
+        """Run the encoder on float32 features [B, M, T], an array for each context length; one if it joins none.
+
+        ``clips`` are the places of all their rows in what is heard.
+        """
 
     def languages(self, encoded: Any, rows: Sequence[int]) -> list[str]:
         """Return the likeliest language of each row, as a code. Multilingual checkpoints only."""
@@ -79,7 +90,7 @@ def hear(
     max_batch_clips: int | None = None,
     fallback: bool = False,
 ) -> list[Transcript]:
-    """Transcribe clips, those of one context length together; the order of the results is that of the clips.
+    """Transcribe clips in batches of like context lengths; the order of the results is that of the clips.
 
     At most ``max_batch_clips`` are decoded at a time; None: ``MAX_BATCH_CLIPS`` of the network's device.
 
@@ -88,28 +99,52 @@ def hear(
     Raises UserError where the model does not know a clip's language, DataError for markup in its prompt.
     """
     transcripts: dict[int, Transcript] = {}
-    for indices, frames in _batches(clips, context, max_batch_clips or MAX_BATCH_CLIPS[network.device_type]):
-        batch = _Batch(network, clips, indices, frames)
+    size = max_batch_clips or MAX_BATCH_CLIPS[network.device_type]
+    lengths = [context_frames(clip.features.shape[1], context) for clip in clips]
+    for groups in (_joined if network.joins_contexts else _apart)(lengths, size):
+        indices = [index for group in groups for index in group]
+        features = [pad([clips[i].features for i in group], lengths[group[0]]) for group in groups]
+        batch = _Batch(network, [clips[i] for i in indices], network.encode(features, indices))
         transcripts.update(zip(indices, batch.transcripts(fallback), strict=True))
     return [transcripts[i] for i in range(len(clips))]
 
 
-def _batches(clips: Sequence[Clip], context: Context, size: int) -> Iterator[tuple[list[int], int]]:
-    by_frames: dict[int, list[int]] = defaultdict(list)
-    for index, clip in enumerate(clips):
-        by_frames[context_frames(clip.features.shape[1], context)].append(index)
-    for frames, indices in sorted(by_frames.items()):
-        for start in range(0, len(indices), size):
-            yield indices[start : start + size], frames
+def _apart(lengths: Sequence[int], size: int) -> Iterator[list[list[int]]]:
+    """Yield batches of clips of one context length each: a list of one group of their numbers."""
+    for group in _grouped(range(len(lengths)), lengths):
+        for start in range(0, len(group), size):
+            yield [group[start : start + size]]
+
+
+def _joined(lengths: Sequence[int], size: int) -> Iterator[list[list[int]]]:
+    """Yield batches of clips of like context lengths, those of each length in a group, the shortest first."""
+    batch: list[int] = []
+    own = 0
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        padded = (len(batch) + 1) * lengths[index]
+        if batch and (len(batch) == size or padded > MAX_PADDED * (own + lengths[index])):
+            yield _grouped(batch, lengths)
+            batch, own = [], 0
+        batch.append(index)
+        own += lengths[index]
+    if batch:
+        yield _grouped(batch, lengths)
+
+
+def _grouped(indices: Iterable[int], lengths: Sequence[int]) -> list[list[int]]:
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index in indices:
+        groups[lengths[index]].append(index)
+    return [groups[length] for length in sorted(groups)]
 
 
 class _Batch:
-    """Clips of one context length, encoded once, with the language of each."""
+    """Clips that are decoded together, encoded once, with the language of each."""
 
-    def __init__(self, network: Network, clips: Sequence[Clip], indices: Sequence[int], frames: int) -> None:
+    def __init__(self, network: Network, clips: Sequence[Clip], encoded: Any) -> None:
         self._network = network
-        self._encoded = network.encode(pad([clips[i].features for i in indices], frames), indices)
-        self._clips = self._with_languages([clips[i] for i in indices])
+        self._encoded = encoded
+        self._clips = self._with_languages(clips)
 
     def transcripts(self, fallback: bool) -> list[Transcript]:
         """Decode, again where that is wanted and needed, and align what asks for words."""

@@ -1,7 +1,12 @@
-"""Whisper whose encoder runs on as many frames as there are, instead of always on 30 s."""
+"""Whisper whose encoder runs on as many frames as there are, instead of always on 30 s.
+
+Legend: B rows, S encoder positions (20 ms each), D width.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -51,3 +56,40 @@ class AnyContextWhisper(WhisperForConditionalGeneration):
     def is_gradient_checkpointing(self) -> bool:
         """Answer PEFT 0.21 under the name that it asks for, which transformers 5.23 has deprecated with a warning."""
         return bool(self.is_activation_checkpointing)
+
+
+def joined(states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Put encoder states [B, S, D] of several contexts into one batch, each row padded to the longest.
+
+    With them comes what is added to attention scores so that no row sees its padding [B, 1, 1, S]; None where there
+    is no padding.
+    """
+    longest = max(one.shape[1] for one in states)
+    if all(one.shape[1] == longest for one in states):
+        return states[0] if len(states) == 1 else torch.cat(list(states)), None
+    padded_BSD = torch.cat([nn.functional.pad(one, (0, 0, 0, longest - one.shape[1])) for one in states])
+    lengths_B = torch.tensor([one.shape[1] for one in states for _ in range(len(one))], device=padded_BSD.device)
+    mask_BS = torch.zeros(padded_BSD.shape[:2], dtype=padded_BSD.dtype, device=padded_BSD.device)
+    mask_BS.masked_fill_(
+        torch.arange(longest, device=mask_BS.device) >= lengths_B[:, None], torch.finfo(mask_BS.dtype).min
+    )
+    return padded_BSD, mask_BS[:, None, None]
+
+
+@contextmanager
+def hearing_only(network: WhisperForConditionalGeneration, mask: Callable[[], torch.Tensor | None]) -> Iterator[None]:
+    """Have the decoder add ``mask()``, as ``joined`` returns it, to its scores over the encoder's states.
+
+    Transformers' decoder layers take such a mask, but the decoder hands them none.
+    """
+
+    def see(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, kwargs | {"attention_mask": mask()}
+
+    layers: Any = network.model.decoder.layers
+    handles = [layer.encoder_attn.register_forward_pre_hook(see, with_kwargs=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

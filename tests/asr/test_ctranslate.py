@@ -156,9 +156,9 @@ def test_a_short_context_is_encoded_as_such(small: CTranslateModel, clips: list[
     frames = []
 
     class Counting(CTranslateModel):
-        def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> object:
-            encoded = super().encode(features_BMT, clips)
-            frames.append((features_BMT.shape[2], encoded.shape[1]))
+        def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> object:
+            encoded = super().encode(features, clips)
+            frames.append((features[0].shape[2], encoded.shape[1]))
             return encoded
 
     counting = Counting(small.whisper, small.replica, small.tokenizer, small.log_mel, small.known_languages)
@@ -178,7 +178,7 @@ def test_a_cpu_encodes_half_a_minute_at_a_time_and_no_row_changes(small: CTransl
             asked.append(features.shape[0])
             return small.whisper.encode(features, to_cpu=to_cpu)
 
-    encoded = replace(small, whisper=Whisper()).encode(features, range(7))
+    encoded = replace(small, whisper=Whisper()).encode([features], range(7))
     assert asked == [3, 3, 1]
     assert np.array_equal(np.asarray(encoded), np.asarray(whole))
 

@@ -108,6 +108,17 @@ def test_many_clips_make_several_batches_and_keep_their_order(multilingual: Spee
     assert decode(multilingual, clips[::-1], "short") == alone[::-1]
 
 
+def test_clips_of_several_contexts_share_a_loop_and_hear_only_themselves(
+    multilingual: SpeechModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [replace(clip, words=True) for clip in random_clips(90, 130, 180, 250, 340, 430)]
+    alone = [decode(multilingual, [clip], "short", fallback=True)[0] for clip in clips]
+    listener = Listener(monkeypatch)
+    together = decode(multilingual, clips, "short", fallback=True)
+    assert together == alone, "languages, what was drawn again, and words too"
+    assert {len(asked) for asked in listener.asked} == {len(clips)}
+
+
 def test_no_clips_no_transcripts(tiny_en: SpeechModel) -> None:
     assert decode(tiny_en, [], "short") == []
 
@@ -258,10 +269,10 @@ class Listener:
         self.asked: list[list[float]] = []
         monkeypatch.setattr("asr.decode.generate", self)
 
-    def __call__(self, model: Any, encoded: torch.Tensor, starts: Any, adapters: Any) -> Any:
+    def __call__(self, model: Any, encoded: torch.Tensor, starts: Any, *rest: Any) -> Any:
         assert len(encoded) == len(starts)
         self.asked.append([start.temperature for start in starts])
-        return generate(model, encoded, starts, adapters)
+        return generate(model, encoded, starts, *rest)
 
 
 def test_only_what_fails_is_decoded_again_from_the_same_encoder_states(

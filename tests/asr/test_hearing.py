@@ -19,7 +19,7 @@ from asr.clip import Clip, Transcript, Word
 from asr.errors import UserError
 from asr.features import WINDOW_FRAMES
 from asr.generation import Found, Start, Vocabulary
-from asr.hearing import LEAST_LOGPROB, MARGIN_FRAMES, context_frames, duration_s, hear
+from asr.hearing import LEAST_LOGPROB, MARGIN_FRAMES, MAX_PADDED, context_frames, duration_s, hear
 from asr.labels import text_ids
 
 SURE, UNSURE = -0.2, -3.0
@@ -34,15 +34,17 @@ class Told:
     no_speech_prob: float = 0.0
     language: str = "it"
     device_type: str = "cpu"
+    joins_contexts: bool = False
     encoded: list[int] = field(default_factory=list)
     asked: list[list[tuple[int, float]]] = field(default_factory=list)
     detected: list[int] = field(default_factory=list)
     aligned: list[int] = field(default_factory=list)
 
-    def encode(self, features_BMT: np.ndarray, clips: Sequence[int]) -> Any:
-        assert features_BMT.dtype == np.float32
-        self.encoded.append(features_BMT.shape[2])
-        return [round(float(loudness)) for loudness in features_BMT[:, 0, 0]]
+    def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> Any:
+        assert all(features_BMT.dtype == np.float32 for features_BMT in features)
+        assert self.joins_contexts or len(features) == 1
+        self.encoded += [features_BMT.shape[2] for features_BMT in features]
+        return [round(float(loudness)) for features_BMT in features for loudness in features_BMT[:, 0, 0]]
 
     def languages(self, encoded: Any, rows: Sequence[int]) -> list[str]:
         self.detected += [encoded[row] for row in rows]
@@ -79,15 +81,38 @@ def texts(transcripts: Sequence[Transcript]) -> list[str]:
     return [transcript.text for transcript in transcripts]
 
 
-@given(frames=st.lists(st.integers(1, 3000), max_size=12), size=st.integers(1, 5))
+@given(frames=st.lists(st.integers(1, 3000), max_size=12), size=st.integers(1, 5), joins=st.booleans())
 def test_the_order_is_that_of_the_clips_whatever_their_lengths(
-    tokenizer: WhisperTokenizer, frames: list[int], size: int
+    tokenizer: WhisperTokenizer, frames: list[int], size: int, joins: bool
 ) -> None:
-    network = Told(tokenizer)
+    network = Told(tokenizer, joins_contexts=joins)
     clips = [clip(name, length) for name, length in enumerate(frames)]
     assert texts(hear(network, clips, "short", size)) == [f"clip {name}" for name in range(len(frames))]
     assert all(len(batch) <= size for batch in network.asked)
     assert set(network.encoded) == {context_frames(length, "short") for length in frames}
+
+
+@given(frames=st.lists(st.integers(1, 3000), max_size=40))
+def test_clips_of_several_contexts_are_decoded_together_but_hardly_padded(
+    tokenizer: WhisperTokenizer, frames: list[int]
+) -> None:
+    network = Told(tokenizer, joins_contexts=True)
+    hear(network, [clip(name, length) for name, length in enumerate(frames)], "short")
+    for asked in network.asked:
+        contexts = [context_frames(frames[name], "short") for name, _ in asked]
+        assert max(contexts) * len(contexts) <= MAX_PADDED * sum(contexts)
+    apart = Told(tokenizer)
+    hear(apart, [clip(name, length) for name, length in enumerate(frames)], "short")
+    assert len(network.asked) <= len(apart.asked)
+
+
+def test_a_few_contexts_take_one_loop_where_they_can_share_it(tokenizer: WhisperTokenizer) -> None:
+    clips = [clip(name, frames) for name, frames in enumerate([90, 2990, 130, 240, 280, 330, 410])]
+    together, apart = Told(tokenizer, joins_contexts=True), Told(tokenizer)
+    hear(together, clips, "short")
+    hear(apart, clips, "short")
+    assert [[name for name, _ in asked] for asked in together.asked] == [[0, 2, 3, 4, 5, 6], [1]]
+    assert len(apart.asked) == 5
 
 
 def test_only_what_is_unknown_is_detected(tokenizer: WhisperTokenizer) -> None:

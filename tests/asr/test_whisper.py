@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration
 
-from asr.whisper import AnyContextWhisper
+from asr.whisper import AnyContextWhisper, hearing_only, joined
 from tests.asr.tiny_whisper import logits, random_whisper
 
 
@@ -56,6 +56,31 @@ def test_a_short_context_is_the_network_of_that_many_positions(network: AnyConte
     state["model.encoder.embed_positions.weight"] = state["model.encoder.embed_positions.weight"][:100]
     short.load_state_dict(state)
     assert torch.equal(logits(network, 200), logits(short, 200))
+
+
+@torch.inference_mode()
+def test_states_of_several_contexts_are_heard_as_each_is_alone(network: AnyContextWhisper) -> None:
+    states = [network.model.encoder(torch.randn(2, 80, frames)).last_hidden_state for frames in (200, 100, 60)]
+    ids = torch.tensor([[1, 7, 9, 4]])
+
+    def heard(states_BSD: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = network.model.decoder(
+            input_ids=ids.repeat(len(states_BSD), 1), encoder_hidden_states=states_BSD, use_cache=False
+        ).last_hidden_state
+        return hidden
+
+    alone = torch.cat([heard(one) for one in states])
+    together, mask = joined(states)
+    assert together.shape[:2] == (6, 100) and mask is not None
+    with hearing_only(network, lambda: mask):
+        torch.testing.assert_close(heard(together), alone)
+    assert not torch.allclose(heard(together), alone), "the mask is gone, and padding is heard"
+
+
+def test_states_of_one_context_need_no_mask(network: AnyContextWhisper) -> None:
+    states = [torch.randn(2, 50, 16), torch.randn(1, 50, 16)]
+    together, mask = joined(states)
+    assert torch.equal(together, torch.cat(states)) and mask is None
 
 
 def test_more_than_thirty_seconds_do_not_fit(network: AnyContextWhisper) -> None:
