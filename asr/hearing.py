@@ -22,9 +22,9 @@ from asr.features import FRAMES_PER_S, TAIL_FRAMES, WINDOW_FRAMES, Context, pad
 from asr.generation import Found, Start, Vocabulary
 from asr.labels import TIMESTAMP_S, is_multilingual, previous_ids, prompt_ids
 
-# Clips of one context that are decoded together. A GPU is hardly busier with 64 than with 16: `python -m
-# benchmarks.decoding` found 51, 137 and 200 audio s/s at 16, 64 and 256 short clips on an H200. How many seconds of
-# audio there are at once is up to who asks.
+# Clips that are decoded together. A GPU is hardly busier with 64 than with 16: `python -m benchmarks.decoding` found
+# 51, 137 and 200 audio s/s at 16, 64 and 256 short clips on an H200. How many seconds of audio there are at once is up
+# to who asks.
 MAX_BATCH_CLIPS = {"cpu": 16, "cuda": 128}
 
 # Of a network that overflows, or a token drawn that has no probability: what is not a number fails every comparison,
@@ -39,8 +39,8 @@ STEP_FRAMES = FRAMES_PER_S
 # them together takes 3/4 of the time that it takes in twos and threes, and the longer context adds 1/12 to encoding.
 NEARLY_WHOLE_FRAMES = 24 * FRAMES_PER_S
 
-# Clips of several contexts share a decoding loop, which costs a GPU the same for one as for many, and a CPU the reading
-# of all weights at each step. Their encoder states are padded for it, by no more than they are themselves in all.
+# Clips of several contexts share a decoding loop, which costs a GPU nearly the same for one as for many, and a CPU the
+# reading of all weights at each step. Their encoder states are padded for it, to at most so many times what they are.
 MAX_PADDED = 2.0
 
 

@@ -4,8 +4,8 @@
         [--clips 256] [--language it] [--save FILE]
 
 Clips of the test split, then of the others, in their order. Each engine is given all of them at once, and decodes those
-of one context together, at most as many as a batch may hold; one batch before that does not count. With a GPU: float16,
-and the peak of torch's own memory. The last line is JSON.
+of like contexts together, at most as many as a batch may hold; one batch before that does not count. With a GPU:
+float16, and the peak of torch's own memory. The last line is JSON.
 """
 
 from __future__ import annotations
