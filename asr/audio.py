@@ -15,6 +15,7 @@ from pydantic import Field
 from asr.config import Section
 from asr.errors import DataError
 from asr.media import audio_stream, check_plausible, opened
+from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
 from asr.truncation import declared_s, missing_end
 
 SAMPLE_RATE = 16_000
@@ -34,6 +35,8 @@ class AudioLimits(Section):
     """Shorter is no speech; the default is one analysis window of the log-mel spectrogram (400 samples)."""
     max_source_samples: int = Field(1_000_000_000, gt=0)
     """Samples before resampling, all channels together: an hour of 96 kHz stereo is 691 million."""
+    max_damaged_share: float = Field(0.0, ge=0, le=1)
+    """Share of the audio that may be damaged: silence stands in its place. 0: any damage refuses the file."""
 
 
 DEFAULT_LIMITS = AudioLimits()
@@ -46,6 +49,7 @@ def decode(
     end_s: float | None = None,
     limits: AudioLimits = DEFAULT_LIMITS,
     container: str | None = None,
+    choice: SoundChoice = DEFAULT_CHOICE,
 ) -> np.ndarray:
     """Return the waveform [samples] of ``source`` at 16 kHz as float32, channels averaged, nominally within -1..1.
 
@@ -56,7 +60,7 @@ def decode(
     too_short, too_long, too_large, truncated, non_finite or corrupt.
     """
     blocks: list[np.ndarray] = []
-    decode_to(blocks.append, source, start_s=start_s, end_s=end_s, limits=limits, container=container)
+    decode_to(blocks.append, source, start_s=start_s, end_s=end_s, limits=limits, container=container, choice=choice)
     return np.concatenate(blocks)
 
 
@@ -68,15 +72,16 @@ def decode_to(
     end_s: float | None = None,
     limits: AudioLimits = DEFAULT_LIMITS,
     container: str | None = None,
-) -> int:
-    """Hand ``sink`` what ``decode`` returns, block by block as it is decoded, and return the number of samples.
+    choice: SoundChoice = DEFAULT_CHOICE,
+) -> SoundReport:
+    """Hand ``sink`` what ``decode`` returns, block by block as it is decoded, and return what was found.
 
     Raises DataError as ``decode`` does; what was handed over by then is worth nothing.
     """
     with opened(source, container, limits.max_bytes) as (place, file, media):
         stretch = _Stretch(place, start_s, end_s, limits, sink)
         _decode_into(stretch, media, file)
-    return stretch.checked()
+    return SoundReport(stretch.checked())
 
 
 def encode_flac(waveform: np.ndarray) -> bytes:

@@ -3,9 +3,10 @@
     python -m asr.decoding_child SOCKET MEMORY_BYTES
 
 ``SOCKET`` is the descriptor of a Unix socket. On it come, one after the other, requests: a frame with JSON, ``path``
-(an address) or the number of ``bytes`` that follow, and the ``limits``; then one byte with the descriptor of a file.
-The samples go into that file, float32 at 16 kHz; a frame with JSON answers: how many ``samples``, or the ``reason``
-and ``detail`` of a DataError, or the traceback of a ``bug``. The process ends with its parent.
+(an address) or the number of ``bytes`` that follow, the ``limits`` and the ``choice`` of track and channel; then one
+byte with the descriptor of a file. The samples go into that file, float32 at 16 kHz; a frame with JSON answers: the
+``report``, or the ``reason`` and ``detail`` of a DataError, or the traceback of a ``bug``. The process ends with its
+parent.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import struct
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from asr.audio import AudioLimits, decode_to
 from asr.errors import DataError
+from asr.sound import SoundChoice, SoundReport
 
 READY = {"ready": True}
 MAX_FRAME_BYTES = 1 << 20
@@ -32,7 +35,7 @@ BUFFER_BYTES = 1 << 20
 _LENGTH = struct.Struct("<I")
 _PR_SET_PDEATHSIG = 1
 
-Decode = Callable[..., int]
+Decode = Callable[..., SoundReport]
 
 
 def send(to: socket.socket, message: dict[str, Any]) -> None:
@@ -93,9 +96,10 @@ def _answer(parent: socket.socket, decode: Decode) -> None:
     _, (place, *_), _, _ = socket.recv_fds(parent, 1, 1)
     with os.fdopen(place, "wb", BUFFER_BYTES) as file:
         try:
-            count = decode(file.write, source, limits=AudioLimits.model_validate(request["limits"]))
+            limits, choice = AudioLimits.model_validate(request["limits"]), SoundChoice(**request["choice"])
+            report = decode(file.write, source, limits=limits, choice=choice)
             file.flush()
-            answer: dict[str, Any] = {"samples": count}
+            answer: dict[str, Any] = {"report": asdict(report)}
         except DataError as error:
             answer = {"reason": error.reason, "detail": error.detail}
         except MemoryError:

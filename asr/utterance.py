@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from asr.sound import DEFAULT_CHOICE, SoundChoice
+
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
@@ -12,7 +14,8 @@ class Utterance:
 
     ``audio`` is a path, or the bytes of an audio file in any container that FFmpeg reads. ``start_s`` and ``end_s``
     cut a stretch out of a longer recording; ``end_s=None`` is the recording's end. ``duration_s`` is the length of
-    that stretch where the source knows it. ``language`` is a Whisper code such as ``it``.
+    that stretch where the source knows it. ``language`` is a Whisper code such as ``it``. ``sound`` says which track
+    and channel of the file it is.
     """
 
     id: str
@@ -24,6 +27,7 @@ class Utterance:
     start_s: float = 0.0
     end_s: float | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    sound: SoundChoice = DEFAULT_CHOICE
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,16 @@ import sys
 import threading
 import time
 import weakref
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from asr.audio import AudioLimits
 from asr.decoding_child import READY, receive, send
 from asr.errors import DataError
+from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
 
 DIED = "decoder_died"
 STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer between holds 16 s of audio
@@ -35,13 +37,15 @@ MEMORY_BYTES = 1 << 30  # on top of the interpreter's, and of an upload; samples
 START_LIMIT_S = 120.0
 
 _SAMPLE = np.dtype(np.float32)
+_REPORT = TypeAdapter(SoundReport)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A recording: ``waveform`` [samples] at 16 kHz, as ``asr.audio.decode`` returns it."""
+    """A recording: ``waveform`` [samples] at 16 kHz, as ``asr.audio.decode`` returns it, and what was found in it."""
 
     waveform: np.ndarray
+    report: SoundReport
     _memory: mmap.mmap
 
     def forget(self, samples: int) -> None:
@@ -88,14 +92,14 @@ class Child:
         """Whether it can be asked."""
         return self.close.alive and self._process.poll() is None
 
-    def decode(self, source: bytes | str | Path, limits: AudioLimits) -> Decoded:
-        """Decode a recording within ``limits``.
+    def decode(self, source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE) -> Decoded:
+        """Decode the chosen sound of a recording within ``limits``.
 
         Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died; then this child is closed.
         """
         place = "uploaded bytes" if isinstance(source, bytes) else str(source)
         try:
-            return self._decode(source, limits)
+            return self._decode(source, limits, choice)
         except TimeoutError:
             what = "took too long"
         except (OSError, EOFError, ValueError, KeyError):  # the last two: it answers nonsense
@@ -108,10 +112,11 @@ class Child:
         self.close()
         raise DataError(DIED, f"{place}: decoding {what}")
 
-    def _decode(self, source: bytes | str | Path, limits: AudioLimits) -> Decoded:
+    def _decode(self, source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice) -> Decoded:
         upload = source if isinstance(source, bytes) else b""
         path, stall_s = (None, self._stall_s) if isinstance(source, bytes) else (str(source), STORAGE_STALL_S)
-        send(self._socket, {"path": path, "bytes": len(upload), "limits": json.loads(limits.model_dump_json())})
+        asked = {"limits": json.loads(limits.model_dump_json()), "choice": asdict(choice)}
+        send(self._socket, {"path": path, "bytes": len(upload), **asked})
         self._socket.sendall(upload)
         file = os.memfd_create("waveform", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -122,7 +127,7 @@ class Child:
                 raise RuntimeError(str(answer["bug"]))
             if "reason" in answer:
                 raise DataError(str(answer["reason"]), str(answer["detail"]))
-            return _mapped(file, answer["samples"])
+            return _mapped(file, _report(answer["report"]))
         finally:
             os.close(file)
 
@@ -138,9 +143,9 @@ class Child:
 _own = threading.local()
 
 
-def decode(source: bytes | str | Path, limits: AudioLimits) -> Decoded:
+def decode(source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE) -> Decoded:
     """Decode a recording in the child of this thread, as ``Child.decode``; the first call starts one."""
-    return own().decode(source, limits)
+    return own().decode(source, limits, choice)
 
 
 def own() -> Child:
@@ -151,13 +156,21 @@ def own() -> Child:
     return child
 
 
-def _mapped(file: int, samples: object) -> Decoded:
+def _report(answer: object) -> SoundReport:
+    """Return the report that a child has sent. Raises ValueError for one that is none: the child may be anybody's."""
+    try:
+        return _REPORT.validate_python(answer)
+    except ValidationError as error:
+        raise ValueError(str(error)) from None
+
+
+def _mapped(file: int, report: SoundReport) -> Decoded:
     """Return what a child has written. It keeps no power over it: the file can no longer be cut under us."""
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    if not isinstance(samples, int) or not 0 < samples * _SAMPLE.itemsize <= os.fstat(file).st_size:
-        raise ValueError(f"{samples} samples")
-    memory = mmap.mmap(file, samples * _SAMPLE.itemsize)
-    return Decoded(np.frombuffer(memory, _SAMPLE), memory)
+    if not 0 < report.samples * _SAMPLE.itemsize <= os.fstat(file).st_size:
+        raise ValueError(f"{report.samples} samples")
+    memory = mmap.mmap(file, report.samples * _SAMPLE.itemsize)
+    return Decoded(np.frombuffer(memory, _SAMPLE), report, memory)
 
 
 def _end_of(process: subprocess.Popen[bytes]) -> str:

@@ -6,12 +6,14 @@ import socket
 import struct
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from asr.audio import AudioLimits, encode_flac
 from asr.decoding_child import MAX_FRAME_BYTES, receive, send
+from asr.sound import SoundChoice, SoundReport
 
 FLAC = encode_flac(np.zeros(16_000, np.float32))
 
@@ -43,13 +45,14 @@ def test_the_process_writes_samples_and_ends_when_nobody_is_left() -> None:
             theirs.close()
             assert receive(ours) == {"ready": True}
             limits = json.loads(AudioLimits().model_dump_json())
-            for data, answer in ((FLAC, {"samples": 16_000}), (b"", {"reason": "empty_file"})):
-                send(ours, {"path": None, "bytes": len(data), "limits": limits})
+            whole = json.loads(json.dumps(asdict(SoundReport(16_000))))
+            for data, key, value, samples in ((FLAC, "report", whole, 16_000), (b"", "reason", "empty_file", 0)):
+                send(ours, {"path": None, "bytes": len(data), "limits": limits, "choice": asdict(SoundChoice())})
                 ours.sendall(data)
                 file = os.memfd_create("samples")
                 socket.send_fds(ours, [b"\0"], [file])
-                assert receive(ours).items() >= answer.items()
-                assert os.fstat(file).st_size == 4 * answer.get("samples", 0)  # type: ignore[operator]
+                assert receive(ours)[key] == value
+                assert os.fstat(file).st_size == 4 * samples
                 os.close(file)
             ours.close()
             assert child.wait(60) == 0

@@ -15,6 +15,7 @@ from typing import Any
 from asr.audio import AudioLimits, decode_to
 from asr.decoding_child import main
 from asr.errors import DataError
+from asr.sound import SoundChoice, SoundReport
 from serve.decoding import DIED, Child
 from tests.serve.mutations import damaged
 
@@ -61,7 +62,9 @@ def decode_all(numbers: Sequence[int], processes: int = 2) -> Fate:
     return fate
 
 
-def decode_or_worse(sink: Callable[[bytes], object], source: bytes | str, limits: AudioLimits) -> int:
+def decode_or_worse(
+    sink: Callable[[bytes], object], source: bytes | str, limits: AudioLimits, choice: SoundChoice
+) -> SoundReport:
     """Decode, but for files that are one word."""
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
     if content == ABORT:
@@ -73,9 +76,9 @@ def decode_or_worse(sink: Callable[[bytes], object], source: bytes | str, limits
     if content == FAIL:
         raise KeyError("a bug")
     if content == LIE:
-        return 1_000_000
-    done: Any = decode_to(sink, source, limits=limits)
-    return int(done)
+        return SoundReport(1_000_000)
+    written: Any = sink
+    return decode_to(written, source, limits=limits, choice=choice)
 
 
 if __name__ == "__main__":

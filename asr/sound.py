@@ -1,0 +1,59 @@
+"""Which sound of a file is wanted, and what decoding found: the track, its channels, what is missing from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from asr.errors import UserError
+
+AUTO, MIX, EACH = "auto", "mix", "each"
+SIDES = {"left": 0, "right": 1}
+NAMED = (AUTO, MIX, *SIDES, EACH)
+MAX_INDEX = 511  # FFmpeg's own limit of channels, less one
+
+
+@dataclass(frozen=True, slots=True)
+class SoundChoice:
+    """What is taken of a file that holds more than one sound.
+
+    ``track`` counts the audio tracks from 0, as FFmpeg's ``0:a:1`` does; None: the one that the container marks as its
+    default. ``channel``: ``mix`` is the mean of all; ``auto`` is the mix too, but the loudest one where the channels
+    cancel each other; ``left`` and ``right`` are the first and the second, a number counts from 0. ``each`` is every
+    channel on its own: who asks for it must have replaced it by the channels there are before anything is decoded.
+    """
+
+    track: int | None = None
+    channel: str = AUTO
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a track or channel that no file can have."""
+        if self.track is not None and not 0 <= self.track <= MAX_INDEX:
+            raise UserError(f"track is a number from 0 to {MAX_INDEX}, not {self.track}")
+        if self.channel not in NAMED and not (self.channel.isdecimal() and int(self.channel) <= MAX_INDEX):
+            raise UserError(f"channel is one of {', '.join(NAMED)}, or a number from 0, not '{self.channel[:40]}'")
+
+    @property
+    def index(self) -> int | None:
+        """The one channel that is wanted, from 0; None for a mixture."""
+        return SIDES.get(self.channel, int(self.channel) if self.channel.isdecimal() else None)
+
+
+DEFAULT_CHOICE = SoundChoice()
+
+
+@dataclass(frozen=True, slots=True)
+class SoundReport:
+    """What decoding a file found.
+
+    ``track`` of ``tracks`` audio tracks was taken, and of its ``channels`` the one, or the mixture, that ``channel``
+    names as in ``SoundChoice``. Of ``samples`` at 16 kHz, ``damaged_s`` seconds stand for what could not be decoded.
+    ``warnings`` say in words what a listener should know: silence in place of damage, a choice that was made.
+    """
+
+    samples: int
+    track: int = 0
+    tracks: int = 1
+    channel: str = MIX
+    channels: int = 1
+    damaged_s: float = 0.0
+    warnings: tuple[str, ...] = field(default=())
