@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.media import audio_stream, opened
+from asr.media import audio_track, opened
+from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.truncation import declared_s
 
 
@@ -18,22 +19,40 @@ class Header:
     channels: int
 
 
-def header(source: str | Path | bytes) -> Header:
-    """Return the header of the first audio stream. Takes and raises what ``asr.audio.decode`` does."""
+def header(source: str | Path | bytes, choice: SoundChoice = DEFAULT_CHOICE) -> Header:
+    """Return the header of the chosen audio track. Takes and raises what ``asr.audio.decode`` does."""
     with opened(source) as (place, _, media):
-        context = audio_stream(media, place).codec_context
+        context = audio_track(media, place, choice.track).stream.codec_context
         return Header(context.codec.canonical_name, int(context.sample_rate), int(context.channels))
 
 
-def probe_s(source: str | Path | bytes, *, container: str | None = None) -> float | None:
-    """Return the seconds that a recording's container says it lasts, without decoding it; None where it says nothing.
+@dataclass(frozen=True)
+class Length:
+    """How long a recording is by its container, in seconds. ``certain``: a header states it; else it is reckoned from
+    size and bit rate, as for MP3 without a Xing tag and raw G.722."""
 
-    For formats without a length (MP3 without a Xing tag, raw G.722) FFmpeg reckons it from size and bit rate.
+    seconds: float
+    certain: bool
+
+
+def probe(
+    source: str | Path | bytes, *, container: str | None = None, choice: SoundChoice = DEFAULT_CHOICE
+) -> Length | None:
+    """Return how long a recording's container says it lasts, without decoding it; None where it says nothing.
+
     Raises DataError as ``decode`` does for what is no audio at all; the size of the file does not matter here.
     """
     with opened(source, container) as (place, file, media):
-        stream = audio_stream(media, place)
+        stream = audio_track(media, place, choice.track).stream
         promised_s = declared_s(media, stream, file)
-        if promised_s is None and stream.duration is not None:
-            promised_s = float(stream.duration * stream.time_base)
-        return promised_s if promised_s is not None or media.duration is None else float(media.duration / 1e6)
+        if promised_s is not None:
+            return Length(promised_s, True)
+        if stream.duration is not None:
+            return Length(float(stream.duration * stream.time_base), False)
+        return None if media.duration is None else Length(float(media.duration / 1e6), False)
+
+
+def probe_s(source: str | Path | bytes, *, container: str | None = None) -> float | None:
+    """Return the seconds of ``probe``, certain or not."""
+    found = probe(source, container=container)
+    return found.seconds if found else None

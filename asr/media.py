@@ -1,26 +1,37 @@
-"""A recording as FFmpeg opens it: only containers of sound, only their first audio stream, nothing by its name."""
+"""A recording as FFmpeg opens it: only containers of sound, one of their audio tracks, nothing by its name."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
+from av.stream import Disposition
 
 from asr.address import open_address, raw_container
+from asr.downmix import MAX_CHANNELS
 from asr.errors import DataError
 
 # What real recordings stay within. A header may claim 1 Hz, and resampling that up multiplies memory by 16,000.
 SOURCE_RATES = range(1_000, 768_001)
-MAX_CHANNELS = 32
 
 # A demuxer outside this list is refused: playlists (concat, hls, dash, sdp) open other files and addresses by name.
 DEMUXERS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,g722,gsm,ircam,latm,loas,matroska,mov,mp3,"
     "mpc,mpc8,mpeg,mpegts,nistsphere,ogg,qcp,shn,sln,sox,tak,tta,voc,w64,wav,wv"
+)
+
+
+_SPECIAL = (
+    Disposition.comment
+    | Disposition.hearing_impaired
+    | Disposition.visual_impaired
+    | Disposition.clean_effects
+    | Disposition.karaoke
 )
 
 
@@ -65,16 +76,51 @@ def _open_media(file: BinaryIO, place: str, container: str | None) -> Any:
         raise DataError("not_audio", f"{place}: FFmpeg finds no audio container ({error.strerror})") from None
 
 
-def audio_stream(media: Any, place: str) -> Any:
-    """Return the first audio stream of what ``opened`` yields. Raises DataError: not_audio, or corrupt."""
-    stream = next(iter(media.streams.audio), None)
-    if stream is None or stream.codec_context is None:
+@dataclass(frozen=True)
+class Track:
+    """An audio track as PyAV reads it, its ``number`` from 0 and how many audio tracks there are."""
+
+    stream: Any
+    number: int
+    count: int
+
+
+def audio_track(media: Any, place: str, wanted: int | None = None) -> Track:
+    """Return the ``wanted`` audio track of what ``opened`` yields, or the one that the container marks as its default.
+
+    Where it marks none, or several, that is the first of them that is for everybody, and no commentary.
+    Raises DataError not_audio, no_track, unsupported or corrupt.
+    """
+    streams = list(media.streams.audio)
+    usable = [number for number, stream in enumerate(streams) if stream.codec_context is not None]
+    if not usable:
         raise DataError("not_audio", f"{place}: no audio stream that can be decoded in {media.format.name}")
-    check_plausible(place, stream.codec_context.sample_rate, stream.codec_context.channels)
-    return stream
+    if wanted is not None and wanted not in usable:
+        there = "one audio track, 0" if len(streams) == 1 else f"{len(streams)} audio tracks, from 0 on"
+        raise DataError("no_track", f"{place}: there is no track {wanted} that can be decoded: it has {there}")
+    number = wanted if wanted is not None else max(usable, key=lambda each: (*_rank(streams[each]), -each))
+    context = streams[number].codec_context
+    check_plausible(place, context.sample_rate, context.channels)
+    return Track(streams[number], number, len(streams))
+
+
+def origin_s(media: Any) -> float:
+    """Return the time stamp, in seconds, that is time zero of a container: where the earliest of its tracks begins.
+
+    A stamp before zero is what encoders add in front and decoders throw away.
+    """
+    return max(float(media.start_time or 0) / 1e6, 0.0)
 
 
 def check_plausible(place: str, rate: int, channels: int) -> None:
-    """Raise DataError (corrupt) for a rate, in Hz, or number of channels that no recording has."""
-    if rate not in SOURCE_RATES or not 1 <= channels <= MAX_CHANNELS:
+    """Raise DataError for a rate, in Hz, that no recording has (corrupt), or for too many channels (unsupported)."""
+    if rate not in SOURCE_RATES or channels < 1:
         raise DataError("corrupt", f"{place}: claims {rate} Hz and {channels} channels")
+    if channels > MAX_CHANNELS:
+        raise DataError("unsupported", f"{place}: has {channels} channels, {MAX_CHANNELS} can be mixed")
+
+
+def _rank(stream: Any) -> tuple[bool, bool]:
+    marked = stream.disposition
+    special = _SPECIAL & marked
+    return bool(Disposition.default & marked), not special

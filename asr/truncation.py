@@ -6,29 +6,38 @@ import os
 import struct
 from typing import Any, BinaryIO
 
+from asr.media import origin_s
+
 # Padding of encoders and rounding of containers stay below this (MP3 at 8 kHz: 0.14 s).
 TOLERANCE_S = 0.25
 
 # Containers whose header gives the length. For the rest FFmpeg estimates it from the bit rate, which proves nothing.
 DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov", "matroska", "w64", "wav"})
 
+# Whoever writes to a pipe does not know the size: SoX writes 0x7FFFF000 and (AIFF) 0x7F000000, others all ones.
+PLACEHOLDER_BYTES = 0x7EFF_0000
+
 MAX_CHUNKS = 1000  # of 8 bytes each, 100 MB would otherwise be 12 million steps
 OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 
 
 def declared_s(media: Any, stream: Any, file: BinaryIO) -> float | None:
-    """Return the seconds of audio that an opened PyAV container's header promises, None where it promises nothing.
+    """Return where, in seconds of the container's clock, an opened PyAV container's header promises that a track ends.
 
-    ``file`` is the one that ``media`` reads; its position is kept.
+    None where it promises nothing that is certain: no length, one that FFmpeg reckons from a bit rate, or a size that
+    cannot be. ``file`` is the one that ``media`` reads; its position is kept.
     """
     name = media.format.name.split(",")[0]
-    if name not in DECLARING and not (name == "mp3" and _has_xing_tag(file)):
+    if name not in DECLARING and not (name == "mp3" and _counts_frames(file)):
         return None
     if stream.duration is not None:
         # FFmpeg shrinks a WAV file's length to the bytes that are there: stretch it back to what the header says.
-        return float(stream.duration * stream.time_base) * (_wav_declared_share(file) if name == "wav" else 1.0)
+        length_s = float(stream.duration * stream.time_base) * (_wav_declared_share(file) if name == "wav" else 1.0)
+        if _is_placeholder(stream.codec_context, length_s, file):
+            return None
+        return length_s + max(float((stream.start_time or 0) * stream.time_base) - origin_s(media), 0.0)
     if media.duration is not None and len(media.streams) == 1:  # else it may be the length of the video
-        return float(media.duration / 1e6)
+        return float(media.duration / 1e6) - origin_s(media)
     return None
 
 
@@ -42,14 +51,31 @@ def missing_end(file: BinaryIO, decoded_s: float, wanted_s: float | None) -> str
     return f"the last Ogg page is cut after {decoded_s:.2f} s" if _ogg_page_cut(file) else ""
 
 
-def _has_xing_tag(file: BinaryIO) -> bool:
-    """Whether an MP3's first frame holds the frame count (http://gabriel.mp3-tech.org/mp3infotag.html)."""
+def _is_placeholder(context: Any, length_s: float, file: BinaryIO) -> bool:
+    """Whether raw samples are promised up to the largest size that a header can hold, by who wrote to a pipe."""
+    if not context.name.startswith("pcm_"):
+        return False
+    promised = length_s * context.sample_rate * context.channels * context.format.bytes
+    return promised >= PLACEHOLDER_BYTES > size_of(file)
+
+
+def _counts_frames(file: BinaryIO) -> bool:
+    """Whether an MP3's first frame holds the frame count (http://gabriel.mp3-tech.org/mp3infotag.html).
+
+    It counts that one file's: not where much more follows than the bytes it counts, as in files that were joined or
+    that end in a tag with a picture. FFmpeg then reckons from the bit rate, by the same sixteenth.
+    """
     head = _read_at(file, 0, 10)
     start = 0
     if head[:3] == b"ID3" and len(head) == 10:
         start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
     frame = _read_at(file, start, 2048)
-    return b"Xing" in frame or b"Info" in frame
+    tag = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if tag < 0 or len(frame) < tag + 16:
+        return False
+    flags, _, second = struct.unpack(">III", frame[tag + 4 : tag + 16])
+    has_frames, has_bytes = flags & 1, flags & 3 == 3
+    return bool(has_frames) and not (has_bytes and size_of(file) - start > second * 17 / 16)
 
 
 def _wav_declared_share(file: BinaryIO) -> float:
@@ -64,8 +90,8 @@ def _wav_declared_share(file: BinaryIO) -> float:
         name, size = struct.unpack("<4sI", head)
         position += 8
         if name == b"data":
-            available = _size(file) - position
-            return size / available if 0 < available < size < 0x7FFFFFFF else 1.0
+            available = size_of(file) - position
+            return size / available if 0 < available < size < PLACEHOLDER_BYTES else 1.0
         position += size + size % 2
     return 1.0
 
@@ -74,15 +100,19 @@ def _ogg_page_cut(file: BinaryIO) -> bool:
     """Whether the last Ogg page is longer than the file (RFC 3533, section 6)."""
     if _read_at(file, 0, 4) != b"OggS":
         return False
-    size = _size(file)
+    size = size_of(file)
     tail = _read_at(file, max(size - OGG_PAGE_BYTES, 0), OGG_PAGE_BYTES)
-    page = tail[tail.rfind(b"OggS") :]
+    last = tail.rfind(b"OggS")
+    if last < 0:
+        return False  # something else follows the last page
+    page = tail[last:]
     if len(page) < 27 or len(page) < 27 + page[26]:
         return True
     return len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
-def _size(file: BinaryIO) -> int:
+def size_of(file: BinaryIO) -> int:
+    """Return the size of an open file in bytes; its position is kept."""
     before = file.tell()
     size = file.seek(0, os.SEEK_END)
     file.seek(before)

@@ -7,7 +7,7 @@ import pytest
 
 from asr.audio import SAMPLE_RATE
 from asr.errors import DataError
-from asr.media import audio_stream, opened
+from asr.media import audio_track, opened
 from tests.asr.sounds import tone, wav16
 
 
@@ -23,7 +23,7 @@ def test_a_recording_by_path_and_by_its_bytes(tmp_path: Path) -> None:
     for source, called in ((clip, str(clip)), (clip.read_bytes(), "uploaded bytes")):
         with opened(source) as (place, file, media):
             assert place == called
-            assert audio_stream(media, place).codec_context.sample_rate == SAMPLE_RATE
+            assert audio_track(media, place).stream.codec_context.sample_rate == SAMPLE_RATE
         assert file.closed
 
 

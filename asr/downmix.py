@@ -1,0 +1,113 @@
+"""Frames of any rate and number of channels made 16 kHz mono: the mean of the channels, or the one that was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+
+from asr.errors import DataError
+from asr.sound import AUTO, MIX, SoundChoice
+
+SAMPLE_RATE = 16_000
+MAX_CHANNELS = 64  # of FFmpeg's resampler (SWR_CH_MAX)
+
+# Half a second is long against a pitch period, and short against what somebody says on one channel.
+WINDOW_SAMPLES = SAMPLE_RATE // 2
+# Channels that have nothing in common add up to 1/C of their mean power. Ten times less is no accident: a copy that is
+# inverted and up to 3 dB louder stays below that, two microphones in a room do not (0.3/C and more).
+CANCELLING = 0.1
+AUDIBLE_POWER = 1e-9  # -90 dBFS, the last bit of 16; nothing is decided by less
+
+
+class Downmixer:
+    """Source frames in, 16 kHz mono blocks out; a change of rate or channels on the way is followed.
+
+    Where ``auto`` is asked for and the channels cancel each other, the loudest one stands for all, half a second at a
+    time. ``channels`` is how many there are, ``taken`` the one that stood for all last, ``cancelled`` samples long.
+    """
+
+    def __init__(self, place: str, choice: SoundChoice) -> None:
+        self.place = place
+        self.choice = choice
+        self.channels = 0
+        self.taken: int | None = None
+        self.cancelled = 0
+        self.audible = 0
+        self._resampler: Any = None
+        self._shape: tuple[str, str, int] | None = None
+        self._waiting: list[np.ndarray] = []
+
+    @property
+    def channel(self) -> str:
+        """What was taken, as ``SoundChoice`` names it: a number, or the mixture."""
+        if self.choice.index is not None:
+            return str(self.choice.index)
+        # What stood for all while more than half of what can be heard stands for the file.
+        return str(self.taken) if 2 * self.cancelled > self.audible else MIX
+
+    def push(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
+        """Yield what can be told after one more frame. Raises DataError no_channel."""
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:
+            yield from self.flush()
+            self._begin(frame, shape)
+        for resampled in self._resampler.resample(frame):
+            yield from self._mono(resampled)
+
+    def flush(self) -> Iterator[np.ndarray]:
+        """Yield what is left, as at the end of the file or before a pause."""
+        if self._resampler is not None:
+            for resampled in self._resampler.resample(None):
+                yield from self._mono(resampled)
+            self._resampler, self._shape = None, None
+        if self._waiting:
+            waiting = np.concatenate(self._waiting)
+            self._waiting = []
+            yield self._mixed(waiting)
+
+    def _begin(self, frame: av.AudioFrame, shape: tuple[str, str, int]) -> None:
+        channels, index = frame.layout.nb_channels, self.choice.index
+        if index is not None and index >= channels:
+            there = "one channel, 0" if channels == 1 else f"{channels} channels, from 0 on"
+            raise DataError("no_channel", f"{self.place}: there is no channel {self.choice.channel}: it has {there}")
+        self.channels = max(self.channels, channels)
+        # Packed, not planar: PyAV 18.1 counts planes up to a null pointer, so planar data of 8 channels or more
+        # is a segmentation fault. And FFmpeg's own downmix to mono adds 3 dB to float stereo and drops the LFE.
+        self._resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+        self._shape = shape
+
+    def _mono(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
+        samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+        if self.choice.channel != AUTO or samples.shape[1] == 1:
+            yield _mean(samples) if self.choice.index is None else np.ascontiguousarray(samples[:, self.choice.index])
+            return
+        self._waiting.append(samples)
+        if sum(map(len, self._waiting)) >= WINDOW_SAMPLES:
+            window = np.concatenate(self._waiting)
+            self._waiting = []
+            yield self._mixed(window)
+
+    def _mixed(self, window: np.ndarray) -> np.ndarray:
+        """Return the mean of the channels [samples, channels], or the one that stands for all where they cancel."""
+        mixed = _mean(window)
+        with np.errstate(invalid="ignore", over="ignore"):
+            powers = np.einsum("sc,sc->c", window, window) / len(window)
+            mean = float(powers.mean())
+            if not mean > AUDIBLE_POWER:  # silence, or a NaN
+                return mixed
+            self.audible += len(window)
+            if float(np.dot(mixed, mixed)) / len(window) >= CANCELLING / len(powers) * mean:
+                return mixed
+        loudest = int(powers.argmax())
+        if self.taken is None or self.taken >= len(powers) or 2 * powers[self.taken] < powers[loudest]:
+            self.taken = loudest
+        self.cancelled += len(window)
+        return np.ascontiguousarray(window[:, self.taken])
+
+
+def _mean(samples: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):  # a NaN in the source is reported once the stretch is whole
+        return samples.mean(axis=1, dtype=np.float32)

@@ -1,0 +1,141 @@
+"""When a file's frames are heard: the container's clock, silence where it jumps, and what damage took away."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+# Live recordings jitter by some 10 ms, and Matroska rounds to milliseconds. FFmpeg's own `aresample=async` acts at the
+# same 0.1 s. It is the sum that counts, so no word is ever further from its true time.
+TOLERANCE_S = 0.1
+LEAD_S = 0.005  # a beginning is exact: nothing has been played yet that could jitter
+
+# Where time may pass without sound: a muted microphone sends no packets. In all other formats packets follow each other
+# without a gap, so that one is damage.
+MAY_PAUSE = frozenset({"matroska", "mov", "avi", "flv", "asf", "mpegts", "mpeg"})
+# Nothing but frames end to end: FFmpeg counts what it finds, and what it does not find has no time. Bytes tell it.
+UNTIMED = frozenset({"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "latm", "mp3"})
+TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # between joined files; no sound was there
+
+MERGED_S = 0.5  # damaged stretches this near to each other are told as one
+
+
+@dataclass
+class Stretches:
+    """Stretches of a file, in seconds from its beginning, as they are found, as far as they lie between two times."""
+
+    after_s: float = 0.0
+    before_s: float = math.inf
+    found: list[tuple[float, float]] = field(default_factory=list)
+    total_s: float = 0.0
+
+    def add(self, start_s: float, end_s: float) -> None:
+        start_s, end_s = max(start_s, self.after_s), min(end_s, self.before_s)
+        if start_s >= end_s:
+            return
+        self.total_s += end_s - start_s
+        if self.found and start_s - self.found[-1][1] < MERGED_S:
+            self.found[-1] = (self.found[-1][0], end_s)
+        else:
+            self.found.append((start_s, end_s))
+
+    def told(self) -> str:
+        """Return ``from 6.34 to 6.37 s``, and how many more there are."""
+        (start_s, end_s), more = self.found[0], len(self.found) - 1
+        first = f"from {start_s:.2f} to {end_s:.2f} s"
+        return f"{first} and at {more} more place{'s' * (more > 1)}, {self.total_s:.2f} s in all" if more else first
+
+
+class Clock:
+    """Places frame after frame on the container's clock, whose zero is ``origin_s`` in time stamps.
+
+    ``place`` says how much silence comes before a frame, in seconds. ``damaged`` is silence that stands for what could
+    not be decoded or is missing from a format that has no pauses, ``paused`` silence that the time stamps ask for;
+    both are told of what lies between ``after_s`` and ``before_s``.
+    """
+
+    def __init__(self, format_name: str, origin_s: float, after_s: float = 0.0, before_s: float = math.inf) -> None:
+        names = format_name.split(",")
+        self._may_pause = not MAY_PAUSE.isdisjoint(names)
+        self._untimed = not UNTIMED.isdisjoint(names)
+        self._origin_s = origin_s
+        self._now_s: float | None = None  # where the last frame ended
+        self._bytes, self._seconds = 0, 0.0  # of packets that were decoded
+        self._lost_s: list[float] = []  # of packets that were not, since the last one that was
+        self._lost_until_s = 0.0
+        self.damaged, self.paused = Stretches(after_s, before_s), Stretches(after_s, before_s)
+
+    @property
+    def now_s(self) -> float:
+        """Where the last frame ended."""
+        return self._now_s or 0.0
+
+    def seconds(self, time_s: float | None) -> float | None:
+        """Return a time stamp, in seconds, on the container's clock."""
+        return None if time_s is None else time_s - self._origin_s
+
+    def begin(self, start_s: float) -> None:
+        """Have the first frame follow what ended at ``start_s``: decoding begins in the middle."""
+        self._now_s = start_s
+
+    def lose(self, packet: Any) -> None:
+        """Take note of a packet that cannot be decoded."""
+        if bytes(memoryview(packet)[:11]).startswith(TAGS):
+            return
+        own_s = float((packet.duration or 0) * packet.time_base)
+        if self._untimed and self._bytes:
+            own_s = max(own_s, packet.size * self._seconds / self._bytes)
+        self._lost_s.append(own_s)
+        if packet.pts is not None:
+            self._lost_until_s = float(packet.pts * packet.time_base) - self._origin_s + own_s
+
+    def keep(self, packet: Any) -> None:
+        """Take note of a packet that was decoded: how many bytes are how many seconds."""
+        if packet.duration:
+            self._bytes += packet.size
+            self._seconds += float(packet.duration * packet.time_base)
+
+    def place(self, frame: Any) -> float:
+        """Return the seconds of silence before a frame. Frames never go back: a clock that does begins anew."""
+        own_s = frame.samples / frame.sample_rate
+        first = self._now_s is None
+        now_s = self.now_s
+        stamp_s = self.seconds(frame.time if frame.pts is not None else None)
+        ahead_s = 0.0 if stamp_s is None else stamp_s - now_s
+        silent_s = self._silence(ahead_s, first, timed=stamp_s is not None)
+        if stamp_s is not None and (ahead_s < -TOLERANCE_S or (self._lost_s and self._untimed)):
+            self._origin_s += ahead_s - silent_s
+        if silent_s:
+            self._tell(now_s, now_s + silent_s, first)
+        self._lost_s = []
+        self._now_s = now_s + silent_s + own_s
+        return silent_s
+
+    def finish(self, until_s: float | None) -> float:
+        """Return the silence behind the last frame: of packets lost there, up to ``until_s`` where that is known."""
+        if not self._lost_s or self._untimed or self._now_s is None or until_s is None:
+            return 0.0  # junk behind the end is no sound
+        return self.fill(min(self._lost_until_s, until_s))
+
+    def fill(self, until_s: float) -> float:
+        """Return the silence from the last frame until ``until_s``, which stands for damage."""
+        silent_s = until_s - self.now_s
+        if silent_s <= 0:
+            return 0.0
+        self._lost_s = []
+        self.damaged.add(self.now_s, until_s)
+        self._now_s = until_s
+        return silent_s
+
+    def _silence(self, ahead_s: float, first: bool, timed: bool) -> float:
+        if self._lost_s and not first:
+            lost_s = sum(self._lost_s)
+            return lost_s if self._untimed or not timed else max(ahead_s, 0.0)
+        return ahead_s if ahead_s > (LEAD_S if first else TOLERANCE_S) else 0.0
+
+    def _tell(self, start_s: float, end_s: float, first: bool) -> None:
+        if self._lost_s or not (first or self._may_pause):
+            self.damaged.add(start_s, end_s)
+        elif not first:
+            self.paused.add(start_s, end_s)

@@ -1,0 +1,222 @@
+"""One track of an opened file on its way to samples: frames at their times, the wanted stretch, within limits."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+
+from asr.downmix import SAMPLE_RATE, Downmixer
+from asr.errors import DataError
+from asr.limits import AudioLimits
+from asr.media import audio_track, check_plausible, origin_s
+from asr.presentation import Clock
+from asr.sound import EACH, SoundChoice, SoundReport
+from asr.truncation import TOLERANCE_S, declared_s, missing_end, size_of
+
+MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 512 MB
+SILENCE_SAMPLES = 1 << 20  # of a pause at once
+TOLD_PAUSE_S = 1.0  # the pauses of a codec that sends nothing while nobody speaks are shorter, and no news
+
+SEEK_AHEAD_S = 0.5  # decoders with memory (G.722, Opus, MP3) have settled by the time the wanted stretch begins
+
+
+class Stretch:
+    """The wanted stretch of a recording, block by block. Positions are 16 kHz samples from its beginning."""
+
+    def __init__(
+        self,
+        place: str,
+        start_s: float,
+        end_s: float | None,
+        limits: AudioLimits,
+        sink: Callable[[np.ndarray], object],
+    ) -> None:
+        self.place = place
+        self.limits = limits
+        self.sink = sink
+        self.start = round(start_s * SAMPLE_RATE)
+        self.end = None if end_s is None else round(end_s * SAMPLE_RATE)
+        self.position = 0
+        self.kept = 0
+        self.wild = 0  # NaN or infinite
+
+    @property
+    def complete(self) -> bool:
+        return self.end is not None and self.position >= self.end
+
+    def add(self, block: np.ndarray) -> None:
+        first = max(self.start - self.position, 0)
+        last = len(block) if self.end is None else min(self.end - self.position, len(block))
+        self.position += len(block)
+        if last > first:
+            kept = block[first:last]
+            self.kept += len(kept)
+            self.wild += len(kept) - int(np.count_nonzero(np.isfinite(kept)))
+            self.sink(kept)
+        if self.kept > self.limits.max_audio_s * SAMPLE_RATE:
+            raise DataError("too_long", f"{self.place}: over {self.limits.max_audio_s:g} s")
+
+    def checked(self) -> int:
+        """Return how many samples there are, once all of them have come."""
+        if not self.kept:
+            after = f" after {self.start / SAMPLE_RATE:g} s" if self.start else ""
+            raise DataError("no_samples", f"{self.place}: no audio{after}")
+        if self.kept < self.limits.min_audio_s * SAMPLE_RATE:
+            detail = f"{self.kept / SAMPLE_RATE:.4f} s, under {self.limits.min_audio_s:g} s"
+            raise DataError("too_short", f"{self.place}: {detail}")
+        if self.wild:
+            raise DataError("non_finite", f"{self.place}: {self.wild} samples are NaN or infinite")
+        return self.kept
+
+
+class Reading:
+    """One track of an opened file on its way into a stretch, every frame at its time."""
+
+    def __init__(self, stretch: Stretch, media: Any, file: BinaryIO, choice: SoundChoice) -> None:
+        if choice.channel == EACH:
+            raise ValueError("each channel is a waveform of its own: ask for one after the other")
+        self.stretch, self.media, self.file, self.choice = stretch, media, file, choice
+        self.track = audio_track(media, stretch.place, choice.track)
+        until_s = math.inf if stretch.end is None else stretch.end / SAMPLE_RATE
+        self.clock = Clock(media.format.name, origin_s(media), stretch.start / SAMPLE_RATE, until_s)
+        self.downmixer = Downmixer(stretch.place, choice)
+        self.promised_s = declared_s(media, self.track.stream, file)
+        self.source_samples = 0
+        self.read_bytes = 0
+        """Where in the file the last packet ends."""
+
+    def run(self) -> None:
+        """Decode. Raises DataError."""
+        stretch = self.stretch
+        self._refuse_too_long()
+        try:
+            for block in self._blocks():
+                stretch.add(block)
+                if stretch.complete:
+                    return
+        except (av.FFmpegError, ValueError) as error:  # PyAV raises plain ValueError for some malformed frames
+            raise DataError(
+                "corrupt", f"{stretch.place}: {error} after {stretch.position / SAMPLE_RATE:.2f} s"
+            ) from None
+        if stretch.start and not stretch.position:
+            return  # sought beyond the end: nothing was decoded that could tell the length
+        wanted_s = self.promised_s if stretch.end is None else stretch.end / SAMPLE_RATE
+        lost = missing_end(self.file, stretch.position / SAMPLE_RATE, wanted_s)
+        if lost:
+            raise DataError("truncated", f"{stretch.place}: {lost}")
+
+    def report(self, samples: int) -> SoundReport:
+        """Return what was found. Raises DataError corrupt where too much of it is damaged."""
+        damaged_s, limit = self.clock.damaged.total_s, self.stretch.limits.max_damaged_share
+        if damaged_s > limit * samples / SAMPLE_RATE:
+            what = f"{damaged_s:.2f} of {samples / SAMPLE_RATE:.2f} s cannot be decoded, {self.clock.damaged.told()}"
+            raise DataError("corrupt", f"{self.stretch.place}: {what}")
+        return SoundReport(
+            samples=samples,
+            track=self.track.number,
+            tracks=self.track.count,
+            channel=self.downmixer.channel,
+            channels=self.downmixer.channels,
+            damaged_s=round(damaged_s, 3),
+            warnings=tuple(self._warnings()),
+        )
+
+    def _warnings(self) -> Iterator[str]:
+        track, clock, downmixer = self.track, self.clock, self.downmixer
+        if track.count > 1 and self.choice.track is None:
+            yield f"track {track.number} of {track.count} was taken (they count from 0)"
+        if downmixer.cancelled:
+            cancelled_s = downmixer.cancelled / SAMPLE_RATE
+            yield f"the channels cancel each other for {cancelled_s:.2f} s: channel {downmixer.taken} was taken there"
+        if clock.damaged.found:
+            yield f"not decodable: silence {clock.damaged.told()}"
+        if clock.paused.total_s > TOLD_PAUSE_S:
+            yield f"no sound in the file, by its clock: silence {clock.paused.told()}"
+
+    def _refuse_too_long(self) -> None:
+        stretch, promised_s, limit_s = self.stretch, self.promised_s or 0.0, self.stretch.limits.max_audio_s
+        if stretch.end is None and promised_s - stretch.start / SAMPLE_RATE > limit_s:
+            raise DataError("too_long", f"{stretch.place}: {promised_s:.1f} s, over {limit_s:g} s")
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """Yield 16 kHz blocks from shortly before the stretch on, having told it where the first one lies."""
+        sought = self._seek()
+        for frame in self._frames():
+            self._check(frame)
+            if sought:
+                self._land(frame)
+                sought = False
+            silent_s = self.clock.place(frame)
+            if silent_s:
+                yield from self.downmixer.flush()
+                yield from self._silence(self.clock.now_s - frame.samples / frame.sample_rate)
+            yield from self.downmixer.push(frame)
+        yield from self.downmixer.flush()
+        if self.clock.finish(self.promised_s) or (self._lost_its_way() and self.clock.fill(self.promised_s or 0.0)):
+            yield from self._silence(self.clock.now_s)
+
+    def _seek(self) -> bool:
+        start_s = self.stretch.start / SAMPLE_RATE
+        if start_s <= SEEK_AHEAD_S:
+            return False
+        with contextlib.suppress(av.FFmpegError):  # then decoding begins at the beginning, as the timestamps say
+            self.media.seek(int((origin_s(self.media) + start_s - SEEK_AHEAD_S) * 1e6))
+        return True
+
+    def _land(self, frame: av.AudioFrame) -> None:
+        """Find out where the first frame after a seek lies. Behind the stretch's start, there is silence before it."""
+        landed_s = self.clock.seconds(frame.time if frame.pts is not None else None)
+        start_s = self.stretch.start / SAMPLE_RATE
+        if landed_s is None:
+            raise DataError("corrupt", f"{self.stretch.place}: no timestamps to find {start_s:g} s by")
+        begin_s = max(min(landed_s, start_s), 0.0)
+        self.stretch.position = round(begin_s * SAMPLE_RATE)
+        self.clock.begin(begin_s)
+
+    def _silence(self, until_s: float) -> Iterator[np.ndarray]:
+        left = round(until_s * SAMPLE_RATE) - self.stretch.position
+        while left > 0:
+            block = np.zeros(min(left, SILENCE_SAMPLES), np.float32)
+            left -= len(block)
+            yield block
+
+    def _check(self, frame: av.AudioFrame) -> None:
+        check_plausible(self.stretch.place, frame.sample_rate, frame.layout.nb_channels)
+        self.source_samples += frame.samples * frame.layout.nb_channels
+        limit = self.stretch.limits.max_source_samples
+        if self.source_samples > limit:
+            raise DataError("too_large", f"{self.stretch.place}: decodes to over {limit:,} samples")
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        stream = self.track.stream
+        stream.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
+        for packet in _packets(self.media, stream):
+            if packet.size and packet.pos is not None:
+                self.read_bytes = max(self.read_bytes, packet.pos + packet.size)
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:  # what it means depends on what follows
+                if packet.size:
+                    self.clock.lose(packet)
+            else:
+                self.clock.keep(packet)
+
+    def _lost_its_way(self) -> bool:
+        """Whether the end is missing though the file goes on: what is there could not be told apart any more."""
+        if not self.promised_s or self.stretch.end is not None:
+            return False
+        missing = 1.0 - self.clock.now_s / self.promised_s
+        unread = 1.0 - self.read_bytes / max(size_of(self.file), 1)
+        return missing * self.promised_s > TOLERANCE_S and unread > missing / 2
+
+
+def _packets(media: Any, stream: Any) -> Iterator[Any]:
+    # At the end PyAV 18.1 asks for streams that only appeared on the way, by a flag beyond the end of its array: what
+    # is there decides whether it then fails. All of ``stream`` has come by that time.
+    with contextlib.suppress(IndexError):
+        yield from media.demux(stream)
