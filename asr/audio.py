@@ -14,8 +14,9 @@ from asr.limits import DEFAULT_LIMITS, AudioLimits
 from asr.media import opened
 from asr.reading import Reading, Stretch
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
+from asr.utterance import Utterance
 
-__all__ = ["DEFAULT_LIMITS", "SAMPLE_RATE", "AudioLimits", "decode", "decode_to", "encode_flac"]
+__all__ = ["DEFAULT_LIMITS", "SAMPLE_RATE", "AudioLimits", "decode", "decode_to", "decode_utterance", "encode_flac"]
 
 
 def decode(
@@ -41,6 +42,17 @@ def decode(
     blocks: list[np.ndarray] = []
     decode_to(blocks.append, source, start_s=start_s, end_s=end_s, limits=limits, container=container, choice=choice)
     return np.concatenate(blocks)
+
+
+def decode_utterance(utterance: Utterance, limits: AudioLimits = DEFAULT_LIMITS) -> np.ndarray:
+    """Return the waveform [samples] of an utterance: its stretch of its file's sound. Raises as ``decode``."""
+    return decode(
+        utterance.audio,
+        start_s=utterance.start_s,
+        end_s=utterance.end_s,
+        limits=limits,
+        choice=utterance.sound,
+    )
 
 
 def decode_to(

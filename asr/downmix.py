@@ -36,6 +36,7 @@ class Downmixer:
         self.taken: int | None = None
         self.cancelled = 0
         self.audible = 0
+        self._count = 0  # channels now
         self._resampler: Any = None
         self._shape: tuple[str, str, int] | None = None
         self._waiting: list[np.ndarray] = []
@@ -55,7 +56,10 @@ class Downmixer:
             yield from self.flush()
             self._begin(frame, shape)
         for resampled in self._resampler.resample(frame):
-            yield from self._mono(resampled)
+            if self._count == 1:
+                yield resampled.to_ndarray().reshape(-1)
+            else:
+                yield from self._mono(resampled)
 
     def flush(self) -> Iterator[np.ndarray]:
         """Yield what is left, as at the end of the file or before a pause."""
@@ -73,6 +77,7 @@ class Downmixer:
         if index is not None and index >= channels:
             there = "one channel, 0" if channels == 1 else f"{channels} channels, from 0 on"
             raise DataError("no_channel", f"{self.place}: there is no channel {self.choice.channel}: it has {there}")
+        self._count = channels
         self.channels = max(self.channels, channels)
         # Packed, not planar: PyAV 18.1 counts planes up to a null pointer, so planar data of 8 channels or more
         # is a segmentation fault. And FFmpeg's own downmix to mono adds 3 dB to float stereo and drops the LFE.
@@ -80,8 +85,8 @@ class Downmixer:
         self._shape = shape
 
     def _mono(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
-        samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
-        if self.choice.channel != AUTO or samples.shape[1] == 1:
+        samples = frame.to_ndarray().reshape(-1, self._count)
+        if self.choice.channel != AUTO or self._count == 1:
             yield _mean(samples) if self.choice.index is None else np.ascontiguousarray(samples[:, self.choice.index])
             return
         self._waiting.append(samples)

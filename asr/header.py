@@ -50,9 +50,3 @@ def probe(
         if stream.duration is not None:
             return Length(float(stream.duration * stream.time_base), False)
         return None if media.duration is None else Length(float(media.duration / 1e6), False)
-
-
-def probe_s(source: str | Path | bytes, *, container: str | None = None) -> float | None:
-    """Return the seconds of ``probe``, certain or not."""
-    found = probe(source, container=container)
-    return found.seconds if found else None

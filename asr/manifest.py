@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from asr import storage
 from asr.errors import UserError
+from asr.sound import AUTO, SoundChoice
 from asr.utterance import Quarantined, Utterance
 
 QUARANTINE_SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
@@ -32,6 +33,16 @@ class _Row(BaseModel):
     lang: str | None = None
     speaker: str | None = None
     id: str | None = Field(None, min_length=1)
+    audio_track: int | None = None
+    audio_channel: str = AUTO
+
+    @model_validator(mode="after")
+    def _possible(self) -> _Row:
+        try:
+            SoundChoice(self.audio_track, self.audio_channel)
+        except UserError as error:
+            raise ValueError(error.message) from None
+        return self
 
 
 def read_manifest(path: Path | str) -> list[Utterance]:
@@ -118,6 +129,7 @@ def _utterance(row: _Row, folder: str) -> Utterance:
         start_s=offset or 0.0,
         end_s=None if offset is None or row.duration is None else round(offset + row.duration, 6),
         meta=dict(row.model_extra or {}),
+        sound=SoundChoice(row.audio_track, row.audio_channel),
     )
 
 
@@ -137,6 +149,8 @@ def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:
         "offset": round(utterance.start_s, 6) if stretch else None,
         "lang": utterance.language,
         "speaker": utterance.speaker,
+        "audio_track": utterance.sound.track,
+        "audio_channel": None if utterance.sound.channel == AUTO else utterance.sound.channel,
     }
     return {key: value for key, value in fields.items() if value is not None} | utterance.meta
 

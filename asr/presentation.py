@@ -50,18 +50,21 @@ class Stretches:
 class Clock:
     """Places frame after frame on the container's clock, whose zero is ``origin_s`` in time stamps.
 
-    ``place`` says how much silence comes before a frame, in seconds. ``damaged`` is silence that stands for what could
-    not be decoded or is missing from a format that has no pauses, ``paused`` silence that the time stamps ask for;
-    both are told of what lies between ``after_s`` and ``before_s``.
+    Time stamps come in ticks of ``tick_s``. ``place`` says how much silence comes before a frame, in seconds.
+    ``damaged`` is silence that stands for what could not be decoded or is missing from a format that has no pauses,
+    ``paused`` silence that the time stamps ask for; both are told of what lies between ``after_s`` and ``before_s``.
     """
 
-    def __init__(self, format_name: str, origin_s: float, after_s: float = 0.0, before_s: float = math.inf) -> None:
+    def __init__(
+        self, format_name: str, tick_s: float, origin_s: float, after_s: float = 0.0, before_s: float = math.inf
+    ) -> None:
         names = format_name.split(",")
+        self.untimed = not UNTIMED.isdisjoint(names)
         self._may_pause = not MAY_PAUSE.isdisjoint(names)
-        self._untimed = not UNTIMED.isdisjoint(names)
+        self._tick_s = tick_s
         self._origin_s = origin_s
         self._now_s: float | None = None  # where the last frame ended
-        self._bytes, self._seconds = 0, 0.0  # of packets that were decoded
+        self._bytes, self._ticks = 0, 0  # of packets that were decoded
         self._lost_s: list[float] = []  # of packets that were not, since the last one that was
         self._lost_until_s = 0.0
         self.damaged, self.paused = Stretches(after_s, before_s), Stretches(after_s, before_s)
@@ -71,9 +74,9 @@ class Clock:
         """Where the last frame ended."""
         return self._now_s or 0.0
 
-    def seconds(self, time_s: float | None) -> float | None:
-        """Return a time stamp, in seconds, on the container's clock."""
-        return None if time_s is None else time_s - self._origin_s
+    def seconds(self, stamp: int | None) -> float | None:
+        """Return a time stamp, in ticks of its track, as seconds of the container's clock."""
+        return None if stamp is None else stamp * self._tick_s - self._origin_s
 
     def begin(self, start_s: float) -> None:
         """Have the first frame follow what ended at ``start_s``: decoding begins in the middle."""
@@ -83,28 +86,28 @@ class Clock:
         """Take note of a packet that cannot be decoded."""
         if bytes(memoryview(packet)[:11]).startswith(TAGS):
             return
-        own_s = float((packet.duration or 0) * packet.time_base)
-        if self._untimed and self._bytes:
-            own_s = max(own_s, packet.size * self._seconds / self._bytes)
+        own_s = (packet.duration or 0) * self._tick_s
+        if self.untimed and self._bytes:
+            own_s = max(own_s, packet.size * self._ticks * self._tick_s / self._bytes)
         self._lost_s.append(own_s)
-        if packet.pts is not None:
-            self._lost_until_s = float(packet.pts * packet.time_base) - self._origin_s + own_s
+        begin_s = self.seconds(packet.pts)
+        if begin_s is not None:
+            self._lost_until_s = begin_s + own_s
 
     def keep(self, packet: Any) -> None:
-        """Take note of a packet that was decoded: how many bytes are how many seconds."""
-        if packet.duration:
-            self._bytes += packet.size
-            self._seconds += float(packet.duration * packet.time_base)
+        """Take note of a packet that was decoded: how many bytes are how many seconds, where bytes tell the time."""
+        self._bytes += packet.size
+        self._ticks += packet.duration or 0
 
     def place(self, frame: Any) -> float:
         """Return the seconds of silence before a frame. Frames never go back: a clock that does begins anew."""
         own_s = frame.samples / frame.sample_rate
         first = self._now_s is None
         now_s = self.now_s
-        stamp_s = self.seconds(frame.time if frame.pts is not None else None)
+        stamp_s = self.seconds(frame.pts)
         ahead_s = 0.0 if stamp_s is None else stamp_s - now_s
         silent_s = self._silence(ahead_s, first, timed=stamp_s is not None)
-        if stamp_s is not None and (ahead_s < -TOLERANCE_S or (self._lost_s and self._untimed)):
+        if stamp_s is not None and (ahead_s < -TOLERANCE_S or (self._lost_s and self.untimed)):
             self._origin_s += ahead_s - silent_s
         if silent_s:
             self._tell(now_s, now_s + silent_s, first)
@@ -114,7 +117,7 @@ class Clock:
 
     def finish(self, until_s: float | None) -> float:
         """Return the silence behind the last frame: of packets lost there, up to ``until_s`` where that is known."""
-        if not self._lost_s or self._untimed or self._now_s is None or until_s is None:
+        if not self._lost_s or self.untimed or self._now_s is None or until_s is None:
             return 0.0  # junk behind the end is no sound
         return self.fill(min(self._lost_until_s, until_s))
 
@@ -131,7 +134,7 @@ class Clock:
     def _silence(self, ahead_s: float, first: bool, timed: bool) -> float:
         if self._lost_s and not first:
             lost_s = sum(self._lost_s)
-            return lost_s if self._untimed or not timed else max(ahead_s, 0.0)
+            return lost_s if self.untimed or not timed else max(ahead_s, 0.0)
         return ahead_s if ahead_s > (LEAD_S if first else TOLERANCE_S) else 0.0
 
     def _tell(self, start_s: float, end_s: float, first: bool) -> None:

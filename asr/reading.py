@@ -83,7 +83,8 @@ class Reading:
         self.stretch, self.media, self.file, self.choice = stretch, media, file, choice
         self.track = audio_track(media, stretch.place, choice.track)
         until_s = math.inf if stretch.end is None else stretch.end / SAMPLE_RATE
-        self.clock = Clock(media.format.name, origin_s(media), stretch.start / SAMPLE_RATE, until_s)
+        tick_s, from_s = float(self.track.stream.time_base), stretch.start / SAMPLE_RATE
+        self.clock = Clock(media.format.name, tick_s, origin_s(media), from_s, until_s)
         self.downmixer = Downmixer(stretch.place, choice)
         self.promised_s = declared_s(media, self.track.stream, file)
         self.source_samples = 0
@@ -170,7 +171,7 @@ class Reading:
 
     def _land(self, frame: av.AudioFrame) -> None:
         """Find out where the first frame after a seek lies. Behind the stretch's start, there is silence before it."""
-        landed_s = self.clock.seconds(frame.time if frame.pts is not None else None)
+        landed_s = self.clock.seconds(frame.pts)
         start_s = self.stretch.start / SAMPLE_RATE
         if landed_s is None:
             raise DataError("corrupt", f"{self.stretch.place}: no timestamps to find {start_s:g} s by")
@@ -193,18 +194,18 @@ class Reading:
             raise DataError("too_large", f"{self.stretch.place}: decodes to over {limit:,} samples")
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        stream = self.track.stream
+        stream, untimed = self.track.stream, self.clock.untimed
         stream.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
         for packet in _packets(self.media, stream):
-            if packet.size and packet.pos is not None:
-                self.read_bytes = max(self.read_bytes, packet.pos + packet.size)
+            self.read_bytes = (packet.pos or 0) + packet.size or self.read_bytes
             try:
                 yield from packet.decode()
             except av.FFmpegError:  # what it means depends on what follows
                 if packet.size:
                     self.clock.lose(packet)
             else:
-                self.clock.keep(packet)
+                if untimed:
+                    self.clock.keep(packet)
 
     def _lost_its_way(self) -> bool:
         """Whether the end is missing though the file goes on: what is there could not be told apart any more."""

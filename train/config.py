@@ -92,7 +92,7 @@ class TrainConfig(Section):
     @property
     def recipe(self) -> Recipe:
         """What turns an utterance into what the network takes."""
-        return Recipe(self.base, self.language, self.task, self.augment, self.seed)
+        return Recipe(self.base, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share)
 
     @field_validator("language")
     @classmethod

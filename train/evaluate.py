@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.audio import SAMPLE_RATE, AudioLimits
-from asr.audio import decode as decode_audio
+from asr.audio import SAMPLE_RATE, AudioLimits, decode_utterance
 from asr.clip import Clip
 from asr.decode import decode
 from asr.errors import DataError, UserError
@@ -74,4 +73,4 @@ def _waveform(utterance: Utterance) -> np.ndarray:
     if not utterance.text.strip():
         raise DataError("no_transcript")
     limits = AudioLimits(max_audio_s=WINDOW_S)
-    return decode_audio(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s, limits=limits)
+    return decode_utterance(utterance, limits)

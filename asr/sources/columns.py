@@ -12,6 +12,7 @@ from typing import Any
 from asr import language, storage
 from asr.config import suggestion
 from asr.errors import UserError
+from asr.sound import AUTO, DEFAULT_CHOICE, SoundChoice
 from asr.sources.config import SourceConfig
 from asr.utterance import Quarantined, Utterance
 
@@ -29,10 +30,14 @@ USUAL: Mapping[str, Sequence[str]] = {
     "start_s": ("start_s", "start", "offset", "begin_time", "start_time"),
     "end_s": ("end_s", "end", "end_time"),
     "segments": ("segments",),
+    "track": ("audio_track",),
+    "channel": ("audio_channel",),
 }
 
 # A manifest's own fields: a foreign column of such a name goes into ``meta`` under another one.
-RESERVED = frozenset({"id", "audio_filepath", "text", "duration", "offset", "lang", "speaker"})
+RESERVED = frozenset(
+    {"id", "audio_filepath", "text", "duration", "offset", "lang", "speaker", "audio_track", "audio_channel"}
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,8 @@ def _guess(config: SourceConfig, available: Sequence[str]) -> Columns:
 def utterance(
     row: Mapping[str, Any], columns: Columns, default_id: str, audio: str | bytes | None = None, folder: str = ""
 ) -> Utterance | Quarantined:
-    """Return a row as an utterance, or quarantined as missing_audio, unknown_language, bad_number or bad_segments.
+    """Return a row as an utterance, or quarantined as missing_audio, unknown_language, bad_number, bad_channel or
+    bad_segments.
 
     ``audio`` is an address or bytes where the row's own column does not name a file; a name there is relative to
     ``folder``. The row's id is its text in the id column: a bare number counts sentences in some data sets (FLEURS),
@@ -128,6 +134,7 @@ def utterance(
             start_s=start_s or 0.0,
             end_s=end_s,
             meta=_meta(row, columns),
+            sound=_sound(columns.value(row, "track"), columns.value(row, "channel")),
         )
     except _Fault as fault:
         return Quarantined(id, fault.reason, fault.detail)
@@ -171,6 +178,15 @@ def _times(
             raise _Fault("bad_number", f"ends at {end_s:g} s and begins at {start_s or 0.0:g} s")
         duration_s = round(end_s - (start_s or 0.0), 6)
     return start_s, end_s, duration_s
+
+
+def _sound(track: Any, channel: Any) -> SoundChoice:
+    if track is None and channel is None:
+        return DEFAULT_CHOICE
+    try:
+        return SoundChoice(None if track is None else int(track), AUTO if channel is None else str(channel))
+    except (TypeError, ValueError, UserError) as error:
+        raise _Fault("bad_channel", f"track {track!r}, channel {channel!r}: {error}") from None
 
 
 def _language(value: Any) -> str | None:

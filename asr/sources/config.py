@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from asr.config import Section, suggestion
 from asr.errors import UserError
 from asr.language import code
+from asr.sound import AUTO, SoundChoice
 
 Format = Literal[
     "auto",
@@ -22,7 +23,10 @@ Format = Literal[
     "prompts",
 ]
 
-FIELDS = ("id", "audio", "text", "duration_s", "language", "speaker", "start_s", "end_s", "segments")
+FIELDS = (
+    *("id", "audio", "text", "duration_s", "language", "speaker", "start_s", "end_s", "segments"),
+    *("track", "channel"),
+)
 
 
 class SourceConfig(Section):
@@ -40,9 +44,14 @@ class SourceConfig(Section):
     """Hugging Face data sets only: read once and in order, with nothing stored."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Names of this source's columns where they are unusual: ours (id, audio, text, duration_s, language, speaker,
-    start_s, end_s, segments) to theirs."""
+    start_s, end_s, segments, track, channel) to theirs."""
     language: str | None = None
     """Language of every row, whatever the source says; needed for languages that Whisper has no token for."""
+    track: int | None = None
+    """Audio track of files that have several, from 0; the one that the container marks as its default otherwise."""
+    channel: str = AUTO
+    """``mix``, ``left``, ``right``, a number from 0, or ``each``: every channel is an utterance with the row's
+    transcript, as of several microphones. ``auto`` mixes, and takes one where the channels cancel each other."""
     weight: float | None = Field(None, gt=0)
     """Share of this source in a mixture, relative to the other sources' weights."""
 
@@ -59,6 +68,19 @@ class SourceConfig(Section):
                 hint = suggestion(field, FIELDS) or f"there are {', '.join(FIELDS)}"
                 raise ValueError(f"'{field}' is no field of an utterance ({hint})")
         return columns
+
+    @model_validator(mode="after")
+    def _possible_sound(self) -> SourceConfig:
+        try:
+            self.sound  # noqa: B018 - it raises for what cannot be
+        except UserError as error:
+            raise ValueError(error.message) from None
+        return self
+
+    @property
+    def sound(self) -> SoundChoice:
+        """The track and channel of each row that does not choose its own."""
+        return SoundChoice(self.track, self.channel)
 
     @field_validator("language")
     @classmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from asr.errors import UserError
 from asr.sources import audiofolder, common_voice, csv, huggingface, manifest, parquet, prompts, webdataset
+from asr.sources.channels import chosen
 from asr.sources.config import SourceConfig
 from asr.sources.detect import detect
 from asr.utterance import Quarantined, Utterance
@@ -40,4 +41,4 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
     format = detect(config) if config.format == "auto" else config.format
     if config.streaming and format != "huggingface":
         raise UserError(f"{config.source}: streaming is for Hugging Face data sets", "leave streaming out")
-    return _READERS[format](config, cache)
+    return chosen(_READERS[format](config, cache), config.sound)

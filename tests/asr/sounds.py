@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from asr.audio import SAMPLE_RATE
 
@@ -53,3 +57,57 @@ CODECS = {
     "webm": ("libopus", "webm"),
     "aiff": ("pcm_s16be", "aiff"),
 }
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A track to be muxed: its samples, where it begins, a pause in its time stamps, whether it is the default."""
+
+    waveform: np.ndarray
+    start_s: float = 0.0
+    pause_at_s: float = 0.0
+    pause_s: float = 0.0
+    default: bool = False
+
+
+def muxed(path: Path, container: str, codec: str, voices: Sequence[Voice], picture_s: float = 0.0) -> Path:
+    """Write the tracks, 16 kHz each, behind a picture of so many seconds."""
+    with av.open(path, "w", format=container) as media:
+        packets: list[Any] = []
+        picture = media.add_stream("mpeg4", rate=5) if picture_s else None
+        if picture is not None:
+            picture.width = picture.height = 32
+            picture.pix_fmt = "yuv420p"
+        streams = [media.add_stream(codec, rate=SAMPLE_RATE, layout="mono") for _ in voices]
+        for stream, voice in zip(streams, voices, strict=True):
+            stream.disposition = Disposition.default if voice.default else Disposition(0)
+            for packet in _packets(stream, voice):
+                late_s = voice.start_s + (voice.pause_s if packet.pts * packet.time_base >= voice.pause_at_s else 0.0)
+                packet.pts = packet.dts = packet.pts + round(late_s / packet.time_base)
+                packets.append(packet)
+        if picture is not None:
+            for number in range(round(picture_s * 5)):
+                frame = av.VideoFrame(32, 32, "yuv420p")
+                frame.pts = number
+                packets += picture.encode(frame)
+            packets += picture.encode(None)
+        media.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
+    return path
+
+
+def _packets(stream: Any, voice: Voice) -> list[Any]:
+    resampler = av.AudioResampler(
+        format=stream.format, layout="mono", rate=SAMPLE_RATE, frame_size=stream.codec_context.frame_size or 1024
+    )
+    frame = av.AudioFrame.from_ndarray(voice.waveform[None], format="fltp", layout="mono")
+    frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+    parts = [*resampler.resample(frame), *resampler.resample(None), None]
+    return [packet for part in parts for packet in stream.encode(part) if packet.pts is not None]
+
+
+def loud(waveform: np.ndarray) -> list[tuple[float, float]]:
+    """Stretches, in seconds, in which a tone is heard; 0.1 s without one part them."""
+    where = np.flatnonzero(np.abs(waveform) > 0.2) / SAMPLE_RATE
+    breaks = np.flatnonzero(np.diff(where) > 0.1)
+    starts, ends = [0, *(breaks + 1)], [*breaks, len(where) - 1]
+    return [(round(float(where[a]), 2), round(float(where[b]), 2)) for a, b in zip(starts, ends, strict=True)]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE, decode
+from asr.audio import SAMPLE_RATE, decode_utterance
 from asr.cache import cache_root
 from asr.checkpoint import Checkpoint, find_checkpoint
 from asr.errors import DataError
@@ -97,7 +97,7 @@ class Subject:
         sampled = Sampled([], [])
         for utterance in spread(self.training.utterances, SAMPLE):
             try:
-                waveform = decode(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s)
+                waveform = decode_utterance(utterance)
                 self.pieces(utterance, len(waveform) / SAMPLE_RATE)
                 sampled.clips.append((utterance, waveform))
             except DataError as error:

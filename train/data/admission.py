@@ -11,10 +11,10 @@ from typing import Literal
 
 from transformers import WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE, decode
+from asr.audio import SAMPLE_RATE, decode_utterance
 from asr.errors import DataError, UserError
 from asr.features import WINDOW_S
-from asr.header import probe_s
+from asr.header import probe
 from asr.labels import MAX_TOKENS, prompt_ids, spoken
 from asr.segments import split
 from asr.utterance import Quarantined, Utterance
@@ -117,10 +117,14 @@ def require_usable(quarantined: Sequence[Quarantined], met: int, max_share: floa
 
 def _measured_s(row: Utterance) -> float:
     """Return a stretch's length as its container's header has it, or as its audio has where that says nothing."""
-    end_s = row.end_s if row.end_s is not None else probe_s(row.audio)
-    if end_s is not None:
-        return max(end_s - row.start_s, 0.0)
-    return len(decode(row.audio, start_s=row.start_s, end_s=row.end_s)) / SAMPLE_RATE
+    if row.end_s is not None:
+        return max(row.end_s - row.start_s, 0.0)
+    told = probe(row.audio, choice=row.sound)
+    if told is not None:
+        length_s = max(told.seconds - row.start_s, 0.0)
+        if told.certain or MIN_AUDIO_S <= length_s <= WINDOW_S:  # a guess may plan a clip, but not refuse it
+            return length_s
+    return len(decode_utterance(row)) / SAMPLE_RATE
 
 
 def _batches(rows: Iterable[Utterance | Quarantined]) -> Iterator[list[Utterance | Quarantined]]:

@@ -36,6 +36,8 @@ class DataConfig(Section):
     """How several sources without weights are mixed: each gets size ** (1 / temperature). 1 takes all as they are."""
     max_quarantined_share: float = Field(0.05, ge=0.0, le=1.0)
     """The run fails once more than this share of the utterances met so far could not be used."""
+    max_damaged_share: float = Field(0.0, ge=0.0, le=1.0)
+    """Clips of whose sound a larger share cannot be decoded are quarantined as corrupt; silence stands for the rest."""
     long_clips: LongClips = "quarantine"
     """What happens to clips over 30 s: quarantined, or split at the times of their segments."""
     window_clips: int = Field(1000, ge=1)

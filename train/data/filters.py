@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from asr.config import Section
 from asr.errors import DataError
+from asr.limits import AudioLimits
 
 
 class Filters(Section):
@@ -29,6 +30,9 @@ class Filters(Section):
     """Transcripts too long for their clip are quarantined as text_too_long: words are missing from the audio.
 
     Over the five prompt packages the fastest true reading is 24.9 characters a second, the first false one 30.3."""
+
+    max_damaged_share: float = Field(0.0, ge=0, le=1)
+    """Clips of whose sound a larger share cannot be decoded are quarantined as corrupt; silence stands for the rest."""
 
     @model_validator(mode="after")
     def _order(self) -> Filters:
@@ -52,6 +56,10 @@ class Filters(Section):
         if self.allowed_characters is None:
             return None
         return re.compile(f"[^{unicodedata.normalize('NFC', self.allowed_characters)}]")
+
+    def limits(self, min_audio_s: float, max_audio_s: float) -> AudioLimits:
+        """Return what decoding a clip may bring."""
+        return AudioLimits(min_audio_s=min_audio_s, max_audio_s=max_audio_s, max_damaged_share=self.max_damaged_share)
 
     def check_text(self, text: str) -> None:
         """Raise DataError where the transcript alone is unfit."""

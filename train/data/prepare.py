@@ -15,9 +15,10 @@ from typing import Literal
 from pydantic import Field
 
 from asr import segments
-from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
+from asr.audio import SAMPLE_RATE, decode_utterance, encode_flac
 from asr.errors import DataError, UserError
 from asr.manifest import write_manifest, write_quarantine
+from asr.sound import DEFAULT_CHOICE
 from asr.sources import SourceConfig
 from asr.sources import rows as source_rows
 from asr.split import split
@@ -188,17 +189,18 @@ class _Decoding:
         if isinstance(row, Quarantined):
             return row
         config = self.config
-        limits = AudioLimits(min_audio_s=config.min_audio_s, max_audio_s=config.max_audio_s)
+        limits = config.limits(config.min_audio_s, config.max_audio_s)
         try:
             config.check_text(row.text)
-            waveform = decode(row.audio, start_s=row.start_s, end_s=row.end_s, limits=limits)
+            waveform = decode_utterance(row, limits)
             duration_s = len(waveform) / SAMPLE_RATE
             config.check_rate(row.text, duration_s)
         except DataError as error:
             return Quarantined(row.id, error.reason, error.detail)
         path = self.folder / _file_name(row.id)
         path.write_bytes(encode_flac(waveform))
-        return replace(row, audio=str(path), duration_s=round(duration_s, 4), start_s=0.0, end_s=None)
+        whole = replace(row, audio=str(path), start_s=0.0, end_s=None, sound=DEFAULT_CHOICE)
+        return replace(whole, duration_s=round(duration_s, 4))
 
 
 def length_of(rows: Iterable[Row]) -> int | None:

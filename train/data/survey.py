@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from transformers import WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode
+from asr.audio import DEFAULT_LIMITS, SAMPLE_RATE, decode_utterance
 from asr.errors import DataError
 from asr.header import Header, header
 from asr.labels import is_multilingual, label_ids
@@ -23,8 +23,6 @@ from train.data.filters import Filters
 from train.data.prepare import Row
 
 Same = Literal["transcript", "audio"]
-
-WIDE = AudioLimits(min_audio_s=0.0)  # clips that are too long or too short are to be measured too
 
 
 @dataclass(frozen=True)
@@ -162,9 +160,10 @@ def look(row: Row, config: Filters) -> Look:
     if isinstance(row, Quarantined):
         return Look(row.id, row)
     fault = _fault(row, lambda: config.check_text(row.text))
+    wide = config.limits(0.0, DEFAULT_LIMITS.max_audio_s)  # too long and too short ones are to be measured too
     try:
-        seen = header(row.audio)
-        waveform = decode(row.audio, start_s=row.start_s, end_s=row.end_s, limits=WIDE)
+        seen = header(row.audio, row.sound)
+        waveform = decode_utterance(row, wide)
     except DataError as error:
         return Look(row.id, fault or Quarantined(row.id, error.reason, error.detail), row)
     length_s = len(waveform) / SAMPLE_RATE

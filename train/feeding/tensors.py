@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from transformers import WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode
+from asr.audio import SAMPLE_RATE, AudioLimits, decode_utterance
 from asr.checkpoint import find_checkpoint
 from asr.errors import DataError
 from asr.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
@@ -22,7 +22,6 @@ from asr.utterance import Quarantined, Utterance
 from train.augmentation.augment import Augmentation, Speed, augment, mask
 
 MIN_AUDIO_S = 0.1  # shorter than any word
-LIMITS = AudioLimits(min_audio_s=MIN_AUDIO_S, max_audio_s=WINDOW_S)  # what Whisper hears at once
 _UNCHANGED = Augmentation()
 _WINDOW_SAMPLES = WINDOW_FRAMES * HOP
 
@@ -36,6 +35,12 @@ class Recipe:
     task: Task
     augment: Augmentation = _UNCHANGED
     seed: int = 0
+    max_damaged_share: float = 0.0
+
+    @property
+    def limits(self) -> AudioLimits:
+        """Of what an utterance may be: no longer than what Whisper hears at once."""
+        return AudioLimits(min_audio_s=MIN_AUDIO_S, max_audio_s=WINDOW_S, max_damaged_share=self.max_damaged_share)
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def _clip(passage: Passage, epoch: int, recipe: Recipe, faults: list[Quarantined
 
 
 def _waveform(utterance: Utterance, epoch: int, recipe: Recipe) -> np.ndarray:
-    waveform = decode(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s, limits=LIMITS)
+    waveform = decode_utterance(utterance, recipe.limits)
     heard = augment(waveform, utterance.id, recipe.augment, recipe.seed, epoch)
     if len(heard) > _WINDOW_SAMPLES:  # played slower than it fits; the plan counts on it, too
         at_its_speed = recipe.augment.model_copy(update={"speed": Speed()})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from asr.cache import cache_root
 from asr.errors import UserError
 from asr.features import WINDOW_S
-from asr.header import probe_s
+from asr.header import Length, probe
 from asr.labels import MAX_TOKENS
 from asr.sources.prompts import fetch, utterances
 from train.order.plan import Item, Items, MicroBatch, PlanConfig, Step, padding, plan_epoch
@@ -128,7 +128,7 @@ def test_the_share_of_full_windows_is_as_asked() -> None:
 
 def test_less_than_a_tenth_is_padding_on_the_italian_prompts() -> None:
     good, _ = utterances("it", fetch("it", cache_root()))
-    items = alone(min(probe_s(clip.audio, container="g722") or 0.0, WINDOW_S) for clip in good)
+    items = alone(min((probe(clip.audio, container="g722") or Length(0.0, False)).seconds, WINDOW_S) for clip in good)
     assert len(items) > 500
     for epoch in range(5):
         assert padding(plan_epoch(items, PlanConfig(), 0, epoch)) < 0.1

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr.audio import SAMPLE_RATE, AudioLimits, decode, decode_to
+from asr.errors import DataError
+from asr.sound import SoundChoice, SoundReport
+from tests.asr.sounds import CODECS, Voice, encoded, loud, muxed, riff, tone
+
+LENIENT = AudioLimits(max_damaged_share=0.5)
+
+
+def heard(source: Path | bytes, **options: object) -> tuple[np.ndarray, SoundReport]:
+    blocks: list[np.ndarray] = []
+    report = decode_to(blocks.append, source, **{"limits": LENIENT, **options})  # type: ignore[arg-type]
+    assert report.samples == sum(map(len, blocks))
+    return np.concatenate(blocks), report
+
+
+TIMED = [("matroska", "aac"), ("mp4", "aac"), ("mpegts", "aac"), ("mov", "pcm_s16le"), ("matroska", "pcm_s16le")]
+
+
+@pytest.mark.parametrize(("container", "codec"), TIMED)
+def test_a_track_that_starts_late_was_heard_at_the_beginning(tmp_path: Path, container: str, codec: str) -> None:
+    path = muxed(tmp_path / "late", container, codec, [Voice(tone(2.0), start_s=2.0)], picture_s=6.0)
+    waveform, report = heard(path)
+    ((start_s, end_s),) = loud(waveform)
+    assert (start_s, end_s) == (pytest.approx(2.0, abs=0.07), pytest.approx(4.0, abs=0.07))
+    assert not report.warnings and report.damaged_s == 0.0
+
+
+@pytest.mark.parametrize(("container", "codec"), [each for each in TIMED if each[0] != "mov"])
+def test_words_behind_a_gap_in_the_time_stamps_came_too_early(tmp_path: Path, container: str, codec: str) -> None:
+    voice = Voice(tone(2.0), pause_at_s=1.0, pause_s=3.0)
+    waveform, report = heard(muxed(tmp_path / "gap", container, codec, [voice], picture_s=6.0))
+    (_, gap_s), (again_s, _) = loud(waveform)
+    assert (gap_s, again_s) == (pytest.approx(1.0, abs=0.1), pytest.approx(4.0, abs=0.1))
+    assert report.damaged_s == 0.0 and "by its clock: silence from 1." in report.warnings[0]
+
+
+def test_a_muted_microphone_made_a_whole_file_truncated(tmp_path: Path) -> None:
+    for container in ("webm", "mp4"):
+        voice = Voice(tone(2.0), pause_at_s=1.0, pause_s=5.0)
+        waveform, _ = heard(muxed(tmp_path / container, container, "libopus", [voice]))
+        assert len(waveform) / SAMPLE_RATE == pytest.approx(7.0, abs=0.1)
+
+
+@pytest.mark.parametrize("start_s", [0.3, 1.5, 2.5, 3.2, 3.7])
+def test_times_given_back_as_offset_find_the_same_sound(tmp_path: Path, start_s: float) -> None:
+    rising = tone(2.0) * np.linspace(0.5, 1.0, 2 * SAMPLE_RATE, dtype=np.float32)
+    voices = [Voice(rising, start_s=1.0, pause_at_s=1.0, pause_s=1.0)]
+    path = muxed(tmp_path / "clock", "matroska", "pcm_s16le", voices, picture_s=6.0)
+    whole, _ = heard(path)
+    cut, _ = heard(path, start_s=start_s, end_s=start_s + 0.4)
+    first = round(start_s * SAMPLE_RATE)
+    assert np.abs(cut - whole[first : first + len(cut)]).max() < 2e-3
+    assert len(cut) == round(0.4 * SAMPLE_RATE)
+
+
+def test_the_default_track_has_the_speech(tmp_path: Path) -> None:
+    silence, speech = Voice(np.zeros(2 * SAMPLE_RATE, np.float32)), Voice(tone(2.0), default=True)
+    path = muxed(tmp_path / "tracks", "matroska", "pcm_s16le", [silence, speech])
+    waveform, report = heard(path)
+    assert len(loud(waveform)) == 1 and (report.track, report.tracks) == (1, 2)
+    assert report.warnings == ("track 1 of 2 was taken (they count from 0)",)
+    waveform, report = heard(path, choice=SoundChoice(0))
+    assert not waveform.any() and (report.track, report.warnings) == (0, ())
+    with pytest.raises(DataError, match=r"no track 2 .*2 audio tracks, from 0 on") as caught:
+        heard(path, choice=SoundChoice(2))
+    assert caught.value.reason == "no_track"
+
+
+def test_without_a_default_the_first_track_is_taken(tmp_path: Path) -> None:
+    voices = [Voice(tone(1.0)), Voice(np.zeros(SAMPLE_RATE, np.float32))]
+    assert heard(muxed(tmp_path / "tracks", "matroska", "pcm_s16le", voices))[1].track == 0
+
+
+def damaged(data: bytes, at_s: float, length_s: float, of_s: float) -> bytes:
+    """Zeros in the place of so many seconds of sound whose bytes lie evenly."""
+    start, end = (round(each / of_s * len(data)) for each in (at_s, at_s + length_s))
+    return data[:start] + bytes(end - start) + data[end:]
+
+
+@pytest.fixture(scope="module", params=["mp3", "ac3", "flac", "opus", "m4a", "webm", "mpegts", "oggflac"])
+def noisy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Twenty seconds of noise, and a tone from 15 s to 16 s."""
+    more = {"ac3": ("ac3", "ac3"), "mpegts": ("aac", "mpegts"), "oggflac": ("flac", "ogg")}
+    waveform = np.random.default_rng(0).normal(0, 0.03, 20 * 48_000).astype(np.float32)
+    waveform[15 * 48_000 : 16 * 48_000] = tone(1.0, 48_000)
+    path = tmp_path_factory.mktemp("noisy") / request.param
+    return encoded(path, waveform, *(more | CODECS)[request.param]).read_bytes()
+
+
+def test_an_upload_loses_the_packet_and_not_the_hour(noisy: bytes) -> None:
+    """Words behind the damage keep their times, whatever the format."""
+    waveform, report = heard(damaged(noisy, 8.0, 0.5, 20.0))
+    ((start_s, end_s),) = loud(waveform)
+    assert (start_s, end_s) == (pytest.approx(15.0, abs=0.15), pytest.approx(16.0, abs=0.15))
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(20.0, abs=0.25)
+    assert report.warnings, "nobody is told"
+
+
+def test_training_does_not_take_what_is_damaged(noisy: bytes) -> None:
+    report = heard(damaged(noisy, 8.0, 0.5, 20.0))[1]
+    if not report.damaged_s:
+        pytest.skip("a format in which sound may pause does not tell whether it did")
+    with pytest.raises(DataError, match="corrupt: .* of .* s cannot be decoded, from"):
+        decode(damaged(noisy, 8.0, 0.5, 20.0))
+    with pytest.raises(DataError, match="corrupt"):
+        decode(damaged(noisy, 8.0, 0.5, 20.0), limits=AudioLimits(max_damaged_share=0.5 * report.damaged_s / 20))
+    decode(damaged(noisy, 8.0, 0.5, 20.0), limits=AudioLimits(max_damaged_share=1.5 * report.damaged_s / 20))
+
+
+def test_a_file_that_is_mostly_damaged_is_refused(noisy: bytes) -> None:
+    with pytest.raises(DataError):
+        decode(damaged(noisy, 0.5, 19.0, 20.0), limits=AudioLimits(max_damaged_share=0.1))
+
+
+BEHIND: dict[str, bytes] = {
+    "zeros": bytes(100_000),
+    "noise": np.random.default_rng(3).bytes(20_000),
+    "APEv2 with a cover": b"APETAGEX" + struct.pack("<IIII8x", 2000, 60_000, 1, 1 << 31) + b"\xff\xd8" * 30_000,
+    "ID3v1": b"TAG" + bytes(125),
+}
+
+
+@pytest.mark.parametrize("name", ["mp3", "opus", "flac", "m4a"])
+@pytest.mark.parametrize("behind", BEHIND)
+def test_junk_behind_the_end_made_a_whole_file_truncated(tmp_path: Path, name: str, behind: str) -> None:
+    whole = encoded(tmp_path / name, tone(3.0, 48_000), *CODECS[name]).read_bytes()
+    waveform = decode(whole + BEHIND[behind])
+    assert len(waveform) == pytest.approx(len(decode(whole)), abs=0.1 * SAMPLE_RATE)
+
+
+def test_joined_mp3s_were_truncated(tmp_path: Path) -> None:
+    parts = [encoded(tmp_path / f"{n}.mp3", tone(n, 48_000), "libmp3lame", "mp3").read_bytes() for n in (2.0, 3.0, 1.0)]
+    cover = b"ID3\x04\x00\x00" + bytes([0, 3, 0, 0]) + b"\xff\xd8" * (3 << 13)
+    for joined in (b"".join(parts), cover.join([b"", *parts])):
+        waveform, report = heard(joined)
+        assert len(waveform) / SAMPLE_RATE == pytest.approx(6.0, abs=0.25)
+        assert report.damaged_s < 0.1
+
+
+def streamed_wav(size: int) -> bytes:
+    clip = riff((tone(1.0) * 32767).astype("<i2").tobytes())
+    at = clip.index(b"data") + 4
+    return (
+        b"RIFF" + struct.pack("<I", min(size + 36, 2**32 - 1)) + clip[8:at] + struct.pack("<I", size) + clip[at + 4 :]
+    )
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0x7FFFFFFF, 0x7F000000, 0x80000000, 0xFFFFFFFF, 0xFFFFFF00, 0])
+def test_a_wav_from_a_pipe_was_hours_too_long(size: int) -> None:
+    assert len(decode(streamed_wav(size))) == SAMPLE_RATE
+
+
+def streamed_aiff(frames: int) -> bytes:
+    pcm = (tone(1.0) * 32767).astype(">i2").tobytes()
+    rate = b"\x40\x0c\xfa\x00" + bytes(6)  # 16,000 as an 80-bit float
+    comm = b"COMM" + struct.pack(">IhIh", 18, 1, frames, 16) + rate
+    size = min(frames * 2, 2**31 - 100)
+    return b"FORM" + struct.pack(">I", size + 46) + b"AIFF" + comm + b"SSND" + struct.pack(">III", size + 8, 0, 0) + pcm
+
+
+def streamed_au(size: int) -> bytes:
+    pcm = (tone(1.0) * 32767).astype(">i2").tobytes()
+    return b".snd" + struct.pack(">IIIII", 24, size, 3, SAMPLE_RATE, 1) + pcm
+
+
+@pytest.mark.parametrize(
+    ("stream", "size"), [(streamed_aiff, 0x3F800000), (streamed_au, 0xFFFFFFFF), (streamed_au, 0x7FFFF000)]
+)
+def test_so_were_other_kinds(stream: Callable[[int], bytes], size: int) -> None:
+    assert len(decode(stream(size))) == SAMPLE_RATE
+
+
+def test_a_header_that_is_certain_still_refuses() -> None:
+    with pytest.raises(DataError, match=r"truncated: .*1\.00 s of 2\.00 s"):
+        decode(streamed_wav(2 * SAMPLE_RATE * 2))
+    with pytest.raises(DataError, match="too_long"):
+        decode(streamed_wav(2 * SAMPLE_RATE * 7200))
+
+
+def test_each_channel_is_asked_for_one_by_one() -> None:
+    with pytest.raises(ValueError, match="one after the other"):
+        decode(riff(bytes(32_000)), choice=SoundChoice(channel="each"))
