@@ -16,9 +16,9 @@ MAX_CHANNELS = 64  # of FFmpeg's resampler (SWR_CH_MAX)
 
 # Half a second is long against a pitch period, and short against what somebody says on one channel.
 WINDOW_SAMPLES = SAMPLE_RATE // 2
-# Channels that have nothing in common add up to 1/C of their mean power. Ten times less is no accident: a copy that is
-# inverted and up to 3 dB louder stays below that, two microphones in a room do not (0.3/C and more).
-CANCELLING = 0.1
+# Of C channels that have nothing in common the mean has 1/C of their mean power. A fifth of that takes a correlation of
+# -0.8 between two: one is a copy of the other, inverted, and no more than 6 dB louder.
+CANCELLING = 0.2
 AUDIBLE_POWER = 1e-9  # -90 dBFS, the last bit of 16; nothing is decided by less
 
 

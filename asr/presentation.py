@@ -14,6 +14,8 @@ LEAD_S = 0.005  # a beginning is exact: nothing has been played yet that could j
 # Where time may pass without sound: a muted microphone sends no packets. In all other formats packets follow each other
 # without a gap, so that one is damage.
 MAY_PAUSE = frozenset({"matroska", "mov", "avi", "flv", "asf", "mpegts", "mpeg"})
+# A pause takes no bytes; half of those that sound would have taken are no header.
+UNREAD_SHARE = 0.5
 # Nothing but frames end to end: FFmpeg counts what it finds, and what it does not find has no time. Bytes tell it.
 UNTIMED = frozenset({"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "latm", "mp3"})
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # between joined files; no sound was there
@@ -67,6 +69,7 @@ class Clock:
         self._bytes, self._ticks = 0, 0  # of packets that were decoded
         self._lost_s: list[float] = []  # of packets that were not, since the last one that was
         self._lost_until_s = 0.0
+        self._skipped = 0  # bytes before the next frame that are in no packet
         self.damaged, self.paused = Stretches(after_s, before_s), Stretches(after_s, before_s)
 
     @property
@@ -94,8 +97,12 @@ class Clock:
         if begin_s is not None:
             self._lost_until_s = begin_s + own_s
 
+    def skip(self, count: int) -> None:
+        """Take note of so many bytes before the next packet that belong to none."""
+        self._skipped += count
+
     def keep(self, packet: Any) -> None:
-        """Take note of a packet that was decoded: how many bytes are how many seconds, where bytes tell the time."""
+        """Take note of a packet that was decoded: how many bytes are how many seconds."""
         self._bytes += packet.size
         self._ticks += packet.duration or 0
 
@@ -111,7 +118,7 @@ class Clock:
             self._origin_s += ahead_s - silent_s
         if silent_s:
             self._tell(now_s, now_s + silent_s, first)
-        self._lost_s = []
+        self._lost_s, self._skipped = [], 0
         self._now_s = now_s + silent_s + own_s
         return silent_s
 
@@ -138,7 +145,9 @@ class Clock:
         return ahead_s if ahead_s > (LEAD_S if first else TOLERANCE_S) else 0.0
 
     def _tell(self, start_s: float, end_s: float, first: bool) -> None:
-        if self._lost_s or not (first or self._may_pause):
+        took = (end_s - start_s) * self._bytes / (self._ticks * self._tick_s) if self._ticks else math.inf
+        unread = self._skipped > UNREAD_SHARE * took
+        if self._lost_s or unread or not (first or self._may_pause):
             self.damaged.add(start_s, end_s)
         elif not first:
             self.paused.add(start_s, end_s)

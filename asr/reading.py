@@ -22,6 +22,8 @@ MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 51
 SILENCE_SAMPLES = 1 << 20  # of a pause at once
 TOLD_PAUSE_S = 1.0  # the pauses of a codec that sends nothing while nobody speaks are shorter, and no news
 
+MAX_FAILURES = 1000  # in a row, without a packet between; of 64 KB each in Ogg
+
 SEEK_AHEAD_S = 0.5  # decoders with memory (G.722, Opus, MP3) have settled by the time the wanted stretch begins
 
 
@@ -194,18 +196,20 @@ class Reading:
             raise DataError("too_large", f"{self.stretch.place}: decodes to over {limit:,} samples")
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        stream, untimed = self.track.stream, self.clock.untimed
+        stream, alone = self.track.stream, len(self.media.streams) == 1
         stream.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
         for packet in _packets(self.media, stream):
-            self.read_bytes = (packet.pos or 0) + packet.size or self.read_bytes
+            if packet.pos is not None and packet.size:
+                if alone and self.read_bytes:
+                    self.clock.skip(max(packet.pos - self.read_bytes, 0))
+                self.read_bytes = packet.pos + packet.size
             try:
                 yield from packet.decode()
             except av.FFmpegError:  # what it means depends on what follows
                 if packet.size:
                     self.clock.lose(packet)
             else:
-                if untimed:
-                    self.clock.keep(packet)
+                self.clock.keep(packet)
 
     def _lost_its_way(self) -> bool:
         """Whether the end is missing though the file goes on: what is there could not be told apart any more."""
@@ -217,7 +221,18 @@ class Reading:
 
 
 def _packets(media: Any, stream: Any) -> Iterator[Any]:
-    # At the end PyAV 18.1 asks for streams that only appeared on the way, by a flag beyond the end of its array: what
-    # is there decides whether it then fails. All of ``stream`` has come by that time.
-    with contextlib.suppress(IndexError):
-        yield from media.demux(stream)
+    """Yield the packets of a stream, what is behind a place that cannot be read too."""
+    failures = 0
+    while failures < MAX_FAILURES:
+        try:
+            for packet in media.demux(stream):
+                failures = 0
+                yield packet
+            return
+        except IndexError:
+            # At the end PyAV 18.1 asks for streams that only appeared on the way, by a flag beyond the end of its
+            # array: what is there decides whether it then fails. All of ``stream`` has come by that time.
+            return
+        except av.FFmpegError:
+            failures += 1  # each costs at least a buffer of FFmpeg's, so that it gets on
+    raise DataError("corrupt", f"{MAX_FAILURES} places in a row that cannot be read")

@@ -58,7 +58,7 @@ def test_half_of_a_file_that_cancels_is_not_lost() -> None:
     sign = np.where(np.arange(len(SPEECH)) < SAMPLE_RATE, 1, -1).astype(np.float32)
     waveform, report = heard(SPEECH, sign * SPEECH)
     assert np.corrcoef(waveform, SPEECH)[0, 1] > 0.95
-    assert "cancel each other for 1." in report.warnings[0]
+    assert "the channels cancel each other for" in report.warnings[0]
 
 
 @pytest.mark.parametrize(

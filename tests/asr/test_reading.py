@@ -50,7 +50,7 @@ def test_a_muted_microphone_made_a_whole_file_truncated(tmp_path: Path) -> None:
         assert len(waveform) / SAMPLE_RATE == pytest.approx(7.0, abs=0.1)
 
 
-@pytest.mark.parametrize("start_s", [0.3, 1.5, 2.5, 3.2, 3.7])
+@pytest.mark.parametrize("start_s", [0.3, 1.5, 2.5, 3.2, 3.5])
 def test_times_given_back_as_offset_find_the_same_sound(tmp_path: Path, start_s: float) -> None:
     rising = tone(2.0) * np.linspace(0.5, 1.0, 2 * SAMPLE_RATE, dtype=np.float32)
     voices = [Voice(rising, start_s=1.0, pause_at_s=1.0, pause_s=1.0)]
@@ -97,9 +97,9 @@ def noisy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_an_upload_loses_the_packet_and_not_the_hour(noisy: bytes) -> None:
-    """Words behind the damage keep their times, whatever the format."""
+    """Words behind the damage keep their times, whatever the format. (MP3 crackles where it finds its feet again.)"""
     waveform, report = heard(damaged(noisy, 8.0, 0.5, 20.0))
-    ((start_s, end_s),) = loud(waveform)
+    ((start_s, end_s),) = [each for each in loud(waveform) if each[1] - each[0] > 0.2]
     assert (start_s, end_s) == (pytest.approx(15.0, abs=0.15), pytest.approx(16.0, abs=0.15))
     assert len(waveform) / SAMPLE_RATE == pytest.approx(20.0, abs=0.25)
     assert report.warnings, "nobody is told"
@@ -107,9 +107,8 @@ def test_an_upload_loses_the_packet_and_not_the_hour(noisy: bytes) -> None:
 
 def test_training_does_not_take_what_is_damaged(noisy: bytes) -> None:
     report = heard(damaged(noisy, 8.0, 0.5, 20.0))[1]
-    if not report.damaged_s:
-        pytest.skip("a format in which sound may pause does not tell whether it did")
-    with pytest.raises(DataError, match="corrupt: .* of .* s cannot be decoded, from"):
+    assert 0.2 < report.damaged_s < 3.0
+    with pytest.raises(DataError, match=r"corrupt: .* of .* s cannot be decoded, from"):
         decode(damaged(noisy, 8.0, 0.5, 20.0))
     with pytest.raises(DataError, match="corrupt"):
         decode(damaged(noisy, 8.0, 0.5, 20.0), limits=AudioLimits(max_damaged_share=0.5 * report.damaged_s / 20))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from asr.sound import AUTO, SoundChoice
 from asr.utterance import Utterance
 from train.order.packing import Columns
 
@@ -23,6 +24,8 @@ _SCHEMA = pa.schema(
         ("language", pa.string()),
         ("start_s", pa.float64()),
         ("end_s", pa.float64()),
+        ("track", pa.int32()),
+        ("channel", pa.string()),
         ("tokens", pa.int32()),
         ("group", pa.int64()),
     ]
@@ -76,7 +79,7 @@ def collect(sources: Iterable[Iterable[Admitted]]) -> tuple[Utterances, list[int
     group = 0
     for source in sources:
         rows: list[dict[str, Any]] = []
-        key: tuple[str | None, ...] = ()
+        key: tuple[object, ...] = ()
         group += 1
         size = 0
         for utterance, tokens, follows in source:
@@ -94,11 +97,11 @@ def collect(sources: Iterable[Iterable[Admitted]]) -> tuple[Utterances, list[int
     return Utterances(pa.Table.from_batches(batches, _SCHEMA).combine_chunks()), sizes
 
 
-def _neighbourhood(utterance: Utterance) -> tuple[str | None, ...]:
-    """Return what utterances of one window have in common: language, speaker, and the recording they are cut from."""
+def _neighbourhood(utterance: Utterance) -> tuple[object, ...]:
+    """Return what utterances of one window have in common: language, speaker, and the sound they are cut from."""
     stretch = utterance.start_s > 0 or utterance.end_s is not None
     recording = utterance.audio if stretch and isinstance(utterance.audio, str) else None
-    return utterance.language, utterance.speaker, recording
+    return utterance.language, utterance.speaker, recording, utterance.sound if recording else None
 
 
 def _row(utterance: Utterance, tokens: int, group: int) -> dict[str, Any]:
@@ -112,6 +115,8 @@ def _row(utterance: Utterance, tokens: int, group: int) -> dict[str, Any]:
         "language": utterance.language,
         "start_s": utterance.start_s,
         "end_s": utterance.end_s,
+        "track": utterance.sound.track,
+        "channel": None if utterance.sound.channel == AUTO else utterance.sound.channel,
         "tokens": tokens,
         "group": group,
     }
@@ -126,4 +131,5 @@ def _utterance(row: dict[str, Any]) -> Utterance:
         language=row["language"],
         start_s=row["start_s"],
         end_s=row["end_s"],
+        sound=SoundChoice(row["track"], row["channel"] or AUTO),
     )

@@ -10,6 +10,7 @@ import pytest
 from asr.audio import SAMPLE_RATE, encode_flac
 from asr.errors import UserError
 from asr.utterance import Quarantined, Utterance
+from tests.asr.sounds import CODECS, encoded, tone
 from train.data.admission import Admission, require_usable
 from train.data.utterances import Admitted
 from train.feeding.tensors import Recipe
@@ -97,3 +98,11 @@ def test_a_few_faults_are_borne_but_not_more_than_allowed() -> None:
         require_usable(bad, 110, 0.05)
     assert caught.value.message == "6 of 110 utterances could not be used, the last: corrupt: 5: in the middle"
     assert "data.max_quarantined_share" in caught.value.hint
+
+
+def test_a_length_reckoned_from_a_bit_rate_refuses_nothing(tmp_path: Path) -> None:
+    clip = encoded(tmp_path / "clip.mp3", tone(3.0, 48_000), *CODECS["mp3"])
+    clip.write_bytes(clip.read_bytes() + bytes(1_000_000))  # FFmpeg takes the zeros for two minutes of sound
+    quarantined: list[Quarantined] = []
+    (admitted,) = RULES.admit([Utterance("a", str(clip), "ciao", language="en")], quarantined)
+    assert admitted.utterance.duration_s == pytest.approx(3.0, abs=0.1) and not quarantined

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from asr.sound import SoundChoice
 from asr.utterance import Utterance
 from train.data.utterances import Admitted, collect
 
 ONE = Utterance("é 1", "/clips/\udcff.wav", "però\u2028sì", 1.5, "it", "anna", meta={"dropped": 1})
-STRETCH = Utterance("cut", "talk.wav", "two", 2.0, None, None, 3.0, 5.0)
+STRETCH = Utterance("cut", "talk.wav", "two", 2.0, None, None, 3.0, 5.0, sound=SoundChoice(1, "left"))
 INLINE = Utterance("inline", b"\x00RIFF\xff", "three", 3.0, "en")
 
 
@@ -37,6 +38,7 @@ def test_neighbours_share_source_language_speaker_and_recording() -> None:
     assert groups(Admitted(ONE, 1), Admitted(ONE, 1, follows=False), Admitted(ONE, 1)) == [0, 1, 1]
     assert groups(Admitted(STRETCH, 1), Admitted(replace(STRETCH, start_s=5.0, end_s=6.0), 1)) == [0, 0]
     assert groups(Admitted(STRETCH, 1), Admitted(replace(STRETCH, audio="another.wav"), 1)) == [0, 1]
+    assert groups(Admitted(STRETCH, 1), Admitted(replace(STRETCH, sound=SoundChoice()), 1)) == [0, 1]
     two_sources, _ = collect([[Admitted(ONE, 1)], [Admitted(ONE, 1)]])
     assert len(set(two_sources.columns().group.tolist())) == 2
 

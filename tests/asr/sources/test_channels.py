@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from asr.audio import decode_utterance
+from asr.manifest import read_manifest, write_manifest
+from asr.sound import SoundChoice
+from asr.sources import SourceConfig, rows
+from asr.utterance import Quarantined, Utterance
+from tests.asr.sounds import Voice, loud, muxed, tone, wav16
+
+LEFT, RIGHT = tone(1.0), tone(1.0, hz=880.0)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    (tmp_path / "stereo.wav").write_bytes(wav16(np.stack([LEFT, RIGHT], axis=1), channels=2))
+    (tmp_path / "mono.wav").write_bytes(wav16(LEFT))
+    muxed(tmp_path / "two.mka", "matroska", "pcm_s16le", [Voice(0 * LEFT), Voice(LEFT)])
+    lines = [{"audio_filepath": name, "text": name} for name in ("stereo.wav", "mono.wav", "two.mka", "none.wav")]
+    lines[2] |= {"audio_track": 1}  # type: ignore[dict-item]
+    path = tmp_path / "m.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def read(source: Path, **options: object) -> list[Utterance | Quarantined]:
+    return list(rows(SourceConfig(source=str(source), **options), source.parent))  # type: ignore[arg-type]
+
+
+def test_a_source_chooses_and_a_row_chooses_for_itself(manifest: Path) -> None:
+    for channel, expected in (("left", LEFT), ("right", RIGHT), ("mix", (LEFT + RIGHT) / 2)):
+        stereo, _, two, _ = read(manifest, channel=channel)
+        assert isinstance(stereo, Utterance) and isinstance(two, Utterance)
+        assert np.abs(decode_utterance(stereo) - expected).max() < 1e-3
+        assert two.sound == SoundChoice(1)
+        assert len(loud(decode_utterance(two))) == 1
+
+
+def test_each_channel_is_an_utterance(manifest: Path) -> None:
+    found = read(manifest, channel="each")
+    assert [row.id for row in found] == ["stereo.wav#left", "stereo.wav#right", "mono.wav", "two.mka", "none.wav"]
+    for row, expected in zip(found, (LEFT, RIGHT, LEFT), strict=False):
+        assert isinstance(row, Utterance) and np.abs(decode_utterance(row) - expected).max() < 1e-3
+    assert isinstance(found[-1], Quarantined) and found[-1].reason == "missing_file"
+
+
+def test_what_was_chosen_survives_a_manifest(manifest: Path, tmp_path: Path) -> None:
+    chosen = [row for row in read(manifest, channel="each") if isinstance(row, Utterance)]
+    again = tmp_path / "again.jsonl"
+    write_manifest(again, chosen)
+    assert [(row.id, row.sound) for row in read_manifest(again)] == [(row.id, row.sound) for row in chosen]
+    assert [row.sound for row in read(again) if isinstance(row, Utterance)] == [row.sound for row in chosen]
+
+
+def test_a_row_that_chooses_what_cannot_be_is_quarantined(manifest: Path) -> None:
+    manifest.write_text(json.dumps({"audio_filepath": "stereo.wav", "text": "x", "audio_channel": "both"}) + "\n")
+    (row,) = read(manifest)
+    assert isinstance(row, Quarantined) and row.reason == "bad_channel"
+
+
+@pytest.mark.parametrize("wrong", [{"channel": "both"}, {"track": -1}])
+def test_a_source_that_chooses_what_cannot_be(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        SourceConfig(source="a.jsonl", **wrong)  # type: ignore[arg-type]
