@@ -69,6 +69,7 @@ class Clock:
         self._bytes, self._ticks = 0, 0  # of packets that were decoded
         self._lost_s: list[float] = []  # of packets that were not, since the last one that was
         self._lost_until_s = 0.0
+        self._reached = 0
         self._skipped = 0  # bytes before the next frame that are in no packet
         self.damaged, self.paused = Stretches(after_s, before_s), Stretches(after_s, before_s)
 
@@ -76,6 +77,11 @@ class Clock:
     def now_s(self) -> float:
         """Where the last frame ended."""
         return self._now_s or 0.0
+
+    @property
+    def reached_s(self) -> float:
+        """Until when the last packet that was decoded lasts by its own word."""
+        return self._reached * self._tick_s - self._origin_s
 
     def seconds(self, stamp: int | None) -> float | None:
         """Return a time stamp, in ticks of its track, as seconds of the container's clock."""
@@ -105,6 +111,8 @@ class Clock:
         """Take note of a packet that was decoded: how many bytes are how many seconds."""
         self._bytes += packet.size
         self._ticks += packet.duration or 0
+        if packet.pts is not None:
+            self._reached = packet.pts + (packet.duration or 0)
 
     def place(self, frame: Any) -> float:
         """Return the seconds of silence before a frame. Frames never go back: a clock that does begins anew."""
@@ -122,21 +130,18 @@ class Clock:
         self._now_s = now_s + silent_s + own_s
         return silent_s
 
-    def finish(self, until_s: float | None) -> float:
-        """Return the silence behind the last frame: of packets lost there, up to ``until_s`` where that is known."""
-        if not self._lost_s or self.untimed or self._now_s is None or until_s is None:
-            return 0.0  # junk behind the end is no sound
-        return self.fill(min(self._lost_until_s, until_s))
+    def finish(self, until_s: float) -> None:
+        """Go on for as long as the packets that were lost behind the last frame, but not beyond ``until_s``."""
+        if (
+            self._lost_s and not self.untimed and self._now_s is not None
+        ):  # else it is junk behind the end, and no sound
+            self.fill(min(self._lost_until_s, until_s), damaged=True)
 
-    def fill(self, until_s: float) -> float:
-        """Return the silence from the last frame until ``until_s``, which stands for damage."""
-        silent_s = until_s - self.now_s
-        if silent_s <= 0:
-            return 0.0
-        self._lost_s = []
-        self.damaged.add(self.now_s, until_s)
-        self._now_s = until_s
-        return silent_s
+    def fill(self, until_s: float, damaged: bool) -> None:
+        """Go on without sound until ``until_s``."""
+        if until_s > self.now_s:
+            (self.damaged if damaged else self.paused).add(self.now_s, until_s)
+            self._now_s = until_s
 
     def _silence(self, ahead_s: float, first: bool, timed: bool) -> float:
         if self._lost_s and not first:

@@ -16,7 +16,7 @@ from asr.limits import AudioLimits
 from asr.media import audio_track, check_plausible, origin_s
 from asr.presentation import Clock
 from asr.sound import EACH, SoundChoice, SoundReport
-from asr.truncation import TOLERANCE_S, declared_s, missing_end, size_of
+from asr.truncation import TOLERANCE_S, declared_s, is_whole, missing_end, size_of
 
 MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 512 MB
 SILENCE_SAMPLES = 1 << 20  # of a pause at once
@@ -160,7 +160,8 @@ class Reading:
                 yield from self._silence(self.clock.now_s - frame.samples / frame.sample_rate)
             yield from self.downmixer.push(frame)
         yield from self.downmixer.flush()
-        if self.clock.finish(self.promised_s) or (self._lost_its_way() and self.clock.fill(self.promised_s or 0.0)):
+        if self.promised_s is not None:
+            self._finish(self.promised_s)
             yield from self._silence(self.clock.now_s)
 
     def _seek(self) -> bool:
@@ -211,13 +212,17 @@ class Reading:
             else:
                 self.clock.keep(packet)
 
-    def _lost_its_way(self) -> bool:
-        """Whether the end is missing though the file goes on: what is there could not be told apart any more."""
-        if not self.promised_s or self.stretch.end is not None:
-            return False
-        missing = 1.0 - self.clock.now_s / self.promised_s
-        unread = 1.0 - self.read_bytes / max(size_of(self.file), 1)
-        return missing * self.promised_s > TOLERANCE_S and unread > missing / 2
+    def _finish(self, promised_s: float) -> None:
+        """Have the clock go on to the end that was promised, where the file is there to its end."""
+        clock = self.clock
+        clock.finish(promised_s)
+        if not clock.now_s or promised_s - clock.now_s <= TOLERANCE_S:
+            return
+        missing, unread = 1.0 - clock.now_s / promised_s, 1.0 - self.read_bytes / max(size_of(self.file), 1)
+        if unread > missing / 2:  # the file goes on, but what is there could not be told apart any more
+            clock.fill(promised_s, damaged=True)
+        elif clock.reached_s >= promised_s - TOLERANCE_S or is_whole(self.media, self.file):
+            clock.fill(promised_s, damaged=False)  # nothing was sent any more: a muted microphone
 
 
 def _packets(media: Any, stream: Any) -> Iterator[Any]:

@@ -17,6 +17,8 @@ DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov", "matroska", "w64", "w
 # Whoever writes to a pipe does not know the size: SoX writes 0x7FFFF000 and (AIFF) 0x7F000000, others all ones.
 PLACEHOLDER_BYTES = 0x7EFF_0000
 
+EBML_HEADER, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")
+
 MAX_CHUNKS = 1000  # of 8 bytes each, 100 MB would otherwise be 12 million steps
 OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 
@@ -49,6 +51,28 @@ def missing_end(file: BinaryIO, decoded_s: float, wanted_s: float | None) -> str
     if wanted_s is not None and wanted_s - decoded_s > TOLERANCE_S:
         return f"{decoded_s:.2f} s of {wanted_s:.2f} s are there"
     return f"the last Ogg page is cut after {decoded_s:.2f} s" if _ogg_page_cut(file) else ""
+
+
+def is_whole(media: Any, file: BinaryIO) -> bool:
+    """Whether a container says how many bytes it has, and has them. Matroska does (RFC 8794), unless it is live."""
+    if not media.format.name.startswith("matroska"):
+        return False
+    position, head = 0, _read_at(file, 0, 64)
+    for expected in (EBML_HEADER, SEGMENT):
+        found, size, head_bytes = _ebml(head[position:] if position < len(head) else b"")
+        if found != expected or size is None:
+            return False
+        position += head_bytes + size
+    return position <= size_of(file)
+
+
+def _ebml(head: bytes) -> tuple[bytes, int | None, int]:
+    """Return the id of the EBML element that ``head`` begins with, its size and how many bytes both take."""
+    if len(head) < 12 or not head[4]:
+        return b"", None, 0
+    length = 9 - head[4].bit_length()
+    size = int.from_bytes(head[4 : 4 + length]) & ((1 << 7 * length) - 1)
+    return head[:4], None if size == (1 << 7 * length) - 1 else size, 4 + length
 
 
 def _is_placeholder(context: Any, length_s: float, file: BinaryIO) -> bool:

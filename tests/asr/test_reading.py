@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -48,6 +49,20 @@ def test_a_muted_microphone_made_a_whole_file_truncated(tmp_path: Path) -> None:
         voice = Voice(tone(2.0), pause_at_s=1.0, pause_s=5.0)
         waveform, _ = heard(muxed(tmp_path / container, container, "libopus", [voice]))
         assert len(waveform) / SAMPLE_RATE == pytest.approx(7.0, abs=0.1)
+
+
+@pytest.mark.parametrize("container", ["webm", "mp4"])
+def test_a_microphone_that_is_muted_at_the_end_made_a_whole_file_truncated(tmp_path: Path, container: str) -> None:
+    """A single packet at 6 s, then none: the header says 6 s, most of which is silence."""
+    voice = Voice(tone(2.0), pause_at_s=1.9, pause_s=4.0)
+    path = muxed(tmp_path / "muted", container, "libopus", [voice])
+    waveform, report = heard(path)
+    whole = path.read_bytes()
+    with av.open(path) as media:
+        media_s = float(media.duration / 1e6)
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(media_s, abs=0.1) and not report.damaged_s
+    with pytest.raises(DataError, match=r"truncated|not_audio"):  # the MP4's table is at its end
+        decode(whole[: len(whole) // 2])
 
 
 @pytest.mark.parametrize("start_s", [0.3, 1.5, 2.5, 3.2, 3.5])
