@@ -14,8 +14,8 @@ LEAD_S = 0.005  # a beginning is exact: nothing has been played yet that could j
 # Where time may pass without sound: a muted microphone sends no packets. In all other formats packets follow each other
 # without a gap, so that one is damage.
 MAY_PAUSE = frozenset({"matroska", "mov", "avi", "flv", "asf", "mpegts", "mpeg"})
-# A pause takes no bytes; half of those that sound would have taken are no header.
-UNREAD_SHARE = 0.5
+# A pause takes no bytes: what is more than headers take, and a share of what sound would have taken, is lost sound.
+UNREAD_BYTES, UNREAD_SHARE = 2048, 0.1
 # Nothing but frames end to end: FFmpeg counts what it finds, and what it does not find has no time. Bytes tell it.
 UNTIMED = frozenset({"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "latm", "mp3"})
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # between joined files; no sound was there
@@ -151,7 +151,7 @@ class Clock:
 
     def _tell(self, start_s: float, end_s: float, first: bool) -> None:
         took = (end_s - start_s) * self._bytes / (self._ticks * self._tick_s) if self._ticks else math.inf
-        unread = self._skipped > UNREAD_SHARE * took
+        unread = self._skipped > max(UNREAD_BYTES, UNREAD_SHARE * took)
         if self._lost_s or unread or not (first or self._may_pause):
             self.damaged.add(start_s, end_s)
         elif not first:
