@@ -132,9 +132,8 @@ class Clock:
 
     def finish(self, until_s: float) -> None:
         """Go on for as long as the packets that were lost behind the last frame, but not beyond ``until_s``."""
-        if (
-            self._lost_s and not self.untimed and self._now_s is not None
-        ):  # else it is junk behind the end, and no sound
+        # Behind the end of a stream that is nothing but frames it is junk, and no sound.
+        if self._lost_s and not self.untimed and self._now_s is not None:
             self.fill(min(self._lost_until_s, until_s), damaged=True)
 
     def fill(self, until_s: float, damaged: bool) -> None:
