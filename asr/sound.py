@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from asr.errors import UserError
 
@@ -57,3 +58,19 @@ class SoundReport:
     channels: int = 1
     damaged_s: float = 0.0
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def heard_channels(self) -> int:
+        """How many channels are heard on their own: all of them with ``each``, else the one sound that was taken."""
+        return self.channels if self.channel == EACH else 1
+
+
+def of_each(reports: Sequence[SoundReport]) -> SoundReport:
+    """Return what was found in a file that was decoded once for each of its channels; what all say is said once."""
+    return replace(
+        reports[0],
+        samples=max(report.samples for report in reports),
+        channel=EACH,
+        damaged_s=max(report.damaged_s for report in reports),
+        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
+    )
