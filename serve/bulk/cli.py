@@ -38,7 +38,8 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
         str | None,
         typer.Option(
             help="Folder or address that gets a transcript for each input, through Ray; what is there already is not "
-            "done again. Without, they are printed. Exit code 1 where some failed: failures.csv there names them, and warnings."
+            "done again. Without, they are printed. Exit code 1 where some failed: failures.csv there names them, and "
+            "what is to be known about others."
         ),
     ] = None,
     formats: Annotated[list[Format] | None, typer.Option("--format", help="May be given several times.")] = None,
@@ -53,9 +54,7 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
     ] = None,
     channel: Annotated[
         str,
-        typer.Option(
-            help=f"{', '.join(NAMED)} (every channel on its own, marked in the transcript), or a number from 0."
-        ),
+        typer.Option(help=f"{', '.join(NAMED)} (all, on their own: the transcript says which), or a number from 0."),
     ] = AUTO,
     words: Annotated[bool, typer.Option("--words", help="Times of words, with --format json.")] = False,
     overwrite: Annotated[

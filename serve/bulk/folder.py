@@ -108,8 +108,8 @@ class Folder:
             record = {}
         elif written:
             self._refuse_others(record)
-            self._warnings = self._warned()
         self._stems = dict(record.get("transcripts", {}))
+        self._warnings = self._warned(record.get("transcripts", {}))
         notes = self._name([one for one in inputs if one.address not in self._stems])
         body = {"settings": asdict(self.settings), "transcripts": self._stems}
         storage.write_text(self._at(RECORD), json.dumps(body, ensure_ascii=False, indent=1) + "\n")
@@ -152,13 +152,15 @@ class Folder:
             self.write_failures([])
         return True
 
-    def _warned(self) -> dict[str, tuple[str, str]]:
-        """Return the warnings of earlier runs: who transcribes the rest keeps them."""
+    def _warned(self, stems: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """Return the warnings of earlier runs about transcripts that are there: who goes on keeps them."""
         place = self._at(FAILURES)
-        if not storage.exists(place):
+        there = {one for one, stem in stems.items() if any(f"{stem}.{form}" in self._present for form in Format)}
+        if not there or FAILURES not in self._present:
             return {}
         rows = csv.DictReader(io.StringIO(storage.read_text(place), newline=""))
-        return {row["input"]: (row["reason"], row["detail"]) for row in rows if row.get("kind") == _WARNING}
+        warnings = (row for row in rows if row.get("kind") == _WARNING and row["input"] in there)
+        return {row["input"]: (row["reason"], row["detail"]) for row in warnings}
 
     def _at(self, name: str) -> str:
         return storage.join(self.place, *name.split("/"))
