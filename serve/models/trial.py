@@ -93,7 +93,7 @@ async def _heard(
 def _features(clip: Utterance, info: ModelInfo, limits: AudioLimits) -> list[np.ndarray]:
     """Return the log-mel features [M, T] of the windows of a clip in which somebody speaks."""
     try:
-        waveform = decode(clip.audio, start_s=clip.start_s, end_s=clip.end_s, limits=limits, choice=clip.sound)
+        waveform = decode(clip.audio, start_s=clip.start_s, end_s=clip.end_s, limits=limits)
     except DataError as error:
         raise UserError(f"the clip '{clip.id}' cannot be used: {error}") from None
     return [info.log_mel(waveform[window.start : window.end]) for window in windows(waveform)]
