@@ -88,7 +88,7 @@ class Answer:
         That is what was held back for another channel, or the head of subtitles without any.
         """
         part = self._joiner.rest(self._duration_s)
-        if part.segments:
+        if part.segments or part.words:
             return self.delta(part)
         document = self._document()
         return self._delta(document) if self._told < len(document) else None

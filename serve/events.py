@@ -46,7 +46,7 @@ async def events(
         while passage is not None:
             window, transcript = passage
             part = answer.add(window, transcript)
-            if part.segments:
+            if part.segments or part.words:
                 yield _event(answer.delta(part))
             async with asyncio.timeout_at(deadline()):
                 passage = await anext(rest, None)
