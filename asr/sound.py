@@ -13,6 +13,11 @@ NAMED = (AUTO, MIX, *SIDES, EACH)
 MAX_INDEX = 511  # FFmpeg's own limit of channels, less one
 
 
+def is_index(text: str) -> bool:
+    """Return whether a text is the number of a track or channel, from 0."""
+    return text.isdecimal() and len(text) <= len(str(MAX_INDEX)) and int(text) <= MAX_INDEX
+
+
 @dataclass(frozen=True, slots=True)
 class SoundChoice:
     """What is taken of a file that holds more than one sound.
@@ -30,7 +35,7 @@ class SoundChoice:
         """Raises UserError for a track or channel that no file can have."""
         if self.track is not None and not 0 <= self.track <= MAX_INDEX:
             raise UserError(f"track is a number from 0 to {MAX_INDEX}, not {self.track}")
-        if self.channel not in NAMED and not (self.channel.isdecimal() and int(self.channel) <= MAX_INDEX):
+        if self.channel not in NAMED and not is_index(self.channel):
             raise UserError(f"channel is one of {', '.join(NAMED)}, or a number from 0, not '{self.channel[:40]}'")
 
     @property

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from asr.config import suggestion
 from asr.errors import DataError, UserError
 from asr.labels import Task, spoken
-from asr.sound import DEFAULT_CHOICE, EACH, MAX_INDEX, NAMED, SoundChoice
+from asr.sound import DEFAULT_CHOICE, EACH, NAMED, SoundChoice, is_index
 from serve.engine import ModelInfo
 from serve.errors import ApiError
 from serve.request import Asked, check_task, spoken_language
@@ -158,7 +158,7 @@ def _switch(fields: Mapping[str, str], name: str) -> bool:
 
 def _track(value: str) -> int | None:
     text = value.strip()
-    if text and not _is_index(text):
+    if text and not is_index(text):
         raise _wrong(
             "track", f"'track' is a whole number from 0, not '{value[:40]}': leave it out for the default track"
         )
@@ -167,16 +167,12 @@ def _track(value: str) -> int | None:
 
 def _channel(value: str) -> str:
     text = value.strip().lower()
-    if _is_index(text):
+    if is_index(text):
         return str(int(text))
     if text and text not in NAMED:
         hint = suggestion(text, NAMED) or f"choose one of {', '.join(NAMED)}, or a number from 0"
         raise _wrong("channel", f"unknown channel '{value[:40]}', {hint}")
     return text or DEFAULT_CHOICE.channel
-
-
-def _is_index(text: str) -> bool:
-    return text.isdecimal() and len(text) <= len(str(MAX_INDEX)) and int(text) <= MAX_INDEX
 
 
 def _temperature(value: str) -> float:

@@ -141,6 +141,21 @@ SIDE_BY_SIDE = {
 }
 
 
+def test_a_word_that_waits_for_another_channel_comes_when_its_turn_is_there() -> None:
+    words = Word(0.0, 1.0, " a", 1.0), Word(8.0, 9.0, " turn", 1.0)
+    long = Transcript("a long turn", (1,), "en", (Spoken(0.0, 9.0, "a long turn", (1,)),), words)
+    short = Transcript("mm", (2,), "en", (Spoken(0.0, 1.0, "mm", (2,)),), (Word(0.0, 1.0, " mm", 1.0),))
+    both = {
+        Window(0, 160_000, 0): long,
+        Window(64_000, 96_000, 1): short,
+        Window(192_000, 208_000, 1): Transcript("", (), "en"),
+    }
+    answer = Answer(parameters("verbose_json", "word"), Asked(), 14.0, EACH_OF_TWO)
+    deltas = [answer.delta(answer.add(window, transcript)) for window, transcript in both.items()]
+    assert [[word["word"] for word in event["words"]] for event in deltas] == [[], ["a"], ["mm", "turn"]]
+    assert [word["channel"] for word in answer.done()["words"]] == [0, 1, 0]
+
+
 @pytest.mark.parametrize("response_format", get_args(Format))
 def test_a_stream_of_two_channels_is_in_order_of_time_and_takes_nothing_back(response_format: str) -> None:
     answer = Answer(parameters(response_format), Asked(), 14.0, EACH_OF_TWO)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
+import av
 import numpy as np
 import pytest
 from transformers import WhisperFeatureExtractor
@@ -11,7 +13,7 @@ from asr.clip import Spoken, Transcript
 from asr.errors import DataError, UserError
 from asr.features import LogMel
 from asr.recording import Window
-from asr.sound import EACH, SoundChoice, SoundReport
+from asr.sound import EACH, SoundChoice, SoundReport, of_each
 from serve.engine import ModelInfo
 from serve.request import (
     MAX_CHANNELS,
@@ -166,6 +168,37 @@ def test_one_channel_of_a_recording_is_taken_by_its_name_or_number() -> None:
         )
         assert list(by_name.windows) == list(by_number.windows)
         assert by_name.duration_s - by_name.silent_s == pytest.approx(seconds, abs=1.5)
+
+
+def tracks(*seconds: float) -> bytes:
+    """A Matroska file with a track of speech for each, so many seconds long."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as media:
+        streams = [media.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in seconds]
+        for stream, length in zip(streams, seconds, strict=True):
+            samples = (babble(length) * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16_000, 0
+            media.mux(stream.encode(frame))
+            media.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("channel", ["auto", "left", EACH])
+def test_the_chosen_track_is_taken_whatever_is_asked_of_its_channels(channel: str) -> None:
+    both = tracks(3.0, 5.0)
+    for track, seconds in ((0, 3.0), (1, 5.0)):
+        sound = open_sound(both, AudioLimits(), choice=SoundChoice(track, channel))
+        assert (sound.duration_s, sound.report.track, sound.report.tracks) == (pytest.approx(seconds), track, 2)
+    with pytest.raises(DataError, match="no_track"):
+        open_sound(both, AudioLimits(), choice=SoundChoice(2, channel))
+
+
+def test_what_was_found_in_every_channel_is_told_once() -> None:
+    first = SoundReport(160_000, 1, 2, "0", 2, 0.5, ("track 1 was taken", "silence from 1.0 to 1.5 s"))
+    second = SoundReport(160_000, 1, 2, "1", 2, 0.5, ("track 1 was taken", "only here"))
+    warnings = ("track 1 was taken", "silence from 1.0 to 1.5 s", "only here")
+    assert of_each([first, second]) == SoundReport(160_000, 1, 2, EACH, 2, 0.5, warnings)
 
 
 def test_each_channel_of_one_is_that_one() -> None:
