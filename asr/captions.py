@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from asr.clip import Word
 from asr.labels import Task
 from asr.language import UNSPACED, name
-from asr.recording import RecordedSegment, Recording
+from asr.recording import RecordedSegment, RecordedWord, Recording
+from asr.sound import SoundReport
 
 Granularity = Literal["segment", "word"]
 
@@ -33,7 +33,9 @@ def as_verbose_json(
 ) -> dict[str, Any]:
     """Return what ``TranscriptionVerbose`` is made of: segments, words or both, as ``granularities`` say.
 
-    Translations are into English, whatever was spoken; the language of a recording without any is "unknown".
+    Translations are into English, whatever was spoken; the language of a recording without any is "unknown". Beside
+    OpenAI's fields stand ``audio`` and ``warnings`` where it is known what decoding found, and the ``channel`` of each
+    segment and word where each channel was heard on its own.
     """
     spoken = "en" if task == "translate" else recording.language
     body: dict[str, Any] = {
@@ -46,29 +48,50 @@ def as_verbose_json(
         body["segments"] = [_segment(segment) for segment in recording.segments]
     if "word" in granularities:
         body["words"] = [_word(word) for word in recording.words if word.text.strip()]
-    return body | {"usage": usage(recording)}
+    return body | {"usage": usage(recording)} | (_found(recording.sound) if recording.sound else {})
 
 
 def usage(recording: Recording) -> dict[str, Any]:
-    """Return the length of the audio in begun seconds, as OpenAI bills it."""
-    return {"type": "duration", "seconds": math.ceil(recording.duration_s)}
+    """Return the length of the audio in begun seconds, as OpenAI bills it; of each channel that was heard."""
+    return {"type": "duration", "seconds": math.ceil(recording.heard_s)}
 
 
 def as_srt(recording: Recording) -> str:
-    """Return SubRip subtitles: numbered from 1, ``00:00:01,234``, a cue of one line for each segment."""
+    """Return SubRip subtitles: numbered from 1, ``00:00:01,234``, a cue of one line for each segment.
+
+    It begins with ``channel 0:`` where each channel was heard on its own: SubRip has no other place for that.
+    """
     cues = []
     for number, segment in enumerate(recording.segments, start=1):
         text = _line(segment.text).replace("-->", "->")  # SubRip has no way to write an arrow that is none
-        cues.append(f"{number}\n{_times(segment, ',')}\n{text}\n\n")
+        told = "" if segment.channel is None else f"channel {segment.channel}: "
+        cues.append(f"{number}\n{_times(segment, ',')}\n{told}{text}\n\n")
     return "".join(cues)
 
 
 def as_vtt(recording: Recording) -> str:
-    """Return WebVTT subtitles: ``00:00:01.234``, text with ``&``, ``<`` and ``>`` escaped."""
-    cues = [
-        f"{_times(segment, '.')}\n{html.escape(_line(segment.text), quote=False)}\n\n" for segment in recording.segments
-    ]
+    """Return WebVTT subtitles: ``00:00:01.234``, text with ``&``, ``<`` and ``>`` escaped.
+
+    A channel that was heard on its own is a voice, ``<v channel 0>``, which players show apart or not at all.
+    """
+    cues = []
+    for segment in recording.segments:
+        text = html.escape(_line(segment.text), quote=False)
+        told = "" if segment.channel is None else f"<v channel {segment.channel}>"
+        cues.append(f"{_times(segment, '.')}\n{told}{text}\n\n")
     return "WEBVTT\n\n" + "".join(cues)
+
+
+def _found(sound: SoundReport) -> dict[str, Any]:
+    """Return which sound of the file was taken, and what is to be known about it."""
+    taken = {
+        "track": sound.track,
+        "tracks": sound.tracks,
+        "channel": sound.channel,
+        "channels": sound.channels,
+        "damaged_s": _rounded(sound.damaged_s),
+    }
+    return {"audio": taken, "warnings": list(sound.warnings)}
 
 
 def _segment(segment: RecordedSegment) -> dict[str, Any]:
@@ -84,11 +107,15 @@ def _segment(segment: RecordedSegment) -> dict[str, Any]:
         "avg_logprob": _finite(segment.avg_logprob, _DOUBTFUL),
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": _finite(segment.no_speech_prob, 0.0),
-    }
+    } | _channel(segment)
 
 
-def _word(word: Word) -> dict[str, Any]:
-    return {"word": word.text.strip(), "start": _rounded(word.start_s), "end": _rounded(word.end_s)}
+def _word(word: RecordedWord) -> dict[str, Any]:
+    return {"word": word.text.strip(), "start": _rounded(word.start_s), "end": _rounded(word.end_s)} | _channel(word)
+
+
+def _channel(heard: RecordedSegment | RecordedWord) -> dict[str, int]:
+    return {} if heard.channel is None else {"channel": heard.channel}
 
 
 def _finite(value: float, otherwise: float) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from asr.errors import UserError
 
@@ -10,6 +11,11 @@ AUTO, MIX, EACH = "auto", "mix", "each"
 SIDES = {"left": 0, "right": 1}
 NAMED = (AUTO, MIX, *SIDES, EACH)
 MAX_INDEX = 511  # FFmpeg's own limit of channels, less one
+
+
+def is_index(text: str) -> bool:
+    """Return whether a text is the number of a track or channel, from 0."""
+    return text.isdecimal() and len(text) <= len(str(MAX_INDEX)) and int(text) <= MAX_INDEX
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class SoundChoice:
         """Raises UserError for a track or channel that no file can have."""
         if self.track is not None and not 0 <= self.track <= MAX_INDEX:
             raise UserError(f"track is a number from 0 to {MAX_INDEX}, not {self.track}")
-        if self.channel not in NAMED and not (self.channel.isdecimal() and int(self.channel) <= MAX_INDEX):
+        if self.channel not in NAMED and not is_index(self.channel):
             raise UserError(f"channel is one of {', '.join(NAMED)}, or a number from 0, not '{self.channel[:40]}'")
 
     @property
@@ -57,3 +63,19 @@ class SoundReport:
     channels: int = 1
     damaged_s: float = 0.0
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def heard_channels(self) -> int:
+        """How many channels are heard on their own: all of them with ``each``, else the one sound that was taken."""
+        return self.channels if self.channel == EACH else 1
+
+
+def of_each(reports: Sequence[SoundReport]) -> SoundReport:
+    """Return what was found in a file that was decoded once for each of its channels; what all say is said once."""
+    return replace(
+        reports[0],
+        samples=max(report.samples for report in reports),
+        channel=EACH,
+        damaged_s=max(report.damaged_s for report in reports),
+        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
+    )

@@ -19,7 +19,7 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 @dataclass(frozen=True)
 class Entry:
     """One request as it was answered. ``audio_s`` is None where its audio was not read; ``version`` is ``stable`` or
-    ``candidate``."""
+    ``candidate``; ``warnings`` are those about its sound, None where there are none."""
 
     request_id: str
     method: str
@@ -30,6 +30,7 @@ class Entry:
     version: str | None = None
     key: str | None = None
     audio_s: float | None = None
+    warnings: tuple[str, ...] | None = None
     words: str | None = None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import Response
@@ -11,11 +12,17 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from asr.captions import as_json, as_srt, as_text, as_verbose_json, as_vtt
 from asr.clip import Transcript
 from asr.recording import Joiner, Part, Recording, Window
+from asr.sound import SoundReport
 from serve.parameters import Parameters
 from serve.request import Asked, as_answered
 
 # One for each position of the encoder, 20 ms; what the decoder was told before is not counted.
 AUDIO_TOKENS_PER_S = 50
+
+HEADER = "x-audio-warnings"
+MAX_HEADER_LENGTH = 1000  # servers and proxies take 4 to 8 KB for all headers together
+_CUT = "; and more"
+_UNPRINTABLE = re.compile(r"[^ -~]")
 
 _DOCUMENTS: dict[str, Callable[[Recording], str]] = {"srt": as_srt, "vtt": as_vtt}
 
@@ -25,12 +32,14 @@ class Answer:
 
     The deltas of an answer, one after the other, are the text of its done event: the words, or where srt or vtt is
     asked for, the subtitles. With verbose_json each delta has its segments and words, and the done event all of them.
+    ``report`` is what decoding found.
     """
 
-    def __init__(self, parameters: Parameters, asked: Asked, duration_s: float) -> None:
+    def __init__(self, parameters: Parameters, asked: Asked, duration_s: float, report: SoundReport) -> None:
         self._parameters = parameters
         self._asked = asked
         self._duration_s = duration_s
+        self._report = report
         self._joiner = Joiner()
         self._told = 0  # characters of the document that are in deltas already
 
@@ -41,40 +50,53 @@ class Answer:
     @property
     def recording(self) -> Recording:
         """What was heard so far."""
-        return self._joiner.recording(self._duration_s, self._asked.language)
+        return self._joiner.recording(self._duration_s, self._asked.language, self._report)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the head of the answer says of the sound: its warnings, where there are any."""
+        return {HEADER: as_header(self._report.warnings)} if self._report.warnings else {}
 
     def response(self) -> Response:
-        """Return the whole answer at once."""
+        """Return the whole answer at once, when all windows were added."""
+        self._joiner.rest(self._duration_s)
+        recording, headers = self.recording, self.headers
         match self._parameters.response_format:
             case "json":
-                return JSONResponse(as_json(self.recording))
+                return JSONResponse(as_json(recording), headers=headers)
             case "verbose_json":
-                return JSONResponse(self._verbose(self.recording))
+                return JSONResponse(self._verbose(recording), headers=headers)
             case "vtt":
-                return Response(as_vtt(self.recording), media_type="text/vtt")
+                return Response(as_vtt(recording), headers=headers, media_type="text/vtt")
             case "srt":
-                return PlainTextResponse(as_srt(self.recording))
+                return PlainTextResponse(as_srt(recording), headers=headers)
             case "text":
-                return PlainTextResponse(as_text(self.recording))
+                return PlainTextResponse(as_text(recording), headers=headers)
 
-    def delta(self, window: Window, part: Part) -> dict[str, Any]:
+    def delta(self, part: Part) -> dict[str, Any]:
         """Return the event of what a window added; ``end`` and ``duration`` say, in seconds, how far that is."""
         event = self._delta(self._document())
-        event |= {"end": round(window.end_s, 3), "duration": round(self._duration_s, 3)}
+        event |= {"end": round(part.until_s, 3), "duration": round(self._duration_s, 3)}
         if self._parameters.response_format == "verbose_json":
             added = self._verbose(Recording(self._duration_s, None, part.segments, part.words))
             event |= {name: added[name] for name in ("segments", "words") if name in added}
         return event
 
     def rest(self) -> dict[str, Any] | None:
-        """Return the event of what no window added, such as the head of subtitles without any; None for nothing."""
+        """Return the event of what no window added alone; None for nothing.
+
+        That is what was held back for another channel, or the head of subtitles without any.
+        """
+        part = self._joiner.rest(self._duration_s)
+        if part.segments or part.words:
+            return self.delta(part)
         document = self._document()
         return self._delta(document) if self._told < len(document) else None
 
     def done(self) -> dict[str, Any]:
         """Return the event that ends the answer, with all of its text and what it cost."""
         recording = self.recording
-        spoken = round(self._duration_s * AUDIO_TOKENS_PER_S)
+        spoken = round(recording.heard_s * AUDIO_TOKENS_PER_S)
         written = sum(len(segment.tokens) for segment in recording.segments)
         usage = {
             "type": "tokens",
@@ -95,3 +117,9 @@ class Answer:
 
     def _verbose(self, recording: Recording) -> dict[str, Any]:
         return as_verbose_json(recording, self._asked.task, tuple(self._parameters.granularities))
+
+
+def as_header(warnings: Sequence[str]) -> str:
+    """Return warnings as the value of a header: printable ASCII of bounded length, whatever a file made them say."""
+    text = "; ".join(_UNPRINTABLE.sub("?", warning.replace(";", ",")) for warning in warnings)
+    return text if len(text) <= MAX_HEADER_LENGTH else text[: MAX_HEADER_LENGTH - len(_CUT)] + _CUT

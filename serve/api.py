@@ -80,7 +80,8 @@ class Api:
         self._house = Admission(config.max_queued, config.max_queued_audio_s)
         self._metrics = Metrics(config.public_name, self._house, config.max_batch_audio_s)
         open_books(Books(AccessLog(config.access_log, config.log_words), self._metrics))
-        self._limits = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
+        strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
+        self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
         self._short, self._long = (
             ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix=f"prepare-{kind}") for kind in ("short", "long")
         )
@@ -91,7 +92,7 @@ class Api:
         self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
         self._fleet = Fleet(transcriber)
         self._traffic = Traffic(opened(config), self._fleet, config.registry)
-        rollout = Rollout(self._traffic, self._fleet, self._long, self._limits)
+        rollout = Rollout(self._traffic, self._fleet, self._long, strict)  # what is compared is whole
         self._desk = Desk(config, self._keys, self._traffic, self._fleet, rollout)
         self._created = int(time.time())
 
@@ -172,8 +173,8 @@ class Api:
             asked = asked_of(model, parameters, task)
             threads = self._short if len(form.audio) < SHORT_BYTES else self._long
             loop = asyncio.get_running_loop()
-            sound = await loop.run_in_executor(threads, open_sound, form.audio, self._limits, model)
-            known.audio_s = sound.duration_s
+            sound = await loop.run_in_executor(threads, open_sound, form.audio, self._limits, model, parameters.sound)
+            known.audio_s, known.warnings = sound.heard_s, sound.report.warnings or None
             self._metrics.silent(whose, sound.silent_s)
             visit.expect(sound.cost_s(model.context))
             sender = Sender(
@@ -181,7 +182,7 @@ class Api:
             )
             passages = Dispatch(sender.send, threads, self._ahead).hear(sound, asked, model)
             stack.push_async_callback(passages.aclose)
-            told = Answer(parameters, asked, sound.duration_s)
+            told = Answer(parameters, asked, sound.duration_s, sound.report)
             if self._config.log_words:
                 stack.callback(lambda: setattr(known, "words", told.recording.text))
             if parameters.stream:
@@ -191,7 +192,7 @@ class Api:
                     sender.deadline = time.monotonic() + self._config.request_timeout_s
                     return sender.deadline
 
-                return route.named(EventStream(events(first, passages, told, later), stack.pop_all()))
+                return route.named(EventStream(events(first, passages, told, later), stack.pop_all(), told.headers))
             async for window, transcript in passages:
                 told.add(window, transcript)
             if len(sound.windows) > 1:  # two hours of words take 56 ms

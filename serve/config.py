@@ -13,6 +13,8 @@ from asr.config import Section
 from asr.features import WINDOW_S
 from cluster.resources import threads_each
 
+MAX_DAMAGED_SHARE = 0.5  # past it a file is rather another one than a damaged one
+
 
 class Replicas(Section):
     """How many copies of the model there are. ``replicas: 2`` is short for two that stay two."""
@@ -83,6 +85,9 @@ class ServeConfig(Section):
     """Size of an uploaded file; the default is OpenAI's limit."""
     max_audio_s: float = Field(10_800.0, gt=0.0)
     """Length of the audio in a request, once decoded."""
+    max_damaged_share: float = Field(MAX_DAMAGED_SHARE, ge=0.0, le=1.0)
+    """Share of a request's audio that may be damaged: silence stands in its place, and the answer says so. 0 refuses
+    every damaged file."""
     max_queued: int = Field(64, ge=1)
     """Requests in the house at once, uploading, waiting or being decoded. One more is answered 429 with Retry-After."""
     max_queued_audio_s: float = Field(14_400.0, gt=0.0)

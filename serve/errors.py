@@ -20,6 +20,7 @@ from serve.leftovers import Upload
 logger = logging.getLogger("ray.serve")
 
 RETRY_AFTER_S = 2.0  # where nobody knows better
+_PARAMS = {"no_track": "track", "no_channel": "channel", "too_many_channels": "channel"}
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 _UNAVAILABLE = (
     ray.exceptions.RayActorError,
@@ -110,7 +111,8 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, UserError):
         return ApiError(400, str(error), "invalid_value")
     if isinstance(error, DataError):
-        return ApiError(413 if error.reason == "too_large" else 400, str(error), error.reason, "file")
+        status, param = 413 if error.reason == "too_large" else 400, _PARAMS.get(error.reason, "file")
+        return ApiError(status, str(error), error.reason, param)
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, str(error.detail), "http_error")
     if isinstance(error, ClientDisconnect):

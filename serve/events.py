@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,9 +19,11 @@ from serve.errors import as_api_error, body
 class EventStream(StreamingResponse):
     """A response that gives back what it holds (its place in the house, its windows) when it ends, however it ends."""
 
-    def __init__(self, content: AsyncIterator[str], held: AsyncExitStack) -> None:
+    def __init__(
+        self, content: AsyncIterator[str], held: AsyncExitStack, headers: Mapping[str, str] | None = None
+    ) -> None:
         # nginx would otherwise collect the events, and a browser's cache keep them
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})}
         super().__init__(content, media_type="text/event-stream", headers=headers)
         self._held = held
 
@@ -44,8 +46,8 @@ async def events(
         while passage is not None:
             window, transcript = passage
             part = answer.add(window, transcript)
-            if part.segments:
-                yield _event(answer.delta(window, part))
+            if part.segments or part.words:
+                yield _event(answer.delta(part))
             async with asyncio.timeout_at(deadline()):
                 passage = await anext(rest, None)
         if (remaining := answer.rest()) is not None:

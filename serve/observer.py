@@ -30,6 +30,7 @@ class Facts:
     version: str | None = None
     key: str | None = None
     audio_s: float | None = None
+    warnings: tuple[str, ...] | None = None
     words: str | None = None
 
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from asr.config import suggestion
 from asr.errors import DataError, UserError
 from asr.labels import Task, spoken
+from asr.sound import DEFAULT_CHOICE, EACH, NAMED, SoundChoice, is_index
 from serve.engine import ModelInfo
 from serve.errors import ApiError
 from serve.request import Asked, check_task, spoken_language
@@ -36,6 +37,8 @@ _KNOWN = (
     "stream",
     "chunking_strategy",
     "language_per_window",
+    "track",
+    "channel",
 )
 _SWITCH = {"": False, "false": False, "0": False, "true": True, "1": True}
 _VAD_SETTINGS = ("type", "prefix_padding_ms", "silence_duration_ms", "threshold")
@@ -46,7 +49,8 @@ class Parameters:
     """What a client asks for, as OpenAI's API names it. ``language`` is still as the client wrote it.
 
     ``language_per_window`` is ours: languages change within the recording, so detect one for each window of speech
-    rather than one for all (``extra_body={"language_per_window": True}`` in the official client).
+    rather than one for all (``extra_body={"language_per_window": True}`` in the official client). So is ``sound``, its
+    fields ``track`` and ``channel``: which sound of a file that holds more than one.
     """
 
     model: str
@@ -57,6 +61,7 @@ class Parameters:
     granularities: frozenset[Granularity] = frozenset()
     stream: bool = False
     language_per_window: bool = False
+    sound: SoundChoice = DEFAULT_CHOICE
 
 
 def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
@@ -84,6 +89,7 @@ def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
         granularities=_granularities(lists.get("timestamp_granularities", []), response_format),
         stream=_switch(fields, "stream"),
         language_per_window=per_window,
+        sound=SoundChoice(_track(fields.get("track", "")), _channel(fields.get("channel", ""))),
     )
 
 
@@ -105,7 +111,9 @@ def asked_of(model: ModelInfo, parameters: Parameters, task: Task) -> Asked:
         task=task,
         prompt=parameters.prompt,
         temperature=parameters.temperature,
-        timestamps=parameters.response_format in ("srt", "vtt") or "segment" in parameters.granularities,
+        timestamps=parameters.response_format in ("srt", "vtt")
+        or "segment" in parameters.granularities
+        or parameters.sound.channel == EACH,  # channels are put in order by the times of what was said
         words="word" in parameters.granularities,
     )
 
@@ -146,6 +154,25 @@ def _switch(fields: Mapping[str, str], name: str) -> bool:
     if value.lower() not in _SWITCH:
         raise _wrong(name, f"'{name}' is true or false, not '{value[:40]}'")
     return _SWITCH[value.lower()]
+
+
+def _track(value: str) -> int | None:
+    text = value.strip()
+    if text and not is_index(text):
+        raise _wrong(
+            "track", f"'track' is a whole number from 0, not '{value[:40]}': leave it out for the default track"
+        )
+    return int(text) if text else None
+
+
+def _channel(value: str) -> str:
+    text = value.strip().lower()
+    if is_index(text):
+        return str(int(text))
+    if text and text not in NAMED:
+        hint = suggestion(text, NAMED) or f"choose one of {', '.join(NAMED)}, or a number from 0"
+        raise _wrong("channel", f"unknown channel '{value[:40]}', {hint}")
+    return text or DEFAULT_CHOICE.channel
 
 
 def _temperature(value: str) -> float:

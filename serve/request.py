@@ -12,18 +12,24 @@ import numpy as np
 from asr.audio import SAMPLE_RATE, AudioLimits
 from asr.clip import Clip, Transcript
 from asr.config import suggestion
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.features import FRAMES_PER_S, WINDOW_FRAMES, Context, num_frames
 from asr.hearing import context_frames
 from asr.labels import Task
 from asr.language import NAMES, code
 from asr.recording import Joiner, Recording, Window
+from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.windows import windows
 from serve.decoding import decode
 from serve.engine import ModelInfo
 
 # Windows whose languages decide for the recording: one alone may be a greeting, a name or a song.
 LEADERS = 3
+
+# Channels that are heard each on its own: each is decoded, held and heard like a recording.
+MAX_CHANNELS = 8
+
+NOTHING_FOUND = SoundReport(0)
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,17 @@ class Sound:
     """A recording decoded: 16 kHz samples, and the windows of at most 30 s in which somebody speaks.
 
     ``first`` are the log-mel features [M, T] of the first window, where they were computed with it. ``forget`` gives
-    back the memory of so many samples from the beginning: two hours of them are 460 MB.
+    back the memory of so many samples from the beginning: two hours of them are 460 MB. ``report`` is what decoding
+    found. ``channels`` are there where each is heard on its own: then ``windows`` are those of all of them, in the
+    order in which they begin, and ``waveform`` is the first channel's.
     """
 
     waveform: np.ndarray
     windows: Sequence[Window]
     first: np.ndarray | None = field(default=None, repr=False, compare=False)
     forget: Callable[[int], None] = field(default=lambda samples: None, repr=False, compare=False)
+    report: SoundReport = NOTHING_FOUND
+    channels: tuple[Sound, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -65,14 +75,23 @@ class Sound:
         return len(self.waveform) / SAMPLE_RATE
 
     @property
+    def heard_s(self) -> float:
+        """Seconds of audio that are listened to: the length of each channel that is heard on its own."""
+        return self.duration_s * max(len(self.channels), 1)
+
+    @property
     def silent_s(self) -> float:
         """Seconds of it in which nobody speaks."""
-        return self.duration_s - sum(window.end_s - window.start_s for window in self.windows)
+        return self.heard_s - sum(window.end_s - window.start_s for window in self.windows)
 
     def cost_s(self, context: Context) -> float:
         """Seconds of audio that the encoder will see."""
         frames = (min(num_frames(window.end - window.start), WINDOW_FRAMES) for window in self.windows)
         return sum(context_frames(each, context) for each in frames) / FRAMES_PER_S
+
+    def of(self, window: Window) -> Sound:
+        """Return what a window was cut from."""
+        return self if window.channel is None else self.channels[window.channel]
 
 
 def spoken_language(asked: str | None, model: ModelInfo) -> str | None:
@@ -97,17 +116,46 @@ def check_task(task: Task, model: ModelInfo) -> None:
         raise UserError(f"'{model.name}' knows English only and cannot translate", "use a multilingual model")
 
 
-def open_sound(source: bytes | str | Path, limits: AudioLimits, model: ModelInfo | None = None) -> Sound:
-    """Decode a recording, in a process of its own, and find where speech is. CPU-bound.
+def open_sound(
+    source: bytes | str | Path,
+    limits: AudioLimits,
+    model: ModelInfo | None = None,
+    choice: SoundChoice = DEFAULT_CHOICE,
+) -> Sound:
+    """Decode the chosen sound of a recording, in a process of its own, and find where speech is. CPU-bound.
 
     With ``model`` the first window's features are computed too: most recordings have no other, and each way to
-    another thread and back takes its time. Raises DataError as ``serve.decoding.decode`` does.
+    another thread and back takes its time. Raises DataError as ``serve.decoding.decode`` does, and too_many_channels.
     """
-    decoded = decode(source, limits)
+    sound = _each_channel(source, limits, choice.track) if choice.channel == EACH else _opened(source, limits, choice)
+    if not model or not sound.windows:
+        return sound
+    window = sound.windows[0]
+    return replace(sound, first=model.log_mel(sound.of(window).waveform[window.start : window.end]))
+
+
+def _opened(source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice) -> Sound:
+    decoded = decode(source, limits, choice)
     found = windows(decoded.waveform)
     decoded.forget(found[0].start if found else len(decoded.waveform))
-    first = model.log_mel(decoded.waveform[found[0].start : found[0].end]) if model and found else None
-    return Sound(decoded.waveform, found, first, decoded.forget)
+    return Sound(decoded.waveform, found, None, decoded.forget, decoded.report)
+
+
+def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | None) -> Sound:
+    """Decode a recording once for each channel: a child hands over one sound at a time, and most files have two."""
+    channels = [_opened(source, limits, SoundChoice(track, "0"))]
+    count = channels[0].report.channels
+    if count > MAX_CHANNELS:
+        hint = f"at most {MAX_CHANNELS} can be heard each on its own: choose one by its number"
+        raise DataError("too_many_channels", f"the recording has {count} channels, and {hint}")
+    channels += [_opened(source, limits, SoundChoice(track, str(number))) for number in range(1, count)]
+    found = [replace(window, channel=number) for number, each in enumerate(channels) for window in each.windows]
+    return Sound(
+        waveform=channels[0].waveform,
+        windows=sorted(found, key=lambda window: window.start),  # of those that begin together, the first channel's
+        report=of_each([each.report for each in channels]),
+        channels=tuple(channels),
+    )
 
 
 def prepared(sound: Sound, model: ModelInfo) -> Iterator[tuple[Window, np.ndarray]]:
@@ -116,11 +164,12 @@ def prepared(sound: Sound, model: ModelInfo) -> Iterator[tuple[Window, np.ndarra
     Samples are forgotten once they have been used: this can be asked of a recording only once.
     """
     for number, window in enumerate(sound.windows):
+        source = sound.of(window)
         if number or sound.first is None:
-            features = model.log_mel(sound.waveform[window.start : window.end])
+            features = model.log_mel(source.waveform[window.start : window.end])
         else:
             features = sound.first
-        sound.forget(window.end)
+        source.forget(window.end)
         yield window, features
 
 
@@ -155,9 +204,12 @@ def as_answered(transcript: Transcript, task: Task) -> Transcript:
     return replace(transcript, language="en") if task == "translate" else transcript
 
 
-def joined(heard: Iterable[tuple[Window, Transcript]], asked: Asked, duration_s: float) -> Recording:
-    """Put windows together."""
+def joined(
+    heard: Iterable[tuple[Window, Transcript]], asked: Asked, duration_s: float, report: SoundReport
+) -> Recording:
+    """Put windows together, and with them what decoding found."""
     joiner = Joiner()
     for window, transcript in heard:
         joiner.add(window, as_answered(transcript, asked.task))
-    return joiner.recording(duration_s, asked.language)
+    joiner.rest(duration_s)
+    return joiner.recording(duration_s, asked.language, report)

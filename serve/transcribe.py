@@ -13,6 +13,7 @@ import numpy as np
 from asr.audio import DEFAULT_LIMITS, AudioLimits
 from asr.clip import Transcript
 from asr.recording import Recording, Window
+from asr.sound import DEFAULT_CHOICE, SoundChoice
 from serve.engine import Engine
 from serve.request import LEADERS, Asked, FileLanguage, check_task, joined, open_sound, prepared, spoken_language
 
@@ -22,41 +23,61 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Transcription:
-    """What was heard in a file, how long the file is and how long the work took, in seconds."""
+    """What was heard in a file, how long the file is and how long the work took, in seconds.
+
+    ``warnings`` say what a listener should know of the sound: damage that is silence now, a choice that was made.
+    """
 
     file: str
     text: str
     language: str | None
     duration_s: float
     seconds: float
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, file: str, recording: Recording, seconds: float) -> Transcription:
+        """Return it for what was heard in ``file``."""
+        warnings = recording.sound.warnings if recording.sound else ()
+        return cls(file, recording.text, recording.language, recording.duration_s, seconds, warnings)
 
 
 def transcribe(
-    engine: Engine, path: Path, language: str | None = None, limits: AudioLimits = DEFAULT_LIMITS
+    engine: Engine,
+    path: Path,
+    language: str | None = None,
+    limits: AudioLimits = DEFAULT_LIMITS,
+    choice: SoundChoice = DEFAULT_CHOICE,
 ) -> Transcription:
-    """Transcribe a file of any length within ``limits``.
+    """Transcribe the chosen sound of a file of any length within ``limits``.
 
     Raises UserError for a language that the model does not know, DataError for a file that cannot be used.
     """
     begun = time.monotonic()
-    recording = hear(engine, path, Asked(spoken_language(language, engine.info)), limits)
-    return Transcription(str(path), recording.text, recording.language, recording.duration_s, time.monotonic() - begun)
+    recording = hear(engine, path, Asked(spoken_language(language, engine.info)), limits, choice)
+    return Transcription.of(str(path), recording, time.monotonic() - begun)
 
 
-def hear(engine: Engine, source: bytes | str | Path, asked: Asked, limits: AudioLimits = DEFAULT_LIMITS) -> Recording:
+def hear(
+    engine: Engine,
+    source: bytes | str | Path,
+    asked: Asked,
+    limits: AudioLimits = DEFAULT_LIMITS,
+    choice: SoundChoice = DEFAULT_CHOICE,
+) -> Recording:
     """Return what is heard in a recording: the same words as the endpoint answers.
 
     Raises UserError where the model cannot do what is asked, DataError for a recording that cannot be used.
     """
     check_task(asked.task, engine.info)
-    sound = open_sound(source, limits)
+    sound = open_sound(source, limits, choice=choice)
     ready = prepared(sound, engine.info)
     language = FileLanguage(asked)
     heard: list[tuple[Window, Transcript]] = []
     while found := list(islice(ready, AT_ONCE if language.settled else LEADERS)):
         transcripts = _decoded(engine, found, asked, language)
         heard += [(window, transcript) for (window, _), transcript in zip(found, transcripts, strict=True)]
-    return joined(heard, asked, sound.duration_s)
+    return joined(heard, asked, sound.duration_s, sound.report)
 
 
 def _decoded(

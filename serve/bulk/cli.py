@@ -12,6 +12,7 @@ import typer
 from asr import storage
 from asr.errors import DataError, UserError
 from asr.labels import Task
+from asr.sound import AUTO, NAMED, SoundChoice
 from serve.bulk.folder import FAILURES, Format, document
 from serve.bulk.inputs import find
 from serve.bulk.job import Job
@@ -37,7 +38,8 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
         str | None,
         typer.Option(
             help="Folder or address that gets a transcript for each input, through Ray; what is there already is not "
-            "done again. Without, they are printed. Exit code 1 where some failed: failures.csv there names them."
+            "done again. Without, they are printed. Exit code 1 where some failed: failures.csv there names them, and "
+            "what is to be known about others."
         ),
     ] = None,
     formats: Annotated[list[Format] | None, typer.Option("--format", help="May be given several times.")] = None,
@@ -47,6 +49,13 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
     task: Annotated[Task, typer.Option(help="translate: into English.")] = "transcribe",
     prompt: Annotated[str, typer.Option(help="Names and terms, spelled as they should be written.")] = "",
     engine: Annotated[EngineChoice, typer.Option(help="auto: the faster one that can run the model.")] = "auto",
+    track: Annotated[
+        int | None, typer.Option(min=0, help="Audio track, counted from 0; without, the one a file marks as default.")
+    ] = None,
+    channel: Annotated[
+        str,
+        typer.Option(help=f"{', '.join(NAMED)} (all, on their own: the transcript says which), or a number from 0."),
+    ] = AUTO,
     words: Annotated[bool, typer.Option("--words", help="Times of words, with --format json.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove the transcripts that an earlier run left in --out, and begin.")
@@ -59,7 +68,7 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
     """Write down what is said in audio files."""
     chosen = formats or [Format.TXT]
     config = ServeConfig(model=model, engine=engine)
-    job = Job(inputs, out or "", chosen, config, language, task, prompt, words, overwrite)
+    job = Job(inputs, out or "", chosen, config, language, task, prompt, words, overwrite, SoundChoice(track, channel))
     if out is not None:
         _write(job, address, as_json)
     elif overwrite or address is not None:
@@ -85,9 +94,12 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
     else:
         speed = f", {summary.audio_s / summary.seconds:.1f} audio s/s" if summary.seconds else ""
         skipped = f", {summary.skipped} were there" if summary.skipped else ""
-        failed = f", {summary.failed} failed: {storage.join(job.out, FAILURES)}" if summary.failed else ""
+        failed = f", {summary.failed} failed" if summary.failed else ""
+        warned = f", {summary.warned} with warnings" if summary.warned else ""
+        named = f": {storage.join(job.out, FAILURES)}" if failed or warned else ""
         audio = f"{summary.audio_s / 3600.0:.2f} h of audio{speed}"
-        typer.echo(f"{job.out}: {summary.transcribed} of {summary.files} files transcribed, {audio}{skipped}{failed}")
+        told = f"{skipped}{failed}{warned}{named}"
+        typer.echo(f"{job.out}: {summary.transcribed} of {summary.files} files transcribed, {audio}{told}")
     if summary.failed:
         raise typer.Exit(1)
 
@@ -103,15 +115,17 @@ def _print(job: Job, as_json: bool) -> None:
     for one in found:
         begun = time.monotonic()
         try:
-            recording = hear(engine, one.address, asked, LIMITS)
+            recording = hear(engine, one.address, asked, LIMITS, job.sound)
         except DataError as error:  # the other files are still transcribed, but the command does not end well
             faults.append(error.detail or f"{one.address}: {error.reason}")
             continue
         if as_json:
             seconds = time.monotonic() - begun
-            row = Transcription(one.address, recording.text, recording.language, recording.duration_s, seconds)
+            row = Transcription.of(one.address, recording, seconds)
             typer.echo(json.dumps(asdict(row), ensure_ascii=False))
         else:
+            for warning in recording.sound.warnings if recording.sound else ():
+                typer.echo(f"{one.address}: {warning}", err=True)
             text = document(recording, form, job.task, job.words)
             typer.echo(text if len(found) == 1 else f"{one.address}: {text}", nl=False)
     if faults:

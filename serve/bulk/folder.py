@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -18,10 +18,14 @@ from asr.errors import DataError, UserError
 from asr.labels import Task
 from asr.manifest import json_object
 from asr.recording import Recording
+from asr.sound import AUTO, SoundReport
 from serve.bulk.inputs import Input
 
 RECORD = "transcripts.json"
 FAILURES = "failures.csv"
+
+_COLUMNS = ("input", "reason", "detail", "kind")
+_FAILURE, _WARNING = "failure", "warning"
 
 
 class Format(StrEnum):
@@ -49,6 +53,11 @@ class Settings:
     prompt: str
     timestamps: bool
     words: bool
+    track: int | None = None
+    channel: str = AUTO
+
+
+_DEFAULTS = {one.name: one.default for one in fields(Settings) if one.default is not MISSING}  # of older records
 
 
 def document(recording: Recording, form: Format, task: Task, words: bool) -> str:
@@ -77,6 +86,8 @@ class Folder:
         self.formats = tuple(form for form in Format if form in formats)
         self._stems: dict[str, str] = {}
         self._present: frozenset[str] = frozenset()
+        self._warnings: dict[str, tuple[str, str]] = {}  # reason and detail, by address; of earlier runs too
+        self._kept = 0
 
     def open(self, inputs: Sequence[Input], overwrite: bool = False) -> list[str]:
         """Give each input its name, and write the record; return a line for each name that is not the input's own.
@@ -98,6 +109,7 @@ class Folder:
         elif written:
             self._refuse_others(record)
         self._stems = dict(record.get("transcripts", {}))
+        self._warnings = self._warned(record.get("transcripts", {}))
         notes = self._name([one for one in inputs if one.address not in self._stems])
         body = {"settings": asdict(self.settings), "transcripts": self._stems}
         storage.write_text(self._at(RECORD), json.dumps(body, ensure_ascii=False, indent=1) + "\n")
@@ -107,19 +119,48 @@ class Folder:
         """Return whether an input was transcribed, in all formats, before this folder was opened."""
         return all(f"{self._stems[one.address]}.{form}" in self._present for form in self.formats)
 
-    def write(self, one: Input, recording: Recording) -> None:
-        """Write an input's transcript, each format whole or not at all."""
+    def write(self, one: Input, recording: Recording) -> bool:
+        """Write an input's transcript, each format whole or not at all; return whether there is a warning about it."""
+        warned = bool(recording.sound and self._warn(one, recording.sound))
         for form in self.formats:
             text = document(recording, form, self.settings.task, self.settings.words)
             storage.write_text(self._at(f"{self._stems[one.address]}.{form}"), text)
+        return warned
 
     def write_failures(self, failures: Iterable[tuple[Input, DataError]]) -> None:
-        """Write the table of what failed in this run, with the columns input, reason and detail."""
+        """Write the table of what failed in this run, and of what is to be known about the transcripts that are there.
+
+        Its columns are input, reason, detail and kind: ``failure``, or ``warning`` of a recording that was transcribed.
+        """
+        failed = {one.address: (error.reason, error.detail) for one, error in failures}
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["input", "reason", "detail"])
-        writer.writerows([one.address, error.reason, error.detail] for one, error in failures)
+        writer.writerow(_COLUMNS)
+        writer.writerows([address, *why, _FAILURE] for address, why in failed.items())
+        writer.writerows([address, *why, _WARNING] for address, why in self._warnings.items() if address not in failed)
         storage.write_text(self._at(FAILURES), table.getvalue())
+
+    def _warn(self, one: Input, sound: SoundReport) -> bool:
+        """Note what is to be known about a recording; before its transcript is there, so that a kill loses neither."""
+        self._warnings.pop(one.address, None)
+        if not sound.warnings:
+            return False
+        self._warnings[one.address] = "damaged" if sound.damaged_s else "choice", "; ".join(sound.warnings)
+        # A table is written as a whole: the longer it is, the more seldom. After the run it is there anyway.
+        if len(self._warnings) > self._kept * 9 // 8:
+            self._kept = len(self._warnings)
+            self.write_failures([])
+        return True
+
+    def _warned(self, stems: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """Return the warnings of earlier runs about transcripts that are there: who goes on keeps them."""
+        place = self._at(FAILURES)
+        there = {one for one, stem in stems.items() if any(f"{stem}.{form}" in self._present for form in Format)}
+        if not there or FAILURES not in self._present:
+            return {}
+        rows = csv.DictReader(io.StringIO(storage.read_text(place), newline=""))
+        warnings = (row for row in rows if row.get("kind") == _WARNING and row["input"] in there)
+        return {row["input"]: (row["reason"], row["detail"]) for row in warnings}
 
     def _at(self, name: str) -> str:
         return storage.join(self.place, *name.split("/"))
@@ -139,7 +180,7 @@ class Folder:
         return record
 
     def _refuse_others(self, record: Mapping[str, Any]) -> None:
-        before, now = record["settings"], asdict(self.settings)
+        before, now = _DEFAULTS | record["settings"], asdict(self.settings)
         other = [key for key in now if before.get(key) != now[key]]
         if other:
             was = ", ".join(f"{key}={_shown(before.get(key))}" for key in other if key != "weights") or "other weights"

@@ -47,7 +47,7 @@ class Gathering:
         if isinstance(passage.content, Transcript):
             growing.heard[passage.position] = passage.window, passage.content
             growing.awaited.discard(passage.position)
-        return None if growing.awaited else self._whole(growing, passage.duration_s)
+        return None if growing.awaited else self._whole(growing, passage)
 
     def again(self) -> list[Order]:
         """Return what is to be heard again, of recordings of which every window was heard."""
@@ -58,7 +58,7 @@ class Gathering:
         lost = DataError("changed", "the file was another one when it was read for the second time")
         return [(number, lost) for number in self._growing]
 
-    def _whole(self, growing: _Growing, duration_s: float) -> Outcome | None:
+    def _whole(self, growing: _Growing, last: Passage) -> Outcome | None:
         asked = growing.order.asked
         heard = [growing.heard[i] for i in sorted(growing.heard)]
         if growing.again is None:
@@ -67,7 +67,7 @@ class Gathering:
                 growing.again = replace(growing.order, asked=replace(asked, language=language), positions=wrong)
                 growing.awaited = set(wrong)
                 return None
-        return self._ended(growing, joined(heard, asked, duration_s))
+        return self._ended(growing, joined(heard, asked, last.duration_s, last.report))
 
     def _ended(self, growing: _Growing, outcome: Outcome) -> Outcome:
         del self._growing[growing.order.number]

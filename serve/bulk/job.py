@@ -11,6 +11,7 @@ from asr.errors import DataError, UserError
 from asr.labels import Task, spoken
 from asr.language import code
 from asr.manifest import json_object
+from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
 from serve.bulk.folder import Format, Settings
 from serve.config import ServeConfig
 from serve.engine import ModelInfo
@@ -20,6 +21,7 @@ from serve.request import Asked, check_task, spoken_language
 @dataclass(frozen=True)
 class Job:
     """A command line. ``out`` is empty where transcripts are printed, ``language`` None where it is to be detected.
+    ``sound`` is the track and channel taken of every file.
 
     Raises UserError, whenever one is made, for a prompt or combination that no model can do.
     """
@@ -33,6 +35,7 @@ class Job:
     prompt: str = ""
     words: bool = False
     overwrite: bool = False
+    sound: SoundChoice = DEFAULT_CHOICE
 
     def __post_init__(self) -> None:
         if self.words and Format.JSON not in self.formats:
@@ -46,8 +49,8 @@ class Job:
 
     @property
     def timestamps(self) -> bool:
-        """Whether segments have times, which all formats but plain text show."""
-        return set(self.formats) != {Format.TXT}
+        """Whether segments have times, which all formats but plain text show, and which order channels."""
+        return set(self.formats) != {Format.TXT} or self.sound.channel == EACH
 
     def settings(self) -> Settings:
         """Return what decides which words are written. Raises UserError where storage does not answer."""
@@ -60,6 +63,8 @@ class Job:
             prompt=self.prompt,
             timestamps=self.timestamps,
             words=self.words,
+            track=self.sound.track,
+            channel=self.sound.channel,
         )
 
     def asked(self, model: ModelInfo) -> Asked:

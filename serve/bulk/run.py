@@ -24,13 +24,15 @@ from serve.engine import load_engine
 class Summary:
     """What a run came to: counts of recordings, the audio of those transcribed and the time it took, in seconds.
 
-    ``notes`` are lines about names in the folder that are not those of the recordings.
+    ``warned`` of those transcribed have something about their sound in the table of failures. ``notes`` are lines
+    about names in the folder that are not those of the recordings.
     """
 
     files: int
     transcribed: int
     skipped: int
     failed: int
+    warned: int
     audio_s: float
     seconds: float
     notes: Sequence[str]
@@ -42,7 +44,7 @@ def transcribe_all(
     on_progress: Callable[[Done], None] = lambda done: None,
     make_engine: MakeEngine = load_engine,
 ) -> Summary:
-    """Write the transcripts of a job that are not there yet, and a table of what failed.
+    """Write the transcripts of a job that are not there yet, and a table of what failed or is to be known.
 
     ``address`` is a Ray cluster's as in ``cluster.session``. Raises UserError where the job cannot be done as asked.
     """
@@ -52,6 +54,7 @@ def transcribe_all(
     todo = [one for one in inputs if not folder.is_done(one)]
     tally = _Tally(todo)
     failures: list[tuple[Input, DataError]] = []
+    warned = 0
     try:
         if todo:
             with ray_session(address):
@@ -60,7 +63,7 @@ def transcribe_all(
                     if isinstance(outcome, DataError):
                         failures.append((todo[number], outcome))
                     else:
-                        folder.write(todo[number], outcome)
+                        warned += folder.write(todo[number], outcome)
                     tally.end(failed=isinstance(outcome, DataError))
                     on_progress(tally.done())
     finally:  # also when it is interrupted
@@ -71,6 +74,7 @@ def transcribe_all(
         transcribed=len(todo) - len(failures),
         skipped=len(inputs) - len(todo),
         failed=len(failures),
+        warned=warned,
         audio_s=done.audio_s,
         seconds=done.seconds,
         notes=notes,
@@ -89,7 +93,7 @@ def _outcomes(
     workforce.require()
     model = describe(job.config, make_engine, workforce)
     asked = job.asked(model)
-    orders = [Order(number, one.address, asked) for number, one in enumerate(inputs)]
+    orders = [Order(number, one.address, asked, sound=job.sound) for number, one in enumerate(inputs)]
     gathering = Gathering(orders)
     tally.begin()
     while orders:
@@ -122,7 +126,7 @@ class _Tally:
         if not again:
             windows = max(passage.of, 1)
             self._done_bytes += self._bytes[passage.number] / windows
-            self._audio_s += passage.duration_s / windows
+            self._audio_s += passage.duration_s * passage.report.heard_channels / windows
 
     def end(self, failed: bool) -> None:
         self._files += 1

@@ -97,7 +97,9 @@ function form() {
   const body = new FormData();
   body.append("file", file, file.name);
   body.append("model", $("model").value);
-  if ($("language").value) body.append("language", $("language").value);
+  for (const name of ["language", "channel"]) {
+    if ($(name).value) body.append(name, $(name).value);
+  }
   body.append("response_format", "verbose_json");
   body.append("timestamp_granularities[]", "segment");
   body.append("timestamp_granularities[]", "word");
@@ -133,6 +135,7 @@ function finish(done) {
   $("status").textContent = text
     ? `Done: ${clock(done.duration)}${spoken}, ${words.length === 1 ? "1 word" : `${words.length} words`}`
     : "Nothing is said in this recording";
+  $("warnings").textContent = (done.warnings ?? []).map((warning) => `Note: ${warning}.`).join(" ");
 }
 
 function fail(error) {
@@ -153,6 +156,7 @@ function clear() {
   transcript.replaceChildren();
   $("result").hidden = true;
   $("status").textContent = "";
+  $("warnings").textContent = "";
   report("");
 }
 

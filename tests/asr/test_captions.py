@@ -17,6 +17,7 @@ from openai.types.audio import Transcription, TranscriptionVerbose
 from asr.captions import as_json, as_srt, as_text, as_verbose_json, as_vtt
 from asr.clip import Spoken, Transcript, Word
 from asr.recording import Recording, Window, join
+from asr.sound import EACH, SoundReport
 
 SILENCE = Recording(3.2, None, (), ())
 
@@ -117,6 +118,51 @@ def test_times_carry_over(start_s: float, end_s: float, hours: int, times: str) 
     heard = recording((start_s, end_s, "ciao"), hours=hours)
     assert as_srt(heard).splitlines()[1] == times
     assert as_vtt(heard).splitlines()[2] == times.replace(",", ".")
+
+
+@pytest.fixture
+def call() -> Recording:
+    """A telephone call whose two channels were heard on their own."""
+    windows = [Window(0, 32_000, 0), Window(16_000, 64_000, 1)]
+    transcripts = [
+        Transcript(text, (1,), "en", (Spoken(0.0, 1.0, text, (1,)),), (Word(0.0, 0.5, f" {text}", 0.9),))
+        for text in ("Hello?", "Hi & <bye>")
+    ]
+    whole = join(windows, transcripts, 4.2)
+    return Recording(
+        whole.duration_s,
+        whole.language,
+        whole.segments,
+        whole.words,
+        SoundReport(67_200, 1, 2, EACH, 2, 0.0301, ("1 packet could not be decoded",)),
+    )
+
+
+def test_channels_are_told_apart_in_every_format_that_can(call: Recording) -> None:
+    body = as_verbose_json(call, granularities=["word", "segment"])
+    assert [(one["channel"], one["text"]) for one in body["segments"]] == [(0, " Hello?"), (1, " Hi & <bye>")]
+    assert [(one["channel"], one["word"]) for one in body["words"]] == [(0, "Hello?"), (1, "Hi & <bye>")]
+    assert [cue.content for cue in srt.parse(as_srt(call))] == ["channel 0: Hello?", "channel 1: Hi & <bye>"]
+    cues = webvtt.from_buffer(StringIO(as_vtt(call)))
+    assert [(cue.voice, html.unescape(cue.text)) for cue in cues] == [
+        ("channel 0", "Hello?"),
+        ("channel 1", "Hi & <bye>"),
+    ]
+    assert as_text(call) == "Hello? Hi & <bye>\n"
+
+
+def test_what_was_taken_and_what_is_missing_stands_beside_openai_s_fields(call: Recording, greeting: Recording) -> None:
+    body = as_verbose_json(call)
+    assert body["audio"] == {"track": 1, "tracks": 2, "channel": "each", "channels": 2, "damaged_s": 0.03}
+    assert body["warnings"] == ["1 packet could not be decoded"]
+    assert TranscriptionVerbose.model_validate_json(json.dumps(body)).segments[1].text == " Hi & <bye>"
+    plain = as_verbose_json(greeting, granularities=["word", "segment"])
+    assert not {"audio", "warnings"} & set(plain)
+    assert not any("channel" in one for one in (*plain["segments"], *plain["words"]))
+
+
+def test_each_channel_that_is_heard_is_paid_for(call: Recording) -> None:
+    assert as_json(call)["usage"]["seconds"] == 9  # twice 4.2
 
 
 HOSTILE = [

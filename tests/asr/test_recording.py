@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from asr.audio import SAMPLE_RATE
 from asr.clip import Spoken, Transcript, Word
-from asr.recording import Joiner, Recording, Window, join
+from asr.recording import Joiner, Part, RecordedSegment, Recording, Window, join
+from asr.sound import EACH, SoundReport
 
 HEARD = Transcript("Ciao.", (1, 2), "it", (Spoken(0.5, 1.5, " Ciao.", (1, 2)),), (Word(0.5, 1.5, " Ciao.", 0.9),))
 
@@ -97,6 +98,90 @@ def test_what_arrives_window_by_window_is_the_recording() -> None:
     assert "".join(part.delta for part in parts) == whole.text
     assert sum((part.segments for part in parts), ()) == whole.segments
     assert sum((part.words for part in parts), ()) == whole.words
+
+
+def channel(number: int, start_s: float, end_s: float) -> Window:
+    return replace(window(start_s, end_s), channel=number)
+
+
+def spoken(*segments: tuple[float, float, str]) -> Transcript:
+    """A transcript of segments with one word each, in seconds from the window's beginning."""
+    return Transcript(
+        " ".join(text for *_, text in segments),
+        (1,) * len(segments),
+        "it",
+        tuple(Spoken(start, end, text, (1,)) for start, end, text in segments),
+        tuple(Word(start, end, f" {text}", 0.9) for start, end, text in segments),
+    )
+
+
+def test_two_channels_are_one_conversation_in_order_of_time() -> None:
+    asking, answering = spoken((0, 2, "Pronto?"), (5, 7, "Chi parla?")), spoken((0, 1, "Ciao."), (5, 6, "Sono io."))
+    heard = join([channel(0, 0, 9), channel(1, 3, 10)], [asking, answering], 10.0)
+    assert heard.text == "Pronto? Ciao. Chi parla? Sono io."
+    assert [(one.id, one.channel, one.start_s) for one in heard.segments] == [
+        (0, 0, 0),
+        (1, 1, 3),
+        (2, 0, 5),
+        (3, 1, 8),
+    ]
+    assert [(one.channel, one.text) for one in heard.words] == [(one.channel, f" {one.text}") for one in heard.segments]
+
+
+def test_the_same_words_in_both_channels_are_said_twice() -> None:
+    heard = join([channel(0, 0, 5), channel(1, 0, 5)], [HEARD, HEARD], 5.0)
+    assert [(one.channel, one.text) for one in heard.segments] == [(0, "Ciao."), (1, "Ciao.")]
+
+
+def test_windows_of_a_channel_do_not_overlap_and_no_channel_is_behind_another() -> None:
+    for spans in ([channel(0, 0, 5), channel(0, 4, 9)], [channel(0, 3, 5), channel(1, 2, 9)]):
+        with pytest.raises(ValueError, match="after one until"):
+            join(spans, [HEARD, HEARD], 9.0)
+
+
+def test_what_each_channel_says_counts_as_heard() -> None:
+    assert Recording(10.0, None, (), ()).heard_s == 10.0
+    assert Recording(10.0, None, (), (), SoundReport(160_000, channels=2)).heard_s == 10.0
+    assert Recording(10.0, None, (), (), SoundReport(160_000, channel=EACH, channels=2)).heard_s == 20.0
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.floats(0.0, 3.0),
+            st.lists(st.floats(0.0, 8.0), max_size=4).map(sorted),
+        ),
+        max_size=8,
+    )
+)
+def test_parts_of_any_channels_are_in_order_of_time_and_make_the_whole(
+    drawn: list[tuple[int, float, list[float]]],
+) -> None:
+    spans, transcripts, ends = [], [], dict[int, float]()
+    start_s = 0.0
+    for number, gap_s, starts in drawn:
+        start_s = max(start_s + gap_s, ends.get(number, 0.0))
+        ends[number] = start_s + 10.0
+        spans.append(channel(number, start_s, ends[number]))
+        transcripts.append(spoken(*((start, start + 0.5, f"{number}-{start}") for start in starts)))
+    joiner = Joiner()
+    parts = [joiner.add(span, transcript) for span, transcript in zip(spans, transcripts, strict=True)]
+    parts.append(joiner.rest(100.0))
+    whole = joiner.recording(100.0)
+    assert whole == join(spans, transcripts, 100.0)
+    assert "".join(part.delta for part in parts) == whole.text
+    assert len(whole.segments) == len(whole.words) == sum(len(starts) for *_, starts in drawn)
+    for items in (whole.segments, whole.words):
+        assert [item.start_s for item in items] == sorted(item.start_s for item in items)
+    assert [segment.id for segment in whole.segments] == list(range(len(whole.segments)))
+    assert [part.until_s for part in parts] == sorted(part.until_s for part in parts)
+    assert all(_starts(part) == [] or max(_starts(part)) <= part.until_s for part in parts)
+
+
+def _starts(part: Part) -> list[float]:
+    segments: tuple[RecordedSegment, ...] = part.segments
+    return [segment.start_s for segment in segments]
 
 
 times = st.floats(-1.0, 40.0)

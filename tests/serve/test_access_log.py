@@ -12,7 +12,17 @@ from asr.errors import UserError
 from serve.access_log import AccessLog, Entry, request_id
 
 ENTRY = Entry(
-    "r1", "POST", "/v1/audio/transcriptions", 200, 1.23456, "tiny", "stable", "anna", 12.5, "a secret of the patient"
+    "r1",
+    "POST",
+    "/v1/audio/transcriptions",
+    200,
+    1.23456,
+    "tiny",
+    "stable",
+    "anna",
+    12.5,
+    ("one", "two"),
+    "a secret of the patient",
 )
 
 
@@ -24,7 +34,7 @@ def test_a_request_is_one_line_of_json_without_its_words(tmp_path: Path) -> None
     file = tmp_path / "access.jsonl"
     log = AccessLog(str(file))
     log.write(ENTRY)
-    log.write(replace(ENTRY, status=404, model=None, audio_s=None))
+    log.write(replace(ENTRY, status=404, model=None, audio_s=None, warnings=None))
     first, second = lines(file)
     assert "secret" not in file.read_text()
     assert set(first) == {
@@ -38,9 +48,11 @@ def test_a_request_is_one_line_of_json_without_its_words(tmp_path: Path) -> None
         "version",
         "key",
         "audio_s",
+        "warnings",
     }
     assert (first["status"], first["seconds"], first["audio_s"]) == (200, 1.2346, 12.5)
     assert (second["status"], second["model"], second["audio_s"]) == (404, None, None)
+    assert (first["warnings"], second["warnings"]) == (["one", "two"], None)
     assert str(first["time"]).endswith("+00:00")
 
 

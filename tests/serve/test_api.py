@@ -8,6 +8,7 @@ import re
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from asr.audio import decode, encode_flac
 from asr.scoring import score
 from asr.utterance import Utterance
 from serve.autoscaling import QUEUED_AUDIO
+from tests.asr.sounds import encoded, wav16
 from tests.serve.conftest import KEY, LIMITS, FakeEndpoint
 from tests.serve.fakes import POISON, POISON_S, babble, noise, voice
 
@@ -62,6 +64,7 @@ def test_plain_text_and_the_name_that_programs_have_built_in(client: openai.Open
 
 NAN = wav(np.full(16_000, np.nan, dtype=np.float32))
 SHORT = encode_flac(np.zeros(100, np.float32))
+MANY = wav16(np.zeros((16_000, 9), np.float32), channels=9)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,11 @@ SHORT = encode_flac(np.zeros(100, np.float32))
         (None, {"temperature": 1.5}, openai.BadRequestError, "invalid_value", "temperature"),
         (None, {"include": ["logprobs"]}, openai.BadRequestError, "unsupported_value", "include"),
         (None, {"extra_body": {"promt": "Digium"}}, openai.BadRequestError, "unknown_parameter", "promt"),
+        (None, {"extra_body": {"channel": "front"}}, openai.BadRequestError, "invalid_value", "channel"),
+        (None, {"extra_body": {"track": "first"}}, openai.BadRequestError, "invalid_value", "track"),
+        (None, {"extra_body": {"channel": "right"}}, openai.BadRequestError, "no_channel", "channel"),
+        (None, {"extra_body": {"track": 1}}, openai.BadRequestError, "no_track", "track"),
+        (MANY, {"extra_body": {"channel": "each"}}, openai.BadRequestError, "too_many_channels", "channel"),
         (
             None,
             {"response_format": "json", "timestamp_granularities": ["word"]},
@@ -274,6 +282,84 @@ def test_nothing_spoken_is_an_empty_answer(
     assert fake.clips() == []
 
 
+@pytest.fixture(scope="module")
+def call() -> bytes:
+    """Two who speak to each other, each in a channel: for 3 s, for 4 s after 5 s, and for 6 s after 15 s."""
+    channels = np.zeros((30 * 16_000, 2), np.float32)
+    for number, start_s, seconds in ((0, 0, 3), (1, 5, 4), (0, 15, 6)):
+        channels[start_s * 16_000 : (start_s + seconds) * 16_000, number] = babble(seconds)
+    return wav16(channels, channels=2)
+
+
+@pytest.mark.parametrize(("channel", "seconds"), [("left", [3, 6]), (0, [3, 6]), ("right", [4]), ("mix", [9, 6])])
+def test_one_channel_is_heard_on_request(
+    fake_client: openai.OpenAI, call: bytes, channel: Any, seconds: list[int]
+) -> None:
+    asked: Any = {"model": "fake", "file": call, "language": "en", "extra_body": {"channel": channel, "track": 0}}
+    answer: Any = fake_client.audio.transcriptions.create(**asked, response_format="verbose_json")
+    assert [int(word) for word in answer.text.split()] == pytest.approx(seconds, abs=1)
+    number = {"left": "0", "right": "1"}.get(channel, str(channel))
+    taken = {"track": 0, "tracks": 1, "channel": number, "channels": 2, "damaged_s": 0.0}
+    assert (answer.audio, answer.warnings) == (taken, [])
+    assert not any(hasattr(segment, "channel") for segment in answer.segments)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("response_format", FORMATS)
+def test_each_channel_is_heard_and_all_are_told_in_order_of_time(
+    fake_client: openai.OpenAI, call: bytes, response_format: Any, stream: bool
+) -> None:
+    answer: Any = fake_client.audio.transcriptions.create(
+        model="fake",
+        file=call,
+        language="en",
+        response_format=response_format,
+        stream=stream,
+        extra_body={"channel": "each"},
+        **{"timestamp_granularities": ["word", "segment"]} if response_format == "verbose_json" else {},
+    )
+    if stream:
+        *deltas, answer = answer
+        assert "".join(event.delta for event in deltas) == answer.text
+        if response_format == "verbose_json":
+            assert [one for event in deltas for one in event.segments] == answer.segments
+            assert [one for event in deltas for one in event.words] == answer.words
+    told = answer if isinstance(answer, str) else answer.text
+    if response_format in CUES:
+        cues = re.findall(r"^(?:channel |<v channel )(\d)(?:: |>)(\d)$", told, re.M)
+        assert [number for number, _ in cues] == ["0", "1", "0"]
+        told = " ".join(text for _, text in cues)
+    assert [int(text) for text in told.split()] == pytest.approx([3, 4, 6], abs=1)
+    if response_format == "verbose_json":
+        for found in (answer.segments, answer.words):
+            found = [one if isinstance(one, dict) else one.to_dict() for one in found]
+            assert [one["channel"] for one in found] == [0, 1, 0]
+            assert [one["start"] for one in found] == pytest.approx([0.0, 5.0, 15.0], abs=0.6)
+        assert (answer.audio["channel"], answer.audio["channels"]) == ("each", 2)
+
+
+def test_a_damaged_upload_loses_the_packet_and_says_so(
+    fake: FakeEndpoint, fake_client: openai.OpenAI, tmp_path: Path
+) -> None:
+    whole = encoded(tmp_path / "whole.mp3", babble(25.0), "libmp3lame", "mp3", 16_000).read_bytes()
+    middle = len(whole) // 2
+    damaged = whole[:middle] + bytes(range(256)) * 4 + whole[middle + 1024 :]
+    asked: Any = {"model": "fake", "file": damaged, "language": "en"}
+    answer = fake_client.audio.transcriptions.with_raw_response.create(**asked, response_format="verbose_json")
+    parsed: Any = answer.parse()
+    assert parsed.duration == pytest.approx(25.0, abs=0.2) and 0.0 < parsed.audio["damaged_s"] < 3.0
+    assert parsed.warnings and answer.headers["x-audio-warnings"] == "; ".join(parsed.warnings)
+    stream: Any = fake_client.audio.transcriptions.create(**asked, response_format="verbose_json", stream=True)
+    assert stream.response.headers["x-audio-warnings"] == answer.headers["x-audio-warnings"]
+    assert list(stream)[-1].warnings == parsed.warnings
+    while in_house(fake):
+        pass
+    *_, line = map(json.loads, (fake.folder / "access.jsonl").read_text().splitlines())
+    assert line["warnings"] == parsed.warnings
+    plain = fake_client.audio.transcriptions.with_raw_response.create(model="fake", file=whole, language="en")
+    assert "x-audio-warnings" not in plain.headers
+
+
 def test_windows_of_a_long_recording_are_joined_in_order(fake: FakeEndpoint, fake_client: openai.OpenAI) -> None:
     seconds = [int(word) for word in send(fake_client, 100.0).split()]
     assert len(seconds) >= 4 and sum(seconds) == pytest.approx(100, abs=len(seconds))
@@ -365,7 +451,7 @@ def test_the_access_log_names_requests_and_holds_no_words(fake: FakeEndpoint, fa
     *_, line = map(json.loads, (fake.folder / "access.jsonl").read_text().splitlines())
     assert "words" not in line
     assert (line["request_id"], line["key"], line["model"], line["status"]) == ("mine-1", "tester", "fake", 200)
-    assert line["audio_s"] == pytest.approx(4.0)
+    assert (line["audio_s"], line["warnings"]) == (pytest.approx(4.0), None)
 
 
 def test_times_of_real_speech(client: openai.OpenAI, english_clips: list[Utterance]) -> None:

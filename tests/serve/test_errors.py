@@ -36,6 +36,15 @@ def test_who_must_act_decides_the_status(error: Exception, status: int, code: st
     assert (fault.status, fault.code) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("reason", "param"),
+    [("no_track", "track"), ("no_channel", "channel"), ("too_many_channels", "channel"), ("corrupt", "file")],
+)
+def test_a_sound_that_the_file_has_not_is_the_fault_of_who_chose_it(reason: str, param: str) -> None:
+    fault = as_api_error(DataError(reason, "there is 1"))
+    assert (fault.status, fault.code, fault.param, fault.message) == (400, reason, param, f"{reason}: there is 1")
+
+
 def test_an_error_crosses_processes_whole() -> None:
     error = pickle.loads(pickle.dumps(ApiError(429, "full", "queue_full", "file", 7.2)))
     assert vars(error) == vars(ApiError(429, "full", "queue_full", "file", 7.2))

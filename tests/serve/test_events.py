@@ -11,6 +11,7 @@ from starlette.types import Message
 
 from asr.clip import Spoken, Transcript
 from asr.recording import Window
+from asr.sound import SoundReport
 from serve.answers import Answer
 from serve.dispatch import Passage
 from serve.events import EventStream, events
@@ -31,7 +32,7 @@ async def following(*passages: Passage | Exception) -> AsyncIterator[Passage]:
 
 
 def answer() -> Answer:
-    return Answer(Parameters("m"), Asked("en"), 9.0)
+    return Answer(Parameters("m"), Asked("en"), 9.0, SoundReport(0))
 
 
 def told(first: Passage | None, *rest: Passage | Exception, within_s: float = 60.0) -> list[dict[str, Any]]:
@@ -104,7 +105,7 @@ def test_a_number_that_json_does_not_have_never_leaves_as_one() -> None:
     spoken = (Spoken(0.0, 1.0, "one", (1,)),)
     transcript = Transcript("one", (1,), "en", spoken, avg_logprob=float("-inf"), no_speech_prob=float("nan"))
     asked = Parameters("m", response_format="verbose_json", granularities=frozenset({"segment"}))
-    told = Answer(asked, Asked("en"), 1.0)
+    told = Answer(asked, Asked("en"), 1.0, SoundReport(0))
     first = Window(0, 16_000), transcript
 
     async def collect() -> list[str]:
@@ -142,10 +143,11 @@ def test_what_a_stream_holds_is_given_back_however_it_ends(leaves: bool) -> None
         async def send(message: Message) -> None:
             sent.append(message)
 
-        await EventStream(content(), held)(SCOPE, receive, send)
+        await EventStream(content(), held, {"x-audio-warnings": "one"})(SCOPE, receive, send)
         return sent
 
     start, *bodies = asyncio.run(run())
     assert dict(start["headers"])[b"content-type"].startswith(b"text/event-stream")
+    assert dict(start["headers"])[b"x-audio-warnings"] == b"one"
     assert given_back == ["place"]
     assert len([body for body in bodies if body["body"]]) == (1 if leaves else 2)

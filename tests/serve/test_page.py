@@ -288,11 +288,13 @@ def test_what_is_chosen_is_what_is_asked(page: Page, scripted: Scripted, quiet: 
     Select(page.find("#model")).select_by_value("two")
     Select(page.find("#language")).select_by_visible_text("Italian")
     Select(page.find("#task")).select_by_value("translations")
+    Select(page.find("#channel")).select_by_visible_text("Left")
     page.transcribe(quiet)
     assert scripted.asked["task"] == "translations"
     assert scripted.asked["fields"] == [
         ("model", "two"),
         ("language", "it"),
+        ("channel", "left"),
         ("response_format", "verbose_json"),
         ("timestamp_granularities[]", "segment"),
         ("timestamp_granularities[]", "word"),
@@ -373,6 +375,17 @@ def test_progress_is_told_while_later_words_are_still_awaited(page: Page, script
         go_on.set()
     page.until(lambda: page.text("#status") == "Done: 0:20, English, 2 words")
     assert not page.find("#progress").is_displayed() and page.find("#downloads").is_displayed()
+
+
+def test_what_is_missing_from_the_sound_is_told_below(page: Page, scripted: Scripted, quiet: Path) -> None:
+    delta, done = heard("bene")
+    scripted.respond = streamed(delta, done | {"warnings": ["not decodable: <b>1 s</b>", "track 1 was taken"]})
+    page.transcribe(quiet)
+    assert page.text("#warnings") == "Note: not decodable: <b>1 s</b>. Note: track 1 was taken."
+    scripted.respond = streamed(delta, done)
+    page.transcribe(quiet, expect="")
+    page.until(lambda: "Done" in page.text("#status"))
+    assert page.text("#warnings") == ""
 
 
 def test_what_was_heard_stays_when_it_is_cancelled(page: Page, scripted: Scripted, quiet: Path) -> None:

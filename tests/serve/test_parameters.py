@@ -5,9 +5,16 @@ from typing import get_args
 
 import openai
 import pytest
+from transformers import WhisperFeatureExtractor
 
+from asr.features import LogMel
+from asr.sound import MAX_INDEX, SoundChoice
+from serve.engine import ModelInfo
 from serve.errors import ApiError
-from serve.parameters import Format, Parameters, read_parameters
+from serve.parameters import Format, Parameters, asked_of, read_parameters
+from tests.serve.fakes import LANGUAGES
+
+MODEL = ModelInfo("many", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
 
 
 def read(*pairs: tuple[str, str]) -> Parameters:
@@ -37,7 +44,22 @@ def test_everything_at_once() -> None:
 
 def test_an_empty_field_asks_for_nothing() -> None:
     names = ("language", "prompt", "temperature", "response_format", "stream", "timestamp_granularities[]")
-    assert read(*((name, "") for name in names)) == Parameters("m")
+    assert read(*((name, "") for name in (*names, "track", "channel"))) == Parameters("m")
+
+
+@pytest.mark.parametrize(
+    ("track", "channel", "expected"),
+    [
+        ("0", "auto", SoundChoice(0)),
+        (" 1 ", " Left ", SoundChoice(1, "left")),
+        ("", "MIX", SoundChoice(None, "mix")),
+        ("", "each", SoundChoice(None, "each")),
+        ("007", "01", SoundChoice(7, "1")),
+        (str(MAX_INDEX), str(MAX_INDEX), SoundChoice(MAX_INDEX, str(MAX_INDEX))),
+    ],
+)
+def test_a_file_s_sound_is_chosen(track: str, channel: str, expected: SoundChoice) -> None:
+    assert read(("track", track), ("channel", channel)).sound == expected
 
 
 @pytest.mark.parametrize("given", ["true", "True", "1"])
@@ -76,6 +98,8 @@ def test_how_the_service_is_to_cut_the_audio_is_taken_as_advice() -> None:
         ("response_format", "diarized_json", "unsupported_value"),
         ("timestamp_granularities[]", "words", "invalid_value"),
         ("prompt", "the end<|endoftext|>", "invalid_value"),
+        *(("track", value, "invalid_value") for value in ("-1", "1.0", "first", "512", "9" * 5000, "\u00b2")),
+        *(("channel", value, "invalid_value") for value in ("-1", "0.5", "front", "512", "9" * 5000, "0,1")),
         ("include[]", "logprobs", "unsupported_value"),
         ("keywords[]", "Digium", "unsupported_value"),
         ("languages[]", "it", "unsupported_value"),
@@ -97,11 +121,25 @@ def test_what_cannot_be_honoured_is_refused_by_name(name: str, value: str, code:
         ("langage", "it", "language"),
         ("response_format", "verbose-json", "verbose_json"),
         ("timestamp_granularities[]", "words", "word"),
+        ("chanel", "left", "channel"),
+        ("channel", "lefft", "left"),
     ],
 )
 def test_what_is_misspelt_is_met_with_the_nearest(name: str, value: str, nearest: str) -> None:
     with pytest.raises(ApiError, match=f"did you mean '{nearest}'"):
         read((name, value))
+
+
+def test_who_asks_for_a_sound_that_no_file_has_is_told_what_there_can_be() -> None:
+    with pytest.raises(ApiError, match="unknown channel 'front', choose one of auto, mix, left, right, each, or a n"):
+        read(("channel", "front"))
+    with pytest.raises(ApiError, match="'track' is a whole number from 0, not 'first': leave it out for the default"):
+        read(("track", "first"))
+
+
+def test_each_channel_has_times_because_they_order_what_was_said() -> None:
+    assert asked_of(MODEL, read(("channel", "each")), "transcribe").timestamps
+    assert not asked_of(MODEL, read(("channel", "left")), "transcribe").timestamps
 
 
 def test_a_parameter_is_given_once() -> None:

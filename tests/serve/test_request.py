@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
+import av
 import numpy as np
 import pytest
 from transformers import WhisperFeatureExtractor
@@ -11,9 +13,21 @@ from asr.clip import Spoken, Transcript
 from asr.errors import DataError, UserError
 from asr.features import LogMel
 from asr.recording import Window
+from asr.sound import EACH, SoundChoice, SoundReport, of_each
 from serve.engine import ModelInfo
-from serve.request import Asked, FileLanguage, Sound, check_task, joined, open_sound, prepared, spoken_language
-from tests.serve.fakes import noise, voice
+from serve.request import (
+    MAX_CHANNELS,
+    Asked,
+    FileLanguage,
+    Sound,
+    check_task,
+    joined,
+    open_sound,
+    prepared,
+    spoken_language,
+)
+from tests.asr.sounds import wav16
+from tests.serve.fakes import babble, noise, voice
 
 LOG_MEL = LogMel(WhisperFeatureExtractor())
 MANY = ModelInfo("many", frozenset({"en", "it", "zh"}), None, "full", LOG_MEL)
@@ -105,6 +119,109 @@ def test_limits_hold() -> None:
         open_sound(noise(3.0), AudioLimits(max_audio_s=2.0))
 
 
+EACH_CHANNEL = SoundChoice(channel=EACH)
+
+
+def call() -> np.ndarray:
+    """Two channels [samples, 2]: the first speaks for 40 s, the second for 4 s in the middle, and in the end nobody."""
+    channels = np.zeros((50 * 16_000, 2), np.float32)
+    channels[: 40 * 16_000, 0] = babble(40.0)
+    channels[20 * 16_000 : 24 * 16_000, 1] = babble(4.0)
+    return channels
+
+
+def test_each_channel_has_windows_of_its_own() -> None:
+    sound = open_sound(wav16(call(), channels=2), AudioLimits(), choice=EACH_CHANNEL)
+    assert (sound.report.channel, sound.report.channels) == (EACH, 2)
+    assert (sound.duration_s, sound.heard_s) == (50.0, 100.0)
+    assert sound.silent_s == pytest.approx(100.0 - 44.0, abs=3.0)
+    starts = [window.start for window in sound.windows]
+    assert starts == sorted(starts) and len(starts) == 3
+    for number in (0, 1):
+        alone = open_sound(wav16(call(), channels=2), AudioLimits(), choice=SoundChoice(channel=str(number)))
+        mine = [window for window in sound.windows if window.channel == number]
+        assert [(window.start, window.end) for window in mine] == [(each.start, each.end) for each in alone.windows]
+        assert all(each.channel is None for each in alone.windows)
+    whole = sum(
+        open_sound(wav16(call(), channels=2), AudioLimits(), choice=SoundChoice(channel=side)).cost_s("full")
+        for side in ("left", "right")
+    )
+    assert sound.cost_s("full") == whole
+
+
+def test_windows_of_all_channels_are_prepared_from_their_own_samples_and_forgotten() -> None:
+    sides = wav16(call(), channels=2)
+    sound = open_sound(sides, AudioLimits(), MANY, EACH_CHANNEL)
+    whole = [each.waveform.copy() for each in sound.channels]
+    assert sound.first is not None
+    for window, features in prepared(sound, MANY):
+        assert window.channel is not None
+        np.testing.assert_array_equal(features, LOG_MEL(whole[window.channel][window.start : window.end]))
+        assert not sound.channels[window.channel].waveform[: window.end - 1024].any()
+
+
+def test_one_channel_of_a_recording_is_taken_by_its_name_or_number() -> None:
+    sides = wav16(call(), channels=2)
+    for name, number, seconds in (("left", "0", 40.0), ("right", "1", 4.0)):
+        by_name, by_number = (
+            open_sound(sides, AudioLimits(), choice=SoundChoice(channel=one)) for one in (name, number)
+        )
+        assert list(by_name.windows) == list(by_number.windows)
+        assert by_name.duration_s - by_name.silent_s == pytest.approx(seconds, abs=1.5)
+
+
+def tracks(*seconds: float) -> bytes:
+    """A Matroska file with a track of speech for each, so many seconds long."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as media:
+        streams = [media.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in seconds]
+        for stream, length in zip(streams, seconds, strict=True):
+            samples = (babble(length) * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16_000, 0
+            media.mux(stream.encode(frame))
+            media.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("channel", ["auto", "left", EACH])
+def test_the_chosen_track_is_taken_whatever_is_asked_of_its_channels(channel: str) -> None:
+    both = tracks(3.0, 5.0)
+    for track, seconds in ((0, 3.0), (1, 5.0)):
+        sound = open_sound(both, AudioLimits(), choice=SoundChoice(track, channel))
+        assert (sound.duration_s, sound.report.track, sound.report.tracks) == (pytest.approx(seconds), track, 2)
+    with pytest.raises(DataError, match="no_track"):
+        open_sound(both, AudioLimits(), choice=SoundChoice(2, channel))
+
+
+def test_what_was_found_in_every_channel_is_told_once() -> None:
+    first = SoundReport(160_000, 1, 2, "0", 2, 0.5, ("track 1 was taken", "silence from 1.0 to 1.5 s"))
+    second = SoundReport(160_000, 1, 2, "1", 2, 0.5, ("track 1 was taken", "only here"))
+    warnings = ("track 1 was taken", "silence from 1.0 to 1.5 s", "only here")
+    assert of_each([first, second]) == SoundReport(160_000, 1, 2, EACH, 2, 0.5, warnings)
+
+
+def test_each_channel_of_one_is_that_one() -> None:
+    sound = open_sound(voice(3.0), AudioLimits(), choice=EACH_CHANNEL)
+    assert [window.channel for window in sound.windows] == [0]
+    assert (sound.heard_s, sound.report.heard_channels) == (3.0, 1)
+
+
+def test_too_many_channels_for_each_are_refused() -> None:
+    many = np.zeros((16_000, MAX_CHANNELS + 1), np.float32)
+    with pytest.raises(DataError, match=f"has {MAX_CHANNELS + 1} channels.* choose one") as raised:
+        open_sound(wav16(many, channels=MAX_CHANNELS + 1), AudioLimits(), choice=EACH_CHANNEL)
+    assert raised.value.reason == "too_many_channels"
+    most = open_sound(wav16(many[:, 1:], channels=MAX_CHANNELS), AudioLimits(), choice=EACH_CHANNEL)
+    assert len(most.channels) == MAX_CHANNELS
+
+
+def test_the_limit_of_audio_is_for_each_channel() -> None:
+    open_sound(wav16(call(), channels=2), AudioLimits(max_audio_s=50.0), choice=EACH_CHANNEL)
+    with pytest.raises(DataError, match="too_long"):
+        open_sound(wav16(call(), channels=2), AudioLimits(max_audio_s=49.0), choice=EACH_CHANNEL)
+
+
 def heard(*windows: tuple[int, str, str]) -> list[tuple[Window, Transcript]]:
     """Windows end to end, each of so many seconds, in which so much is heard in that language."""
     passages = []
@@ -139,12 +256,13 @@ def test_it_remains_open_while_nothing_is_heard() -> None:
 
 
 def test_texts_are_joined_in_order_and_silence_adds_no_space() -> None:
-    recording = joined(heard((10, "it", "uno"), (10, "en", ""), (10, "it", "due")), Asked(), 30.0)
-    assert (recording.text, recording.language) == ("uno due", "it")
+    report = SoundReport(480_000, warnings=("one",))
+    recording = joined(heard((10, "it", "uno"), (10, "en", ""), (10, "it", "due")), Asked(), 30.0, report)
+    assert (recording.text, recording.language, recording.sound) == ("uno due", "it", report)
 
 
 def test_chinese_gets_no_space_between_windows_and_its_translation_does() -> None:
     passages = heard((10, "zh", "你好"), (10, "zh", "世界"))
-    assert joined(passages, Asked(), 20.0).text == "你好世界"
-    translated = joined(heard((10, "zh", "hello"), (10, "zh", "world")), Asked(task="translate"), 20.0)
+    assert joined(passages, Asked(), 20.0, SoundReport(0)).text == "你好世界"
+    translated = joined(heard((10, "zh", "hello"), (10, "zh", "world")), Asked(task="translate"), 20.0, SoundReport(0))
     assert (translated.text, translated.language) == ("hello world", "en")

@@ -15,12 +15,14 @@ from asr.clip import Clip, Transcript
 from asr.errors import DataError, UserError
 from asr.features import LogMel
 from asr.scoring import score
+from asr.sound import EACH, SoundChoice
 from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from serve.config import ServeConfig
 from serve.engine import Engine, ModelInfo, load_engine
 from serve.request import Asked
 from serve.transcribe import hear, transcribe
+from tests.asr.sounds import wav16
 from tests.serve.fakes import LANGUAGES, babble, noise, transcript, voice
 
 INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
@@ -74,6 +76,32 @@ def test_most_of_the_first_windows_decide_the_language() -> None:
     assert [[clip.language for clip in call] for call in listener.calls] == [[None] * 3, ["it"], ["it"]]
     assert recording.language == "it"
     assert sum(map(int, recording.text.split())) == pytest.approx(100, abs=4)
+
+
+def sides(left: np.ndarray, right: np.ndarray) -> bytes:
+    """A stereo WAV file."""
+    channels = np.zeros((max(len(left), len(right)), 2), np.float32)
+    channels[: len(left), 0], channels[: len(right), 1] = left, right
+    return wav16(channels, channels=2)
+
+
+def test_each_channel_is_heard_and_one_language_is_found_for_all() -> None:
+    listener = Listener(languages=["it", "en", "it"])
+    call = sides(babble(40.0), np.concatenate([np.zeros(SAMPLE_RATE * 10, np.float32), babble(4.0)]))
+    recording = hear(listener, call, Asked(timestamps=True), choice=SoundChoice(channel=EACH))
+    assert [[clip.language for clip in call] for call in listener.calls] == [[None] * 3, ["it"]]
+    assert [segment.channel for segment in recording.segments] == [0, 1, 0]
+    assert sorted(segment.start_s for segment in recording.segments) == [one.start_s for one in recording.segments]
+    assert recording.sound is not None and recording.sound.channels == 2
+
+
+def test_the_chosen_channel_alone_is_heard(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    path.write_bytes(sides(babble(20.0), babble(4.0)))
+    for choice, seconds in ((SoundChoice(channel="left"), 20), (SoundChoice(channel="1"), 4)):
+        found = transcribe(Listener(), path, "en", choice=choice)
+        assert int(found.text) == pytest.approx(seconds, abs=1)
+        assert found.warnings == ()
 
 
 def test_each_window_may_have_its_own_language() -> None:

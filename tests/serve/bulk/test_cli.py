@@ -8,16 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
+from asr.audio import decode
 from asr.errors import UserError
+from asr.scoring import score
 from asr.utterance import Utterance
 from serve.bulk.cli import transcribe
 from serve.bulk.folder import Format
 from serve.config import ServeConfig
 from serve.engine import load_engine
 from serve.transcribe import transcribe as in_process
+from tests.asr.sounds import wav16
 
 
 def test_one_file_is_printed(
@@ -37,7 +41,7 @@ def test_it_goes_on_after_a_bad_file_but_does_not_end_well(
         transcribe([bad, good], tiny_en_name, language="en", as_json=True)
     (line,) = capsys.readouterr().out.splitlines()
     row = json.loads(line)
-    assert set(row) == {"file", "text", "language", "duration_s", "seconds"}
+    assert set(row) == {"file", "text", "language", "duration_s", "seconds", "warnings"}
     assert (row["file"], row["language"]) == (good, "en")
 
 
@@ -48,6 +52,29 @@ def test_what_cannot_be_printed_is_a_persons_mistake() -> None:
         transcribe(["a.wav"], "builtin:tiny.en", formats=[Format.SRT, Format.TXT])
     with pytest.raises(UserError, match="--overwrite needs --out"):
         transcribe(["a.wav"], "builtin:tiny.en", overwrite=True)
+    with pytest.raises(UserError, match="channel is one of auto, mix, left, right, each"):
+        transcribe(["a.wav"], "builtin:tiny.en", channel="front")
+
+
+def test_the_chosen_sound_is_printed_and_what_is_to_be_known_about_it_is_told_beside(
+    tiny_en_name: str, english_clips: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [decode(str(clip.audio)) for clip in english_clips[:2]]
+    call = np.zeros((max(map(len, said)), 2), np.float32)
+    for number, waveform in enumerate(said):
+        call[: len(waveform), number] = waveform
+    path = tmp_path / "call.wav"
+    path.write_bytes(wav16(call, channels=2))
+    references = [clip.text for clip in english_clips[:2]]
+    transcribe([str(path)], tiny_en_name, channel="right")
+    assert score(references[1:], [capsys.readouterr().out], "normalised", "en").rate < 0.3
+    transcribe([str(path)], tiny_en_name, channel="each", formats=[Format.SRT])
+    assert {"channel 0:", "channel 1:"} <= {line[:10] for line in capsys.readouterr().out.splitlines()}
+    path.write_bytes(wav16(np.stack([said[0], -said[0]], axis=1), channels=2))
+    transcribe([str(path)], tiny_en_name)
+    printed = capsys.readouterr()
+    assert score(references[:1], [printed.out], "normalised", "en").rate < 0.3
+    assert "cancel each other" in printed.err and "cancel" not in printed.out
 
 
 def test_a_folder_is_filled_and_a_failure_is_told(

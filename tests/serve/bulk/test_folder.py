@@ -11,6 +11,7 @@ from asr import storage
 from asr.clip import Spoken, Transcript, Word
 from asr.errors import DataError, UserError
 from asr.recording import Recording, Window, join
+from asr.sound import SoundReport
 from serve.bulk.folder import FAILURES, RECORD, Folder, Format, Settings, document
 from serve.bulk.inputs import Input
 
@@ -116,9 +117,82 @@ def test_what_failed_is_a_table(tmp_path: Path) -> None:
     folder.write_failures([(inputs("one.mp3")[0], DataError("corrupt", 'said "no",\nand stopped'))])
     with open(tmp_path / FAILURES, newline="") as file:
         assert list(csv.reader(file)) == [
-            ["input", "reason", "detail"],
-            ["/audio/one.mp3", "corrupt", 'said "no",\nand stopped'],
+            ["input", "reason", "detail", "kind"],
+            ["/audio/one.mp3", "corrupt", 'said "no",\nand stopped', "failure"],
         ]
+
+
+def table(folder: Path) -> list[list[str]]:
+    with open(folder / FAILURES, newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+def warned(*warnings: str, damaged_s: float = 0.0) -> Recording:
+    return replace(RECORDING, sound=SoundReport(80_000, damaged_s=damaged_s, warnings=warnings))
+
+
+def test_a_warning_is_a_row_of_its_own_kind_and_is_there_before_its_transcript(tmp_path: Path) -> None:
+    one, two, three = inputs("one.mp3", "two.mp3", "three.mp3")
+    folder = opened(str(tmp_path), "one.mp3", "two.mp3", "three.mp3", formats=(Format.JSON,))
+    assert folder.write(one, warned("silence from 1 to 2 s", "track 1 was taken", damaged_s=1.0))
+    damaged = [one.address, "damaged", "silence from 1 to 2 s; track 1 was taken", "warning"]
+    assert table(tmp_path) == [damaged]  # of a run that is killed now, nothing is lost
+    body = json.loads((tmp_path / "one.json").read_text())
+    assert (body["warnings"], body["audio"]["damaged_s"]) == (["silence from 1 to 2 s", "track 1 was taken"], 1.0)
+    assert folder.write(two, warned("track 1 was taken")) and not folder.write(three, warned())
+    folder.write_failures([])
+    assert table(tmp_path) == [damaged, [two.address, "choice", "track 1 was taken", "warning"]]
+
+
+def test_a_warning_outlives_the_runs_that_go_on_and_is_written_once(tmp_path: Path) -> None:
+    one, two = inputs("one.mp3", "two.mp3")
+    opened(str(tmp_path), "one.mp3", "two.mp3").write(one, warned("silence"))
+    row = [one.address, "choice", "silence", "warning"]
+    for _ in range(2):
+        again = opened(str(tmp_path), "one.mp3", "two.mp3")
+        again.write_failures([(two, DataError("corrupt"))])
+        assert table(tmp_path) == [[two.address, "corrupt", "", "failure"], row]
+    last = opened(str(tmp_path), "two.mp3")  # the other one is not even asked for
+    last.write(two, warned("silence"))
+    last.write_failures([])
+    assert table(tmp_path) == [row, [two.address, *row[1:]]]
+
+
+def test_a_transcript_that_is_made_anew_has_its_own_warnings(tmp_path: Path) -> None:
+    one, two = inputs("one.mp3", "two.mp3")
+    folder = opened(str(tmp_path), "one.mp3", "two.mp3")
+    for each in (one, two):
+        folder.write(each, warned("silence"))
+    folder.write_failures([])
+    for path in tmp_path.glob("*.txt"):
+        path.unlink()
+    folder = opened(str(tmp_path), "one.mp3", "two.mp3")
+    folder.write(one, warned())
+    folder.write_failures([(two, DataError("corrupt"))])
+    assert table(tmp_path) == [[two.address, "corrupt", "", "failure"]]
+    Folder(str(tmp_path), SETTINGS, [Format.TXT]).open([one], overwrite=True)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_a_table_of_many_warnings_is_whole_in_the_end(tmp_path: Path, count: int) -> None:
+    names = [f"{number}.mp3" for number in range(count)]
+    folder = opened(str(tmp_path), *names)
+    for done, one in enumerate(inputs(*names), start=1):
+        folder.write(one, warned("silence"))
+        assert len(table(tmp_path)) >= done * 8 // 9
+    folder.write_failures([])
+    assert [row[0] for row in table(tmp_path)] == [one.address for one in inputs(*names)]
+
+
+def test_a_folder_that_was_written_before_there_was_a_choice_is_gone_on_with(tmp_path: Path) -> None:
+    opened(str(tmp_path), "one.mp3").write(inputs("one.mp3")[0], RECORDING)
+    record = json.loads((tmp_path / RECORD).read_text())
+    del record["settings"]["track"], record["settings"]["channel"]
+    (tmp_path / RECORD).write_text(json.dumps(record))
+    (tmp_path / FAILURES).write_text("input,reason,detail\n/audio/two.mp3,corrupt,\n")
+    assert opened(str(tmp_path), "one.mp3").is_done(inputs("one.mp3")[0])
+    with pytest.raises(UserError, match="made with channel=auto"):
+        opened(str(tmp_path), "one.mp3", channel="left")
 
 
 def test_a_bucket_is_a_folder_too(s3: str) -> None:

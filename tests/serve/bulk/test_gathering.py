@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,9 +12,10 @@ import serve.transcribe
 from asr.clip import Clip, Transcript
 from asr.errors import DataError
 from asr.recording import Recording, Window
+from asr.sound import EACH, SoundReport
 from serve.bulk.gathering import Gathering, settle
 from serve.bulk.passage import Order, Passage
-from serve.request import Asked, Sound
+from serve.request import NOTHING_FOUND, Asked, Sound
 from serve.transcribe import hear
 from tests.serve.test_transcribe import Listener
 
@@ -45,11 +46,22 @@ def test_windows_in_any_order_make_their_recordings() -> None:
 def test_silence_and_failures_are_outcomes() -> None:
     gathering = Gathering(orders(2))
     silent = gathering.add(Passage(0, 0, 0, 4.0, Window(0, 0), None))
-    assert silent == Recording(4.0, None, (), ())
+    assert silent == Recording(4.0, None, (), (), NOTHING_FOUND)
     assert gathering.add(said(1, 0, 3, "it")) is None
     failed = Passage(1, 1, 3, 30.0, Window(0, 1), DataError("not_decoded"))
     assert isinstance(gathering.add(failed), DataError)
     assert gathering.add(said(1, 2, 3, "it")) is None and gathering.rest() == []
+
+
+def test_what_decoding_found_is_told_with_the_recording() -> None:
+    gathering = Gathering(orders(1, "it"))
+    report = SoundReport(160_000, channel=EACH, channels=2, warnings=("silence from 1 to 2 s",))
+    for position, number in ((1, 1), (0, 0)):
+        one = said(0, position, 2, "it")
+        window = Window(position * LENGTH // 2, position * LENGTH // 2 + LENGTH, number)
+        recording = gathering.add(replace(one, window=window, report=report))
+    assert isinstance(recording, Recording)
+    assert recording.sound == report and [segment.channel for segment in recording.segments] == [0, 1]
 
 
 def test_windows_in_another_language_than_the_first_ones_are_heard_again() -> None:
@@ -90,7 +102,7 @@ def test_the_language_is_the_one_that_in_process_transcription_finds(
     drawn = random.Random(seed).choices(["it", "en", "zh", ""], [2, 2, 1, 4], k=8)
     places = [Window(i * LENGTH, (i + 1) * LENGTH) for i in range(8)]
     sound = Sound(np.zeros(8 * LENGTH, np.float32), places)
-    monkeypatch.setattr(serve.transcribe, "open_sound", lambda *_: sound)
+    monkeypatch.setattr(serve.transcribe, "open_sound", lambda *_, **__: sound)
     recording = hear(Polyglot(drawn=drawn), b"", Asked())
     heard = [Transcript("word" if one else "", (1,), one or "en") for one in drawn]
     language, wrong = settle(Asked(), list(zip(places, heard, strict=True)))

@@ -8,6 +8,7 @@ from transformers import WhisperFeatureExtractor
 
 from asr.errors import UserError
 from asr.features import LogMel
+from asr.sound import EACH, SoundChoice
 from serve.bulk.folder import Format
 from serve.bulk.job import Job
 from serve.config import ServeConfig
@@ -24,6 +25,7 @@ def job(*formats: Format, model: str = "base", **more: object) -> Job:
 def test_times_are_asked_for_where_a_format_shows_them() -> None:
     assert not job().asked(INFO).timestamps
     assert job(Format.TXT, Format.SRT).asked(INFO).timestamps
+    assert job(sound=SoundChoice(channel=EACH)).asked(INFO).timestamps  # they order what the channels say
     asked = job(Format.JSON, language="Italian", task="translate", prompt=" Digium ", words=True).asked(INFO)
     assert (asked.language, asked.task, asked.prompt, asked.words) == ("it", "translate", "Digium", True)
 
@@ -44,6 +46,11 @@ def test_what_the_model_cannot_do_is_refused() -> None:
 
 def test_a_name_for_a_language_is_as_good_as_another() -> None:
     assert job(language="Italian").settings() == job(language="it").settings()
+
+
+def test_another_channel_is_another_transcript() -> None:
+    settings = [job(sound=one).settings() for one in (SoundChoice(), SoundChoice(1), SoundChoice(channel="left"))]
+    assert [(one.track, one.channel) for one in settings] == [(None, "auto"), (1, "auto"), (None, "left")]
 
 
 def test_an_artifact_trained_anew_is_another_model(tmp_path: Path) -> None:

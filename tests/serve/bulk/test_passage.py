@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ from asr.audio import SAMPLE_RATE, encode_flac
 from asr.clip import Clip
 from asr.errors import DataError
 from asr.features import LogMel
+from asr.sound import EACH, SoundChoice
 from serve import decoding
 from serve.bulk.passage import LIMITS, Order, cost_s, passages
 from serve.decoding import Child
 from serve.engine import ModelInfo
 from serve.request import Asked, open_sound
+from tests.asr.sounds import wav16
 from tests.serve.expendable import ABORT
-from tests.serve.fakes import LANGUAGES, voice
+from tests.serve.fakes import LANGUAGES, babble, voice
 
 INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
 ASKED = Asked("it", False, "translate", "Digium", 0.0, True, True)
@@ -37,6 +40,20 @@ def test_a_recording_is_cut_into_the_windows_of_the_endpoint(tmp_path: Path) -> 
         assert cost_s(one.content, INFO) == 30.0
     (again,) = passages(Order(7, str(path), ASKED, frozenset({1})), INFO)
     assert (again.position, again.of, again.window) == (1, len(found), sound.windows[1])
+
+
+def test_each_channel_is_cut_into_windows_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    path.write_bytes(wav16(np.stack([babble(40.0), np.resize(babble(4.0), 640_000)], axis=1), channels=2))
+    order = Order(0, str(path), ASKED, sound=SoundChoice(channel=EACH))
+    found = list(passages(order, INFO))
+    assert {one.window.channel for one in found} == {0, 1}
+    assert [one.position for one in found] == list(range(found[0].of))
+    assert {(one.report.channel, one.report.channels) for one in found} == {(EACH, 2)}
+    (again,) = passages(replace(order, positions=frozenset({2})), INFO)
+    assert (again.window, again.position) == (found[2].window, 2)
+    assert isinstance(again.content, Clip) and isinstance(found[2].content, Clip)
+    assert np.array_equal(again.content.features, found[2].content.features)
 
 
 def test_silence_is_one_passage_of_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from asr import storage
 from asr.audio import SAMPLE_RATE, decode, encode_flac
 from asr.captions import as_srt, as_text
 from asr.errors import UserError
+from asr.sound import EACH, SoundChoice
 from asr.utterance import Utterance
 from serve.bulk.folder import Format
 from serve.bulk.job import Job
@@ -22,7 +23,8 @@ from serve.config import ServeConfig
 from serve.engine import Engine, load_engine
 from serve.request import Asked
 from serve.transcribe import hear
-from tests.serve.fakes import FakeEngine, voice
+from tests.asr.sounds import encoded, wav16
+from tests.serve.fakes import FakeEngine, babble, voice
 
 
 @pytest.fixture
@@ -111,6 +113,38 @@ def test_another_model_does_not_mix_its_words_in(ray_cluster: None, tmp_path: Pa
         transcribe_all(other, make_engine=fake(tmp_path))
     summary = transcribe_all(replace(other, overwrite=True), make_engine=fake(tmp_path))
     assert (summary.transcribed, decoded(tmp_path)) == (1, 2)
+
+
+def test_a_telephone_call_has_each_of_its_channels_and_silence_in_place_of_what_is_damaged(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    call = np.zeros((20 * SAMPLE_RATE, 2), np.float32)
+    call[: 3 * SAMPLE_RATE, 0], call[10 * SAMPLE_RATE : 14 * SAMPLE_RATE, 1] = babble(3.0), babble(4.0)
+    (tmp_path / "call.wav").write_bytes(wav16(call, channels=2))
+    mp3 = encoded(tmp_path / "damaged.mp3", babble(20.0), "libmp3lame", "mp3", SAMPLE_RATE)
+    whole = mp3.read_bytes()
+    middle = len(whole) // 2
+    mp3.write_bytes(whole[:middle] + bytes(range(256)) * 4 + whole[middle + 1024 :])
+    job = Job(
+        [str(tmp_path / "call.wav"), str(mp3)],
+        str(tmp_path / "out"),
+        [Format.JSON, Format.VTT],
+        ServeConfig(model="fake"),
+        sound=SoundChoice(channel=EACH),
+    )
+    summary = transcribe_all(job, make_engine=fake(tmp_path))
+    assert (summary.transcribed, summary.failed, summary.warned) == (2, 0, 1)
+    assert summary.audio_s == pytest.approx(20.0 * 2 + 20.0, abs=0.5)
+    body = json.loads((tmp_path / "out/call.json").read_text())
+    assert [(segment["channel"], round(segment["start"])) for segment in body["segments"]] == [(0, 0), (1, 10)]
+    assert "<v channel 1>" in (tmp_path / "out/call.vtt").read_text()
+    body = json.loads((tmp_path / "out/damaged.json").read_text())
+    assert 0.0 < body["audio"]["damaged_s"] < 3.0 and body["warnings"]
+    table = (tmp_path / "out/failures.csv").read_text()
+    assert transcribe_all(job, make_engine=fake(tmp_path)).skipped == 2
+    assert (tmp_path / "out/failures.csv").read_text() == table
+    (row,) = csv.DictReader(table.splitlines())
+    assert (row["input"], row["reason"], row["kind"]) == (str(mp3), "damaged", "warning")
 
 
 def test_from_a_bucket_to_a_bucket(ray_cluster: None, s3: str, tmp_path: Path) -> None:
