@@ -145,7 +145,7 @@ class Folder:
         self._warnings.pop(one.address, None)
         if not sound.warnings:
             return False
-        self._warnings[one.address] = "damaged" if sound.damaged_s else "choice", "; ".join(sound.warnings)
+        self._warnings[one.address] = "damaged" if sound.damaged_s else "noted", "; ".join(sound.warnings)
         # A table is written as a whole: the longer it is, the more seldom. After the run it is there anyway.
         if len(self._warnings) > self._kept * 9 // 8:
             self._kept = len(self._warnings)

@@ -141,13 +141,13 @@ def test_a_warning_is_a_row_of_its_own_kind_and_is_there_before_its_transcript(t
     assert (body["warnings"], body["audio"]["damaged_s"]) == (["silence from 1 to 2 s", "track 1 was taken"], 1.0)
     assert folder.write(two, warned("track 1 was taken")) and not folder.write(three, warned())
     folder.write_failures([])
-    assert table(tmp_path) == [damaged, [two.address, "choice", "track 1 was taken", "warning"]]
+    assert table(tmp_path) == [damaged, [two.address, "noted", "track 1 was taken", "warning"]]
 
 
 def test_a_warning_outlives_the_runs_that_go_on_and_is_written_once(tmp_path: Path) -> None:
     one, two = inputs("one.mp3", "two.mp3")
     opened(str(tmp_path), "one.mp3", "two.mp3").write(one, warned("silence"))
-    row = [one.address, "choice", "silence", "warning"]
+    row = [one.address, "noted", "silence", "warning"]
     for _ in range(2):
         again = opened(str(tmp_path), "one.mp3", "two.mp3")
         again.write_failures([(two, DataError("corrupt"))])
