@@ -74,7 +74,7 @@ class Downmixer:
 
     def _begin(self, frame: av.AudioFrame, shape: tuple[str, str, int]) -> None:
         channels, index = frame.layout.nb_channels, self.choice.index
-        if index is not None and index >= channels:
+        if index is not None and index >= channels and not self.channels:
             there = "one channel, 0" if channels == 1 else f"{channels} channels, from 0 on"
             raise DataError("no_channel", f"{self.place}: there is no channel {self.choice.channel}: it has {there}")
         self._count = channels
@@ -86,8 +86,9 @@ class Downmixer:
 
     def _mono(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
         samples = frame.to_ndarray().reshape(-1, self._count)
+        index = self.choice.index  # where the file goes on with fewer channels, its last one
         if self.choice.channel != AUTO or self._count == 1:
-            yield _mean(samples) if self.choice.index is None else np.ascontiguousarray(samples[:, self.choice.index])
+            yield _mean(samples) if index is None else np.ascontiguousarray(samples[:, min(index, self._count - 1)])
             return
         self._waiting.append(samples)
         if sum(map(len, self._waiting)) >= WINDOW_SAMPLES:

@@ -142,12 +142,19 @@ def _opened(source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice
 
 
 def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | None) -> Sound:
-    """Decode a recording once for each channel: a child hands over one sound at a time, and most files have two."""
+    """Decode a recording once for each channel: a child hands over one sound at a time, and most files have two.
+
+    ``max_audio_s`` is of all of them together.
+    """
     channels = [_opened(source, limits, SoundChoice(track, "0"))]
     count = channels[0].report.channels
     if count > MAX_CHANNELS:
         hint = f"at most {MAX_CHANNELS} can be heard each on its own: choose one by its number"
         raise DataError("too_many_channels", f"the recording has {count} channels, and {hint}")
+    length_s = channels[0].duration_s
+    if count * length_s > limits.max_audio_s:  # the samples of all are held at the same time
+        what = f"{count} channels of {length_s:.1f} s, over {limits.max_audio_s:g} s in all"
+        raise DataError("too_long", f"the recording has {what}: choose one by its number")
     channels += [_opened(source, limits, SoundChoice(track, str(number))) for number in range(1, count)]
     found = [replace(window, channel=number) for number, each in enumerate(channels) for window in each.windows]
     return Sound(

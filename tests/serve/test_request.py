@@ -216,10 +216,10 @@ def test_too_many_channels_for_each_are_refused() -> None:
     assert len(most.channels) == MAX_CHANNELS
 
 
-def test_the_limit_of_audio_is_for_each_channel() -> None:
-    open_sound(wav16(call(), channels=2), AudioLimits(max_audio_s=50.0), choice=EACH_CHANNEL)
-    with pytest.raises(DataError, match="too_long"):
-        open_sound(wav16(call(), channels=2), AudioLimits(max_audio_s=49.0), choice=EACH_CHANNEL)
+def test_the_limit_of_audio_is_for_all_channels_together() -> None:
+    open_sound(wav16(call(), channels=2), AudioLimits(max_audio_s=100.0), choice=EACH_CHANNEL)
+    with pytest.raises(DataError, match=r"too_long: .*2 channels of 50\.0 s, over 99 s in all: choose one"):
+        open_sound(wav16(call(), channels=2), AudioLimits(max_audio_s=99.0), choice=EACH_CHANNEL)
 
 
 def heard(*windows: tuple[int, str, str]) -> list[tuple[Window, Transcript]]:
