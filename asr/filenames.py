@@ -20,11 +20,19 @@ _WRITERS = (
 # What its readers of films and music also open, but holds no sound: pictures, subtitles, playlists.
 _NO_SOUND = frozenset({"avif", "heic", "heif", "ism", "mks"})
 
-_LITTER = re.compile(r"\..*|__MACOSX|PaxHeaders?(\..*)?|@eaDir|Thumbs\.db|ehthumbs\.db|desktop\.ini|Icon\r?", re.I | re.S)
-_DOCUMENTS = re.compile(
+# What to tell a person who has none.
+HOW_TOLD = "audio is told by its suffix: .wav, .mp3, .m4a, .mkv and all others of formats that FFmpeg reads"
+
+_LITTER = re.compile(
+    r"\..*|__MACOSX|PaxHeaders?(\..*)?|@eaDir|Thumbs\.db|ehthumbs\.db|desktop\.ini|Icon\r?", re.I | re.S
+)
+_ABOUT = re.compile(
     r"(readme|licen[cs]e|copying|notice|changelog|changes|citation|authors|credits|contents|manifest|metadata|index"
-    r"|checksums?|md5sums?|sha\d+sums?|transcripts?|speakers?|dataset_infos?|speaker_info|about|__index__)(\..*)?"
-    r"|.*\.(md|rst|html?|pdf|csv|tsv|jsonl?|ndjson|ya?ml|toml|xml|ini|cfg|log|doc|docx|odt|rtf|xlsx?|ods|py|sh|ipynb"
+    r"|checksums?|md5sums?|sha\d+sums?|transcripts?|speakers?|dataset_infos?|speaker_info|about|__index__)(\..*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_DOCUMENTS = re.compile(
+    r".*\.(md|rst|html?|pdf|csv|tsv|jsonl?|ndjson|ya?ml|toml|xml|ini|cfg|log|doc|docx|odt|rtf|xlsx?|ods|py|sh|ipynb"
     r"|md5|sha1|sha256|lock|bib|lab|textgrid|eaf|trs|ctm|stm|rttm|uem|srt|vtt|lrc|ass|sub|cue|m3u8?|pls|nfo|cha"
     r"|phn|wrd|lst|scp|trans|mlf|jpe?g|png|gif|webp|svg|npy|npz|pt|parquet)",
     re.IGNORECASE | re.DOTALL,
@@ -63,6 +71,11 @@ def is_litter(name: str) -> bool:
     return any(_LITTER.fullmatch(part) for part in name.removeprefix("./").split("/") if part not in (".", ".."))
 
 
+def is_about_all(name: str) -> bool:
+    """Whether a file is about a whole folder rather than one clip: ``README.txt``, ``LICENSE``, ``metadata.json``."""
+    return _ABOUT.fullmatch(name.rpartition("/")[2]) is not None
+
+
 def is_document(name: str) -> bool:
     """Whether a file that is no audio is usual beside it: a licence, a table, alignments, a picture of a spectrum."""
-    return _DOCUMENTS.fullmatch(name.rpartition("/")[2]) is not None
+    return is_about_all(name) or _DOCUMENTS.fullmatch(name.rpartition("/")[2]) is not None

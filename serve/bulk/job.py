@@ -9,7 +9,7 @@ from asr import storage
 from asr.artifact import CARD
 from asr.errors import DataError, UserError
 from asr.labels import Task, spoken
-from asr.language import code
+from asr.language import code_or_none
 from asr.manifest import json_object
 from serve.bulk.folder import Format, Settings
 from serve.config import ServeConfig
@@ -55,7 +55,7 @@ class Job:
             model=self.config.model,
             weights=_weights(self.config.model),
             engine=self.config.engine,
-            language=code(self.language) if self.language else None,
+            language=code_or_none(self.language),
             task=self.task,
             prompt=self.prompt,
             timestamps=self.timestamps,

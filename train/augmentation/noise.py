@@ -14,7 +14,7 @@ from asr import storage
 from asr.audio import decode
 from asr.config import Section
 from asr.errors import DataError, UserError
-from asr.filenames import audio_suffixes, is_audio
+from asr.filenames import HOW_TOLD, is_audio
 
 CACHE_BYTES = 128 << 20  # in each process: 35 minutes of noise
 PROBED_S = 0.1
@@ -60,9 +60,7 @@ def recordings(folder: str) -> tuple[str, ...]:
     # A folder of noise holds licences and lists too (MUSAN does): what is not named like audio is not looked at.
     found = tuple(entry.uri for entry in storage.list_files(folder) if is_audio(entry.name))
     if not found:
-        raise UserError(
-            f"augment.noise.folder={folder}: no audio file", f"known are {' '.join(sorted(audio_suffixes()))}"
-        )
+        raise UserError(f"augment.noise.folder={folder}: no audio file", HOW_TOLD)
     return found
 
 
