@@ -109,7 +109,7 @@ def is_unnamed(word: str | None) -> bool:
 
 
 def _usual_locale(word: str) -> str:
-    """``it-IT``, ``pt_BR``, ``cmn_hans_cn``; what has a language behind its language (``zh-yue``) is for the library."""
+    """Codes of ``it-IT``, ``pt_BR``, ``cmn_hans_cn``; ``zh-yue``, with two languages in it, is for the library."""
     match = re.fullmatch(r"([a-z]{2,3})([-_][a-z]{4})?([-_]([a-z]{2}|\d{3}))?", word)
     return _CODE_OF.get(match[1], "") if match else ""
 
@@ -127,8 +127,9 @@ def _known(word: str) -> str:
                 language = langcodes.Language.get(each).prefer_macrolanguage()  # cmn is Chinese as Whisper knows it
             except langcodes.LanguageTagError:
                 continue
-            if langcodes.Language.make(language.language).is_valid():
-                return _CODE_OF.get(language.language, language.language)
+            found = str(language.language)
+            if langcodes.Language.make(found).is_valid():
+                return _CODE_OF.get(found, found)
     try:
         found = str(langcodes.find(word).prefer_macrolanguage().language)
     except LookupError:

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 from asr.config import suggestion
 from asr.errors import DataError, UserError
-from asr.language import is_unnamed
 from asr.labels import Task, spoken
+from asr.language import is_unnamed
 from serve.engine import ModelInfo
 from serve.errors import ApiError
 from serve.request import Asked, check_task, spoken_language

@@ -1,4 +1,4 @@
-"""Folders of audio files: described by a ``metadata.csv``, ``.jsonl`` or ``.parquet``, or with a ``.txt`` beside each."""
+"""Folders of audio files: described by ``metadata.csv``, ``.jsonl`` or ``.parquet``, or with a ``.txt`` beside each."""
 
 from __future__ import annotations
 

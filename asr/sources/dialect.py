@@ -71,7 +71,7 @@ def _delimiter(lines: Sequence[str], config: SourceConfig) -> str:
     best, score = DELIMITERS[0], (0, 0.0, 0)
     for delimiter in DELIMITERS:
         first = split_line(lines[0], delimiter)
-        if len(first) < 2:  # noqa: PLR2004
+        if len(first) < 2:
             continue
         names = sum(cell.strip() in known or cell.strip().lower() in known for cell in first)
         like = sum(len(split_line(line, delimiter)) == len(first) for line in lines) / len(lines)
@@ -108,6 +108,6 @@ def _by_number(config: SourceConfig, cells: Sequence[str], width: int, template:
     if "audio" not in columns and (files or template):
         columns["audio"] = files[0] if files else "1"
     left = [str(number) for number in range(1, width + 1) if str(number) not in columns.values()]
-    if "text" not in columns and left and (len(left) == 1 or (not files and template and width == 3)):  # noqa: PLR2004
+    if "text" not in columns and left and (len(left) == 1 or (not files and template and width == 3)):
         columns["text"] = left[-1]
     return columns

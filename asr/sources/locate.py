@@ -14,7 +14,7 @@ TRIED = 3  # names
 
 
 def template(folder: str, names: Iterable[str]) -> str:
-    """Return how a clip's file is called below ``folder``, with ``{}`` for its name in the table; ``""`` as it is there.
+    """Return how a clip's file is called below ``folder``, with ``{}`` for its name in the table; ``""`` for just so.
 
     Told by the first of the first few names for which some way gives a file that exists.
     """

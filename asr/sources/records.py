@@ -56,7 +56,7 @@ def split_line(line: str, delimiter: str, quoted: bool = True) -> list[str]:
 
 
 def records(lines: Iterable[Line], delimiter: str, quoted: bool, width: int, key: int) -> Iterator[Record]:
-    """Yield a row for each line that is not blank, but for quoted cells that go over several lines as RFC 4180 has them.
+    """Yield a row for each line that is not blank, but for quoted cells over several lines as RFC 4180 has them.
 
     ``width`` is the number of cells that a row has; ``key`` is the column that names the audio. A quotation mark opens
     such a cell only where it is closed before a delimiter or a line's end, the row then has its cells, and no line
@@ -131,18 +131,22 @@ class _Quoted:
             yield from self._alone(number, line, alone)
 
     def _alone(self, number: int, line: str, cells: list[str]) -> Iterator[Record]:
-        pieces = [split_line(piece, self.delimiter) for piece in line.rstrip("\r\n").split("\r") if piece.strip()]
-        if len(pieces) > 1 and all(len(piece) == self.width for piece in pieces):
-            yield from (Record(number, piece) for piece in pieces)  # line ends of two kinds in one file
+        first, *others = [piece for piece in line.rstrip("\r\n").split("\r") if piece.strip()]
+        start = split_line(first, self.delimiter)
+        if others and len(start) == self.width and all(self._looks_like_a_row(other, start) for other in others):
+            for piece in (first, *others):  # line ends of two kinds in one file
+                yield _checked(number, split_line(piece, self.delimiter), self.width)
         else:
             yield _checked(number, cells, self.width)
 
     def _looks_like_a_row(self, line: str, cells: list[str]) -> bool | None:
         """Whether a line within a cell is a row of its own; None where its audio has no suffix to tell it by."""
         inside = split_line(line, self.delimiter)
-        if len(inside) != self.width:
+        if len(inside) <= self.key:
             return False
         named, other = cells[self.key].strip(), inside[self.key].strip().strip('"')
+        if not other or (" " in other and " " not in named):
+            return False
         if suffix(named):
             return suffix(other) == suffix(named) or is_audio(other)
-        return False if not other or (" " in other and " " not in named) else None
+        return None if len(inside) == self.width else False
