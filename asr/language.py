@@ -66,6 +66,7 @@ UNNAMED = frozenset({"auto", "automatic", "detect", "detection", "autodetect", "
     *("none", "null", "unknown", "und", "undetermined", "mul", "multiple", "multilingual", "any")
 }
 
+_LONGEST = 80  # characters of a name or tag
 _RELATED = {"dv": "si"}  # Whisper's language to train under, where the relation is known to work
 _CODE_OF = {name.casefold(): code for code, name in NAMES.items()} | {code: code for code in NAMES} | ALIASES
 
@@ -117,6 +118,8 @@ def _usual_locale(word: str) -> str:
 @lru_cache(maxsize=1024)
 def _known(word: str) -> str:
     """Return the code of any language there is, Whisper's own where it has one; ``""`` for what is none."""
+    if not word.isprintable() or len(word) > _LONGEST:  # its trie of names cannot be asked for a NUL
+        return ""
     import langcodes  # 30 ms, and 0.2 s with the first name that is looked up
 
     tag = re.split("[.@]", word)[0].replace("_", "-")  # it_IT.UTF-8

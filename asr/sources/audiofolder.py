@@ -50,14 +50,14 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
 
 
 def _described(folder: str) -> str:
-    names = {entry.name for entry in storage.list_files(folder, recursive=False)}
-    return next((name for name in METADATA if name in names), "")
+    return next((name for name in METADATA if storage.kind(storage.join(folder, name)) == "file"), "")
 
 
 def _table(config: SourceConfig, place: str, folder: str) -> Iterator[Utterance | Quarantined]:
-    if place.endswith(".csv"):
+    kind = suffix(storage.name_of(place))
+    if kind == ".csv":
         return read_table(config, place, folder)
-    if place.endswith(".jsonl"):
+    if kind == ".jsonl":
         return read_json_lines(config, place, ("audio", "text"))
     return parquet.rows(config.model_copy(update={"source": place, "split": None}), Path())
 

@@ -43,6 +43,8 @@ def read_table(
         lines = lines_of(file)
         head = list(islice(lines, HEAD_LINES))
         texts = [text for _, text in head]
+        if texts and "\0" in texts[0]:
+            raise UserError(f"{place}: looks like UTF-16", "save it as UTF-8: iconv -f UTF-16LE -t UTF-8")
         dialect = sniff(config, place, texts, template(folder, _first_cells(texts)))
         columns = _columns(config, place, dialect, list(extra))
         audio_column = columns.names["audio"]
@@ -87,6 +89,7 @@ def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]
 def _mend_decimals(row: dict[str, Any], columns: Columns) -> None:
     """Read ``1,5`` as 1.5: spreadsheets that write a decimal comma separate cells by another character."""
     for field in ("duration_s", "start_s", "end_s"):
-        name = columns.names.get(field)
-        if name and isinstance(row[name], str) and _DECIMAL_COMMA.fullmatch(row[name].strip()):
-            row[name] = row[name].replace(",", ".")
+        name = columns.names.get(field, "")
+        cell = row.get(name)
+        if isinstance(cell, str) and _DECIMAL_COMMA.fullmatch(cell.strip()):
+            row[name] = cell.replace(",", ".")

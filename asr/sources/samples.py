@@ -84,10 +84,12 @@ class Samples:
             stem, _, last = member.ending.rpartition(".")
             own = replace(member, key=f"{member.key}.{stem}" if stem else member.key, ending=last)
             by_stem.setdefault(stem, []).append(own)
-        clips = [stem for stem, members in by_stem.items() if stem and any(_is_audio(m.ending) for m in members)]
-        has_text = {stem for stem, members in by_stem.items() if any(self.is_text(m.ending) for m in members)}
-        is_one = not clips or ("" in has_text and not has_text.intersection(clips))
-        if is_one or any(member.ending in self.named and "." in member.ending for member in group):
+        clips = {stem for stem, members in by_stem.items() if any(_is_audio(m.ending) for m in members)}
+        texts = {stem for stem, members in by_stem.items() if any(self.is_text(m.ending) for m in members)}
+        others = clips - {""}
+        # Recordings that share the one transcript: "a.far.wav", "a.near.wav", "a.txt"; or of which one was chosen.
+        shared = "" in texts and not texts & others and ("" not in clips or self.audio is not None)
+        if not others or shared or any(member.ending in self.named and "." in member.ending for member in group):
             return [list(group)] if group else []
         return list(by_stem.values())
 

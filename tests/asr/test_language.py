@@ -50,7 +50,10 @@ def test_a_misspelt_name_is_answered_with_the_nearest(wrong: str, near: str) -> 
     assert f"'{wrong}'" in caught.value.message
 
 
-@pytest.mark.parametrize("wrong", ["", "xx", "klingon", "-"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "xx", "klingon", "-", "\0", "it\0", "x" * 5000, "\ud800", "qaa", "i-klingon", "x-private", "art-lojban"],
+)
 def test_a_language_whisper_lacks_is_a_user_error_with_a_hint(wrong: str) -> None:
     with pytest.raises(UserError) as caught:
         language.code(wrong)

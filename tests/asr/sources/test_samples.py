@@ -39,7 +39,8 @@ def test_the_last_dot_does_where_each_clip_has_a_name_of_its_own() -> None:
 
 def test_one_recording_of_several_is_not_taken_by_chance() -> None:
     assert rows("a.far.wav", "a.near.wav", "a.txt") == [("a", "malformed_row")]
-    assert rows("a.wav", "a.noisy.wav", "a.txt") == [("a", "said")]
+    assert rows("a.wav", "a.noisy.wav", "a.txt") == [("a", "said"), ("a.noisy", "")]
+    assert rows("a.wav", "a.noisy.wav", "a.txt", audio="wav") == [("a", "said")]
 
 
 def test_a_second_sample_of_a_name_does_not_replace_the_first() -> None:
