@@ -21,12 +21,7 @@ from asr import storage
 from asr.errors import DataError, UserError
 
 # FFmpeg's names of the formats that have no header: nothing in such a file says what it is.
-RAW_CONTAINERS = {".g722": "g722"}
-
-# By which files in a folder or tar are taken for audio; what is in them is for the decoder to find.
-AUDIO_SUFFIXES = frozenset(
-    [".aac", ".aif", ".aiff", ".amr", ".flac", ".g722", ".m4a", ".mka", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav"]
-) | {".webm", ".wma"}
+RAW_CONTAINERS = {".g722": "g722", ".722": "g722", ".gsm": "gsm", ".sln": "sln"}
 
 READ_AHEAD_BYTES = 1 << 20  # of a remote file: most clips are smaller, and one request brings all of them
 OPEN_FILES = 64  # per process

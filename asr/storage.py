@@ -279,7 +279,10 @@ def explained(place: str | Path, what: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{place}: no such file or folder") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        hint = "save it as UTF-8; of what Windows wrote: iconv -f CP1252 -t UTF-8, or -f UTF-16"
+        raise UserError(f"{place}: {what}: {_line(error)}", hint) from None
+    except OSError as error:
         raise UserError(f"{place}: {what}: {_line(error)}") from None
 
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from asr.config import suggestion
 from asr.errors import DataError, UserError
 from asr.labels import Task, spoken
+from asr.language import is_unnamed
 from asr.sound import DEFAULT_CHOICE, EACH, NAMED, SoundChoice, is_index
 from serve.engine import ModelInfo
 from serve.errors import ApiError
@@ -69,14 +70,15 @@ def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
     lists: dict[str, list[str]] = {}
     for key, value in pairs:
         name = _name(key)
-        if name in lists and not key.endswith("]"):
+        # Clients repeat the key of a list as form encoders do, with [] or without.
+        if name in lists and not key.endswith("]") and name != "timestamp_granularities":
             raise _wrong(name, f"'{name}' must be given once")
         lists.setdefault(name, []).append(value)
     fields = {name: values[-1] for name, values in lists.items()}
     if not fields.get("model"):
         raise ApiError(400, "there is no 'model'", "missing_value", "model")
     response_format = _format(fields.get("response_format", ""))
-    language = fields.get("language", "").strip() or None
+    language = None if is_unnamed(fields.get("language")) else fields["language"].strip()
     per_window = _switch(fields, "language_per_window")
     if per_window and language:
         raise _wrong("language_per_window", f"'language_per_window' detects languages, but 'language' is '{language}'")

@@ -16,7 +16,7 @@ from asr.errors import DataError, UserError
 from asr.features import FRAMES_PER_S, WINDOW_FRAMES, Context, num_frames
 from asr.hearing import context_frames
 from asr.labels import Task
-from asr.language import NAMES, code
+from asr.language import NAMES, code_or_none
 from asr.recording import Joiner, Recording, Window
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.windows import windows
@@ -95,13 +95,13 @@ class Sound:
 
 
 def spoken_language(asked: str | None, model: ModelInfo) -> str | None:
-    """Return the code that a request's language (code, English name or locale) stands for; None means: detect it.
+    """Return the code that a request's language (code, name or locale) stands for; None, as for ``auto``: detect it.
 
     Raises UserError where it is no language of Whisper's, or none of the model's.
     """
-    if not asked:
+    language = code_or_none(asked)
+    if language is None:
         return model.language
-    language = code(asked)
     if language not in model.languages:
         if model.languages == {"en"}:
             raise UserError(f"'{model.name}' knows English only, not {NAMES[language]}", "use a multilingual model")

@@ -17,7 +17,7 @@ from asr.cache import cache_root
 from asr.config import Resolved, resolve
 from asr.errors import UserError
 from asr.features import Context
-from asr.language import code
+from asr.language import code_or_none
 from asr.manifest import write_quarantine
 from asr.model import SpeechModel, best_device
 from asr.report import with_interval, write_report
@@ -118,7 +118,7 @@ def evaluate(
     given = list(rows(SourceConfig(source=str(manifest), split=split), cache_root()))
     utterances = [row for row in given if isinstance(row, Utterance)]
     unread = [row for row in given if isinstance(row, Quarantined)]
-    spoken = code(language) if language else None
+    spoken = code_or_none(language)
     model = load_model(model_name, best_device())
     with counting("transcribing") as advance:
         done = evaluate_model(model, utterances, _context(context, model), spoken, advance)

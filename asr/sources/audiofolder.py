@@ -1,71 +1,139 @@
-"""Folders of audio files: described by ``metadata.csv`` or ``metadata.jsonl``, or with a ``.txt`` beside each file."""
+"""Folders of audio files: described by ``metadata.csv``, ``.jsonl`` or ``.parquet``, or with a ``.txt`` beside each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from asr import storage
-from asr.address import AUDIO_SUFFIXES
 from asr.errors import UserError
+from asr.filenames import HOW_TOLD, is_audio, is_document, is_litter, suffix
+from asr.sources import parquet
 from asr.sources.columns import Columns, utterance
 from asr.sources.config import SourceConfig
 from asr.sources.csv import read_table
 from asr.sources.manifest import read_json_lines
+from asr.sources.shards import SPLITS
+from asr.storage import Entry
 from asr.utterance import Quarantined, Utterance
 
-METADATA = ("metadata.csv", "metadata.jsonl")
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+TABLES = (".csv", ".tsv", ".jsonl")
 READERS = 32  # of small text files at the same time: over a network each takes a round trip
 
 
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
-    """Yield the rows of a folder, or of its subfolder named by ``split``.
+    """Yield the rows of a folder, or of its part named by ``split``: a subfolder, or the table's rows with audio there.
 
     With a metadata file: its rows, where ``file_name`` is relative to the folder. Without: each audio file below the
-    folder with the text of ``x.txt`` beside ``x.wav``; a file without text is a row with an empty transcript.
-    Raises UserError where there is neither.
+    folder with the text of ``x.txt`` beside ``x.wav``. Audio without a text, a text without audio, and files of no kind
+    that is usual there are quarantined as no_transcript, missing_audio and not_audio.
+    Raises UserError where there is neither, and where a part is needed and not named.
     """
-    folder = _folder(config)
-    names = {entry.name for entry in storage.list_files(folder, recursive=False)}
-    if "metadata.csv" in names:
-        yield from read_table(config, storage.join(folder, "metadata.csv"), folder)
-    elif "metadata.jsonl" in names:
-        yield from read_json_lines(config, storage.join(folder, "metadata.jsonl"), ("audio", "text"))
-    else:
+    folder, part = _folder(config)
+    described = _described(folder)
+    if not described:
         yield from _pairs(config, folder)
+    elif part is None:
+        yield from _table(config, storage.join(folder, described), folder)
+    else:
+        found = False
+        for row in _table(config, storage.join(folder, described), folder):
+            if _is_in(part, row, folder):
+                found = found or isinstance(row, Utterance)
+                yield row
+        if not found:
+            place = storage.join(folder, described)
+            raise UserError(f"{place}: no row's audio is in a folder '{part}' for this split", "leave split out")
 
 
-def _folder(config: SourceConfig) -> str:
-    folders = storage.list_folders(config.source)
+def _described(folder: str) -> str:
+    return next((name for name in METADATA if storage.kind(storage.join(folder, name)) == "file"), "")
+
+
+def _table(config: SourceConfig, place: str, folder: str) -> Iterator[Utterance | Quarantined]:
+    kind = suffix(storage.name_of(place))
+    if kind == ".csv":
+        return read_table(config, place, folder)
+    if kind == ".jsonl":
+        return read_json_lines(config, place, ("audio", "text"))
+    return parquet.rows(config.model_copy(update={"source": place, "split": None}), Path())
+
+
+def _folder(config: SourceConfig) -> tuple[str, str | None]:
+    """Return the folder to read, and the split to look for in its table where that describes all splits in one."""
+    source, folders = config.source, storage.list_folders(config.source)
+    parts = [name for name in folders if _described(storage.join(source, name))]
+    all_in_one = bool(_described(source))
     if config.split is not None:
+        if all_in_one and config.split not in parts:
+            return source, config.split
         if config.split not in folders:
-            raise UserError(f"{config.source}: no folder '{config.split}' for this split", f"there are {folders}")
-        return storage.join(config.source, config.split)
-    described = [
-        name
-        for name in folders
-        if any(storage.kind(storage.join(config.source, name, metadata)) == "file" for metadata in METADATA)
-    ]
-    if len(described) > 1:
-        raise UserError(f"{config.source}: its splits are {', '.join(described)}", f"say which: split: {described[0]}")
-    return storage.join(config.source, described[0]) if described else config.source
+            raise UserError(f"{source}: no folder '{config.split}' for this split", f"there are {folders}")
+        return storage.join(source, config.split), None
+    splits = parts or [name for name in folders if all_in_one and name in SPLITS]
+    if len(splits) > 1:
+        raise UserError(f"{source}: its splits are {', '.join(splits)}", f"say which: split: {splits[0]}")
+    return (source if all_in_one or not parts else storage.join(source, parts[0])), None
+
+
+def _is_in(split: str, row: Utterance | Quarantined, folder: str) -> bool:
+    """Whether a row of a table of all splits belongs to one. A row that does not tell where its audio is, to each."""
+    named = row.audio if isinstance(row, Utterance) else row.id
+    name = str(named).removeprefix(folder.partition("?")[0])
+    inside = name.split("/")[:-1]
+    return split in inside or (isinstance(row, Quarantined) and not set(inside) & set(SPLITS))
 
 
 def _pairs(config: SourceConfig, folder: str) -> Iterator[Utterance | Quarantined]:
-    entries = storage.list_files(folder)
-    texts = {entry.name.removesuffix(".txt"): entry.uri for entry in entries if entry.name.endswith(".txt")}
-    clips = [entry for entry in entries if PurePosixPath(entry.name).suffix.lower() in AUDIO_SUFFIXES]
+    entries = [entry for entry in storage.list_files(folder) if not is_litter(entry.name)]
+    clips = [entry for entry in entries if is_audio(entry.name)]
+    texts = {_stem(entry): entry for entry in entries if suffix(entry.name) == ".txt"}
     if not clips:
-        raise UserError(f"{folder}: no audio files and no {' or '.join(METADATA)} are there")
+        raise UserError(f"{folder}: no audio files and no {' or '.join(METADATA)} are there", HOW_TOLD)
     if not texts:
-        raise UserError(f"{folder}: no {' or '.join(METADATA)}, and no .txt beside any of the {len(clips)} audio files")
+        tables = [entry.uri for entry in entries if suffix(entry.name) in TABLES]
+        raise UserError(
+            f"{folder}: no {' or '.join(METADATA)}, and no .txt beside any of the {len(clips)} audio files",
+            f"name the table itself: {tables[0]}" if tables else "",
+        )
+    yield from _left_over(entries, texts, {_stem(clip) for clip in clips})
     columns = Columns({"text": "text"}, config.language)
     with ThreadPoolExecutor(READERS) as pool:
         todo = iter(clips)
         while some := list(islice(todo, 16 * READERS)):
-            places = [texts.get(clip.name.rpartition(".")[0]) for clip in some]
-            read = pool.map(lambda place: storage.read_text(place).strip() if place else "", places)
-            for clip, text in zip(some, read, strict=True):
-                yield utterance({"text": text}, columns, clip.name, clip.uri)
+            places = [texts.get(_stem(clip)) for clip in some]
+            for clip, text in zip(some, pool.map(_text, places), strict=True):
+                if text is None:
+                    yield Quarantined(clip.name, "no_transcript", f"{clip.uri}: no .txt beside it")
+                elif isinstance(text, UnicodeDecodeError):
+                    yield Quarantined(clip.name, "malformed_row", f"{clip.uri}: the .txt beside it is no UTF-8: {text}")
+                else:
+                    yield utterance({"text": text}, columns, clip.name, clip.uri)
+
+
+def _text(entry: Entry | None) -> str | UnicodeDecodeError | None:
+    try:
+        return storage.read_bytes(entry.uri).decode("utf-8-sig").strip() if entry else None
+    except UnicodeDecodeError as error:
+        return error
+
+
+def _left_over(entries: Sequence[Entry], texts: dict[str, Entry], stems: set[str]) -> Iterator[Quarantined]:
+    """Yield what might have been a clip and is none: a text without audio, a file of an unknown kind."""
+    for entry in entries:
+        if is_audio(entry.name) or is_document(entry.name):
+            continue
+        if suffix(entry.name) != ".txt":
+            if _stem(entry) not in texts and _stem(entry) not in stems:
+                yield Quarantined(entry.name, "not_audio", f"{entry.uri}: its name does not say that it is audio")
+        elif _stem(entry) not in stems:
+            near = [each.name for each in entries if _stem(each) == _stem(entry) and each is not entry]
+            there = f", only {', '.join(near)}" if near else ""
+            yield Quarantined(entry.name, "missing_audio", f"{entry.uri}: no audio file beside it{there}")
+
+
+def _stem(entry: Entry) -> str:
+    return entry.name.rpartition(".")[0]

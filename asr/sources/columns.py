@@ -56,11 +56,13 @@ class Columns:
         return None if value == "" else value
 
 
-def choose(config: SourceConfig, available: Sequence[str], place: str, needed: Sequence[str]) -> Columns:
+def choose(
+    config: SourceConfig, available: Sequence[str], place: str, needed: Sequence[str], hint: str = ""
+) -> Columns:
     """Decide which of the ``available`` columns hold our fields: those that the person named, then usual names.
 
     ``place`` is the file or data set that errors name. Raises UserError if a named column or a ``needed`` field is not
-    there.
+    there; ``hint`` says what else than its name may be wrong.
     """
     listed = f"its columns are {', '.join(map(str, available)) or 'none'}"
     for field, name in config.columns.items():
@@ -70,15 +72,18 @@ def choose(config: SourceConfig, available: Sequence[str], place: str, needed: S
     columns = _guess(config, available)
     for field in needed:
         if field not in columns.names:
-            raise UserError(f"{place}: no column for {field}: {listed}", f"name it: columns: {{{field}: NAME}}")
+            raise UserError(
+                f"{place}: no column for {field}: {listed}",
+                f"name it: columns: {{{field}: NAME}} or --column {field}=NAME{hint}",
+            )
     return columns
 
 
 class Chooser:
     """The columns of rows that need not all have the same ones, as in JSON: known for each set of names."""
 
-    def __init__(self, config: SourceConfig, place: str, needed: Sequence[str]) -> None:
-        self.config, self.place, self.needed = config, place, needed
+    def __init__(self, config: SourceConfig, place: str, needed: Sequence[str], hint: str = "") -> None:
+        self.config, self.place, self.needed, self.hint = config, place, needed, hint
         self.known: dict[tuple[str, ...], Columns] = {}
 
     def columns(self, available: Sequence[str]) -> Columns:
@@ -87,7 +92,7 @@ class Chooser:
         if names not in self.known:
             first = not self.known
             self.known[names] = (
-                choose(self.config, names, self.place, self.needed) if first else _guess(self.config, names)
+                choose(self.config, names, self.place, self.needed, self.hint) if first else _guess(self.config, names)
             )
         return self.known[names]
 

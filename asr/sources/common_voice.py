@@ -51,4 +51,5 @@ def _durations_s(place: str) -> dict[str, float]:
         header = next(cells, [])
         if header[:2] != ["clip", "duration[ms]"]:
             raise UserError(f"{place}: its columns are {', '.join(header)}, not clip and duration[ms]")
-        return {name: int(milliseconds) / 1000 for name, milliseconds in (row[:2] for row in cells if len(row) > 1)}
+        # A length that is no number is looked up in the audio, as where the table is not there.
+        return {row[0]: int(row[1]) / 1000 for row in cells if len(row) > 1 and row[1].isdecimal()}

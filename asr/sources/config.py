@@ -44,7 +44,13 @@ class SourceConfig(Section):
     """Hugging Face data sets only: read once and in order, with nothing stored."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Names of this source's columns where they are unusual: ours (id, audio, text, duration_s, language, speaker,
-    start_s, end_s, segments, track, channel) to theirs."""
+    start_s, end_s, segments, track, channel) to theirs; in a table without a header by number
+    from 1: ``{audio: 1, text: 3}``."""
+    delimiter: str | None = None
+    """What separates the cells of a table, such as ``;`` or ``tab``; by default what fits: a comma, semicolon, tab or
+    vertical bar."""
+    header: bool | None = None
+    """Whether the first line of a table names its columns; by default as it looks."""
     language: str | None = None
     """Language of every row, whatever the source says; needed for languages that Whisper has no token for."""
     track: int | None = None
@@ -59,6 +65,21 @@ class SourceConfig(Section):
     @classmethod
     def _plain(cls, data: Any) -> Any:
         return {"source": data} if isinstance(data, str) else data
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _numbers_are_names(cls, columns: Any) -> Any:
+        if not isinstance(columns, dict):
+            return columns
+        return {field: str(name) if type(name) is int else name for field, name in columns.items()}
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, delimiter: str | None) -> str | None:
+        delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter or "", delimiter)
+        if delimiter is not None and (len(delimiter) != 1 or delimiter.isalnum() or delimiter in '"\r\n'):
+            raise ValueError("must be one character such as ';' or '|', or tab")
+        return delimiter
 
     @field_validator("columns")
     @classmethod

@@ -1,9 +1,10 @@
-"""CSV and TSV tables: a header line, then a row for each utterance, with the audio's path in one of the columns."""
+"""CSV and TSV tables: a row for each utterance, with the audio's path in one of the columns, mostly below a header."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,19 @@ from asr import storage
 from asr.errors import UserError
 from asr.sources.columns import Columns, choose, utterance
 from asr.sources.config import SourceConfig
+from asr.sources.dialect import HEAD_LINES, Dialect, names_columns, sniff
+from asr.sources.locate import located, template
+from asr.sources.records import lines_of, records, split_line
 from asr.utterance import Quarantined, Utterance
+
+_DECIMAL_COMMA = re.compile(r"\d+,\d+")
 
 
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
     """Yield the rows of a table. Relative audio paths are relative to its folder; ids are the paths as written.
 
-    A name ending in ``.tsv`` says that tabs separate the cells, and that quotation marks are text as in Common Voice.
+    Delimiter and header are told from the first lines, or set. A name ending in ``.tsv`` says that tabs separate the
+    cells, and that quotation marks are text as in Common Voice.
     """
     yield from read_table(config, config.source, storage.parent(config.source))
 
@@ -27,37 +34,62 @@ def read_table(
 ) -> Iterator[Utterance | Quarantined]:
     """Yield the rows of the table at ``place`` with audio paths relative to ``folder``.
 
-    ``extra`` adds cells by column and audio path. Raises UserError for a file without a header or a row, for missing
-    columns and for what no CSV reader takes.
+    ``extra`` adds cells by column and audio path. Each line below the header that is not blank is a row, or a part of
+    a quoted cell of one; what has not as many cells as there are columns is quarantined as malformed_row.
+    Raises UserError for a table without a row, for missing columns, and for what is not UTF-8.
     """
-    columns: Columns | None = None
-    extra = extra or {}
-    for number, row in _records(place):
-        if columns is None:
-            columns = choose(config, [*(name for name in row if name is not None), *extra], place, ("audio", "text"))
-        if None in row or None in row.values():
-            yield Quarantined(f"line {number}", "malformed_row", f"{place}:{number}: not as many cells as the header")
-            continue
-        audio = columns.value(row, "audio")
-        row |= {name: cells[audio] for name, cells in extra.items() if audio in cells}
-        yield utterance(row, columns, audio or f"line {number}", folder=folder)
-    if columns is None:
+    found, extra = False, extra or {}
+    with storage.open_text(place) as file:
+        lines = lines_of(file)
+        head = list(islice(lines, HEAD_LINES))
+        texts = [text for _, text in head]
+        if texts and "\0" in texts[0]:
+            raise UserError(f"{place}: looks like UTF-16", "save it as UTF-8: iconv -f UTF-16LE -t UTF-8")
+        dialect = sniff(config, place, texts, template(folder, _first_cells(texts)))
+        columns = _columns(config, place, dialect, list(extra))
+        audio_column = columns.names["audio"]
+        key = dialect.names.index(audio_column)
+        way = template(folder, (cells[key] for cells in _rows_of(texts, dialect) if len(cells) > key))
+        body = chain(head[dialect.skipped :], lines)
+        for record in records(body, dialect.delimiter, dialect.quoted, len(dialect.names), key):
+            found = True
+            if record.fault:
+                yield Quarantined(f"line {record.line}", "malformed_row", f"{place}:{record.line}: {record.fault}")
+                continue
+            row: dict[str, Any] = dict(zip(dialect.names, record.cells, strict=True))
+            audio = row[audio_column]
+            row |= {name: cells[audio] for name, cells in extra.items() if audio in cells}
+            row[audio_column] = located(way, audio)
+            if dialect.delimiter != ",":
+                _mend_decimals(row, columns)
+            yield utterance(row, columns, audio or f"line {record.line}", folder=folder)
+    if not found:
         raise UserError(f"{place}: the table holds no rows")
 
 
-def _records(place: str) -> Iterator[tuple[int, dict[Any, Any]]]:
-    with storage.open_text(place) as file:
-        if storage.name_of(place).lower().endswith(".tsv"):
-            # Only "\n" ends a line, and the reader is to see no other: a transcript may hold U+2028 or a bare "\r".
-            reader = csv.DictReader(_lines(file), delimiter="\t", quoting=csv.QUOTE_NONE)
-        else:
-            reader = csv.DictReader(file)
-        try:
-            for row in reader:
-                yield reader.line_num, row
-        except csv.Error as error:
-            raise UserError(f"{place}:{reader.line_num}: not CSV: {error}") from None
+def _first_cells(head: list[str]) -> list[str]:
+    """What would be LJSpeech's ids: the first cells of a table without a header."""
+    return [line.partition("|")[0].strip() for line in head[:1] if "|" in line]
 
 
-def _lines(file: Iterable[str]) -> Iterator[str]:
-    return (line.rstrip("\r\n") for line in file)
+def _rows_of(head: list[str], dialect: Dialect) -> Iterator[list[str]]:
+    return (split_line(line, dialect.delimiter, dialect.quoted) for line in head[dialect.skipped :] if line.strip())
+
+
+def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]) -> Columns:
+    hint = ""
+    if config.header is None and dialect.header and not names_columns(dialect.names, config):
+        hint = "; if the first line is a row already: header: false or --no-header, and columns by their numbers"
+    if config.delimiter is None and len(dialect.names) == 1:
+        hint = "; if its cells are separated by something else: delimiter: CHARACTER or --delimiter CHARACTER"
+    named = config.model_copy(update={"columns": dict(dialect.columns)})
+    return choose(named, [*dialect.names, *more], place, ("audio", "text"), hint)
+
+
+def _mend_decimals(row: dict[str, Any], columns: Columns) -> None:
+    """Read ``1,5`` as 1.5: spreadsheets that write a decimal comma separate cells by another character."""
+    for field in ("duration_s", "start_s", "end_s"):
+        name = columns.names.get(field, "")
+        cell = row.get(name)
+        if isinstance(cell, str) and _DECIMAL_COMMA.fullmatch(cell.strip()):
+            row[name] = cell.replace(",", ".")

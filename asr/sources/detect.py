@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from asr import storage
-from asr.address import AUDIO_SUFFIXES
 from asr.config import suggestion
 from asr.errors import UserError
+from asr.filenames import is_audio
 from asr.sources import prompts
+from asr.sources.audiofolder import METADATA
 from asr.sources.config import Format, SourceConfig
 
 HUB = "hf:"
@@ -19,6 +20,7 @@ BY_SUFFIX: dict[str, Format] = {
     ".ndjson": "manifest",
     ".csv": "csv",
     ".tsv": "csv",
+    ".psv": "csv",
     ".parquet": "parquet",
     ".tar": "webdataset",
 }
@@ -54,7 +56,10 @@ def _file_format(source: str) -> Format:
         return "common_voice"
     if suffix not in BY_SUFFIX:
         known = ", ".join(BY_SUFFIX)
-        raise UserError(f"{source}: '{suffix}' says no format; known are {known}", "name it: format: manifest")
+        raise UserError(
+            f"{source}: '{suffix}' says no format; known are {known}",
+            "say what it is: format: csv for a table, format: manifest for JSON lines",
+        )
     return BY_SUFFIX[suffix]
 
 
@@ -81,13 +86,13 @@ def _by_names(names: set[str]) -> Format | None:
     suffixes = {PurePosixPath(name).suffix.lower() for name in names}
     if names & {"state.json", "dataset_dict.json"}:
         return "huggingface"
-    if names & {"metadata.csv", "metadata.jsonl"}:
+    if names & set(METADATA):
         return "audiofolder"
     if ".parquet" in suffixes:
         return "parquet"
     if ".tar" in suffixes:
         return "webdataset"
-    return "audiofolder" if suffixes & AUDIO_SUFFIXES else None
+    return "audiofolder" if any(map(is_audio, names)) else None
 
 
 def _prompt_names() -> list[str]:

@@ -16,8 +16,8 @@ from asr.utterance import Quarantined, Utterance
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
     """Yield the rows of a JSONL file. Relative audio paths are relative to its folder.
 
-    Lines may have different keys, but the first one must have what is named. Raises UserError for a line that is no
-    JSON object, and where there is none.
+    Lines may have different keys, but the first one must have what is named. A line that is no JSON object is
+    quarantined as malformed_row. Raises UserError where there is no other one.
     """
     yield from read_json_lines(config, config.source)
 
@@ -28,13 +28,19 @@ def read_json_lines(
     """Yield the rows of the JSONL file at ``place``."""
     folder = storage.parent(place)
     chooser = Chooser(config, place, needed)
+    broken: list[UserError] = []  # the first, while no line is good: where none follows, this is no manifest
     with storage.open_text(place) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            row = json_object(line, f"{place}:{number}")
+            try:
+                row = json_object(line, f"{place}:{number}")
+            except UserError as error:
+                broken = broken or [error]
+                yield Quarantined(f"line {number}", "malformed_row", error.message)
+                continue
             columns = chooser.columns(list(row))
             audio = columns.value(row, "audio")
             yield utterance(row, columns, audio if isinstance(audio, str) else f"line {number}", folder=folder)
     if not chooser.known:
-        raise UserError(f"{place}: the manifest holds no rows")
+        raise broken[0] if broken else UserError(f"{place}: the manifest holds no rows")

@@ -41,4 +41,6 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
     format = detect(config) if config.format == "auto" else config.format
     if config.streaming and format != "huggingface":
         raise UserError(f"{config.source}: streaming is for Hugging Face data sets", "leave streaming out")
+    if (config.delimiter or config.header is not None) and format not in ("csv", "audiofolder", "common_voice"):
+        raise UserError(f"{config.source}: delimiter and header are for tables, this is {format}", "leave them out")
     return chosen(_READERS[format](config, cache), config.sound)

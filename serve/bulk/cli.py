@@ -98,17 +98,22 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
         warned = f", {summary.warned} with warnings" if summary.warned else ""
         named = f": {storage.join(job.out, FAILURES)}" if failed or warned else ""
         audio = f"{summary.audio_s / 3600.0:.2f} h of audio{speed}"
-        told = f"{skipped}{failed}{warned}{named}"
-        typer.echo(f"{job.out}: {summary.transcribed} of {summary.files} files transcribed, {audio}{told}")
+        left_out = sum(summary.not_audio.values())
+        others = f", {left_out} other {'file is' if left_out == 1 else 'files are'} not audio" if left_out else ""
+        counts = f"{summary.transcribed} of {summary.files} files transcribed"
+        typer.echo(f"{job.out}: {counts}, {audio}{skipped}{failed}{warned}{named}{others}")
     if summary.failed:
         raise typer.Exit(1)
 
 
 def _print(job: Job, as_json: bool) -> None:
     """Transcribe in this process, without Ray, and print each file when it is heard."""
-    (form, *more), found = job.formats, find(job.inputs)
+    (form, *more), everything = job.formats, find(job.inputs)
+    found = everything.inputs
     if more or (form != Format.TXT and len(found) > 1 and not as_json):
         raise UserError("several files or formats cannot be printed as one", "name a folder with --out")
+    if str(everything):
+        typer.echo(str(everything), err=True)
     engine = load_engine(job.config)
     asked = job.asked(engine.info)
     faults = []

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from asr import storage
-from asr.address import AUDIO_SUFFIXES
 from asr.errors import UserError
+from asr.filenames import HOW_TOLD, is_audio, is_litter, suffix
 from asr.manifest import read_manifest
 from asr.storage import Entry
 
 LISTS = (".txt", ".jsonl")
+_SHOWN = 8  # suffixes
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,23 @@ class Input:
     bytes: int = 0
 
 
-def find(words: Sequence[str]) -> list[Input]:
+@dataclass(frozen=True)
+class Found:
+    """Recordings, each once; how many were named again; and the files left out of folders, counted by their suffix."""
+
+    inputs: list[Input]
+    repeated: int
+    not_audio: Mapping[str, int]
+
+    def __str__(self) -> str:
+        """Return one line about what is not among the recordings; empty where that is nothing."""
+        counts = [f"{count} {kind or 'without a suffix'}" for kind, count in self.not_audio.items()]
+        left_out = f"left out, not audio by their names: {', '.join(counts)}" if counts else ""
+        again = f"named more than once: {self.repeated}" if self.repeated else ""
+        return "; ".join(filter(None, (left_out, again)))
+
+
+def find(words: Sequence[str]) -> Found:
     """Return the recordings that ``words`` mean, in their order, each address once.
 
     A file is taken as it is, and also where there is none: what is wrong with it is found when it is opened. Of
@@ -37,28 +55,36 @@ def find(words: Sequence[str]) -> list[Input]:
     relative to where they lie. Raises UserError for a folder or pattern that holds no audio and a list without lines.
     """
     found: dict[str, Input] = {}
+    others: set[str] = set()
+    repeated = 0
     for word in words:
-        for one in _meant(word):
+        for one in _meant(word, others):
+            repeated += one.address in found
             found.setdefault(one.address, one)
-    return list(found.values())
+    counts = Counter(suffix(storage.name_of(address)) for address in others - set(found))
+    return Found(list(found.values()), repeated, dict(counts.most_common()))
 
 
-def _meant(word: str) -> Iterator[Input]:
+def _meant(word: str, others: set[str]) -> Iterator[Input]:
     kind = storage.kind(word)
     if kind == "folder":
-        yield from _audio(word, storage.list_files(word))
+        yield from _audio(word, storage.list_files(word), others)
     elif kind == "" and "*" in word:
-        yield from _audio(word, _matching(word))
-    elif kind == "file" and _suffix(storage.name_of(word)) in LISTS:
+        yield from _audio(word, _matching(word), others)
+    elif kind == "file" and suffix(storage.name_of(word)) in LISTS:
         yield from _listed(word)
     else:
         yield _input(word, storage.name_of(word), _size(word))
 
 
-def _audio(word: str, entries: Sequence[Entry]) -> list[Input]:
-    found = [_input(entry.uri, entry.name, entry.bytes) for entry in entries if _suffix(entry.name) in AUDIO_SUFFIXES]
+def _audio(word: str, entries: Sequence[Entry], others: set[str]) -> list[Input]:
+    found = [_input(entry.uri, entry.name, entry.bytes) for entry in entries if is_audio(entry.name)]
+    left = [entry for entry in entries if not is_audio(entry.name) and not is_litter(entry.name)]
     if not found:
-        raise UserError(f"{word}: no audio files are there", f"they are told by {' '.join(sorted(AUDIO_SUFFIXES))}")
+        kinds = sorted({suffix(entry.name) or entry.name for entry in left})
+        there = f", only {len(left)} of other kinds: {' '.join(kinds[:_SHOWN])}" if left else ""
+        raise UserError(f"{word}: no audio files are there{there}", HOW_TOLD)
+    others.update(entry.uri for entry in left)
     return found
 
 
@@ -80,7 +106,7 @@ def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
 
 def _listed(place: str) -> Iterator[Input]:
     folder = storage.parent(place)
-    addresses = list(_lines(place, folder) if _suffix(place) == ".txt" else _rows(place))
+    addresses = list(_lines(place, folder) if suffix(storage.name_of(place)) == ".txt" else _rows(place))
     if not addresses:
         raise UserError(f"{place}: the list names no files")
     for address in addresses:
@@ -105,10 +131,6 @@ def _rows(place: str) -> Iterator[str]:
 def _input(address: str, name: str, size: int) -> Input:
     parts = [part.lstrip(".") for part in name.split("/")]
     return Input(address, "/".join(part for part in parts if part) or "recording", size)
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
 
 
 def _size(place: str) -> int:

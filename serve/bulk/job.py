@@ -9,7 +9,7 @@ from asr import storage
 from asr.artifact import CARD
 from asr.errors import DataError, UserError
 from asr.labels import Task, spoken
-from asr.language import code
+from asr.language import code_or_none
 from asr.manifest import json_object
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
 from serve.bulk.folder import Format, Settings
@@ -58,7 +58,7 @@ class Job:
             model=self.config.model,
             weights=_weights(self.config.model),
             engine=self.config.engine,
-            language=code(self.language) if self.language else None,
+            language=code_or_none(self.language),
             task=self.task,
             prompt=self.prompt,
             timestamps=self.timestamps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from asr.errors import DataError
@@ -24,8 +24,10 @@ from serve.engine import load_engine
 class Summary:
     """What a run came to: counts of recordings, the audio of those transcribed and the time it took, in seconds.
 
-    ``warned`` of those transcribed have something about their sound in the table of failures. ``notes`` are lines
-    about names in the folder that are not those of the recordings.
+    ``files`` are all recordings: those transcribed, those that failed and those skipped, whose transcripts were there.
+    ``warned`` of those transcribed have something about their sound in the table of failures. ``not_audio`` counts the
+    files that were none, by suffix. ``notes`` are lines about names in the folder that are not those of the recordings,
+    and about what is not among them.
     """
 
     files: int
@@ -36,6 +38,8 @@ class Summary:
     audio_s: float
     seconds: float
     notes: Sequence[str]
+    not_audio: Mapping[str, int]
+    repeated: int
 
 
 def transcribe_all(
@@ -48,7 +52,8 @@ def transcribe_all(
 
     ``address`` is a Ray cluster's as in ``cluster.session``. Raises UserError where the job cannot be done as asked.
     """
-    inputs = find(job.inputs)
+    found = find(job.inputs)
+    inputs = found.inputs
     folder = Folder(job.out, job.settings(), job.formats)
     notes = folder.open(inputs, job.overwrite)
     todo = [one for one in inputs if not folder.is_done(one)]
@@ -77,7 +82,9 @@ def transcribe_all(
         warned=warned,
         audio_s=done.audio_s,
         seconds=done.seconds,
-        notes=notes,
+        notes=[*notes, *filter(None, [str(found)])],
+        not_audio=found.not_audio,
+        repeated=found.repeated,
     )
 
 

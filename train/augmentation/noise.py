@@ -6,16 +6,15 @@ import math
 import threading
 from collections import OrderedDict
 from functools import lru_cache
-from pathlib import PurePosixPath
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from asr import storage
-from asr.address import AUDIO_SUFFIXES
 from asr.audio import decode
 from asr.config import Section
 from asr.errors import DataError, UserError
+from asr.filenames import HOW_TOLD, is_audio
 
 CACHE_BYTES = 128 << 20  # in each process: 35 minutes of noise
 PROBED_S = 0.1
@@ -59,12 +58,9 @@ def recordings(folder: str) -> tuple[str, ...]:
     if storage.kind(folder) != "folder":
         raise UserError(f"augment.noise.folder={folder}: no such folder")
     # A folder of noise holds licences and lists too (MUSAN does): what is not named like audio is not looked at.
-    named = ((entry.uri, PurePosixPath(entry.name).suffix.lower()) for entry in storage.list_files(folder))
-    found = tuple(uri for uri, suffix in named if suffix in AUDIO_SUFFIXES)
+    found = tuple(entry.uri for entry in storage.list_files(folder) if is_audio(entry.name))
     if not found:
-        raise UserError(
-            f"augment.noise.folder={folder}: no audio file", f"known are {' '.join(sorted(AUDIO_SUFFIXES))}"
-        )
+        raise UserError(f"augment.noise.folder={folder}: no audio file", HOW_TOLD)
     return found
 
 

@@ -42,6 +42,10 @@ Column = Annotated[
     list[str] | None,
     typer.Option("--column", metavar="OURS=THEIRS", help="A column's name: text=sentence. Repeatable."),
 ]
+Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Between a table's cells; default: what fits.")]
+Header = Annotated[
+    bool | None, typer.Option("--header/--no-header", help="Whether a table's first line names its columns.")
+]
 Language = Annotated[str | None, typer.Option("--language", help="Of every row: a code or name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -57,11 +61,22 @@ def inspect(  # noqa: PLR0913 - the options of a verb
     config: Config = None,
     split: Split = None,
     column: Column = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
     language: Language = None,
     as_json: Json = False,
 ) -> None:
     settled = resolve(InspectConfig, None, settings or []).value
-    read = _source(source, format, config, split, column, language)
+    read = _source(
+        column,
+        source=source,
+        format=format,
+        config=config,
+        split=split,
+        language=language,
+        delimiter=delimiter,
+        header=header,
+    )
     if split is None and (there := given_splits(read)):
         names = ", ".join(str(part.split) for part in there.values())
         raise UserError(f"{source} has the splits {names}", "say which: --split train --against-split test")
@@ -90,11 +105,22 @@ def prepare(  # noqa: PLR0913 - the options of a verb
     config: Config = None,
     split: Split = None,
     column: Column = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
     language: Language = None,
     as_json: Json = False,
 ) -> None:
     settled = resolve(PrepareConfig, None, settings or []).value
-    read = _source(source, format, config, split, column, language)
+    read = _source(
+        column,
+        source=source,
+        format=format,
+        config=config,
+        split=split,
+        language=language,
+        delimiter=delimiter,
+        header=header,
+    )
     given = {re.sub(r"[^\w.-]+", "-", split): read} if split else given_splits(read)
     parts = {name: _rows(part) for name, part in given.items()}
     with counting("decoding") as advance:
@@ -111,10 +137,7 @@ def prepare(  # noqa: PLR0913 - the options of a verb
     print(f"{prepared.seconds_per_1000_clips:.1f} s per thousand clips")
 
 
-def _source(
-    source: str, format: str, config: str | None, split: str | None, column: list[str] | None, language: str | None
-) -> SourceConfig:
-    named = {"source": source, "format": format, "config": config, "split": split, "language": language}
+def _source(column: list[str] | None, **named: str | bool | None) -> SourceConfig:
     words = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
     for pair in column or []:
         ours, equals, theirs = pair.partition("=")

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
 from asr.storage import join
-from asr.utterance import Utterance
-from tests.asr.sources.clips import assert_same_speech, good, message, read, write_audio
+from asr.utterance import Quarantined, Utterance
+from tests.asr.sources.clips import assert_same_speech, audio, good, message, read, write_audio
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
@@ -37,15 +39,77 @@ def test_pairs(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], s
     assert {row.language for row in found} == {"en"}
 
 
-def test_a_file_without_text_is_kept(tmp_path: Path, clips: list[Utterance]) -> None:
-    names = write_audio(tmp_path, clips[:2], "wav")
-    (tmp_path / names[0]).with_suffix(".txt").write_text("uno")
-    assert {row.id: row.text for row in good(read(str(tmp_path)))} == {names[0]: "uno", names[1]: ""}
+def test_what_has_no_other_half_is_told(tmp_path: Path) -> None:
+    """Of 80 clips with their .txt, 20 dropped out without a word: films, and suffixes that nobody knows."""
+    for name in ("a.mkv", "b.wav", "c.dss", "d.MOV", "e.au"):
+        (tmp_path / name).write_bytes(b"x")
+        (tmp_path / name).with_suffix(".txt").write_text(f"said {name}")
+    for name in ("f.m4b", "g.xyz", "h.lab", "cover.jpg", "LICENSE", "._b.wav", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "i.txt").write_text("alone")
+    (tmp_path / "e.txt").write_bytes(b"perch\xe9")
+    found = read(str(tmp_path))
+    texts = {row.id: row.text for row in found if isinstance(row, Utterance)}
+    assert texts == {"a.mkv": "said a.mkv", "b.wav": "said b.wav", "d.MOV": "said d.MOV"}
+    assert {row.id: row.reason for row in found if isinstance(row, Quarantined)} == {
+        "c.txt": "missing_audio",
+        "e.au": "malformed_row",
+        "f.m4b": "no_transcript",
+        "g.xyz": "not_audio",
+        "i.txt": "missing_audio",
+    }
+    assert next(row for row in found if row.id == "c.txt").detail.endswith("no audio file beside it, only c.dss")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_one_table_for_all_splits(tmp_path: Path, kind: str) -> None:
+    """As ``datasets`` writes it: clips in train/ and test/, their table above."""
+    rows = [{"file_name": f"{split}/{n}.wav", "text": f"{split} {n}"} for split in ("train", "test") for n in range(2)]
+    for row in rows:
+        (tmp_path / row["file_name"]).parent.mkdir(exist_ok=True)
+        (tmp_path / row["file_name"]).write_bytes(b"x")
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "metadata.parquet")
+    elif kind == "jsonl":
+        (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    else:
+        (tmp_path / "metadata.csv").write_text("file_name,text\n" + "".join(f"{','.join(r.values())}\n" for r in rows))
+    assert message(str(tmp_path)) == f"{tmp_path}: its splits are test, train (say which: split: test)"
+    found = good(read(str(tmp_path), split="test"))
+    assert [(row.audio, row.text) for row in found] == [(f"{tmp_path}/test/{n}.wav", f"test {n}") for n in range(2)]
+    assert "no row's audio is in a folder 'dev'" in message(str(tmp_path), split="dev")
+
+
+def test_a_faulty_row_of_a_table_for_all_splits_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "metadata.csv").write_text(
+        "file_name,text,lang\ntrain/a.wav,uno,it\ntest/b.wav,due,xx\ntest/c.wav,tre,it\nd.wav,x,y,z\n"
+    )
+    assert [row.id for row in read(str(tmp_path), split="train")] == ["train/a.wav", "line 5"]
+    assert [row.id for row in read(str(tmp_path), split="test")] == ["test/b.wav", "test/c.wav", "line 5"]
+
+
+def test_ljspeech(tmp_path: Path, clips: list[Utterance]) -> None:
+    """A table without a header or quoting, ids without a suffix, and two texts: the one as it is read aloud counts."""
+    for number, clip in enumerate(clips):
+        (tmp_path / "wavs").mkdir(exist_ok=True)
+        (tmp_path / f"wavs/LJ001-{number:04}.wav").write_bytes(audio(clip, "wav"))
+    lines = [f'LJ001-{number:04}|Dr. "X|{clip.text}\n' for number, clip in enumerate(clips)]
+    (tmp_path / "metadata.csv").write_text("".join(lines))
+    found = good(read(str(tmp_path)))
+    assert_same_speech(found, clips)
+    assert [row.id for row in found] == [f"LJ001-{number:04}" for number in range(len(clips))]
+    chosen = read(str(tmp_path), columns={"audio": 1, "text": 2})
+    assert {row.text for row in good(chosen)} == {'Dr. "X'}
 
 
 def test_what_a_person_must_mend(tmp_path: Path, clips: list[Utterance]) -> None:
     write_audio(tmp_path / "a", clips[:1], "wav")
     assert "no .txt beside any of the 1 audio files" in message(str(tmp_path))
+    (tmp_path / "texts.csv").write_text("file,text\na/x.wav,uno\n")
+    table = message(str(tmp_path)).partition("name the table itself: ")[2].rstrip(")")
+    assert [row.text for row in good(read(table))] == ["uno"]
+    (tmp_path / "texts.csv").unlink()
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
         (tmp_path / split / "metadata.csv").write_text("file_name,text\na.wav,uno\n")

@@ -61,11 +61,55 @@ def test_stretches_of_a_recording(tmp_path: Path) -> None:
 def test_what_a_person_must_mend(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("path,said\na.wav,uno\n")
-    expected = f"{path}: no column for text: its columns are path, said (name it: columns: {{text: NAME}})"
-    assert message(str(path)) == expected
+    hint = "name it: columns: {text: NAME} or --column text=NAME"
+    assert message(str(path)) == f"{path}: no column for text: its columns are path, said ({hint})"
+    assert [row.text for row in good(read(str(path), columns={"text": "said"}))] == ["uno"]
+    path.write_text("chemin,phrase\na,uno\n")
+    assert "if the first line is a row already: header: false or --no-header" in message(str(path))
+    numbers = {"header": False, "columns": {"audio": 1, "text": 2}}
+    assert [row.text for row in good(read(str(path), **numbers))] == ["phrase", "uno"]
+    path.write_text("path^text\na^uno\n")
+    assert "delimiter: CHARACTER or --delimiter CHARACTER" in message(str(path))
+    assert [row.text for row in good(read(str(path), delimiter="^"))] == ["uno"]
     path.write_text("path,text\n")
     assert "no rows" in message(str(path))
     path.write_bytes(b"path,text\na.wav,perch\xe9\n")
     assert "UTF-8" in message(str(path))
-    path.write_text("path,text\na.wav," + "x" * 200_000 + "\n")
-    assert "a.csv:1: not CSV: field larger" in message(str(path))
+    path.write_text("path,text\n" + "\n")
+    assert "no rows" in message(str(path))
+
+
+def test_rows_behind_a_stray_quotation_mark_are_read(tmp_path: Path) -> None:
+    """Of 100 rows with two of them, 55 lay inside one cell."""
+    texts = [f"frase {n}" if n not in (5, 60) else f'"frase {n}' for n in range(100)]
+    (tmp_path / "a.csv").write_text("path,text\n" + "".join(f"{n}.wav,{text}\n" for n, text in enumerate(texts)))
+    assert [row.text for row in good(read(str(tmp_path / "a.csv")))] == texts
+
+
+def test_a_cell_of_any_length_costs_no_other_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,text\na.wav," + "x" * 200_000 + "\nb.wav,uno\n")
+    assert [len(row.text) for row in good(read(str(tmp_path / "a.csv")))] == [200_000, 3]
+
+
+def test_what_excel_saves_in_europe(tmp_path: Path) -> None:
+    table = 'sep=;\r\npath;text;duration\r\na.wav;"uno; due, tre";1,5\r\nb.wav;x;2\r\n;;\r\n'
+    (tmp_path / "a.csv").write_bytes(table.encode("utf-8-sig"))
+    first, second, empty = read(str(tmp_path / "a.csv"))
+    assert isinstance(first, Utterance)
+    assert (first.text, first.duration_s) == ("uno; due, tre", 1.5)
+    assert isinstance(second, Utterance)
+    assert isinstance(empty, Quarantined)
+    assert empty.reason == "missing_audio"
+
+
+def test_a_delimiter_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path\ttext,or not\na.wav\tuno\n")
+    (row,) = good(read(str(tmp_path / "a.csv"), delimiter="tab", columns={"text": "text,or not"}))
+    assert row.text == "uno"
+
+
+def test_names_of_clips_without_a_folder_or_suffix(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/b.mp3").write_bytes(b"x")
+    (tmp_path / "a.csv").write_text("file,text\na,uno\nb,due\n")
+    assert [row.audio for row in good(read(str(tmp_path / "a.csv")))] == [f"{tmp_path}/clips/{n}.mp3" for n in "ab"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asr.manifest import read_manifest, write_manifest
 from asr.storage import join
-from asr.utterance import Utterance
+from asr.utterance import Quarantined, Utterance
 from tests.asr.sources.clips import assert_same_speech, message, read, write_audio
 
 
@@ -61,9 +61,20 @@ def test_foreign_names_and_language_of_all(tmp_path: Path) -> None:
     assert "no column for audio: its columns are ref, clip_file, said, language" in message(str(path))
 
 
-def test_a_broken_line_is_named(tmp_path: Path) -> None:
+def test_a_broken_line_costs_one_row(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
-    path.write_text('{"audio_filepath": "a.wav"}\n{"audio_filepath": "b.w', encoding="utf-8")
-    assert "m.jsonl:2: not JSON" in message(str(path))
+    path.write_text('[\n{"audio_filepath": "a.wav", "text": "uno"}\n{"audio_filepath": "b.w', encoding="utf-8")
+    first, second, third = read(str(path))
+    assert isinstance(second, Utterance)
+    assert isinstance(first, Quarantined)
+    assert isinstance(third, Quarantined)
+    assert (third.id, third.reason) == ("line 3", "malformed_row")
+    assert f"{path}:3: not JSON" in third.detail
+
+
+def test_a_file_without_a_good_line_is_no_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text("hello\nworld\n")
+    assert "m.jsonl:1: not JSON" in message(str(path))
     path.write_text("\n", encoding="utf-8")
     assert "no rows" in message(str(path))

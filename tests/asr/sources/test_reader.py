@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -17,11 +17,18 @@ def test_every_format_has_a_reader() -> None:
 
 def test_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text('{"audio_filepath": "a.wav", "text": "uno"}\n' * 3 + "broken\n")
+    path.write_text('{"audio_filepath": "a.wav", "text": "uno"}\n' * 30_000 + "perch\xe9\n", encoding="latin-1")
     found = rows(SourceConfig(source=str(path)), tmp_path)
     assert next(found) == Utterance("a.wav", str(tmp_path / "a.wav"), "uno")
-    with pytest.raises(UserError, match=r"a\.jsonl:4"):
+    with pytest.raises(UserError, match=r"a\.jsonl: cannot be read as UTF-8"):
         list(found)
+
+
+@pytest.mark.parametrize("setting", [{"delimiter": ";"}, {"header": False}])
+def test_only_tables_have_delimiters_and_headers(tmp_path: Path, setting: dict[str, Any]) -> None:
+    (tmp_path / "a.jsonl").write_text('{"audio": "a.wav"}\n')
+    with pytest.raises(UserError, match=r"are for tables, this is manifest \(leave them out\)"):
+        rows(SourceConfig(source=str(tmp_path / "a.jsonl"), **setting), tmp_path)
 
 
 def test_only_hugging_face_is_streamed(tmp_path: Path) -> None:

@@ -79,6 +79,43 @@ def test_samples_differ(tmp_path: Path, clips: list[Utterance]) -> None:
     assert len({len(decode(row.audio)) for row in utterances}) == 1
 
 
+def test_names_with_dots(tmp_path: Path, clips: list[Utterance]) -> None:
+    """Thirty samples lay under one key."""
+    wav, files = audio(clips[0], "wav"), []
+    for number in range(40):
+        key = f"talk_{number // 30}.{number:02}"
+        files += [(f"{key}.wav", wav), (f"{key}.txt", f"said {number}".encode())]
+    found = good(read(str(write(tmp_path / "a.tar", files))))
+    assert [row.text for row in found] == [f"said {number}" for number in range(40)]
+    assert (found[0].id, found[-1].id) == ("talk_0.00", "talk_1.39")
+
+
+def test_a_tar_made_on_a_mac(tmp_path: Path, clips: list[Utterance]) -> None:
+    wav = audio(clips[0], "wav")
+    names = [
+        "._a.wav",
+        "a.wav",
+        "._a.txt",
+        "a.txt",
+        ".DS_Store",
+        "__MACOSX/._b.wav",
+        "b.wav",
+        "b.txt",
+        "PaxHeaders/x.wav",
+    ]
+    files = [(name, b"said" if name.endswith(".txt") else wav) for name in names]
+    assert [row.id for row in good(read(str(write(tmp_path / "a.tar", files))))] == ["a", "b"]
+
+
+def test_files_out_of_order_and_twice(tmp_path: Path, clips: list[Utterance]) -> None:
+    wav = audio(clips[0], "wav")
+    names = ["a.wav", "a.txt", "b.wav", "b.txt", "b.wav", "c.wav", "d.wav", "d.txt", "c.txt"]
+    found = read(str(write(tmp_path / "a.tar", [(name, b"x" if name.endswith("t") else wav) for name in names])))
+    assert [(row.id, row.text if isinstance(row, Utterance) else row.reason) for row in found] == [
+        *[("a", "x"), ("b", "x"), ("b", "malformed_row"), ("c", ""), ("d", "x"), ("c", "malformed_row")]
+    ]
+
+
 def test_which_of_two_recordings(tmp_path: Path, clips: list[Utterance]) -> None:
     files = [("a.far.wav", audio(clips[0], "wav")), ("a.near.wav", audio(clips[1], "wav")), ("a.txt", b"uno")]
     (row,) = good(read(str(write(tmp_path / "a.tar", files)), columns={"audio": "near.wav"}))
@@ -115,6 +152,7 @@ def test_what_a_person_must_mend(tmp_path: Path, clips: list[Utterance]) -> None
     assert "not an uncompressed tar" in message(str(tmp_path / "a.tar"))
     write(tmp_path / "b.tar", [("a.wav", audio(clips[0], "wav")), ("a.json", b'{"said": "uno"}')])
     assert "no column for text: its columns are __key__, said, audio" in message(str(tmp_path / "b.tar"))
+    assert "tar --sort=name" in message(str(tmp_path / "b.tar"))
     assert "no column 'sad' for text" in message(str(tmp_path / "b.tar"), columns={"text": "sad"})
     (tmp_path / "empty").mkdir()
     assert "no *.tar files" in message(str(tmp_path / "empty"), format="webdataset")

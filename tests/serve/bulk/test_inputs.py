@@ -20,18 +20,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(*words: object) -> list[str]:
-    return [one.name for one in find([str(word) for word in words])]
+    return [one.name for one in find([str(word) for word in words]).inputs]
 
 
 def test_a_folder_is_searched_at_any_depth_for_what_is_called_audio(folder: Path) -> None:
-    found = find([str(folder)])
+    found = find([str(folder)]).inputs
     assert [(one.name, one.bytes) for one in found] == [("b.mp3", 3), ("deep/er/A.WAV", 3)]
     assert [Path(one.address).read_bytes() for one in found] == [b"abc", b"abc"]
 
 
 def test_a_file_is_taken_whatever_its_name_and_whether_it_is_there_or_not(folder: Path) -> None:
     (folder / "record").write_bytes(b"abcd")
-    assert [(one.name, one.bytes) for one in find([f"{folder}/record", f"file://{folder}/gone.wav"])] == [
+    assert [(one.name, one.bytes) for one in find([f"{folder}/record", f"file://{folder}/gone.wav"]).inputs] == [
         ("record", 4),
         ("gone.wav", 0),
     ]
@@ -54,7 +54,7 @@ def test_lists_name_files_relative_to_themselves(folder: Path) -> None:
     )
     assert names(folder / "notes.txt") == ["b.mp3", "deep/er/A.WAV", "c.ogg", "up.ogg", "d.mp3"]
     (folder / "rows.jsonl").write_text('{"audio_filepath": "deep/er/A.WAV", "text": "known"}\n')
-    (found,) = find([str(folder / "rows.jsonl")])
+    (found,) = find([str(folder / "rows.jsonl")]).inputs
     assert (found.address, found.name, found.bytes) == (f"{folder}/deep/er/A.WAV", "deep/er/A.WAV", 3)
 
 
@@ -71,7 +71,7 @@ def test_a_bucket(s3: str) -> None:
     for name in ("inputs/one.mp3", "inputs/more/two.ogg", "inputs/readme"):
         storage.write_bytes(storage.join(s3, *name.split("/")), b"abc")
     place = storage.join(s3, "inputs")
-    found = find([place])
+    found = find([place]).inputs
     assert [(one.name, one.bytes) for one in found] == [("more/two.ogg", 3), ("one.mp3", 3)]
     assert [storage.read_bytes(one.address) for one in found] == [b"abc"] * 2
-    assert find([storage.join(s3, "inputs", "**", "*.ogg")]) == found[:1]
+    assert find([storage.join(s3, "inputs", "**", "*.ogg")]).inputs == found[:1]

@@ -1,0 +1,113 @@
+"""Tells how a table is written from its first lines: what separates its cells, and whether a header names them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from asr import storage
+from asr.errors import UserError
+from asr.filenames import is_audio
+from asr.sources.columns import USUAL
+from asr.sources.config import SourceConfig
+from asr.sources.records import split_line
+
+DELIMITERS = (",", ";", "\t", "|")
+HEAD_LINES = 50  # looked at
+
+_EXCEL = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_NAMES = frozenset(name for field in ("audio", "text") for name in USUAL[field])
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a table is written, and the columns that a table without a header has by their numbers."""
+
+    delimiter: str
+    quoted: bool
+    """Whether cells may stand in quotation marks; if not, those are text."""
+    header: bool
+    names: Sequence[str]
+    """As the header has them; ``1``, ``2`` and so on without one."""
+    skipped: int
+    """Lines before the first row."""
+    columns: Mapping[str, str]
+    """Ours to theirs, as far as they are known without usual names."""
+
+
+def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) -> Dialect:
+    """Return the dialect of the table at ``place`` that begins with the lines of ``head``.
+
+    What ``config`` says is not guessed. ``.tsv`` says tabs and no quoting, as Common Voice has it. A first line without
+    a usual or named column is a row where a cell of it is a file of audio, by its name or by ``template`` as
+    ``asr.sources.clips`` found it. Raises UserError for a table without a line.
+    """
+    full = [number for number, line in enumerate(head) if line.strip()]
+    if not full:
+        raise UserError(f"{place}: the table holds no rows")
+    begin, excel = full[0], _EXCEL.fullmatch(head[full[0]].rstrip("\r\n"))
+    if excel and len(full) > 1:
+        begin = full[1]
+    lines = [line for line in head[begin:] if line.strip()]
+    is_tsv = storage.name_of(place).lower().endswith(".tsv") and config.delimiter in (None, "\t")
+    delimiter = config.delimiter or (excel[1] if excel and len(full) > 1 else "")
+    if not delimiter:
+        delimiter = "\t" if is_tsv and "\t" in lines[0] else _delimiter(lines, config)
+    cells = split_line(lines[0], delimiter, not is_tsv)
+    if config.header if config.header is not None else _is_header(cells, config, template):
+        columns = {field: _named(name, cells) for field, name in config.columns.items()}
+        return Dialect(delimiter, not is_tsv, True, cells, begin + 1, columns)
+    quoted = not is_tsv and delimiter != "|"  # LJSpeech and those who write as it does quote nothing
+    width = Counter(len(split_line(line, delimiter, quoted)) for line in lines).most_common(1)[0][0]
+    names = [str(number) for number in range(1, width + 1)]
+    return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template))
+
+
+def _delimiter(lines: Sequence[str], config: SourceConfig) -> str:
+    """The character that divides the first line, into names that are known best of all, and others into as many."""
+    known = _NAMES | set(config.columns.values())
+    best, score = DELIMITERS[0], (0, 0.0, 0)
+    for delimiter in DELIMITERS:
+        first = split_line(lines[0], delimiter)
+        if len(first) < 2:
+            continue
+        names = sum(cell.strip() in known or cell.strip().lower() in known for cell in first)
+        like = sum(len(split_line(line, delimiter)) == len(first) for line in lines) / len(lines)
+        if (names, like, len(first)) > score:
+            best, score = delimiter, (names, like, len(first))
+    return best
+
+
+def _is_header(cells: Sequence[str], config: SourceConfig, template: str) -> bool:
+    if names_columns(cells, config):
+        return True
+    named = set(config.columns.values())
+    return not (named and all(map(str.isdigit, named))) and not any(map(is_audio, cells)) and not template
+
+
+def names_columns(cells: Sequence[str], config: SourceConfig) -> bool:
+    """Whether a line has a usual name for audio or text, or one that the person named."""
+    return bool(set(config.columns.values()) & set(cells)) or any(cell.strip().lower() in _NAMES for cell in cells)
+
+
+def _named(name: str, cells: Sequence[str]) -> str:
+    """The name of a column that is given by its number."""
+    is_number = name not in cells and name.isdigit() and 1 <= int(name) <= len(cells)
+    return cells[int(name) - 1] if is_number else name
+
+
+def _by_number(config: SourceConfig, cells: Sequence[str], width: int, template: str) -> dict[str, str]:
+    """Columns of a table without a header: those given, then the one with files, and its only neighbour for text.
+
+    An id, a transcript, and the transcript as it is read aloud are LJSpeech's three.
+    """
+    columns = dict(config.columns)
+    files = [str(number) for number, cell in enumerate(cells[:width], start=1) if is_audio(cell)]
+    if "audio" not in columns and (files or template):
+        columns["audio"] = files[0] if files else "1"
+    left = [str(number) for number in range(1, width + 1) if str(number) not in columns.values()]
+    if "text" not in columns and left and (len(left) == 1 or (not files and template and width == 3)):
+        columns["text"] = left[-1]
+    return columns

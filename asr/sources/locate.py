@@ -1,0 +1,41 @@
+"""Finds the files of a table that names its clips without their folder, or without their suffix, as LJSpeech does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from asr import storage
+from asr.filenames import is_audio
+
+FOLDERS = ("", "wavs/", "wav/", "clips/", "audio/")
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
+TRIED = 3  # names
+
+
+def template(folder: str, names: Iterable[str]) -> str:
+    """Return how a clip's file is called below ``folder``, with ``{}`` for its name in the table; ``""`` for just so.
+
+    Told by the first of the first few names for which some way gives a file that exists.
+    """
+    plain = (name for name in names if name and "://" not in name and not name.startswith("/"))
+    for name in islice(plain, TRIED):
+        endings = ("",) if is_audio(name) else ("", *SUFFIXES)
+        for way in (f"{where}{{}}{ending}" for where in FOLDERS for ending in endings):
+            if _is_file(storage.join(folder, way.replace("{}", name))):
+                return way if way != "{}" else ""
+    return ""
+
+
+def located(template: str, name: str) -> str:
+    """Return the name of a clip's file."""
+    if not template or "://" in name or name.startswith("/"):
+        return name
+    return f"{template.partition('{}')[0]}{name}" if is_audio(name) else template.replace("{}", name)
+
+
+def _is_file(place: str) -> bool:
+    try:
+        return storage.kind(place) == "file"
+    except ValueError:  # a NUL in the name
+        return False

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asr.sources.locate import located, template
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "way"),
+    [
+        ("wavs/LJ001.wav", "LJ001", "wavs/{}.wav"),
+        ("clips/a.1.mp3", "a.1", "clips/{}.mp3"),
+        ("a.flac", "a", "{}.flac"),
+        ("audio/a.wav", "a.wav", "audio/{}"),
+        ("a.wav", "a.wav", ""),
+        ("record", "record", ""),
+    ],
+)
+def test_the_way_to_a_clip(tmp_path: Path, file: str, name: str, way: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"x")
+    assert template(str(tmp_path), ["gone", "\0", name]) == way
+    assert located(way, name) == (file if way else name)
+
+
+def test_what_is_nowhere_stays_as_it_is(tmp_path: Path) -> None:
+    assert template(str(tmp_path), ["", "/etc/hosts", "s3://bucket/a.wav", "gone"]) == ""
+    assert located("wavs/{}.wav", "/a/b") == "/a/b"
+    assert located("wavs/{}.wav", "a.wav") == "wavs/a.wav"
