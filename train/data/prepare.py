@@ -18,6 +18,7 @@ from asr import segments
 from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
 from asr.errors import DataError, UserError
 from asr.manifest import write_manifest, write_quarantine
+from asr.silence import require_sound
 from asr.sources import SourceConfig
 from asr.sources import rows as source_rows
 from asr.split import split
@@ -193,6 +194,7 @@ class _Decoding:
             config.check_text(row.text)
             waveform = decode(row.audio, start_s=row.start_s, end_s=row.end_s, limits=limits)
             duration_s = len(waveform) / SAMPLE_RATE
+            require_sound(waveform)
             config.check_rate(row.text, duration_s)
         except DataError as error:
             return Quarantined(row.id, error.reason, error.detail)

@@ -16,6 +16,7 @@ from asr.audio import SAMPLE_RATE, AudioLimits, decode
 from asr.errors import DataError
 from asr.header import Header, header
 from asr.labels import is_multilingual, label_ids
+from asr.silence import require_sound
 from asr.split import transcript_key
 from asr.utterance import Quarantined, Utterance
 from train.data.characters import Characters
@@ -169,6 +170,7 @@ def look(row: Row, config: Filters) -> Look:
         return Look(row.id, fault or Quarantined(row.id, error.reason, error.detail), row)
     length_s = len(waveform) / SAMPLE_RATE
     fault = fault or _fault(row, lambda: config.check_length(length_s))
+    fault = fault or _fault(row, lambda: require_sound(waveform))
     fault = fault or _fault(row, lambda: config.check_rate(row.text, length_s))
     samples = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)  # a FLAC copy has the same
     return Look(row.id, fault, row, seen, length_s, _digest(samples.tobytes()))
