@@ -16,9 +16,9 @@ _MIN_FRAMES = 10  # 0.1 s is shorter than any word, and longer than a click
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """Return whether less than 0.1 s of a waveform [samples at 16 kHz], or half of a shorter one, is louder than -80 dBFS (RMS over 10 ms).
+    """Return whether less than 0.1 s of a waveform [samples at 16 kHz], or half of a shorter one, is over -80 dBFS.
 
-    Each 10 ms are measured about their own mean: a recorder's constant offset is no sound.
+    The level is the RMS of 10 ms about their own mean: a recorder's constant offset is no sound.
     """
     frames = waveform[: len(waveform) // _FRAME * _FRAME].reshape(-1, _FRAME)
     loud = np.count_nonzero(frames.std(axis=1) > 10 ** (SILENCE_DBFS / 20))

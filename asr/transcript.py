@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from typing import Any
+
+import numpy as np
 
 from asr.errors import DataError
 
@@ -12,7 +13,7 @@ _SHOWN = 60
 
 
 def transcript(value: Any) -> str:
-    """Return what a cell says was spoken, "" where it is empty. Raises DataError not_text for what nobody can have said.
+    """Return what a cell says was spoken, "" where it is empty. Raises DataError not_text for what is none.
 
     Text is taken as it is written, words such as ``nan``, ``NA`` or ``true`` too: in a table nothing tells them from
     what they look like. A whole number is text, because 1984 may be what was said. A float is not, not even a round
@@ -23,7 +24,7 @@ def transcript(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if isinstance(value, Integral) and not isinstance(value, bool):
+    if type(value) is int or isinstance(value, np.integer):  # a truth value is an int to Python
         return str(value)
     shown = repr(value)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ..."

@@ -41,7 +41,7 @@ def audio_column(schema: Any, columns: Columns, place: str) -> AudioColumn:
 
 
 def metadata_columns(schema: Any, columns: Columns) -> list[str]:
-    """Return the columns to read beside the audio: scalars, the transcript and the segments; an embedding or an image is left there."""
+    """Return the columns to read beside the audio: scalars, the transcript, the segments; no embedding, no image."""
     import pyarrow.types as pt
 
     def is_read(field: Any) -> bool:

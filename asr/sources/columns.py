@@ -104,7 +104,8 @@ def _guess(config: SourceConfig, available: Sequence[str]) -> Columns:
 def utterance(
     row: Mapping[str, Any], columns: Columns, default_id: str, audio: str | bytes | None = None, folder: str = ""
 ) -> Utterance | Quarantined:
-    """Return a row as an utterance, or quarantined: missing_audio, not_text, unknown_language, bad_number, bad_segments.
+    """Return a row as an utterance, or quarantined as missing_audio, not_text, unknown_language, bad_number or
+    bad_segments.
 
     ``audio`` is an address or bytes where the row's own column does not name a file; a name there is relative to
     ``folder``. The row's id is its text in the id column: a bare number counts sentences in some data sets (FLEURS),

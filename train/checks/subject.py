@@ -76,9 +76,17 @@ class Subject:
         self.config, self.address = config, address
 
     @cached_property
+    def parts(self) -> dict[str, Rows]:
+        """Training rows by source, under the name of its key."""
+        sources = self.config.data.sources
+        if len(sources) == 1:
+            return {"data.train": read(sources[0])}
+        return {f"data.train[{number}]": read(source) for number, source in enumerate(sources)}
+
+    @cached_property
     def training(self) -> Rows:
         """Training rows of all sources."""
-        parts = [read(source) for source in self.config.data.sources]
+        parts = self.parts.values()
         return Rows(
             [utterance for part in parts for utterance in part.utterances],
             [row for part in parts for row in part.quarantined],

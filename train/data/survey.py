@@ -19,8 +19,10 @@ from asr.labels import is_multilingual, label_ids
 from asr.silence import require_sound
 from asr.split import transcript_key
 from asr.utterance import Quarantined, Utterance
+from train.data.casing import Casing
 from train.data.characters import Characters
 from train.data.filters import Filters
+from train.data.pace import Pace
 from train.data.prepare import Row
 
 Same = Literal["transcript", "audio"]
@@ -104,6 +106,7 @@ class Survey:
         self.characters = Characters(self.num_examples)
         self.duplicates: dict[Same, Seen] = {kind: Seen(self.num_examples) for kind in ("transcript", "audio")}
         self.overlap: dict[Same, Seen] = {kind: Seen(self.num_examples) for kind in ("transcript", "audio")}
+        self.casing, self.pace = Casing(), Pace()
         self._prompt = range(4 if is_multilingual(self.tokenizer) else 2)
 
     def add(self, look: Look) -> None:
@@ -115,6 +118,8 @@ class Survey:
             fault = self._repeated_id(look.row) or fault
             labels, unfit = self._text(look.row)
             fault = fault or unfit
+        # In the order of the rows, faulty ones too: whether transcripts are shifted is told by their neighbours.
+        self.pace.add(look.row.text if look.row is not None else "", look.length_s)
         if look.row is not None and look.length_s is not None:
             self.lengths_s.append(look.length_s)
             language = look.row.language or "unknown"
@@ -141,6 +146,7 @@ class Survey:
     def _text(self, row: Utterance) -> tuple[int, Quarantined | None]:
         """Count the characters; return the number of label tokens, and what is wrong with them."""
         self.characters.add(row.id, row.text)
+        self.casing.add(row.id, row.text)
         if row.speaker:
             self.speakers.add(row.speaker)
         try:
