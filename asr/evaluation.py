@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from asr.errors import UserError
 from asr.features import Context
-from asr.scoring import Score, UtteranceScore, pool, score, score_utterance
+from asr.scoring import Score, SilenceScore, UtteranceScore, pool, score, score_silence, score_utterance
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Evaluation:
 
     ``context`` is ``full`` where each clip was padded to Whisper's 30 s and ``short`` where it was not. ``language`` is
     a Whisper code, or None where the checkpoint detected it. Error rates raise UserError where there are no results.
+    ``silence`` holds clips whose reference is empty. What was heard there has a figure of its own: an error rate
+    divides by the words of the references, so that it would depend on how much silence a test set happens to have.
     """
 
     checkpoint: str
@@ -39,6 +41,7 @@ class Evaluation:
     context: Context
     results: list[UtteranceResult]
     seconds: float
+    silence: list[UtteranceResult] = field(default_factory=list)
 
     @cached_property
     def scored(self) -> list[UtteranceScore]:
@@ -61,18 +64,29 @@ class Evaluation:
         """Normalised character error rate."""
         return pool([one.characters for one in self.scored])
 
+    @cached_property
+    def on_silence(self) -> SilenceScore:
+        """Words heard in clips whose reference is empty."""
+        hypotheses = [one.hypothesis for one in self.silence]
+        return score_silence(hypotheses, [one.duration_s for one in self.silence], self.language)
+
     @property
     def audio_s(self) -> float:
-        """Seconds of speech that were decoded."""
-        return sum(one.duration_s for one in self.results)
+        """Seconds of audio that were decoded, silence too."""
+        return sum(one.duration_s for one in (*self.results, *self.silence))
 
     @property
     def speed(self) -> float:
-        """Seconds of speech decoded in a second of wall time."""
+        """Seconds of audio decoded in a second of wall time."""
         return self.audio_s / self.seconds
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures, ready for JSON: rates are shares (0.11 is 11 %), each with its interval and counts."""
+        """Return the figures, ready for JSON: rates are shares (0.11 is 11 %), each with its interval and counts.
+
+        ``utterances`` is the number of those with words, of which alone the rates are; they are None without any.
+        """
+        rates = {"wer": self.wer, "wer_ortho": self.wer_ortho, "cer": self.cer} if self.results else {}
+        on_silence = self.on_silence
         return {
             "checkpoint": self.checkpoint,
             "language": self.language,
@@ -81,13 +95,15 @@ class Evaluation:
             "audio_s": round(self.audio_s, 3),
             "seconds": round(self.seconds, 3),
             "speed": round(self.speed, 3),
-            "wer": _figures(self.wer),
-            "wer_ortho": _figures(self.wer_ortho),
-            "cer": _figures(self.cer),
+            **{name: _figures(rates[name]) if rates else None for name in ("wer", "wer_ortho", "cer")},
+            "silence": {**asdict(on_silence), "words_per_min": round(on_silence.words_per_min, 3)},
         }
 
     def write_table(self, path: Path) -> None:
-        """Write one row for each utterance as CSV in UTF-8, in the order of ``results``; ``wer`` is normalised."""
+        """Write one row for each utterance as CSV in UTF-8, those without words last; ``wer`` is normalised.
+
+        Of an utterance without words it is empty, and ``errors`` counts what was heard.
+        """
         with path.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(["id", "duration_s", "wer", "errors", "reference_words", "reference", "hypothesis"])
@@ -95,6 +111,9 @@ class Evaluation:
                 words = scored.words
                 figures = [f"{one.duration_s:.3f}", f"{words.rate:.4f}", words.errors, words.reference_length]
                 table.writerow([one.id, *figures, one.reference, one.hypothesis])
+            for one in self.silence:
+                words = score_utterance(one.reference, one.hypothesis, "normalised", self.language).words
+                table.writerow([one.id, f"{one.duration_s:.3f}", "", words.errors, 0, one.reference, one.hypothesis])
 
     def save(self, path: Path) -> None:
         """Write everything as JSON, the summary first for whoever opens the file; ``load`` reads it back."""

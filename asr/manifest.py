@@ -7,18 +7,29 @@ import os
 from collections.abc import Iterable
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from asr import storage
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.sound import AUTO, SoundChoice
+from asr.transcript import told, transcript
 from asr.utterance import Quarantined, Utterance
 
 QUARANTINE_SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+
+
+def _said(value: Any) -> str:
+    try:
+        return transcript(value)
+    except DataError as fault:
+        raise ValueError(f"{fault.reason}: {fault.detail}") from None
+
+
+_Told = BeforeValidator(told)
 
 
 class _Row(BaseModel):
@@ -27,12 +38,12 @@ class _Row(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, coerce_numbers_to_str=True)
 
     audio_filepath: str = Field(min_length=1)
-    text: str | None = None
+    text: Annotated[str, BeforeValidator(_said)] = ""
     duration: float | None = Field(None, ge=0)
     offset: float | None = Field(None, ge=0)
-    lang: str | None = None
-    speaker: str | None = None
-    id: str | None = Field(None, min_length=1)
+    lang: Annotated[str | None, _Told] = None
+    speaker: Annotated[str | None, _Told] = None
+    id: Annotated[str | None, Field(min_length=1), _Told] = None
     audio_track: int | None = None
     audio_channel: str = AUTO
 
@@ -45,13 +56,14 @@ class _Row(BaseModel):
         return self
 
 
-def read_manifest(path: Path | str) -> list[Utterance]:
+def read_manifest(path: Path | str, texts: bool = True) -> list[Utterance]:
     """Return the rows of a JSONL manifest at a path or URI. Relative audio paths are relative to the manifest's folder.
 
     ``offset`` and ``duration`` together cut a stretch out of the recording; ``duration`` alone only tells its length.
     A row without ``id`` gets one from its audio path as written, and its offset. All of the file is read before
     anything is returned, so that a faulty line is known before any work begins: a missing or empty file, a line that is
-    not a JSON object with valid fields, or an id that occurs twice raises UserError with the line number.
+    not a JSON object with valid fields, a transcript that is not text (NaN, as pandas writes it), or an id that occurs
+    twice raises UserError with the line number. Where ``texts`` are not asked for, they are empty, whatever is there.
     """
     rows: list[Utterance] = []
     lines: dict[str, int] = {}
@@ -60,7 +72,7 @@ def read_manifest(path: Path | str) -> list[Utterance]:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            row = _utterance(_parse(line, f"{path}:{number}"), folder)
+            row = _utterance(_parse(line, f"{path}:{number}", texts), folder)
             if row.id in lines:
                 raise UserError(f"{path}: id '{row.id}' is on line {lines[row.id]} and on line {number}")
             lines[row.id] = number
@@ -107,8 +119,10 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     return data
 
 
-def _parse(line: str, where: str) -> _Row:
+def _parse(line: str, where: str, texts: bool) -> _Row:
     data = json_object(line, where)
+    if not texts:
+        data.pop("text", None)
     try:
         return _Row.model_validate(data)
     except ValidationError as error:
@@ -122,7 +136,7 @@ def _utterance(row: _Row, folder: str) -> Utterance:
     return Utterance(
         id=row.id or (audio if offset is None else f"{audio}@{offset:g}"),
         audio=storage.join(folder, audio),
-        text=row.text or "",
+        text=row.text,
         duration_s=row.duration,
         language=row.lang,
         speaker=row.speaker,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from asr import language
 from asr.edits import AlignedSpan, EditCounts, Operation
 from asr.evaluation import Evaluation, UtteranceResult
+from asr.naming import short_names
+from asr.quarantine import by_reason
 from asr.scoring import Score
+from asr.utterance import Quarantined
 
 WORST = 20
 # A hypothesis that fell into a loop runs to hundreds of words and would bury the others.
@@ -75,11 +79,18 @@ class Bin:
     height: float
 
 
-def write_report(path: Path, evaluations: Sequence[Evaluation], title: str, details: Mapping[str, str]) -> None:
+def write_report(
+    path: Path,
+    evaluations: Sequence[Evaluation],
+    title: str,
+    details: Mapping[str, str],
+    quarantined: Sequence[Quarantined] = (),
+) -> None:
     """Write the report of several evaluations of the same clips, in the order they are to be read: before, then after.
 
-    Utterances and durations shown are those of the last evaluation. ``details`` ends the page: checkpoint, versions,
-    settings. Raises ValueError without evaluations, UserError where one holds no results.
+    Utterances and durations shown are those of the last evaluation; ``quarantined`` are the rows that could not be
+    scored. A checkpoint that is a path is named by its run. ``details`` ends the page: checkpoint, versions, settings.
+    Raises ValueError without evaluations, UserError where one holds no results.
     """
     if not evaluations:
         raise ValueError("a report needs at least one evaluation")
@@ -92,12 +103,19 @@ def write_report(path: Path, evaluations: Sequence[Evaluation], title: str, deta
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "duration": duration}
+    names = _names(evaluations)
     page = environment.get_template("report.html.j2").render(
         title=title,
         evaluations=evaluations,
+        names=names,
+        paths={name: one.checkpoint for name, one in zip(names, evaluations, strict=True) if name != one.checkpoint},
+        silence=any(one.silence for one in evaluations),
+        invented=_invented(last),
+        quarantined=len(quarantined),
+        reasons=by_reason(quarantined),
         first=evaluations[0],
         last=last,
-        charts=_charts(evaluations),
+        charts=_charts(evaluations, names),
         worst=_worst(last),
         worst_limit=WORST,
         faulty=sum(one.words.errors > 0 for one in last.scored),
@@ -143,7 +161,26 @@ def histogram(durations_s: Sequence[float]) -> list[Bin]:
     ]
 
 
-def _charts(evaluations: Sequence[Evaluation]) -> list[Chart]:
+def _names(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return a name for each evaluation's checkpoint; numbered where one was evaluated twice in the same context."""
+    short = short_names([one.checkpoint for one in evaluations])
+    shown = Counter((one.checkpoint, one.context) for one in evaluations)
+    met: Counter[tuple[str, str]] = Counter()
+    names = []
+    for one in evaluations:
+        key = (one.checkpoint, one.context)
+        met[key] += 1
+        names.append(short[one.checkpoint] + (f" ({met[key]})" if shown[key] > 1 else ""))
+    return names
+
+
+def _invented(evaluation: Evaluation) -> list[UtteranceResult]:
+    """Return the clips without words in which most was heard."""
+    heard = [one for one in evaluation.silence if one.hypothesis.strip()]
+    return sorted(heard, key=lambda one: (-len(one.hypothesis.split()), one.id))[:WORST]
+
+
+def _charts(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[Chart]:
     rates = {
         "Word error rate": ("case and punctuation ignored", [one.wer for one in evaluations]),
         "Orthographic word error rate": ("case and punctuation count", [one.wer_ortho for one in evaluations]),
@@ -152,14 +189,14 @@ def _charts(evaluations: Sequence[Evaluation]) -> list[Chart]:
     # One scale for all three. It ends at 100 %: a model that loops scores 500 %, and would flatten every other bar.
     scale = min(max(score.high for _, scores in rates.values() for score in scores), 1.0) or 1.0
     return [
-        Chart(title, note, [_bar(one, score, scale) for one, score in zip(evaluations, scores, strict=True)])
+        Chart(title, note, [_bar(*of, scale) for of in zip(names, evaluations, scores, strict=True)])
         for title, (note, scores) in rates.items()
     ]
 
 
-def _bar(evaluation: Evaluation, score: Score, scale: float) -> Bar:
+def _bar(name: str, evaluation: Evaluation, score: Score, scale: float) -> Bar:
     end, low, high = (min(100 * value / scale, 100.0) for value in (score.rate, score.low, score.high))
-    label = f"{evaluation.checkpoint}, {evaluation.context} context"
+    label = f"{name}, {evaluation.context} context"
     return Bar(label, score, end, low, high, clipped=score.high > scale)
 
 

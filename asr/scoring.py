@@ -40,6 +40,36 @@ class Score:
         return self.counts.rate
 
 
+@dataclass(frozen=True)
+class SilenceScore:
+    """Words that were heard in clips in which nobody speaks: in so many of them, in so many seconds."""
+
+    words: int
+    clips_with_words: int
+    clips: int
+    audio_s: float
+
+    @property
+    def words_per_min(self) -> float:
+        """Words in a minute of such clips."""
+        return 60 * self.words / self.audio_s if self.audio_s else 0.0
+
+    def __str__(self) -> str:
+        clips = f"{self.clips} clip{'s' * (self.clips != 1)} without words"
+        return f"{self.words} in {self.clips_with_words} of {clips}, {self.words_per_min:.1f} a minute"
+
+
+def has_words(reference: str) -> bool:
+    """Return whether anything is left of a reference to compare with: of ``...`` and ``♪`` there is nothing."""
+    return bool(normalise(reference))
+
+
+def score_silence(hypotheses: Sequence[str], durations_s: Sequence[float], language: str | None = None) -> SilenceScore:
+    """Count the normalised words of transcripts of clips without any; each of them was invented."""
+    words = [len(normalise(hypothesis, "normalised", language).split()) for hypothesis in hypotheses]
+    return SilenceScore(sum(words), sum(map(bool, words)), len(words), sum(durations_s))
+
+
 def score_utterance(
     reference: str, hypothesis: str, normaliser: Normaliser = "normalised", language: str | None = None
 ) -> UtteranceScore:

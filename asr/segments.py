@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from asr.errors import DataError
+from asr.transcript import transcript
 from asr.utterance import Utterance
 
 
@@ -22,7 +23,8 @@ class Segment:
 def segments(utterance: Utterance) -> list[Segment]:
     """Return the segments in ``utterance.meta["segments"]`` (objects with ``start``, ``end`` and ``text``), if any.
 
-    Raises DataError bad_segments where they are malformed, out of order, overlapping, or beyond the utterance's end.
+    Raises DataError bad_segments where they are malformed, out of order, overlapping, or beyond the utterance's end,
+    and not_text where one's text is none.
     """
     given = utterance.meta.get("segments", [])
     if not isinstance(given, list):
@@ -75,6 +77,6 @@ def _piece(utterance: Utterance, number: int, piece: Sequence[Segment]) -> Utter
 
 def _segment(given: Any, number: int) -> Segment:
     try:
-        return Segment(float(given["start"]), float(given["end"]), str(given["text"]))
+        return Segment(float(given["start"]), float(given["end"]), transcript(given["text"]))
     except (TypeError, KeyError, ValueError):
         raise DataError("bad_segments", f"segment {number} has no start, end and text: {given!r:.80}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,13 @@ from asr.artifact import load_model
 from asr.cache import cache_root
 from asr.config import Resolved, resolve
 from asr.errors import UserError
+from asr.evaluation import Evaluation
 from asr.features import Context
 from asr.language import code_or_none
 from asr.manifest import write_quarantine
 from asr.model import SpeechModel, best_device
+from asr.naming import short_names
+from asr.quarantine import by_reason
 from asr.report import with_interval, write_report
 from asr.sources import SourceConfig, rows
 from asr.utterance import Quarantined, Utterance
@@ -118,12 +122,15 @@ def evaluate(
     given = list(rows(SourceConfig(source=str(manifest), split=split), cache_root()))
     utterances = [row for row in given if isinstance(row, Utterance)]
     unread = [row for row in given if isinstance(row, Quarantined)]
+    if not utterances:
+        first = f", the first: {unread[0].id}: {unread[0].reason}: {unread[0].detail}" if unread else ""
+        raise UserError(f"{manifest}: none of {len(unread)} rows can be evaluated{first}", "mend the rows")
     spoken = code_or_none(language)
     model = load_model(model_name, best_device())
     with counting("transcribing") as advance:
         done = evaluate_model(model, utterances, _context(context, model), spoken, advance)
     evaluation, quarantined = done.evaluation, [*unread, *done.quarantined]
-    why = explain(evaluation)
+    why = explain(evaluation) if evaluation.results else []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         evaluation.save(out / "evaluation.json")
@@ -135,14 +142,39 @@ def evaluate(
             "manifest": str(manifest),
             "errors": "; ".join(why),
         }
-        write_report(out / "report.html", [evaluation], f"{model.name} on {storage.name_of(str(manifest))}", details)
+        if evaluation.results:  # there is nothing to draw of silence alone
+            title = f"{short_names([model.name])[model.name]} on {storage.name_of(str(manifest))}"
+            write_report(out / "report.html", [evaluation], title, details, quarantined)
     if as_json:
-        print(json.dumps(evaluation.summary() | {"quarantined": len(quarantined), "errors": why}))
+        reasons = [asdict(reason) for reason in by_reason(quarantined)]
+        counts = {"rows": len(given), "quarantined": len(quarantined), "quarantine": reasons}
+        print(json.dumps(evaluation.summary() | counts | {"errors": why}))
         return
-    for name, score in (("WER", evaluation.wer), ("WER, orthographic", evaluation.wer_ortho), ("CER", evaluation.cer)):
-        print(f"{name}: {with_interval(score)}")
-    print("\n".join(why))
-    print(f"{len(evaluation.results)} clips, {len(quarantined)} in quarantine, {evaluation.speed:.1f} audio s/s")
+    _show_evaluation(evaluation, quarantined, why)
+
+
+def _show_evaluation(evaluation: Evaluation, quarantined: Sequence[Quarantined], why: Sequence[str]) -> None:
+    if evaluation.results:
+        scores = {"WER": evaluation.wer, "WER, orthographic": evaluation.wer_ortho, "CER": evaluation.cer}
+        for name, score in scores.items():
+            print(f"{name}: {with_interval(score)}")
+    else:
+        print("no error rate: no reference has words")
+    if evaluation.silence:
+        print(f"words on silence: {evaluation.on_silence}")
+    for line in why:
+        print(line)
+    clips, silent, unused = len(evaluation.results), len(evaluation.silence), len(quarantined)
+    print(
+        f"{clips + silent + unused} rows: {clips} clips scored, {silent} without words, {unused} in quarantine; "
+        f"{evaluation.speed:.1f} audio s/s"
+    )
+    if quarantined:
+        table = Table("in quarantine", "rows", "for example", box=None, pad_edge=False)
+        for reason in by_reason(quarantined):
+            example = f"{reason.example}: {reason.detail}" if reason.detail else reason.example
+            table.add_row(reason.reason, f"{reason.rows:,}", example)
+        Console(markup=False, highlight=False).print(table)
 
 
 def _context(asked: str, model: SpeechModel) -> Context:

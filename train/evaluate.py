@@ -15,6 +15,8 @@ from asr.errors import DataError, UserError
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.features import WINDOW_S, Context
 from asr.model import SpeechModel
+from asr.scoring import has_words
+from asr.silence import require_sound
 from asr.utterance import Quarantined, Utterance
 
 # Clips between two reports of progress: sorted by length, they fill two batches of like context.
@@ -37,7 +39,7 @@ def evaluate(
     on_progress: Callable[[int, int], None] | None = None,
     batch_clips: int = 16,
 ) -> Evaluated:
-    """Transcribe ``utterances`` and score them.
+    """Transcribe ``utterances`` and score them; those without words are transcribed too, and counted apart.
 
     ``language`` is for those that name none; without either, the artifact's language holds, and at last the model
     detects it. ``on_progress`` is called with (clips done, clips in all). Raises UserError where no clip is usable.
@@ -58,19 +60,23 @@ def evaluate(
     usable.sort(key=lambda row: row[2], reverse=True)  # the slowest first, so that time left is not promised too low
     started = time.perf_counter()
     results: list[UtteranceResult] = []
+    silence: list[UtteranceResult] = []
     for start in range(0, len(usable), _CHUNK):
         chunk = usable[start : start + _CHUNK]
         heard = decode(model, [clip for _, clip, _ in chunk], context, batch_clips)
         for (utterance, _, duration_s), transcript in zip(chunk, heard, strict=True):
-            results.append(UtteranceResult(utterance.id, utterance.text, transcript.text, duration_s))
+            found = UtteranceResult(utterance.id, utterance.text, transcript.text, duration_s)
+            (results if has_words(utterance.text) else silence).append(found)
         if on_progress is not None:
-            on_progress(len(results), len(usable))
+            on_progress(len(results) + len(silence), len(usable))
     seconds = time.perf_counter() - started
-    return Evaluated(Evaluation(model.name, language or model.language, context, results, seconds), quarantined)
+    evaluation = Evaluation(model.name, language or model.language, context, results, seconds, silence)
+    return Evaluated(evaluation, quarantined)
 
 
 def _waveform(utterance: Utterance) -> np.ndarray:
-    if not utterance.text.strip():
-        raise DataError("no_transcript")
     limits = AudioLimits(max_audio_s=WINDOW_S)
-    return decode_utterance(utterance, limits)
+    waveform = decode_utterance(utterance, limits)
+    if has_words(utterance.text):  # nobody could hear them
+        require_sound(waveform)
+    return waveform

@@ -41,12 +41,12 @@ def audio_column(schema: Any, columns: Columns, place: str) -> AudioColumn:
 
 
 def metadata_columns(schema: Any, columns: Columns) -> list[str]:
-    """Return the columns to read beside the audio: scalars and the segments; an embedding or an image is left there."""
+    """Return the columns to read beside the audio: scalars, the transcript, the segments; no embedding, no image."""
     import pyarrow.types as pt
 
     def is_read(field: Any) -> bool:
         plain = not pt.is_nested(field.type) and not pt.is_binary(field.type) and not pt.is_large_binary(field.type)
-        return field.name == columns.names.get("segments") or plain
+        return field.name in (columns.names.get("segments"), columns.names.get("text")) or plain
 
     return [field.name for field in schema if field.name != columns.names["audio"] and is_read(field)]
 

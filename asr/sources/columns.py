@@ -11,9 +11,10 @@ from typing import Any
 
 from asr import language, storage
 from asr.config import suggestion
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.sound import AUTO, DEFAULT_CHOICE, SoundChoice
 from asr.sources.config import SourceConfig
+from asr.transcript import told, transcript
 from asr.utterance import Quarantined, Utterance
 
 # Names that published data sets use, the surer ones first.
@@ -113,14 +114,14 @@ def _guess(config: SourceConfig, available: Sequence[str]) -> Columns:
 def utterance(
     row: Mapping[str, Any], columns: Columns, default_id: str, audio: str | bytes | None = None, folder: str = ""
 ) -> Utterance | Quarantined:
-    """Return a row as an utterance, or quarantined as missing_audio, unknown_language, bad_number, bad_channel or
-    bad_segments.
+    """Return a row as an utterance, or quarantined as missing_audio, not_text, unknown_language, bad_number,
+    bad_channel or bad_segments.
 
     ``audio`` is an address or bytes where the row's own column does not name a file; a name there is relative to
     ``folder``. The row's id is its text in the id column: a bare number counts sentences in some data sets (FLEURS),
     so that it is only taken where the person named that column.
     """
-    id = columns.value(row, "id")
+    id = told(columns.value(row, "id"))
     id = str(id) if isinstance(id, str) or (id is not None and "id" in columns.chosen) else default_id
     named = columns.value(row, "audio") if audio is None else audio
     try:
@@ -130,7 +131,7 @@ def utterance(
         if not isinstance(named, str | bytes):
             raise _Fault("missing_audio", "the row names no audio")
         return Utterance(
-            id=id if start_s is None or columns.value(row, "id") is not None else f"{id}@{start_s:g}",
+            id=id if start_s is None or told(columns.value(row, "id")) is not None else f"{id}@{start_s:g}",
             audio=storage.join(folder, named) if isinstance(named, str) and audio is None else named,
             text=_text(columns.value(row, "text")),
             duration_s=duration_s,
@@ -152,11 +153,14 @@ class _Fault(Exception):
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
+    try:
+        return transcript(value)
+    except DataError as fault:
+        raise _Fault(fault.reason, fault.detail) from None
 
 
 def _optional_text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if told(value) is None else str(value)
 
 
 def _number(row: Mapping[str, Any], columns: Columns, field: str) -> float | None:
@@ -195,7 +199,7 @@ def _sound(track: Any, channel: Any) -> SoundChoice:
 
 
 def _language(value: Any) -> str | None:
-    return None if value is None else _language_code(str(value))
+    return None if told(value) is None else _language_code(str(value))
 
 
 @lru_cache(maxsize=4096)
@@ -230,6 +234,6 @@ def _segments(value: Any) -> list[dict[str, Any]]:
     """Segments as ``[{"start": s, "end": s, "text": "..."}]``, from such a list or from its JSON text."""
     try:
         parsed = json.loads(value) if isinstance(value, str) else value
-        return [{"start": float(s["start"]), "end": float(s["end"]), "text": str(s["text"])} for s in parsed]
+        return [{"start": float(s["start"]), "end": float(s["end"]), "text": _text(s["text"])} for s in parsed]
     except (KeyError, TypeError, ValueError) as error:
         raise _Fault("bad_segments", f"not a list of start, end and text: {error!r}") from None

@@ -122,7 +122,7 @@ def _lines(place: str, folder: str) -> Iterator[str]:
 
 
 def _rows(place: str) -> Iterator[str]:
-    for row in read_manifest(place):
+    for row in read_manifest(place, texts=False):
         if row.start_s or row.end_s is not None:
             raise UserError(f"{place}: '{row.id}' is a stretch of a recording", "list whole files, without offset")
         yield str(row.audio)

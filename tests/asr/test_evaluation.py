@@ -96,3 +96,52 @@ def test_a_missing_file_is_a_users_mistake(tmp_path: Path) -> None:
 def test_no_results_cannot_be_scored() -> None:
     with pytest.raises(UserError, match="no utterance"):
         _ = Evaluation("x", "it", "full", [], 1.0).wer
+
+
+def with_silence() -> Evaluation:
+    mute = [UtteranceResult("s1", "", "Thank you.", 3.0), UtteranceResult("s2", "...", "", 2.0)]
+    return Evaluation("italian-lora", "it", "short", RESULTS, 2.0, mute)
+
+
+def test_words_on_silence_are_in_no_error_rate(evaluation: Evaluation) -> None:
+    without, found = evaluation, with_silence()
+    for rate in ("wer", "wer_ortho", "cer"):
+        assert getattr(found, rate) == getattr(without, rate)
+        assert found.summary()[rate] == without.summary()[rate]
+    assert found.summary()["utterances"] == len(RESULTS)
+    assert found.summary()["silence"] == {
+        "words": 2,
+        "clips_with_words": 1,
+        "clips": 2,
+        "audio_s": 5.0,
+        "words_per_min": 24.0,
+    }
+    assert found.audio_s == without.audio_s + 5.0
+
+
+def test_clips_without_words_are_in_the_table_and_come_back(tmp_path: Path) -> None:
+    found = with_silence()
+    found.save(tmp_path / "e.json")
+    assert Evaluation.load(tmp_path / "e.json") == found
+    found.write_table(tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(RESULTS) + 2
+    assert [(row["id"], row["wer"], row["errors"], row["reference_words"]) for row in rows[-2:]] == [
+        ("s1", "", "2", "0"),
+        ("s2", "", "0", "0"),
+    ]
+
+
+def test_an_evaluation_of_before_there_was_silence_can_be_read(evaluation: Evaluation, tmp_path: Path) -> None:
+    evaluation.save(tmp_path / "e.json")
+    document = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
+    del document["silence"]
+    (tmp_path / "e.json").write_text(json.dumps(document), encoding="utf-8")
+    assert Evaluation.load(tmp_path / "e.json") == evaluation
+
+
+def test_silence_alone_has_no_error_rate() -> None:
+    found = Evaluation("x", "it", "full", [], 1.0, [UtteranceResult("s", "", "ciao", 6.0)]).summary()
+    assert (found["wer"], found["wer_ortho"], found["cer"]) == (None, None, None)
+    assert (found["utterances"], found["silence"]["words_per_min"]) == (0, 10.0)

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from asr.errors import UserError
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.report import MAX_CELLS, WORST, duration, histogram, percent, write_report
+from asr.utterance import Quarantined
 
 VOID = {"meta", "br", "link"}
 
@@ -168,3 +170,43 @@ def test_the_histogram_counts_every_utterance_once(durations_s: list[float]) -> 
     assert max(one.height for one in bins) == 100
     for one in bins:
         assert one.count == sum(one.start_s <= duration_s < one.end_s for duration_s in durations_s)
+
+
+RUN = "/home/somebody/work/runs/demo-1/artifact"
+
+
+def test_a_model_is_named_by_its_run_and_its_path_is_a_note(tmp_path: Path) -> None:
+    before, after = evaluation(("uno", "due"), checkpoint="builtin:base"), evaluation(("uno", "uno"), checkpoint=RUN)
+    page = Page(report(tmp_path, before, after))
+    assert "builtin:base short context" in page.text and "demo-1 short context" in page.text
+    assert page.text.count(RUN) == 1 and f"demo-1 {RUN}" in page.text  # among the details
+    assert [one["title"] for one in page.attributes("th") if "title" in one] == [RUN]
+
+
+def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    other = RUN.replace("somebody", "nobody")
+    page = Page(report(tmp_path, evaluation(("uno", "due"), checkpoint=RUN), evaluation(("a", "b"), checkpoint=other)))
+    assert "somebody/work/runs/demo-1 short" in page.text and "nobody/work/runs/demo-1 short" in page.text
+    twice = Page(report(tmp_path, evaluation(("uno", "due"), checkpoint=RUN), evaluation(("a", "b"), checkpoint=RUN)))
+    assert "demo-1 (1) short" in twice.text and "demo-1 (2) short" in twice.text
+
+
+def test_what_is_in_quarantine_is_a_table(tmp_path: Path) -> None:
+    rows = [
+        Quarantined("<i>a", "not_text", "the transcript is nan"),
+        Quarantined("b", "not_text"),
+        Quarantined("c", "silent"),
+    ]
+    write_report(tmp_path / "q.html", [evaluation(("uno", "uno"))], "Report", {}, rows)
+    page = Page((tmp_path / "q.html").read_text(encoding="utf-8"))
+    assert "3 rows in quarantine" in page.text
+    assert "not_text 2 <i>a the transcript is nan silent 1 c" in page.text
+    assert "quarantine" not in report(tmp_path, evaluation(("uno", "uno")))
+
+
+def test_words_on_silence_have_a_column_and_a_list(tmp_path: Path) -> None:
+    mute = [UtteranceResult("mute-1", "", "Thank you.", 3.0), UtteranceResult("mute-2", "", "", 3.0)]
+    page = Page(report(tmp_path, replace(evaluation(("uno", "uno")), silence=mute)))
+    assert "2 in 1 of 2 clips" in page.text and "20.0 a minute" in page.text
+    assert "mute-1 3.0 s Thank you." in page.text and "mute-2" not in page.text
+    assert "silence" not in Page(report(tmp_path, evaluation(("uno", "uno")))).text

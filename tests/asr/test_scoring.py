@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from asr import scoring
 from asr.edits import AlignedSpan, EditCounts
 from asr.errors import UserError
-from asr.scoring import Score, bootstrap_interval, pool, score, score_utterance
+from asr.scoring import Score, bootstrap_interval, has_words, pool, score, score_silence, score_utterance
 
 COUNTS = st.builds(EditCounts, *[st.integers(0, 30)] * 4)
 
@@ -96,3 +96,16 @@ def test_nothing_to_score_is_a_users_mistake() -> None:
 def test_unequal_numbers_of_texts_are_refused() -> None:
     with pytest.raises(ValueError):
         score(["a"], [])
+
+
+def test_words_on_silence_are_counted_by_clips_and_minutes() -> None:
+    found = score_silence(["Thank you.", "", "...", "Bye bye bye!"], [10.0, 5.0, 5.0, 10.0], "en")
+    assert (found.words, found.clips_with_words, found.clips, found.words_per_min) == (5, 2, 4, 10.0)
+    assert str(found) == "5 in 2 of 4 clips without words, 10.0 a minute"
+    assert score_silence([], []).words_per_min == 0.0
+
+
+@pytest.mark.parametrize("reference", ["", " ", "...", "♪ ♪", "-", "\u200b"])
+def test_a_reference_of_signs_has_no_words(reference: str) -> None:
+    assert not has_words(reference)
+    assert has_words(f"{reference} 7") and has_words("ދި")

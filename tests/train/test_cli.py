@@ -7,9 +7,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from asr.audio import encode_flac
 from asr.errors import UserError
+from asr.evaluation import Evaluation
 from asr.manifest import write_manifest
 from asr.model import SpeechModel
 from asr.utterance import Utterance
@@ -46,6 +49,68 @@ def test_evaluate_writes_a_report_a_table_and_the_figures(
     assert len(rows) == summary["utterances"] >= 6
     assert "<html" in (tmp_path / "ev" / "report.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "ev" / "evaluation.json").read_text(encoding="utf-8"))["summary"]["wer"]
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, english_clips: list[Utterance]) -> Path:
+    """A manifest of pandas: two good rows, one without words, and what can be wrong."""
+    (tmp_path / "silence.flac").write_bytes(encode_flac(np.zeros(32_000, dtype=np.float32)))
+    (tmp_path / "notes.wav").write_text("buy milk")
+    cells: list[tuple[object, object]] = [(clip.audio, clip.text) for clip in english_clips[:2]]
+    cells += [("silence.flac", None), ("silence.flac", "ciao"), (english_clips[2].audio, float("nan"))]
+    cells += [("notes.wav", "ciao"), (english_clips[3].audio, float("nan")), ("gone.wav", "ciao")]
+    lines = [json.dumps({"id": f"row {n}", "audio": audio, "text": text}) for n, (audio, text) in enumerate(cells)]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(lines))
+    return tmp_path / "mixed.jsonl"
+
+
+def test_evaluate_says_why_rows_are_in_quarantine_and_all_rows_are_somewhere(
+    mixed: Path, tiny_en_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(tiny_en_name, str(mixed), out=tmp_path / "ev", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["quarantined"] == sum(one["rows"] for one in found["quarantine"]) == 5
+    assert {one["reason"]: one["rows"] for one in found["quarantine"]} == {
+        "not_text": 2,
+        "silent": 1,
+        "not_audio": 1,
+        "missing_file": 1,
+    }
+    first = found["quarantine"][0]
+    assert (first["example"], first["detail"]) == ("row 4", "the transcript is nan, a float")
+    assert found["silence"]["clips"] == 1 and found["utterances"] == 2
+    assert found["utterances"] + found["silence"]["clips"] + found["quarantined"] == found["rows"] == 8
+    report = (tmp_path / "ev" / "report.html").read_text(encoding="utf-8")
+    assert "the transcript is nan, a float" in report
+    assert "nan" not in [row.reference for row in Evaluation.load(tmp_path / "ev" / "evaluation.json").results]
+
+
+def test_evaluate_prints_the_table_for_people(
+    mixed: Path, tiny_en_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(tiny_en_name, str(mixed))
+    printed = capsys.readouterr().out
+    assert "words on silence: " in printed and " of 1 clip without words" in printed
+    assert "8 rows: 2 clips scored, 1 without words, 5 in quarantine; " in printed
+    assert "not_text" in printed and "row 4: the transcript is nan, a float" in printed
+
+
+def test_silence_alone_can_be_evaluated(
+    mixed: Path, tiny_en_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed.write_text('{"audio": "silence.flac", "text": ""}')
+    evaluate(tiny_en_name, str(mixed), out=tmp_path / "ev")
+    printed = capsys.readouterr().out
+    assert printed.startswith("no error rate: no reference has words\nwords on silence: ")
+    assert (tmp_path / "ev" / "table.csv").is_file() and not (tmp_path / "ev" / "report.html").exists()
+
+
+def test_a_source_of_nothing_but_faults_says_which(mixed: Path, tiny_en_name: str) -> None:
+    mixed.write_text('{"id": "a", "audio": "silence.flac", "text": NaN}')
+    with pytest.raises(
+        UserError, match="none of 1 rows can be evaluated, the first: a: not_text: the transcript is nan"
+    ):
+        evaluate(tiny_en_name, str(mixed))
 
 
 def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, tiny_en_name: str) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 
+from asr.audio import encode_flac
 from asr.errors import UserError
 from asr.model import SpeechModel
 from asr.utterance import Utterance
@@ -47,18 +49,39 @@ def test_a_model_of_short_contexts_is_asked_in_either(english_model: SpeechModel
         assert (evaluation.context, len(evaluation.results)) == (context, 3)
 
 
+def test_words_where_nobody_speaks_are_insertions_of_their_own(
+    english_model: SpeechModel, flac_clips: list[Utterance]
+) -> None:
+    """A clip of speech without a reference stands for what a model invents on noise."""
+    clips = flac_clips[:1]
+    alone = evaluate(english_model, clips, "full").evaluation
+    wordless = replace(flac_clips[2], id="wordless", text="")
+    silence = replace(wordless, id="silence", audio=encode_flac(np.zeros(32_000, dtype=np.float32)))
+    found = evaluate(english_model, [*clips, wordless, silence], "full")
+    assert found.quarantined == []
+    assert found.evaluation.wer == alone.wer and found.evaluation.wer_ortho == alone.wer_ortho
+    assert found.evaluation.on_silence.clips == 2
+    assert found.evaluation.on_silence.words >= len(flac_clips[2].text.split()) - 2
+
+
 def test_rows_that_cannot_be_used_are_named(english_model: SpeechModel, flac_clips: list[Utterance]) -> None:
     clip = flac_clips[0]
     rows = [
         replace(clip, id="gone", audio="/no/such.flac"),
-        replace(clip, id="mute", text=" "),
+        replace(clip, id="wordless", text=" "),
+        replace(clip, id="signs", text="..."),
+        replace(clip, id="mute", audio=encode_flac(np.zeros(16_000, dtype=np.float32))),
         clip,
         replace(clip, id="cut", start_s=1.0, end_s=1.01),
     ]
-    done = evaluate(english_model, rows, "short")
+    reported: list[int] = []
+    done = evaluate(english_model, rows, "short", on_progress=lambda now, total: reported.append(now))
     assert [one.id for one in done.evaluation.results] == [clip.id]
+    assert [one.id for one in done.evaluation.silence] == ["wordless", "signs"]
     reasons = {row.id: row.reason for row in done.quarantined}
-    assert reasons == {"gone": "missing_file", "mute": "no_transcript", "cut": "too_short"}
+    assert reasons == {"gone": "missing_file", "mute": "silent", "cut": "too_short"}
+    counted = len(done.evaluation.results) + len(done.evaluation.silence) + len(done.quarantined)
+    assert counted == len(rows) == reported[-1] + len(done.quarantined)
     with pytest.raises(UserError, match="none of 1 utterances can be evaluated, the first: gone: missing_file"):
         evaluate(english_model, rows[:1], "short")
 

@@ -40,6 +40,8 @@ class Result:
 STEPS = (
     Step("data", checks_data.data),
     Step("overlap", checks_data.overlap, needs=("data",)),
+    Step("letter case", checks_data.letter_case, needs=("data",)),
+    Step("speaking rate", checks_data.speaking_rate, needs=("data",)),
     Step("augmentation", checks_data.augmentation),
     Step("normaliser", checks_data.normaliser, needs=("data",)),
     Step("base", checks_labels.base),

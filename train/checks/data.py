@@ -14,6 +14,7 @@ from asr.text import Normaliser, normalise
 from asr.utterance import Quarantined, Utterance
 from train.augmentation import augment
 from train.checks.subject import Outcome, Rows, Subject, spread
+from train.data import casing, pace
 
 _SHOWN = 3
 _TRANSCRIPTS = 1000
@@ -78,6 +79,38 @@ def overlap(subject: Subject) -> Outcome:
     return Outcome("ok", f"no transcript of {', '.join(held_out)} is trained on{read}")
 
 
+def letter_case(subject: Subject) -> Outcome:
+    """Transcripts are written as people write: in both cases, where the script has two, and with punctuation."""
+    found = []
+    for name, rows in {**subject.parts, **subject.held_out}.items():
+        cases = casing.Casing()
+        for row in spread(rows.utterances, _TRANSCRIPTS):
+            cases.add(row.id, row.text)
+        if finding := cases.finding():
+            found.append(f"{name}: {finding}")
+    if found:
+        return Outcome("warning", "; ".join(found), casing.ADVICE)
+    return Outcome("ok", "transcripts are not all of one case")
+
+
+def speaking_rate(subject: Subject) -> Outcome:
+    """Transcripts are as long as their clips let them be spoken, over all sampled clips together."""
+    rows = subject.training.utterances
+    seconds = {row.id: len(waveform) / SAMPLE_RATE for row, waveform in subject.sampled.clips}
+    chosen = [number for number, row in enumerate(rows) if row.id in seconds]
+    reach = max(pace.SHIFTS)
+    seen = pace.Pace()
+    for number in sorted({near for at in chosen for near in range(at - reach, at + reach + 1)} & set(range(len(rows)))):
+        seen.add(rows[number].text, seconds.get(rows[number].id))
+    figures = seen.figures()
+    if figures is None:
+        return Outcome("skipped", "no sampled clip has words")
+    if found := figures.findings():
+        return Outcome("warning", "; ".join(found), pace.ADVICE)
+    fits = "" if figures.agreement is None else f", rank correlation of text and length {figures.agreement:.2f}"
+    return Outcome("ok", f"{figures.letters_per_s:.1f} letters a second in {figures.clips} clips{fits}")
+
+
 def augmentation(subject: Subject) -> Outcome:
     """Noise can be read and codecs are there."""
     config = subject.config.augment
@@ -106,7 +139,7 @@ def normaliser(subject: Subject, kind: Normaliser = "normalised") -> Outcome:
     detail = f"{len(chosen)} transcripts" + (f", all {marks} combining marks survive" if marks else "")
     if erased:
         detail += f"; {len(erased)} hold no letter, such as '{erased[0].id}': {erased[0].text!r}"
-        return Outcome("warning", detail, "remove them: each word heard there counts as an error")
+        return Outcome("warning", detail, "remove them: nothing is learnt from them; evaluate counts words on silence")
     if _unspaced(chosen, subject):
         return Outcome("ok", f"{detail}; written without spaces: read the CER, not the WER")
     return Outcome("ok", detail)

@@ -21,6 +21,7 @@ from asr.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
 from asr.labels import label_ids, prompt_ids
 from asr.model import SpeechModel, best_device, load_checkpoint
 from asr.segments import split
+from asr.silence import require_sound
 from asr.sources import SourceConfig, is_stream, rows
 from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
@@ -30,7 +31,7 @@ from train.feeding.tensors import Order, Passage, prepare, tools
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
-SAMPLE = 24  # clips that are decoded
+SAMPLE = 64  # clips that are decoded: so few tell whether text and sound go together
 LABELS = 256  # transcripts that are tokenised: the longest, and as many drawn from the rest
 MAX_ROWS = 200_000  # read of a source of known length; of a stream, MAX_STREAMED
 MAX_STREAMED = 256
@@ -75,9 +76,17 @@ class Subject:
         self.config, self.address = config, address
 
     @cached_property
+    def parts(self) -> dict[str, Rows]:
+        """Training rows by source, under the name of its key."""
+        sources = self.config.data.sources
+        if len(sources) == 1:
+            return {"data.train": read(sources[0])}
+        return {f"data.train[{number}]": read(source) for number, source in enumerate(sources)}
+
+    @cached_property
     def training(self) -> Rows:
         """Training rows of all sources."""
-        parts = [read(source) for source in self.config.data.sources]
+        parts = self.parts.values()
         return Rows(
             [utterance for part in parts for utterance in part.utterances],
             [row for part in parts for row in part.quarantined],
@@ -99,6 +108,8 @@ class Subject:
             try:
                 waveform = decode_utterance(utterance)
                 self.pieces(utterance, len(waveform) / SAMPLE_RATE)
+                if utterance.text.strip():
+                    require_sound(waveform)
                 sampled.clips.append((utterance, waveform))
             except DataError as error:
                 sampled.faults.append(Quarantined(utterance.id, error.reason, error.detail))

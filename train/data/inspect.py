@@ -13,9 +13,11 @@ import numpy as np
 from pydantic import Field
 from transformers import WhisperTokenizer
 
+from train.data import casing, pace
 from train.data.ahead import ahead
 from train.data.characters import OddCharacter
 from train.data.filters import Filters
+from train.data.pace import PaceFigures
 from train.data.prepare import OnProgress, Row, length_of
 from train.data.survey import Repeats, Same, Survey, look
 
@@ -65,6 +67,10 @@ class Inspection:
     """By transcript (letters and digits) and by audio (samples at 16 kHz mono); the same id twice is a fault."""
     overlap: dict[Same, Repeats]
     """The same between this source and the one it was compared with; empty where there was none."""
+    pace: PaceFigures | None
+    """How fast the transcripts would be spoken, and how well their lengths agree with the clips'."""
+    warnings: tuple[str, ...]
+    """What is odd about the set as a whole, and what to do: letters of one case, texts that cannot be of the sound."""
     faults: dict[str, int]
     """Rows by reason, as ``data prepare`` and a run would quarantine them."""
     fault_examples: dict[str, tuple[str, ...]]
@@ -122,6 +128,7 @@ def _inspection(survey: Survey, seconds_per_1000_clips: float) -> Inspection:
         if len(examples[fault.reason]) < survey.num_examples:
             examples[fault.reason].append(f"{fault.id}: {fault.detail}" if fault.detail else fault.id)
     tokenizer = survey.tokenizer
+    spoken = survey.pace.figures()
     return Inspection(
         rows=survey.rows,
         usable=Amount(survey.usable, _hours(survey.usable_s)),
@@ -140,10 +147,18 @@ def _inspection(survey: Survey, seconds_per_1000_clips: float) -> Inspection:
         characters=survey.characters.odd(lambda text: len(tokenizer(text, add_special_tokens=False).input_ids)),
         duplicates={kind: seen.repeats() for kind, seen in survey.duplicates.items()},
         overlap={} if survey.against is None else {kind: seen.repeats() for kind, seen in survey.overlap.items()},
+        pace=spoken,
+        warnings=_warnings(survey.casing.finding(), spoken),
         faults=_counts((fault.reason, 1) for fault in survey.faults),
         fault_examples={reason: tuple(ids) for reason, ids in sorted(examples.items())},
         seconds_per_1000_clips=round(seconds_per_1000_clips, 2),
     )
+
+
+def _warnings(one_case: str, spoken: PaceFigures | None) -> tuple[str, ...]:
+    odd = spoken.findings() if spoken is not None else []
+    found = [f"{what}; {pace.ADVICE}" for what in odd]
+    return (*found, *([f"{one_case}; {casing.ADVICE}"] if one_case else []))
 
 
 def _hours(seconds: float) -> float:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from train.data.inspect import BIN_S, Inspection
+from train.data.pace import PaceFigures
 
 MAX_ROWS = 16
 MAX_CHARACTERS = 20
@@ -24,6 +25,8 @@ def show(inspection: Inspection, source: str, against: str | None, base: str, co
     console.print()
     for line in histogram_lines(inspection.histogram):
         console.print(line)
+    for warning in inspection.warnings:
+        console.print(Text.assemble(("\nwarning: ", "bold yellow"), warning))
     _show_repeats(inspection, against, console)
     _show_characters(inspection, base, console)
     _show_faults(inspection, console)
@@ -50,7 +53,14 @@ def _figures(inspection: Inspection, source: str) -> Table:
     grid.add_row(Text("audio", style="bold"), "; ".join(map(_shares, (inspection.codecs, rates, channels))))
     tokens = f"{inspection.tokens_per_s:.1f} a second, longest label {inspection.max_label_tokens} of 448"
     grid.add_row(Text("tokens", style="bold"), tokens)
+    if inspection.pace is not None:
+        grid.add_row(Text("speaking rate", style="bold"), _pace(inspection.pace))
     return grid
+
+
+def _pace(pace: PaceFigures) -> str:
+    fits = "" if pace.agreement is None else f", rank correlation of text and length {pace.agreement:.2f}"
+    return f"{pace.letters_per_s:.1f} letters a second{fits}"
 
 
 def histogram_lines(histogram: Sequence[int]) -> list[Text]:

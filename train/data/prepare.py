@@ -18,6 +18,7 @@ from asr import segments
 from asr.audio import SAMPLE_RATE, decode_utterance, encode_flac
 from asr.errors import DataError, UserError
 from asr.manifest import write_manifest, write_quarantine
+from asr.silence import require_sound
 from asr.sound import DEFAULT_CHOICE
 from asr.sources import SourceConfig
 from asr.sources import rows as source_rows
@@ -194,6 +195,7 @@ class _Decoding:
             config.check_text(row.text)
             waveform = decode_utterance(row, limits)
             duration_s = len(waveform) / SAMPLE_RATE
+            require_sound(waveform)
             config.check_rate(row.text, duration_s)
         except DataError as error:
             return Quarantined(row.id, error.reason, error.detail)

@@ -16,10 +16,13 @@ from asr.audio import DEFAULT_LIMITS, SAMPLE_RATE, decode_utterance
 from asr.errors import DataError
 from asr.header import Header, header
 from asr.labels import is_multilingual, label_ids
+from asr.silence import require_sound
 from asr.split import transcript_key
 from asr.utterance import Quarantined, Utterance
+from train.data.casing import Casing
 from train.data.characters import Characters
 from train.data.filters import Filters
+from train.data.pace import Pace
 from train.data.prepare import Row
 
 Same = Literal["transcript", "audio"]
@@ -101,6 +104,7 @@ class Survey:
         self.characters = Characters(self.num_examples)
         self.duplicates: dict[Same, Seen] = {kind: Seen(self.num_examples) for kind in ("transcript", "audio")}
         self.overlap: dict[Same, Seen] = {kind: Seen(self.num_examples) for kind in ("transcript", "audio")}
+        self.casing, self.pace = Casing(), Pace()
         self._prompt = range(4 if is_multilingual(self.tokenizer) else 2)
 
     def add(self, look: Look) -> None:
@@ -112,6 +116,8 @@ class Survey:
             fault = self._repeated_id(look.row) or fault
             labels, unfit = self._text(look.row)
             fault = fault or unfit
+        # In the order of the rows, faulty ones too: whether transcripts are shifted is told by their neighbours.
+        self.pace.add(look.row.text if look.row is not None else "", look.length_s)
         if look.row is not None and look.length_s is not None:
             self.lengths_s.append(look.length_s)
             language = look.row.language or "unknown"
@@ -138,6 +144,7 @@ class Survey:
     def _text(self, row: Utterance) -> tuple[int, Quarantined | None]:
         """Count the characters; return the number of label tokens, and what is wrong with them."""
         self.characters.add(row.id, row.text)
+        self.casing.add(row.id, row.text)
         if row.speaker:
             self.speakers.add(row.speaker)
         try:
@@ -168,6 +175,7 @@ def look(row: Row, config: Filters) -> Look:
         return Look(row.id, fault or Quarantined(row.id, error.reason, error.detail), row)
     length_s = len(waveform) / SAMPLE_RATE
     fault = fault or _fault(row, lambda: config.check_length(length_s))
+    fault = fault or _fault(row, lambda: require_sound(waveform))
     fault = fault or _fault(row, lambda: config.check_rate(row.text, length_s))
     samples = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)  # a FLAC copy has the same
     return Look(row.id, fault, row, seen, length_s, _digest(samples.tobytes()))

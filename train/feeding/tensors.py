@@ -18,6 +18,7 @@ from asr.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
 from asr.labels import IGNORED, MAX_TOKENS, Task, label_ids, previous_ids, prompt_ids, spoken, window_ids
 from asr.processor import load_processor
 from asr.segments import Segment
+from asr.silence import require_sound
 from asr.utterance import Quarantined, Utterance
 from train.augmentation.augment import Augmentation, Speed, augment, mask
 
@@ -133,11 +134,12 @@ def _clip(passage: Passage, epoch: int, recipe: Recipe, faults: list[Quarantined
     samples = 0
     for utterance in passage.utterances:
         try:
+            said = spoken(utterance.text)
             waveform = _waveform(utterance, epoch, recipe)
             end = samples + len(waveform)
             if end > _WINDOW_SAMPLES:  # longer than the manifest said
                 raise DataError("too_long", f"its window lasts over {WINDOW_S:g} s with it")
-            segments.append(Segment(samples / SAMPLE_RATE, end / SAMPLE_RATE, spoken(utterance.text)))
+            segments.append(Segment(samples / SAMPLE_RATE, end / SAMPLE_RATE, said))
         except DataError as fault:
             faults.append(Quarantined(utterance.id, fault.reason, fault.detail))
             continue
@@ -160,6 +162,7 @@ def _clip(passage: Passage, epoch: int, recipe: Recipe, faults: list[Quarantined
 
 def _waveform(utterance: Utterance, epoch: int, recipe: Recipe) -> np.ndarray:
     waveform = decode_utterance(utterance, recipe.limits)
+    require_sound(waveform)  # before noise is added to it
     heard = augment(waveform, utterance.id, recipe.augment, recipe.seed, epoch)
     if len(heard) > _WINDOW_SAMPLES:  # played slower than it fits; the plan counts on it, too
         at_its_speed = recipe.augment.model_copy(update={"speed": Speed()})

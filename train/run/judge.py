@@ -24,6 +24,7 @@ from asr.features import Context
 from asr.labels import prompt_ids
 from asr.model import SpeechModel, best_device, load_checkpoint
 from asr.processor import load_processor
+from asr.scoring import has_words
 from asr.sources import rows
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
@@ -139,7 +140,7 @@ def scored_on(config: TrainConfig, place: str) -> Scoring | None:
     samples = {}
     for corpus, source in (("validation", config.data.validation), ("retention", config.data.retention)):
         found = rows(source, cache_root()) if source is not None else ()
-        utterances = [row for row in found if isinstance(row, Utterance) and row.text.strip()]
+        utterances = [row for row in found if isinstance(row, Utterance) and has_words(row.text)]
         if source is not None and not utterances:
             raise UserError(f"data.{corpus}: {source.source} has no utterance with a transcript")
         samples[corpus] = sample(utterances, config.evaluation.sample_clips, config.seed)

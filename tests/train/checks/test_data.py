@@ -3,14 +3,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from asr.audio import encode_flac
+from asr.cache import cache_root
 from asr.errors import UserError
 from asr.manifest import write_manifest
+from asr.sources.prompts import fetch
+from asr.sources.prompts import utterances as prompts
 from asr.utterance import Utterance
 from tests.train.checks.doctored import subject
-from train.checks.data import augmentation, data, normaliser, overlap
+from train.checks.data import augmentation, data, letter_case, normaliser, overlap, speaking_rate
 
 DHIVEHI = "ދިވެހިރާއްޖެއަކީ އިންޑިޔާ ކަނޑުގައި އޮންނަ ޤައުމެކެވެ"
 THAI = "กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย"
@@ -90,8 +94,6 @@ def test_noise_that_is_no_audio_is_an_error(tmp_path: Path, english_clips: list[
     recordings.cache_clear()
     with pytest.raises(UserError, match=r"hum\.wav"):
         augmentation(checked)
-    import numpy as np
-
     (tmp_path / "noise" / "hum.wav").write_bytes(encode_flac(np.zeros(16_000, dtype=np.float32)))
     assert augmentation(checked).detail == "noise"
 
@@ -131,3 +133,63 @@ def test_a_language_without_spaces_is_to_be_read_by_characters(tmp_path: Path, e
         assert "read the CER" in outcome.detail
     english = normaliser(subject(tmp_path, "builtin:tiny.en", english_clips))
     assert "CER" not in english.detail
+
+
+def test_silent_clips_with_words_are_a_finding(tmp_path: Path, english_clips: list[Utterance]) -> None:
+    silence = encode_flac(np.zeros(32_000, dtype=np.float32))
+    (tmp_path / "silence.flac").write_bytes(silence)
+    mute = [replace(clip, audio=str(tmp_path / "silence.flac"), duration_s=2.0) for clip in english_clips[:8]]
+    outcome = data(subject(tmp_path, "builtin:tiny.en", [mute[0], *english_clips[1:]]))
+    assert outcome.state == "warning" and "1 silent" in outcome.detail and "nothing to hear" in outcome.detail
+    with pytest.raises(UserError, match=r"8 of 24 sampled clips cannot be used.*8 silent"):
+        data(subject(tmp_path / "all", "builtin:tiny.en", [*mute, *english_clips[8:]]))
+
+
+def test_a_manifest_all_in_capitals_does_not_pass_without_a_word(
+    tmp_path: Path, english_clips: list[Utterance]
+) -> None:
+    assert letter_case(subject(tmp_path, "builtin:tiny.en", english_clips)).state == "ok"
+    loud = [replace(clip, text=clip.text.upper()) for clip in english_clips]
+    outcome = letter_case(subject(tmp_path / "loud", "builtin:tiny.en", loud))
+    assert outcome.state == "warning"
+    assert "data.train: all 24 transcripts are all in capitals" in outcome.detail
+    assert "orthographic WER" in outcome.hint
+
+
+def test_one_source_of_several_and_the_validation_set_are_named(tmp_path: Path, english_clips: list[Utterance]) -> None:
+    small = [
+        replace(clip, text="".join(c for c in clip.text.lower() if c.isalpha() or c == " ")) for clip in english_clips
+    ]
+    write_manifest(tmp_path / "small.jsonl", small)
+    sources = f"data.train=[{tmp_path / 'train.jsonl'}, {tmp_path / 'small.jsonl'}]"
+    checked = subject(
+        tmp_path, "builtin:tiny.en", english_clips, sources, f"data.validation={tmp_path / 'small.jsonl'}"
+    )
+    outcome = letter_case(checked)
+    assert outcome.detail.count("no capital and no punctuation") == 2
+    assert "data.train[1]: all 24" in outcome.detail and "data.validation: all 24" in outcome.detail
+    assert len(checked.training.utterances) == 48
+
+
+def test_transcripts_of_the_row_before_do_not_pass(tmp_path: Path, mixed_clips: list[Utterance]) -> None:
+    good = speaking_rate(subject(tmp_path, "builtin:tiny.en", mixed_clips))
+    assert good.state == "ok" and "rank correlation of text and length 0.9" in good.detail
+    shifted = [replace(clip, text=mixed_clips[i - 1].text) for i, clip in enumerate(mixed_clips)]
+    outcome = speaking_rate(subject(tmp_path / "shifted", "builtin:tiny.en", shifted))
+    assert outcome.state == "warning" and "the transcript 1 row after fits" in outcome.detail
+    assert "listen to some clips" in outcome.hint
+
+
+def test_the_transcript_of_the_hour_with_each_clip_does_not_pass(
+    tmp_path: Path, english_clips: list[Utterance]
+) -> None:
+    hour = " ".join(clip.text for clip in english_clips)
+    outcome = speaking_rate(subject(tmp_path, "builtin:tiny.en", texts(english_clips, hour)))
+    assert outcome.state == "warning" and "24 of 24 transcripts are longer than anybody speaks" in outcome.detail
+
+
+@pytest.fixture(scope="module")
+def mixed_clips() -> list[Utterance]:
+    """80 prompts of all lengths, in the order of their names."""
+    good, _ = prompts("en", fetch("en", cache_root()))
+    return good[:80]

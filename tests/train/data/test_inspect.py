@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from asr.audio import SAMPLE_RATE, decode, encode_flac
+from asr.cache import cache_root
 from asr.model import SpeechModel
+from asr.sources.prompts import fetch
+from asr.sources.prompts import utterances as prompts
 from asr.utterance import Quarantined, Utterance
 from train.data.inspect import InspectConfig, Inspection, inspect
 from train.data.prepare import Row
@@ -123,3 +126,42 @@ def test_a_source_of_nothing_but_faults(tiny_en: SpeechModel) -> None:
     nothing, survey = inspect([Quarantined("a", "malformed_row")], tiny_en.tokenizer, InspectConfig())
     assert nothing.faults == {"malformed_row": 1} and nothing.length_s == {} and nothing.decoded.clips == 0
     assert survey.faults == [Quarantined("a", "malformed_row")]
+
+
+def test_silent_clips_are_counted(english_clips: list[Utterance], tiny_en: SpeechModel) -> None:
+    silence = encode_flac(np.zeros(32_000, dtype=np.float32))
+    mute = [replace(clip, id=f"mute {i}", audio=silence) for i, clip in enumerate(english_clips[:8])]
+    wordless = replace(english_clips[0], id="wordless", text="", audio=silence)
+    found, _ = inspect([*english_clips[8:], *mute, wordless], tiny_en.tokenizer, InspectConfig())
+    assert found.faults == {"silent": 8, "no_transcript": 1}
+    assert "mute 0: 2.00 s with nothing to hear, all samples are 0" in found.fault_examples["silent"]
+
+
+def test_good_speech_has_no_warning(english_clips: list[Utterance], tiny_en: SpeechModel) -> None:
+    found, _ = inspect(english_clips, tiny_en.tokenizer, InspectConfig())
+    assert found.warnings == ()
+    assert found.pace is not None and 8 < found.pace.letters_per_s < 20
+
+
+def test_a_manifest_in_capitals_with_the_text_of_the_hour_is_warned_of(
+    english_clips: list[Utterance], tiny_en: SpeechModel
+) -> None:
+    hour = " ".join(clip.text.upper() for clip in english_clips)
+    found, _ = inspect([replace(clip, text=hour) for clip in english_clips], tiny_en.tokenizer, InspectConfig())
+    fast, capitals = found.warnings
+    assert "24 of 24 transcripts are longer than anybody speaks" in fast
+    assert capitals.startswith("all 24 transcripts are all in capitals, such as ") and "orthographic WER" in capitals
+    assert json.loads(found.to_json())["warnings"] == [fast, capitals]
+
+
+def test_a_row_that_the_source_quarantined_is_a_neighbour_too(
+    english_clips: list[Utterance], tiny_en: SpeechModel
+) -> None:
+    """Rows are where they are in the source: what is left out of it must not shift the others against each other."""
+    good, _ = prompts("it", fetch("it", cache_root()))
+    clips = good[:60]
+    shifted: list[Row] = [replace(clip, text=clips[i - 1].text) for i, clip in enumerate(clips)]
+    shifted[10] = Quarantined(clips[10].id, "malformed_row")
+    found, _ = inspect(shifted, tiny_en.tokenizer, InspectConfig())
+    assert any("the transcript 1 row after fits each clip's length better" in warning for warning in found.warnings)
+    assert found.pace is not None and (found.pace.shifted or 0) > 0.9

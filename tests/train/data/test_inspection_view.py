@@ -38,6 +38,13 @@ def test_what_a_person_reads(inspection: Inspection) -> None:
     assert all(len(line) <= 120 for line in text.splitlines())
 
 
+def test_warnings_are_said(inspection: Inspection) -> None:
+    text = printed(replace(inspection, warnings=("all 7 transcripts are [in] capitals",)))
+    assert "warning: all 7 transcripts are [in] capitals" in text
+    assert "speaking rate" in text and "letters a second" in text
+    assert "warning" not in printed(inspection)
+
+
 def test_nothing_is_said_about_what_there_is_none_of(inspection: Inspection) -> None:
     clean = replace(inspection, characters=(), faults={}, duplicates={}, overlap={})
     text = printed(clean, None)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ def faulty(clip: Utterance) -> dict[str, Utterance]:
     return {
         "missing_file": replace(clip, id="gone", audio="/no/such/file.flac"),
         "no_transcript": replace(clip, id="empty", text="  "),
+        "silent": replace(clip, id="mute", audio=encode_flac(np.zeros(2 * SAMPLE_RATE, dtype=np.float32))),
         "label_too_long": replace(clip, id="wordy", text="one two " * 300),
         "too_long": replace(clip, id="long: very", audio=long, duration_s=31.0),
         "not_audio": replace(clip, id="text", audio=b"these are words, not sounds"),
@@ -68,7 +70,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(flac_clips: list[Utte
     assert [fault.reason for fault in row.faults] == list(bad)
     assert [fault.id for fault in row.faults] == [utterance.id for utterance in bad.values()]
     assert "/no/such/file.flac" in row.faults[0].detail
-    assert len(row.ids) == 7  # met, if not usable
+    assert len(row.ids) == 8  # met, if not usable
     alone = prepare(order(good), RECIPE)
     assert np.array_equal(row.features_MT, alone.features_MT)
     assert np.array_equal(row.labels_BL, alone.labels_BL)
@@ -143,6 +145,19 @@ def test_a_clip_that_would_no_longer_fit_keeps_its_speed(flac_clips: list[Uttera
     recipe = replace(RECIPE, augment=Augmentation(speed=Speed(probability=1.0, factors=(0.8,))))
     row = prepare(Order((Passage((clip,)),), 30.0), recipe)
     assert (row.audio_s, row.faults) == (28.0, ())
+
+
+def test_silence_with_words_is_not_trained_on_whatever_is_mixed_into_it(
+    flac_clips: list[Utterance], tmp_path: Path
+) -> None:
+    """Noise that augmentation adds is no speech; silence without words has no transcript, as ever."""
+    (tmp_path / "hum.wav").write_bytes(encode_flac(np.random.default_rng(0).uniform(-0.3, 0.3, 48_000)))
+    loud = Augmentation.model_validate({"noise": {"probability": 1.0, "folder": str(tmp_path)}})
+    silence = encode_flac(np.random.default_rng(0).choice([0.0, 1 / 32768], 2 * SAMPLE_RATE).astype(np.float32))
+    mute = replace(flac_clips[0], id="mute", audio=silence)
+    row = prepare(order([mute, replace(mute, id="wordless", text="")]), replace(RECIPE, augment=loud))
+    assert [(fault.id, fault.reason) for fault in row.faults] == [("mute", "silent"), ("wordless", "no_transcript")]
+    assert row.audio_s == 0.0
 
 
 @pytest.mark.parametrize("usable", [0, 2])
