@@ -19,7 +19,12 @@ _in_use: dict[Path, int] = {}
 
 
 def cache_root() -> Path:
-    """Return ``$WHISPERFLEET_CACHE``, or ``~/.cache/whisperfleet``. Not created here."""
+    """Return ``$WHISPERFLEET_CACHE``, or ``~/.cache/whisperfleet``. Not created here.
+
+    A relative one is written back absolute, before processes inherit it that stand in other folders.
+    """
+    if named := os.environ.get(VARIABLE):
+        os.environ[VARIABLE] = os.path.abspath(os.path.expanduser(named))
     return Path(os.environ.get(VARIABLE) or "~/.cache/whisperfleet").expanduser()
 
 
