@@ -192,6 +192,9 @@ def readme(card: Card) -> str:
         lines += ["| evaluation | clips | WER | WER, orthographic | CER |", "|---|---|---|---|---|"]
         lines += [_readme_row(summary) for summary in card.evaluations]
         lines += ["", f"WER with 95 % bootstrap intervals; normaliser: {card.normaliser}.", ""]
+    if failed := card.training.get("failed_evaluations"):
+        steps = ", ".join(str(one["step"]) for one in failed)
+        lines += [f"Evaluations that failed, at steps {steps}, the last of them: {failed[-1]['error']}", ""]
     if lost := card.training.get("retention"):
         before, after = lost["wer_before"], lost["wer_after"]
         lines += [f"Retention, WER on other speech: {before:.1%} before, {after:.1%} after: {lost['loss']:+.1%}.", ""]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import unquote
 
 from asr.errors import UserError
+from asr.unretryable import unretryable
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem  # type: ignore[import-untyped]
@@ -280,7 +281,8 @@ def explained(place: str | Path, what: str) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"{place}: no such file or folder") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{place}: {what}: {_line(error)}") from None
+        mistake = UserError(f"{place}: {what}: {_line(error)}")
+        raise unretryable(error, str(place)) or mistake from None
 
 
 def _line(error: Exception) -> str:

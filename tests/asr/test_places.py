@@ -84,7 +84,10 @@ def test_a_config_started_from_the_folder_above_means_the_same_files_in_a_worker
     settings += ["data.validation={source: cv-fr, format: common_voice, split: dev}", "data.retention=~/other"]
     config = resolve(TrainConfig, None, settings).value
     assert config.base == f"{tmp_path}/checkpoint"
-    assert [source.source for source in config.data.sources] == [f"{tmp_path}/cv-fr/train.tsv", f"{tmp_path}/more.jsonl"]
+    assert [source.source for source in config.data.sources] == [
+        f"{tmp_path}/cv-fr/train.tsv",
+        f"{tmp_path}/more.jsonl",
+    ]
     assert config.data.validation is not None and config.data.validation.source == f"{tmp_path}/cv-fr"
     assert config.data.retention is not None and config.data.retention.source == str(Path("~/other").expanduser())
     assert config.augment.noise.folder == f"{tmp_path.parent}/noise"
@@ -105,7 +108,17 @@ def test_an_endpoint_finds_its_files_from_any_folder(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize(
     "name",
-    ["", "-", "hf:owner/name", "hf://datasets/a", "prompts:it", "prompt:it", "builtin:base", "env:KEYS", "s3://b/c?x=1"],
+    [
+        "",
+        "-",
+        "hf:owner/name",
+        "hf://datasets/a",
+        "prompts:it",
+        "prompt:it",
+        "builtin:base",
+        "env:KEYS",
+        "s3://b/c?x=1",
+    ],
 )
 def test_addresses_and_names_stay_as_they_are(name: str) -> None:
     assert absolute(name) == name

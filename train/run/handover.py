@@ -18,11 +18,11 @@ from asr.checkpoint import Checkpoint, find_checkpoint, hub_id
 from asr.processor import load_processor
 from train.capacity.cost import spent
 from train.config import TrainConfig
-from train.run.evaluation import for_card
+from train.run.evaluation import failed_steps, for_card
 from train.run.report import STATE
 from train.strategy import has_adapter
 from train.watching.curve import draw
-from train.watching.history import evaluations
+from train.watching.history import evaluations, failures
 
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 _FULL_FILES = ("model.safetensors", "config.json")
@@ -59,6 +59,10 @@ def hand_over(
     scored = evaluations(history)
     draw(history, draft / CURVE, step if best is not None else None)
     account, table = for_card(scored, step) if scored else ({}, [])
+    if config.data.validation is not None:
+        every, last_step = config.evaluation.every_steps or config.run.checkpoint_every_steps, int(totals["step"])
+        failed = failed_steps(failures(history), scored, [*range(every, last_step, every), last_step])
+        account |= {"failed_evaluations": failed} if failed else {}
     training = {**card.training, "step": step, "last_step": totals["step"], **account}
     return complete(draft, card.model_copy(update={"training": training, "evaluations": table}))
 
