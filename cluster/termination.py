@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
 
 EXIT_CODE = 128 + signal.SIGTERM  # as a shell, and so a scheduler, says it
 
@@ -31,12 +30,12 @@ def asked() -> bool:
     return _asked.is_set()
 
 
-def _end(number: int, frame: FrameType | None) -> Any:
-    """Do what Ctrl-C does by now: raise KeyboardInterrupt, or stop Ray Train's workers first. A second one waits."""
-    if _asked.is_set():
-        return None
-    _asked.set()
-    interrupt = signal.getsignal(signal.SIGINT)
-    if callable(interrupt):
-        return interrupt(number, frame)
-    raise KeyboardInterrupt
+def _end(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt in the main thread, once.
+
+    Not by way of the handler that Ray Train has for Ctrl-C: it asks the controller to stop, and a scheduler's SIGTERM
+    has often reached that too, and what it is reached by. Closing the session ends all workers.
+    """
+    if not _asked.is_set():
+        _asked.set()
+        raise KeyboardInterrupt
