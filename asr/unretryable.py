@@ -39,7 +39,10 @@ _SAID = (
     (re.compile(r"PytorchStreamWriter failed writing|inline_container.*unexpected pos", re.I), errno.ENOSPC),
     (re.compile(r"quota.?exceeded|os error 122\b|errno 122\b", re.I), errno.EDQUOT),
     (re.compile(r"read-only file system|os error 30\b|errno 30\b", re.I), errno.EROFS),
-    (re.compile(r"permission denied|access.?denied|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH", re.I), errno.EACCES),
+    (
+        re.compile(r"permission denied|access.?denied|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH", re.I),
+        errno.EACCES,
+    ),
     (re.compile(r"operation not permitted", re.I), errno.EPERM),
     (re.compile(r"file too large|os error 27\b|errno 27\b", re.I), errno.EFBIG),
     (re.compile(r"file name too long", re.I), errno.ENAMETOOLONG),

@@ -25,7 +25,6 @@ class WhisperTrainer(Seq2SeqTrainer):
         # go on with other dropout masks than the run that it continues.
         return DataLoader(self.train_dataset, batch_size=None, generator=torch.Generator())
 
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Name the disk that is full: this one, and not that of the run's folder."""
         place = Path(self.args.output_dir)

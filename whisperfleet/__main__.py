@@ -18,6 +18,10 @@ def main() -> None:
         if termination.asked() and ended.code:
             sys.exit(termination.EXIT_CODE)
         raise
+    except KeyboardInterrupt:
+        if termination.asked():
+            sys.exit(termination.EXIT_CODE)
+        raise
     except Exception as error:
         mistake = unretryable(error)
         if mistake is None:

@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 
 from asr.artifact import CURVE, BaseModel, Card, complete
 from asr.checkpoint import Checkpoint, find_checkpoint, hub_id
+from asr.lineage import keep_parent, lineage
 from asr.processor import load_processor
 from train.capacity.cost import spent
 from train.config import TrainConfig
@@ -50,6 +51,7 @@ def hand_over(
             shutil.copyfile(Path(source) / name, draft / name)
         if has_adapter(config.strategy):
             _amend(draft / "adapter_config.json", base_model_name_or_path=hub_id(config.base))
+            keep_parent(base, draft)
         else:  # transformers' class instead of our subclass: the weights are the same, and others load them
             _amend(draft / "config.json", architectures=["WhisperForConditionalGeneration"])
         _save_processor(base, config, draft)
@@ -92,6 +94,7 @@ def _card(base: Checkpoint, config: TrainConfig, data: Mapping[str, Any], totals
     return Card(
         weights="adapter" if has_adapter(config.strategy) else "full",
         base=BaseModel(name=config.base, digest=base.digest),
+        lineage=lineage(base),
         language=config.language,
         task=config.task,
         # With every utterance padded to 30 s, nothing was learnt about shorter contexts.
