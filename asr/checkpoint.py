@@ -43,7 +43,8 @@ class Checkpoint:
 def find_checkpoint(name: str) -> Checkpoint:
     """Return the checkpoint called ``name``, fetched and converted into the cache where that is needed.
 
-    An artifact is one too: its adapter is merged into its base, in the cache. Raises UserError where it does not exist, cannot be fetched or is not what its digest says.
+    An artifact is one too: its adapter is merged into its base, in the cache. Raises UserError where it does not exist,
+    cannot be fetched or is not what its digest says.
     """
     if name.startswith(BUILTIN):
         return _builtin(name)

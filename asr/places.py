@@ -61,7 +61,7 @@ def settled(section: M) -> M:
 
 
 def as_moved(section: M) -> M:
-    """Return a configuration with places below the working directory relative to it: equal after a move of all of it."""
+    """Return a configuration with places below the working directory relative to it: equal after a move of it all."""
     return section.model_copy(update=_changed(section, _relative))
 
 

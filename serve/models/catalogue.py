@@ -165,7 +165,7 @@ def opened(config: ServeConfig) -> Catalogue:
 
 
 def is_same(written: str, artifact: str) -> bool:
-    """Return whether a configuration's artifact, an absolute path by now, is what somebody wrote from where he stood."""
+    """Return whether a configuration's artifact, an absolute path by now, is what somebody wrote in its folder."""
     return written == artifact or (bool(written) and artifact.endswith(f"/{written.removeprefix('./').rstrip('/')}"))
 
 

@@ -108,7 +108,7 @@ def test_a_full_fine_tune_is_a_base_that_is_named_and_known_by_its_digest(parent
     export(str(parent), tmp_path / "full", "transformers")
     child = write_child(tmp_path / "child", tmp_path / "full", seed=2)
     assert not (child / PARENT).exists()
-    assert [one.name for one in read_card(child).lineage][0] == str(tmp_path / "full")
+    assert read_card(child).lineage[0].name == str(tmp_path / "full")
     expected = merge_adapter(load_model(str(tmp_path / "full")), child)
     assert torch.equal(logits(load_model(str(child)).network), logits(expected.network))
     shutil.rmtree(tmp_path / "full")
