@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= $(shell nproc)
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
 
-demo: setup           ## WER before, fine-tune on Ray, WER after, serve on Ray, ask: on real speech, about 15 minutes
+demo: setup           ## WER before, fine-tune on Ray, WER after, serve on Ray, ask: on real speech: 9 minutes, or 20 beside other work
 	@$(BIN)/whisperfleet demo
 
 test: setup-dev lint types pytest  ## lint, types and the whole suite; offline once set up

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from asr import language, storage
 from asr.cache import cache_root, complete_or_absent
-from asr.checkpoint import Checkpoint, find_checkpoint, hub_id
+from asr.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
 from asr.config import Section
 from asr.digest import folder_digests, verify
 from asr.errors import UserError
@@ -29,6 +29,7 @@ from asr.model import SpeechModel, load_checkpoint
 CARD = "card.json"
 README = "README.md"
 CURVE = "learning_curve.png"
+PARENT = "parent"  # the folder, in an adapter's artifact, of the one that it was trained on
 _CARD_DRAFT = f".{CARD}"  # left behind where writing was interrupted
 _WEIGHTS = {"adapter": "adapter_model.safetensors", "full": "model.safetensors"}
 _RETRAIN = "run the training again, or copy the artifact anew"
@@ -41,6 +42,17 @@ class BaseModel(Section):
     """As given in the training configuration."""
     digest: str
     """``sha256:`` of its weights. An adapter is never put on other weights than these."""
+
+
+class Ancestor(Section):
+    """One of the models that an artifact was made from, one upon the other."""
+
+    name: str
+    """As given in the training configuration that named it."""
+    digest: str
+    """``sha256:`` of its weights, and what they lie on."""
+    fingerprint: str = ""
+    """Twelve digits that change with an artifact's card; empty for a checkpoint, the first of all."""
 
 
 class Card(Section):
@@ -69,6 +81,8 @@ class Card(Section):
     """Summaries of evaluations with word error rates and their intervals: before and after fine-tuning."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file but the README and this card."""
+    lineage: list[Ancestor] = Field(default_factory=list)
+    """Where the base is an artifact itself: that one, what it was made from, and so on to a published checkpoint."""
 
 
 def fetched(name: str) -> Path:
@@ -92,7 +106,7 @@ def fetched(name: str) -> Path:
 
 def is_artifact(folder: Path) -> bool:
     """Return whether a folder is, or was going to be, an artifact."""
-    return (folder / CARD).is_file() or (folder / "adapter_config.json").is_file()
+    return any((folder / mark).is_file() for mark in ARTIFACT_MARKS)
 
 
 def complete(folder: Path, card: Card) -> Card:
@@ -113,7 +127,8 @@ def record_evaluations(folder: Path, evaluations: Sequence[Mapping[str, Any]]) -
 
 def _write_card(folder: Path, card: Card) -> None:
     draft = folder / _CARD_DRAFT
-    draft.write_text(card.model_dump_json(indent=2), encoding="utf-8")
+    no_child = {"lineage"} if not card.lineage else None  # earlier versions do not know the key
+    draft.write_text(card.model_dump_json(indent=2, exclude=no_child), encoding="utf-8")
     draft.rename(folder / CARD)
 
 
@@ -149,15 +164,26 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float3
         return load_checkpoint(find_checkpoint(name), device, dtype)
     card = verified_card(folder)
     if card.weights == "full":
-        model = load_checkpoint(find_checkpoint(str(folder)), device, dtype)
+        model = load_checkpoint(whole(str(folder), folder, card), device, dtype)
     else:
         model = merge_adapter(load_checkpoint(find_base(folder, card), device, dtype), folder)
     return replace(model, name=name, language=card.language, short_context=card.short_context)
 
 
+def whole(name: str, folder: Path, card: Card) -> Checkpoint:
+    """Return the checkpoint that an artifact with whole weights, whose digests were verified, is in itself."""
+    digest = f"sha256:{card.files[_WEIGHTS['full']]}"
+    return Checkpoint(name, folder, digest, card.language, card.short_context, folder)
+
+
 def find_base(folder: Path, card: Card) -> Checkpoint:
-    """Return the checkpoint that the adapter in ``folder`` was trained on. Raises UserError where it is another now."""
-    base = find_checkpoint(card.base.name)
+    """Return the checkpoint that the adapter in ``folder`` was trained on. Raises UserError where it is another now.
+
+    Where that is an adapter's artifact itself, a copy of it lies in this one.
+    """
+    parent = folder / PARENT
+    base = replace(find_checkpoint(str(parent)), name=card.base.name) if parent.is_dir() else None
+    base = base or find_checkpoint(card.base.name)
     if base.digest != card.base.digest:
         raise UserError(
             f"{folder}: its base '{card.base.name}' has the digest {base.digest}, not {card.base.digest}",
@@ -177,7 +203,7 @@ def merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:
 def readme(card: Card) -> str:
     """Return the model card that Hugging Face shows: front matter, then what a reader needs to use and judge it."""
     front = {
-        "base_model": hub_id(card.base.name),
+        "base_model": hub_id(card.lineage[-1].name if card.lineage else card.base.name),
         "language": card.language,
         "library_name": "peft" if card.weights == "adapter" else "transformers",
         "pipeline_tag": "automatic-speech-recognition",
@@ -188,10 +214,18 @@ def readme(card: Card) -> str:
     kind = "A LoRA adapter for" if card.weights == "adapter" else "A full fine-tune of"
     spoken = language.name(card.language) if card.language else "many languages"
     lines += [f"# Whisper for {spoken}", "", f"{kind} `{card.base.name}` ({card.task}).", ""]
+    if card.lineage:
+        made = [f"`{one.name}`" + (f" ({one.fingerprint})" if one.fingerprint else "") for one in card.lineage]
+        lines += [f"It was made from {', which was made from '.join(made)}.", ""]
+        if card.weights == "adapter":
+            lines += ["Other software needs it merged: `whisperfleet export` writes a whole model.", ""]
     if card.evaluations:
         lines += ["| evaluation | clips | WER | WER, orthographic | CER |", "|---|---|---|---|---|"]
         lines += [_readme_row(summary) for summary in card.evaluations]
         lines += ["", f"WER with 95 % bootstrap intervals; normaliser: {card.normaliser}.", ""]
+    if failed := card.training.get("failed_evaluations"):
+        steps = ", ".join(str(one["step"]) for one in failed)
+        lines += [f"Evaluations that failed, at steps {steps}, the last of them: {failed[-1]['error']}", ""]
     if lost := card.training.get("retention"):
         before, after = lost["wer_before"], lost["wer_after"]
         lines += [f"Retention, WER on other speech: {before:.1%} before, {after:.1%} after: {lost['loss']:+.1%}.", ""]

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from asr.unretryable import writing
+
 VARIABLE = "WHISPERFLEET_CACHE"
 KEPT_DAYS = 30
 _MARK = ".used"  # in a folder: its time is that of the last use, and who uses it has it locked
@@ -19,7 +21,12 @@ _in_use: dict[Path, int] = {}
 
 
 def cache_root() -> Path:
-    """Return ``$WHISPERFLEET_CACHE``, or ``~/.cache/whisperfleet``. Not created here."""
+    """Return ``$WHISPERFLEET_CACHE``, or ``~/.cache/whisperfleet``. Not created here.
+
+    A relative one is written back absolute, before processes inherit it that stand in other folders.
+    """
+    if named := os.environ.get(VARIABLE):
+        os.environ[VARIABLE] = os.path.abspath(os.path.expanduser(named))
     return Path(os.environ.get(VARIABLE) or "~/.cache/whisperfleet").expanduser()
 
 
@@ -30,18 +37,19 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
     An interrupted download or conversion therefore never looks like a finished one. Where another process finished
     the same work first, its result stands.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield draft
-        draft.chmod(0o755)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            draft.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            yield draft
+            draft.chmod(0o755)
+            try:
+                draft.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def use(folder: Path) -> bool:

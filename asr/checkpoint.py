@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from asr import registry
+from asr import registry, storage
 from asr.cache import cache_root, complete_or_absent
 from asr.digest import folder_digests, sha256, verify
 from asr.errors import UserError
 
 BUILTIN = "builtin:"
+ARTIFACT_MARKS = ("card.json", "adapter_config.json")  # in a folder that is, or was going to be, an artifact
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "model-*.safetensors")  # as transformers reads them: not the fp32 copies beside them
 _CONVERSION = 2  # counts the changes to what `convert` writes: an older cache is not used
@@ -26,29 +27,40 @@ _RECORD = "source.json"  # in a converted folder: where it came from and the dig
 class Checkpoint:
     """A Whisper checkpoint in transformers' layout.
 
-    ``digest`` identifies the weights: the SHA-256 of the published file, or over the digests of several shards.
+    ``digest`` identifies the weights: the SHA-256 of the published file, or over the digests of several shards or of an
+    artifact's adapter and all that it lies on. ``language`` and ``short_context`` are an artifact's, in the folder
+    ``artifact``; of any other checkpoint nothing is known.
     """
 
     name: str
     folder: Path
     digest: str
+    language: str | None = None
+    short_context: bool = False
+    artifact: Path | None = None
 
 
 def find_checkpoint(name: str) -> Checkpoint:
     """Return the checkpoint called ``name``, fetched and converted into the cache where that is needed.
 
-    Raises UserError where it does not exist, cannot be fetched or is not what its digest says.
+    An artifact is one too: its adapter is merged into its base, in the cache. Raises UserError where it does not exist,
+    cannot be fetched or is not what its digest says.
     """
     if name.startswith(BUILTIN):
         return _builtin(name)
-    folder = Path(name).expanduser()
+    if storage.is_remote(name):
+        from asr.artifact import fetched  # it imports this module
+
+        return _local(name, fetched(name))
+    folder = Path(storage.local_path(name)).expanduser()
     if folder.is_dir():
         return _local(name, folder)
     if _HUB_ID.fullmatch(name) and not folder.exists():
         return _hub(name)
     raise UserError(
         f"no checkpoint '{name}'",
-        "give a hub id such as openai/whisper-small, a local folder, or one of " + ", ".join(builtin_names()),
+        "give a hub id such as openai/whisper-small, a local folder, an artifact, or one of "
+        + ", ".join(builtin_names()),
     )
 
 
@@ -57,6 +69,8 @@ def missing(name: str) -> str:
     if name.startswith(BUILTIN):
         folder = _converted_folder(f"builtin-{name.removeprefix(BUILTIN)}")
         return "" if folder.is_dir() else f"no {folder}"
+    if storage.is_remote(name):
+        return ""  # an artifact, copied when it is needed
     folder = Path(name).expanduser()
     if folder.is_dir() or not _HUB_ID.fullmatch(name):
         return "" if folder.is_dir() else f"no {folder}"
@@ -91,6 +105,10 @@ def _builtin(name: str) -> Checkpoint:
 
 
 def _local(name: str, folder: Path) -> Checkpoint:
+    if any((folder / mark).is_file() for mark in ARTIFACT_MARKS):
+        from asr.lineage import merged
+
+        return merged(name, folder)
     if (folder / "config.json").is_file() and _weights(folder):
         return Checkpoint(name, folder, _weights_digest(folder))
     if (folder / "model.bin").is_file():

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from asr.errors import UserError
+from asr.places import settled
 
 
 class Section(BaseModel):
@@ -58,6 +59,7 @@ class Resolved(Generic[S]):
 def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] = ()) -> Resolved[S]:
     """Build ``model`` from defaults, then a YAML ``file``, then ``key.sub=value`` words of the command line.
 
+    Its places are absolute, as seen from the working directory: whoever it is sent to stands in another one.
     Raises UserError naming every mistake in the file and on the command line, not just the first.
     """
     data = _read_yaml(file) if file else {}
@@ -73,7 +75,7 @@ def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] =
         origin = {other: place for other, place in origin.items() if not _is_within(other, key)}
         origin |= {leaf: _COMMAND_LINE for leaf, _ in _leaves(value, key)}
     try:
-        resolved = Resolved(model.model_validate(data), origin)
+        resolved = Resolved(settled(model.model_validate(data)), origin)
     except ValidationError as error:
         place = str(file) if file else _COMMAND_LINE
         known = list(_known_keys(model))

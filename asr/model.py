@@ -63,4 +63,12 @@ def load_checkpoint(
         if found["missing_keys"]:  # transformers would go on with random values
             raise ValueError(f"it has no weights named {min(found['missing_keys'])}")
     network.eval().to(device)
-    return SpeechModel(checkpoint.name, checkpoint.digest, network, tokenizer, log_mel)
+    return SpeechModel(
+        checkpoint.name,
+        checkpoint.digest,
+        network,
+        tokenizer,
+        log_mel,
+        language=checkpoint.language,
+        short_context=checkpoint.short_context,
+    )

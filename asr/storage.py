@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import unquote
 
 from asr.errors import UserError
+from asr.unretryable import unretryable
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem  # type: ignore[import-untyped]
@@ -283,7 +284,8 @@ def explained(place: str | Path, what: str) -> Iterator[None]:
         hint = "save it as UTF-8; of what Windows wrote: iconv -f CP1252 -t UTF-8, or -f UTF-16"
         raise UserError(f"{place}: {what}: {_line(error)}", hint) from None
     except OSError as error:
-        raise UserError(f"{place}: {what}: {_line(error)}") from None
+        mistake = UserError(f"{place}: {what}: {_line(error)}")
+        raise unretryable(error, str(place)) or mistake from None
 
 
 def _line(error: Exception) -> str:

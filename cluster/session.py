@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import ray
 
 from asr.errors import UserError
+from cluster import termination
 from cluster.resources import WAITING_ACTORS
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
@@ -42,12 +43,15 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
     own = {} if address else {name: value for name, value in (settings or {}).items() if name not in os.environ}
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    ours = termination.installed()
     try:
         if address:
             _connect(address)
         else:
             os.environ.update(own)
             _start_local()
+        if ours:
+            termination.install()
         yield
     finally:
         ray.shutdown()

@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
-from asr.artifact import fetched, is_artifact, read_card
+from asr.artifact import fetched, find_base, is_artifact, read_card
 from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
 from asr.export import is_ctranslate2, read_export
@@ -103,8 +103,10 @@ def _check_model(name: str) -> None:
         read_export(Path(name).expanduser())
         return
     folder = fetched(name)
-    adapter = is_artifact(folder) and (card := read_card(folder)).weights == "adapter"
-    find_checkpoint(card.base.name if adapter else str(folder) if folder.is_dir() else name)
+    if is_artifact(folder) and (card := read_card(folder)).weights == "adapter":
+        find_base(folder, card)
+    else:
+        find_checkpoint(str(folder) if folder.is_dir() else name)
 
 
 def _available_port(config: ServeConfig) -> int:

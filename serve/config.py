@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from asr import storage
 from asr.config import Section
 from asr.features import WINDOW_S
+from asr.places import ModelPlace, Place
 from cluster.resources import threads_each
 
 MAX_DAMAGED_SHARE = 0.5  # past it a file is rather another one than a damaged one
@@ -43,11 +44,11 @@ class Replicas(Section):
 class ServeConfig(Section):
     """Everything about one transcription endpoint."""
 
-    model: str = ""
+    model: ModelPlace = ""
     """What to serve: an artifact's folder, a hub id, a local checkpoint, or builtin:base."""
     name: str = ""
     """What clients call the model; see ``public_name`` for what they call it without."""
-    models: dict[str, str] = Field(default_factory=dict)
+    models: dict[str, ModelPlace] = Field(default_factory=dict)
     """More to serve, or all of it: what clients call each, and what it is. The first is the default, ``model`` before
     all; the others are loaded when they are asked for."""
     memory_gb: float = Field(0.0, ge=0.0)
@@ -56,14 +57,14 @@ class ServeConfig(Section):
     share_bases: bool = False
     """Whether adapters of one base stay adapters, so that they share its weights and batches on the torch engine.
     Without, each is merged into weights of its own, which decodes it faster."""
-    registry: str = ""
+    registry: Place = ""
     """A JSON file, or its address, that keeps what was promoted, so that it outlives the endpoint. Without, an endpoint
     that starts anew begins with what is configured."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes any free one."""
-    keys: str = ""
+    keys: Place = ""
     """Who may ask: a YAML file of API keys, or ``env:NAME`` for an environment variable that holds the same; see
     ``serve.keys``. Without, nobody is asked for a key."""
     exposed: bool = False
@@ -96,7 +97,7 @@ class ServeConfig(Section):
     request_timeout_s: float = Field(600.0, gt=0.0)
     """From the beginning of the upload to the answer; then 504, and what was not begun is dropped. Of a stream, to its
     first words and then from words to words: a long recording may take as long as it takes."""
-    access_log: str = ""
+    access_log: Place = ""
     """A file that gets one JSON line for each request, or ``-`` for standard error; without, there is none."""
     log_words: bool = False
     """Whether the access log holds what was said."""

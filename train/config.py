@@ -10,6 +10,7 @@ from asr.config import Section
 from asr.errors import UserError
 from asr.labels import Task
 from asr.language import code
+from asr.places import KeptPlace, ModelPlace
 from cluster.workers import Workers
 from train.augmentation.augment import Augmentation
 from train.data.corpus import DataConfig
@@ -43,7 +44,7 @@ class RunConfig(Section):
 
     name: str = Field("whisper", pattern=r"^[\w.-]+$")
     """A run of the same name in the same folder goes on from its last checkpoint."""
-    folder: str = "runs"
+    folder: KeptPlace = "runs"
     """Parent of the run's folder: a local one, or any address that pyarrow reads (s3://, gs:// ...)."""
     checkpoint_every_steps: int = Field(25, ge=1)
     """Steps between checkpoints."""
@@ -56,7 +57,7 @@ class RunConfig(Section):
 class TrainConfig(Section):
     """Everything about one fine-tune."""
 
-    base: str
+    base: ModelPlace
     """The checkpoint to start from: a hub id, a local folder, or builtin:base."""
     language: str | None = None
     """Whisper's name or code of the spoken language, for utterances whose manifest row names none."""

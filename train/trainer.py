@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch.utils.data import DataLoader
 from transformers import Seq2SeqTrainer
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from asr.labels import IGNORED
+from asr.unretryable import writing
+from train.run.upload import THEN
 
 
 class WhisperTrainer(Seq2SeqTrainer):
@@ -18,6 +24,12 @@ class WhisperTrainer(Seq2SeqTrainer):
         # A generator of its own: with the global one, opening the loader would draw from it, and a resumed run would
         # go on with other dropout masks than the run that it continues.
         return DataLoader(self.train_dataset, batch_size=None, generator=torch.Generator())
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Name the disk that is full: this one, and not that of the run's folder."""
+        place = Path(self.args.output_dir)
+        with writing(place, f"a checkpoint on the local disk of {socket.gethostname()}", THEN):
+            super()._save_checkpoint(model, trial)
 
 
 def token_loss(

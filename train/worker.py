@@ -18,6 +18,7 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from asr.checkpoint import find_checkpoint
+from asr.unretryable import unretryable
 from train.adapter import adapt, load_base
 from train.arguments import arguments
 from train.config import TrainConfig
@@ -30,6 +31,7 @@ from train.run.ledger import cut
 from train.run.pulse import Pulse
 from train.run.report import RayReport, earlier_totals
 from train.run.sound import SoundLoss
+from train.run.upload import THEN
 from train.trainer import WhisperTrainer
 from train.watching.progress import Board
 
@@ -54,6 +56,8 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     try:
         _train(loop_config["job"])
     except Exception as error:
+        if mistake := unretryable(error, then=THEN):  # here, where the cause is still known
+            raise mistake from None
         if _can_be_sent(error):
             raise
         traceback.print_exc()  # into the worker's log, as nobody else can

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from asr.config import Section, suggestion
 from asr.errors import UserError
 from asr.language import code
+from asr.places import Place
 from asr.sound import AUTO, SoundChoice
 
 Format = Literal[
@@ -32,7 +33,7 @@ FIELDS = (
 class SourceConfig(Section):
     """Where speech and its transcripts come from. A plain string stands for a source with nothing else set."""
 
-    source: str
+    source: Place
     """A file, a folder, an address (``s3://``, ``gs://``, ``hf://``), ``hf:owner/name`` or ``prompts:it``."""
     format: Format = "auto"
     """What is there; ``auto`` looks."""

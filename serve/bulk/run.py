@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from asr.errors import DataError
+from asr.places import absolute, settled
 from cluster.session import ray_session
 from serve.bulk.decoder import MakeEngine
 from serve.bulk.folder import Folder
@@ -98,14 +99,15 @@ def _outcomes(
 ) -> Iterator[tuple[int, Outcome]]:
     workforce = Workforce.of_cluster(shared)
     workforce.require()
-    model = describe(job.config, make_engine, workforce)
+    config = settled(job.config)  # from here on it is read in other folders
+    model = describe(config, make_engine, workforce)
     asked = job.asked(model)
-    orders = [Order(number, one.address, asked, sound=job.sound) for number, one in enumerate(inputs)]
+    orders = [Order(number, absolute(one.address), asked, sound=job.sound) for number, one in enumerate(inputs)]
     gathering = Gathering(orders)
     tally.begin()
     while orders:
         sized = [(order, inputs[order.number].bytes) for order in orders]
-        for passage in hear(sized, model, job.config, make_engine, workforce):
+        for passage in hear(sized, model, config, make_engine, workforce):
             outcome = gathering.add(passage)
             tally.add(passage, again=orders[0].positions is not None)
             if outcome is not None:

@@ -62,7 +62,7 @@ class Catalogue:
         """Return the public name that a client means. Raises ApiError 404."""
         if asked in self.entries:
             return asked
-        if asked in (OPENAI_NAME, self.default_alias):
+        if asked == OPENAI_NAME or is_same(asked, self.default_alias):
             return self.default
         known = ", ".join(f"'{name}'" for name in self.entries)
         raise ApiError(404, f"there is no model '{asked}' here, only {known}", "model_not_found", "model")
@@ -92,7 +92,7 @@ class Catalogue:
 
     def with_name(self, name: str, version: Version) -> Catalogue:
         """Add a name. Raises UserError where it is taken."""
-        if name in self.entries or name in (OPENAI_NAME, self.default_alias):
+        if name in self.entries or name == OPENAI_NAME or is_same(name, self.default_alias):
             raise UserError(f"there is a model '{name}' already", f"promote {name} ARTIFACT replaces it")
         return self._with(name, Entry(version))
 
@@ -156,12 +156,17 @@ def opened(config: ServeConfig) -> Catalogue:
         before = kept.pop(name, None)
         if before is None:
             entries[name] = Entry(Version(artifact), configured=artifact)
-        elif before.configured == artifact:
+        elif is_same(before.configured, artifact):
             entries[name] = before
         else:
             entries[name] = Entry(Version(artifact), previous=before.stable, configured=artifact)
     entries |= {name: entry for name, entry in kept.items() if not entry.configured}
     return Catalogue(entries, config.model)
+
+
+def is_same(written: str, artifact: str) -> bool:
+    """Return whether a configuration's artifact, an absolute path by now, is what somebody wrote in its folder."""
+    return written == artifact or (bool(written) and artifact.endswith(f"/{written.removeprefix('./').rstrip('/')}"))
 
 
 def save(catalogue: Catalogue, registry: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,6 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from asr.errors import UserError
+from asr.places import absolute
+from serve.config import is_loopback
 
 GB = 1e9
 TIMEOUT_S = 1800.0  # a large model is fetched, verified and loaded between two lines
@@ -34,7 +37,7 @@ def list_models(url: _Url = _HERE, key: _Key = "", as_json: _Json = False) -> No
 
 def load(name: _Name, artifact: _Artifact, url: _Url = _HERE, key: _Key = "", as_json: _Json = False) -> None:
     """Add a model under a new name."""
-    _change("load", name, {"artifact": artifact}, (url, key, as_json))
+    _change("load", name, {"artifact": _found(artifact, url)}, (url, key, as_json))
 
 
 def promote(  # noqa: PLR0913 - the options of a verb
@@ -50,7 +53,8 @@ def promote(  # noqa: PLR0913 - the options of a verb
     as_json: _Json = False,
 ) -> None:
     """Verify, load, warm and score an artifact, then let it answer a share of the requests or all."""
-    order = {"artifact": artifact, "canary": canary, "score": score, "max_wer": max_wer, "margin": margin}
+    order = {"artifact": _found(artifact, url), "canary": canary, "score": _found(score, url), "max_wer": max_wer}
+    order |= {"margin": margin}
     _change("promote", name, order | {"force": force}, (url, key, as_json))
 
 
@@ -94,6 +98,12 @@ def _change(verb: str, name: str, order: dict[str, Any], connection: tuple[str, 
         if "error" in told:
             raise UserError(told["error"]["message"])
         typer.echo(line if as_json else f"{told['step']:<8} {told['text']}")
+
+
+def _found(place: str, url: str) -> str:
+    """Return what is here, for an endpoint on this machine, by its absolute path: it stands in another folder."""
+    here = is_loopback(urllib.parse.urlsplit(url).hostname or "")
+    return absolute(place) if here and os.path.exists(os.path.expanduser(place)) else place
 
 
 def _lines(url: str, key: str, path: str, order: dict[str, Any]) -> Iterator[str]:

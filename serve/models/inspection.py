@@ -53,7 +53,7 @@ def weights_bytes(artifact: str, with_base: bool = True) -> int:
     if not is_artifact(folder):
         return _size(folder if folder.is_dir() else find_checkpoint(artifact).folder)
     card = read_card(folder)
-    base = find_checkpoint(card.base.name).folder if with_base and card.weights == "adapter" else None
+    base = find_base(folder, card).folder if with_base and card.weights == "adapter" else None
     return _size(folder) + (_size(base) if base else 0)
 
 

@@ -10,8 +10,10 @@ from transformers import WhisperConfig
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from asr.config import resolve
+from asr.errors import UserError
 from asr.labels import IGNORED
 from asr.whisper import AnyContextWhisper
+from tests.asr.disks import fill, small_disk
 from train.arguments import arguments
 from train.config import TrainConfig
 from train.trainer import WhisperTrainer, token_loss
@@ -122,3 +124,12 @@ def test_going_on_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path: Path
     assert rest.state.global_step == 6
     for (name, expected), found in zip(whole.model.state_dict().items(), rest.model.state_dict().values(), strict=True):
         assert torch.equal(expected, found), name
+
+
+def test_a_full_local_disk_is_named_and_not_that_of_the_runs_folder(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "scratch", 1) as scratch:
+        fill(scratch)
+        with pytest.raises(UserError, match="no space left for a checkpoint on the local disk of ") as caught:
+            trainer([clips(2)], scratch / "trainer", "run.checkpoint_every_steps=1").train()
+        assert caught.value.message.startswith(str(scratch))
+        assert caught.value.hint == "free some space: the same command goes on from the last checkpoint"

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import signal
+from collections.abc import Iterator
+
 import pytest
 
 import whisperfleet.__main__ as command
 from asr.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_sigterm() -> Iterator[None]:
+    """The command takes the signal for good, and this process is a test's."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_a_user_error_of_several_lines_is_printed_line_by_line(
@@ -28,3 +40,16 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "app", fail)
     with pytest.raises(ZeroDivisionError):
         command.main()
+
+
+def test_a_full_disk_is_a_persons_matter_wherever_it_is_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/no/such/place")
+
+    monkeypatch.setattr(command, "app", fail)
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("whisperfleet: /no/such/place: no space left, ")

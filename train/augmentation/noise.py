@@ -15,6 +15,7 @@ from asr.audio import decode
 from asr.config import Section
 from asr.errors import DataError, UserError
 from asr.filenames import HOW_TOLD, is_audio
+from asr.places import Place
 
 CACHE_BYTES = 128 << 20  # in each process: 35 minutes of noise
 PROBED_S = 0.1
@@ -25,7 +26,7 @@ class Noise(Section):
 
     probability: float = Field(0.0, ge=0, le=1)
     """Share of the clips."""
-    folder: str | None = None
+    folder: Place | None = None
     """Folder or address (s3://...) of noise recordings, subfolders included; it must be there on every node."""
     min_snr_db: float = Field(5.0, ge=-20, le=60)
     """Loudest noise: power of the clip over power of the noise."""

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr.artifact import fetched, is_artifact
 from asr.checkpoint import builtin_names, hub_id
 from asr.config import suggestion
 from asr.errors import UserError
+from asr.lineage import root
 
 KERNEL = 3  # of both convolutions
 _KEYS = {
@@ -172,7 +174,9 @@ def shape_of(base: str) -> Shape:
     name = hub_id(base)
     if name in SIZES:
         return SIZES[name]
-    folder = Path(base).expanduser()
+    folder = fetched(base)
+    if folder.is_dir() and is_artifact(folder) and not (folder / "config.json").is_file():
+        return shape_of(root(folder))  # an adapter is merged into weights of the same size
     if folder.is_dir():
         return read_shape(folder / "config.json")
     known = [*SIZES, *builtin_names()]

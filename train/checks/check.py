@@ -11,6 +11,7 @@ from asr.errors import DataError, UserError
 from cluster.session import ray_session
 from cluster.survey import survey
 from train.checks import data as checks_data
+from train.checks import heldout
 from train.checks import labels as checks_labels
 from train.checks import model as checks_model
 from train.checks import nodes as checks_nodes
@@ -39,6 +40,7 @@ class Result:
 
 STEPS = (
     Step("data", checks_data.data),
+    Step("held-out audio", heldout.audio),
     Step("overlap", checks_data.overlap, needs=("data",)),
     Step("letter case", checks_data.letter_case, needs=("data",)),
     Step("speaking rate", checks_data.speaking_rate, needs=("data",)),

@@ -23,6 +23,7 @@ from asr.sound import DEFAULT_CHOICE
 from asr.sources import SourceConfig
 from asr.sources import rows as source_rows
 from asr.split import split
+from asr.unretryable import writing
 from asr.utterance import Quarantined, Utterance
 from train.data.ahead import ahead
 from train.data.filters import Filters
@@ -84,6 +85,13 @@ def prepare(
     presence means complete. Rows that cannot be used are quarantined with a reason, never dropped. ``on_progress`` is
     called with (rows done, all rows or None where nobody knows). Raises UserError when too few usable clips remain.
     """
+    with writing(out):
+        return _prepare(rows, out, config, on_progress)
+
+
+def _prepare(
+    rows: Iterable[Row] | Mapping[str, Iterable[Row]], out: Path, config: PrepareConfig, on_progress: OnProgress | None
+) -> Prepared:
     begin = time.perf_counter()
     (out / "audio").mkdir(parents=True, exist_ok=True)
     (out / "prepared.json").unlink(missing_ok=True)

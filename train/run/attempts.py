@@ -12,11 +12,12 @@ import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, ValidationConfig
 from ray.train.torch import TorchTrainer
 
-from asr.errors import UserError
+from asr.unretryable import unretryable
 from train.run.entry import enter
 from train.run.folder import RunFolder
 from train.run.judge import Beside
 from train.run.snapshot import mend, newest
+from train.run.upload import THEN
 from train.watching import show
 from train.worker import Job
 
@@ -33,11 +34,11 @@ def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
         try:
             with _interruptible():
                 return _trainer(run, job).fit().checkpoint
-        except ray.train.WorkerGroupError as error:
-            for failure in error.worker_failures.values():
-                mistake = _user_error(failure)
-                if mistake:
-                    raise mistake from None
+        except ray.train.TrainingFailedError as error:
+            if mistake := unretryable(error, run.place, then=THEN):
+                raise mistake from None
+            if not isinstance(error, ray.train.WorkerGroupError):
+                raise
             failures = failures + 1 if newest(run) == before else 1
             if failures > job.config.workers.max_failures:
                 raise
@@ -73,13 +74,6 @@ def _lost(error: ray.train.WorkerGroupError) -> str:
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
     ranks = ", ".join(str(one) for one in sorted(error.worker_failures)) or str(rank)
     return f"worker {ranks} died ({type(failure).__name__}: {lines[-1] if lines else ''})"
-
-
-def _user_error(failure: BaseException | None) -> UserError | None:
-    """Return the UserError that a worker's failure wraps, however deep."""
-    while failure is not None and type(failure) is not UserError:  # RayTaskError(UserError) is a traceback as a text
-        failure = getattr(failure, "cause", None) or failure.__cause__
-    return failure
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from asr.features import Context
 from asr.utterance import Utterance
 from cluster.resources import DATA_TASK_CPUS, WAITING_ACTORS
 from cluster.workers import Workers
-from train.watching.progress import Scored
+from train.watching.progress import Failed, Scored
 
 Where = Literal["auto", "beside", "inline"]
 
@@ -85,6 +85,18 @@ def retention_loss(scored: Sequence[Scored], step: int) -> dict[str, float] | No
     return {"wer_before": rates[0], "wer_after": rates[step], "loss": rates[step] - rates[0]}
 
 
+def failed_steps(failed: Sequence[Failed], scored: Sequence[Scored], due: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what a card says of evaluations without a figure: of which step, and why, as far as anybody was told."""
+    known = {one.step for one in curve(scored)}
+    based = any(one.step == 0 for one in scored)  # the base may have been scored in a later attempt
+    told: dict[int, str] = {}
+    for one in failed:
+        if one.step or not based:
+            told.setdefault(one.step, one.error)
+    told |= {step: "it ended without a word" for step in due if step not in known and step not in told}
+    return [{"step": step, "error": error} for step, error in sorted(told.items())]
+
+
 def for_card(scored: Sequence[Scored], step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what a card says of a run's evaluations where its weights are those of ``step``.
 
@@ -97,7 +109,8 @@ def for_card(scored: Sequence[Scored], step: int) -> tuple[dict[str, Any], list[
     }
     if lost := retention_loss(scored, step):
         account["retention"] = lost
-    labels = {0: "base model, padded to 30 s", step: f"step {step}"}
+    padded = any(one.step == 0 and one.summary.get("context", "full") == "full" for one in ordered)
+    labels = {0: f"base model, {'padded to 30 s' if padded else 'own length'}", step: f"step {step}"}
     table = [
         {"label": f"{one.corpus} sample, {labels[one.step]}", **one.summary} for one in ordered if one.step in labels
     ]

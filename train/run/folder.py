@@ -18,6 +18,7 @@ from asr.artifact import CARD
 from asr.cache import complete_or_absent
 from asr.errors import UserError
 from asr.manifest import write_quarantine
+from asr.places import as_moved
 from asr.utterance import Quarantined
 from cluster.launch import JOB, STORAGE
 from train.config import TrainConfig
@@ -65,13 +66,16 @@ class RunFolder:
         what it is, as with DeepSpeed's sharded checkpoints.
         """
         settings = config.model_dump(mode="json", exclude=set(_FREE))
-        record: dict[str, Any] = {"settings": settings, "data": data, "workers": fixed_workers}
+        # Seen from here: what a person wrote, and what stays the same where all of it is moved to another machine.
+        seen = as_moved(config).model_dump(mode="json", exclude=set(_FREE))
+        record: dict[str, Any] = {"settings": settings, "seen": seen, "data": data, "workers": fixed_workers}
         path = self.file(_RECORD)
         if not storage.exists(path):
             storage.write_text(path, json.dumps(record, indent=2))
             return
         earlier = json.loads(storage.read_text(path))
-        changed = [key for key in settings if earlier["settings"].get(key) != settings[key]]
+        before, before_seen = earlier["settings"], earlier.get("seen", earlier["settings"])
+        changed = [key for key in settings if before.get(key) != settings[key] and before_seen.get(key) != seen[key]]
         changed += ["data.train"] if earlier["data"] != data else []
         if not changed and earlier.get("workers") != fixed_workers:
             raise UserError(

@@ -15,14 +15,15 @@ from transformers import GenerationConfig
 
 from asr.artifact import CURVE, BaseModel, Card, complete
 from asr.checkpoint import Checkpoint, find_checkpoint, hub_id
+from asr.lineage import keep_parent, lineage
 from asr.processor import load_processor
 from train.capacity.cost import spent
 from train.config import TrainConfig
-from train.run.evaluation import for_card
+from train.run.evaluation import failed_steps, for_card
 from train.run.report import STATE
 from train.strategy import has_adapter
 from train.watching.curve import draw
-from train.watching.history import evaluations
+from train.watching.history import evaluations, failures
 
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 _FULL_FILES = ("model.safetensors", "config.json")
@@ -50,6 +51,7 @@ def hand_over(
             shutil.copyfile(Path(source) / name, draft / name)
         if has_adapter(config.strategy):
             _amend(draft / "adapter_config.json", base_model_name_or_path=hub_id(config.base))
+            keep_parent(base, draft)
         else:  # transformers' class instead of our subclass: the weights are the same, and others load them
             _amend(draft / "config.json", architectures=["WhisperForConditionalGeneration"])
         _save_processor(base, config, draft)
@@ -59,6 +61,10 @@ def hand_over(
     scored = evaluations(history)
     draw(history, draft / CURVE, step if best is not None else None)
     account, table = for_card(scored, step) if scored else ({}, [])
+    if config.data.validation is not None:
+        every, last_step = config.evaluation.every_steps or config.run.checkpoint_every_steps, int(totals["step"])
+        failed = failed_steps(failures(history), scored, [*range(every, last_step, every), last_step])
+        account |= {"failed_evaluations": failed} if failed else {}
     training = {**card.training, "step": step, "last_step": totals["step"], **account}
     return complete(draft, card.model_copy(update={"training": training, "evaluations": table}))
 
@@ -88,6 +94,7 @@ def _card(base: Checkpoint, config: TrainConfig, data: Mapping[str, Any], totals
     return Card(
         weights="adapter" if has_adapter(config.strategy) else "full",
         base=BaseModel(name=config.base, digest=base.digest),
+        lineage=lineage(base),
         language=config.language,
         task=config.task,
         # With every utterance padded to 30 s, nothing was learnt about shorter contexts.

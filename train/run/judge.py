@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,8 @@ from train.run.best import BEST, keep
 from train.run.evaluation import Scoring, choose_beside, exhausted, sample
 from train.watching import show
 from train.watching.progress import Board, Corpus, Failed, Scored
+
+_SHOWN_CHARACTERS = 300  # of an error that is none of a person's
 
 
 class Judge:
@@ -71,20 +74,28 @@ class Judge:
     def score_base(self, model: SpeechModel) -> None:
         """Score the base model on the retention sample, unless an earlier attempt has done so."""
         if self.scoring.retention and not self.scoring.beside and ("retention", 0) not in self._scored:
-            self._post(score(model, self.scoring, "retention", 0, "full"))
+            self._score(model, "retention", 0, model.context)
 
-    def score(self, network: nn.Module, model: SpeechModel, step: int) -> Scored:
-        """Score the network that is being trained, all workers together. Returns what validation said."""
+    def score(self, network: nn.Module, model: SpeechModel, step: int) -> Scored | None:
+        """Score the network that is being trained, all workers together. Returns what validation said.
+
+        That is None where the evaluation failed: the board is told, and training goes on.
+        """
         with frozen(network) as whole:
             model = replace(model, network=whole)
             for corpus in corpora(self.scoring):
-                self._post(score(model, self.scoring, corpus, step, self.scoring.context))
-        return self._scored["validation", step]
+                self._score(model, corpus, step, self.scoring.context)
+        return self._scored.get(("validation", step))
 
-    def _post(self, scored: Scored) -> None:
-        self._take([scored])
+    def _score(self, model: SpeechModel, corpus: Corpus, step: int, context: Context) -> None:
+        told: Scored | Failed
+        try:
+            told = score(model, self.scoring, corpus, step, context)
+            self._take([told])
+        except UserError as error:
+            told = Failed(step, error.message)
         if self._board is not None:
-            self._board.post.remote(scored)
+            self._board.post.remote(told)
 
     def _take(self, scored: Any) -> None:
         self._scored |= {(one.corpus, one.step): one for one in scored}
@@ -114,17 +125,25 @@ class Beside:
         model = load_checkpoint(find_checkpoint(self.base), best_device())
         known = {(one.corpus, one.step) for one in ray.get(self.board.scored.remote())}
         if self.scoring.retention and ("retention", 0) not in known:
-            self._post(score(model, self.scoring, "retention", 0, "full"))
+            self._post(self._told(model, "retention", 0, model.context))
         model = with_weights(model, folder)
-        scored = {name: score(model, self.scoring, name, step, self.scoring.context) for name in corpora(self.scoring)}
-        # The weights before the figures: a figure that is known is never known of weights that are not.
-        keep(self.scoring.best, folder, step, scored["validation"].summary)
-        for one in scored.values():
+        told = {name: self._told(model, name, step, self.scoring.context) for name in corpora(self.scoring)}
+        validation = told["validation"]
+        if isinstance(validation, Scored):
+            # The weights before the figures: a figure that is known is never known of weights that are not.
+            keep(self.scoring.best, folder, step, validation.summary)
+        for one in told.values():
             self._post(one)
-        return {"wer": scored["validation"].wer}
+        return {"wer": validation.wer} if isinstance(validation, Scored) else {}
 
-    def _post(self, scored: Scored) -> None:
-        ray.get(self.board.post.remote(scored))
+    def _told(self, model: SpeechModel, corpus: Corpus, step: int, context: Context) -> Scored | Failed:
+        try:
+            return score(model, self.scoring, corpus, step, context)
+        except UserError as error:
+            return Failed(step, error.message)
+
+    def _post(self, told: Scored | Failed) -> None:
+        ray.get(self.board.post.remote(told))
 
 
 def scored_on(config: TrainConfig, place: str) -> Scoring | None:
@@ -176,13 +195,13 @@ def score(model: SpeechModel, scoring: Scoring, corpus: Corpus, step: int, conte
     """Score a model on a sample: this process its share, all workers of a run together the whole.
 
     Transcripts are gathered, so that the interval is that of all utterances. Raises UserError, in all workers alike,
-    where no utterance can be used.
+    where no utterance can be used, or decoding fails in one of them, for whatever reason.
     """
     utterances: Sequence[Utterance] = getattr(scoring, corpus)
     alone = scoring.beside or not torch.distributed.is_initialized()
     rank, size = (0, 1) if alone else (torch.distributed.get_rank(), torch.distributed.get_world_size())
     share = utterances[rank::size]
-    results: list[UtteranceResult] = []
+    results: list[UtteranceResult] | None = []
     seconds, mistake = 0.0, ""
     with _random_state_kept():
         try:
@@ -191,9 +210,13 @@ def score(model: SpeechModel, scoring: Scoring, corpus: Corpus, step: int, conte
                 results, seconds = done.evaluation.results, done.evaluation.seconds
         except UserError as error:  # for all: a worker that leaves alone lets the others wait for ever
             mistake = error.message
+        except Exception as error:  # a run does not die of its evaluation; half a sample is no figure
+            traceback.print_exc()
+            results, mistake = None, f"{type(error).__name__}: {' '.join(str(error).split())[:_SHOWN_CHARACTERS]}"
     parts = [(results, seconds, mistake)] if alone else gather((results, seconds, mistake))
-    everything = sorted((result for part, _, _ in parts for result in part), key=lambda result: result.id)
-    if not everything:
+    broken = any(part is None for part, _, _ in parts)
+    everything = sorted((result for part, _, _ in parts for result in part or ()), key=lambda result: result.id)
+    if broken or not everything:
         raise UserError(f"data.{corpus}: {'; '.join(filter(None, (said for _, _, said in parts)))}")
     slowest = max(seconds for _, seconds, _ in parts)
     name = "base" if step == 0 else f"step {step}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
 import time
 from dataclasses import asdict
 from functools import partial
@@ -16,12 +17,13 @@ import torch
 from transformers import TrainerCallback
 
 from asr.model import SpeechModel
+from asr.unretryable import writing
 from train.feeding.feed import Feed, Tally
 from train.run import ledger
 from train.run.best import keep
 from train.run.evaluation import as_json
 from train.run.judge import Judge, gather
-from train.run.upload import STATE, Uploads
+from train.run.upload import STATE, THEN, Uploads
 from train.watching.progress import Board, Progress
 
 __all__ = ["STATE", "RayReport", "earlier_totals"]
@@ -91,8 +93,9 @@ class RayReport(TrainerCallback):
             started = time.monotonic()
             scored = judge.score(model, self._model, step)
             self._evaluation_s += time.monotonic() - started
-            metrics["wer"] = scored.wer
-            if context.get_world_rank() == 0:
+            if scored is not None:
+                metrics["wer"] = scored.wer
+            if scored is not None and context.get_world_rank() == 0:
                 keep_best = partial(keep, judge.scoring.best, folder, step, scored.summary)
         # Ranks of a node share the folder. All of them have written their part of it once all are here.
         met = self._feed.take_ledger()  # taken in any case, or it would grow; sent to all workers only where it is kept
@@ -107,7 +110,8 @@ class RayReport(TrainerCallback):
         if context.get_world_rank() == 0:
             if self._ledger is not None:
                 ledger.write(self._ledger, self._saved_at, step, [met for _, _, met in parts])
-            (folder / STATE).write_text(json.dumps(totals | self._found(tallies)), encoding="utf-8")
+            with writing(folder, f"a checkpoint on the local disk of {socket.gethostname()}", THEN):
+                (folder / STATE).write_text(json.dumps(totals | self._found(tallies)), encoding="utf-8")
         self._saved_at = step
         self._uploads.report(
             {**totals, "loss": _last_loss(state), **metrics},

@@ -11,7 +11,11 @@ from typing import Any
 import ray.train
 from ray.train import Checkpoint, CheckpointUploadMode
 
+from asr.unretryable import GO_ON, writing
+
 STATE = "whisperfleet.json"  # what of a checkpoint is ours: the totals and evaluations of the run by then
+
+THEN = f"{GO_ON} from the last checkpoint"  # once a person has mended what was in the way
 
 Copy = Callable[[Checkpoint, str], Checkpoint]
 
@@ -53,7 +57,8 @@ class Uploads:
             try:
                 if before is not None:
                     before()
-                whole = self._copy(checkpoint, name)
+                with writing(_place(), f"a checkpoint of {_bytes(checkpoint.path) / 1e6:,.1f} MB", THEN):
+                    whole = self._copy(checkpoint, name)
                 shutil.rmtree(checkpoint.path)  # here and not by Ray, so that it is gone when the next one is reported
                 return whole
             finally:
@@ -74,6 +79,14 @@ class Uploads:
         for pending in self._pending.values():
             pending.wait()
         self._pending.clear()
+
+
+def _place() -> str:
+    return str(ray.train.get_context().get_storage().experiment_fs_path)
+
+
+def _bytes(folder: str) -> int:
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
 def _uploads_at_all() -> bool:

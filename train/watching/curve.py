@@ -61,7 +61,7 @@ def _read(history: Path) -> tuple[list[Row], list[Scored]]:
     for row in rows(history):
         if "corpus" in row:
             scored += from_json([row])
-        else:
+        elif "loss" in row:
             seen += 1
             if seen % every == 0 or seen == count:
                 steps.append(row)

@@ -9,8 +9,9 @@ from tempfile import mkdtemp
 from typing import Any
 
 from asr import storage
+from asr.unretryable import writing
 from train.run.evaluation import as_json, from_json
-from train.watching.progress import Progress, Scored
+from train.watching.progress import Failed, Progress, Scored
 
 NAME = "history.jsonl"
 Row = dict[str, Any]
@@ -72,25 +73,29 @@ class History:
         self._append(as_json([scored])[0])
         return True
 
+    def add_failed(self, failed: Failed) -> None:
+        """Append that an evaluation failed, and why."""
+        self._append({"step": failed.step, "failed": failed.error})
+
     def publish(self) -> None:
         """Bring the run's folder up to date, where that is an address."""
         if storage.is_remote(self._place):
             storage.write_bytes(self._place, self.path.read_bytes())
 
     def _append(self, row: Row) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def _cut(self, last_step: int | None) -> None:
         self._scored, self._last = {}, None
-        with storage.whole(self.path) as shorter, shorter.open("w", encoding="utf-8") as file:
+        with writing(self.path), storage.whole(self.path) as shorter, shorter.open("w", encoding="utf-8") as file:
             for row in rows(self.path):
                 if last_step is not None and row["step"] > last_step:
                     continue
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 if "corpus" in row:
                     self._scored[row["corpus"], row["step"]] = from_json([row])[0]
-                else:
+                elif "loss" in row:
                     self._last = row
 
 
@@ -99,8 +104,16 @@ def evaluations(path: Path) -> list[Scored]:
     return from_json([row for row in rows(path) if "corpus" in row])
 
 
+def failures(path: Path) -> list[Failed]:
+    """Return the evaluations in a history file that failed."""
+    return [Failed(row["step"], row["failed"]) for row in rows(path) if "failed" in row]
+
+
 def rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a history file; steps have a ``loss``, evaluations a ``corpus`` and a ``summary``."""
+    """Yield the rows of a history file.
+
+    Steps have a ``loss``, evaluations a ``corpus`` and a ``summary``, those that failed the reason in ``failed``.
+    """
     with path.open(encoding="utf-8") as file:
         for line in file:
             if line.endswith("\n"):  # what a crash left half-written has none

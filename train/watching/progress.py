@@ -67,7 +67,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Failed:
-    """An evaluation beside the workers that ended in an error. Training goes on without its figure."""
+    """An evaluation that ended in an error. Training goes on without its figure."""
 
     step: int
     error: str

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cluster import termination
 from train.watching import progress
 
 console = Console(stderr=True)
@@ -33,23 +34,39 @@ def counting(what: str) -> Iterator[Callable[[int, int | None], None]]:
 @contextmanager
 def training() -> Iterator[Callable[[progress.Progress], None]]:
     """Yield a function that shows a run's step, loss, speed and time left; after Ctrl-C say how to go on."""
-    with interruptible():
+    last: progress.Progress | None = None
+
+    def at() -> str:
+        return f" at step {last.step} of {last.max_steps}" if last is not None else " before its first step"
+
+    def remembered(show: Callable[[progress.Progress], object]) -> Callable[[progress.Progress], None]:
+        def take(now: progress.Progress) -> None:
+            nonlocal last
+            last = now
+            show(now)
+
+        return take
+
+    with interruptible(at):
         if not console.is_terminal:
-            show = _lines(lambda done, total, line="": line)
-            yield lambda now: show(now.step, now.max_steps, describe(now))
+            line = _lines(lambda done, total, line="": line)
+            yield remembered(lambda now: line(now.step, now.max_steps, describe(now)))
             return
         with _bar("{task.description}") as bar:
             task = bar.add_task("starting the workers", total=None)
-            yield lambda now: bar.update(task, completed=now.step, total=now.max_steps, description=describe(now))
+            yield remembered(
+                lambda now: bar.update(task, completed=now.step, total=now.max_steps, description=describe(now))
+            )
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """After Ctrl-C say how to go on."""
+def interruptible(at: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """After Ctrl-C or SIGTERM say where it stands, and how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from the last checkpoint")
+        how = "ended by SIGTERM" if termination.asked() else "interrupted"
+        say(f"{how}{at()}: the same command goes on from the last checkpoint")
         raise
 
 
@@ -73,11 +90,13 @@ def ended(training: Mapping[str, Any]) -> str:
     """Return one line of what an artifact's card says of its training: the step it is of, and why that one."""
     step, last = training["step"], training.get("last_step", training["step"])
     rates = {one["step"]: one for one in training.get("evaluations", ()) if one["corpus"] == "validation"}
+    failed = training.get("failed_evaluations", ())
+    without = f"; the evaluation of step {failed[-1]['step']} failed: {failed[-1]['error']}" if failed else ""
     if step not in rates:
-        return f"weights of step {step}"
+        return f"weights of step {step}{', with no word error rate' if failed else ''}{without}"
     wer = rates[step]["wer"]
     interval = f"{wer['low']:.1%} to {wer['high']:.1%}"
-    return f"best weights: step {step} of {last}, WER {wer['rate']:.1%} ({interval}) on the validation sample"
+    return f"best weights: step {step} of {last}, WER {wer['rate']:.1%} ({interval}) on the validation sample{without}"
 
 
 def _bar(text: str) -> Progress:

@@ -51,6 +51,7 @@ class Listener:
                     if self._on_scored is not None:
                         self._on_scored(entry)
             case Failed():
+                self._history.add_failed(entry)
                 show.say(f"the evaluation of step {entry.step} failed, training goes on: {entry.error}")
             case Stalled():
                 stands = f"{entry.seconds:.0f} s in step {entry.step} so far"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asr.errors import UserError
 from serve.config import ServeConfig
 from serve.errors import ApiError
-from serve.models.catalogue import Catalogue, Entry, opened, save
+from serve.models.catalogue import Catalogue, Entry, is_same, opened, save
 from serve.models.version import Version
 
 OLD, NEW, THIRD = Version("runs/old", "1"), Version("runs/new", "2"), Version("runs/third", "3")
@@ -131,3 +131,12 @@ def test_a_registry_may_lie_in_a_bucket(s3: str) -> None:
     changed = opened(ServeConfig(model="m", registry=place)).promoted("m", NEW)
     save(changed, place)
     assert opened(ServeConfig(model="m", registry=place)) == changed
+
+
+def test_what_a_configuration_wrote_is_the_absolute_path_that_it_became() -> None:
+    """Clients name the default as it was configured, and a registry may be older than absolute paths."""
+    assert is_same("runs/one/artifact", "/home/me/runs/one/artifact")
+    assert is_same("./runs/one/artifact/", "/home/me/runs/one/artifact")
+    assert is_same("builtin:base", "builtin:base")
+    assert not is_same("uns/one/artifact", "/home/me/runs/one/artifact")
+    assert not is_same("", "/home/me/runs/one/artifact")

@@ -169,3 +169,14 @@ def test_a_score_decides(fake: FakeEndpoint, here: dict[str, Any], tmp_path: Pat
     assert scored.startswith("WER on 1 clips: candidate 100.0%") and "all the same" in scored
     with pytest.raises(UserError, match=r"nowhere\.jsonl: no such file"):
         cli.promote("fake", "third", score="/nowhere.jsonl", **here)
+
+
+def test_a_relative_artifact_is_found_by_an_endpoint_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli._found("runs", "http://127.0.0.1:8000") == f"{tmp_path}/runs"
+    assert cli._found("runs", "https://speech.example.com") == "runs"  # it has folders of its own
+    assert cli._found("openai/whisper-small", "http://localhost:8000") == "openai/whisper-small"
+    assert cli._found("", "http://localhost:8000") == ""

@@ -10,6 +10,7 @@ import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from asr.errors import UserError
+from tests.asr.test_export import write_artifact
 from train.capacity.shapes import SIZES, Shape, read_shape, shape_of
 
 MILLIONS = {"tiny": 39, "base": 74, "small": 244, "medium": 769, "large-v3": 1550, "large-v3-turbo": 809}
@@ -62,3 +63,8 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused_with_the_nearest_known() -> None:
     with pytest.raises(UserError, match="did you mean 'openai/whisper-large-v3'"):
         shape_of("openai/whisper-largev3")
+
+
+def test_an_artifact_has_the_shape_of_what_it_goes_back_to(tmp_path: Path) -> None:
+    parent = write_artifact(tmp_path / "parent", "builtin:tiny.en")
+    assert shape_of(str(parent)) == SIZES["openai/whisper-tiny.en"]

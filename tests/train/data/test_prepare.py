@@ -15,6 +15,7 @@ from asr.errors import UserError
 from asr.manifest import read_manifest, read_quarantine, write_manifest
 from asr.sources import prompts
 from asr.utterance import Quarantined, Utterance
+from tests.asr.disks import fill, small_disk
 from train.data.ahead import ROWS_AHEAD
 from train.data.prepare import PrepareConfig, prepare, source
 
@@ -253,3 +254,11 @@ def test_rows_are_read_as_they_are_decoded(tmp_path: Path) -> None:
     prepare(rows(), tmp_path, CONFIG, lambda count, total: done.append(count) if total is None else None)
     assert len(done) == 60
     assert max(ahead_of_us) <= ROWS_AHEAD + 1
+
+
+def test_a_full_disk_is_named(english_clips: list[Utterance], tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        fill(disk, leave=16384)
+        with pytest.raises(UserError, match="no space left") as caught:
+            prepare(english_clips, disk / "out", PrepareConfig(min_test_clips=1))
+        assert caught.value.message.startswith(str(disk / "out"))

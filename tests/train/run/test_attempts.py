@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import torch
 from asr.artifact import load_model
 from asr.errors import UserError
 from asr.manifest import write_manifest
+from tests.asr.disks import fill, small_disk
 from tests.train.runs import STEPS, Finished, Runs, finish, planned
 from train.fit import fit
 from train.run import attempts as module
@@ -122,11 +124,69 @@ def test_ctrl_c_stops_everything_and_two_workers_go_on(whole: Finished, runs: Ru
     load_model(str(two.fitted.artifact))
 
 
+@pytest.mark.slow
+def test_a_schedulers_sigterm_ends_a_run_in_one_line(runs: Runs, tmp_path: Path) -> None:
+    """It often reaches all processes at once, Ray's too. Ray's C++ has a handler that prints a stack of addresses."""
+    mark = uuid.uuid4().hex
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    (tmp_path / "empty.yaml").write_text("")
+    command = [sys.executable, "-m", "whisperfleet", "train", str(tmp_path / "empty.yaml")]
+    process = subprocess.Popen(
+        [*command, *runs.settings("terminated"), "optim.max_steps=1000"],
+        env=environment | {"WHISPERFLEET_TEST": mark},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_checkpoint(runs.folder / "terminated", lambda: process.poll() is None)
+        os.killpg(process.pid, signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    *steps, last = stderr.splitlines()
+    assert re.fullmatch(
+        r"ended by SIGTERM at step \d+ of 1000: the same command goes on from the last checkpoint", last
+    ), stderr
+    assert all(line.startswith("step ") for line in steps), stderr
+    assert stdout == ""
+    until = time.monotonic() + 20
+    while (left := [one for one in psutil.process_iter() if marked(one, mark)]) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert left == []
+    assert module.newest(RunFolder(str(runs.folder / "terminated"))) is not None  # from which it goes on
+
+
 def marked(process: psutil.Process, mark: str) -> bool:
     try:
         return process.environ().get("WHISPERFLEET_TEST") == mark
     except psutil.Error:
         return False
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_full_disk_is_a_persons_matter_and_the_run_goes_on_once_there_is_room(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told as `worker 0 died`, and tried again in vain."""
+    attempts: list[object] = []
+    real = module._trainer
+    monkeypatch.setattr(module, "_trainer", lambda *args: attempts.append(args) or real(*args))
+    with small_disk(tmp_path / "disk", 24) as disk:
+        config = runs.config("full", f"run.folder={disk}", "optim.max_steps=4", "tracking.report_to=[]")
+        ballast = fill(disk, leave=5_000_000)  # room for one checkpoint, and not for two
+        with pytest.raises(UserError, match="no space left for a checkpoint of 3") as caught:
+            fit(config)
+        assert caught.value.message.startswith(f"{disk}/full/checkpoints: ")
+        assert caught.value.hint == "free some space: the same command goes on from the last checkpoint"
+        assert len(attempts) == 1
+        ballast.unlink()
+        done = finish(config)
+        assert done.progress[-1].resumed_at == 2
+        assert done.fitted.card.training["step"] == 4
 
 
 def test_who_died_of_what_is_said_in_one_line() -> None:

@@ -14,12 +14,13 @@ from train.run.evaluation import (
     as_json,
     choose_beside,
     exhausted,
+    failed_steps,
     for_card,
     from_json,
     retention_loss,
     sample,
 )
-from train.watching.progress import Corpus, Scored
+from train.watching.progress import Corpus, Failed, Scored
 
 CLIPS = [Utterance(f"clip{n:02d}", f"{n}.flac", "text", duration_s=1.0 + n % 7) for n in range(40)]
 
@@ -27,6 +28,18 @@ CLIPS = [Utterance(f"clip{n:02d}", f"{n}.flac", "text", duration_s=1.0 + n % 7) 
 def scored(step: int, wer: float, corpus: Corpus = "validation") -> Scored:
     figures: dict[str, Any] = {"rate": wer, "low": wer / 2, "high": wer * 2}
     return Scored(step, corpus, {"utterances": 9, "wer": figures, "wer_ortho": figures, "cer": figures})
+
+
+def test_a_card_tells_of_each_evaluation_that_gave_no_figure() -> None:
+    failed = [Failed(0, "no retention"), Failed(4, "no file"), Failed(4, "no retention")]
+    told = failed_steps(failed, [scored(2, 0.5)], [2, 4, 6])
+    assert told == [
+        {"step": 0, "error": "no retention"},
+        {"step": 4, "error": "no file"},
+        {"step": 6, "error": "it ended without a word"},
+    ]
+    assert [one["step"] for one in failed_steps(failed, [scored(0, 0.5, "retention"), scored(4, 0.5)], [4])] == [4]
+    assert failed_steps([], [scored(2, 0.5)], [2]) == []
 
 
 def test_a_sample_is_the_same_whatever_the_order_and_another_for_another_seed() -> None:

@@ -101,3 +101,27 @@ def test_a_relative_folder_is_seen_from_where_a_job_keeps_things(
     assert RunFolder.of(elsewhere).place == "gs://b/runs/a"
     monkeypatch.setenv("WHISPERFLEET_STORAGE", str(tmp_path / "shared"))
     assert RunFolder.of(relative).place == str(tmp_path / "shared" / "runs" / "a")
+
+
+def test_a_run_whose_base_is_near_goes_on_after_all_of_it_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that an earlier version recorded, with the base as it was written."""
+    for name in ("here", "there", "elsewhere"):
+        (tmp_path / name / "base").mkdir(parents=True)
+
+    def claim(folder: str, base: str) -> None:
+        monkeypatch.chdir(tmp_path / folder)
+        config = resolve(TrainConfig, None, [f"base={base}", "data.train=a.jsonl", f"run.folder={tmp_path}"]).value
+        RunFolder.of(config).claim(config, "sha256:1", None)
+
+    claim("here", "base")
+    claim("there", "base")
+    claim("there", str(tmp_path / "here" / "base"))  # the very same, named from another folder
+    with pytest.raises(UserError, match="other settings: base"):
+        claim("there", str(tmp_path / "elsewhere" / "base"))
+    record = next(tmp_path.glob("*/run.json"))
+    earlier = json.loads(record.read_text())
+    earlier["settings"] = earlier.pop("seen")
+    record.write_text(json.dumps(earlier))
+    claim("there", "base")

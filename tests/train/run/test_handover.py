@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from ray.train import Checkpoint
 from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from asr.artifact import CARD, CURVE, README, load_model, verified_card
+from asr.artifact import CARD, CURVE, README, load_model, merge_adapter, verified_card
+from asr.checkpoint import find_checkpoint
 from asr.config import resolve
-from asr.model import SpeechModel
+from asr.model import SpeechModel, load_checkpoint
+from tests.asr.tiny_whisper import logits
 from tests.train.run.test_evaluation import scored
 from tests.train.watching.test_history import add, at
 from train.adapter import adapt
@@ -150,3 +153,21 @@ def test_a_run_that_was_not_scored_has_a_curve_of_its_loss(
     assert CURVE in card.files
     assert (card.training["step"], card.evaluations) == (7, [])
     assert "evaluations" not in card.training
+
+
+def test_a_run_on_an_artifact_hands_over_its_child(english_model: SpeechModel, tmp_path: Path) -> None:
+    """Its adapter is for the parent's merged weights, and nothing else: a copy of the parent goes with it."""
+    first, parent, child = config("lora"), tmp_path / "parent", tmp_path / "child"
+    parent.mkdir()
+    child.mkdir()
+    hand_over(parent, first, DATA, checkpoint(english_model, first, tmp_path / "first"))
+    second = config("lora", "seed=1", base=str(parent))
+    merged = load_checkpoint(find_checkpoint(str(parent)))
+    card = hand_over(child, second, DATA, checkpoint(merged, second, tmp_path / "second", step=14))
+    assert card.base.name == str(parent)
+    assert [one.name for one in card.lineage] == [str(parent), "builtin:tiny.en"]
+    assert card.lineage[1].digest == english_model.digest
+    shutil.rmtree(parent)
+    network = load_model(str(child)).network
+    assert not torch.allclose(logits(network), logits(merged.network), atol=1e-3)
+    assert not torch.allclose(logits(network), logits(merge_adapter(load_model("builtin:tiny.en"), child).network))

@@ -4,13 +4,18 @@ import copy
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import ray
+import ray.train
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -31,10 +36,10 @@ from train.fit import Fitted, fit
 from train.run import judge as judge_module
 from train.run.best import find
 from train.run.evaluation import EvaluationConfig, Scoring
-from train.run.judge import Judge, frozen, score, scored_on, with_weights
+from train.run.judge import Beside, Judge, frozen, score, scored_on, with_weights
 from train.strategy import LoraSettings, Strategy
 from train.watching.history import NAME, evaluations, rows
-from train.watching.progress import Progress, Scored
+from train.watching.progress import Failed, Progress, ProgressBoard, Scored
 
 
 def scoring(clips: list[Utterance], retention: tuple[Utterance, ...] = ()) -> Scoring:
@@ -121,6 +126,30 @@ def test_clips_that_cannot_be_read_leave_the_others_to_be_scored(
     assert some.summary["utterances"] == 2
     with pytest.raises(UserError, match=r"data\.validation: none of 1 utterances can be evaluated.*missing_file"):
         score(brief_model, scoring([gone]), "validation", 2, "short")
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("CUDA error: out of memory"), UserError("nothing to be heard")])
+def test_an_evaluation_that_fails_for_any_reason_is_told_and_the_others_are_made(
+    fault: Exception, brief_model: SpeechModel, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    board = SimpleNamespace(post=SimpleNamespace(remote=told.append), scored=SimpleNamespace(remote=list))
+    monkeypatch.setattr("ray.get", lambda value: value)
+    real = judge_module.evaluate
+
+    def failing(model: SpeechModel, share: list[Utterance], *args: Any, **options: Any) -> Any:
+        if share[0].id == flac_clips[4].id:
+            raise fault
+        return real(model, share, *args, **options)
+
+    monkeypatch.setattr(judge_module, "evaluate", failing)
+    judge = Judge(scoring(flac_clips, (flac_clips[4],)), board, [], 0)
+    judge.score_base(brief_model)
+    scored = judge.score(trained(brief_model, "lora"), brief_model, 2)
+    assert scored is not None and scored.corpus == "validation"
+    assert [type(one) for one in told] == [Failed, Scored, Failed]
+    assert all(str(fault) in one.error for one in told if isinstance(one, Failed))
+    assert Judge(scoring([flac_clips[4]]), None, [], 0).score(trained(brief_model, "lora"), brief_model, 2) is None
 
 
 def test_two_workers_hear_half_each_and_come_to_one_figure(
@@ -256,6 +285,46 @@ def test_a_run_at_an_address_is_scored_beside_its_workers(data: Data, s3: str, t
     events = EventAccumulator(str(tmp_path / "copy" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
     assert {entry.name for entry in storage.list_files(storage.join(run, "artifact"))} >= {CURVE, README, "card.json"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_common_voice_release_is_scored_on_from_the_folder_above_and_unreadable_speech_does_not_end_a_run(
+    data: Data, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers stand in another folder: the first evaluation found no file, and the run died of it."""
+    clips = data.folder / "cv-en" / "clips"
+    clips.mkdir(parents=True)
+    lines = ["client_id\tpath\tsentence\tlocale"]
+    for clip in flac_clips[12:18]:
+        shutil.copy(str(clip.audio), clips / f"{clip.id}.flac")
+        lines.append(f"me\t{clip.id}.flac\t{clip.text}\ten")
+    (data.folder / "cv-en" / "dev.tsv").write_text("\n".join(lines) + "\n")
+    write_manifest(data.folder / "retention.jsonl", [replace(clip, audio="/no/such.flac") for clip in flac_clips[18:]])
+    monkeypatch.chdir(data.folder)
+    above = ["data.validation={source: cv-en, format: common_voice, split: dev}", "data.train=train.jsonl"]
+    fitted, seen = finish(data.config("above", *above, "optim.max_steps=4", "evaluation.where=inline"))
+    assert seen[-1].step == 4
+    training = fitted.card.training
+    assert [(one["step"], one["corpus"]) for one in training["evaluations"]] == [(2, "validation"), (4, "validation")]
+    assert [one["step"] for one in training["failed_evaluations"]] == [0, 2, 4]
+    assert "data.retention: none of " in training["failed_evaluations"][0]["error"]
+    assert "retention" not in training
+    assert "Evaluations that failed, at steps 0, 2, 4" in Path(fitted.artifact, README).read_text()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_evaluation_beside_the_workers_that_fails_is_told_to_the_board(
+    brief_model: SpeechModel, flac_clips: list[Utterance], tmp_path: Path
+) -> None:
+    trained(brief_model, "lora").save_pretrained(tmp_path / "step_0000002")  # type: ignore[operator]
+    gone = replace(flac_clips[0], audio="/no/such.flac")
+    board = ray.remote(num_cpus=0)(ProgressBoard).remote()
+    beside = Beside(replace(scoring([gone]), beside=True), "builtin:tiny.en", 1, board)
+    assert beside(ray.train.Checkpoint.from_directory(str(tmp_path / "step_0000002"))) == {}
+    ((_, told),) = ray.get(board.fetch.remote(0))
+    assert isinstance(told, Failed)
+    assert (told.step, told.error[:45]) == (2, "data.validation: none of 1 utterances can be ")
 
 
 SHARED_OUT = """

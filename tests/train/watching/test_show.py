@@ -28,6 +28,13 @@ def test_at_the_end_it_is_said_which_step_was_the_best() -> None:
     line = "best weights: step 20 of 40, WER 11.0% (9.0% to 13.0%) on the validation sample"
     assert show.ended(training) == line
     assert show.ended({"step": 40, "last_step": 40}) == "weights of step 40"
+    failed = [{"step": 40, "error": "OSError: gone"}]
+    said = show.ended({"step": 40, "last_step": 40, "failed_evaluations": failed})
+    assert said == "weights of step 40, with no word error rate; the evaluation of step 40 failed: OSError: gone"
+    assert (
+        show.ended(training | {"failed_evaluations": failed})
+        == f"{line}; the evaluation of step 40 failed: OSError: gone"
+    )
 
 
 def test_time_left_is_not_guessed_from_the_first_steps() -> None:

@@ -13,7 +13,7 @@ from tests.train.run.test_evaluation import scored
 from tests.train.watching.test_history import at
 from train.config import TrainConfig
 from train.run.folder import RunFolder
-from train.watching.history import NAME, History, evaluations, rows
+from train.watching.history import NAME, History, evaluations, failures, rows
 from train.watching.progress import Failed, Progress, Scored, Stalled
 from train.watching.watch import Listener, watching
 
@@ -50,6 +50,7 @@ def test_what_a_run_posts_is_written_down_and_shown(tmp_path: Path, capsys: pyte
     listener.close()
     assert [(one.step, one.wer) for one in seen] == [(1, None), (2, None), (3, 0.25), (2, None)]
     assert [row["step"] for row in rows(tmp_path / NAME)] == [1, 2]
+    assert failures(tmp_path / NAME) == []  # of a step that is made again
     rates = ["validation/cer", "validation/wer", "validation/wer_ortho"]
     assert [step for step, _ in tracker.told] == [1, 2, 2, 3, 2]
     assert tracker.told[2] == (2, rates)

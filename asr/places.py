@@ -1,0 +1,103 @@
+"""Places that a person writes in a configuration: made absolute once, before workers in other folders see them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+M = TypeVar("M", bound=BaseModel)
+
+_SCHEME = re.compile(r"[A-Za-z][\w.+-]*:")  # s3://, hf:owner/name, prompts:it, builtin:base, env:NAME
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Says of a field that its text is a place. ``hub``: or a model's name on the hub, where no folder is called so.
+    ``kept``: whoever uses it makes it absolute, because a relative one means something else in a job."""
+
+    hub: bool = False
+    kept: bool = False
+
+
+Place = Annotated[str, Mark()]
+"""A file or folder, an address, or what has a scheme of its own in front. ``""`` and ``-`` are none."""
+ModelPlace = Annotated[str, Mark(hub=True)]
+"""The same, or the name of a model on the hub."""
+KeptPlace = Annotated[str, Mark(kept=True)]
+"""The same, but a relative one stays relative."""
+
+
+def absolute(place: str, mark: Mark | None = None) -> str:
+    """Return a local place as an absolute path, seen from the working directory and with ``~`` for one's home.
+
+    Addresses, names and what is empty are returned as they are.
+    """
+    mark = mark or Mark()
+    if place in ("", "-"):
+        return place
+    if place.startswith("file://"):
+        path = place.removeprefix("file://")
+        return place if os.path.isabs(path) or mark.kept else f"file://{os.path.abspath(path)}"
+    path = os.path.expanduser(place)
+    if not os.path.exists(path):
+        if _SCHEME.match(place) and "/" not in place.partition(":")[0]:
+            return place
+        if mark.hub and _HUB_ID.fullmatch(place):
+            return place
+    return path if mark.kept else os.path.abspath(path)
+
+
+def settled(section: M) -> M:
+    """Return a configuration with every place in it absolute."""
+    return section.model_copy(update=_changed(section, absolute))
+
+
+def as_moved(section: M) -> M:
+    """Return a configuration with places below the working directory relative to it: equal after a move of it all."""
+    return section.model_copy(update=_changed(section, _relative))
+
+
+def mark_of(field: FieldInfo) -> Mark | None:
+    """Return how a field of a configuration is declared to be a place, wherever in its type; None where it is none."""
+    return next((found for one in (*field.metadata, field.annotation) for found in _marks(one)), None)
+
+
+def _marks(annotation: Any) -> Iterator[Mark]:
+    if isinstance(annotation, Mark):
+        yield annotation
+    for part in (*get_args(annotation), *getattr(annotation, "__metadata__", ())):
+        yield from _marks(part)
+
+
+def _changed(section: BaseModel, change: Callable[[str, Mark], str]) -> dict[str, Any]:
+    changed = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        new = _mapped(value, mark_of(field), change)
+        if new != value:
+            changed[name] = new
+    return changed
+
+
+def _mapped(value: Any, mark: Mark | None, change: Callable[[str, Mark], str]) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_copy(update=_changed(value, change))
+    if isinstance(value, (list, tuple)):
+        return type(value)(_mapped(one, mark, change) for one in value)
+    if isinstance(value, dict):
+        return {key: _mapped(one, mark, change) for key, one in value.items()}
+    return change(value, mark) if mark is not None and isinstance(value, str) else value
+
+
+def _relative(place: str, mark: Mark) -> str:
+    whole = absolute(place, mark)
+    here = str(Path.cwd())
+    return os.path.relpath(whole, here) if whole.startswith(f"{here}/") else whole

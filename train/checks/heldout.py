@@ -1,0 +1,55 @@
+"""The step of `check` that decodes what a run is scored on: unreadable clips are known before it starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from asr.audio import AudioLimits, decode
+from asr.errors import DataError, UserError
+from asr.features import WINDOW_S
+from asr.utterance import Quarantined, Utterance
+from train.checks.subject import Outcome, Subject
+from train.run.evaluation import sample
+
+MOST_CLIPS = 64  # decoded of each set: all of what is scored, unless evaluation.sample_clips is raised
+
+
+def audio(subject: Subject) -> Outcome:
+    """The clips of data.validation and data.retention that a run would be scored on can be decoded."""
+    if not subject.held_out:
+        return Outcome("skipped", "neither data.validation nor data.retention is set")
+    config = subject.config
+    decoded, warnings = [], []
+    for key, rows in subject.held_out.items():
+        spoken = [row for row in rows.utterances if row.text.strip()]
+        if not spoken:
+            raise UserError(f"{key} has no utterance with a transcript", "whisperfleet data inspect says more")
+        clips = sample(spoken, config.evaluation.sample_clips, config.seed)[:MOST_CLIPS]
+        faults = _faults(clips)
+        if len(faults) > config.data.max_quarantined_share * len(clips):
+            raise UserError(
+                f"{len(faults)} of {len(clips)} clips of {key} cannot be evaluated, over "
+                f"data.max_quarantined_share={config.data.max_quarantined_share:g}: {_told(faults)}",
+                f"mend {key}, or raise data.max_quarantined_share",
+            )
+        decoded.append(f"{len(clips) - len(faults)} of {len(clips)} clips of {key} decoded")
+        warnings += [f"{key}: {_told(faults)}"] if faults else []
+    if warnings:
+        return Outcome("warning", "; ".join([*decoded, *warnings]), "they are left out of the word error rate")
+    return Outcome("ok", ", ".join(decoded))
+
+
+def _faults(clips: Sequence[Utterance]) -> list[Quarantined]:
+    faults = []
+    for clip in clips:
+        try:
+            decode(clip.audio, start_s=clip.start_s, end_s=clip.end_s, limits=AudioLimits(max_audio_s=WINDOW_S))
+        except DataError as error:
+            faults.append(Quarantined(clip.id, error.reason, error.detail))
+    return faults
+
+
+def _told(faults: Sequence[Quarantined]) -> str:
+    counts = ", ".join(f"{count} {reason}" for reason, count in Counter(row.reason for row in faults).most_common())
+    return f"{counts}, such as '{faults[0].id}'" + (f" ({faults[0].detail})" if faults[0].detail else "")
