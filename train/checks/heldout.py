@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from asr.audio import AudioLimits, decode
+from asr.audio import AudioLimits, decode_utterance
 from asr.errors import DataError, UserError
 from asr.features import WINDOW_S
 from asr.utterance import Quarantined, Utterance
@@ -44,7 +44,7 @@ def _faults(clips: Sequence[Utterance]) -> list[Quarantined]:
     faults = []
     for clip in clips:
         try:
-            decode(clip.audio, start_s=clip.start_s, end_s=clip.end_s, limits=AudioLimits(max_audio_s=WINDOW_S))
+            decode_utterance(clip, AudioLimits(max_audio_s=WINDOW_S))
         except DataError as error:
             faults.append(Quarantined(clip.id, error.reason, error.detail))
     return faults
