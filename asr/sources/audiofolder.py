@@ -86,8 +86,8 @@ def _of_split(split: str, rows: Iterable[Utterance | Quarantined], folder: str) 
     folders = storage.list_folders(folder)
     with_others = split == next((name for name in SPLITS if name in folders), split)
     for row in rows:
-        named = row.audio if isinstance(row, Utterance) else row.id
-        inside = str(named).removeprefix(folder.partition("?")[0]).split("/")[:-1]
+        named = str(row.audio if isinstance(row, Utterance) else row.id)
+        inside = named.removeprefix(folder.partition("?")[0]).split("/")[:-1]
         if split in inside:
             yield row
         elif with_others and not set(inside) & {*SPLITS, *folders}:
