@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -40,10 +40,9 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
         yield from _table(config, storage.join(folder, described), folder)
     else:
         found = False
-        for row in _table(config, storage.join(folder, described), folder):
-            if _is_in(part, row, folder):
-                found = found or isinstance(row, Utterance)
-                yield row
+        for row in _of_split(part, _table(config, storage.join(folder, described), folder), folder):
+            found = found or isinstance(row, Utterance)
+            yield row
         if not found:
             place = storage.join(folder, described)
             raise UserError(f"{place}: no row's audio is in a folder '{part}' for this split", "leave split out")
@@ -79,12 +78,24 @@ def _folder(config: SourceConfig) -> tuple[str, str | None]:
     return (source if all_in_one or not parts else storage.join(source, parts[0])), None
 
 
-def _is_in(split: str, row: Utterance | Quarantined, folder: str) -> bool:
-    """Whether a row of a table of all splits belongs to one. A row that does not tell where its audio is, to each."""
-    named = row.audio if isinstance(row, Utterance) else row.id
-    name = str(named).removeprefix(folder.partition("?")[0])
-    inside = name.split("/")[:-1]
-    return split in inside or (isinstance(row, Quarantined) and not set(inside) & set(SPLITS))
+def _of_split(split: str, rows: Iterable[Utterance | Quarantined], folder: str) -> Iterator[Utterance | Quarantined]:
+    """Yield the rows of one split from a table of all, told by the folder of their audio.
+
+    Rows that are in none of them come, quarantined, with the first split that there is: each is told once.
+    """
+    folders = storage.list_folders(folder)
+    with_others = split == next((name for name in SPLITS if name in folders), split)
+    for row in rows:
+        named = str(row.audio if isinstance(row, Utterance) else row.id)
+        inside = named.removeprefix(folder.partition("?")[0]).split("/")[:-1]
+        if split in inside:
+            yield row
+        elif with_others and not set(inside) & {*SPLITS, *folders}:
+            yield (
+                Quarantined(row.id, "no_split", f"{named}: in no folder of a split")
+                if isinstance(row, Utterance)
+                else row
+            )
 
 
 def _pairs(config: SourceConfig, folder: str) -> Iterator[Utterance | Quarantined]:

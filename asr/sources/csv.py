@@ -50,18 +50,23 @@ def read_table(
         audio_column = columns.names["audio"]
         key = dialect.names.index(audio_column)
         way = template(folder, (cells[key] for cells in _rows_of(texts, dialect) if len(cells) > key))
+        decimals = _decimals(dialect, columns)
         body = chain(head[dialect.skipped :], lines)
         for record in records(body, dialect.delimiter, dialect.quoted, len(dialect.names), key):
             found = True
             if record.fault:
                 yield Quarantined(f"line {record.line}", "malformed_row", f"{place}:{record.line}: {record.fault}")
                 continue
-            row: dict[str, Any] = dict(zip(dialect.names, record.cells, strict=True))
+            row: dict[str, Any] = dict(zip(dialect.names, record.cells))  # noqa: B905 - a record has as many
             audio = row[audio_column]
-            row |= {name: cells[audio] for name, cells in extra.items() if audio in cells}
-            row[audio_column] = located(way, audio)
-            if dialect.delimiter != ",":
-                _mend_decimals(row, columns)
+            for name, cells in extra.items():
+                if audio in cells:
+                    row[name] = cells[audio]
+            if way:
+                row[audio_column] = located(way, audio)
+            for name in decimals:
+                if _DECIMAL_COMMA.fullmatch(row[name].strip()):
+                    row[name] = row[name].replace(",", ".")
             yield utterance(row, columns, audio or f"line {record.line}", folder=folder)
     if not found:
         raise UserError(f"{place}: the table holds no rows")
@@ -86,10 +91,7 @@ def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]
     return choose(named, [*dialect.names, *more], place, ("audio", "text"), hint)
 
 
-def _mend_decimals(row: dict[str, Any], columns: Columns) -> None:
-    """Read ``1,5`` as 1.5: spreadsheets that write a decimal comma separate cells by another character."""
-    for field in ("duration_s", "start_s", "end_s"):
-        name = columns.names.get(field, "")
-        cell = row.get(name)
-        if isinstance(cell, str) and _DECIMAL_COMMA.fullmatch(cell.strip()):
-            row[name] = cell.replace(",", ".")
+def _decimals(dialect: Dialect, columns: Columns) -> list[str]:
+    """Columns in which ``1,5`` is 1.5: what writes a decimal comma separates cells by another character."""
+    names = [columns.names[field] for field in ("duration_s", "start_s", "end_s") if field in columns.names]
+    return [name for name in names if name in dialect.names and dialect.delimiter != ","]

@@ -34,8 +34,9 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
 
     Audio is an address that ``asr.audio.decode`` opens on any machine that sees the same storage, or bytes in a
     stream. Unusable rows are yielded with the reason missing_audio, unknown_language, bad_number, bad_segments,
-    malformed_row or truncated, and those of prompts with more; whether a named file is there, and whether a transcript
-    says anything, is for the consumer to find. Ids are not compared with each other.
+    malformed_row, truncated, no_transcript, not_audio, no_split or missing_file, and those of prompts with more.
+    Whether a named file is there, and whether a transcript says anything, is for the consumer to find. Ids are not
+    compared with each other. What goes in comes out, as a row or as an unusable one.
     Raises UserError for what a person must mend: before the first row wherever that can be known.
     """
     format = detect(config) if config.format == "auto" else config.format

@@ -6,7 +6,7 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from asr.filenames import is_audio, suffix
 
@@ -16,8 +16,7 @@ Line = tuple[int, str]
 MAX_LINES = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A row's cells and the number of its first line, or why it is none."""
 
     line: int
@@ -95,7 +94,9 @@ class _Quoted:
                 return
             except csv.Error:  # a mark that is never closed, or is closed in the middle of a cell; a bare "\r"
                 cells, reader = [], self._reader()
-            if len(self.taken) == 1 and cells:
+            if len(self.taken) == 1 and len(cells) == self.width > 1:  # nearly always
+                yield Record(self.taken[0][0], cells)
+            elif len(self.taken) == 1 and cells:
                 yield from self._one(*self.taken[0], cells)
             elif any(line.strip() for _, line in self.taken):
                 yield from self._judged(cells)

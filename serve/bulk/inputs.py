@@ -62,7 +62,7 @@ def find(words: Sequence[str]) -> Found:
             repeated += one.address in found
             found.setdefault(one.address, one)
     counts = Counter(suffix(storage.name_of(address)) for address in others - set(found))
-    return Found(list(found.values()), repeated, dict(counts.most_common()))
+    return Found(list(found.values()), repeated, dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
 def _meant(word: str, others: set[str]) -> Iterator[Input]:

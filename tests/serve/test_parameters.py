@@ -69,6 +69,18 @@ def test_the_language_of_each_window_is_detected_on_request(given: str) -> None:
         read(("language_per_window", given), ("language", "it"))
 
 
+def test_a_list_may_be_repeated_with_or_without_brackets() -> None:
+    for first in ("timestamp_granularities", "timestamp_granularities[]"):
+        for second in ("timestamp_granularities", "timestamp_granularities[]"):
+            asked = read(("response_format", "verbose_json"), (first, "word"), (second, "segment"))
+            assert asked.granularities == {"word", "segment"}
+
+
+@pytest.mark.parametrize("word", ["auto", "AUTO", " detect", "und", "unknown", "", " "])
+def test_auto_is_no_language_but_the_wish_to_have_it_detected(word: str) -> None:
+    assert read(("language", word), ("language_per_window", "true")).language is None
+
+
 def test_segments_are_the_granularity_of_verbose_json_and_of_nothing_else() -> None:
     for name in get_args(Format):
         expected = {"segment"} if name == "verbose_json" else set()

@@ -41,11 +41,13 @@ def test_the_request_names_the_language_else_the_artifact_else_nobody() -> None:
     assert spoken_language("en", ENGLISH_AND_ITALIAN) == "en"
     assert spoken_language(None, ITALIAN) == "it"
     assert spoken_language("", MANY) is None
+    assert spoken_language("ita", MANY) == "it"
+    assert spoken_language("auto", MANY) is None
 
 
 def test_a_language_that_is_none_is_met_with_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'italian'"):
-        spoken_language("italan", MANY)
+        spoken_language("itallian", MANY)
 
 
 def test_an_english_model_says_so() -> None:

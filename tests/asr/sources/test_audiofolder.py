@@ -80,13 +80,18 @@ def test_one_table_for_all_splits(tmp_path: Path, kind: str) -> None:
     assert "no row's audio is in a folder 'dev'" in message(str(tmp_path), split="dev")
 
 
-def test_a_faulty_row_of_a_table_for_all_splits_is_told_once(tmp_path: Path) -> None:
-    (tmp_path / "train").mkdir()
+def test_a_row_of_no_split_is_told_once(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
     (tmp_path / "metadata.csv").write_text(
-        "file_name,text,lang\ntrain/a.wav,uno,it\ntest/b.wav,due,xx\ntest/c.wav,tre,it\nd.wav,x,y,z\n"
+        "file_name,text,lang\ntrain/a.wav,uno,it\ntest/b.wav,due,xx\ntest/c.wav,tre,it\nd.wav,x,y,z\ne.wav,x,it\n"
     )
-    assert [row.id for row in read(str(tmp_path), split="train")] == ["train/a.wav", "line 5"]
-    assert [row.id for row in read(str(tmp_path), split="test")] == ["test/b.wav", "test/c.wav", "line 5"]
+    assert [row.id for row in read(str(tmp_path), split="train")] == ["train/a.wav", "line 5", "e.wav"]
+    assert [row.id for row in read(str(tmp_path), split="test")] == ["test/b.wav", "test/c.wav"]
+    assert [row.reason for row in read(str(tmp_path), split="train") if isinstance(row, Quarantined)] == [
+        "malformed_row",
+        "no_split",
+    ]
 
 
 def test_ljspeech(tmp_path: Path, clips: list[Utterance]) -> None:

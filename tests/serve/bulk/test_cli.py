@@ -45,6 +45,18 @@ def test_it_goes_on_after_a_bad_file_but_does_not_end_well(
     assert (row["file"], row["language"]) == (good, "en")
 
 
+def test_what_is_left_out_of_a_folder_is_told(
+    tiny_en_name: str, english_clips: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mka").write_bytes(Path(str(english_clips[0].audio)).read_bytes())
+    for name in ("slides.pdf", "a.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    transcribe([str(tmp_path)], tiny_en_name, language="eng", as_json=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["file"].endswith("a.mka")
+    assert printed.err.strip() == "left out, not audio by their names: 1 .pdf, 1 .txt"
+
+
 def test_what_cannot_be_printed_is_a_persons_mistake() -> None:
     with pytest.raises(UserError, match="--out"):
         transcribe(["a.wav", "b.wav"], "builtin:tiny.en", formats=[Format.SRT])

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asr import storage
 from asr.errors import UserError
@@ -75,3 +78,41 @@ def test_a_bucket(s3: str) -> None:
     assert [(one.name, one.bytes) for one in found] == [("more/two.ogg", 3), ("one.mp3", 3)]
     assert [storage.read_bytes(one.address) for one in found] == [b"abc"] * 2
     assert find([storage.join(s3, "inputs", "**", "*.ogg")]).inputs == found[:1]
+
+
+def test_films_and_rare_formats_in_a_folder_are_found_and_the_rest_is_counted(tmp_path: Path) -> None:
+    """Of nine recordings one was seen, and no word was said of the others."""
+    kinds = (".mov", ".mkv", ".avi", ".3gp", ".m4b", ".caf", ".mpga", ".mpeg", ".wav")
+    audio = [f"{n}{kind}" for n, kind in enumerate(kinds)]
+    for name in [*audio, "a.txt", "b.txt", "c.pdf", "LICENSE", "._0.mov", ".DS_Store", "__MACOSX/0.mov"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = find([str(tmp_path), f"{tmp_path}/*", f"{tmp_path}/0.mov"])
+    assert [one.name for one in found.inputs] == audio
+    assert (found.repeated, found.not_audio) == (10, {".txt": 2, ".pdf": 1, "": 1})
+    assert str(found) == (
+        "left out, not audio by their names: 2 .txt, 1 without a suffix, 1 .pdf; named more than once: 10"
+    )
+    assert str(find([f"{tmp_path}/0.mov"])) == ""
+
+
+def test_what_is_asked_for_by_name_is_not_left_out(folder: Path) -> None:
+    (folder / "record").write_bytes(b"abcd")
+    found = find([str(folder), f"{folder}/record"])
+    assert [one.name for one in found.inputs] == ["b.mp3", "deep/er/A.WAV", "record"]
+    assert found.not_audio == {".txt": 1}
+
+
+def test_a_folder_without_audio_is_told_with_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"no audio files are there, only 1 of other kinds: \.pdf"):
+        find([str(tmp_path)])
+
+
+@given(st.sets(st.sampled_from([f"{n}{kind}" for n in "ab" for kind in (".wav", ".MOV", ".txt", ".xyz", "", ".json")])))
+def test_found_and_left_out_are_all_that_is_there(names: set[str]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        for name in {"first.opus", *names}:
+            Path(place, name).write_bytes(b"x")
+        found = find([place])
+    assert len(found.inputs) + sum(found.not_audio.values()) == len(names) + 1

@@ -37,6 +37,7 @@ def recordings(english_clips: list[Utterance], tmp_path: Path) -> Path:
         (folder / f"{number}.flac").write_bytes(encode_flac(waveform))
     (folder / "deep/long.flac").write_bytes(encode_flac(np.concatenate(waveforms)))
     (folder / "quiet.flac").write_bytes(encode_flac(np.zeros(4 * SAMPLE_RATE, np.float32)))
+    (folder / "slides.pdf").write_bytes(b"x")
     (folder / "broken.wav").write_text("these are words, not sounds")
     (folder / "empty.mp3").write_bytes(b"")
     return folder
@@ -64,6 +65,7 @@ def test_the_words_are_those_of_in_process_transcription(
         Job([str(recordings)], str(out), [Format.TXT, Format.SRT], config), on_progress=seen.append
     )
     assert (summary.files, summary.transcribed, summary.failed, summary.skipped) == (7, 5, 2, 0)
+    assert (summary.not_audio, summary.notes) == ({".pdf": 1}, ["left out, not audio by their names: 1 .pdf"])
     engine = load_engine(config)
     for name in ("0", "1", "2", "deep/long", "quiet"):
         path = recordings / f"{name}.flac"
