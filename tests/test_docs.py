@@ -16,7 +16,12 @@ from whisperfleet.cli import ITSELF, VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = ROOT / "docs" / "guide.md"
-FENCES = re.findall(r"^```(\w*)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+SOURCES = ROOT / "docs" / "sources.md"
+FENCES = [
+    fence
+    for page in (GUIDE, SOURCES)
+    for fence in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+]
 BLOCKS = [block for language, block in FENCES if language == "yaml"]
 COMMANDS = [line for language, block in FENCES if not language for line in block.splitlines()]
 SECTIONS = {"train": TrainConfig, "check": TrainConfig, "plan": TrainConfig, "prepare": PrepareConfig}
@@ -85,3 +90,13 @@ def test_the_commands_and_metrics_of_the_runbook_exist() -> None:
         assert f'"{name.removesuffix("_total")}"' in metrics, name
     for said in ("so far", "the weights are beyond all bounds since the step before", "text that repeats itself in"):
         assert said in text and any(said in path.read_text(encoding="utf-8") for path in (ROOT / "train").rglob("*.py"))
+
+
+def test_every_reason_for_a_quarantine_is_explained() -> None:
+    told = set(re.findall(r"`([a-z_]+)`", SOURCES.read_text(encoding="utf-8")))
+    raised = re.compile(r'(?:DataError|_Fault)\(\s*"([a-z_]+)"|Quarantined\([^,()]+, "([a-z_]+)"')
+    found: set[str] = set()
+    for folder in ("asr", "train", "serve"):
+        for module in (ROOT / folder).rglob("*.py"):
+            found |= {first or second for first, second in raised.findall(module.read_text(encoding="utf-8"))}
+    assert len(found) > 25 and not found - told
