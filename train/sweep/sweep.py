@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -58,7 +57,7 @@ def sweep(config: TrainConfig, settings: SweepConfig, trials: Sequence[Trial], a
                 trial.config.workers.require()
             at_once = room_for(settings.concurrent, waiting, ray.cluster_resources())
             show.say(f"{at_once} at a time")
-            _run(Bench(tuple(trials), _shared(corpora), str(Path.cwd())), waiting, settings, record, at_once)
+            _run(Bench(tuple(trials), _shared(corpora)), waiting, settings, record, at_once)
     results.write(record)
     if record.winner is None:
         errors = "; ".join(f"{one.name}: {one.error}" for one in record.outcomes if one.error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,17 +23,15 @@ ERROR = "error.txt"  # in the folder of a run that failed
 class Bench:
     """What all trials of a sweep share: themselves, and the utterances, which were read once.
 
-    ``corpora`` are by ``Trial.data_key``. Trials run where the sweep was started, in its working directory ``cwd``.
+    ``corpora`` are by ``Trial.data_key``.
     """
 
     trials: tuple[Trial, ...]
     corpora: Mapping[str, Corpus]
-    cwd: str
 
 
 def run_trial(drawn: dict[str, Any], bench: Bench) -> None:
     """Run one trial to its end. What goes wrong is told to Tune and written down; the sweep goes on."""
-    os.chdir(bench.cwd)  # Ray Tune has changed it, and paths in a configuration are relative
     trial = bench.trials[int(drawn["trial"])]
     teller = _Teller(trial)
     try:

@@ -30,7 +30,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.chdir(tmp_path)
     trials = make_trials(resolve_sweep(["lora.rank=grid(1, 2)"]), None, [*BASE[:3], f"run.folder={tmp_path}"])
-    return Bench(tuple(trials), {trials[0].data_key: "the corpus"}, str(tmp_path))  # type: ignore[dict-item]
+    return Bench(tuple(trials), {trials[0].data_key: "the corpus"})  # type: ignore[dict-item]
 
 
 def test_evaluations_are_reported_as_they_come(
