@@ -93,8 +93,13 @@ def _mapped(value: Any, mark: Mark | None, change: Callable[[str, Mark], str]) -
     if isinstance(value, (list, tuple)):
         return type(value)(_mapped(one, mark, change) for one in value)
     if isinstance(value, dict):
-        return {key: _mapped(one, mark, change) for key, one in value.items()}
+        return {key: _mapped(one, mark or _mark_of_key(key), change) for key, one in value.items()}
     return change(value, mark) if mark is not None and isinstance(value, str) else value
+
+
+def _mark_of_key(key: Any) -> Mark | None:
+    """What is somebody else's configuration, such as DeepSpeed's, says by its keys where a place is: ``nvme_path``."""
+    return Mark() if isinstance(key, str) and key.endswith("_path") else None
 
 
 def _relative(place: str, mark: Mark) -> str:

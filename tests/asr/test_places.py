@@ -81,6 +81,7 @@ def test_a_config_started_from_the_folder_above_means_the_same_files_in_a_worker
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.chdir(tmp_path)
     settings = ["base=checkpoint", "data.train=[cv-fr/train.tsv, ./more.jsonl]", "augment.noise.folder=../noise"]
+    settings += ["deepspeed={zero_optimization: {offload_optimizer: {device: nvme, nvme_path: fast}}}"]
     settings += ["data.validation={source: cv-fr, format: common_voice, split: dev}", "data.retention=~/other"]
     config = resolve(TrainConfig, None, settings).value
     assert config.base == f"{tmp_path}/checkpoint"
@@ -91,6 +92,8 @@ def test_a_config_started_from_the_folder_above_means_the_same_files_in_a_worker
     assert config.data.validation is not None and config.data.validation.source == f"{tmp_path}/cv-fr"
     assert config.data.retention is not None and config.data.retention.source == str(Path("~/other").expanduser())
     assert config.augment.noise.folder == f"{tmp_path.parent}/noise"
+    offload = config.deepspeed["zero_optimization"]["offload_optimizer"]
+    assert offload == {"device": "nvme", "nvme_path": f"{tmp_path}/fast"}
     assert config.run.folder == "runs"  # train.run.folder says where, which differs in a job
     monkeypatch.chdir("/")
     assert settled(config) == config
