@@ -81,7 +81,10 @@ def test_a_config_started_from_the_folder_above_means_the_same_files_in_a_worker
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.chdir(tmp_path)
     settings = ["base=checkpoint", "data.train=[cv-fr/train.tsv, ./more.jsonl]", "augment.noise.folder=../noise"]
-    settings += ["deepspeed={zero_optimization: {offload_optimizer: {device: nvme, nvme_path: fast}}}"]
+    settings += [
+        "parallelism=zero3",
+        "deepspeed={zero_optimization: {offload_optimizer: {device: nvme, nvme_path: fast}}}",
+    ]
     settings += ["data.validation={source: cv-fr, format: common_voice, split: dev}", "data.retention=~/other"]
     config = resolve(TrainConfig, None, settings).value
     assert config.base == f"{tmp_path}/checkpoint"
