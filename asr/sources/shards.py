@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from asr import storage
 from asr.config import suggestion
 from asr.errors import UserError
 from asr.sources.config import SourceConfig
 
+_PACKED = {".tar": r"\.(tar\.(gz|bz2|xz|zst)|tgz)$"}
 SPLITS = ("train", "validation", "valid", "dev", "test")
 
 
@@ -18,7 +21,14 @@ def shards(config: SourceConfig, suffix: str) -> list[storage.Entry]:
     """
     if storage.kind(config.source) == "file":
         return [storage.Entry(config.source, storage.name_of(config.source), 0)]
-    found = [entry for entry in storage.list_files(config.source) if entry.name.endswith(suffix)]
+    entries = storage.list_files(config.source)
+    found = [entry for entry in entries if entry.name.lower().endswith(suffix)]
+    packed = [entry.name for entry in entries if re.search(_PACKED.get(suffix, "(?!)"), entry.name.lower())]
+    if packed:
+        raise UserError(
+            f"{config.source}: {len(packed)} of its files are compressed and cannot be read, such as {packed[0]}",
+            f"unpack it to a plain *{suffix}, or move it away",
+        )
     if not found:
         raise UserError(f"{config.source}: no *{suffix} files are there")
     splits = {entry.name: _split_of(entry.name, config.split) for entry in found}

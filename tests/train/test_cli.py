@@ -115,7 +115,7 @@ def test_a_source_of_nothing_but_faults_says_which(mixed: Path, tiny_en_name: st
 
 def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, tiny_en_name: str) -> None:
     with pytest.raises(UserError, match="did you mean 'italian'"):
-        evaluate(tiny_en_name, prepared / "test.jsonl", language="italain")
+        evaluate(tiny_en_name, prepared / "test.jsonl", language="itallian")
 
 
 def test_a_context_is_taken_from_the_artifact_unless_asked_for(tiny_en: SpeechModel) -> None:

@@ -65,7 +65,7 @@ def test_a_person_s_mistake_is_one_line_and_exit_code_2() -> None:
 
 
 def test_all_mistakes_of_a_config_are_reported_at_once() -> None:
-    done = run("train", "configs/demo.yaml", "optim.max_step=3", "language=Italain", "--dry-run")
+    done = run("train", "configs/demo.yaml", "optim.max_step=3", "language=Itallian", "--dry-run")
     assert done.returncode == 2
     assert "unknown key 'optim.max_step' (did you mean 'optim.max_steps'?)" in done.stderr
-    assert "language: 'Italain' is not one of Whisper's languages (did you mean 'italian'?)" in done.stderr
+    assert "language: 'Itallian' is not one of Whisper's languages (did you mean 'italian'?)" in done.stderr

@@ -39,3 +39,11 @@ def test_what_a_person_must_mend(folder: Path) -> None:
         names(folder / "empty")
     with pytest.raises(UserError, match="no such file"):
         names(folder / "none")
+
+
+def test_a_shard_that_is_packed_or_shouts_is_not_passed_over(folder: Path) -> None:
+    (folder / "data/train-2.TAR").touch()
+    assert names(folder / "data")[-1] == "train-2.TAR"
+    (folder / "data/train-3.tar.gz").touch()
+    with pytest.raises(UserError, match=r"1 of its files are compressed and cannot be read, such as train-3\.tar\.gz"):
+        names(folder / "data")

@@ -88,6 +88,23 @@ def test_prepare_a_table_with_foreign_names(release: Path, tmp_path: Path) -> No
         prepare(str(release), tmp_path / "out", column=["quote"])
 
 
+def test_prepare_a_table_as_the_hint_says(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No header, and cells that a character separates which nobody would guess."""
+    lines = (release / "train.tsv").read_text().splitlines()[1:]
+    table = release / "clips/list.csv"
+    table.write_text("".join(f"{line.replace(chr(9), '^').replace('.flac', '')}\n" for line in lines))
+    with pytest.raises(UserError, match="delimiter: CHARACTER or --delimiter CHARACTER"):
+        prepare(str(table), tmp_path / "out")
+    with pytest.raises(UserError, match=r"header: false or --no-header, and columns: \{audio: 1, text: 2\}"):
+        prepare(str(table), tmp_path / "out", delimiter="^")
+    column = ["audio=2", "text=3", "language=4"]
+    prepare(
+        str(table), tmp_path / "out", ["min_test_clips=2"], delimiter="^", header=False, column=column, as_json=True
+    )
+    result = json.loads(capsys.readouterr().out)
+    assert (sum(result["clips"].values()), sum(result["quarantined"].values())) == (8, 0)
+
+
 def test_inspect_tells_people_and_writes_its_files(
     manifest: str, tiny_en_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
