@@ -37,6 +37,8 @@ def utterances(count: int, seed: int = 0) -> Utterances:
         "language": pa.array(["it"]).take(pa.array(np.zeros(count, np.int32))),
         "start_s": np.zeros(count),
         "end_s": pa.nulls(count, pa.float64()),
+        "track": pa.nulls(count, pa.int32()),
+        "channel": pa.nulls(count, pa.string()),
         "tokens": tokens,
         "group": np.arange(count) // _NEIGHBOURS + 1,
     }
