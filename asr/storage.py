@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import unquote
 
 from asr.errors import UserError
+from asr.folders import local_sizes
 from asr.unretryable import unretryable
 
 if TYPE_CHECKING:
@@ -152,18 +153,23 @@ def list_folders(place: str | Path) -> list[str]:
 
 
 def _entries(place: str | Path, recursive: bool) -> list[Entry]:
+    with explained(place, "cannot be listed"):
+        sizes = _remote_sizes(place, recursive) if is_remote(place) else local_sizes(local_path(place), recursive)
+        return [
+            Entry(join(place, name), name, size)
+            for name, size in sorted(sizes)
+            if not any(part.startswith(".") for part in name.split("/"))
+        ]
+
+
+def _remote_sizes(place: str | Path, recursive: bool) -> Iterator[tuple[str, int]]:
+    """Yield the names of files and folders below an address, and the size of a file, -1 of a folder."""
     from pyarrow.fs import FileSelector
 
-    with explained(place, "cannot be listed"):
-        filesystem, root = resolve(place)
-        infos = filesystem.get_file_info(FileSelector(root, recursive=recursive))
+    filesystem, root = resolve(place)
     begin = len(root.rstrip("/")) + 1
-    named = sorted((info.path[begin:].rstrip("/"), info) for info in infos)
-    return [
-        Entry(join(place, name), name, info.size if info.is_file else -1)
-        for name, info in named
-        if not any(part.startswith(".") for part in name.split("/"))
-    ]
+    for info in filesystem.get_file_info(FileSelector(root, recursive=recursive)):
+        yield info.path[begin:].rstrip("/"), info.size if info.is_file else -1
 
 
 def open_input(place: str | Path) -> Any:

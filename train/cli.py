@@ -25,10 +25,11 @@ from asr.model import SpeechModel, best_device
 from asr.naming import short_names
 from asr.quarantine import by_reason
 from asr.report import with_interval, write_report
-from asr.sources import SourceConfig, rows
+from asr.sources import rows
 from asr.utterance import Quarantined, Utterance
 from train.capacity.cost import described
 from train.config import TrainConfig
+from train.data.cli import Column, Config, Delimiter, Format, Header, Split, source_of
 from train.deepspeed import derive
 from train.evaluate import evaluate as evaluate_model
 from train.explain import explain
@@ -110,16 +111,24 @@ def show_settings(resolved: Resolved[TrainConfig], as_json: bool) -> None:
         print(f"DeepSpeed, derived from these:\n{json.dumps(deepspeed, indent=2)}")
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - the options of a verb
     model_name: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, folder, artifact or builtin:base.")],
     manifest: Annotated[str, typer.Option(help="Manifest, or any other source that `data prepare` reads.")],
-    split: Annotated[str | None, typer.Option(help="The source's split.")] = None,
+    format: Format = "auto",
+    config: Config = None,
+    split: Split = None,
+    column: Column = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
     language: Annotated[str | None, typer.Option(help="Code or name; default: the artifact's, or detected.")] = None,
     context: Annotated[str, typer.Option(help="full (30 s), short (the clip's length) or auto.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for report.html, table.csv and evaluation.json.")] = None,
     as_json: Json = False,
 ) -> None:
-    given = list(rows(SourceConfig(source=str(manifest), split=split), cache_root()))
+    source = source_of(
+        column, source=str(manifest), format=format, config=config, split=split, delimiter=delimiter, header=header
+    )
+    given = list(rows(source, cache_root()))
     utterances = [row for row in given if isinstance(row, Utterance)]
     unread = [row for row in given if isinstance(row, Quarantined)]
     if not utterances:

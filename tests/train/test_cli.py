@@ -113,6 +113,14 @@ def test_a_source_of_nothing_but_faults_says_which(mixed: Path, tiny_en_name: st
         evaluate(tiny_en_name, str(mixed))
 
 
+def test_evaluate_reads_a_table_as_the_hint_says(prepared: Path, tiny_en_name: str, tmp_path: Path) -> None:
+    row = json.loads((prepared / "test.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    (tmp_path / "t.csv").write_text(f'Datei;Wortlaut\n{prepared / row["audio_filepath"]};"{row["text"]}"\n')
+    with pytest.raises(UserError, match="--column audio=NAME"):
+        evaluate(tiny_en_name, tmp_path / "t.csv")
+    evaluate(tiny_en_name, tmp_path / "t.csv", column=["audio=Datei", "text=Wortlaut"], delimiter=";")
+
+
 def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, tiny_en_name: str) -> None:
     with pytest.raises(UserError, match="did you mean 'italian'"):
         evaluate(tiny_en_name, prepared / "test.jsonl", language="itallian")

@@ -1,8 +1,7 @@
-"""Transcripts all in capitals, or all in small letters without punctuation: what is learnt is what they show."""
+"""Transcripts all in capitals, or all in small letters: what is learnt is what they show."""
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
 CAPITALS, SMALL = "capitals", "small letters"
@@ -10,7 +9,6 @@ _MIN_LETTERS = 6  # of a row that is judged: NBS and OK are written so
 _MIN_ROWS = 5
 _CAPITALS_SHARE = 0.2  # of rows: a source in capitals among others
 _SMALL_SHARE = 0.99  # command words and fragments are often written small: half of the telephone prompts
-_SENTENCE = re.compile(r"[.,;:!?…。、؟،।]")
 # Unicode maps these to another case, but nobody writes them in two: Georgian looks small, Cherokee capital.
 _ONE_CASE = ("GEORGIAN", "CHEROKEE")
 
@@ -29,10 +27,10 @@ class Casing:
         if len(cased) < max(_MIN_LETTERS, len(letters) / 2):  # DVD in a Chinese sentence says nothing of the sentence
             return
         self.rows += 1
-        if all(letter.isupper() for letter in cased):
+        if all(letter.isupper() or len(letter.upper()) > 1 for letter in cased):  # GRÜßE: ß has no capital of its own
             self.capitals += 1
             self.example[CAPITALS] = self.example[CAPITALS] or f"'{id}': {text!r:.60}"
-        elif all(letter.islower() for letter in cased) and not _SENTENCE.search(text):
+        elif all(letter.islower() for letter in cased):
             self.small += 1
             self.example[SMALL] = self.example[SMALL] or f"'{id}': {text!r:.60}"
 
@@ -43,7 +41,7 @@ class Casing:
         if self.capitals >= _CAPITALS_SHARE * self.rows:
             return f"{self._counted(self.capitals)} are all in capitals, such as {self.example[CAPITALS]}"
         if self.small >= _SMALL_SHARE * self.rows:
-            return f"{self._counted(self.small)} have no capital and no punctuation, such as {self.example[SMALL]}"
+            return f"{self._counted(self.small)} have no capital, such as {self.example[SMALL]}"
         return ""
 
     def _counted(self, rows: int) -> str:
@@ -52,7 +50,7 @@ class Casing:
 
 ADVICE = (
     "a model learns to write so, and its orthographic WER says little: take transcripts as they were first written, "
-    "or restore case and punctuation; where it is wanted so, read the normalised WER"
+    "or restore the case; where it is wanted so, read the normalised WER"
 )
 
 

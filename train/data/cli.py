@@ -67,7 +67,7 @@ def inspect(  # noqa: PLR0913 - the options of a verb
     as_json: Json = False,
 ) -> None:
     settled = resolve(InspectConfig, None, settings or []).value
-    read = _source(
+    read = source_of(
         column,
         source=source,
         format=format,
@@ -111,7 +111,7 @@ def prepare(  # noqa: PLR0913 - the options of a verb
     as_json: Json = False,
 ) -> None:
     settled = resolve(PrepareConfig, None, settings or []).value
-    read = _source(
+    read = source_of(
         column,
         source=source,
         format=format,
@@ -137,7 +137,8 @@ def prepare(  # noqa: PLR0913 - the options of a verb
     print(f"{prepared.seconds_per_1000_clips:.1f} s per thousand clips")
 
 
-def _source(column: list[str] | None, **named: str | bool | None) -> SourceConfig:
+def source_of(column: list[str] | None, **named: str | bool | None) -> SourceConfig:
+    """Return the source that a command's options describe. Raises UserError naming each option that is wrong."""
     words = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
     for pair in column or []:
         ours, equals, theirs = pair.partition("=")

@@ -166,7 +166,7 @@ def test_one_source_of_several_and_the_validation_set_are_named(tmp_path: Path, 
         tmp_path, "builtin:tiny.en", english_clips, sources, f"data.validation={tmp_path / 'small.jsonl'}"
     )
     outcome = letter_case(checked)
-    assert outcome.detail.count("no capital and no punctuation") == 2
+    assert outcome.detail.count("have no capital") == 2
     assert "data.train[1]: all 24" in outcome.detail and "data.validation: all 24" in outcome.detail
     assert len(checked.training.utterances) == 48
 
