@@ -53,7 +53,8 @@ class Columns:
 
     def value(self, row: Mapping[str, Any], field: str) -> Any:
         """Return what a row holds for one of our fields; None where it is empty."""
-        value = row.get(self.names.get(field, ""))
+        name = self.names.get(field)  # a column without a name, as pandas writes its index, is none of ours
+        value = None if name is None else row.get(name)
         return None if value == "" else value
 
 
@@ -171,6 +172,9 @@ def _number(row: Mapping[str, Any], columns: Columns, field: str) -> float | Non
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
+    else:
+        if math.isnan(number):
+            return None  # what pandas writes where there is none
     if not (math.isfinite(number) and number >= 0):
         raise _Fault("bad_number", f"{columns.names[field]} is {value!r}")
     return number
@@ -199,7 +203,7 @@ def _sound(track: Any, channel: Any) -> SoundChoice:
 
 
 def _language(value: Any) -> str | None:
-    return None if told(value) is None else _language_code(str(value))
+    return None if told(value) is None or language.is_unnamed(str(value)) else _language_code(str(value))
 
 
 @lru_cache(maxsize=4096)

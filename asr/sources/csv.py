@@ -14,7 +14,7 @@ from asr.sources.columns import Columns, choose, utterance
 from asr.sources.config import SourceConfig
 from asr.sources.dialect import HEAD_LINES, Dialect, names_columns, sniff
 from asr.sources.locate import located, template
-from asr.sources.records import lines_of, records, split_line
+from asr.sources.records import lines_of, records, split_line, surplus_of
 from asr.utterance import Quarantined, Utterance
 
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
@@ -52,7 +52,9 @@ def read_table(
         way = template(folder, (cells[key] for cells in _rows_of(texts, dialect) if len(cells) > key))
         decimals = _decimals(dialect, columns)
         body = chain(head[dialect.skipped :], lines)
-        for record in records(body, dialect.delimiter, dialect.quoted, len(dialect.names), key):
+        width = len(dialect.names)
+        surplus = surplus_of(_rows_of(texts, dialect), width)
+        for record in records(body, dialect.delimiter, dialect.quoted, width, key, surplus):
             found = True
             if record.fault:
                 yield Quarantined(f"line {record.line}", "malformed_row", f"{place}:{record.line}: {record.fault}")
@@ -88,7 +90,11 @@ def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]
     if config.delimiter is None and len(dialect.names) == 1:
         hint = "; if its cells are separated by something else: delimiter: CHARACTER or --delimiter CHARACTER"
     named = config.model_copy(update={"columns": dict(dialect.columns)})
-    return choose(named, [*dialect.names, *more], place, ("audio", "text"), hint)
+    columns = choose(named, [*dialect.names, *more], place, ("audio", "text"), hint)
+    for name in columns.names.values():
+        if dialect.names.count(name) > 1:
+            raise UserError(f"{place}: {dialect.names.count(name)} columns are called '{name}'", "rename all but one")
+    return columns
 
 
 def _decimals(dialect: Dialect, columns: Columns) -> list[str]:

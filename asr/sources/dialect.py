@@ -55,14 +55,20 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     delimiter = config.delimiter or (excel[1] if excel and len(full) > 1 else "")
     if not delimiter:
         delimiter = "\t" if is_tsv and "\t" in lines[0] else _delimiter(lines, config)
+    is_tsv = is_tsv and not _all_quoted(lines[0])  # R and spreadsheets quote the header too
     cells = split_line(lines[0], delimiter, not is_tsv)
     if config.header if config.header is not None else _is_header(cells, config, template):
+        cells = [cell.strip() for cell in cells]
         columns = {field: _named(name, cells) for field, name in config.columns.items()}
         return Dialect(delimiter, not is_tsv, True, cells, begin + 1, columns)
     quoted = not is_tsv and delimiter != "|"  # LJSpeech and those who write as it does quote nothing
     width = Counter(len(split_line(line, delimiter, quoted)) for line in lines).most_common(1)[0][0]
     names = [str(number) for number in range(1, width + 1)]
     return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template))
+
+
+def _all_quoted(line: str) -> bool:
+    return all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in line.rstrip("\r\n").split("\t"))
 
 
 def _delimiter(lines: Sequence[str], config: SourceConfig) -> str:

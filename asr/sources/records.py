@@ -54,24 +54,36 @@ def split_line(line: str, delimiter: str, quoted: bool = True) -> list[str]:
     return cells
 
 
-def records(lines: Iterable[Line], delimiter: str, quoted: bool, width: int, key: int) -> Iterator[Record]:
+def records(
+    lines: Iterable[Line], delimiter: str, quoted: bool, width: int, key: int, surplus: int = 0
+) -> Iterator[Record]:
     """Yield a row for each line that is not blank, but for quoted cells over several lines as RFC 4180 has them.
 
-    ``width`` is the number of cells that a row has; ``key`` is the column that names the audio. A quotation mark opens
-    such a cell only where it is closed before a delimiter or a line's end, the row then has its cells, and no line
-    inside looks like a row itself; else it is text. Where a line may be either, all lines of the cell are faults.
+    ``width`` is the number of cells that a row has, ``surplus`` that of empty ones behind them in every row; ``key`` is
+    the column that names the audio. A quotation mark opens such a cell only where it is closed before a delimiter or a
+    line's end, the row then has its cells, and no line inside looks like a row itself; else it is text. Where a line
+    may be either, all lines of the cell are faults.
     """
     if quoted:
-        yield from _Quoted(lines, delimiter, width, key).records()
+        yield from _Quoted(lines, delimiter, width, key, surplus).records()
         return
     for number, line in lines:
         if line.strip():
-            yield _checked(number, split_line(line, delimiter, False), width)
+            yield _checked(number, split_line(line, delimiter, False), width, surplus)
 
 
-def _checked(number: int, cells: list[str], width: int) -> Record:
-    if len(cells) > width and not any(map(str.strip, cells[width:])):
-        cells = cells[:width]  # a spreadsheet's empty columns
+def surplus_of(rows: Iterable[list[str]], width: int) -> int:
+    """Return how many empty cells every one of some rows has behind its ``width``, as a spreadsheet's empty columns.
+
+    0 where one has another number: there a delimiter within a text looks the same.
+    """
+    counts = {len(cells) - width if not any(map(str.strip, cells[width:])) else 0 for cells in rows}
+    return max(counts.pop(), 0) if len(counts) == 1 else 0
+
+
+def _checked(number: int, cells: list[str], width: int, surplus: int) -> Record:
+    if surplus and len(cells) == width + surplus and not any(map(str.strip, cells[width:])):
+        cells = cells[:width]
     fault = "" if len(cells) == width else f"{len(cells)} cells, not {width}"
     return Record(number, cells, fault)
 
@@ -79,8 +91,9 @@ def _checked(number: int, cells: list[str], width: int) -> Record:
 class _Quoted:
     """Reads with the ``csv`` module, and again without it what that cannot have understood."""
 
-    def __init__(self, lines: Iterable[Line], delimiter: str, width: int, key: int) -> None:
+    def __init__(self, lines: Iterable[Line], delimiter: str, width: int, key: int, surplus: int) -> None:
         self.lines, self.delimiter, self.width, self.key = iter(lines), delimiter, width, key
+        self.surplus = surplus
         self.again: deque[Line] = deque()  # lines taken for a part of a cell
         self.taken: list[Line] = []  # of the record being read
 
@@ -114,7 +127,7 @@ class _Quoted:
 
     def _one(self, number: int, line: str, cells: list[str]) -> Iterator[Record]:
         if line.strip():
-            yield _checked(number, cells, self.width)
+            yield _checked(number, cells, self.width, self.surplus)
 
     def _judged(self, cells: list[str]) -> Iterator[Record]:
         (number, line), *inside = self.taken
@@ -136,9 +149,9 @@ class _Quoted:
         start = split_line(first, self.delimiter)
         if others and len(start) == self.width and all(self._looks_like_a_row(other, start) for other in others):
             for piece in (first, *others):  # line ends of two kinds in one file
-                yield _checked(number, split_line(piece, self.delimiter), self.width)
+                yield _checked(number, split_line(piece, self.delimiter), self.width, self.surplus)
         else:
-            yield _checked(number, cells, self.width)
+            yield _checked(number, cells, self.width, self.surplus)
 
     def _looks_like_a_row(self, line: str, cells: list[str]) -> bool | None:
         """Whether a line within a cell is a row of its own; None where its audio has no suffix to tell it by."""

@@ -47,7 +47,7 @@ def test_ids(cell: dict[str, Any], expected: str) -> None:
         ({"language": "Klingon"}, "unknown_language"),
         ({"language": "dv"}, "unknown_language"),
         ({"duration": "long"}, "bad_number"),
-        ({"duration": float("nan")}, "bad_number"),
+        ({"duration": float("inf")}, "bad_number"),
         ({"duration": -1}, "bad_number"),
         ({"start": 2, "end": 2}, "bad_number"),
         ({"segments": [{"start": 1}]}, "bad_segments"),
@@ -59,6 +59,16 @@ def test_rows_that_cannot_be_used(cells: dict[str, Any], reason: str) -> None:
     assert isinstance(found, Quarantined)
     assert found.reason == reason
     assert found.detail
+
+
+@pytest.mark.parametrize(
+    "cells", [{"": 0}, {"": "a note"}, {"duration": float("nan")}, {"duration": "nan"}, {"language": "auto"}]
+)
+def test_what_pandas_writes_for_nothing_is_nothing(cells: dict[str, Any]) -> None:
+    """A column without a name is its index; every field that has no column was read from it."""
+    found = made({"audio": "a.wav", "text": "x", **cells})
+    assert isinstance(found, Utterance)
+    assert (found.duration_s, found.start_s, found.language, found.speaker) == (None, 0.0, None, None)
 
 
 def test_a_given_language_overrides_unknown_ones() -> None:

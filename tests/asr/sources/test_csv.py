@@ -4,6 +4,10 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from asr.errors import UserError
+from asr.sources import SourceConfig, rows
 from asr.storage import join
 from asr.utterance import Quarantined, Utterance
 from tests.asr.sources.clips import assert_same_speech, good, message, read, write_audio
@@ -113,3 +117,26 @@ def test_names_of_clips_without_a_folder_or_suffix(tmp_path: Path) -> None:
     (tmp_path / "clips/b.mp3").write_bytes(b"x")
     (tmp_path / "a.csv").write_text("file,text\na,uno\nb,due\n")
     assert [row.audio for row in good(read(str(tmp_path / "a.csv")))] == [f"{tmp_path}/clips/{n}.mp3" for n in "ab"]
+
+
+def test_the_index_that_pandas_writes_destroyed_every_row(tmp_path: Path) -> None:
+    for head, cell in ((",path,text", "0"), ("path,text,", "a note")):
+        line = f"{cell},a.wav,ciao" if head.startswith(",") else f"a.wav,ciao,{cell}"
+        (tmp_path / "t.csv").write_text(f"{head}\n{line}\n")
+        (row,) = rows(SourceConfig(source=str(tmp_path / "t.csv")), tmp_path)
+        assert isinstance(row, Utterance) and (row.text, row.start_s, row.speaker) == ("ciao", 0.0, None)
+
+
+def test_a_tsv_with_a_quoted_header_had_quotation_marks_in_its_names(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text('"path"\t"sentence"\n"a.wav"\t"dice ""ciao"""\n')
+    (row,) = rows(SourceConfig(source=str(tmp_path / "t.tsv"), format="csv"), tmp_path)
+    assert isinstance(row, Utterance) and (row.audio, row.text) == (str(tmp_path / "a.wav"), 'dice "ciao"')
+
+
+def test_two_columns_of_one_name_are_told_and_spaces_around_names_are_none(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,sentence,sentence\na.wav,x,y\n")
+    with pytest.raises(UserError, match="2 columns are called 'sentence'"):
+        list(rows(SourceConfig(source=str(tmp_path / "t.csv")), tmp_path))
+    (tmp_path / "t.csv").write_text(" path , sentence\na.wav,x\n")
+    (row,) = rows(SourceConfig(source=str(tmp_path / "t.csv")), tmp_path)
+    assert isinstance(row, Utterance) and row.text == "x"

@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.sources.records import MAX_LINES, lines_of, records, split_line
+from asr.sources.records import MAX_LINES, lines_of, records, split_line, surplus_of
 
 HOSTILE = st.text(st.sampled_from('ab "",;\t|\r\x00é\u2028\x85.\'\\'), max_size=12)
 SAID = st.text(st.sampled_from('ab "",;\n\r\té'), max_size=12)
 
 
-def read(text: str, delimiter: str = ",", width: int = 2, quoted: bool = True) -> list[tuple[int, list[str] | str]]:
+def read(
+    text: str, delimiter: str = ",", width: int = 2, quoted: bool = True, surplus: int = 0
+) -> list[tuple[int, list[str] | str]]:
     lines = lines_of(io.StringIO(text, newline="\n"))
-    found = records(lines, delimiter, quoted, width, 0)
+    found = records(lines, delimiter, quoted, width, 0, surplus)
     return [(record.line, record.fault or record.cells) for record in found]
 
 
@@ -75,8 +77,15 @@ def test_line_ends_of_all_kinds() -> None:
 
 
 def test_cells_that_are_too_many_or_too_few() -> None:
-    assert cells("a.wav,x,,\na.wav\na.wav,x,y\n") == [["a.wav", "x"], "1 cells, not 2", "3 cells, not 2"]
+    assert cells("a.wav,x,,\na.wav\na.wav,x,y\n", surplus=2) == [["a.wav", "x"], "1 cells, not 2", "3 cells, not 2"]
     assert cells('a.wav\t"x\nb.wav\ty"\n', delimiter="\t", quoted=False) == [["a.wav", '"x'], ["b.wav", 'y"']]
+
+
+def test_a_comma_within_a_text_and_an_empty_last_cell_cost_half_the_text() -> None:
+    assert cells("a.wav,Ciao, mondo,\n", width=3) == ["4 cells, not 3"]
+    rows = [["a.wav", "x", ""], ["b.wav", "y", ""]]
+    assert surplus_of(rows, 2) == 1 and surplus_of([*rows, ["c.wav", "z"]], 2) == 0
+    assert surplus_of([["a.wav", "x", "y"]], 2) == 0 and surplus_of([], 2) == 0
 
 
 def test_cells_of_one_line() -> None:
