@@ -52,7 +52,7 @@ def detect(config: SourceConfig) -> Format:
 def _file_format(source: str) -> Format:
     name = storage.name_of(source)
     suffix = PurePosixPath(name).suffix.lower()
-    if suffix == ".tsv" and "clips" in storage.list_folders(storage.parent(source)):
+    if suffix == ".tsv" and "clips" in storage.list_folders(storage.parent(source)) and _of_common_voice(source):
         return "common_voice"
     if suffix not in BY_SUFFIX:
         known = ", ".join(BY_SUFFIX)
@@ -61,6 +61,13 @@ def _file_format(source: str) -> Format:
             "say what it is: format: csv for a table, format: manifest for JSON lines",
         )
     return BY_SUFFIX[suffix]
+
+
+def _of_common_voice(table: str) -> bool:
+    """Whether a table has a release's columns; others with clips/ beside them name their clips as they like."""
+    with storage.open_text(table) as file:
+        header, row = file.readline().rstrip("\r\n"), file.readline()
+    return not header or ({"path", "sentence"} <= set(header.split("\t")) and "clips/" not in row)
 
 
 def _folder_format(source: str, split: str | None) -> Format:

@@ -70,3 +70,12 @@ def test_what_was_looked_for(tmp_path: Path) -> None:
     assert "did you mean 'prompts:it'?" in message("prompt:it")
     assert f"did you mean '{prepared}/train.jsonl'?" in message(str(prepared / "trian.jsonl"))
     assert "is no file, no folder" in message("")
+
+
+def test_a_table_beside_clips_that_names_them_from_its_own_folder_is_no_release(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    for text, format in (("path\tsentence\na.mp3\tx\n", "common_voice"), ("path\tsentence\nclips/a.mp3\tx\n", "csv")):
+        (tmp_path / "train.tsv").write_text(text)
+        assert detect(SourceConfig(source=str(tmp_path / "train.tsv"))) == format
+    (tmp_path / "train.tsv").write_text("clips/a.mp3\tx\n")
+    assert detect(SourceConfig(source=str(tmp_path / "train.tsv"))) == "csv"
