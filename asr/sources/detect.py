@@ -67,7 +67,7 @@ def _of_common_voice(table: str) -> bool:
     """Whether a table has a release's columns; others with clips/ beside them name their clips as they like."""
     with storage.open_text(table) as file:
         header, row = file.readline().rstrip("\r\n"), file.readline()
-    return not header or ({"path", "sentence"} <= set(header.split("\t")) and "clips/" not in row)
+    return {"path", "sentence"} <= set(header.split("\t")) and "clips/" not in row
 
 
 def _folder_format(source: str, split: str | None) -> Format:
