@@ -1,9 +1,11 @@
-"""Local folders, listed: every file once, links followed but never in a circle."""
+"""Local folders: listed, links followed but never in a circle, and tried before long work is to be written there."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 
 def local_sizes(root: str, recursive: bool, above: str = "") -> Iterator[tuple[str, int]]:
@@ -32,3 +34,9 @@ def _is_within(root: str, folder: str, link: str) -> bool:
         if len(folder) <= len(root.rstrip("/")):
             return False
         folder = os.path.dirname(folder)
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder, and a file in it that goes again. Raises OSError where that cannot be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()

@@ -43,7 +43,6 @@ _SAID = (
         re.compile(r"permission denied|access.?denied|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH", re.I),
         errno.EACCES,
     ),
-    (re.compile(r"operation not permitted", re.I), errno.EPERM),
     (re.compile(r"file too large|os error 27\b|errno 27\b", re.I), errno.EFBIG),
     (re.compile(r"file name too long", re.I), errno.ENAMETOOLONG),
 )

@@ -19,6 +19,7 @@ from asr.config import Resolved, resolve
 from asr.errors import UserError
 from asr.evaluation import Evaluation
 from asr.features import Context
+from asr.folders import require_writable
 from asr.language import code_or_none
 from asr.manifest import write_quarantine
 from asr.model import SpeechModel, best_device
@@ -26,6 +27,7 @@ from asr.naming import short_names
 from asr.quarantine import by_reason
 from asr.report import with_interval, write_report
 from asr.sources import rows
+from asr.unretryable import writing
 from asr.utterance import Quarantined, Utterance
 from train.capacity.cost import described
 from train.config import TrainConfig
@@ -111,6 +113,9 @@ def show_settings(resolved: Resolved[TrainConfig], as_json: bool) -> None:
         print(f"DeepSpeed, derived from these:\n{json.dumps(deepspeed, indent=2)}")
 
 
+_AGAIN = "give the same command again"
+
+
 def evaluate(  # noqa: PLR0913 - the options of a verb
     model_name: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, folder, artifact or builtin:base.")],
     manifest: Annotated[str, typer.Option(help="Manifest, or any other source that `data prepare` reads.")],
@@ -135,25 +140,28 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
         first = f", the first: {unread[0].id}: {unread[0].reason}: {unread[0].detail}" if unread else ""
         raise UserError(f"{manifest}: none of {len(unread)} rows can be evaluated{first}", "mend the rows")
     spoken = code_or_none(language)
+    if out is not None:
+        with writing(out, then=_AGAIN):
+            require_writable(out)
     model = load_model(model_name, best_device())
     with counting("transcribing") as advance:
         done = evaluate_model(model, utterances, _context(context, model), spoken, advance)
     evaluation, quarantined = done.evaluation, [*unread, *done.quarantined]
     why = explain(evaluation) if evaluation.results else []
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        evaluation.save(out / "evaluation.json")
-        evaluation.write_table(out / "table.csv")
-        write_quarantine(out / "quarantine.parquet", quarantined)
         details = {
             "checkpoint": model.name,
             "digest": model.digest,
             "manifest": str(manifest),
             "errors": "; ".join(why),
         }
-        if evaluation.results:  # there is nothing to draw of silence alone
-            title = f"{short_names([model.name])[model.name]} on {storage.name_of(str(manifest))}"
-            write_report(out / "report.html", [evaluation], title, details, quarantined)
+        with writing(out, then=_AGAIN):
+            evaluation.save(out / "evaluation.json")
+            evaluation.write_table(out / "table.csv")
+            write_quarantine(out / "quarantine.parquet", quarantined)
+            if evaluation.results:  # there is nothing to draw of silence alone
+                title = f"{short_names([model.name])[model.name]} on {storage.name_of(str(manifest))}"
+                write_report(out / "report.html", [evaluation], title, details, quarantined)
     if as_json:
         reasons = [asdict(reason) for reason in by_reason(quarantined)]
         counts = {"rows": len(given), "quarantined": len(quarantined), "quarantine": reasons}

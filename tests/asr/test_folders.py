@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.folders import local_sizes
+from asr.folders import local_sizes, require_writable
 from asr.storage import list_files, list_folders
 
 
@@ -47,3 +47,11 @@ def test_other_links_are_followed(folder: Path, tmp_path: Path) -> None:
     (folder / "more").symlink_to(tmp_path / "other")
     (folder / "again.wav").symlink_to(folder / "a.wav")
     assert names(folder) == ["a.wav", "again.wav", "more/c.wav", "sub/b.wav"]
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "one")
+    assert list((tmp_path / "new" / "one").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        require_writable(tmp_path / "file" / "below")

@@ -187,3 +187,7 @@ def test_bugs_and_what_may_go_better_next_time_are_left_alone(error: Exception) 
     assert unretryable(error, "/runs/a") is None
     with pytest.raises(type(error)), writing("/runs/a"):
         raise error
+
+
+def test_what_cuda_does_not_permit_is_no_matter_of_disks() -> None:
+    assert unretryable(RuntimeError("CUDA error: operation not permitted when stream is capturing"), "/runs/x") is None

@@ -16,6 +16,7 @@ from asr.evaluation import Evaluation
 from asr.manifest import write_manifest
 from asr.model import SpeechModel
 from asr.utterance import Utterance
+from tests.asr.disks import fill, small_disk
 from tests.train.sweep.test_record import record as make_record
 from train.cli import _context, _show_sweep, evaluate, train
 from train.data.cli import prepare
@@ -111,6 +112,14 @@ def test_a_source_of_nothing_but_faults_says_which(mixed: Path, tiny_en_name: st
         UserError, match="none of 1 rows can be evaluated, the first: a: not_text: the transcript is nan"
     ):
         evaluate(tiny_en_name, str(mixed))
+
+
+def test_a_full_disk_under_a_report_is_named(prepared: Path, tiny_en_name: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        fill(disk)
+        with pytest.raises(UserError, match=rf"{disk}/ev.*no space left") as caught:
+            evaluate(tiny_en_name, prepared / "test.jsonl", out=disk / "ev")
+        assert "give the same command again" in caught.value.hint
 
 
 def test_evaluate_reads_a_table_as_the_hint_says(prepared: Path, tiny_en_name: str, tmp_path: Path) -> None:

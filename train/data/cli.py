@@ -17,10 +17,12 @@ from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
 from asr.config import resolve
 from asr.errors import UserError
+from asr.folders import require_writable
 from asr.manifest import write_quarantine
 from asr.processor import load_processor
 from asr.sources import SourceConfig, is_stream
 from asr.sources import rows as source_rows
+from asr.unretryable import writing
 from train.data.charts import draw_lengths
 from train.data.inspect import BIN_S, InspectConfig
 from train.data.inspect import inspect as inspect_rows
@@ -48,6 +50,9 @@ Header = Annotated[
 ]
 Language = Annotated[str | None, typer.Option("--language", help="Of every row: a code or name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+_AGAIN = "give the same command again"
 
 
 def inspect(  # noqa: PLR0913 - the options of a verb
@@ -82,13 +87,16 @@ def inspect(  # noqa: PLR0913 - the options of a verb
         raise UserError(f"{source} has the splits {names}", "say which: --split train --against-split test")
     other = _other(read, against, against_split)
     tokenizer, _ = load_processor(find_checkpoint(base))
+    if out is not None:
+        with writing(out, then=_AGAIN):
+            require_writable(out)
     with counting("decoding") as advance:
         result, survey = inspect_rows(_rows(read), tokenizer, settled, _rows(other) if other else None, advance)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        draw_lengths(out / "lengths.png", result.histogram, BIN_S, _title(read))
-        write_quarantine(out / "faults.parquet", survey.faults)
-        (out / "inspection.json").write_text(result.to_json() + "\n", encoding="utf-8")
+        with writing(out, then=_AGAIN):
+            draw_lengths(out / "lengths.png", result.histogram, BIN_S, _title(read))
+            write_quarantine(out / "faults.parquet", survey.faults)
+            (out / "inspection.json").write_text(result.to_json() + "\n", encoding="utf-8")
     if as_json:
         print(result.to_json())
         return
