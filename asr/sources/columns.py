@@ -81,22 +81,43 @@ def choose(
     return columns
 
 
+FIRST_ROWS = 100  # of which one must have what is needed
+
+
 class Chooser:
-    """The columns of rows that need not all have the same ones, as in JSON: known for each set of names."""
+    """The columns of rows that need not all have the same ones, as in JSON: known for each set of names.
+
+    One of the first rows must have what is named and needed; another that has not is judged as a row.
+    """
 
     def __init__(self, config: SourceConfig, place: str, needed: Sequence[str], hint: str = "") -> None:
         self.config, self.place, self.needed, self.hint = config, place, needed, hint
         self.known: dict[tuple[str, ...], Columns] = {}
+        self.fits = False
+        self.faults: list[tuple[int, UserError]] = []  # of the rows before the first that fits, with their widths
 
     def columns(self, available: Sequence[str]) -> Columns:
-        """Return the columns of a row. UserError as from ``choose`` if the first row lacks one, or a needed field."""
+        """Return the columns of a row. Raises UserError as from ``choose`` if none of the first rows has them."""
         names = tuple(available)
+        if not self.fits:
+            self._try(names)
         if names not in self.known:
-            first = not self.known
-            self.known[names] = (
-                choose(self.config, names, self.place, self.needed, self.hint) if first else _guess(self.config, names)
-            )
+            self.known[names] = _guess(self.config, names)
         return self.known[names]
+
+    def require(self) -> None:
+        """Raise UserError, about the row with most columns, where there were rows and none had what is needed."""
+        if self.faults and not self.fits:
+            raise max(self.faults, key=lambda fault: fault[0])[1]
+
+    def _try(self, names: tuple[str, ...]) -> None:
+        try:
+            choose(self.config, names, self.place, self.needed, self.hint)
+            self.fits = True
+        except UserError as error:
+            self.faults.append((len(names), error))
+            if len(self.faults) == FIRST_ROWS:
+                self.require()
 
 
 def _guess(config: SourceConfig, available: Sequence[str]) -> Columns:

@@ -26,7 +26,8 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
     folder, table = _table(config)
     durations_s = _durations_s(storage.join(folder, DURATIONS))
     extra = {"duration_s": durations_s} if durations_s else {}
-    yield from read_table(config, table, storage.join(folder, "clips"), extra)
+    config = config.model_copy(update={"format": "common_voice"})
+    yield from read_table(config, table, storage.join(folder, "clips"), extra, "clips/")
 
 
 def _table(config: SourceConfig) -> tuple[str, str]:

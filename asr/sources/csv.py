@@ -14,7 +14,7 @@ from asr.sources.columns import Columns, choose, utterance
 from asr.sources.config import SourceConfig
 from asr.sources.dialect import HEAD_LINES, Dialect, names_columns, sniff
 from asr.sources.locate import located, template
-from asr.sources.records import lines_of, records, split_line, surplus_of
+from asr.sources.records import lines_of, records, surplus_of
 from asr.utterance import Quarantined, Utterance
 
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
@@ -24,18 +24,23 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
     """Yield the rows of a table. Relative audio paths are relative to its folder; ids are the paths as written.
 
     Delimiter and header are told from the first lines, or set. A name ending in ``.tsv`` says that tabs separate the
-    cells, and that quotation marks are text as in Common Voice.
+    cells, and that quotation marks are text as in Common Voice, but for a quoted header or whole cells.
     """
     yield from read_table(config, config.source, storage.parent(config.source))
 
 
 def read_table(
-    config: SourceConfig, place: str, folder: str, extra: Mapping[str, Mapping[str, Any]] | None = None
+    config: SourceConfig,
+    place: str,
+    folder: str,
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+    prefix: str = "",
 ) -> Iterator[Utterance | Quarantined]:
     """Yield the rows of the table at ``place`` with audio paths relative to ``folder``.
 
-    ``extra`` adds cells by column and audio path. Each line below the header that is not blank is a row, or a part of
-    a quoted cell of one; what has not as many cells as there are columns is quarantined as malformed_row.
+    ``extra`` adds cells by column and audio path; ``prefix`` is what a path may begin with
+    that ``folder`` ends in. Each line below the header that is not blank is a row, or a part of a quoted cell of one;
+    what has not as many cells as there are columns is quarantined as malformed_row.
     Raises UserError for a table without a row, for missing columns, and for what is not UTF-8.
     """
     found, extra = False, extra or {}
@@ -49,7 +54,9 @@ def read_table(
         columns = _columns(config, place, dialect, list(extra))
         audio_column = columns.names["audio"]
         key = dialect.names.index(audio_column)
-        way = template(folder, (cells[key] for cells in _rows_of(texts, dialect) if len(cells) > key))
+        way = template(
+            folder, (cells[key].removeprefix(prefix) for cells in _rows_of(texts, dialect) if len(cells) > key)
+        )
         decimals = _decimals(dialect, columns)
         body = chain(head[dialect.skipped :], lines)
         width = len(dialect.names)
@@ -59,11 +66,10 @@ def read_table(
             if record.fault:
                 yield Quarantined(f"line {record.line}", "malformed_row", f"{place}:{record.line}: {record.fault}")
                 continue
-            row: dict[str, Any] = dict(zip(dialect.names, record.cells))  # noqa: B905 - a record has as many
-            audio = row[audio_column]
-            for name, cells in extra.items():
-                if audio in cells:
-                    row[name] = cells[audio]
+            cells = dialect.stripped(record.cells)
+            row: dict[str, Any] = dict(zip(dialect.names, cells))  # noqa: B905 - a record has as many
+            audio = row[audio_column] = row[audio_column].removeprefix(prefix)
+            row.update((name, known[audio]) for name, known in extra.items() if audio in known)
             if way:
                 row[audio_column] = located(way, audio)
             for name in decimals:
@@ -80,7 +86,7 @@ def _first_cells(head: list[str]) -> list[str]:
 
 
 def _rows_of(head: list[str], dialect: Dialect) -> Iterator[list[str]]:
-    return (split_line(line, dialect.delimiter, dialect.quoted) for line in head[dialect.skipped :] if line.strip())
+    return (dialect.cells(line) for line in head[dialect.skipped :] if line.strip())
 
 
 def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]) -> Columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 from asr import storage
@@ -24,6 +25,9 @@ BY_SUFFIX: dict[str, Format] = {
     ".parquet": "parquet",
     ".tar": "webdataset",
 }
+
+UNPACK = {"gz": "gunzip", "xz": "unxz", "bz2": "bunzip2", "zst": "unzstd"}  # tables and manifests are read packed
+PACKED_TAR = re.compile(r"\.(?:tar\.|t)(gz|xz|bz2|zst)", re.IGNORECASE)
 
 LOOKED_FOR = (
     "looked for the file of datasets' save_to_disk (state.json, dataset_dict.json), a Common Voice release "
@@ -54,6 +58,9 @@ def _file_format(source: str) -> Format:
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == ".tsv" and "clips" in storage.list_folders(storage.parent(source)) and _of_common_voice(source):
         return "common_voice"
+    if packed := PACKED_TAR.search(name):
+        tool = UNPACK[packed[1].lower()]
+        raise UserError(f"{source} is compressed, and tars are read uncompressed", f"unpack it: {tool} {name}")
     if suffix not in BY_SUFFIX:
         known = ", ".join(BY_SUFFIX)
         raise UserError(
@@ -67,7 +74,7 @@ def _of_common_voice(table: str) -> bool:
     """Whether a table has a release's columns; others with clips/ beside them name their clips as they like."""
     with storage.open_text(table) as file:
         header, row = file.readline().rstrip("\r\n"), file.readline()
-    return {"path", "sentence"} <= set(header.split("\t")) and "clips/" not in row
+    return {"path", "sentence"} <= {name.strip() for name in header.split("\t")} and "clips/" not in row
 
 
 def _folder_format(source: str, split: str | None) -> Format:

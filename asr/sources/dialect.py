@@ -12,7 +12,7 @@ from asr.errors import UserError
 from asr.filenames import is_audio
 from asr.sources.columns import USUAL
 from asr.sources.config import SourceConfig
-from asr.sources.records import split_line
+from asr.sources.records import split_line, unquoted
 
 DELIMITERS = (",", ";", "\t", "|")
 HEAD_LINES = 50  # looked at
@@ -35,14 +35,25 @@ class Dialect:
     """Lines before the first row."""
     columns: Mapping[str, str]
     """Ours to theirs, as far as they are known without usual names."""
+    unquotes: bool = False
+    """Whether quotation marks are text, but for those around a whole cell whose own are doubled."""
+
+    def cells(self, line: str) -> list[str]:
+        """Return the cells of a line that is a row."""
+        return self.stripped(split_line(line, self.delimiter, self.quoted))
+
+    def stripped(self, cells: list[str]) -> list[str]:
+        """Return cells without the quotation marks that are none of their text."""
+        return [unquoted(cell) for cell in cells] if self.unquotes else cells
 
 
 def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) -> Dialect:
     """Return the dialect of the table at ``place`` that begins with the lines of ``head``.
 
-    What ``config`` says is not guessed. ``.tsv`` says tabs and no quoting, as Common Voice has it. A first line without
-    a usual or named column is a row where a cell of it is a file of audio, by its name or by ``template`` as
-    ``asr.sources.clips`` found it. Raises UserError for a table without a line.
+    What ``config`` says is not guessed. ``.tsv`` says tabs; quotation marks are text there as Common Voice
+    has it, in its releases always, else unless the header is quoted or they enclose a cell and are doubled within, as
+    pandas writes. A first line without a usual or named column is a row where a cell of it is a file of audio, by its
+    name or by ``template`` as ``asr.sources.locate`` found it. Raises UserError for a table without a line.
     """
     full = [number for number, line in enumerate(head) if line.strip()]
     if not full:
@@ -55,16 +66,19 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     delimiter = config.delimiter or (excel[1] if excel and len(full) > 1 else "")
     if not delimiter:
         delimiter = "\t" if is_tsv and "\t" in lines[0] else _delimiter(lines, config)
-    is_tsv = is_tsv and not _all_quoted(lines[0])  # R and spreadsheets quote the header too
+    release = config.format == "common_voice"
+    is_tsv = is_tsv and (release or not _all_quoted(lines[0]))  # R and spreadsheets quote the header too
+    unquotes = is_tsv and not release
     cells = split_line(lines[0], delimiter, not is_tsv)
+    cells = [unquoted(cell) for cell in cells] if unquotes else cells
     if config.header if config.header is not None else _is_header(cells, config, template):
         cells = [cell.strip() for cell in cells]
         columns = {field: _named(name, cells) for field, name in config.columns.items()}
-        return Dialect(delimiter, not is_tsv, True, cells, begin + 1, columns)
+        return Dialect(delimiter, not is_tsv, True, cells, begin + 1, columns, unquotes)
     quoted = not is_tsv and delimiter != "|"  # LJSpeech and those who write as it does quote nothing
     width = Counter(len(split_line(line, delimiter, quoted)) for line in lines).most_common(1)[0][0]
     names = [str(number) for number in range(1, width + 1)]
-    return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template))
+    return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template), unquotes)
 
 
 def _all_quoted(line: str) -> bool:

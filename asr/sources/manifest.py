@@ -16,8 +16,9 @@ from asr.utterance import Quarantined, Utterance
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
     """Yield the rows of a JSONL file. Relative audio paths are relative to its folder.
 
-    Lines may have different keys, but the first one must have what is named. A line that is no JSON object is
-    quarantined as malformed_row. Raises UserError where there is no other one.
+    Lines may have different keys, but one of the first must have what is named; those that lack the audio are
+    quarantined as missing_audio, and a line that is no JSON object as malformed_row. Raises UserError where there is no
+    other one.
     """
     yield from read_json_lines(config, config.source)
 
@@ -42,5 +43,6 @@ def read_json_lines(
             columns = chooser.columns(list(row))
             audio = columns.value(row, "audio")
             yield utterance(row, columns, audio if isinstance(audio, str) else f"line {number}", folder=folder)
+    chooser.require()
     if not chooser.known:
         raise broken[0] if broken else UserError(f"{place}: the manifest holds no rows")

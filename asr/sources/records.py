@@ -16,6 +16,9 @@ Line = tuple[int, str]
 MAX_LINES = 1000
 
 
+_ENCLOSED = re.compile(r'"((?:[^"]|"")*+)"')
+
+
 class Record(NamedTuple):
     """A row's cells and the number of its first line, or why it is none."""
 
@@ -54,6 +57,12 @@ def split_line(line: str, delimiter: str, quoted: bool = True) -> list[str]:
     return cells
 
 
+def unquoted(cell: str) -> str:
+    """Return a cell without the quotation marks that enclose all of it; one whose own are not doubled as it is."""
+    enclosed = _ENCLOSED.fullmatch(cell)
+    return enclosed[1].replace('""', '"') if enclosed else cell
+
+
 def records(
     lines: Iterable[Line], delimiter: str, quoted: bool, width: int, key: int, surplus: int = 0
 ) -> Iterator[Record]:
@@ -75,10 +84,10 @@ def records(
 def surplus_of(rows: Iterable[list[str]], width: int) -> int:
     """Return how many empty cells every one of some rows has behind its ``width``, as a spreadsheet's empty columns.
 
-    0 where one has another number: there a delimiter within a text looks the same.
+    0 where one has another number, or there is but one row: there a delimiter within a text looks the same.
     """
-    counts = {len(cells) - width if not any(map(str.strip, cells[width:])) else 0 for cells in rows}
-    return max(counts.pop(), 0) if len(counts) == 1 else 0
+    counts = [len(cells) - width if not any(map(str.strip, cells[width:])) else 0 for cells in rows]
+    return max(counts[0], 0) if len(counts) > 1 and len(set(counts)) == 1 else 0
 
 
 def _checked(number: int, cells: list[str], width: int, surplus: int) -> Record:

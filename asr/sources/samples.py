@@ -71,11 +71,12 @@ class Samples:
         if cut:
             yield Quarantined(torn[0].key if torn else self.uri, "truncated", cut)
 
-    def require_audio(self) -> None:
-        """Raise UserError where the tar is read and none of its samples had audio."""
+    def require_both(self) -> None:
+        """Raise UserError where the tar is read and none of its samples had audio, or none of those a transcript."""
         if self.lacking and not self.chooser.known:
             what = f"no column for audio: none of its samples has {f'.{self.audio}' if self.audio else 'audio'}"
             raise UserError(f"{self.uri}: {what}, the first has {self.lacking[0]}", f"name its ending, {HOW_TOLD}")
+        self.chooser.require()
 
     def _parts(self, group: Sequence[Member]) -> list[list[Member]]:
         """The samples of a group: one, as WebDataset has it, unless each of its clips has a name of its own."""

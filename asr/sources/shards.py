@@ -10,6 +10,7 @@ from asr.errors import UserError
 from asr.sources.config import SourceConfig
 
 _PACKED = {".tar": r"\.(tar\.(gz|bz2|xz|zst)|tgz)$"}
+_UNPACK = {b"\x1f\x8b": "gunzip", b"\xfd7zXZ": "unxz", b"BZh": "bunzip2", b"\x28\xb5\x2f\xfd": "unzstd"}
 SPLITS = ("train", "validation", "valid", "dev", "test")
 
 
@@ -40,6 +41,12 @@ def shards(config: SourceConfig, suffix: str) -> list[storage.Entry]:
         hint = suggestion(config.split, known)
         raise UserError(f"{config.source}: no *{suffix} files of the split '{config.split}': {there}", hint)
     return [entry for entry in found if config.split in (None, splits[entry.name])]
+
+
+def unpacking(start: bytes) -> str:
+    """Return the hint for a file that begins as compressed ones do; ``""`` for any other."""
+    tool = next((tool for begin, tool in _UNPACK.items() if start.startswith(begin)), "")
+    return f"it is compressed, and tars are read uncompressed: unpack it: {tool} < PACKED > NAME.tar" if tool else ""
 
 
 def _split_of(name: str, wanted: str | None) -> str:

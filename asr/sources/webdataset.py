@@ -13,7 +13,7 @@ from asr.errors import UserError
 from asr.filenames import is_litter
 from asr.sources.config import SourceConfig
 from asr.sources.samples import MAX_TEXT_BYTES, Member, Samples, split_name
-from asr.sources.shards import shards
+from asr.sources.shards import shards, unpacking
 from asr.utterance import Quarantined, Utterance
 
 # Over a network a whole tar is read through: asking for its headers one by one would be a request for each of them.
@@ -28,7 +28,8 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
     both. Columns are named by the ending (``text: transcript``) or by the key in ``.json``. Audio stays in the tar: its
     address is a byte range. Of a tar that is cut, the sample that the cut runs through is quarantined as truncated;
     a second sample of a name, because its files are not side by side or are there twice, as malformed_row.
-    Raises UserError where there are no tars, no sample of one has audio, or the first has no text.
+    Raises UserError where there are no tars, no sample of one has audio, or none of the first has text,
+    and for a compressed one.
     """
     for shard in shards(config, ".tar"):
         with storage.explained(shard.uri, "cannot be read"), storage.open_input(shard.uri) as file:
@@ -41,7 +42,8 @@ def _tar_rows(config: SourceConfig, uri: str, file: Any) -> Iterator[Utterance |
     try:
         tar = tarfile.open(fileobj=buffered, mode="r:")  # noqa: SIM115 - closed below
     except tarfile.TarError as error:
-        raise UserError(f"{uri}: not an uncompressed tar: {error}") from None
+        buffered.seek(0)
+        raise UserError(f"{uri}: not an uncompressed tar: {error}", unpacking(buffered.read(6))) from None
     with tar:
         samples = Samples(config, uri)
         group: list[Member] = []
@@ -58,7 +60,7 @@ def _tar_rows(config: SourceConfig, uri: str, file: Any) -> Iterator[Utterance |
             yield from samples.rows(group, f"{uri} is cut or broken at byte {end}")
         else:
             yield from samples.rows(group)
-            samples.require_audio()
+            samples.require_both()
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -7,7 +7,7 @@ import pytest
 
 from asr.errors import UserError
 from asr.sources import SourceConfig
-from asr.sources.columns import Chooser, choose, utterance
+from asr.sources.columns import FIRST_ROWS, Chooser, choose, utterance
 from asr.utterance import Quarantined, Utterance
 
 
@@ -119,4 +119,23 @@ def test_rows_need_not_be_alike() -> None:
     # The named column is absent: another text must not slip into its place.
     assert chooser.columns(["wav", "text", "offset"]).names == {"audio": "wav", "start_s": "offset"}
     with pytest.raises(UserError):
-        Chooser(SourceConfig(source="x"), "x", ("audio",)).columns(["said"])
+        lacking(Chooser(SourceConfig(source="x"), "x", ("audio",)), 1).require()
+
+
+def lacking(chooser: Chooser, rows: int) -> Chooser:
+    for _ in range(rows):
+        chooser.columns(["said"])
+    return chooser
+
+
+def test_a_first_row_that_lacks_the_columns_refused_all_the_others() -> None:
+    chooser = lacking(Chooser(SourceConfig(source="x"), "x", ("audio",)), FIRST_ROWS - 1)
+    assert chooser.columns(["wav", "said"]).names == {"audio": "wav"}
+    lacking(chooser, FIRST_ROWS).require()
+    Chooser(SourceConfig(source="x"), "x", ("audio",)).require()
+    with pytest.raises(UserError, match="no column for audio"):
+        lacking(Chooser(SourceConfig(source="x"), "x", ("audio",)), FIRST_ROWS)
+    chooser = Chooser(SourceConfig(source="x"), "x", ("audio",))
+    lacking(chooser, 2).columns(["clip_file", "said", "who"])
+    with pytest.raises(UserError, match="its columns are clip_file, said, who"):
+        chooser.require()

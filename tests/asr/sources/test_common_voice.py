@@ -56,3 +56,19 @@ def test_splits_are_named(tmp_path: Path, clips: list[Utterance]) -> None:
     assert "did you mean 'train'?" in message(folder, split="trian")
     Path(folder, "clip_durations.tsv").write_text("x\ty\n")
     assert "not clip and duration[ms]" in message(folder, split="train")
+
+
+def test_quotes_of_a_release_are_text_and_paths_may_begin_with_clips(tmp_path: Path) -> None:
+    lines = 'path\tsentence\nclips/a.mp3\t"dice ""ciao"""\nb.mp3\t"x"\n'
+    (tmp_path / "train.tsv").write_text(lines)
+    (tmp_path / "clip_durations.tsv").write_text("clip\tduration[ms]\na.mp3\t1500\n")
+    first, second = good(read(str(tmp_path), split="train", format="common_voice"))
+    assert (first.audio, first.duration_s) == (str(tmp_path / "clips/a.mp3"), 1.5)
+    assert (first.text, second.text) == ('"dice ""ciao"""', '"x"')
+
+
+def test_a_tab_within_a_sentence_cost_what_is_behind_it(tmp_path: Path) -> None:
+    lines = "path\tsentence\tage\na.mp3\tuno\t\nb.mp3\tuno\tdue\t\n"
+    (tmp_path / "train.tsv").write_text(lines)
+    _, row = read(str(tmp_path), split="train", format="common_voice")
+    assert isinstance(row, Quarantined) and row.reason == "malformed_row"

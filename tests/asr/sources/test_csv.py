@@ -140,3 +140,19 @@ def test_two_columns_of_one_name_are_told_and_spaces_around_names_are_none(tmp_p
     (tmp_path / "t.csv").write_text(" path , sentence\na.wav,x\n")
     (row,) = rows(SourceConfig(source=str(tmp_path / "t.csv")), tmp_path)
     assert isinstance(row, Utterance) and row.text == "x"
+
+
+def test_cells_that_pandas_quotes_in_a_tsv_were_text_with_their_marks(tmp_path: Path) -> None:
+    cells = ['"dice ""ciao"" a tutti"', '"Ciao" disse "lui"', '"aperta', 'un 5" disco', '"a"b"']
+    rows = "".join(f"{n}.wav\t{cell}\n" for n, cell in enumerate(cells))
+    (tmp_path / "a.tsv").write_text("path\tsentence\n" + rows)
+    assert [row.text for row in good(read(str(tmp_path / "a.tsv")))] == ['dice "ciao" a tutti', *cells[1:]]
+    (tmp_path / "a.tsv").write_text('"a.wav"\tuno\n"b.wav"\tdue\n')
+    assert [row.id for row in good(read(str(tmp_path / "a.tsv")))] == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize("line", ["c.wav,Ciao, mondo e altri,", "a.wav,uno,\nc.wav,Ciao, mondo,"])
+def test_half_a_text_was_admitted_where_a_comma_is_in_it(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.csv").write_text(f"path,sentence,notes\n{line}\n")
+    last = read(str(tmp_path / "a.csv"))[-1]
+    assert isinstance(last, Quarantined) and last.reason == "malformed_row"

@@ -78,3 +78,20 @@ def test_a_file_without_a_good_line_is_no_manifest(tmp_path: Path) -> None:
     assert "m.jsonl:1: not JSON" in message(str(path))
     path.write_text("\n", encoding="utf-8")
     assert "no rows" in message(str(path))
+
+
+def test_a_first_line_without_the_keys_refused_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"foo": 1}\n{"audio": "a.wav", "text": "uno"}\n')
+    first, second = read(str(path))
+    assert isinstance(first, Quarantined) and (first.id, first.reason) == ("line 1", "missing_audio")
+    assert isinstance(second, Utterance) and second.text == "uno"
+    path.write_text('{"foo": 1}\n{"clip_file": "a.wav", "text": "uno"}\n')
+    assert "no column for audio: its columns are clip_file, text (name it" in message(str(path))
+    assert isinstance(read(str(path), columns={"audio": "clip_file"})[1], Utterance)
+
+
+def test_a_key_without_a_name_was_every_field(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"": "x", "audio": "a.wav", "text": "uno"}\n')
+    (row,) = read(str(tmp_path / "a.jsonl"))
+    assert isinstance(row, Utterance) and (row.start_s, row.end_s, row.speaker) == (0.0, None, None)

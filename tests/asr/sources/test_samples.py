@@ -67,4 +67,15 @@ def test_a_tar_without_audio_is_a_persons_matter() -> None:
     samples = Samples(SourceConfig(source="a.tar", columns={"audio": "wave"}), "a.tar")
     list(samples.rows([member("a.wav"), member("a.txt")]))
     with pytest.raises(UserError, match=r"none of its samples has \.wave, the first has \.wav, \.txt"):
-        samples.require_audio()
+        samples.require_both()
+
+
+def test_a_first_sample_without_a_transcript_refused_the_tar() -> None:
+    samples = Samples(SourceConfig(source="a.tar"), "a.tar")
+    found = [*samples.rows([member("a.wav")]), *samples.rows([member("b.wav"), member("b.txt")])]
+    samples.require_both()
+    assert [row.text for row in found if isinstance(row, Utterance)] == ["", "said"]
+    samples = Samples(SourceConfig(source="a.tar"), "a.tar")
+    list(samples.rows([member("a.wav")]))
+    with pytest.raises(UserError, match="no column for text"):
+        samples.require_both()

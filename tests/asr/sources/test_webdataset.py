@@ -5,6 +5,7 @@ import json
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,3 +157,14 @@ def test_what_a_person_must_mend(tmp_path: Path, clips: list[Utterance]) -> None
     assert "no column 'sad' for text" in message(str(tmp_path / "b.tar"), columns={"text": "sad"})
     (tmp_path / "empty").mkdir()
     assert "no *.tar files" in message(str(tmp_path / "empty"), format="webdataset")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("a.tar", "w:gz"), ("a.tar", "w:xz"), ("a.tar.gz", "w:gz"), ("a.tgz", "w:gz")]
+)
+def test_a_packed_tar_is_told_how_to_unpack_it(tmp_path: Path, name: str, mode: Any) -> None:
+    with tarfile.open(tmp_path / name, mode) as tar:
+        tar.addfile(tarfile.TarInfo("a.wav"))
+    tool = "unxz" if mode == "w:xz" else "gunzip"
+    assert f"unpack it: {tool}" in message(str(tmp_path / name))
+    assert f"unpack it: {tool}" in message(str(tmp_path / name), format="webdataset")
