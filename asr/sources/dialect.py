@@ -67,12 +67,14 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     if not delimiter:
         delimiter = "\t" if is_tsv and "\t" in lines[0] else _delimiter(lines, config)
     release = config.format == "common_voice"
-    is_tsv = is_tsv and (release or not _all_quoted(lines[0]))  # R and spreadsheets quote the header too
+    is_tsv = is_tsv and (release or not _all_quoted(lines[0], "\t"))  # R and spreadsheets quote the header too
     unquotes = is_tsv and not release
     cells = split_line(lines[0], delimiter, not is_tsv)
     cells = [unquoted(cell) for cell in cells] if unquotes else cells
     if config.header if config.header is not None else _is_header(cells, config, template):
         cells = [cell.strip() for cell in cells]
+        if not is_tsv and _has_row_names(lines, delimiter):
+            cells = ["", *cells]
         columns = {field: _named(name, cells) for field, name in config.columns.items()}
         return Dialect(delimiter, not is_tsv, True, cells, begin + 1, columns, unquotes)
     quoted = not is_tsv and delimiter != "|"  # LJSpeech and those who write as it does quote nothing
@@ -81,8 +83,16 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template), unquotes)
 
 
-def _all_quoted(line: str) -> bool:
-    return all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in line.rstrip("\r\n").split("\t"))
+def _all_quoted(line: str, delimiter: str) -> bool:
+    return all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in line.rstrip("\r\n").split(delimiter))
+
+
+def _has_row_names(lines: Sequence[str], delimiter: str) -> bool:
+    """Whether every row begins with its number, for which the quoted header has no cell: R's ``write.table``."""
+    width = len(split_line(lines[0], delimiter))
+    rows = [split_line(line, delimiter) for line in lines[1:]]
+    numbered = all(len(row) == width + 1 and row[0] == str(n) for n, row in enumerate(rows, start=1))
+    return len(rows) > 1 and numbered and _all_quoted(lines[0], delimiter)
 
 
 def _delimiter(lines: Sequence[str], config: SourceConfig) -> str:

@@ -71,3 +71,12 @@ def test_a_header_of_unknown_names_is_one() -> None:
 def test_a_table_needs_a_line() -> None:
     with pytest.raises(UserError, match="no rows"):
         told("", " ")
+
+
+def test_every_row_of_r_was_malformed_for_its_number() -> None:
+    for name, mark in (("a.csv", ","), ("a.tsv", "\t")):
+        header, *rows = [line.replace(",", mark) for line in ('"path","text"', '"1","a.wav","x"', '"2","b.wav","y"')]
+        assert told(header, *rows, name=name).names == ["", "path", "text"]
+        assert told(header, rows[0], name=name).names == ["path", "text"]  # or a comma within its text
+    assert told("path,text", "1,Ciao, mondo", "2,Ah, e tu").names == ["path", "text"]
+    assert told('"path","text"', '"7","a.wav","x"', '"9","b.wav","y"').names == ["path", "text"]
