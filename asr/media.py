@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,29 @@ _SPECIAL = (
 
 
 class _Nameless:
-    """A file as PyAV needs it, without the name from which FFmpeg would guess formats and find neighbours."""
+    """A file as PyAV needs it, without the name from which FFmpeg would guess formats and find neighbours.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+    A header may name any place: one that no file has is empty, or no place, whatever kind of file it is.
+    """
+
+    def __init__(self, file: BinaryIO, place: str) -> None:
+        self.file, self.place = file, place
+        self.tell = file.tell
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            return self.file.read(count)
+        except OSError as error:
+            raise DataError("unreadable", f"{self.place}: {error.strerror or error}") from None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self.file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            if whence != os.SEEK_SET or offset < 0:
+                return -1  # FFmpeg's own error: PyAV would end the whole command with ours
+            self.file.seek(0, os.SEEK_END)
+            return offset
 
 
 @contextlib.contextmanager
@@ -71,7 +91,7 @@ def _open_media(file: BinaryIO, place: str, container: str | None) -> Any:
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
     try:
         # Tags of old files are in any encoding: without "replace" a Latin-1 title is a UnicodeDecodeError.
-        return av.open(_Nameless(file), format=container, container_options=options, metadata_errors="replace")
+        return av.open(_Nameless(file, place), format=container, container_options=options, metadata_errors="replace")
     except av.FFmpegError as error:
         raise DataError("not_audio", f"{place}: FFmpeg finds no audio container ({error.strerror})") from None
 

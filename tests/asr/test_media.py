@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import errno
+import io
 from pathlib import Path
 
 import av
 import pytest
 
-from asr.audio import SAMPLE_RATE
+from asr.audio import SAMPLE_RATE, decode
 from asr.errors import DataError
 from asr.media import audio_track, opened
-from tests.asr.sounds import tone, wav16
+from tests.asr.sounds import encoded, tone, wav16
+from tests.serve.mutations import damaged
 
 
 def reason(source: Path | bytes, container: str | None = None) -> str:
@@ -63,3 +66,39 @@ def test_without_our_list_ffmpeg_would_follow_the_playlist(tmp_path: Path) -> No
     trick.write_text(PLAYLISTS["ffconcat relative"].format(path=secret, name=secret.name))
     with av.open(trick) as media:
         assert sum(frame.samples for frame in media.decode(audio=0)) == SAMPLE_RATE
+
+
+def test_a_file_from_a_pipe_ended_the_whole_run(tmp_path: Path) -> None:
+    """Its header names a place beyond all files: an OSError for a file on disk, and nothing for an upload."""
+    clip = encoded(tmp_path / "pipe.caf", tone(1.0, 16_000), "pcm_s16be", "caf", rate=16_000)
+    data = bytearray(clip.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 8] = b"\xff" * 8  # as whoever writes to a pipe says that the size is not known
+    for size in (b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\x00\x7f" + b"\xff" * 6):
+        data[at : at + 8] = size
+        clip.write_bytes(data)
+        assert outcome(clip) == outcome(bytes(data))
+
+
+def outcome(source: Path | bytes) -> str:
+    """What becomes of a source, without its name."""
+    try:
+        return f"{len(decode(source))} samples"
+    except DataError as error:
+        return error.reason
+
+
+def test_what_a_damaged_file_says_is_the_same_on_disk_and_in_memory(tmp_path: Path) -> None:
+    for number in range(400):
+        data = damaged(number)[1]
+        (tmp_path / "file").write_bytes(data)
+        assert outcome(tmp_path / "file") == outcome(data), number
+
+
+def test_a_disk_that_cannot_be_read_is_the_row_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.BytesIO):
+        def read(self, count: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("asr.media.open_address", lambda source: (Broken(b"x" * 100), 100))
+    assert reason(tmp_path / "a.wav") == "unreadable"
