@@ -18,8 +18,6 @@ MAY_PAUSE = frozenset({"matroska", "mov", "avi", "flv", "asf", "mpegts", "mpeg"}
 UNREAD_BYTES, UNREAD_SHARE = 2048, 0.1
 # Nothing but frames end to end: FFmpeg counts what it finds, and what it does not find has no time. Bytes tell it.
 UNTIMED = frozenset({"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "latm", "mp3"})
-TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # between joined files; no sound was there
-
 MERGED_S = 0.5  # damaged stretches this near to each other are told as one
 
 
@@ -91,14 +89,16 @@ class Clock:
         """Have the first frame follow what ended at ``start_s``: decoding begins in the middle."""
         self._now_s = start_s
 
+    def ignore(self, packet: Any) -> None:
+        """Take note of a packet that is no sound, though its time was counted."""
+        self._skipped = 0
+        if self._now_s is not None:
+            self._origin_s += (packet.duration or 0) * self._tick_s
+
     def lose(self, packet: Any) -> None:
         """Take note of a packet that cannot be decoded."""
-        if bytes(memoryview(packet)[:11]).startswith(TAGS):
-            return
         own_s = (packet.duration or 0) * self._tick_s
-        if self.untimed and self._bytes:
-            own_s = max(own_s, packet.size * self._ticks * self._tick_s / self._bytes)
-        self._lost_s.append(own_s)
+        self._lost_s.append(max(own_s, self._seconds_of(packet.size)) if self.untimed else own_s)
         begin_s = self.seconds(packet.pts)
         if begin_s is not None:
             self._lost_until_s = begin_s + own_s
@@ -122,7 +122,7 @@ class Clock:
         stamp_s = self.seconds(frame.pts)
         ahead_s = 0.0 if stamp_s is None else stamp_s - now_s
         silent_s = self._silence(ahead_s, first, timed=stamp_s is not None)
-        if stamp_s is not None and (ahead_s < -TOLERANCE_S or (self._lost_s and self.untimed)):
+        if stamp_s is not None and (ahead_s < -TOLERANCE_S or (self._lost and self.untimed)):
             self._origin_s += ahead_s - silent_s
         if silent_s:
             self._tell(now_s, now_s + silent_s, first)
@@ -138,20 +138,29 @@ class Clock:
 
     def fill(self, until_s: float, damaged: bool) -> None:
         """Go on without sound until ``until_s``."""
-        if until_s > self.now_s:
+        if until_s > self.now_s + LEAD_S:  # less is the padding of a last packet
             (self.damaged if damaged else self.paused).add(self.now_s, until_s)
             self._now_s = until_s
 
+    @property
+    def _lost(self) -> bool:
+        return bool(self._lost_s) or (self.untimed and self._skipped > 0)
+
+    def _seconds_of(self, count: int) -> float:
+        """Return how long so many bytes of a stream that is nothing but frames sound, by those that did."""
+        return count * self._ticks * self._tick_s / self._bytes if self._bytes else 0.0
+
     def _silence(self, ahead_s: float, first: bool, timed: bool) -> float:
+        if self.untimed and self._lost:
+            return 0.0 if first else sum(self._lost_s) + self._seconds_of(self._skipped)  # junk in front is no sound
         if self._lost_s and not first:
-            lost_s = sum(self._lost_s)
-            return lost_s if self.untimed or not timed else max(ahead_s, 0.0)
+            return max(ahead_s, 0.0) if timed else sum(self._lost_s)
         return ahead_s if ahead_s > (LEAD_S if first else TOLERANCE_S) else 0.0
 
     def _tell(self, start_s: float, end_s: float, first: bool) -> None:
         took = (end_s - start_s) * self._bytes / (self._ticks * self._tick_s) if self._ticks else math.inf
         unread = self._skipped > max(UNREAD_BYTES, UNREAD_SHARE * took)
-        if self._lost_s or unread or not (first or self._may_pause):
+        if self._lost or unread or not (first or self._may_pause):
             self.damaged.add(start_s, end_s)
         elif not first:
             self.paused.add(start_s, end_s)

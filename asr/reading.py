@@ -9,12 +9,14 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from asr.downmix import SAMPLE_RATE, Downmixer
 from asr.errors import DataError
 from asr.limits import AudioLimits
 from asr.media import audio_track, check_plausible, origin_s
 from asr.presentation import Clock
+from asr.raw_frames import RawFrames
 from asr.sound import EACH, SoundChoice, SoundReport
 from asr.truncation import TOLERANCE_S, declared_s, is_whole, missing_end, size_of
 
@@ -197,20 +199,31 @@ class Reading:
             raise DataError("too_large", f"{self.stretch.place}: decodes to over {limit:,} samples")
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        stream, alone = self.track.stream, len(self.media.streams) == 1
+        stream, clock = self.track.stream, self.clock
+        raw = RawFrames(self.file) if clock.untimed else None
+        pictures = sum(1 for each in self.media.streams.video if each.disposition & Disposition.attached_pic)
+        alone = len(self.media.streams) - pictures == 1
         stream.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
         for packet in _packets(self.media, stream):
-            if packet.pos is not None and packet.size:
-                if alone and self.read_bytes:
-                    self.clock.skip(max(packet.pos - self.read_bytes, 0))
+            placed = packet.pos is not None and packet.size > 0
+            if placed:
+                skipped = packet.pos - self.read_bytes if alone and self.read_bytes else 0
                 self.read_bytes = packet.pos + packet.size
+                clock.skip(max(skipped, 0) + (raw.skipped(packet) if raw else 0))
+                if raw and raw.is_tag(packet):
+                    clock.ignore(packet)
+                    continue
             try:
                 yield from packet.decode()
             except av.FFmpegError:  # what it means depends on what follows
-                if packet.size:
-                    self.clock.lose(packet)
+                if raw and placed and raw.lose(packet):
+                    clock.ignore(packet)
+                elif packet.size:
+                    clock.lose(packet)
             else:
-                self.clock.keep(packet)
+                clock.keep(packet)
+                if raw and placed:
+                    raw.keep(packet)
 
     def _finish(self, promised_s: float) -> None:
         """Have the clock go on to the end that was promised, where the file is there to its end."""

@@ -7,6 +7,7 @@ import struct
 from typing import Any, BinaryIO
 
 from asr.media import origin_s
+from asr.tags import tag_bytes
 
 # Padding of encoders and rounding of containers stay below this (MP3 at 8 kHz: 0.14 s).
 TOLERANCE_S = 0.25
@@ -16,6 +17,8 @@ DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov", "matroska", "w64", "w
 
 # Whoever writes to a pipe does not know the size: SoX writes 0x7FFFF000 and (AIFF) 0x7F000000, others all ones.
 PLACEHOLDER_BYTES = 0x7EFF_0000
+
+FLAC_ALL_ONES = (1 << 36) - 1  # samples; 0 is what its encoders write
 
 EBML_HEADER, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")
 
@@ -35,7 +38,7 @@ def declared_s(media: Any, stream: Any, file: BinaryIO) -> float | None:
     if stream.duration is not None:
         # FFmpeg shrinks a WAV file's length to the bytes that are there: stretch it back to what the header says.
         length_s = float(stream.duration * stream.time_base) * (_wav_declared_share(file) if name == "wav" else 1.0)
-        if _is_placeholder(stream.codec_context, length_s, file):
+        if _is_placeholder(name, stream.codec_context, length_s, file):
             return None
         return length_s + max(float((stream.start_time or 0) * stream.time_base) - origin_s(media), 0.0)
     if media.duration is not None and len(media.streams) == 1:  # else it may be the length of the video
@@ -57,7 +60,7 @@ def is_whole(media: Any, file: BinaryIO) -> bool:
     """Whether a container says how many bytes it has, and has them. Matroska does (RFC 8794), unless it is live."""
     if not media.format.name.startswith("matroska"):
         return False
-    position, head = 0, _read_at(file, 0, 64)
+    position, head = 0, read_at(file, 0, 64)
     for expected in (EBML_HEADER, SEGMENT):
         found, size, head_bytes = _ebml(head[position:] if position < len(head) else b"")
         if found != expected or size is None:
@@ -75,12 +78,13 @@ def _ebml(head: bytes) -> tuple[bytes, int | None, int]:
     return head[:4], None if size == (1 << 7 * length) - 1 else size, 4 + length
 
 
-def _is_placeholder(context: Any, length_s: float, file: BinaryIO) -> bool:
-    """Whether raw samples are promised up to the largest size that a header can hold, by who wrote to a pipe."""
-    if not context.name.startswith("pcm_"):
+def _is_placeholder(name: str, context: Any, length_s: float, file: BinaryIO) -> bool:
+    """Whether so much is promised as a header can hold, by who wrote to a pipe, and the file has less."""
+    if name == "flac":
+        return round(length_s * context.sample_rate) >= FLAC_ALL_ONES
+    if name not in ("wav", "w64", "aiff", "au", "caf"):
         return False
-    promised = length_s * context.sample_rate * context.channels * context.format.bytes
-    return promised >= PLACEHOLDER_BYTES > size_of(file)
+    return length_s * (context.bit_rate or 0) / 8 >= PLACEHOLDER_BYTES > size_of(file)
 
 
 def _counts_frames(file: BinaryIO) -> bool:
@@ -89,11 +93,8 @@ def _counts_frames(file: BinaryIO) -> bool:
     It counts that one file's: not where much more follows than the bytes it counts, as in files that were joined or
     that end in a tag with a picture. FFmpeg then reckons from the bit rate, by the same sixteenth.
     """
-    head = _read_at(file, 0, 10)
-    start = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
-    frame = _read_at(file, start, 2048)
+    start = tag_bytes(read_at(file, 0, 32))
+    frame = read_at(file, start, 2048)
     tag = max(frame.find(b"Xing"), frame.find(b"Info"))
     if tag < 0 or len(frame) < tag + 16:
         return False
@@ -104,11 +105,11 @@ def _counts_frames(file: BinaryIO) -> bool:
 
 def _wav_declared_share(file: BinaryIO) -> float:
     """Bytes of samples by the RIFF header over those in the file; 1.0 for a stream, whose size is 0 or all ones."""
-    if _read_at(file, 0, 4) != b"RIFF":
+    if read_at(file, 0, 4) != b"RIFF":
         return 1.0
     position = 12
     for _ in range(MAX_CHUNKS):
-        head = _read_at(file, position, 8)
+        head = read_at(file, position, 8)
         if len(head) < 8:
             break
         name, size = struct.unpack("<4sI", head)
@@ -122,10 +123,10 @@ def _wav_declared_share(file: BinaryIO) -> float:
 
 def _ogg_page_cut(file: BinaryIO) -> bool:
     """Whether the last Ogg page is longer than the file (RFC 3533, section 6)."""
-    if _read_at(file, 0, 4) != b"OggS":
+    if read_at(file, 0, 4) != b"OggS":
         return False
     size = size_of(file)
-    tail = _read_at(file, max(size - OGG_PAGE_BYTES, 0), OGG_PAGE_BYTES)
+    tail = read_at(file, max(size - OGG_PAGE_BYTES, 0), OGG_PAGE_BYTES)
     last = tail.rfind(b"OggS")
     if last < 0:
         return False  # something else follows the last page
@@ -143,7 +144,8 @@ def size_of(file: BinaryIO) -> int:
     return size
 
 
-def _read_at(file: BinaryIO, offset: int, count: int) -> bytes:
+def read_at(file: BinaryIO, offset: int, count: int) -> bytes:
+    """Return up to so many bytes of a file from an offset on; its position is kept."""
     before = file.tell()
     try:
         file.seek(offset)

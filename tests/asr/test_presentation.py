@@ -101,12 +101,28 @@ def test_bytes_tell_the_time_where_frames_are_only_counted() -> None:
     assert clock.damaged.told() == "from 0.04 to 1.04 s"
 
 
-def test_a_tag_between_joined_files_is_no_sound() -> None:
+def test_what_is_no_sound_takes_no_time() -> None:
     clock = Clock("mp3", TICK_S, 0.0)
     clock.keep(lost(0))
     clock.place(Frame(0))
-    clock.lose(lost(20, size=50_000, data=b"ID3\4\0\0\0\0\0\0\0"))
-    assert run(clock, [20]) == [0.0] and not clock.damaged.found
+    clock.skip(50_000)
+    clock.ignore(lost(20))
+    assert run(clock, [40, 60]) == [0.0, 0.0] and not clock.damaged.found
+
+
+def test_bytes_that_were_thrown_away_take_the_time_of_as_much_sound() -> None:
+    clock = Clock("aac", TICK_S, 0.0)
+    clock.keep(lost(0))
+    clock.place(Frame(0))
+    clock.lose(lost(20))
+    clock.skip(1_000)  # a hundred bytes are 20 ms
+    assert run(clock, [40, 60]) == [0.22, 0.0] and clock.damaged.told() == "from 0.02 to 0.24 s"
+
+
+def test_junk_in_front_is_no_sound() -> None:
+    clock = Clock("mp3", TICK_S, 0.0)
+    clock.lose(lost(0))
+    assert run(clock, [20, 40]) == [0.0, 0.0] and not clock.damaged.found
 
 
 def test_junk_behind_the_end_is_no_sound_and_lost_packets_there_are() -> None:

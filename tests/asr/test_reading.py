@@ -203,3 +203,23 @@ def test_a_header_that_is_certain_still_refuses() -> None:
 def test_each_channel_is_asked_for_one_by_one() -> None:
     with pytest.raises(ValueError, match="one after the other"):
         decode(riff(bytes(32_000)), choice=SoundChoice(channel="each"))
+
+
+@pytest.mark.parametrize("codec", ["adpcm_ms", "adpcm_ima_wav", "pcm_mulaw", "pcm_f32le"])
+def test_a_wav_from_a_pipe_in_any_codec_was_days_too_long(tmp_path: Path, codec: str) -> None:
+    path = encoded(tmp_path / "a.wav", tone(2.0, SAMPLE_RATE), codec, "wav", rate=SAMPLE_RATE)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    whole = len(decode(bytes(data)))
+    data[4:8], data[at : at + 4] = struct.pack("<I", 0x7FFFF024), struct.pack("<I", 0x7FFFF000)
+    if b"fact" in data:  # the samples, reckoned from the same size
+        fact = data.index(b"fact") + 8
+        data[fact : fact + 4] = b"\xff" * 4
+    assert len(decode(bytes(data))) == pytest.approx(whole, abs=SAMPLE_RATE // 20)
+
+
+def test_a_flac_whose_encoder_did_not_know_its_length(tmp_path: Path) -> None:
+    data = bytearray(encoded(tmp_path / "a.flac", tone(2.0, 48_000), *CODECS["flac"]).read_bytes())
+    data[21] |= 0x0F  # 36 bits of samples in STREAMINFO, all ones
+    data[22:26] = b"\xff" * 4
+    assert len(decode(bytes(data))) == 2 * SAMPLE_RATE
