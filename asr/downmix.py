@@ -100,12 +100,12 @@ class Downmixer:
         """Return the mean of the channels [samples, channels], or the one that stands for all where they cancel."""
         mixed = _mean(window)
         with np.errstate(invalid="ignore", over="ignore"):
-            powers = np.einsum("sc,sc->c", window, window) / len(window)
-            mean = float(powers.mean())
-            if not mean > AUDIBLE_POWER:  # silence, or a NaN
+            powers = _powers(window)
+            if not float(powers.mean()) > AUDIBLE_POWER:  # silence, or a NaN
                 return mixed
             self.audible += len(window)
-            if float(np.dot(mixed, mixed)) / len(window) >= CANCELLING / len(powers) * mean:
+            # An offset or the hum of the mains that all channels share hides what cancels; not in the differences.
+            if not (_cancels(powers, mixed) or _cancels(_powers(np.diff(window, axis=0)), np.diff(mixed))):
                 return mixed
         loudest = int(powers.argmax())
         if self.taken is None or self.taken >= len(powers) or 2 * powers[self.taken] < powers[loudest]:
@@ -117,3 +117,12 @@ class Downmixer:
 def _mean(samples: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):  # a NaN in the source is reported once the stretch is whole
         return samples.mean(axis=1, dtype=np.float32)
+
+
+def _powers(samples: np.ndarray) -> np.ndarray:
+    """Return the mean square of each channel of [samples, channels]."""
+    return np.asarray(np.einsum("sc,sc->c", samples, samples) / len(samples))
+
+
+def _cancels(powers: np.ndarray, mixed: np.ndarray) -> bool:
+    return bool(float(np.dot(mixed, mixed)) / len(mixed) < CANCELLING / len(powers) * float(powers.mean()))

@@ -38,6 +38,17 @@ def test_whatever_cancels_the_speech_is_as_loud_as_on_one_channel(count: int, ga
     assert waveform.std() > 0.5 * SPEECH.std()
 
 
+HUM = (0.05 * np.sin(2 * np.pi * 50 * np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "shared", [np.full_like(SPEECH, 0.1), HUM, 4 * HUM, 0.15 * OTHER], ids=["offset", "hum", "loud", "hiss"]
+)
+def test_what_the_channels_share_hides_no_speech_that_cancels(shared: np.ndarray) -> None:
+    waveform, _ = heard(SPEECH + shared, shared - SPEECH)
+    assert abs(float(np.corrcoef(waveform - shared, SPEECH)[0, 1])) > 0.95
+
+
 @pytest.mark.parametrize(
     ("channels", "expected"),
     [
