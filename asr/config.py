@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -79,7 +79,7 @@ def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] =
     except ValidationError as error:
         place = str(file) if file else _COMMAND_LINE
         known = list(_known_keys(model))
-        mistakes += [_explain(detail, origin, place, known) for detail in error.errors()]
+        mistakes += [_explain(detail, origin, place, known) for detail in _meant(error.errors())]
     if mistakes:
         raise UserError("\n".join(mistakes))
     return resolved
@@ -136,8 +136,33 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, info in model.model_fields.items():
         key = f"{prefix}{name}"
         yield key
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _known_keys(info.annotation, f"{key}.")
+        for inner in (info.annotation, *get_args(info.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _known_keys(inner, f"{key}.")
+
+
+def _is_kind(part: int | str) -> bool:
+    """Whether a part of a path is pydantic's name for a kind of value: ``SourceConfig``, ``list[SourceConfig]``."""
+    kinds = {section.__name__ for section in Section.__subclasses__()}
+    return isinstance(part, str) and (part in kinds or part.partition("[")[0] in ("list", "dict", "tuple"))
+
+
+def _meant(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Yield the mistakes without those of what was not meant, where a key takes one thing or a list of them.
+
+    pydantic tells of every kind and puts its name into the path (``data.train.SourceConfig.channel``); the one that was
+    meant is the one that could be read furthest.
+    """
+    kinds: dict[tuple[int | str, ...], dict[str, list[ErrorDetails]]] = {}
+    for detail in details:
+        at = next((i for i, part in enumerate(detail["loc"]) if _is_kind(part)), None)
+        if at is None:
+            yield detail
+            continue
+        before, kind, after = detail["loc"][:at], str(detail["loc"][at]), detail["loc"][at + 1 :]
+        kinds.setdefault(before, {}).setdefault(kind, []).append({**detail, "loc": before + after})
+    for named in kinds.values():
+        yield from max(named.values(), key=lambda found: max(len(detail["loc"]) for detail in found))
 
 
 def _is_within(key: str, outer: str) -> bool:

@@ -60,10 +60,11 @@ def read_manifest(path: Path | str, texts: bool = True) -> list[Utterance]:
     """Return the rows of a JSONL manifest at a path or URI. Relative audio paths are relative to the manifest's folder.
 
     ``offset`` and ``duration`` together cut a stretch out of the recording; ``duration`` alone only tells its length.
-    A row without ``id`` gets one from its audio path as written, and its offset. All of the file is read before
-    anything is returned, so that a faulty line is known before any work begins: a missing or empty file, a line that is
-    not a JSON object with valid fields, a transcript that is not text (NaN, as pandas writes it), or an id that occurs
-    twice raises UserError with the line number. Where ``texts`` are not asked for, they are empty, whatever is there.
+    A row without ``id`` gets one from its audio path as written, its offset, and the track and channel that it
+    chooses. All of the file is read before anything is returned, so that a faulty line is known before any work
+    begins: a missing or empty file, a line that is not a JSON object with valid fields, a transcript that is not
+    text (NaN, as pandas writes it), or an id that occurs twice raises UserError with the line number. Where
+    ``texts`` are not asked for, they are empty, whatever is there.
     """
     rows: list[Utterance] = []
     lines: dict[str, int] = {}
@@ -133,8 +134,9 @@ def _parse(line: str, where: str, texts: bool) -> _Row:
 def _utterance(row: _Row, folder: str) -> Utterance:
     audio = row.audio_filepath
     offset = row.offset
+    sound = SoundChoice(row.audio_track, row.audio_channel)
     return Utterance(
-        id=row.id or (audio if offset is None else f"{audio}@{offset:g}"),
+        id=row.id or f"{audio}{'' if offset is None else f'@{offset:g}'}{sound.label}",
         audio=storage.join(folder, audio),
         text=row.text,
         duration_s=row.duration,
@@ -143,7 +145,7 @@ def _utterance(row: _Row, folder: str) -> Utterance:
         start_s=offset or 0.0,
         end_s=None if offset is None or row.duration is None else round(offset + row.duration, 6),
         meta=dict(row.model_extra or {}),
-        sound=SoundChoice(row.audio_track, row.audio_channel),
+        sound=sound,
     )
 
 

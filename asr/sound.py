@@ -43,6 +43,13 @@ class SoundChoice:
         """The one channel that is wanted, from 0; None for a mixture."""
         return SIDES.get(self.channel, int(self.channel) if self.channel.isdecimal() else None)
 
+    @property
+    def label(self) -> str:
+        """What tells it in an id from another sound of the same file: ``#track1#left``, "" for what is usual."""
+        track = "" if self.track is None else f"#track{self.track}"
+        channel = f"channel{self.channel}" if self.channel.isdecimal() else self.channel
+        return track if channel == AUTO else f"{track}#{channel}"
+
 
 DEFAULT_CHOICE = SoundChoice()
 

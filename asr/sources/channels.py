@@ -39,5 +39,4 @@ def _each(row: Utterance, choice: SoundChoice) -> Iterator[Utterance | Quarantin
         return
     names = ("left", "right") if count == 2 else tuple(map(str, range(count)))
     for name in names:
-        ending = name if count == 2 else f"channel{name}"
-        yield replace(row, id=f"{row.id}#{ending}", sound=SoundChoice(choice.track, name))
+        yield replace(row, id=row.id + SoundChoice(channel=name).label, sound=SoundChoice(choice.track, name))

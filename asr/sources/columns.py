@@ -152,8 +152,10 @@ def utterance(
         )
         if not isinstance(named, str | bytes):
             raise _Fault("missing_audio", "the row names no audio")
+        sound = _sound(columns.value(row, "track"), columns.value(row, "channel"))
+        part = sound.label if start_s is None else f"@{start_s:g}{sound.label}"
         return Utterance(
-            id=id if start_s is None or told(columns.value(row, "id")) is not None else f"{id}@{start_s:g}",
+            id=id if told(columns.value(row, "id")) is not None else f"{id}{part}",
             audio=storage.join(folder, named) if isinstance(named, str) and audio is None else named,
             text=_text(columns.value(row, "text")),
             duration_s=duration_s,
@@ -162,7 +164,7 @@ def utterance(
             start_s=start_s or 0.0,
             end_s=end_s,
             meta=_meta(row, columns),
-            sound=_sound(columns.value(row, "track"), columns.value(row, "channel")),
+            sound=sound,
         )
     except _Fault as fault:
         return Quarantined(id, fault.reason, fault.detail)

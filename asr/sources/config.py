@@ -91,13 +91,22 @@ class SourceConfig(Section):
                 raise ValueError(f"'{field}' is no field of an utterance ({hint})")
         return columns
 
-    @model_validator(mode="after")
-    def _possible_sound(self) -> SourceConfig:
+    @field_validator("track")
+    @classmethod
+    def _possible_track(cls, track: int | None) -> int | None:
+        return cls._possible(track=track).track
+
+    @field_validator("channel", mode="before")
+    @classmethod
+    def _possible_channel(cls, channel: Any) -> str:
+        return cls._possible(channel=str(channel)).channel  # YAML reads 1 as a number
+
+    @classmethod
+    def _possible(cls, **choice: Any) -> SoundChoice:
         try:
-            self.sound  # noqa: B018 - it raises for what cannot be
+            return SoundChoice(**choice)
         except UserError as error:
             raise ValueError(error.message) from None
-        return self
 
     @property
     def sound(self) -> SoundChoice:

@@ -8,11 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from asr.audio import decode_utterance
+from asr.config import resolve
+from asr.errors import UserError
 from asr.manifest import read_manifest, write_manifest
 from asr.sound import SoundChoice
 from asr.sources import SourceConfig, rows
 from asr.utterance import Quarantined, Utterance
 from tests.asr.sounds import Voice, loud, muxed, tone, wav16
+from train.config import TrainConfig
 
 LEFT, RIGHT = tone(1.0), tone(1.0, hz=880.0)
 
@@ -44,7 +47,13 @@ def test_a_source_chooses_and_a_row_chooses_for_itself(manifest: Path) -> None:
 
 def test_each_channel_is_an_utterance(manifest: Path) -> None:
     found = read(manifest, channel="each")
-    assert [row.id for row in found] == ["stereo.wav#left", "stereo.wav#right", "mono.wav", "two.mka", "none.wav"]
+    assert [row.id for row in found] == [
+        "stereo.wav#left",
+        "stereo.wav#right",
+        "mono.wav",
+        "two.mka#track1",
+        "none.wav",
+    ]
     for row, expected in zip(found, (LEFT, RIGHT, LEFT), strict=False):
         assert isinstance(row, Utterance) and np.abs(decode_utterance(row) - expected).max() < 1e-3
     assert isinstance(found[-1], Quarantined) and found[-1].reason == "missing_file"
@@ -68,3 +77,19 @@ def test_a_row_that_chooses_what_cannot_be_is_quarantined(manifest: Path) -> Non
 def test_a_source_that_chooses_what_cannot_be(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         SourceConfig(source="a.jsonl", **wrong)  # type: ignore[arg-type]
+
+
+def test_a_channel_may_be_a_number_and_a_wrong_one_is_told_in_one_line() -> None:
+    assert resolve(SourceConfig, None, ["source=a.jsonl", "channel=1"]).value.sound == SoundChoice(channel="1")
+    for given, told in (("channel: middle", "data.train.channel: channel is one of"), ("chanel: 1", "did you mean")):
+        settings = ["base=builtin:base", f"data.train={{source: a.jsonl, {given}}}"]
+        with pytest.raises(UserError, match=told) as caught:
+            resolve(TrainConfig, None, settings)
+        assert "\n" not in caught.value.message and "SourceConfig" not in caught.value.message
+
+
+def test_two_speakers_of_one_call_were_one_utterance(manifest: Path) -> None:
+    sides = [{"audio_filepath": "stereo.wav", "text": side, "audio_channel": side} for side in ("left", "right")]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in sides))
+    assert [row.id for row in read(manifest)] == ["stereo.wav#left", "stereo.wav#right"]
+    assert [row.id for row in read_manifest(manifest)] == ["stereo.wav#left", "stereo.wav#right"]
