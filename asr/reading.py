@@ -204,7 +204,7 @@ class Reading:
         pictures = sum(1 for each in self.media.streams.video if each.disposition & Disposition.attached_pic)
         alone = len(self.media.streams) - pictures == 1
         stream.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
-        for packet in _packets(self.media, stream):
+        for packet in self._packets():
             placed = packet.pos is not None and packet.size > 0
             if placed:
                 skipped = packet.pos - self.read_bytes if alone and self.read_bytes else 0
@@ -237,20 +237,20 @@ class Reading:
         elif clock.reached_s >= promised_s - TOLERANCE_S or is_whole(self.media, self.file):
             clock.fill(promised_s, damaged=False)  # nothing was sent any more: a muted microphone
 
-
-def _packets(media: Any, stream: Any) -> Iterator[Any]:
-    """Yield the packets of a stream, what is behind a place that cannot be read too."""
-    failures = 0
-    while failures < MAX_FAILURES:
-        try:
-            for packet in media.demux(stream):
-                failures = 0
-                yield packet
-            return
-        except IndexError:
-            # At the end PyAV 18.1 asks for streams that only appeared on the way, by a flag beyond the end of its
-            # array: what is there decides whether it then fails. All of ``stream`` has come by that time.
-            return
-        except av.FFmpegError:
-            failures += 1  # each costs at least a buffer of FFmpeg's, so that it gets on
-    raise DataError("corrupt", f"{MAX_FAILURES} places in a row that cannot be read")
+    def _packets(self) -> Iterator[Any]:
+        """Yield the track's packets, what is behind a place that cannot be read too."""
+        failures = 0
+        while failures < MAX_FAILURES:
+            try:
+                for packet in self.media.demux(self.track.stream):
+                    failures = 0
+                    yield packet
+                return
+            except IndexError:
+                # At the end PyAV 18.1 asks for streams that only appeared on the way, by a flag beyond the end of its
+                # array: what is there decides whether it then fails. All of the track has come by that time.
+                return
+            except av.FFmpegError:
+                failures += 1  # most cost a buffer of FFmpeg's, so that it gets on
+        if self.promised_s is None:  # else it is seen whether the end is missing
+            raise DataError("corrupt", f"{self.stretch.place}: {MAX_FAILURES} places in a row that cannot be read")
