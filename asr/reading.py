@@ -18,7 +18,7 @@ from asr.media import audio_track, check_plausible, origin_s
 from asr.presentation import Clock
 from asr.raw_frames import RawFrames
 from asr.sound import EACH, SoundChoice, SoundReport
-from asr.truncation import TOLERANCE_S, declared_s, is_whole, missing_end, size_of
+from asr.truncation import TOLERANCE_S, declared_s, fragments_behind, is_whole, missing_end, size_of
 
 MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 512 MB
 SILENCE_SAMPLES = 1 << 20  # of a pause at once
@@ -164,7 +164,9 @@ class Reading:
         yield from self.downmixer.flush()
         if self.promised_s is not None:
             self._finish(self.promised_s)
-            yield from self._silence(self.clock.now_s)
+        if fragments_behind(self.media, self.file, self.read_bytes):  # nothing says how long they are, but their size
+            self.clock.fill(self.clock.now_s * size_of(self.file) / self.read_bytes, damaged=True)
+        yield from self._silence(self.clock.now_s)
 
     def _seek(self) -> bool:
         start_s = self.stretch.start / SAMPLE_RATE

@@ -22,6 +22,8 @@ FLAC_ALL_ONES = (1 << 36) - 1  # samples; 0 is what its encoders write
 
 EBML_HEADER, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")
 
+FRAGMENT_BYTES = 4 << 20  # in which the next fragment begins: a few seconds of sound, or of a picture
+
 MAX_CHUNKS = 1000  # of 8 bytes each, 100 MB would otherwise be 12 million steps
 OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 
@@ -67,6 +69,16 @@ def is_whole(media: Any, file: BinaryIO) -> bool:
             return False
         position += head_bytes + size
     return position <= size_of(file)
+
+
+def fragments_behind(media: Any, file: BinaryIO, offset: int) -> bool:
+    """Whether a fragmented MP4 goes on behind what could be read of it: FFmpeg ends at a fragment it cannot read.
+
+    Not told beside a picture, which may last longer than the sound.
+    """
+    if not offset or not media.format.name.startswith("mov") or len(media.streams) > 1:
+        return False
+    return b"moof" in read_at(file, offset, FRAGMENT_BYTES)
 
 
 def _ebml(head: bytes) -> tuple[bytes, int | None, int]:

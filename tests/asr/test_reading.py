@@ -223,3 +223,31 @@ def test_a_flac_whose_encoder_did_not_know_its_length(tmp_path: Path) -> None:
     data[21] |= 0x0F  # 36 bits of samples in STREAMINFO, all ones
     data[22:26] = b"\xff" * 4
     assert len(decode(bytes(data))) == 2 * SAMPLE_RATE
+
+
+def fragmented(folder: Path, seconds: float) -> bytes:
+    path = folder / "fragmented.mp4"
+    options = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "1000000"}
+    return encoded(path, tone(seconds, 48_000), "aac", "mp4", **options).read_bytes()
+
+
+def test_the_second_half_of_a_fragmented_mp4_was_lost_without_a_word(tmp_path: Path) -> None:
+    whole = fragmented(tmp_path, 12.0)
+    assert whole.count(b"moof") >= 5 and len(decode(whole)) / SAMPLE_RATE == pytest.approx(12.0, abs=0.1)
+    at = whole.index(b"moof", round(0.7 * len(whole)))
+    broken = whole[: at - 4] + bytes(1000) + whole[at + 996 :]
+    waveform, report = heard(broken)
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(12.0, abs=1.0)
+    assert report.damaged_s > 1.0 and "not decodable" in report.warnings[0]
+    with pytest.raises(DataError, match="corrupt"):
+        decode(broken)
+
+
+def test_wavpack_with_zeros_behind_a_bad_block_and_a_cut(tmp_path: Path) -> None:
+    whole = encoded(tmp_path / "a.wv", tone(10.0, 48_000), "wavpack", "wv").read_bytes()
+    assert len(decode(whole + bytes(5000))) == len(decode(whole)) == 10 * SAMPLE_RATE
+    with pytest.raises(DataError, match="truncated"):
+        decode(whole[: len(whole) * 2 // 3])
+    bad = whole.index(b"wvpk", len(whole) * 2 // 3)
+    waveform, report = heard(whole[:bad] + bytes(500) + whole[bad + 500 :])
+    assert len(waveform) == 10 * SAMPLE_RATE and 0 < report.damaged_s < 4
