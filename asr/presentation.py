@@ -64,6 +64,7 @@ class Clock:
         self._tick_s = tick_s
         self._origin_s = origin_s
         self._now_s: float | None = None  # where the last frame ended
+        self._first = True  # whether the next frame is the track's first
         self._bytes, self._ticks = 0, 0  # of packets that were decoded
         self._lost_s: list[float] = []  # of packets that were not, since the last one that was
         self._lost_until_s = 0.0
@@ -85,9 +86,12 @@ class Clock:
         """Return a time stamp, in ticks of its track, as seconds of the container's clock."""
         return None if stamp is None else stamp * self._tick_s - self._origin_s
 
-    def begin(self, start_s: float) -> None:
-        """Have the first frame follow what ended at ``start_s``: decoding begins in the middle."""
-        self._now_s = start_s
+    def begin(self, start_s: float, lead: bool) -> None:
+        """Have the first frame follow what ended at ``start_s``: decoding begins in the middle.
+
+        ``lead``: it is the track's first frame all the same, and what is before it no pause and no damage.
+        """
+        self._now_s, self._first = start_s, lead
 
     def ignore(self, packet: Any) -> None:
         """Take note of a packet that is no sound, though its time was counted."""
@@ -117,7 +121,7 @@ class Clock:
     def place(self, frame: Any) -> float:
         """Return the seconds of silence before a frame. Frames never go back: a clock that does begins anew."""
         own_s = frame.samples / frame.sample_rate
-        first = self._now_s is None
+        first, self._first = self._first, False
         now_s = self.now_s
         stamp_s = self.seconds(frame.pts)
         ahead_s = 0.0 if stamp_s is None else stamp_s - now_s

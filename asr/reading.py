@@ -15,10 +15,10 @@ from asr.downmix import SAMPLE_RATE, Downmixer
 from asr.errors import DataError
 from asr.limits import AudioLimits
 from asr.media import audio_track, check_plausible, origin_s
-from asr.presentation import Clock
+from asr.presentation import LEAD_S, Clock
 from asr.raw_frames import RawFrames
 from asr.sound import EACH, SoundChoice, SoundReport
-from asr.truncation import TOLERANCE_S, declared_s, fragments_behind, is_whole, missing_end, size_of
+from asr.truncation import TOLERANCE_S, declared_s, fragments_behind, is_chained, is_whole, missing_end, size_of
 
 MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 512 MB
 SILENCE_SAMPLES = 1 << 20  # of a pause at once
@@ -170,11 +170,19 @@ class Reading:
 
     def _seek(self) -> bool:
         start_s = self.stretch.start / SAMPLE_RATE
-        if start_s <= SEEK_AHEAD_S:
+        told_s, end_s = self._told_s(), start_s if self.stretch.end is None else self.stretch.end / SAMPLE_RATE
+        # Joined files: what follows the first part is beyond the end that its header tells, or at its times once more.
+        if start_s <= SEEK_AHEAD_S or (told_s and end_s > told_s + TOLERANCE_S) or is_chained(self.file):
             return False
         with contextlib.suppress(av.FFmpegError):  # then decoding begins at the beginning, as the timestamps say
             self.media.seek(int((origin_s(self.media) + start_s - SEEK_AHEAD_S) * 1e6))
         return True
+
+    def _told_s(self) -> float:
+        """Return where FFmpeg takes the end to be, certain or not; 0 where it does not know."""
+        stream = self.track.stream
+        ticks = None if stream.duration is None else stream.duration + (stream.start_time or 0)
+        return self.clock.seconds(ticks) or float(self.media.duration or 0) / 1e6
 
     def _land(self, frame: av.AudioFrame) -> None:
         """Find out where the first frame after a seek lies. Behind the stretch's start, there is silence before it."""
@@ -184,7 +192,8 @@ class Reading:
             raise DataError("corrupt", f"{self.stretch.place}: no timestamps to find {start_s:g} s by")
         begin_s = max(min(landed_s, start_s), 0.0)
         self.stretch.position = round(begin_s * SAMPLE_RATE)
-        self.clock.begin(begin_s)
+        track_s = self.clock.seconds(self.track.stream.start_time)
+        self.clock.begin(begin_s, lead=track_s is not None and landed_s <= track_s + LEAD_S)
 
     def _silence(self, until_s: float) -> Iterator[np.ndarray]:
         left = round(until_s * SAMPLE_RATE) - self.stretch.position

@@ -25,6 +25,7 @@ EBML_HEADER, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")
 FRAGMENT_BYTES = 4 << 20  # in which the next fragment begins: a few seconds of sound, or of a picture
 
 MAX_CHUNKS = 1000  # of 8 bytes each, 100 MB would otherwise be 12 million steps
+OGG_FIRST_PAGE = 0x02
 OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 
 
@@ -131,6 +132,21 @@ def _wav_declared_share(file: BinaryIO) -> float:
             return size / available if 0 < available < size < PLACEHOLDER_BYTES else 1.0
         position += size + size % 2
     return 1.0
+
+
+def is_chained(file: BinaryIO) -> bool:
+    """Whether an Ogg file ends in another stream than those it begins with (RFC 3533, section 4): they were joined."""
+    serials, position = set(), 0
+    while (head := read_at(file, position, 27))[:4] == b"OggS" and len(head) == 27 and head[5] & OGG_FIRST_PAGE:
+        serials.add(head[14:18])
+        lengths = read_at(file, position + 27, head[26])
+        position += 27 + head[26] + sum(lengths)
+    if not serials:
+        return False
+    size = size_of(file)
+    tail = read_at(file, max(size - OGG_PAGE_BYTES, 0), OGG_PAGE_BYTES)
+    last = tail.rfind(b"OggS")
+    return 0 <= last <= len(tail) - 27 and tail[last + 14 : last + 18] not in serials
 
 
 def _ogg_page_cut(file: BinaryIO) -> bool:

@@ -108,6 +108,8 @@ def _packets(stream: Any, voice: Voice) -> list[Any]:
 def loud(waveform: np.ndarray) -> list[tuple[float, float]]:
     """Stretches, in seconds, in which a tone is heard; 0.1 s without one part them."""
     where = np.flatnonzero(np.abs(waveform) > 0.2) / SAMPLE_RATE
+    if not len(where):
+        return []
     breaks = np.flatnonzero(np.diff(where) > 0.1)
     starts, ends = [0, *(breaks + 1)], [*breaks, len(where) - 1]
     return [(round(float(where[a]), 2), round(float(where[b]), 2)) for a, b in zip(starts, ends, strict=True)]

@@ -83,6 +83,13 @@ def test_a_clock_that_goes_back_begins_anew() -> None:
     assert run(clock, [0, 200, 0, 20, 5_040]) == [0.0, 0.18, 0.0, 0.0, 5.0]
 
 
+def test_what_is_before_a_track_is_no_damage_where_decoding_begins_in_the_middle() -> None:
+    for lead, damaged_s in ((True, 0.0), (False, 1.0)):
+        clock = Clock("ogg", TICK_S, 0.0)
+        clock.begin(3.0, lead)
+        assert run(clock, [4_000]) == [1.0] and clock.damaged.total_s == damaged_s
+
+
 def test_a_lost_packet_is_exactly_as_long_as_the_time_stamps_say() -> None:
     clock = Clock("mov,mp4,m4a,3gp,3g2,mj2", TICK_S, 0.0)
     clock.place(Frame(0))

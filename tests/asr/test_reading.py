@@ -251,3 +251,35 @@ def test_wavpack_with_zeros_behind_a_bad_block_and_a_cut(tmp_path: Path) -> None
     bad = whole.index(b"wvpk", len(whole) * 2 // 3)
     waveform, report = heard(whole[:bad] + bytes(500) + whole[bad + 500 :])
     assert len(waveform) == 10 * SAMPLE_RATE and 0 < report.damaged_s < 4
+
+
+@pytest.mark.parametrize("name", ["opus", "oggflac"])
+def test_times_in_the_second_part_of_a_joined_ogg_were_beyond_its_end(tmp_path: Path, name: str) -> None:
+    codec = CODECS.get(name, ("flac", "ogg"))
+    quiet = np.zeros(2 * 48_000, np.float32)
+    parts = [np.concatenate([quiet, tone(1.0, 48_000), quiet]), np.concatenate([tone(1.0, 48_000), quiet])]
+    files = [encoded(tmp_path / f"{n}.ogg", part, *codec).read_bytes() for n, part in enumerate(parts)]
+    for joined in (b"".join(files), files[0] * 2):  # the same one twice is of one serial number
+        whole, _ = heard(joined)
+        for start_s in (1.5, 4.5, 5.2):
+            at_its_time(joined, whole, start_s)
+
+
+@pytest.mark.parametrize(("codec", "container"), [("flac", "flac"), ("aac", "mpegts"), ("libmp3lame", "mp3")])
+def test_so_were_those_of_other_joined_files(tmp_path: Path, codec: str, container: str) -> None:
+    part = np.concatenate([np.zeros(2 * 48_000, np.float32), tone(1.0, 48_000)])
+    joined = encoded(tmp_path / "part", part, codec, container).read_bytes() * 2
+    whole, _ = heard(joined)
+    assert len(loud(whole)) == 2
+    for start_s in (1.5, 3.2, 4.7):
+        at_its_time(joined, whole, start_s)
+
+
+def at_its_time(source: bytes, whole: np.ndarray, start_s: float) -> None:
+    """Assert that a stretch is what lies at its time in the whole; an MP3's frames may lie one beside it."""
+    cut, _ = heard(source, start_s=start_s, end_s=start_s + 0.8)
+    first = round(start_s * SAMPLE_RATE)
+    there = whole[first : first + round(0.8 * SAMPLE_RATE)]
+    assert len(cut) == len(there)
+    for found, expected in zip(np.ravel(loud(cut)), np.ravel(loud(there)), strict=True):
+        assert found == pytest.approx(expected, abs=0.03)
