@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from asr import flac
 from asr.downmix import SAMPLE_RATE, Downmixer
 from asr.errors import DataError
 from asr.limits import AudioLimits
@@ -18,12 +19,22 @@ from asr.media import audio_track, check_plausible, origin_s
 from asr.presentation import LEAD_S, Clock
 from asr.raw_frames import RawFrames
 from asr.sound import EACH, SoundChoice, SoundReport
-from asr.truncation import TOLERANCE_S, declared_s, fragments_behind, is_chained, is_whole, missing_end, size_of
+from asr.truncation import (
+    TOLERANCE_S,
+    declared_s,
+    fragments_behind,
+    is_chained,
+    is_whole,
+    last_granule,
+    missing_end,
+    size_of,
+)
 
 MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 512 MB
 SILENCE_SAMPLES = 1 << 20  # of a pause at once
 TOLD_PAUSE_S = 1.0  # the pauses of a codec that sends nothing while nobody speaks are shorter, and no news
 
+MIN_CLAIM_S = 10.0  # a page that tells of more than this, and of more than all that was heard, is not believed
 MAX_FAILURES = 1000  # in a row, without a packet between; of 64 KB each in Ogg
 
 SEEK_AHEAD_S = 0.5  # decoders with memory (G.722, Opus, MP3) have settled by the time the wanted stretch begins
@@ -162,10 +173,7 @@ class Reading:
                 yield from self._silence(self.clock.now_s - frame.samples / frame.sample_rate)
             yield from self.downmixer.push(frame)
         yield from self.downmixer.flush()
-        if self.promised_s is not None:
-            self._finish(self.promised_s)
-        if fragments_behind(self.media, self.file, self.read_bytes):  # nothing says how long they are, but their size
-            self.clock.fill(self.clock.now_s * size_of(self.file) / self.read_bytes, damaged=True)
+        self._end()
         yield from self._silence(self.clock.now_s)
 
     def _seek(self) -> bool:
@@ -212,6 +220,7 @@ class Reading:
     def _frames(self) -> Iterator[av.AudioFrame]:
         stream, clock = self.track.stream, self.clock
         raw = RawFrames(self.file) if clock.untimed else None
+        in_ogg, block = self.media.format.name == "ogg" and stream.codec_context.name == "flac", 0
         pictures = sum(1 for each in self.media.streams.video if each.disposition & Disposition.attached_pic)
         alone = len(self.media.streams) - pictures == 1
         stream.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
@@ -225,7 +234,11 @@ class Reading:
                     clock.ignore(packet)
                     continue
             try:
-                yield from packet.decode()
+                frames = packet.decode()
+                if in_ogg and len(frames) == 1:
+                    block = block or frames[0].samples
+                    frames[0].pts = flac.position(bytes(packet), block)
+                yield from frames
             except av.FFmpegError:  # what it means depends on what follows
                 if raw and placed and raw.lose(packet):
                     clock.ignore(packet)
@@ -235,6 +248,17 @@ class Reading:
                 clock.keep(packet)
                 if raw and placed:
                     raw.keep(packet)
+
+    def _end(self) -> None:
+        """Have the clock go on where sound is missing behind the last frame."""
+        if self.promised_s is not None:
+            self._finish(self.promised_s)
+        if self.media.format.name == "ogg" and len(self.media.streams) == 1:
+            told_s = max(self._told_s(), self.clock.seconds(last_granule(self.file, self.read_bytes)) or 0.0)
+            if TOLERANCE_S < told_s - self.clock.now_s < max(self.clock.now_s, MIN_CLAIM_S):
+                self.clock.fill(told_s, damaged=True)
+        if fragments_behind(self.media, self.file, self.read_bytes):  # nothing says how long they are, but their size
+            self.clock.fill(self.clock.now_s * size_of(self.file) / self.read_bytes, damaged=True)
 
     def _finish(self, promised_s: float) -> None:
         """Have the clock go on to the end that was promised, where the file is there to its end."""

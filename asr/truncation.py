@@ -72,6 +72,20 @@ def is_whole(media: Any, file: BinaryIO) -> bool:
     return position <= size_of(file)
 
 
+def last_granule(file: BinaryIO, offset: int) -> int:
+    """Return the highest position that Ogg pages behind ``offset`` tell (RFC 3533, section 6), 0 where there are none.
+
+    FFmpeg passes over pages that are damaged, and does not ask what they would have been.
+    """
+    tail, highest = read_at(file, offset, 2 * OGG_PAGE_BYTES), 0
+    at = tail.find(b"OggS")
+    while 0 <= at <= len(tail) - 14:
+        granule = int.from_bytes(tail[at + 6 : at + 14], "little")
+        highest = max(highest, granule if granule < 1 << 63 else 0)  # all ones: no packet ends in the page
+        at = tail.find(b"OggS", at + 1)
+    return highest
+
+
 def fragments_behind(media: Any, file: BinaryIO, offset: int) -> bool:
     """Whether a fragmented MP4 goes on behind what could be read of it: FFmpeg ends at a fragment it cannot read.
 

@@ -283,3 +283,22 @@ def at_its_time(source: bytes, whole: np.ndarray, start_s: float) -> None:
     assert len(cut) == len(there)
     for found, expected in zip(np.ravel(loud(cut)), np.ravel(loud(there)), strict=True):
         assert found == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["opus", "oggflac"])
+@pytest.mark.parametrize("lost", [3, -3, -1])
+def test_a_page_of_an_ogg_that_is_lost_is_silence_in_its_place(tmp_path: Path, name: str, lost: int) -> None:
+    """FFmpeg tells the time of FLAC a page late, and of a last page nothing."""
+    waveform = np.random.default_rng(0).normal(0, 0.03, 20 * 48_000).astype(np.float32)
+    for second in range(20):
+        waveform[second * 48_000 : second * 48_000 + 24_000] = tone(0.5, 48_000)
+    data = encoded(tmp_path / "a.ogg", waveform, *CODECS.get(name, ("flac", "ogg"))).read_bytes()
+    starts = [at for at in range(len(data)) if data[at : at + 4] == b"OggS"]
+    ends_s = [int.from_bytes(data[at + 6 : at + 14], "little") / 48_000 for at in starts]
+    at = starts[lost] + 27 + data[starts[lost] + 26] + 5  # the page's header is whole, its checksum is not
+    found, report = heard(data[:at] + b"junk" + data[at + 4 :])
+    assert report.damaged_s == pytest.approx(ends_s[lost] - ends_s[lost - 1], abs=0.3)
+    assert len(found) / SAMPLE_RATE == pytest.approx(20.0, abs=0.1)
+    for start_s, end_s in loud(found):
+        if end_s - start_s > 0.45:  # not cut by the silence
+            assert (start_s + 0.1) % 1.0 == pytest.approx(0.1, abs=0.05)
