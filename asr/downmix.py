@@ -100,15 +100,16 @@ class Downmixer:
         """Return the mean of the channels [samples, channels], or the one that stands for all where they cancel."""
         mixed = _mean(window)
         with np.errstate(invalid="ignore", over="ignore"):
-            powers = _powers(window)
+            shared = window.T @ window  # [channels, channels]: powers of each, and what they have in common
+            powers = shared.diagonal() / len(window)
             if not float(powers.mean()) > AUDIBLE_POWER:  # silence, or a NaN
                 return mixed
             self.audible += len(window)
-            # An offset or the hum of the mains that all channels share hides what cancels; not in the differences.
-            if not _cancels(powers, mixed):
+            if not _cancels(shared):
+                # An offset or the hum of the mains that all channels share hides what cancels; not in differences.
                 pairs = len(window) // 2 * 2
                 steps = window[1:pairs:2] - window[0:pairs:2]
-                if not _cancels(_powers(steps), mixed[1:pairs:2] - mixed[0:pairs:2]):
+                if not _cancels(steps.T @ steps):
                     return mixed
         loudest = int(powers.argmax())
         if self.taken is None or self.taken >= len(powers) or 2 * powers[self.taken] < powers[loudest]:
@@ -122,10 +123,7 @@ def _mean(samples: np.ndarray) -> np.ndarray:
         return samples.mean(axis=1, dtype=np.float32)
 
 
-def _powers(samples: np.ndarray) -> np.ndarray:
-    """Return the mean square of each channel of [samples, channels]."""
-    return np.asarray(np.einsum("sc,sc->c", samples, samples) / len(samples))
-
-
-def _cancels(powers: np.ndarray, mixed: np.ndarray) -> bool:
-    return bool(float(np.dot(mixed, mixed)) / len(mixed) < CANCELLING / len(powers) * float(powers.mean()))
+def _cancels(shared: np.ndarray) -> bool:
+    """Whether channels cancel, by the products [channels, channels] of each with each."""
+    count = len(shared)
+    return bool(shared.sum() / count**2 < CANCELLING / count * shared.trace() / count)
