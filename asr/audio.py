@@ -12,8 +12,10 @@ import numpy as np
 from asr.downmix import SAMPLE_RATE
 from asr.limits import DEFAULT_LIMITS, AudioLimits
 from asr.media import opened
-from asr.reading import Reading, Stretch
+from asr.reading import Reading
+from asr.seeking import SeekMissed
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
+from asr.stretch import Stretch
 from asr.utterance import Utterance
 
 __all__ = ["DEFAULT_LIMITS", "SAMPLE_RATE", "AudioLimits", "decode", "decode_to", "decode_utterance", "encode_flac"]
@@ -69,11 +71,18 @@ def decode_to(
 
     Raises DataError as ``decode`` does; what was handed over by then is worth nothing.
     """
-    with opened(source, container, limits.max_bytes) as (place, file, media):
-        stretch = Stretch(place, start_s, end_s, limits, sink)
-        reading = Reading(stretch, media, file, choice)
-        reading.run()
-    return reading.report(stretch.checked())
+
+    def read(from_near: bool) -> SoundReport:
+        with opened(source, container, limits.max_bytes) as (place, file, media):
+            stretch = Stretch(place, start_s, end_s, limits, sink)
+            reading = Reading(stretch, media, file, choice, from_near)
+            reading.run()
+        return reading.report(stretch.checked())
+
+    try:
+        return read(from_near=True)
+    except SeekMissed:
+        return read(from_near=False)
 
 
 def encode_flac(waveform: np.ndarray) -> bytes:

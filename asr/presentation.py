@@ -99,10 +99,10 @@ class Clock:
         if self._now_s is not None:
             self._origin_s += (packet.duration or 0) * self._tick_s
 
-    def lose(self, packet: Any) -> None:
-        """Take note of a packet that cannot be decoded."""
+    def lose(self, packet: Any, junk: bool = False) -> None:
+        """Take note of a packet that cannot be decoded. ``junk``: it is no frame, and only its size tells its time."""
         own_s = (packet.duration or 0) * self._tick_s
-        self._lost_s.append(max(own_s, self._seconds_of(packet.size)) if self.untimed else own_s)
+        self._lost_s.append(max(own_s, self._seconds_of(packet.size)) if junk else own_s)
         begin_s = self.seconds(packet.pts)
         if begin_s is not None:
             self._lost_until_s = begin_s + own_s

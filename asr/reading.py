@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import av
@@ -12,87 +12,41 @@ import numpy as np
 from av.stream import Disposition
 
 from asr import flac
+from asr.decoder import Decoder
 from asr.downmix import SAMPLE_RATE, Downmixer
 from asr.errors import DataError
-from asr.limits import AudioLimits
 from asr.media import audio_track, check_plausible, origin_s
 from asr.presentation import LEAD_S, Clock
 from asr.raw_frames import RawFrames
+from asr.seeking import AHEAD_S, SeekMissed, can_seek, is_intact
 from asr.sound import EACH, SoundChoice, SoundReport
+from asr.stretch import Stretch
 from asr.truncation import (
     TOLERANCE_S,
     declared_s,
     fragments_behind,
-    is_chained,
     is_whole,
     last_granule,
     missing_end,
     size_of,
 )
 
-MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 512 MB
 SILENCE_SAMPLES = 1 << 20  # of a pause at once
 TOLD_PAUSE_S = 1.0  # the pauses of a codec that sends nothing while nobody speaks are shorter, and no news
 
 MIN_CLAIM_S = 10.0  # a page that tells of more than this, and of more than all that was heard, is not believed
 MAX_FAILURES = 1000  # in a row, without a packet between; of 64 KB each in Ogg
 
-SEEK_AHEAD_S = 0.5  # decoders with memory (G.722, Opus, MP3) have settled by the time the wanted stretch begins
-
-
-class Stretch:
-    """The wanted stretch of a recording, block by block. Positions are 16 kHz samples from its beginning."""
-
-    def __init__(
-        self,
-        place: str,
-        start_s: float,
-        end_s: float | None,
-        limits: AudioLimits,
-        sink: Callable[[np.ndarray], object],
-    ) -> None:
-        self.place = place
-        self.limits = limits
-        self.sink = sink
-        self.start = round(start_s * SAMPLE_RATE)
-        self.end = None if end_s is None else round(end_s * SAMPLE_RATE)
-        self.position = 0
-        self.kept = 0
-        self.wild = 0  # NaN or infinite
-
-    @property
-    def complete(self) -> bool:
-        return self.end is not None and self.position >= self.end
-
-    def add(self, block: np.ndarray) -> None:
-        first = max(self.start - self.position, 0)
-        last = len(block) if self.end is None else min(self.end - self.position, len(block))
-        self.position += len(block)
-        if last > first:
-            kept = block[first:last]
-            self.kept += len(kept)
-            self.wild += len(kept) - int(np.count_nonzero(np.isfinite(kept)))
-            self.sink(kept)
-        if self.kept > self.limits.max_audio_s * SAMPLE_RATE:
-            raise DataError("too_long", f"{self.place}: over {self.limits.max_audio_s:g} s")
-
-    def checked(self) -> int:
-        """Return how many samples there are, once all of them have come."""
-        if not self.kept:
-            after = f" after {self.start / SAMPLE_RATE:g} s" if self.start else ""
-            raise DataError("no_samples", f"{self.place}: no audio{after}")
-        if self.kept < self.limits.min_audio_s * SAMPLE_RATE:
-            detail = f"{self.kept / SAMPLE_RATE:.4f} s, under {self.limits.min_audio_s:g} s"
-            raise DataError("too_short", f"{self.place}: {detail}")
-        if self.wild:
-            raise DataError("non_finite", f"{self.place}: {self.wild} samples are NaN or infinite")
-        return self.kept
-
 
 class Reading:
-    """One track of an opened file on its way into a stretch, every frame at its time."""
+    """One track of an opened file on its way into a stretch, every frame at its time.
 
-    def __init__(self, stretch: Stretch, media: Any, file: BinaryIO, choice: SoundChoice) -> None:
+    ``from_near``: decoding may begin shortly before the stretch, else it begins with the file.
+    """
+
+    def __init__(
+        self, stretch: Stretch, media: Any, file: BinaryIO, choice: SoundChoice, from_near: bool = True
+    ) -> None:
         if choice.channel == EACH:
             raise ValueError("each channel is a waveform of its own: ask for one after the other")
         self.stretch, self.media, self.file, self.choice = stretch, media, file, choice
@@ -102,12 +56,13 @@ class Reading:
         self.clock = Clock(media.format.name, tick_s, origin_s(media), from_s, until_s)
         self.downmixer = Downmixer(stretch.place, choice)
         self.promised_s = declared_s(media, self.track.stream, file)
+        self._from_near = from_near
         self.source_samples = 0
         self.read_bytes = 0
         """Where in the file the last packet ends."""
 
     def run(self) -> None:
-        """Decode. Raises DataError."""
+        """Decode. Raises DataError, and SeekMissed before anything is handed over."""
         stretch = self.stretch
         self._refuse_too_long()
         try:
@@ -161,7 +116,7 @@ class Reading:
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Yield 16 kHz blocks from shortly before the stretch on, having told it where the first one lies."""
-        sought = self._seek()
+        sought = self._from_near and self._seek()
         for frame in self._frames():
             self._check(frame)
             if sought:
@@ -172,18 +127,24 @@ class Reading:
                 yield from self.downmixer.flush()
                 yield from self._silence(self.clock.now_s - frame.samples / frame.sample_rate)
             yield from self.downmixer.push(frame)
+        if sought and not self.clock.untimed:
+            raise SeekMissed  # nothing came
         yield from self.downmixer.flush()
         self._end()
         yield from self._silence(self.clock.now_s)
 
     def _seek(self) -> bool:
-        start_s = self.stretch.start / SAMPLE_RATE
-        told_s, end_s = self._told_s(), start_s if self.stretch.end is None else self.stretch.end / SAMPLE_RATE
-        # Joined files: what follows the first part is beyond the end that its header tells, or at its times once more.
-        if start_s <= SEEK_AHEAD_S or (told_s and end_s > told_s + TOLERANCE_S) or is_chained(self.file):
+        """Have the packets begin shortly before the stretch. Raises SeekMissed."""
+        start_s, clock = self.stretch.start / SAMPLE_RATE, self.clock
+        end_s = start_s if self.stretch.end is None else self.stretch.end / SAMPLE_RATE
+        stream = self.track.stream
+        if start_s <= AHEAD_S or not can_seek(self.media, stream, self.file, self._told_s(), end_s):
             return False
+        stamp_s = origin_s(self.media) + start_s - AHEAD_S
+        if clock.untimed and not is_intact(self.media, stream, self.file, stamp_s / float(stream.time_base)):
+            raise SeekMissed
         with contextlib.suppress(av.FFmpegError):  # then decoding begins at the beginning, as the timestamps say
-            self.media.seek(int((origin_s(self.media) + start_s - SEEK_AHEAD_S) * 1e6))
+            self.media.seek(int(stamp_s * 1e6))
         return True
 
     def _told_s(self) -> float:
@@ -193,15 +154,17 @@ class Reading:
         return self.clock.seconds(ticks) or float(self.media.duration or 0) / 1e6
 
     def _land(self, frame: av.AudioFrame) -> None:
-        """Find out where the first frame after a seek lies. Behind the stretch's start, there is silence before it."""
-        landed_s = self.clock.seconds(frame.pts)
+        """Find out where the first frame after a seek lies. Raises SeekMissed where that is behind what is wanted."""
+        landed_s, track_s = self.clock.seconds(frame.pts), self.clock.seconds(self.track.stream.start_time)
         start_s = self.stretch.start / SAMPLE_RATE
         if landed_s is None:
-            raise DataError("corrupt", f"{self.stretch.place}: no timestamps to find {start_s:g} s by")
+            raise SeekMissed
+        lead = track_s is not None and landed_s <= track_s + LEAD_S
+        if landed_s > start_s and not lead:
+            raise SeekMissed
         begin_s = max(min(landed_s, start_s), 0.0)
         self.stretch.position = round(begin_s * SAMPLE_RATE)
-        track_s = self.clock.seconds(self.track.stream.start_time)
-        self.clock.begin(begin_s, lead=track_s is not None and landed_s <= track_s + LEAD_S)
+        self.clock.begin(begin_s, lead=lead)
 
     def _silence(self, until_s: float) -> Iterator[np.ndarray]:
         left = round(until_s * SAMPLE_RATE) - self.stretch.position
@@ -219,11 +182,11 @@ class Reading:
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         stream, clock = self.track.stream, self.clock
-        raw = RawFrames(self.file) if clock.untimed else None
+        raw = RawFrames(self.file, self.media.format.name) if clock.untimed else None
         in_ogg, block = self.media.format.name == "ogg" and stream.codec_context.name == "flac", 0
         pictures = sum(1 for each in self.media.streams.video if each.disposition & Disposition.attached_pic)
         alone = len(self.media.streams) - pictures == 1
-        stream.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
+        decoder = Decoder(stream.codec_context)
         for packet in self._packets():
             placed = packet.pos is not None and packet.size > 0
             if placed:
@@ -234,7 +197,7 @@ class Reading:
                     clock.ignore(packet)
                     continue
             try:
-                frames = packet.decode()
+                frames = decoder.decode(packet)
                 if in_ogg and len(frames) == 1:
                     block = block or frames[0].samples
                     frames[0].pts = flac.position(bytes(packet), block)
@@ -243,7 +206,7 @@ class Reading:
                 if raw and placed and raw.lose(packet):
                     clock.ignore(packet)
                 elif packet.size:
-                    clock.lose(packet)
+                    clock.lose(packet, junk=bool(raw and not raw.is_frame(packet)))
             else:
                 clock.keep(packet)
                 if raw and placed:

@@ -6,6 +6,7 @@ import os
 import struct
 from typing import Any, BinaryIO
 
+from asr import flac
 from asr.media import origin_s
 from asr.tags import tag_bytes
 
@@ -18,6 +19,7 @@ DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov", "matroska", "w64", "w
 # Whoever writes to a pipe does not know the size: SoX writes 0x7FFFF000 and (AIFF) 0x7F000000, others all ones.
 PLACEHOLDER_BYTES = 0x7EFF_0000
 
+MAX_FLAC_BLOCKS = 128  # of metadata, as many kinds as there can be (RFC 9639, section 8.1)
 FLAC_ALL_ONES = (1 << 36) - 1  # samples; 0 is what its encoders write
 
 EBML_HEADER, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")
@@ -43,6 +45,8 @@ def declared_s(media: Any, stream: Any, file: BinaryIO) -> float | None:
         length_s = float(stream.duration * stream.time_base) * (_wav_declared_share(file) if name == "wav" else 1.0)
         if _is_placeholder(name, stream.codec_context, length_s, file):
             return None
+        if name == "flac" and _cut_out(file):
+            return length_s - origin_s(media)
         return length_s + max(float((stream.start_time or 0) * stream.time_base) - origin_s(media), 0.0)
     if media.duration is not None and len(media.streams) == 1:  # else it may be the length of the video
         return float(media.duration / 1e6) - origin_s(media)
@@ -94,6 +98,18 @@ def fragments_behind(media: Any, file: BinaryIO, offset: int) -> bool:
     if not offset or not media.format.name.startswith("mov") or len(media.streams) > 1:
         return False
     return b"moof" in read_at(file, offset, FRAGMENT_BYTES)
+
+
+def _cut_out(file: BinaryIO) -> bool:
+    """Whether a FLAC file's frames were cut out of a longer one as they were: the first tells its place in that one."""
+    position, last = 4, False
+    for _ in range(MAX_FLAC_BLOCKS):
+        head = read_at(file, position, 4)
+        if last or len(head) < 4:
+            break
+        last = bool(head[0] & 0x80)
+        position += 4 + int.from_bytes(head[1:])
+    return bool(flac.position(read_at(file, position, 16), 1))
 
 
 def _ebml(head: bytes) -> tuple[bytes, int | None, int]:

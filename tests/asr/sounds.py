@@ -34,14 +34,23 @@ def wav16(waveform: np.ndarray, rate: int = SAMPLE_RATE, channels: int = 1) -> b
     return riff((waveform * 32767).astype("<i2").tobytes(), rate, channels)
 
 
-def encoded(path: Path, waveform: np.ndarray, codec: str, container: str, rate: int = 48_000, **options: str) -> Path:
-    """Write ``waveform`` [samples] at ``rate`` with a real encoder."""
+def encoded(
+    path: Path,
+    waveform: np.ndarray,
+    codec: str,
+    container: str,
+    rate: int = 48_000,
+    layout: str = "mono",
+    **options: str,
+) -> Path:
+    """Write ``waveform`` [samples] at ``rate`` with a real encoder, as every channel of ``layout``."""
     with av.open(path, "w", format=container, options=options) as media:
-        stream = media.add_stream(codec, rate=rate, layout="mono")
+        stream = media.add_stream(codec, rate=rate, layout=layout)
         resampler = av.AudioResampler(
-            format=stream.format, layout="mono", rate=rate, frame_size=stream.codec_context.frame_size
+            format=stream.format, layout=layout, rate=rate, frame_size=stream.codec_context.frame_size
         )
-        frame = av.AudioFrame.from_ndarray(waveform[None], format="fltp", layout="mono")
+        planes = np.tile(waveform, (av.AudioLayout(layout).nb_channels, 1))
+        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
         frame.sample_rate, frame.pts = rate, 0
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             media.mux(stream.encode(part))

@@ -103,7 +103,7 @@ def test_bytes_tell_the_time_where_frames_are_only_counted() -> None:
     for stamp in (0, 20):
         clock.keep(lost(0))
         clock.place(Frame(stamp))
-    clock.lose(lost(40, size=5_000))  # a hundred bytes are 20 ms
+    clock.lose(lost(40, size=5_000), junk=True)  # a hundred bytes are 20 ms
     assert run(clock, [60, 80]) == [1.0, 0.0]
     assert clock.damaged.told() == "from 0.04 to 1.04 s"
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import io
+import math
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from asr.audio import SAMPLE_RATE, AudioLimits, decode, decode_to
+from asr.raw_frames import intact_until
 from tests.asr.sounds import CODECS, encoded, loud, tone
 
 KINDS = {"mp3": CODECS["mp3"], "aac": ("aac", "adts"), "ac3": ("ac3", "ac3")}
@@ -58,3 +62,20 @@ def test_words_behind_damage_keep_their_times(tmp_path: Path, kind: str) -> None
             ((start_s, _),) = [each for each in loud(np.concatenate(blocks)) if each[1] - each[0] > 0.5]
             assert start_s == pytest.approx(9.0, abs=0.15)
             assert 0.3 < report.damaged_s < 1.5  # a decoder may lose more than the bytes that are damaged
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_until_where_a_stream_is_intact(tmp_path: Path, kind: str) -> None:
+    def until_s(data: bytes) -> float:
+        file = io.BytesIO(data)
+        with av.open(file) as media:
+            stream = media.streams.audio[0]
+            tick = intact_until(media.demux(stream), file, media.format.name)
+            return tick * float(stream.time_base)
+
+    whole = sound(tmp_path, kind, 12.0, 9.0)
+    at = len(whole) // 2
+    assert until_s(whole) == math.inf
+    for damaged in (whole[:at] + bytes(2_000) + whole[at:], whole + cover(5_000) + whole):
+        found = until_s(damaged)
+        assert found == 0 or found == pytest.approx(6.0, abs=0.3) or found == pytest.approx(12.0, abs=0.3)

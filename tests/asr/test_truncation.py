@@ -79,3 +79,13 @@ def test_the_last_ogg_page(tmp_path: Path) -> None:
 def test_the_tolerance_is_for_padding() -> None:
     assert missing_end(io.BytesIO(b"any"), 2.80, 3.0) == ""
     assert missing_end(io.BytesIO(b"any"), 2.70, 3.0) == "2.70 s of 3.00 s are there"
+
+
+def test_a_flac_that_was_cut_out_of_a_longer_one_is_whole(tmp_path: Path) -> None:
+    """``ffmpeg -ss 1 -c copy`` keeps the header of the whole, and each frame its place in that."""
+    whole = encoded(tmp_path / "clip", "flac", "flac")
+    with av.open(io.BytesIO(whole)) as media:
+        packets = [(packet.pos, packet.pts) for packet in media.demux(media.streams.audio[0]) if packet.size]
+    (first, _), (later, at) = packets[0], packets[10]
+    assert declared(whole[:first] + whole[later:]) == pytest.approx(3.0 - at / 48_000)
+    assert declared(whole[:first] + bytes(later - first) + whole[later:]) == 3.0  # damaged, not cut

@@ -1,0 +1,36 @@
+"""A track's decoder: as FFmpeg made it, until a damaged packet has spoilt what it remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+
+MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 512 MB
+
+# A damaged AAC packet may redefine the channels: what follows is then silence, and no error tells it.
+FORGETS_CHANNELS = frozenset({"aac"})
+
+
+class Decoder:
+    """Decodes the packets of one track in their order."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
+
+    def decode(self, packet: Any) -> list[Any]:
+        """Return the frames that are complete with ``packet``. Raises av.FFmpegError where it cannot be decoded."""
+        try:
+            return list(self._context.decode(packet))
+        except av.FFmpegError:
+            self._begin_anew()
+            raise
+
+    def _begin_anew(self) -> None:
+        # Frames of ADTS and LATM say what they are themselves, so that such a track has no header of its own.
+        old = self._context
+        if old.name in FORGETS_CHANNELS and old.extradata:
+            self._context = av.CodecContext.create(old.name, "r")
+            self._context.extradata = old.extradata
+            self._context.options = old.options
