@@ -196,8 +196,9 @@ def test_so_were_other_kinds(stream: Callable[[int], bytes], size: int) -> None:
 def test_a_header_that_is_certain_still_refuses() -> None:
     with pytest.raises(DataError, match=r"truncated: .*1\.00 s of 2\.00 s"):
         decode(streamed_wav(2 * SAMPLE_RATE * 2))
-    with pytest.raises(DataError, match="too_long"):
-        decode(streamed_wav(2 * SAMPLE_RATE * 7200))
+    for hours in (2, 5):  # no length of anything that is here
+        with pytest.raises(DataError, match=r"truncated: .*1\.00 s of"):
+            decode(streamed_wav(2 * SAMPLE_RATE * 3600 * hours))
 
 
 def test_each_channel_is_asked_for_one_by_one() -> None:
