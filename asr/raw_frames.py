@@ -28,9 +28,16 @@ STEADY_BITS = {
     "amrnb": 0x83000000,
     "amrwb": 0x83000000,
 }
+IN_WAV = {"mp3float": "mp3", "mp3": "mp3", "mp2float": "mp3", "mp2": "mp3", "ac3": "ac3", "eac3": "eac3"}
 INFO_MARKS = (b"Xing", b"Info", b"VBRI")  # in a frame that counts the others, and is no sound; in its first bytes
 INFO_WITHIN = 64
 EQUAL = frozenset({"ac3", "eac3"})  # frames of one size, but for a word; FFmpeg adds damage to the one before it
+
+
+def kind_of(media: Any, stream: Any) -> str:
+    """Return the name of an opened container's format, or of that of the bare frames which a WAV holds."""
+    name = str(media.format.name)
+    return IN_WAV.get(stream.codec_context.name, name) if name in ("wav", "w64") else name
 
 
 def intact_until(packets: Iterable[Any], file: BinaryIO, format_name: str, until: float = math.inf) -> float:

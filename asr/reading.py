@@ -17,7 +17,7 @@ from asr.downmix import SAMPLE_RATE, Downmixer
 from asr.errors import DataError
 from asr.media import audio_track, check_plausible, origin_s
 from asr.presentation import LEAD_S, Clock
-from asr.raw_frames import RawFrames
+from asr.raw_frames import RawFrames, kind_of
 from asr.seeking import AHEAD_S, SeekMissed, can_seek, is_intact
 from asr.sound import EACH, SoundChoice, SoundReport
 from asr.stretch import Stretch
@@ -53,7 +53,8 @@ class Reading:
         self.track = audio_track(media, stretch.place, choice.track)
         until_s = math.inf if stretch.end is None else stretch.end / SAMPLE_RATE
         tick_s, from_s = float(self.track.stream.time_base), stretch.start / SAMPLE_RATE
-        self.clock = Clock(media.format.name, tick_s, origin_s(media), from_s, until_s)
+        self.kind = kind_of(media, self.track.stream)
+        self.clock = Clock(self.kind, tick_s, origin_s(media), from_s, until_s)
         self.downmixer = Downmixer(stretch.place, choice)
         self.promised_s = declared_s(media, self.track.stream, file)
         self._from_near = from_near
@@ -185,7 +186,7 @@ class Reading:
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         stream, clock = self.track.stream, self.clock
-        raw = RawFrames(self.file, self.media.format.name) if clock.untimed else None
+        raw = RawFrames(self.file, self.kind) if clock.untimed else None
         in_ogg, block = self.media.format.name == "ogg" and stream.codec_context.name == "flac", 0
         pictures = sum(1 for each in self.media.streams.video if each.disposition & Disposition.attached_pic)
         alone = len(self.media.streams) - pictures == 1
@@ -217,6 +218,7 @@ class Reading:
 
     def _end(self) -> None:
         """Have the clock go on where sound is missing behind the last frame."""
+        self.clock.finish(math.inf if self.promised_s is None else self.promised_s)
         if self.promised_s is not None:
             self._finish(self.promised_s)
         if self.media.format.name == "ogg" and len(self.media.streams) == 1:
@@ -229,7 +231,6 @@ class Reading:
     def _finish(self, promised_s: float) -> None:
         """Have the clock go on to the end that was promised, where the file is there to its end."""
         clock = self.clock
-        clock.finish(promised_s)
         if not clock.now_s or promised_s - clock.now_s <= TOLERANCE_S:
             return
         missing, unread = 1.0 - clock.now_s / promised_s, 1.0 - self.read_bytes / max(size_of(self.file), 1)

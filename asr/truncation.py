@@ -14,7 +14,7 @@ from asr.tags import tag_bytes
 TOLERANCE_S = 0.25
 
 # Containers whose header gives the length. For the rest FFmpeg estimates it from the bit rate, which proves nothing.
-DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov", "matroska", "w64", "wav", "wv"})
+DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov", "matroska", "tta", "w64", "wav", "wv"})
 
 # Whoever writes to a pipe does not know the size: SoX writes 0x7FFFF000 and (AIFF) 0x7F000000, others all ones.
 PLACEHOLDER_BYTES = 0x7EFF_0000

@@ -101,10 +101,15 @@ def damaged(data: bytes, at_s: float, length_s: float, of_s: float) -> bytes:
     return data[:start] + bytes(end - start) + data[end:]
 
 
-@pytest.fixture(scope="module", params=["mp3", "ac3", "flac", "opus", "m4a", "webm", "mpegts", "oggflac"])
+@pytest.fixture(scope="module", params=["mp3", "ac3", "flac", "opus", "m4a", "webm", "mpegts", "oggflac", "mp3inwav"])
 def noisy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Twenty seconds of noise, and a tone from 15 s to 16 s."""
-    more = {"ac3": ("ac3", "ac3"), "mpegts": ("aac", "mpegts"), "oggflac": ("flac", "ogg")}
+    more = {
+        "ac3": ("ac3", "ac3"),
+        "mpegts": ("aac", "mpegts"),
+        "oggflac": ("flac", "ogg"),
+        "mp3inwav": ("libmp3lame", "wav"),
+    }
     waveform = np.random.default_rng(0).normal(0, 0.03, 20 * 48_000).astype(np.float32)
     waveform[15 * 48_000 : 16 * 48_000] = tone(1.0, 48_000)
     path = tmp_path_factory.mktemp("noisy") / request.param
@@ -128,6 +133,16 @@ def test_training_does_not_take_what_is_damaged(noisy: bytes) -> None:
     with pytest.raises(DataError, match="corrupt"):
         decode(damaged(noisy, 8.0, 0.5, 20.0), limits=AudioLimits(max_damaged_share=0.5 * report.damaged_s / 20))
     decode(damaged(noisy, 8.0, 0.5, 20.0), limits=AudioLimits(max_damaged_share=1.5 * report.damaged_s / 20))
+
+
+def test_what_cannot_be_decoded_to_the_end_was_left_out_without_a_word(tmp_path: Path) -> None:
+    """A TTA file from which some bytes are gone: no frame behind them can be decoded."""
+    whole = encoded(tmp_path / "a.tta", tone(12.0, 48_000), "tta", "tta").read_bytes()
+    third = len(whole) // 3
+    waveform, report = heard(whole[:third] + whole[third + 100 :], limits=AudioLimits(max_damaged_share=1.0))
+    assert len(waveform) == 12 * SAMPLE_RATE and 5.0 < report.damaged_s < 9.0
+    with pytest.raises(DataError, match="truncated"):
+        decode(whole[: 2 * third])
 
 
 def test_a_file_that_is_mostly_damaged_is_refused(noisy: bytes) -> None:
