@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from asr import language, storage
+from asr.address import plain
 from asr.config import suggestion
 from asr.errors import DataError, UserError
 from asr.sound import AUTO, DEFAULT_CHOICE, SoundChoice
@@ -156,7 +157,7 @@ def utterance(
         part = sound.label if start_s is None else f"@{start_s:g}{sound.label}"
         return Utterance(
             id=id if told(columns.value(row, "id")) is not None else f"{id}{part}",
-            audio=storage.join(folder, named) if isinstance(named, str) and audio is None else named,
+            audio=storage.join(folder, plain(named)) if isinstance(named, str) and audio is None else named,
             text=_text(columns.value(row, "text")),
             duration_s=duration_s,
             language=columns.language or _language(columns.value(row, "language")),

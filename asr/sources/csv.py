@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asr import storage
+from asr.address import plain
 from asr.errors import UserError
 from asr.sources.columns import Columns, choose, utterance
 from asr.sources.config import SourceConfig
@@ -21,7 +22,8 @@ _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 
 
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
-    """Yield the rows of a table. Relative audio paths are relative to its folder; ids are the paths as written.
+    """Yield the rows of a table. Relative audio paths are relative to its folder; ids are the paths, of which
+    ``./a.wav`` is ``a.wav``.
 
     Delimiter and header are told from the first lines, or set. A name ending in ``.tsv`` says that tabs separate the
     cells, and that quotation marks are text as in Common Voice, but for a quoted header or whole cells.
@@ -55,7 +57,7 @@ def read_table(
         audio_column = columns.names["audio"]
         key = dialect.names.index(audio_column)
         way = template(
-            folder, (cells[key].removeprefix(prefix) for cells in _rows_of(texts, dialect) if len(cells) > key)
+            folder, (plain(cells[key]).removeprefix(prefix) for cells in _rows_of(texts, dialect) if len(cells) > key)
         )
         decimals = _decimals(dialect, columns)
         body = chain(head[dialect.skipped :], lines)
@@ -68,7 +70,7 @@ def read_table(
                 continue
             cells = dialect.stripped(record.cells)
             row: dict[str, Any] = dict(zip(dialect.names, cells))  # noqa: B905 - a record has as many
-            audio = row[audio_column] = row[audio_column].removeprefix(prefix)
+            audio = row[audio_column] = plain(row[audio_column]).removeprefix(prefix)
             row.update((name, known[audio]) for name, known in extra.items() if audio in known)
             if way:
                 row[audio_column] = located(way, audio)

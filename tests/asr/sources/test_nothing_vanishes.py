@@ -181,6 +181,21 @@ def test_prompts(lines: list[str], clips: set[str]) -> None:
     assert len(good) + len(bad) == len(lines) + len(clips - heard)
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "metadata"])
+def test_a_clip_that_is_written_in_two_ways_was_two_clips(tmp_path: Path, kind: str) -> None:
+    ways = ["./a.wav", "a.wav", "x/..//a.wav", "../" + tmp_path.name + "/b.wav"]
+    if kind == "jsonl":
+        text = "\n".join(json.dumps({"audio_filepath": way, "text": "x"}) for way in ways)
+    else:
+        mark = "\t" if kind == "tsv" else ","
+        text = "\n".join([f"path{mark}text", *(f"{way}{mark}x" for way in ways)])
+    name = "metadata.csv" if kind == "metadata" else f"a.{kind}"
+    (tmp_path / name).write_text(text)
+    found = read(str(tmp_path if kind == "metadata" else tmp_path / name))
+    assert ids(found) == ["a.wav", "a.wav", "a.wav", f"../{tmp_path.name}/b.wav"]
+    assert [row.audio for row in found if isinstance(row, Utterance)][:3] == [str(tmp_path / "a.wav")] * 3
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-16-le"])
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
 def test_an_export_in_another_encoding_is_told_so(tmp_path: Path, name: str, encoding: str) -> None:
