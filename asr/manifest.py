@@ -62,9 +62,9 @@ def read_manifest(path: Path | str, texts: bool = True) -> list[Utterance]:
 
     ``offset`` and ``duration`` together cut a stretch out of the recording; ``duration`` alone only tells its length.
     A row without ``id`` gets one from its audio path (``./a.flac`` is ``a.flac``), its offset, and the track and
-    channel that it chooses. All of the file is read before anything is returned, so that a faulty line is known before any work
-    begins: a missing or empty file, a line that is not a JSON object with valid fields, a transcript that is not
-    text (NaN, as pandas writes it), or an id that occurs twice raises UserError with the line number. Where
+    channel that it chooses. All of the file is read before anything is returned, so that a faulty line is known
+    before any work begins: a missing or empty file, a line that is not a JSON object with valid fields, a transcript
+    that is not text (NaN, as pandas writes it), or an id that occurs twice raises UserError with the line number. Where
     ``texts`` are not asked for, they are empty, whatever is there, and rows may be alike.
     """
     rows: list[Utterance] = []
