@@ -92,8 +92,13 @@ def test_audiofolders(files: set[tuple[str, str]]) -> None:
         found = read(folder, format="audiofolder")
     stems = {name.rpartition(".")[0] for name in names if name.endswith((".wav", ".MKV"))}
     texts = {name.rpartition(".")[0] for name in names if name.endswith(".txt")}
+    labels = {name.rpartition(".")[0] for name in names if name.endswith(".lab")}
+    if not (labels & stems) - texts:  # documents
+        labels = set()
     expected = {name for name in names if name.endswith((".wav", ".MKV"))}
     expected |= {f"{stem}.txt" for stem in texts - stems}
+    expected |= {f"{stem}.lab" for stem in labels - stems - texts}
+    texts |= labels
     expected |= {name for name in names if name.endswith(".dss") and name.rpartition(".")[0] not in texts | stems}
     assert sorted(ids(found)) == sorted(expected)
     good = {row.id for row in found if isinstance(row, Utterance)}
