@@ -1,4 +1,4 @@
-"""Folders of audio files: with a ``metadata.csv``, ``.jsonl`` or ``.parquet``, or a ``.txt`` or ``.lab`` beside each."""
+"""Folders of audio: with ``metadata.csv``, ``.jsonl`` or ``.parquet``, or with a ``.txt`` or ``.lab`` beside each."""
 
 from __future__ import annotations
 

@@ -68,8 +68,7 @@ def read_table(
             if record.fault:
                 yield Quarantined(f"line {record.line}", "malformed_row", f"{place}:{record.line}: {record.fault}")
                 continue
-            cells = dialect.stripped(record.cells)
-            row: dict[str, Any] = dict(zip(dialect.names, cells))  # noqa: B905 - a record has as many
+            row: dict[str, Any] = dict(zip(dialect.names, record.cells))  # noqa: B905 - a record has as many
             audio = row[audio_column] = plain(row[audio_column]).removeprefix(prefix)
             row.update((name, known[audio]) for name, known in extra.items() if audio in known)
             if way:

@@ -12,7 +12,7 @@ from asr.errors import UserError
 from asr.filenames import is_audio
 from asr.sources.columns import USUAL
 from asr.sources.config import SourceConfig
-from asr.sources.records import split_line, unquoted
+from asr.sources.records import Quoting, cells_of, split_line
 
 DELIMITERS = (",", ";", "\t", "|")
 HEAD_LINES = 50  # looked at
@@ -26,8 +26,8 @@ class Dialect:
     """How a table is written, and the columns that a table without a header has by their numbers."""
 
     delimiter: str
-    quoted: bool
-    """Whether cells may stand in quotation marks; if not, those are text."""
+    quoted: Quoting
+    """Whether cells may stand in quotation marks; where not, those are text."""
     header: bool
     names: Sequence[str]
     """As the header has them; ``1``, ``2`` and so on without one."""
@@ -35,16 +35,10 @@ class Dialect:
     """Lines before the first row."""
     columns: Mapping[str, str]
     """Ours to theirs, as far as they are known without usual names."""
-    unquotes: bool = False
-    """Whether quotation marks are text, but for those around a whole cell whose own are doubled."""
 
     def cells(self, line: str) -> list[str]:
         """Return the cells of a line that is a row."""
-        return self.stripped(split_line(line, self.delimiter, self.quoted))
-
-    def stripped(self, cells: list[str]) -> list[str]:
-        """Return cells without the quotation marks that are none of their text."""
-        return [unquoted(cell) for cell in cells] if self.unquotes else cells
+        return cells_of(line, self.delimiter, self.quoted)
 
 
 def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) -> Dialect:
@@ -68,19 +62,18 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
         delimiter = "\t" if is_tsv and "\t" in lines[0] else _delimiter(lines, config)
     release = config.format == "common_voice"
     is_tsv = is_tsv and (release or not _all_quoted(lines[0], "\t"))  # R and spreadsheets quote the header too
-    unquotes = is_tsv and not release
-    cells = split_line(lines[0], delimiter, not is_tsv)
-    cells = [unquoted(cell) for cell in cells] if unquotes else cells
+    quoted: Quoting = "always" if not is_tsv else "never" if release else "rarely"
+    cells = cells_of(lines[0], delimiter, quoted)
     if config.header if config.header is not None else _is_header(cells, config, template):
         cells = [cell.strip() for cell in cells]
         if not is_tsv and _has_row_names(lines, delimiter):
             cells = ["", *cells]
         columns = {field: _named(name, cells) for field, name in config.columns.items()}
-        return Dialect(delimiter, not is_tsv, True, cells, begin + 1, columns, unquotes)
-    quoted = not is_tsv and delimiter != "|"  # LJSpeech and those who write as it does quote nothing
-    width = Counter(len(split_line(line, delimiter, quoted)) for line in lines).most_common(1)[0][0]
+        return Dialect(delimiter, quoted, True, cells, begin + 1, columns)
+    quoted = "never" if delimiter == "|" else quoted  # LJSpeech and those who write as it does quote nothing
+    width = Counter(len(cells_of(line, delimiter, quoted)) for line in lines).most_common(1)[0][0]
     names = [str(number) for number in range(1, width + 1)]
-    return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template), unquotes)
+    return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template))
 
 
 def _all_quoted(line: str, delimiter: str) -> bool:

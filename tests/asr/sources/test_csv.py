@@ -156,3 +156,26 @@ def test_half_a_text_was_admitted_where_a_comma_is_in_it(tmp_path: Path, line: s
     (tmp_path / "a.csv").write_text(f"path,sentence,notes\n{line}\n")
     last = read(str(tmp_path / "a.csv"))[-1]
     assert isinstance(last, Quarantined) and last.reason == "malformed_row"
+
+
+@pytest.mark.parametrize("header", ["path\tsentence\tage", '"path"\t"sentence"\t"age"'])
+def test_a_quoted_cell_of_several_lines_in_a_tsv_was_malformed(tmp_path: Path, header: str) -> None:
+    texts = ["uno\ndue", 'dice "ciao"\n\na tutti', "un\ttab", "tre", '"uno"\n"due"']
+    with open(tmp_path / "a.tsv", "w", newline="", encoding="utf-8") as file:
+        file.write(header + "\n")
+        csv.writer(file, delimiter="\t").writerows([f"{n}.wav", text, "x"] for n, text in enumerate(texts))
+    assert [row.text for row in good(read(str(tmp_path / "a.tsv")))] == texts
+
+
+def test_stray_marks_of_a_tsv_join_no_rows(tmp_path: Path) -> None:
+    """Common Voice's have them: here in a table of any name, with clips that have a suffix or none."""
+    texts = ['"Ciao', 'disse"', '"', "x", '"Ma', 'no" e', '"a"b"', '""', '"sì" "no"']
+    for end in (".mp3", ""):
+        (tmp_path / "a.tsv").write_text("path\tsentence\n" + "".join(f"c{n}{end}\t{t}\n" for n, t in enumerate(texts)))
+        assert [row.text for row in good(read(str(tmp_path / "a.tsv")))] == [t if t != '""' else "" for t in texts]
+
+
+def test_a_text_of_several_lines_before_the_name_of_its_clip(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,path\n"uno\ndue",a.wav\ntre,b.wav\n"quattro\n\ncinque, sei",c.wav\n')
+    found = [(row.id, row.text) for row in good(read(str(tmp_path / "a.csv")))]
+    assert found == [("a.wav", "uno\ndue"), ("b.wav", "tre"), ("c.wav", "quattro\n\ncinque, sei")]
