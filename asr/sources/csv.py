@@ -92,10 +92,12 @@ def _rows_of(head: list[str], dialect: Dialect) -> Iterator[list[str]]:
 
 def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]) -> Columns:
     hint = ""
-    if config.header is None and dialect.header and not names_columns(dialect.names, config):
-        hint = "; if the first line is a row already: header: false or --no-header, and columns: {audio: 1, text: 2}"
     if config.delimiter is None and len(dialect.names) == 1:
         hint = "; if its cells are separated by something else: delimiter: CHARACTER or --delimiter CHARACTER"
+    elif config.header is None and dialect.header and not names_columns(dialect.names, config):
+        hint = "; if the first line is a row already: header: false or --no-header, and columns: {audio: 1, text: 2}"
+    if dialect.header and not names_columns(dialect.names, config):
+        hint += "; if its header is a line further down: name its columns, or remove what stands above it"
     named = config.model_copy(update={"columns": dict(dialect.columns)})
     columns = choose(named, [*dialect.names, *more], place, ("audio", "text"), hint)
     for name in columns.names.values():

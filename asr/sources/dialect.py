@@ -47,7 +47,8 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     What ``config`` says is not guessed. ``.tsv`` says tabs; quotation marks are text there as Common Voice
     has it, in its releases always, else unless the header is quoted or they enclose a cell and are doubled within, as
     pandas writes. A first line without a usual or named column is a row where a cell of it is a file of audio, by its
-    name or by ``template`` as ``asr.sources.locate`` found it. Raises UserError for a table without a line.
+    name or by ``template`` as ``asr.sources.locate`` found it. Titles above a header are passed over.
+    Raises UserError for a table without a line.
     """
     full = [number for number, line in enumerate(head) if line.strip()]
     if not full:
@@ -55,6 +56,7 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     begin, excel = full[0], _EXCEL.fullmatch(head[full[0]].rstrip("\r\n"))
     if excel and len(full) > 1:
         begin = full[1]
+    begin = begin if template else _below_titles(head, begin, config)
     lines = [line for line in head[begin:] if line.strip()]
     is_tsv = storage.name_of(place).lower().endswith(".tsv") and config.delimiter in (None, "\t")
     delimiter = config.delimiter or (excel[1] if excel and len(full) > 1 else "")
@@ -74,6 +76,27 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     width = Counter(len(cells_of(line, delimiter, quoted)) for line in lines).most_common(1)[0][0]
     names = [str(number) for number in range(1, width + 1)]
     return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template))
+
+
+def _below_titles(head: Sequence[str], begin: int, config: SourceConfig) -> int:
+    """Return the number of the header's line, counted from 0, where titles stand above it as in a spreadsheet.
+
+    That is sure only of a line that names audio and text both, below lines that name neither and hold no file.
+    """
+    for number in range(begin, len(head) if config.header is not False else begin):
+        ways = [split_line(head[number], mark) for mark in ([config.delimiter] if config.delimiter else DELIMITERS)]
+        if any(_names_both(cells, config) for cells in ways):
+            return number
+        cells = [cell for way in ways for cell in way]
+        if names_columns(cells, config) or any(map(is_audio, cells)):
+            break
+    return begin
+
+
+def _names_both(cells: Sequence[str], config: SourceConfig) -> bool:
+    cells = [cell.strip() for cell in cells]
+    usual = {field: {cell for cell in cells if cell.lower() in USUAL[field]} for field in ("audio", "text")}
+    return all({config.columns[field]} & set(cells) if field in config.columns else usual[field] for field in usual)
 
 
 def _all_quoted(line: str, delimiter: str) -> bool:
