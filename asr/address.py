@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import posixpath
 import re
 import threading
 from collections import OrderedDict
@@ -46,6 +47,17 @@ def parquet_row(uri: str, row_group: int, row: int, column: str, name: str = "")
 def arrow_row(uri: str, batch: int, row: int, column: str, name: str = "") -> str:
     """Return the address of a row's audio in an Arrow stream file; ``batch`` is where its record batch begins."""
     return f"{uri}#batch={batch}&row={row}&column={quote(column, safe='')}{_container_field(name)}"
+
+
+def plain(name: str) -> str:
+    """Return a path as it is written shortest: ``./a.flac``, ``b//../a.flac`` and ``a.flac`` are one file.
+
+    Told by the text alone, so that it is the same on every machine: a folder that is a link is not followed before
+    ``..``. Addresses are as they are written: in a bucket ``./`` is a part of a name.
+    """
+    if not name or "://" in name:
+        return name
+    return posixpath.normpath(f"/{name.lstrip('/')}" if name.startswith("/") else name)
 
 
 def raw_container(address: str | Path) -> str | None:

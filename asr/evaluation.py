@@ -15,6 +15,8 @@ from asr.errors import UserError
 from asr.features import Context
 from asr.scoring import Score, SilenceScore, UtteranceScore, pool, score, score_silence, score_utterance
 
+_EMPTY_SHARE = 0.5
+
 
 @dataclass(frozen=True)
 class UtteranceResult:
@@ -71,6 +73,17 @@ class Evaluation:
         return score_silence(hypotheses, [one.duration_s for one in self.silence], self.language)
 
     @property
+    def warnings(self) -> list[str]:
+        """What is odd about the references as a whole: a table that is half filled looks like a set of silence."""
+        empty, clips = sum(not one.reference.strip() for one in self.silence), len(self.results) + len(self.silence)
+        if empty <= _EMPTY_SHARE * clips:
+            return []
+        return [
+            f"{empty} of {clips} references are empty, which says that nobody speaks there: no error rate counts these "
+            "clips; leave out the rows that nobody has transcribed"
+        ]
+
+    @property
     def audio_s(self) -> float:
         """Seconds of audio that were decoded, silence too."""
         return sum(one.duration_s for one in (*self.results, *self.silence))
@@ -97,6 +110,7 @@ class Evaluation:
             "speed": round(self.speed, 3),
             **{name: _figures(rates[name]) if rates else None for name in ("wer", "wer_ortho", "cer")},
             "silence": {**asdict(on_silence), "words_per_min": round(on_silence.words_per_min, 3)},
+            "warnings": self.warnings,
         }
 
     def write_table(self, path: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from asr import storage
+from asr.address import plain
 from asr.errors import DataError, UserError
 from asr.sound import AUTO, SoundChoice
 from asr.transcript import told, transcript
@@ -60,11 +61,11 @@ def read_manifest(path: Path | str, texts: bool = True) -> list[Utterance]:
     """Return the rows of a JSONL manifest at a path or URI. Relative audio paths are relative to the manifest's folder.
 
     ``offset`` and ``duration`` together cut a stretch out of the recording; ``duration`` alone only tells its length.
-    A row without ``id`` gets one from its audio path as written, its offset, and the track and channel that it
-    chooses. All of the file is read before anything is returned, so that a faulty line is known before any work
-    begins: a missing or empty file, a line that is not a JSON object with valid fields, a transcript that is not
-    text (NaN, as pandas writes it), or an id that occurs twice raises UserError with the line number. Where
-    ``texts`` are not asked for, they are empty, whatever is there.
+    A row without ``id`` gets one from its audio path (``./a.flac`` is ``a.flac``), its offset, and the track and
+    channel that it chooses. All of the file is read before anything is returned, so that a faulty line is known
+    before any work begins: a missing or empty file, a line that is not a JSON object with valid fields, a transcript
+    that is not text (NaN, as pandas writes it), or an id that occurs twice raises UserError with the line number. Where
+    ``texts`` are not asked for, they are empty, whatever is there, and rows may be alike.
     """
     rows: list[Utterance] = []
     lines: dict[str, int] = {}
@@ -74,7 +75,7 @@ def read_manifest(path: Path | str, texts: bool = True) -> list[Utterance]:
             if not line.strip():
                 continue
             row = _utterance(_parse(line, f"{path}:{number}", texts), folder)
-            if row.id in lines:
+            if texts and row.id in lines:
                 raise UserError(f"{path}: id '{row.id}' is on line {lines[row.id]} and on line {number}")
             lines[row.id] = number
             rows.append(row)
@@ -132,7 +133,7 @@ def _parse(line: str, where: str, texts: bool) -> _Row:
 
 
 def _utterance(row: _Row, folder: str) -> Utterance:
-    audio = row.audio_filepath
+    audio = plain(row.audio_filepath)
     offset = row.offset
     sound = SoundChoice(row.audio_track, row.audio_channel)
     return Utterance(

@@ -179,6 +179,8 @@ def _show_evaluation(evaluation: Evaluation, quarantined: Sequence[Quarantined],
         print("no error rate: no reference has words")
     if evaluation.silence:
         print(f"words on silence: {evaluation.on_silence}")
+    for line in evaluation.warnings:
+        print(f"warning: {line}")
     for line in why:
         print(line)
     clips, silent, unused = len(evaluation.results), len(evaluation.silence), len(quarantined)

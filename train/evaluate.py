@@ -42,12 +42,17 @@ def evaluate(
     """Transcribe ``utterances`` and score them; those without words are transcribed too, and counted apart.
 
     ``language`` is for those that name none; without either, the artifact's language holds, and at last the model
-    detects it. ``on_progress`` is called with (clips done, clips in all). Raises UserError where no clip is usable.
+    detects it. Of rows with the same id the first counts. ``on_progress`` is called with (clips done, clips in all).
+    Raises UserError where no clip is usable.
     """
     usable: list[tuple[Utterance, Clip, float]] = []
     quarantined: list[Quarantined] = []
+    ids: set[str] = set()
     for utterance in utterances:
         try:
+            if utterance.id in ids:
+                raise DataError("duplicate_id", "an earlier row has this id")
+            ids.add(utterance.id)
             waveform = _waveform(utterance)
         except DataError as error:
             quarantined.append(Quarantined(utterance.id, error.reason, error.detail))

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from asr import language, storage
+from asr.address import plain
 from asr.config import suggestion
 from asr.errors import DataError, UserError
 from asr.sound import AUTO, DEFAULT_CHOICE, SoundChoice
@@ -136,8 +137,10 @@ def _guess(config: SourceConfig, available: Sequence[str]) -> Columns:
 def utterance(
     row: Mapping[str, Any], columns: Columns, default_id: str, audio: str | bytes | None = None, folder: str = ""
 ) -> Utterance | Quarantined:
-    """Return a row as an utterance, or quarantined as missing_audio, not_text, unknown_language, bad_number,
-    bad_channel or bad_segments.
+    """Return a row as an utterance, or quarantined as missing_audio, no_transcript, not_text, unknown_language,
+    bad_number, bad_channel or bad_segments.
+
+    A transcript that is empty text says that nobody speaks; one that is null or not there, that nobody has written it.
 
     ``audio`` is an address or bytes where the row's own column does not name a file; a name there is relative to
     ``folder``. The row's id is its text in the id column: a bare number counts sentences in some data sets (FLEURS),
@@ -156,8 +159,8 @@ def utterance(
         part = sound.label if start_s is None else f"@{start_s:g}{sound.label}"
         return Utterance(
             id=id if told(columns.value(row, "id")) is not None else f"{id}{part}",
-            audio=storage.join(folder, named) if isinstance(named, str) and audio is None else named,
-            text=_text(columns.value(row, "text")),
+            audio=storage.join(folder, plain(named)) if isinstance(named, str) and audio is None else named,
+            text=_transcript(row, columns),
             duration_s=duration_s,
             language=columns.language or _language(columns.value(row, "language")),
             speaker=_optional_text(columns.value(row, "speaker")),
@@ -174,6 +177,15 @@ class _Fault(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
+
+
+def _transcript(row: Mapping[str, Any], columns: Columns) -> str:
+    name = columns.names.get("text")
+    value = None if name is None else row.get(name)
+    if value is None and columns.value(row, "segments") is None:  # those have the words
+        what = "the row has no transcript" if name is None or name not in row else f"{name} is null"
+        raise _Fault("no_transcript", f"{what}: of a clip in which nobody speaks it is an empty text")
+    return _text(value)
 
 
 def _text(value: Any) -> str:

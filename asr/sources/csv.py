@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asr import storage
+from asr.address import plain
 from asr.errors import UserError
 from asr.sources.columns import Columns, choose, utterance
 from asr.sources.config import SourceConfig
@@ -21,7 +22,8 @@ _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 
 
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
-    """Yield the rows of a table. Relative audio paths are relative to its folder; ids are the paths as written.
+    """Yield the rows of a table. Relative audio paths are relative to its folder; ids are the paths, of which
+    ``./a.wav`` is ``a.wav``.
 
     Delimiter and header are told from the first lines, or set. A name ending in ``.tsv`` says that tabs separate the
     cells, and that quotation marks are text as in Common Voice, but for a quoted header or whole cells.
@@ -55,7 +57,7 @@ def read_table(
         audio_column = columns.names["audio"]
         key = dialect.names.index(audio_column)
         way = template(
-            folder, (cells[key].removeprefix(prefix) for cells in _rows_of(texts, dialect) if len(cells) > key)
+            folder, (plain(cells[key]).removeprefix(prefix) for cells in _rows_of(texts, dialect) if len(cells) > key)
         )
         decimals = _decimals(dialect, columns)
         body = chain(head[dialect.skipped :], lines)
@@ -66,9 +68,8 @@ def read_table(
             if record.fault:
                 yield Quarantined(f"line {record.line}", "malformed_row", f"{place}:{record.line}: {record.fault}")
                 continue
-            cells = dialect.stripped(record.cells)
-            row: dict[str, Any] = dict(zip(dialect.names, cells))  # noqa: B905 - a record has as many
-            audio = row[audio_column] = row[audio_column].removeprefix(prefix)
+            row: dict[str, Any] = dict(zip(dialect.names, record.cells))  # noqa: B905 - a record has as many
+            audio = row[audio_column] = plain(row[audio_column]).removeprefix(prefix)
             row.update((name, known[audio]) for name, known in extra.items() if audio in known)
             if way:
                 row[audio_column] = located(way, audio)
@@ -91,10 +92,12 @@ def _rows_of(head: list[str], dialect: Dialect) -> Iterator[list[str]]:
 
 def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]) -> Columns:
     hint = ""
-    if config.header is None and dialect.header and not names_columns(dialect.names, config):
-        hint = "; if the first line is a row already: header: false or --no-header, and columns: {audio: 1, text: 2}"
     if config.delimiter is None and len(dialect.names) == 1:
         hint = "; if its cells are separated by something else: delimiter: CHARACTER or --delimiter CHARACTER"
+    elif config.header is None and dialect.header and not names_columns(dialect.names, config):
+        hint = "; if the first line is a row already: header: false or --no-header, and columns: {audio: 1, text: 2}"
+    if dialect.header and not names_columns(dialect.names, config):
+        hint += "; if its header is a line further down: name its columns, or remove what stands above it"
     named = config.model_copy(update={"columns": dict(dialect.columns)})
     columns = choose(named, [*dialect.names, *more], place, ("audio", "text"), hint)
     for name in columns.names.values():

@@ -31,7 +31,8 @@ PACKED_TAR = re.compile(r"\.(?:tar\.|t)(gz|xz|bz2|zst)", re.IGNORECASE)
 
 LOOKED_FOR = (
     "looked for the file of datasets' save_to_disk (state.json, dataset_dict.json), a Common Voice release "
-    "(clips/, *.tsv), an audiofolder (metadata.csv, metadata.jsonl, or audio with .txt beside it), *.parquet, *.tar"
+    "(clips/, *.tsv), an audiofolder (metadata.csv, metadata.jsonl, or audio with .txt or .lab beside it), *.parquet, "
+    "*.tar"
 )
 
 
@@ -91,6 +92,9 @@ def _folder_format(source: str, split: str | None) -> Format:
             break
         inside = storage.list_files(storage.join(source, folder), recursive=False)
         found = _by_names({entry.name for entry in inside})
+    if found is None:  # further down: train/speaker1/x.wav
+        within = storage.join(source, str(split)) if split in folders else source
+        found = _by_names({storage.name_of(entry.name) for entry in storage.list_files(within)})
     if found is not None:
         return found
     raise UserError(f"{source}: nothing here is a source of speech: {LOOKED_FOR}", "name its format: format: ...")

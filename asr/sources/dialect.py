@@ -12,7 +12,7 @@ from asr.errors import UserError
 from asr.filenames import is_audio
 from asr.sources.columns import USUAL
 from asr.sources.config import SourceConfig
-from asr.sources.records import split_line, unquoted
+from asr.sources.records import Quoting, cells_of, split_line
 
 DELIMITERS = (",", ";", "\t", "|")
 HEAD_LINES = 50  # looked at
@@ -26,8 +26,8 @@ class Dialect:
     """How a table is written, and the columns that a table without a header has by their numbers."""
 
     delimiter: str
-    quoted: bool
-    """Whether cells may stand in quotation marks; if not, those are text."""
+    quoted: Quoting
+    """Whether cells may stand in quotation marks; where not, those are text."""
     header: bool
     names: Sequence[str]
     """As the header has them; ``1``, ``2`` and so on without one."""
@@ -35,16 +35,10 @@ class Dialect:
     """Lines before the first row."""
     columns: Mapping[str, str]
     """Ours to theirs, as far as they are known without usual names."""
-    unquotes: bool = False
-    """Whether quotation marks are text, but for those around a whole cell whose own are doubled."""
 
     def cells(self, line: str) -> list[str]:
         """Return the cells of a line that is a row."""
-        return self.stripped(split_line(line, self.delimiter, self.quoted))
-
-    def stripped(self, cells: list[str]) -> list[str]:
-        """Return cells without the quotation marks that are none of their text."""
-        return [unquoted(cell) for cell in cells] if self.unquotes else cells
+        return cells_of(line, self.delimiter, self.quoted)
 
 
 def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) -> Dialect:
@@ -53,7 +47,8 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     What ``config`` says is not guessed. ``.tsv`` says tabs; quotation marks are text there as Common Voice
     has it, in its releases always, else unless the header is quoted or they enclose a cell and are doubled within, as
     pandas writes. A first line without a usual or named column is a row where a cell of it is a file of audio, by its
-    name or by ``template`` as ``asr.sources.locate`` found it. Raises UserError for a table without a line.
+    name or by ``template`` as ``asr.sources.locate`` found it. Titles above a header are passed over.
+    Raises UserError for a table without a line.
     """
     full = [number for number, line in enumerate(head) if line.strip()]
     if not full:
@@ -61,6 +56,7 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     begin, excel = full[0], _EXCEL.fullmatch(head[full[0]].rstrip("\r\n"))
     if excel and len(full) > 1:
         begin = full[1]
+    begin = begin if template else _below_titles(head, begin, config)
     lines = [line for line in head[begin:] if line.strip()]
     is_tsv = storage.name_of(place).lower().endswith(".tsv") and config.delimiter in (None, "\t")
     delimiter = config.delimiter or (excel[1] if excel and len(full) > 1 else "")
@@ -68,19 +64,39 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
         delimiter = "\t" if is_tsv and "\t" in lines[0] else _delimiter(lines, config)
     release = config.format == "common_voice"
     is_tsv = is_tsv and (release or not _all_quoted(lines[0], "\t"))  # R and spreadsheets quote the header too
-    unquotes = is_tsv and not release
-    cells = split_line(lines[0], delimiter, not is_tsv)
-    cells = [unquoted(cell) for cell in cells] if unquotes else cells
+    quoted: Quoting = "always" if not is_tsv else "never" if release else "rarely"
+    cells = cells_of(lines[0], delimiter, quoted)
     if config.header if config.header is not None else _is_header(cells, config, template):
         cells = [cell.strip() for cell in cells]
         if not is_tsv and _has_row_names(lines, delimiter):
             cells = ["", *cells]
         columns = {field: _named(name, cells) for field, name in config.columns.items()}
-        return Dialect(delimiter, not is_tsv, True, cells, begin + 1, columns, unquotes)
-    quoted = not is_tsv and delimiter != "|"  # LJSpeech and those who write as it does quote nothing
-    width = Counter(len(split_line(line, delimiter, quoted)) for line in lines).most_common(1)[0][0]
+        return Dialect(delimiter, quoted, True, cells, begin + 1, columns)
+    quoted = "never" if delimiter == "|" else quoted  # LJSpeech and those who write as it does quote nothing
+    width = Counter(len(cells_of(line, delimiter, quoted)) for line in lines).most_common(1)[0][0]
     names = [str(number) for number in range(1, width + 1)]
-    return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template), unquotes)
+    return Dialect(delimiter, quoted, False, names, begin, _by_number(config, cells, width, template))
+
+
+def _below_titles(head: Sequence[str], begin: int, config: SourceConfig) -> int:
+    """Return the number of the header's line, counted from 0, where titles stand above it as in a spreadsheet.
+
+    That is sure only of a line that names audio and text both, below lines that name neither and hold no file.
+    """
+    for number in range(begin, len(head) if config.header is not False else begin):
+        ways = [split_line(head[number], mark) for mark in ([config.delimiter] if config.delimiter else DELIMITERS)]
+        if any(_names_both(cells, config) for cells in ways):
+            return number
+        cells = [cell for way in ways for cell in way]
+        if names_columns(cells, config) or any(map(is_audio, cells)):
+            break
+    return begin
+
+
+def _names_both(cells: Sequence[str], config: SourceConfig) -> bool:
+    cells = [cell.strip() for cell in cells]
+    usual = {field: {cell for cell in cells if cell.lower() in USUAL[field]} for field in ("audio", "text")}
+    return all({config.columns[field]} & set(cells) if field in config.columns else usual[field] for field in usual)
 
 
 def _all_quoted(line: str, delimiter: str) -> bool:

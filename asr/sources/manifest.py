@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr import storage
+from asr.address import plain
 from asr.errors import UserError
 from asr.manifest import json_object
 from asr.sources.columns import Chooser, utterance
@@ -42,7 +43,7 @@ def read_json_lines(
                 continue
             columns = chooser.columns(list(row))
             audio = columns.value(row, "audio")
-            yield utterance(row, columns, audio if isinstance(audio, str) else f"line {number}", folder=folder)
+            yield utterance(row, columns, plain(audio) if isinstance(audio, str) else f"line {number}", folder=folder)
     chooser.require()
     if not chooser.known:
         raise broken[0] if broken else UserError(f"{place}: the manifest holds no rows")

@@ -6,11 +6,14 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from asr.filenames import is_audio, suffix
 
 Line = tuple[int, str]
+Quoting = Literal["always", "rarely", "never"]
+"""Whether a mark encloses a cell where it can, only where its own are doubled or the line is no row otherwise, or is
+always text, as in Common Voice."""
 
 # Of one quoted cell. A transcript of a thousand lines is none: the quotation mark that opens it is a stray one.
 MAX_LINES = 1000
@@ -57,6 +60,12 @@ def split_line(line: str, delimiter: str, quoted: bool = True) -> list[str]:
     return cells
 
 
+def cells_of(line: str, delimiter: str, quoted: Quoting) -> list[str]:
+    """Return the cells of a line that is a row."""
+    cells = split_line(line, delimiter, quoted == "always")
+    return [unquoted(cell) for cell in cells] if quoted == "rarely" else cells
+
+
 def unquoted(cell: str) -> str:
     """Return a cell without the quotation marks that enclose all of it; one whose own are not doubled as it is."""
     enclosed = _ENCLOSED.fullmatch(cell)
@@ -64,17 +73,17 @@ def unquoted(cell: str) -> str:
 
 
 def records(
-    lines: Iterable[Line], delimiter: str, quoted: bool, width: int, key: int, surplus: int = 0
+    lines: Iterable[Line], delimiter: str, quoted: Quoting, width: int, key: int, surplus: int = 0
 ) -> Iterator[Record]:
     """Yield a row for each line that is not blank, but for quoted cells over several lines as RFC 4180 has them.
 
     ``width`` is the number of cells that a row has, ``surplus`` that of empty ones behind them in every row; ``key`` is
     the column that names the audio. A quotation mark opens such a cell only where it is closed before a delimiter or a
     line's end, the row then has its cells, and no line inside looks like a row itself; else it is text. Where a line
-    may be either, all lines of the cell are faults.
+    may be either, all lines of the cell are faults, and rows where marks are mostly text.
     """
-    if quoted:
-        yield from _Quoted(lines, delimiter, width, key, surplus).records()
+    if quoted != "never":
+        yield from _Quoted(lines, delimiter, width, key, surplus, quoted == "rarely").records()
         return
     for number, line in lines:
         if line.strip():
@@ -100,9 +109,9 @@ def _checked(number: int, cells: list[str], width: int, surplus: int) -> Record:
 class _Quoted:
     """Reads with the ``csv`` module, and again without it what that cannot have understood."""
 
-    def __init__(self, lines: Iterable[Line], delimiter: str, width: int, key: int, surplus: int) -> None:
+    def __init__(self, lines: Iterable[Line], delimiter: str, width: int, key: int, surplus: int, rarely: bool) -> None:
         self.lines, self.delimiter, self.width, self.key = iter(lines), delimiter, width, key
-        self.surplus = surplus
+        self.surplus, self.rarely = surplus, rarely
         self.again: deque[Line] = deque()  # lines taken for a part of a cell
         self.taken: list[Line] = []  # of the record being read
 
@@ -134,37 +143,50 @@ class _Quoted:
             self.taken.append(line)
             yield line[1]
 
+    def _split(self, line: str) -> list[str]:
+        return cells_of(line, self.delimiter, "rarely" if self.rarely else "always")
+
     def _one(self, number: int, line: str, cells: list[str]) -> Iterator[Record]:
+        if self.rarely and len(plain := self._split(line)) == self.width:
+            cells = plain
         if line.strip():
             yield _checked(number, cells, self.width, self.surplus)
 
     def _judged(self, cells: list[str]) -> Iterator[Record]:
         (number, line), *inside = self.taken
-        alone = split_line(line, self.delimiter)
-        looks = [self._looks_like_a_row(text, cells) for _, text in inside] if len(cells) == self.width else []
-        if looks and True not in looks and (None not in looks or len(alone) != self.width):
-            yield Record(number, cells)
-        elif looks and True not in looks:
+        alone = self._split(line)
+        looks = self._look(alone, cells)
+        doubtful = None in looks and len(alone) == self.width
+        if True in looks or (doubtful and self.rarely):
+            self.again.extendleft(reversed(inside))
+            yield from self._alone(number, line, alone)
+        elif doubtful:
             fault = "a quotation mark opens a cell of several lines, or is a stray one: it cannot be told"
             for each, text in self.taken:
                 if text.strip():
                     yield Record(each, [], fault)
         else:
-            self.again.extendleft(reversed(inside))
-            yield from self._alone(number, line, alone)
+            yield Record(number, cells)
+
+    def _look(self, alone: list[str], cells: list[str]) -> list[bool | None]:
+        """Whether each line within a cell is a row of its own. The last has the file's name where that comes behind."""
+        if len(cells) != self.width:
+            return [True]
+        inside = self.taken[1:-1] if len(alone) <= self.key else self.taken[1:]
+        return [self._looks_like_a_row(text, cells) for _, text in inside]
 
     def _alone(self, number: int, line: str, cells: list[str]) -> Iterator[Record]:
         first, *others = [piece for piece in line.rstrip("\r\n").split("\r") if piece.strip()]
-        start = split_line(first, self.delimiter)
+        start = self._split(first)
         if others and len(start) == self.width and all(self._looks_like_a_row(other, start) for other in others):
             for piece in (first, *others):  # line ends of two kinds in one file
-                yield _checked(number, split_line(piece, self.delimiter), self.width, self.surplus)
+                yield _checked(number, self._split(piece), self.width, self.surplus)
         else:
             yield _checked(number, cells, self.width, self.surplus)
 
     def _looks_like_a_row(self, line: str, cells: list[str]) -> bool | None:
         """Whether a line within a cell is a row of its own; None where its audio has no suffix to tell it by."""
-        inside = split_line(line, self.delimiter)
+        inside = self._split(line)
         if len(inside) <= self.key:
             return False
         named, other = cells[self.key].strip(), inside[self.key].strip().strip('"')

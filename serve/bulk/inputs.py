@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from asr import storage
+from asr.address import plain
 from asr.errors import UserError
 from asr.filenames import HOW_TOLD, is_audio, is_litter, suffix
 from asr.manifest import read_manifest
@@ -47,7 +48,7 @@ class Found:
 
 
 def find(words: Sequence[str]) -> Found:
-    """Return the recordings that ``words`` mean, in their order, each address once.
+    """Return the recordings that ``words`` mean, in their order, each file once, by its path.
 
     A file is taken as it is, and also where there is none: what is wrong with it is found when it is opened. Of
     folders, which are searched at any depth, and of patterns (``*`` within a name, ``**`` across folders) the files
@@ -59,10 +60,16 @@ def find(words: Sequence[str]) -> Found:
     repeated = 0
     for word in words:
         for one in _meant(word, others):
-            repeated += one.address in found
-            found.setdefault(one.address, one)
-    counts = Counter(suffix(storage.name_of(address)) for address in others - set(found))
+            file = _file(one.address)
+            repeated += file in found
+            found.setdefault(file, one)
+    counts = Counter(suffix(storage.name_of(file)) for file in others - set(found))
     return Found(list(found.values()), repeated, dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+
+
+def _file(address: str) -> str:
+    """What is one for all ways to write a local path: ``./a.wav``, ``a.wav``, ``file:///here/a.wav``."""
+    return address if storage.is_remote(address) else os.path.abspath(storage.local_path(address))
 
 
 def _meant(word: str, others: set[str]) -> Iterator[Input]:
@@ -84,7 +91,7 @@ def _audio(word: str, entries: Sequence[Entry], others: set[str]) -> list[Input]
         kinds = sorted({suffix(entry.name) or entry.name for entry in left})
         there = f", only {len(left)} of other kinds: {' '.join(kinds[:_SHOWN])}" if left else ""
         raise UserError(f"{word}: no audio files are there{there}", HOW_TOLD)
-    others.update(entry.uri for entry in left)
+    others.update(_file(entry.uri) for entry in left)
     return found
 
 
@@ -118,7 +125,7 @@ def _lines(place: str, folder: str) -> Iterator[str]:
     with storage.open_text(place) as file:
         for line in map(str.strip, file):
             if line:
-                yield storage.join(folder, line)
+                yield storage.join(folder, plain(line))
 
 
 def _rows(place: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from asr import address, storage
-from asr.address import arrow_row, open_address, parquet_row, raw_container, tar_member
+from asr.address import arrow_row, open_address, parquet_row, plain, raw_container, tar_member
 from asr.errors import DataError
 
 
@@ -48,6 +48,17 @@ def test_files_and_ranges(folder: str) -> None:
     assert reason(storage.join(folder, "none.bin")) == "missing_file"
     assert reason(tar_member(storage.join(folder, "none.bin"), 0, 1)) == "missing_file"
     assert reason(tar_member(place, len(data) - 1, 2)) == "truncated"
+
+
+def test_a_path_has_one_name() -> None:
+    for name in ("a.flac", "./a.flac", "x/../a.flac", ".//a.flac", "././a.flac"):
+        assert plain(name) == "a.flac"
+    assert (
+        plain("../x/./a.flac") == "../x/a.flac" and plain("//data//a.flac") == plain("/data/a.flac") == "/data/a.flac"
+    )
+    assert plain("./" + tar_member("x/../a.tar", 512, 9, "b.g722")) == tar_member("a.tar", 512, 9, "b.g722")
+    for name in ("", "s3://bucket/./a.flac", "file:///x/../a.flac", "...", "a.flac.", ".a.flac"):
+        assert plain(name) == name
 
 
 def test_rows(folder: str, tmp_path: Path) -> None:

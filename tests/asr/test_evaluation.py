@@ -141,6 +141,14 @@ def test_an_evaluation_of_before_there_was_silence_can_be_read(evaluation: Evalu
     assert Evaluation.load(tmp_path / "e.json") == evaluation
 
 
+@pytest.mark.parametrize(("empty", "signs", "warned"), [(4, 0, True), (3, 0, False), (3, 1, False), (0, 9, False)])
+def test_more_empty_references_than_others_are_warned_of(empty: int, signs: int, warned: bool) -> None:
+    mute = [UtteranceResult(f"{n}", "" if n < empty else "...", "", 1.0) for n in range(empty + signs)]
+    found = Evaluation("x", "it", "full", RESULTS[:3], 1.0, mute)
+    assert len(RESULTS[:3]) == 3
+    assert bool(found.warnings) == bool(found.summary()["warnings"]) == warned
+
+
 def test_silence_alone_has_no_error_rate() -> None:
     found = Evaluation("x", "it", "full", [], 1.0, [UtteranceResult("s", "", "ciao", 6.0)]).summary()
     assert (found["wer"], found["wer_ortho"], found["cer"]) == (None, None, None)

@@ -54,6 +54,21 @@ def test_silence_stays_silent_in_a_telephones_codec(codec: str, rate: int, tmp_p
     assert is_silent(decode(str(encoded(tmp_path / "x.wav", ZEROS, codec, "wav", rate))))
 
 
+@pytest.mark.parametrize("lsb", [1, 2, 4, 8])
+@pytest.mark.parametrize("codec", ["pcm_alaw", "pcm_mulaw"])
+def test_dithered_silence_in_a_telephones_codec_was_sound(codec: str, lsb: float, tmp_path: Path) -> None:
+    """All of it is +-8 / 32768 in A-law, which has nothing between them."""
+    assert is_silent(decode(str(encoded(tmp_path / "x.wav", noise(lsb), codec, "wav", 8000))))
+
+
+def test_a_word_within_steady_noise_is_not_silent(english_clips: list[Utterance]) -> None:
+    waveform = decode(english_clips[0].audio) * 10 ** (-60 / 20)
+    hiss = np.random.default_rng(0).normal(0, 2 / 32768, len(waveform) + 3 * N).astype(np.float32)
+    assert is_silent(hiss)
+    hiss[N : N + len(waveform)] += waveform
+    assert not is_silent(hiss)
+
+
 def test_quiet_speech_is_not_silent(english_clips: list[Utterance]) -> None:
     """40 dB quieter, as from a microphone across the hall, Whisper understands all; 60 dB quieter, nearly all."""
     for clip in english_clips[:6]:

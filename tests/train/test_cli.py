@@ -54,12 +54,13 @@ def test_evaluate_writes_a_report_a_table_and_the_figures(
 
 @pytest.fixture
 def mixed(tmp_path: Path, english_clips: list[Utterance]) -> Path:
-    """A manifest of pandas: two good rows, one without words, and what can be wrong."""
+    """A manifest of pandas: two good rows, one of silence, one not transcribed, and what can be wrong."""
     (tmp_path / "silence.flac").write_bytes(encode_flac(np.zeros(32_000, dtype=np.float32)))
     (tmp_path / "notes.wav").write_text("buy milk")
     cells: list[tuple[object, object]] = [(clip.audio, clip.text) for clip in english_clips[:2]]
-    cells += [("silence.flac", None), ("silence.flac", "ciao"), (english_clips[2].audio, float("nan"))]
+    cells += [("silence.flac", ""), ("silence.flac", "ciao"), (english_clips[2].audio, float("nan"))]
     cells += [("notes.wav", "ciao"), (english_clips[3].audio, float("nan")), ("gone.wav", "ciao")]
+    cells += [(english_clips[4].audio, None)]
     lines = [json.dumps({"id": f"row {n}", "audio": audio, "text": text}) for n, (audio, text) in enumerate(cells)]
     (tmp_path / "mixed.jsonl").write_text("\n".join(lines))
     return tmp_path / "mixed.jsonl"
@@ -70,17 +71,18 @@ def test_evaluate_says_why_rows_are_in_quarantine_and_all_rows_are_somewhere(
 ) -> None:
     evaluate(tiny_en_name, str(mixed), out=tmp_path / "ev", as_json=True)
     found = json.loads(capsys.readouterr().out)
-    assert found["quarantined"] == sum(one["rows"] for one in found["quarantine"]) == 5
+    assert found["quarantined"] == sum(one["rows"] for one in found["quarantine"]) == 6
     assert {one["reason"]: one["rows"] for one in found["quarantine"]} == {
         "not_text": 2,
         "silent": 1,
         "not_audio": 1,
         "missing_file": 1,
+        "no_transcript": 1,
     }
     first = found["quarantine"][0]
     assert (first["example"], first["detail"]) == ("row 4", "the transcript is nan, a float")
     assert found["silence"]["clips"] == 1 and found["utterances"] == 2
-    assert found["utterances"] + found["silence"]["clips"] + found["quarantined"] == found["rows"] == 8
+    assert found["utterances"] + found["silence"]["clips"] + found["quarantined"] == found["rows"] == 9
     report = (tmp_path / "ev" / "report.html").read_text(encoding="utf-8")
     assert "the transcript is nan, a float" in report
     assert "nan" not in [row.reference for row in Evaluation.load(tmp_path / "ev" / "evaluation.json").results]
@@ -92,8 +94,21 @@ def test_evaluate_prints_the_table_for_people(
     evaluate(tiny_en_name, str(mixed))
     printed = capsys.readouterr().out
     assert "words on silence: " in printed and " of 1 clip without words" in printed
-    assert "8 rows: 2 clips scored, 1 without words, 5 in quarantine; " in printed
+    assert "9 rows: 2 clips scored, 1 without words, 6 in quarantine; " in printed
     assert "not_text" in printed and "row 4: the transcript is nan, a float" in printed
+
+
+def test_a_half_filled_table_was_evaluated_as_a_set_of_silence_without_a_word(
+    mixed: Path, english_clips: list[Utterance], tiny_en_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = mixed.with_suffix(".csv")
+    texts = [english_clips[0].text, "", ""]
+    lines = [f'{clip.audio},"{text}"\n' for clip, text in zip(english_clips, texts, strict=False)]
+    table.write_text("path,text\n" + "".join(lines))
+    evaluate(tiny_en_name, str(table))
+    assert "warning: 2 of 3 references are empty, which says that nobody speaks there" in capsys.readouterr().out
+    evaluate(tiny_en_name, str(table), as_json=True)
+    assert len(json.loads(capsys.readouterr().out)["warnings"]) == 1
 
 
 def test_silence_alone_can_be_evaluated(

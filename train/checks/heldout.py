@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from asr.audio import AudioLimits, decode_utterance
 from asr.errors import DataError, UserError
 from asr.features import WINDOW_S
+from asr.scoring import has_words
+from asr.silence import require_sound
 from asr.utterance import Quarantined, Utterance
 from train.checks.subject import Outcome, Subject
 from train.run.evaluation import sample
@@ -16,13 +18,13 @@ MOST_CLIPS = 64  # decoded of each set: all of what is scored, unless evaluation
 
 
 def audio(subject: Subject) -> Outcome:
-    """The clips of data.validation and data.retention that a run would be scored on can be decoded."""
+    """The clips of data.validation and data.retention that a run would be scored on can be decoded and heard."""
     if not subject.held_out:
         return Outcome("skipped", "neither data.validation nor data.retention is set")
     config = subject.config
     decoded, warnings = [], []
     for key, rows in subject.held_out.items():
-        spoken = [row for row in rows.utterances if row.text.strip()]
+        spoken = [row for row in rows.utterances if has_words(row.text)]
         if not spoken:
             raise UserError(f"{key} has no utterance with a transcript", "whisperfleet data inspect says more")
         clips = sample(spoken, config.evaluation.sample_clips, config.seed)[:MOST_CLIPS]
@@ -44,7 +46,7 @@ def _faults(clips: Sequence[Utterance]) -> list[Quarantined]:
     faults = []
     for clip in clips:
         try:
-            decode_utterance(clip, AudioLimits(max_audio_s=WINDOW_S))
+            require_sound(decode_utterance(clip, AudioLimits(max_audio_s=WINDOW_S)))
         except DataError as error:
             faults.append(Quarantined(clip.id, error.reason, error.detail))
     return faults

@@ -63,9 +63,14 @@ class PaceFigures:
         found = []
         spoken = f"all together {self.letters_per_s:.1f} letters a second"
         if self.too_fast > _SHARE * self.clips or self.letters_per_s > FASTEST:
+            # A whole recording's text is too long for nearly all of its clips, not for a few.
+            everywhere = self.letters_per_s > FASTEST or self.too_fast > self.clips / 2
+            why = (
+                "is the text of the whole recording with each clip?" if everywhere else "are some those of other clips?"
+            )
             found.append(
                 f"{self.too_fast:,} of {self.clips:,} transcripts are longer than anybody speaks "
-                f"(over {FASTEST:g} letters a second; {spoken}): is the text of the whole recording with each clip?"
+                f"(over {FASTEST:g} letters a second; {spoken}): {why}"
             )
         if self.too_slow > _SHARE * self.clips:
             found.append(

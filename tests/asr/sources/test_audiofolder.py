@@ -61,6 +61,48 @@ def test_what_has_no_other_half_is_told(tmp_path: Path) -> None:
     assert next(row for row in found if row.id == "c.txt").detail.endswith("no audio file beside it, only c.dss")
 
 
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def said(folder: Path, **settings: object) -> dict[str, str]:
+    """What is said by id, or the reason why it is not known."""
+    return {r.id: r.text if isinstance(r, Utterance) else r.reason for r in read(str(folder), **settings)}
+
+
+@pytest.mark.parametrize("kind", ["txt", "lab"])
+def test_clips_of_speakers_within_splits_were_no_source(tmp_path: Path, kind: str) -> None:
+    for name in ("train/s1/x", "train/s2/deep/x", "test/s3/y"):
+        write(tmp_path, {f"{name}.wav": "x", f"{name}.{kind}": f"said {name}"})
+    write(tmp_path, {"train/s1/z.wav": "x"})
+    train = {"s1/x.wav": "said train/s1/x", "s2/deep/x.wav": "said train/s2/deep/x", "s1/z.wav": "no_transcript"}
+    assert said(tmp_path, split="train") == said(tmp_path / "train") == train
+    assert said(tmp_path) == {f"train/{id}": text for id, text in train.items()} | {"test/s3/y.wav": "said test/s3/y"}
+
+
+def test_transcripts_of_forced_aligners_were_not_looked_at(tmp_path: Path) -> None:
+    """``.lab`` holds what is said; elsewhere the times of words or sounds, and then the ``.txt`` is the transcript."""
+    files = {f"{name}.wav": "x" for name in "abcdefg"}
+    files |= {"a.lab": "ciao a tutti\n", "b.lab": "0 100000 sil\n100000 2100000 ciao\n", "c.lab": "0.0\t0.5\tciao"}
+    files |= {"d.lab": "0 5 x", "d.txt": "di", "e.TextGrid": "x", "f.lab": "2001 odissea", "g.lab": ""}
+    write(tmp_path, files | {"alone.lab": "x"})
+    assert said(tmp_path) == {
+        **{"a.wav": "ciao a tutti", "b.wav": "no_transcript", "c.wav": "no_transcript", "d.wav": "di"},
+        **{"e.wav": "no_transcript", "f.wav": "2001 odissea", "g.wav": "", "alone.lab": "missing_audio"},
+    }
+
+
+def test_a_folder_beside_the_one_with_a_table_vanished(tmp_path: Path) -> None:
+    write(tmp_path, {"train/metadata.csv": "file_name,text\nx.wav,ciao\n", "train/x.wav": "x", "more/notes.md": "x"})
+    assert said(tmp_path) == {"x.wav": "ciao"}
+    write(tmp_path, {"more/s1/y.wav": "x", "more/s1/y.txt": "due"})
+    assert f"does not describe all audio that is there, such as {tmp_path}/more/s1/y.wav" in message(str(tmp_path))
+    assert said(tmp_path, split="train") == {"x.wav": "ciao"}
+    assert said(tmp_path / "more") == {"s1/y.wav": "due"}
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_one_table_for_all_splits(tmp_path: Path, kind: str) -> None:
     """As ``datasets`` writes it: clips in train/ and test/, their table above."""
@@ -110,7 +152,7 @@ def test_ljspeech(tmp_path: Path, clips: list[Utterance]) -> None:
 
 def test_what_a_person_must_mend(tmp_path: Path, clips: list[Utterance]) -> None:
     write_audio(tmp_path / "a", clips[:1], "wav")
-    assert "no .txt beside any of the 1 audio files" in message(str(tmp_path))
+    assert "no .txt or .lab beside any of the 1 audio files" in message(str(tmp_path))
     (tmp_path / "texts.csv").write_text("file,text\na/x.wav,uno\n")
     table = message(str(tmp_path)).partition("name the table itself: ")[2].rstrip(")")
     assert [row.text for row in good(read(table))] == ["uno"]

@@ -26,8 +26,8 @@ def test_a_named_column_is_taken_from_the_guesses() -> None:
     assert made(row, columns={"text": "normal"}) == Utterance(
         "row 1", "/data/a.wav", "clean", meta={"source_text": "raw"}
     )
-    swapped = made(row, columns={"id": "text"})
-    assert swapped == Utterance("raw", "/data/a.wav", "", meta={"normal": "clean"})
+    swapped = made(row, columns={"id": "text", "text": "normal"})
+    assert swapped == Utterance("raw", "/data/a.wav", "clean")
 
 
 @pytest.mark.parametrize(

@@ -156,3 +156,59 @@ def test_half_a_text_was_admitted_where_a_comma_is_in_it(tmp_path: Path, line: s
     (tmp_path / "a.csv").write_text(f"path,sentence,notes\n{line}\n")
     last = read(str(tmp_path / "a.csv"))[-1]
     assert isinstance(last, Quarantined) and last.reason == "malformed_row"
+
+
+@pytest.mark.parametrize("header", ["path\tsentence\tage", '"path"\t"sentence"\t"age"'])
+def test_a_quoted_cell_of_several_lines_in_a_tsv_was_malformed(tmp_path: Path, header: str) -> None:
+    texts = ["uno\ndue", 'dice "ciao"\n\na tutti', "un\ttab", "tre", '"uno"\n"due"']
+    with open(tmp_path / "a.tsv", "w", newline="", encoding="utf-8") as file:
+        file.write(header + "\n")
+        csv.writer(file, delimiter="\t").writerows([f"{n}.wav", text, "x"] for n, text in enumerate(texts))
+    assert [row.text for row in good(read(str(tmp_path / "a.tsv")))] == texts
+
+
+def test_stray_marks_of_a_tsv_join_no_rows(tmp_path: Path) -> None:
+    """Common Voice's have them: here in a table of any name, with clips that have a suffix or none."""
+    texts = ['"Ciao', 'disse"', '"', "x", '"Ma', 'no" e', '"a"b"', '""', '"sì" "no"']
+    for end in (".mp3", ""):
+        (tmp_path / "a.tsv").write_text("path\tsentence\n" + "".join(f"c{n}{end}\t{t}\n" for n, t in enumerate(texts)))
+        assert [row.text for row in good(read(str(tmp_path / "a.tsv")))] == [t if t != '""' else "" for t in texts]
+
+
+def test_a_text_of_several_lines_before_the_name_of_its_clip(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,path\n"uno\ndue",a.wav\ntre,b.wav\n"quattro\n\ncinque, sei",c.wav\n')
+    found = [(row.id, row.text) for row in good(read(str(tmp_path / "a.csv")))]
+    assert found == [("a.wav", "uno\ndue"), ("b.wav", "tre"), ("c.wav", "quattro\n\ncinque, sei")]
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "columns"),
+    [
+        ("a.csv", "My corpus 2024\n\n", "path,text"),
+        ("a.csv", "Corpus, of 2024\nby X, Y, and Z\n\n", "path,text"),
+        ("a.csv", "My corpus 2024;;\r\n;;\r\n", "Path;Text"),
+        ("a.csv", 'sep=;\n"My corpus"\n', "path;text"),
+        ("a.tsv", "My corpus 2024\n\n", "path\tsentence"),
+        ("a.csv", "# made by a tool\n", "path|text"),
+    ],
+)
+def test_titles_above_the_header_refused_a_table(tmp_path: Path, name: str, title: str, columns: str) -> None:
+    mark = columns[4]
+    (tmp_path / name).write_text(f"{title}{columns}\na.wav{mark}uno\nb.wav{mark}due\n")
+    assert [(row.id, row.text) for row in good(read(str(tmp_path / name)))] == [("a.wav", "uno"), ("b.wav", "due")]
+
+
+def test_a_header_of_unusual_names_below_a_title_is_found_by_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("My corpus 2024\n\nDatei,Satz\na.wav,uno\n")
+    assert "if its header is a line further down: name its columns, or remove what" in message(str(tmp_path / "a.csv"))
+    found = good(read(str(tmp_path / "a.csv"), columns={"audio": "Datei", "text": "Satz"}))
+    assert [(row.id, row.text) for row in found] == [("a.wav", "uno")]
+
+
+def test_a_row_that_reads_like_a_header_is_a_row(tmp_path: Path) -> None:
+    """Below rows, whether their table has a header or none."""
+    (tmp_path / "a.csv").write_text("a.wav,uno\npath,text\nb.wav,due\n")
+    assert [row.id for row in read(str(tmp_path / "a.csv"))] == ["a.wav", "path", "b.wav"]
+    (tmp_path / "a.csv").write_text("x,uno\npath,text\nb.wav,due\n")
+    found = read(str(tmp_path / "a.csv"), header=False, columns={"audio": 1, "text": 2})
+    assert [row.id for row in found] == ["x", "path", "b.wav"]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets  # type: ignore[import-untyped]
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
@@ -91,8 +92,13 @@ def test_audiofolders(files: set[tuple[str, str]]) -> None:
         found = read(folder, format="audiofolder")
     stems = {name.rpartition(".")[0] for name in names if name.endswith((".wav", ".MKV"))}
     texts = {name.rpartition(".")[0] for name in names if name.endswith(".txt")}
+    labels = {name.rpartition(".")[0] for name in names if name.endswith(".lab")}
+    if not (labels & stems) - texts:  # documents
+        labels = set()
     expected = {name for name in names if name.endswith((".wav", ".MKV"))}
     expected |= {f"{stem}.txt" for stem in texts - stems}
+    expected |= {f"{stem}.lab" for stem in labels - stems - texts}
+    texts |= labels
     expected |= {name for name in names if name.endswith(".dss") and name.rpartition(".")[0] not in texts | stems}
     assert sorted(ids(found)) == sorted(expected)
     good = {row.id for row in found if isinstance(row, Utterance)}
@@ -179,6 +185,64 @@ def test_prompts(lines: list[str], clips: set[str]) -> None:
         good, bad = utterances("it", Path(folder))
     heard = {name if name in clips else name.lower() for name in lines}
     assert len(good) + len(bad) == len(lines) + len(clips - heard)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "metadata"])
+def test_a_clip_that_is_written_in_two_ways_was_two_clips(tmp_path: Path, kind: str) -> None:
+    ways = ["./a.wav", "a.wav", "x/..//a.wav", "../" + tmp_path.name + "/b.wav"]
+    if kind == "jsonl":
+        text = "\n".join(json.dumps({"audio_filepath": way, "text": "x"}) for way in ways)
+    else:
+        mark = "\t" if kind == "tsv" else ","
+        text = "\n".join([f"path{mark}text", *(f"{way}{mark}x" for way in ways)])
+    name = "metadata.csv" if kind == "metadata" else f"a.{kind}"
+    (tmp_path / name).write_text(text)
+    found = read(str(tmp_path if kind == "metadata" else tmp_path / name))
+    assert ids(found) == ["a.wav", "a.wav", "a.wav", f"../{tmp_path.name}/b.wav"]
+    assert [row.audio for row in found if isinstance(row, Utterance)][:3] == [str(tmp_path / "a.wav")] * 3
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "metadata.jsonl", "metadata.parquet", "parquet", "hf", "tar", "pairs"])
+def test_what_nobody_has_transcribed_was_taken_for_silence(tmp_path: Path, kind: str) -> None:
+    """An empty text says that nobody speaks; null, a key or a file that is not there say that nobody has written it."""
+    cells: list[dict[str, str | None]] = [{"text": "x"}, {"text": ""}, {"text": None}, {}]
+    rows = [{"audio": f"{n}.wav", **cell} for n, cell in enumerate(cells)]
+    place = tmp_path / "a.jsonl" if kind == "jsonl" else tmp_path
+    for row in rows:
+        (tmp_path / str(row["audio"])).write_bytes(b"x")
+    if kind.endswith("jsonl"):
+        (tmp_path / ("a.jsonl" if kind == "jsonl" else kind)).write_text("\n".join(map(json.dumps, rows)))
+    elif kind.endswith("parquet"):
+        place = tmp_path / "a.parquet" if kind == "parquet" else tmp_path
+        table = pa.Table.from_pylist(rows[:3], pa.schema({"audio": pa.string(), "text": pa.string()}))
+        pq.write_table(table, tmp_path / ("a.parquet" if kind == "parquet" else kind))
+    elif kind == "hf":
+        datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved")
+        place = tmp_path / "saved"
+    else:
+        for n, cell in enumerate(cells):
+            if cell.get("text") is not None:
+                (tmp_path / f"{n}.txt").write_text(str(cell["text"]))
+            elif kind == "tar":
+                (tmp_path / f"{n}.json").write_text(json.dumps(cell))
+        if kind == "tar":
+            place = tmp_path / "a.tar"
+            with tarfile.open(place, "w") as tar:
+                for path in sorted(tmp_path.glob("[0-9].*")):
+                    tar.add(path, path.name)
+    found = read(str(place), format="audiofolder" if place == tmp_path else "auto")
+    assert [row.text for row in found if isinstance(row, Utterance)] == ["x", ""]
+    lost = [row.reason for row in found if isinstance(row, Quarantined)]
+    assert lost == ["no_transcript"] * (1 if kind.endswith("parquet") else 2)
+
+
+def test_an_empty_cell_of_a_table_is_an_empty_text_and_segments_are_words(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,text\na.wav,\nb.wav,x\n")
+    assert [row.text for row in read(str(tmp_path / "a.csv")) if isinstance(row, Utterance)] == ["", "x"]
+    segments = [{"start": 0.0, "end": 1.0, "text": "x"}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"audio": "a.wav", "segments": segments}))
+    (row,) = read(str(tmp_path / "a.jsonl"))
+    assert isinstance(row, Utterance) and row.meta["segments"] == segments
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-16-le"])

@@ -39,7 +39,7 @@ def test_the_last_dot_does_where_each_clip_has_a_name_of_its_own() -> None:
 
 def test_one_recording_of_several_is_not_taken_by_chance() -> None:
     assert rows("a.far.wav", "a.near.wav", "a.txt") == [("a", "malformed_row")]
-    assert rows("a.wav", "a.noisy.wav", "a.txt") == [("a", "said"), ("a.noisy", "")]
+    assert rows("a.wav", "a.noisy.wav", "a.txt") == [("a", "said"), ("a.noisy", "no_transcript")]
     assert rows("a.wav", "a.noisy.wav", "a.txt", audio="wav") == [("a", "said")]
 
 
@@ -74,7 +74,7 @@ def test_a_first_sample_without_a_transcript_refused_the_tar() -> None:
     samples = Samples(SourceConfig(source="a.tar"), "a.tar")
     found = [*samples.rows([member("a.wav")]), *samples.rows([member("b.wav"), member("b.txt")])]
     samples.require_both()
-    assert [row.text for row in found if isinstance(row, Utterance)] == ["", "said"]
+    assert [row.text if isinstance(row, Utterance) else row.reason for row in found] == ["no_transcript", "said"]
     samples = Samples(SourceConfig(source="a.tar"), "a.tar")
     list(samples.rows([member("a.wav")]))
     with pytest.raises(UserError, match="no column for text"):

@@ -74,9 +74,10 @@ def test_samples_differ(tmp_path: Path, clips: list[Utterance]) -> None:
     assert [(row.id, row.reason) for row in found if isinstance(row, Quarantined)] == [
         ("b", "missing_audio"),
         ("d", "malformed_row"),
+        ("e", "no_transcript"),
     ]
     utterances = [row for row in found if isinstance(row, Utterance)]
-    assert [(row.id, row.text) for row in utterances] == [("a", "uno"), ("c", "tre"), ("e", "")]
+    assert [(row.id, row.text) for row in utterances] == [("a", "uno"), ("c", "tre")]
     assert len({len(decode(row.audio)) for row in utterances}) == 1
 
 
@@ -113,7 +114,7 @@ def test_files_out_of_order_and_twice(tmp_path: Path, clips: list[Utterance]) ->
     names = ["a.wav", "a.txt", "b.wav", "b.txt", "b.wav", "c.wav", "d.wav", "d.txt", "c.txt"]
     found = read(str(write(tmp_path / "a.tar", [(name, b"x" if name.endswith("t") else wav) for name in names])))
     assert [(row.id, row.text if isinstance(row, Utterance) else row.reason) for row in found] == [
-        *[("a", "x"), ("b", "x"), ("b", "malformed_row"), ("c", ""), ("d", "x"), ("c", "malformed_row")]
+        *[("a", "x"), ("b", "x"), ("b", "malformed_row"), ("c", "no_transcript"), ("d", "x"), ("c", "malformed_row")]
     ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_patterns(folder: Path) -> None:
 
 def test_what_is_meant_twice_is_done_once(folder: Path) -> None:
     assert names(folder / "b.mp3", folder, f"{folder}/*") == ["b.mp3", "deep/er/A.WAV"]
+
+
+@pytest.mark.parametrize("kind", [".txt", ".jsonl"])
+def test_a_file_that_is_written_in_two_ways_was_transcribed_twice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(folder)
+    ways = ["./b.mp3", "b.mp3", "deep//../b.mp3", f"{folder}/b.mp3", f"file://{folder}/b.mp3"]
+    found = find([*ways, "./", str(folder)])
+    assert [one.name for one in found.inputs] == ["b.mp3", "deep/er/A.WAV"]
+    assert (found.repeated, found.not_audio) == (len(ways) + 2, {".txt": 1})
+    lines = ways if kind == ".txt" else [json.dumps({"audio_filepath": way}) for way in ways]
+    (folder / f"list{kind}").write_text("\n".join(lines))
+    found = find([f"list{kind}"])
+    assert [(one.name, one.bytes) for one in found.inputs] == [("b.mp3", 3)]
+    assert str(found) == "named more than once: 4"
 
 
 def test_lists_name_files_relative_to_themselves(folder: Path) -> None:

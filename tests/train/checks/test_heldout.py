@@ -3,8 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from asr.audio import encode_flac
 from asr.errors import UserError
 from asr.manifest import write_manifest
 from asr.utterance import Utterance
@@ -49,3 +51,12 @@ def test_sound_that_cannot_be_decoded_is_a_warning_and_much_of_it_an_error(
     assert f"data.{name}: 1 not_audio, such as 'faulty'" in outcome.detail
     with pytest.raises(UserError, match=rf"1 of 2 clips of data\.{name} cannot be evaluated"):
         audio(checked(tmp_path / "two", english_clips[:2], **sets | {name: [faulty, english_clips[2]]}))
+
+
+def test_held_out_clips_in_which_there_is_nothing_to_hear_are_told(
+    tmp_path: Path, english_clips: list[Utterance]
+) -> None:
+    (tmp_path / "mute.flac").write_bytes(encode_flac(np.zeros(32_000, dtype=np.float32)))
+    mute = replace(english_clips[0], id="mute", audio=str(tmp_path / "mute.flac"))
+    outcome = audio(checked(tmp_path / "one", english_clips[:2], validation=[mute, *english_clips[2:]]))
+    assert outcome.state == "warning" and "data.validation: 1 silent, such as 'mute'" in outcome.detail

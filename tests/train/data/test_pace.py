@@ -54,6 +54,18 @@ def test_transcripts_shifted_by_a_row_are_told_with_the_way_back(language: str, 
     assert f"the transcript {rows} {'after' if by > 0 else 'before'} fits" in finding
 
 
+@pytest.mark.parametrize("language", ["it", "fr", "ru"])
+def test_half_of_the_transcripts_shuffled_looked_like_the_text_of_whole_recordings(language: str) -> None:
+    pairs = prompts(language)
+    texts = [text for text, _ in pairs]
+    half = random.Random(1).sample(range(len(pairs)), len(pairs) // 2)
+    for to, text in zip(half, [texts[at] for at in half[1:] + half[:1]], strict=True):
+        texts[to] = text
+    found = figures(with_texts(pairs, texts)).findings()
+    assert found and all("whole recording" not in each for each in found)
+    assert any("are some those of other clips?" in each for each in found)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_transcripts_of_other_clips_are_told(seed: int) -> None:
     pairs = prompts("it")
