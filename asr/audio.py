@@ -12,8 +12,9 @@ import numpy as np
 from asr.downmix import SAMPLE_RATE
 from asr.limits import DEFAULT_LIMITS, AudioLimits
 from asr.media import opened
-from asr.reading import Reading, Stretch
+from asr.reading import Reading
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
+from asr.stretch import Stretch
 from asr.utterance import Utterance
 
 __all__ = ["DEFAULT_LIMITS", "SAMPLE_RATE", "AudioLimits", "decode", "decode_to", "decode_utterance", "encode_flac"]

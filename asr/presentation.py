@@ -107,6 +107,11 @@ class Clock:
         if begin_s is not None:
             self._lost_until_s = begin_s + own_s
 
+    def miss(self, seconds: float) -> None:
+        """Take note of so much sound before the next packet that came in none, as its time stamp tells too."""
+        if seconds > 0.0:
+            self._lost_s.append(seconds)
+
     def skip(self, count: int) -> None:
         """Take note of so many bytes before the next packet that belong to none."""
         self._skipped += count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import av
@@ -14,11 +14,12 @@ from av.stream import Disposition
 from asr import flac
 from asr.downmix import SAMPLE_RATE, Downmixer
 from asr.errors import DataError
-from asr.limits import AudioLimits
 from asr.media import audio_track, check_plausible, origin_s
+from asr.packet_times import packet_times
 from asr.presentation import LEAD_S, Clock
 from asr.raw_frames import RawFrames
 from asr.sound import EACH, SoundChoice, SoundReport
+from asr.stretch import Stretch
 from asr.truncation import (
     TOLERANCE_S,
     declared_s,
@@ -40,55 +41,6 @@ MAX_FAILURES = 1000  # in a row, without a packet between; of 64 KB each in Ogg
 SEEK_AHEAD_S = 0.5  # decoders with memory (G.722, Opus, MP3) have settled by the time the wanted stretch begins
 
 
-class Stretch:
-    """The wanted stretch of a recording, block by block. Positions are 16 kHz samples from its beginning."""
-
-    def __init__(
-        self,
-        place: str,
-        start_s: float,
-        end_s: float | None,
-        limits: AudioLimits,
-        sink: Callable[[np.ndarray], object],
-    ) -> None:
-        self.place = place
-        self.limits = limits
-        self.sink = sink
-        self.start = round(start_s * SAMPLE_RATE)
-        self.end = None if end_s is None else round(end_s * SAMPLE_RATE)
-        self.position = 0
-        self.kept = 0
-        self.wild = 0  # NaN or infinite
-
-    @property
-    def complete(self) -> bool:
-        return self.end is not None and self.position >= self.end
-
-    def add(self, block: np.ndarray) -> None:
-        first = max(self.start - self.position, 0)
-        last = len(block) if self.end is None else min(self.end - self.position, len(block))
-        self.position += len(block)
-        if last > first:
-            kept = block[first:last]
-            self.kept += len(kept)
-            self.wild += len(kept) - int(np.count_nonzero(np.isfinite(kept)))
-            self.sink(kept)
-        if self.kept > self.limits.max_audio_s * SAMPLE_RATE:
-            raise DataError("too_long", f"{self.place}: over {self.limits.max_audio_s:g} s")
-
-    def checked(self) -> int:
-        """Return how many samples there are, once all of them have come."""
-        if not self.kept:
-            after = f" after {self.start / SAMPLE_RATE:g} s" if self.start else ""
-            raise DataError("no_samples", f"{self.place}: no audio{after}")
-        if self.kept < self.limits.min_audio_s * SAMPLE_RATE:
-            detail = f"{self.kept / SAMPLE_RATE:.4f} s, under {self.limits.min_audio_s:g} s"
-            raise DataError("too_short", f"{self.place}: {detail}")
-        if self.wild:
-            raise DataError("non_finite", f"{self.place}: {self.wild} samples are NaN or infinite")
-        return self.kept
-
-
 class Reading:
     """One track of an opened file on its way into a stretch, every frame at its time."""
 
@@ -102,6 +54,7 @@ class Reading:
         self.clock = Clock(media.format.name, tick_s, origin_s(media), from_s, until_s)
         self.downmixer = Downmixer(stretch.place, choice)
         self.promised_s = declared_s(media, self.track.stream, file)
+        self.times = packet_times(media, self.track.stream, file)
         self.source_samples = 0
         self.read_bytes = 0
         """Where in the file the last packet ends."""
@@ -122,7 +75,8 @@ class Reading:
         if stretch.start and not stretch.position:
             return  # sought beyond the end: nothing was decoded that could tell the length
         wanted_s = self.promised_s if stretch.end is None else stretch.end / SAMPLE_RATE
-        lost = missing_end(self.file, stretch.position / SAMPLE_RATE, wanted_s)
+        decoded_s = stretch.position / SAMPLE_RATE
+        lost = (self.times.cut(decoded_s) if self.times else "") or missing_end(self.file, decoded_s, wanted_s)
         if lost:
             raise DataError("truncated", f"{stretch.place}: {lost}")
 
@@ -161,7 +115,7 @@ class Reading:
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Yield 16 kHz blocks from shortly before the stretch on, having told it where the first one lies."""
-        sought = self._seek()
+        sought = (not self.times or self.times.seekable) and self._seek()
         for frame in self._frames():
             self._check(frame)
             if sought:
@@ -222,9 +176,9 @@ class Reading:
         raw = RawFrames(self.file) if clock.untimed else None
         in_ogg, block = self.media.format.name == "ogg" and stream.codec_context.name == "flac", 0
         pictures = sum(1 for each in self.media.streams.video if each.disposition & Disposition.attached_pic)
-        alone = len(self.media.streams) - pictures == 1
+        alone = len(self.media.streams) - pictures == 1 and not self.times  # else they tell it better
         stream.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
-        for packet in self._packets():
+        for packet in self._timed(self._packets()):
             placed = packet.pos is not None and packet.size > 0
             if placed:
                 skipped = packet.pos - self.read_bytes if alone and self.read_bytes else 0
@@ -251,6 +205,9 @@ class Reading:
 
     def _end(self) -> None:
         """Have the clock go on where sound is missing behind the last frame."""
+        if self.times:
+            end_s, lost = self.times.end()
+            self.clock.fill(end_s - origin_s(self.media), damaged=lost)
         if self.promised_s is not None:
             self._finish(self.promised_s)
         if self.media.format.name == "ogg" and len(self.media.streams) == 1:
@@ -271,6 +228,15 @@ class Reading:
             clock.fill(promised_s, damaged=True)
         elif clock.reached_s >= promised_s - TOLERANCE_S or is_whole(self.media, self.file):
             clock.fill(promised_s, damaged=False)  # nothing was sent any more: a muted microphone
+
+    def _timed(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """Return packets at the times that the container's own bookkeeping tells, having noted what it misses."""
+        return map(self._placed, packets) if self.times else packets
+
+    def _placed(self, packet: Any) -> Any:
+        if self.times and packet.pos is not None and packet.size > 0:
+            self.clock.miss(self.times.place(packet))
+        return packet
 
     def _packets(self) -> Iterator[Any]:
         """Yield the track's packets, what is behind a place that cannot be read too."""
