@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from asr.truncation import PLACEHOLDER_BYTES, TOLERANCE_S, read_at, size_of
 
 HEAD_BYTES = 24  # of an object: its name and its size
+DATA_BYTES = HEAD_BYTES + 26  # before the first packet
 HEADER, PROPERTIES, DATA = (
     uuid.UUID(f"{name}").bytes_le
     for name in (
@@ -33,7 +34,6 @@ class AsfTimes:
         self._file, self._tick_s = file, float(stream.time_base)
         self._packets_end, self._duration_s, self._packet_bytes = _properties(file)
         self._before: tuple[int, int] | None = None  # the last packet's position and time stamp
-        self._usual_s = float("inf")  # from one packet to the next
 
     def place(self, packet: Any) -> float:
         """Return how many seconds of sound before a packet were lost."""
@@ -53,12 +53,18 @@ class AsfTimes:
         return f"{decoded_s:.2f} s of {self._duration_s:.2f} s are there" if short else ""
 
     def _broken(self, start: int, end: int) -> bool:
-        """Whether anything else than packets, which are all of one size, lies between two."""
+        """Whether anything else than packets, which are all of one size, lies between two, or behind the later.
+
+        FFmpeg says of the first ones behind damage that they lie before it.
+        """
         size = self._packet_bytes
-        if not size or read_at(self._file, start, 3) != PACKET_START or end - start > size * MAX_PACKETS:
+        if not size or end - start > size * MAX_PACKETS:
             return False
-        between = range(start + size, end, size)
-        return (end - start) % size > 0 or any(read_at(self._file, at, 3) != PACKET_START for at in between)
+        behind = min(end + size, (self._packets_end or size_of(self._file)) - size)
+        starts = range(start, behind + 1, size)
+        return (end - start) % size > 0 or any(
+            read_at(self._file, at, len(PACKET_START)) != PACKET_START for at in starts
+        )
 
 
 def _properties(file: BinaryIO) -> tuple[int, float, int]:
@@ -78,7 +84,8 @@ def _properties(file: BinaryIO) -> tuple[int, float, int]:
         return nothing
     ticks, preroll_ms = struct.unpack_from("<Q", about, DURATION_AT)[0], struct.unpack_from("<Q", about, PREROLL_AT)[0]
     flags, smallest, largest = struct.unpack_from("<III", about, FLAGS_AT)
-    packet_bytes, size = smallest if smallest == largest else 0, int.from_bytes(data[16:], "little")
+    size, first = int.from_bytes(data[16:], "little"), read_at(file, header_bytes + DATA_BYTES, len(PACKET_START))
+    packet_bytes = smallest if smallest == largest and first == PACKET_START else 0
     if flags & BROADCAST or size >= PLACEHOLDER_BYTES:
         return 0, 0.0, packet_bytes
     return header_bytes + size, ticks / 1e7 - preroll_ms / 1e3, packet_bytes

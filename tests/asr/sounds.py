@@ -37,7 +37,7 @@ def wav16(waveform: np.ndarray, rate: int = SAMPLE_RATE, channels: int = 1) -> b
 def encoded(path: Path, waveform: np.ndarray, codec: str, container: str, rate: int = 48_000, **options: str) -> Path:
     """Write ``waveform`` [samples] at ``rate`` with a real encoder."""
     with av.open(path, "w", format=container, options=options) as media:
-        stream = media.add_stream(codec, rate=rate, layout="mono")
+        stream = _added(media, codec, rate)
         resampler = av.AudioResampler(
             format=stream.format, layout="mono", rate=rate, frame_size=stream.codec_context.frame_size
         )
@@ -74,11 +74,11 @@ def muxed(path: Path, container: str, codec: str, voices: Sequence[Voice], pictu
     """Write the tracks, 16 kHz each, behind a picture of so many seconds."""
     with av.open(path, "w", format=container) as media:
         packets: list[Any] = []
-        picture = media.add_stream("mpeg4", rate=5) if picture_s else None
+        picture = media.add_stream("flv1" if container == "flv" else "mpeg4", rate=5) if picture_s else None
         if picture is not None:
             picture.width = picture.height = 32
             picture.pix_fmt = "yuv420p"
-        streams = [media.add_stream(codec, rate=SAMPLE_RATE, layout="mono") for _ in voices]
+        streams = [_added(media, codec, SAMPLE_RATE) for _ in voices]
         for stream, voice in zip(streams, voices, strict=True):
             stream.disposition = Disposition.default if voice.default else Disposition(0)
             for packet in _packets(stream, voice):
@@ -93,6 +93,13 @@ def muxed(path: Path, container: str, codec: str, voices: Sequence[Voice], pictu
             packets += picture.encode(None)
         media.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
     return path
+
+
+def _added(media: Any, codec: str, rate: int) -> Any:
+    stream = media.add_stream(codec, rate=rate, layout="mono")
+    if codec == "wmav2":
+        stream.bit_rate = 32_000  # it has none of its own
+    return stream
 
 
 def _packets(stream: Any, voice: Voice) -> list[Any]:
