@@ -151,6 +151,13 @@ class Clock:
             (self.damaged if damaged else self.paused).add(self.now_s, until_s)
             self._now_s = until_s
 
+    def follow(self, other: Clock) -> None:
+        """Go on behind what another clock, which began at zero, has placed behind this one's."""
+        for mine, its in ((self.damaged, other.damaged), (self.paused, other.paused)):
+            for start_s, end_s in its.found:
+                mine.add(self.now_s + start_s, self.now_s + end_s)
+        self._now_s = self.now_s + other.now_s
+
     @property
     def _lost(self) -> bool:
         return bool(self._lost_s) or (self.untimed and self._skipped > 0)

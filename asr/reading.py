@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 import av
@@ -14,7 +15,8 @@ from av.stream import Disposition
 from asr import flac
 from asr.downmix import SAMPLE_RATE, Downmixer
 from asr.errors import DataError
-from asr.media import audio_track, check_plausible, origin_s
+from asr.media import audio_track, check_plausible, opened, origin_s
+from asr.ogg import codec_changes
 from asr.packet_times import packet_times
 from asr.presentation import LEAD_S, Clock
 from asr.raw_frames import RawFrames
@@ -28,6 +30,7 @@ from asr.truncation import (
     is_whole,
     last_granule,
     missing_end,
+    read_at,
     size_of,
 )
 
@@ -55,6 +58,8 @@ class Reading:
         self.downmixer = Downmixer(stretch.place, choice)
         self.promised_s = declared_s(media, self.track.stream, file)
         self.times = packet_times(media, self.track.stream, file)
+        self.joints: list[int] | None = None
+        """Where parts of the file begin that are of another codec, each a file of its own; None before it is asked."""
         self.source_samples = 0
         self.read_bytes = 0
         """Where in the file the last packet ends."""
@@ -129,6 +134,26 @@ class Reading:
         yield from self.downmixer.flush()
         self._end()
         yield from self._silence(self.clock.now_s)
+        for start, end in pairwise([*self.joints, size_of(self.file)] if self.joints else []):
+            yield from self._joined(start, end)
+
+    def _joined(self, start: int, end: int) -> Iterator[np.ndarray]:
+        """Yield the blocks of a part that was joined to what is before it in the file."""
+        place, limits, clock = self.stretch.place, self.stretch.limits, self.clock
+        try:
+            with opened(read_at(self.file, start, end - start)) as (_, file, media):
+                part = Reading(Stretch(place, 0.0, None, limits, lambda block: None), media, file, self.choice)
+                part.source_samples = self.source_samples
+                for block in part._blocks():
+                    part.stretch.add(block)
+                    yield block
+                self.source_samples = part.source_samples
+                clock.follow(part.clock)
+        except DataError as error:
+            if error.reason != "not_audio":
+                raise
+            clock.fill(clock.now_s * end / start, damaged=True)  # nothing says how long it is, but its size
+            yield from self._silence(clock.now_s)
 
     def _seek(self) -> bool:
         start_s = self.stretch.start / SAMPLE_RATE
@@ -210,7 +235,7 @@ class Reading:
             self.clock.fill(end_s - origin_s(self.media), damaged=lost)
         if self.promised_s is not None:
             self._finish(self.promised_s)
-        if self.media.format.name == "ogg" and len(self.media.streams) == 1:
+        if self.media.format.name == "ogg" and len(self.media.streams) == 1 and not self.joints:
             told_s = max(self._told_s(), self.clock.seconds(last_granule(self.file, self.read_bytes)) or 0.0)
             if TOLERANCE_S < told_s - self.clock.now_s < max(self.clock.now_s, MIN_CLAIM_S):
                 self.clock.fill(told_s, damaged=True)
@@ -245,6 +270,8 @@ class Reading:
             try:
                 for packet in self.media.demux(self.track.stream):
                     failures = 0
+                    if self.joints and (packet.pos or 0) >= self.joints[0]:
+                        return
                     yield packet
                 return
             except IndexError:
@@ -253,5 +280,7 @@ class Reading:
                 return
             except av.FFmpegError:
                 failures += 1  # most cost a buffer of FFmpeg's, so that it gets on
+                if self.joints is None and self.media.format.name == "ogg":
+                    self.joints = codec_changes(self.file)
         if self.promised_s is None:  # else it is seen whether the end is missing
             raise DataError("corrupt", f"{self.stretch.place}: {MAX_FAILURES} places in a row that cannot be read")

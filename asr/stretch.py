@@ -1,4 +1,4 @@
-"""The wanted stretch of a recording, taken from what is decoded."""
+"""The wanted stretch of a recording, as its blocks come: what is kept of them, and whether that is within limits."""
 
 from __future__ import annotations
 
