@@ -21,6 +21,7 @@ HEADER, PROPERTIES, DATA = (
 DURATION_AT, PREROLL_AT, FLAGS_AT, PROPERTIES_BYTES = 64, 80, 88, 104
 BROADCAST = 1
 MAX_HEADER_BYTES = 1 << 20
+ROUNDING_S = 0.002  # times are milliseconds
 MAX_PACKETS = 10_000  # between two of a track, of a long pause
 PACKET_START = b"\x82\x00\x00"  # that it has two bytes for the correction of errors, which are none
 
@@ -33,15 +34,21 @@ class AsfTimes:
     def __init__(self, stream: Any, file: BinaryIO) -> None:
         self._file, self._tick_s = file, float(stream.time_base)
         self._packets_end, self._duration_s, self._packet_bytes = _properties(file)
-        self._before: tuple[int, int] | None = None  # the last packet's position and time stamp
+        self._position, self._stamp = -1, 0  # of the last packet
+        self._usual_s = float("inf")  # from one packet to the next
 
     def place(self, packet: Any) -> float:
         """Return how many seconds of sound before a packet were lost."""
-        before, self._before = self._before, (packet.pos, packet.pts or 0)
-        if before is None or packet.pos <= before[0]:
+        position, stamp = packet.pos, packet.pts
+        if position is None or stamp is None:
             return 0.0
-        late_s = ((packet.pts or 0) - before[1]) * self._tick_s
-        return late_s if late_s > 0.0 and self._broken(before[0], packet.pos) else 0.0
+        before, step_s = self._position, (stamp - self._stamp) * self._tick_s
+        self._position, self._stamp = position, stamp
+        if before < 0 or step_s <= 0.0:
+            return 0.0
+        self._usual_s = min(self._usual_s, step_s)
+        late_s = step_s - self._usual_s
+        return late_s if late_s > ROUNDING_S and self._broken(before, position) else 0.0
 
     def end(self) -> tuple[float, bool]:
         """Return nothing that should have come behind the last packet."""

@@ -75,23 +75,26 @@ class AviTimes:
     def __init__(self, stream: Any, file: BinaryIO) -> None:
         self._file, self._layout, self._track = file, Layout(file), b"%02d" % stream.index
         self._tick_s = float(stream.time_base)
-        starts, self._sizes, self._moves = _entries(file, self._layout, stream.index)
-        self._number = {start: number for number, start in enumerate(starts)}
+        self._starts, self._sizes, self._moves = _entries(file, self._layout, stream.index)
+        self._number = {start: number for number, start in enumerate(self._starts)}
         header = self._layout.tracks[stream.index] if stream.index < len(self._layout.tracks) else {}
         first, self._per_tick, durations = _durations(header, stream, self._sizes)
         self._counts = list(accumulate(durations, initial=first * self._per_tick))
         self._last = -1  # the entry of the last packet
-        self._begin, self._end = 0, 0  # of the last chunk's content, where there is no index
+        self._expected = -1  # where the next one is
+        self._begin, self._end = 0, 0  # of the last chunk's content
         self._shift = 0  # ticks that FFmpeg's count is behind
         self.seekable = bool(self._number) and self._agrees(stream.index_entries)
         """Whether FFmpeg has read the same index, and goes by it."""
 
     def place(self, packet: Any) -> float:
         """Give a packet its true time, and return how many seconds of sound before it were lost."""
-        if packet.pts is None:
-            return 0.0
-        lost = self._indexed(packet) if self._number else self._unread(packet)
-        if self._shift:
+        position, lost = packet.pos, 0
+        if position == self._expected and not self._shift:
+            self._take(self._last + 1, position)
+        elif position is not None and not self._begin <= position < self._end and packet.pts is not None:
+            lost = self._indexed(position, packet.pts) if self._number else self._unread(position, packet.pts)
+        if self._shift and packet.pts is not None:
             packet.pts = packet.dts = packet.pts + self._shift
         return lost * self._tick_s
 
@@ -114,15 +117,22 @@ class AviTimes:
         number = self._number.get(last.pos, -1)
         return number == len(self._sizes) - 1 and self._counts[number] == int(last.timestamp)
 
-    def _indexed(self, packet: Any) -> int:
+    def _take(self, number: int, position: int) -> None:
+        """Take note of the entry of the last packet, and of where the next one's is."""
+        self._last, self._begin, self._end = number, position, position + self._sizes[number]
+        following = number + 1
+        known = following < len(self._sizes) and self._sizes[following]
+        self._expected = position + self._starts[following] - self._starts[number] if known else -1
+
+    def _indexed(self, position: int, stamp: int) -> int:
         """Return how many ticks were lost before a packet that begins a chunk."""
-        number = self._entry(packet.pos)
+        number = self._entry(position)
         if number is None:
             return 0
         between = self._sizes[self._last + 1 : number]
-        late = self._counts[number] // self._per_tick - packet.pts - self._shift
-        self._last = number
-        if late <= 0 or not between:
+        late = self._counts[number] // self._per_tick - stamp - self._shift
+        self._take(number, position)
+        if late <= 0 or not (between or self._shift):  # chunks that follow each other are only late behind others
             return 0
         self._shift += late
         return late if any(between) else 0  # empty chunks are a pause
@@ -136,15 +146,15 @@ class AviTimes:
         sizes = _sizes(self._file, position - HEAD_BYTES, self._track)  # where bytes are missing, small chunks coincide
         return max(later, key=lambda number: sum(map(int.__eq__, sizes, self._sizes[number:])))
 
-    def _unread(self, packet: Any) -> int:
+    def _unread(self, position: int, stamp: int) -> int:
         """Return how many ticks the bytes before a packet take that are in no chunk."""
         movi, before = self._layout.movi, self._end
-        if not movi or self._begin <= packet.pos < self._end:
+        if not movi:
             return 0
-        size = int.from_bytes(read_at(self._file, packet.pos - 4, 4), "little")
-        self._begin, self._end = packet.pos, packet.pos + size + size % 2
-        count = _outside_chunks(self._file, before, packet.pos - HEAD_BYTES) if before else 0
-        late = round((packet.pts + self._shift) * count / max(packet.pos - count - movi.start, 1))
+        size = int.from_bytes(read_at(self._file, position - 4, 4), "little")
+        self._begin, self._end = position, position + size + size % 2
+        count = _outside_chunks(self._file, before, position - HEAD_BYTES) if before else 0
+        late = round((stamp + self._shift) * count / max(position - count - movi.start, 1))
         self._shift += late
         return late
 

@@ -21,31 +21,34 @@ class FlvTimes:
     def __init__(self, media: Any, stream: Any, file: BinaryIO) -> None:
         self._file, self._tick_s = file, float(stream.time_base)
         self._duration_s = float(media.duration or 0) / 1e6
-        self._before: tuple[int, int] | None = None  # the last packet's position and time stamp
+        self._position, self._stamp = -1, 0  # of the last packet
         self._usual_s = float("inf")  # from one packet to the next
 
     def place(self, packet: Any) -> float:
         """Return how many seconds of sound before a packet were lost."""
-        before, self._before = self._before, (packet.pos, packet.pts or 0)
-        if before is None or packet.pos <= before[0]:
+        position, stamp = packet.pos, packet.pts
+        if position is None or stamp is None:
             return 0.0
-        step_s = max((packet.pts or 0) - before[1], 0) * self._tick_s
+        before, step_s = self._position, (stamp - self._stamp) * self._tick_s
+        self._position, self._stamp = position, stamp
+        if before < 0 or step_s <= 0.0:
+            return 0.0
         self._usual_s = min(self._usual_s, step_s)
         late_s = step_s - self._usual_s
-        return 0.0 if late_s <= ROUNDING_S or _are_tags(self._file, before[0], packet.pos) else late_s
+        return 0.0 if late_s <= ROUNDING_S or _are_tags(self._file, before, position) else late_s
 
     def end(self) -> tuple[float, bool]:
         """Return until when more should have come, by the last tag, where FFmpeg did not find its way to it."""
         size = size_of(self._file)
         last_s = _last_s(self._file, size)
-        lost = last_s is not None and self._before is not None and not _are_tags(self._file, self._before[0], size)
+        lost = last_s is not None and self._position >= 0 and not _are_tags(self._file, self._position, size)
         return (last_s or 0.0) if lost else 0.0, lost
 
     def cut(self, decoded_s: float) -> str:
         """Say what is missing at the end, or return "": there are fewer bytes than the file says, or a tag is cut."""
         size = size_of(self._file)
         last_s = _last_s(self._file, size)
-        if last_s is None and self._before and _tag_cut(self._file, self._before[0], size):
+        if last_s is None and self._position >= 0 and _tag_cut(self._file, self._position, size):
             return f"the last FLV tag is cut after {decoded_s:.2f} s"
         short = _told_bytes(self._file) > size and max(last_s or 0.0, decoded_s) < self._duration_s - TOLERANCE_S
         return f"{decoded_s:.2f} s of {self._duration_s:.2f} s are there" if short else ""

@@ -259,8 +259,9 @@ class Reading:
         return map(self._placed, packets) if self.times else packets
 
     def _placed(self, packet: Any) -> Any:
-        if self.times and packet.pos is not None and packet.size > 0:
-            self.clock.miss(self.times.place(packet))
+        lost_s = self.times.place(packet) if self.times else 0.0
+        if lost_s:
+            self.clock.miss(lost_s)
         return packet
 
     def _packets(self) -> Iterator[Any]:

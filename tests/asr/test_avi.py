@@ -126,6 +126,42 @@ def test_a_pause_is_no_damage_and_takes_its_time(tmp_path: Path) -> None:
     assert (gap_s, again_s) == (pytest.approx(1.1, abs=0.1), pytest.approx(4.1, abs=0.1)) and not report.damaged_s
 
 
+def unaligned(folder: Path) -> bytes:
+    """MP3 of a constant bit rate in chunks of any bytes, as old capture programs write it: few packets have a place."""
+    mp3 = encoded(folder / "a.mp3", beeps(), "libmp3lame", "mp3", rate=SAMPLE_RATE, write_xing="0", id3v2_version="0")
+    sound = mp3.read_bytes()
+    rate = len(sound) // SECONDS
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+
+    about = struct.pack("<4s10I", b"auds", 0, 0, 0, 0, 1, rate, 0, len(sound), 777, 0) + struct.pack("<I", 1) + bytes(8)
+    kind = struct.pack("<HHIIHHH", 0x55, 1, SAMPLE_RATE, rate, 1, 0, 12) + struct.pack("<HIHHH", 1, 2, 100, 1, 0)
+    packets, index = b"movi", b""
+    for start in range(0, len(sound), 777):
+        data = sound[start : start + 777]
+        index += struct.pack("<4sIII", b"00wb", 16, len(packets), len(data))
+        packets += chunk(b"00wb", data)
+    track = chunk(b"LIST", b"strl" + chunk(b"strh", about) + chunk(b"strf", kind))
+    head = chunk(b"LIST", b"hdrl" + chunk(b"avih", struct.pack("<14I", 0, rate, 0, 16, 0, 0, 1, *[0] * 7)) + track)
+    return chunk(b"RIFF", b"AVI " + head + chunk(b"LIST", packets) + chunk(b"idx1", index))
+
+
+@pytest.mark.parametrize("way", ["zeros", "missing"])
+def test_chunks_that_are_no_frames_keep_their_times_too(tmp_path: Path, way: str) -> None:
+    whole = unaligned(tmp_path)
+    expected, report = heard(whole)
+    assert len(expected) / SAMPLE_RATE == pytest.approx(SECONDS, abs=0.2) and not report.damaged_s
+    decode(whole)
+    waveform, report = heard(broken(whole, way))
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(SECONDS, abs=0.3) and report.damaged_s > 0.4
+    late_s = clear(expected)[0]
+    behind = [start_s for start_s in clear(waveform)[::2] if start_s > 8.0]
+    assert len(behind) >= 3
+    for start_s in behind:  # FFmpeg's times of such packets jitter by 0.1 s
+        assert (start_s - late_s + 0.2) % 1.0 == pytest.approx(0.2, abs=0.15)
+
+
 def test_chunks_end_in_garbage(tmp_path: Path) -> None:
     whole = encoded(tmp_path / "a.avi", tone(1.0), "pcm_s16le", "avi", rate=SAMPLE_RATE).read_bytes()
     names = [chunk.name for chunk in chunks(io.BytesIO(whole), 12, len(whole))]
