@@ -127,9 +127,11 @@ def audio_track(media: Any, place: str, wanted: int | None = None) -> Track:
 def origin_s(media: Any) -> float:
     """Return the time stamp, in seconds, that is time zero of a container: where the earliest of its tracks begins.
 
-    A stamp before zero is what encoders add in front and decoders throw away.
+    A stamp before zero is what encoders add in front and decoders throw away. MPEG has none: FFmpeg counts back from
+    where its clock of 33 bits begins again.
     """
-    return max(float(media.start_time or 0) / 1e6, 0.0)
+    start_s = float(media.start_time or 0) / 1e6
+    return start_s if media.format.name.startswith("mpeg") else max(start_s, 0.0)
 
 
 def check_plausible(place: str, rate: int, channels: int) -> None:

@@ -107,6 +107,11 @@ class Clock:
         if begin_s is not None:
             self._lost_until_s = begin_s + own_s
 
+    def miss(self, seconds: float) -> None:
+        """Take note of so much sound before the next packet that came in none, as its time stamp tells too."""
+        if seconds > 0.0:
+            self._lost_s.append(seconds)
+
     def skip(self, count: int) -> None:
         """Take note of so many bytes before the next packet that belong to none."""
         self._skipped += count
@@ -145,6 +150,13 @@ class Clock:
         if until_s > self.now_s + LEAD_S:  # less is the padding of a last packet
             (self.damaged if damaged else self.paused).add(self.now_s, until_s)
             self._now_s = until_s
+
+    def follow(self, other: Clock) -> None:
+        """Go on behind what another clock, which began at zero, has placed behind this one's."""
+        for mine, its in ((self.damaged, other.damaged), (self.paused, other.paused)):
+            for start_s, end_s in its.found:
+                mine.add(self.now_s + start_s, self.now_s + end_s)
+        self._now_s = self.now_s + other.now_s
 
     @property
     def _lost(self) -> bool:

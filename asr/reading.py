@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 import av
@@ -15,7 +16,9 @@ from asr import flac
 from asr.decoder import Decoder
 from asr.downmix import SAMPLE_RATE, Downmixer
 from asr.errors import DataError
-from asr.media import audio_track, check_plausible, origin_s
+from asr.media import audio_track, check_plausible, opened, origin_s
+from asr.ogg import codec_changes
+from asr.packet_times import packet_times
 from asr.presentation import LEAD_S, Clock
 from asr.raw_frames import RawFrames, kind_of
 from asr.seeking import AHEAD_S, SeekMissed, can_seek, is_intact
@@ -28,13 +31,13 @@ from asr.truncation import (
     is_whole,
     last_granule,
     missing_end,
+    read_at,
     size_of,
 )
 
-SILENCE_SAMPLES = 1 << 20  # of a pause at once
 TOLD_PAUSE_S = 1.0  # the pauses of a codec that sends nothing while nobody speaks are shorter, and no news
 
-MIN_CLAIM_S = 10.0  # a page that tells of more than this, and of more than all that was heard, is not believed
+MIN_CLAIM_S = 10.0  # what tells of more than this, and of more than all that was heard, is not believed
 MAX_FAILURES = 1000  # in a row, without a packet between; of 64 KB each in Ogg
 
 
@@ -58,6 +61,9 @@ class Reading:
         self.downmixer = Downmixer(stretch.place, choice)
         self.promised_s = declared_s(media, self.track.stream, file)
         self._from_near = from_near
+        self.times = packet_times(media, self.track.stream, file)
+        self.joints: list[int] | None = None
+        """Where parts of the file begin that are of another codec, each a file of its own; None before it is asked."""
         self.source_samples = 0
         self.read_bytes = 0
         """Where in the file the last packet ends."""
@@ -78,7 +84,8 @@ class Reading:
         if stretch.start and not stretch.position:
             return  # sought beyond the end: nothing was decoded that could tell the length
         wanted_s = self.promised_s if stretch.end is None else stretch.end / SAMPLE_RATE
-        lost = missing_end(self.file, stretch.position / SAMPLE_RATE, wanted_s)
+        decoded_s = stretch.position / SAMPLE_RATE
+        lost = (self.times.cut(decoded_s) if self.times else "") or missing_end(self.file, decoded_s, wanted_s)
         if lost:
             raise DataError("truncated", f"{stretch.place}: {lost}")
 
@@ -120,7 +127,7 @@ class Reading:
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Yield 16 kHz blocks from shortly before the stretch on, having told it where the first one lies."""
-        sought = self._from_near and self._seek()
+        sought = self._from_near and (not self.times or self.times.seekable) and self._seek()
         for frame in self._frames():
             self._check(frame)
             if sought:
@@ -129,13 +136,33 @@ class Reading:
             silent_s = self.clock.place(frame)
             if silent_s:
                 yield from self.downmixer.flush()
-                yield from self._silence(self.clock.now_s - frame.samples / frame.sample_rate)
+                yield from self.stretch.silence(self.clock.now_s - frame.samples / frame.sample_rate)
             yield from self.downmixer.push(frame)
         if sought and not self.clock.untimed:
             raise SeekMissed  # nothing came
         yield from self.downmixer.flush()
         self._end()
-        yield from self._silence(self.clock.now_s)
+        yield from self.stretch.silence(self.clock.now_s)
+        for start, end in pairwise([*self.joints, size_of(self.file)] if self.joints else []):
+            yield from self._joined(start, end)
+
+    def _joined(self, start: int, end: int) -> Iterator[np.ndarray]:
+        """Yield the blocks of a part that was joined to what is before it in the file."""
+        place, limits, clock = self.stretch.place, self.stretch.limits, self.clock
+        try:
+            with opened(read_at(self.file, start, end - start)) as (_, file, media):
+                part = Reading(Stretch(place, 0.0, None, limits, lambda block: None), media, file, self.choice)
+                part.source_samples = self.source_samples
+                for block in part._blocks():
+                    part.stretch.add(block)
+                    yield block
+                self.source_samples = part.source_samples
+                clock.follow(part.clock)
+        except DataError as error:
+            if error.reason != "not_audio":
+                raise
+            clock.fill(clock.now_s * end / start, damaged=True)  # nothing says how long it is, but its size
+            yield from self.stretch.silence(clock.now_s)
 
     def _seek(self) -> bool:
         """Have the packets begin shortly before the stretch. Raises SeekMissed."""
@@ -170,13 +197,6 @@ class Reading:
         self.stretch.position = round(begin_s * SAMPLE_RATE)
         self.clock.begin(begin_s, lead=lead)
 
-    def _silence(self, until_s: float) -> Iterator[np.ndarray]:
-        left = round(until_s * SAMPLE_RATE) - self.stretch.position
-        while left > 0:
-            block = np.zeros(min(left, SILENCE_SAMPLES), np.float32)
-            left -= len(block)
-            yield block
-
     def _check(self, frame: av.AudioFrame) -> None:
         check_plausible(self.stretch.place, frame.sample_rate, frame.layout.nb_channels)
         self.source_samples += frame.samples * frame.layout.nb_channels
@@ -189,9 +209,9 @@ class Reading:
         raw = RawFrames(self.file, self.kind) if clock.untimed else None
         in_ogg, block = self.media.format.name == "ogg" and stream.codec_context.name == "flac", 0
         pictures = sum(1 for each in self.media.streams.video if each.disposition & Disposition.attached_pic)
-        alone = len(self.media.streams) - pictures == 1
+        alone = len(self.media.streams) - pictures == 1 and not self.times  # else they tell it better
         decoder = Decoder(stream.codec_context)
-        for packet in self._packets():
+        for packet in self._timed(self._packets()):
             placed = packet.pos is not None and packet.size > 0
             if placed:
                 skipped = packet.pos - self.read_bytes if alone and self.read_bytes else 0
@@ -218,12 +238,17 @@ class Reading:
 
     def _end(self) -> None:
         """Have the clock go on where sound is missing behind the last frame."""
-        self.clock.finish(math.inf if self.promised_s is None else self.promised_s)
+        believed_s = self.clock.now_s + max(self.clock.now_s, MIN_CLAIM_S)
+        if self.times:
+            end_s, lost = self.times.end()
+            self.clock.fill(end_s - origin_s(self.media), damaged=lost)
+        else:
+            self.clock.finish(believed_s if self.promised_s is None else self.promised_s)
         if self.promised_s is not None:
             self._finish(self.promised_s)
-        if self.media.format.name == "ogg" and len(self.media.streams) == 1:
+        if self.media.format.name == "ogg" and len(self.media.streams) == 1 and not self.joints:
             told_s = max(self._told_s(), self.clock.seconds(last_granule(self.file, self.read_bytes)) or 0.0)
-            if TOLERANCE_S < told_s - self.clock.now_s < max(self.clock.now_s, MIN_CLAIM_S):
+            if self.clock.now_s + TOLERANCE_S < told_s < believed_s:
                 self.clock.fill(told_s, damaged=True)
         if fragments_behind(self.media, self.file, self.read_bytes):  # nothing says how long they are, but their size
             self.clock.fill(self.clock.now_s * size_of(self.file) / self.read_bytes, damaged=True)
@@ -239,6 +264,16 @@ class Reading:
         elif clock.reached_s >= promised_s - TOLERANCE_S or is_whole(self.media, self.file):
             clock.fill(promised_s, damaged=False)  # nothing was sent any more: a muted microphone
 
+    def _timed(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """Return packets at the times that the container's own bookkeeping tells, having noted what it misses."""
+        return map(self._placed, packets) if self.times else packets
+
+    def _placed(self, packet: Any) -> Any:
+        lost_s = self.times.place(packet) if self.times else 0.0
+        if lost_s:
+            self.clock.miss(lost_s)
+        return packet
+
     def _packets(self) -> Iterator[Any]:
         """Yield the track's packets, what is behind a place that cannot be read too."""
         failures = 0
@@ -246,6 +281,8 @@ class Reading:
             try:
                 for packet in self.media.demux(self.track.stream):
                     failures = 0
+                    if self.joints and (packet.pos or 0) >= self.joints[0]:
+                        return
                     yield packet
                 return
             except IndexError:
@@ -254,5 +291,7 @@ class Reading:
                 return
             except av.FFmpegError:
                 failures += 1  # most cost a buffer of FFmpeg's, so that it gets on
+                if self.joints is None and self.media.format.name == "ogg":
+                    self.joints = codec_changes(self.file)
         if self.promised_s is None:  # else it is seen whether the end is missing
             raise DataError("corrupt", f"{self.stretch.place}: {MAX_FAILURES} places in a row that cannot be read")

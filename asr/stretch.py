@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from asr.downmix import SAMPLE_RATE
 from asr.errors import DataError
 from asr.limits import AudioLimits
+
+SILENCE_SAMPLES = 1 << 20  # at once
 
 
 class Stretch:
@@ -46,6 +48,14 @@ class Stretch:
             self.sink(kept)
         if self.kept > self.limits.max_audio_s * SAMPLE_RATE:
             raise DataError("too_long", f"{self.place}: over {self.limits.max_audio_s:g} s")
+
+    def silence(self, until_s: float) -> Iterator[np.ndarray]:
+        """Yield blocks of silence from where the stretch has come to until ``until_s``; ``add`` takes them."""
+        left = round(until_s * SAMPLE_RATE) - self.position
+        while left > 0:
+            block = np.zeros(min(left, SILENCE_SAMPLES), np.float32)
+            left -= len(block)
+            yield block
 
     def checked(self) -> int:
         """Return how many samples there are, once all of them have come."""

@@ -45,7 +45,7 @@ def encoded(
 ) -> Path:
     """Write ``waveform`` [samples] at ``rate`` with a real encoder, as every channel of ``layout``."""
     with av.open(path, "w", format=container, options=options) as media:
-        stream = media.add_stream(codec, rate=rate, layout=layout)
+        stream = _added(media, codec, rate, layout)
         resampler = av.AudioResampler(
             format=stream.format, layout=layout, rate=rate, frame_size=stream.codec_context.frame_size
         )
@@ -83,11 +83,11 @@ def muxed(path: Path, container: str, codec: str, voices: Sequence[Voice], pictu
     """Write the tracks, 16 kHz each, behind a picture of so many seconds."""
     with av.open(path, "w", format=container) as media:
         packets: list[Any] = []
-        picture = media.add_stream("mpeg4", rate=5) if picture_s else None
+        picture = media.add_stream("flv1" if container == "flv" else "mpeg4", rate=5) if picture_s else None
         if picture is not None:
             picture.width = picture.height = 32
             picture.pix_fmt = "yuv420p"
-        streams = [media.add_stream(codec, rate=SAMPLE_RATE, layout="mono") for _ in voices]
+        streams = [_added(media, codec, SAMPLE_RATE) for _ in voices]
         for stream, voice in zip(streams, voices, strict=True):
             stream.disposition = Disposition.default if voice.default else Disposition(0)
             for packet in _packets(stream, voice):
@@ -102,6 +102,13 @@ def muxed(path: Path, container: str, codec: str, voices: Sequence[Voice], pictu
             packets += picture.encode(None)
         media.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
     return path
+
+
+def _added(media: Any, codec: str, rate: int, layout: str = "mono") -> Any:
+    stream = media.add_stream(codec, rate=rate, layout=layout)
+    if codec == "wmav2":
+        stream.bit_rate = 32_000  # it has none of its own
+    return stream
 
 
 def _packets(stream: Any, voice: Voice) -> list[Any]:

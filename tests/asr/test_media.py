@@ -5,12 +5,13 @@ import io
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from asr.audio import SAMPLE_RATE, decode
 from asr.errors import DataError
 from asr.media import audio_track, opened
-from tests.asr.sounds import encoded, tone, wav16
+from tests.asr.sounds import encoded, loud, tone, wav16
 from tests.serve.mutations import damaged
 
 
@@ -102,3 +103,16 @@ def test_a_disk_that_cannot_be_read_is_the_row_s_fault(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("asr.media.open_address", lambda source: (Broken(b"x" * 100), 100))
     assert reason(tmp_path / "a.wav") == "unreadable"
+
+
+def test_a_transport_stream_whose_clock_begins_anew_was_heard_elsewhere(tmp_path: Path) -> None:
+    """33 bits at 90 kHz are 95443.7 s; FFmpeg then counts from before zero, or on beyond."""
+    waveform = np.zeros(12 * 48_000, np.float32)
+    for second in (1, 5, 9):
+        waveform[second * 48_000 : (second + 1) * 48_000] = tone(1.0, 48_000)
+    for offset_s in ("0", "95438.0", "95300.0"):
+        path = encoded(tmp_path / "a.ts", waveform, "aac", "mpegts", output_ts_offset=offset_s)
+        assert np.ravel(loud(decode(path))) == pytest.approx([1.0, 2.0, 5.0, 6.0, 9.0, 10.0], abs=0.1)
+        for start_s in (0.7, 4.6, 8.5):
+            ((begin_s, _),) = loud(decode(path, start_s=start_s, end_s=start_s + 1.2))
+            assert begin_s == pytest.approx(np.ceil(start_s) - start_s, abs=0.1)

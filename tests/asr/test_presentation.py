@@ -126,6 +126,23 @@ def test_bytes_that_were_thrown_away_take_the_time_of_as_much_sound() -> None:
     assert run(clock, [40, 60]) == [0.22, 0.0] and clock.damaged.told() == "from 0.02 to 0.24 s"
 
 
+def test_sound_that_came_in_no_packet_is_damage_though_packets_may_pause() -> None:
+    clock = Clock("avi", TICK_S, 0.0)
+    clock.place(Frame(0))
+    clock.miss(0.0)
+    clock.place(Frame(20))
+    clock.miss(0.04)  # below what jitter may be
+    assert run(clock, [80]) == [0.04] and clock.damaged.told() == "from 0.04 to 0.08 s"
+
+
+def test_one_clock_goes_on_behind_another() -> None:
+    clock, behind = Clock("ogg", TICK_S, 0.0), Clock("ogg", TICK_S / 3, 0.0)
+    run(clock, [0, 20])
+    run(behind, [0, 3_000])
+    clock.follow(behind)
+    assert clock.now_s == pytest.approx(0.04 + 1.02) and clock.damaged.told() == "from 0.06 to 1.04 s"
+
+
 def test_junk_in_front_is_no_sound() -> None:
     clock = Clock("mp3", TICK_S, 0.0)
     clock.lose(lost(0))

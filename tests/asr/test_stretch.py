@@ -46,3 +46,10 @@ def test_too_long_is_told_while_it_comes() -> None:
     with pytest.raises(DataError, match="too_long"):
         kept(0.0, None, [SAMPLE_RATE, 1], max_audio_s=1.0)
     kept(0.5, None, [SAMPLE_RATE, 1], max_audio_s=1.0)
+
+
+def test_silence_lasts_until_its_time() -> None:
+    stretch, _ = kept(0.0, None, [SAMPLE_RATE])
+    blocks = list(stretch.silence(200.0))
+    assert sum(map(len, blocks)) == 199 * SAMPLE_RATE and not any(block.any() for block in blocks) and len(blocks) > 1
+    assert not list(stretch.silence(0.5))
