@@ -162,12 +162,13 @@ class AviTimes:
 def _entries(file: BinaryIO, layout: Layout, number: int) -> tuple[list[int], list[int], tuple[int, ...]]:
     """Return where the index has a track's chunks, their sizes, and by how much they may have moved."""
     movi, index = layout.movi, layout.index
+    nothing: tuple[list[int], list[int], tuple[int, ...]] = [], [], (0,)
     if not movi or not index:
-        return [], [], (0,)
+        return nothing
     data = read_at(file, index.start, index.size)
     entries = np.frombuffer(data[: len(data) // ENTRY.itemsize * ENTRY.itemsize], ENTRY)
     if not len(entries):
-        return [], [], (0,)
+        return nothing
     first, base = entries[0], movi.start - 4
     if int(first["offset"]) >= movi.start and read_at(file, base + int(first["offset"]), 4) != first["name"]:
         base = 0  # some writers count from the file's beginning
@@ -175,7 +176,9 @@ def _entries(file: BinaryIO, layout: Layout, number: int) -> tuple[list[int], li
     end = base + int(last["offset"]) + HEAD_BYTES + int(last["size"]) if movi.size >= PLACEHOLDER_BYTES else movi.end
     own = entries[np.char.startswith(entries["name"], b"%02d" % number)]
     moved = end + end % 2 - (index.start - HEAD_BYTES)
-    starts = own["offset"].astype(np.int64) + base
+    starts, sizes = own["offset"].astype(np.int64) + base, own["size"].astype(np.int64)
+    if np.any(np.diff(starts) < sizes[:-1] + HEAD_BYTES) or np.any(starts + sizes > end):
+        return nothing  # it is damaged itself
     return starts.tolist(), own["size"].tolist(), (0, moved)
 
 
