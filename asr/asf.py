@@ -38,11 +38,14 @@ class AsfTimes:
         self._usual_s = float("inf")  # from one packet to the next
 
     def place(self, packet: Any) -> float:
-        """Return how many seconds of sound before a packet were lost."""
+        """Return how many seconds of sound before a packet were lost, and take a time from it that cannot be."""
         position, stamp = packet.pos, packet.pts
         if position is None or stamp is None:
             return 0.0
         before, step_s = self._position, (stamp - self._stamp) * self._tick_s
+        if before >= 0 and step_s < 0.0:  # read out of damage: no packet goes back
+            packet.pts = packet.dts = None
+            return 0.0
         self._position, self._stamp = position, stamp
         if before < 0 or step_s <= 0.0:
             return 0.0

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from asr.asf import FLAGS_AT, PROPERTIES
+from asr.asf import FLAGS_AT, PROPERTIES, AsfTimes
 from asr.audio import SAMPLE_RATE, AudioLimits, decode, decode_to
 from asr.errors import DataError
 from asr.sound import SoundReport
@@ -66,3 +67,16 @@ def test_a_pause_is_no_damage(tmp_path: Path) -> None:
     for picture_s in (0.0, 6.0):
         waveform, report = heard(muxed(tmp_path / "a.wma", "asf", "wmav2", [voice], picture_s).read_bytes())
         assert len(loud(waveform)) == 2 and not report.damaged_s and "by its clock" in report.warnings[0]
+
+
+def test_a_time_that_is_read_out_of_damage_is_not_believed(tmp_path: Path) -> None:
+    """It had all that follows begin anew, ten seconds late."""
+    path = muxed(tmp_path / "a.wma", "asf", "wmav2", [Voice(tone(2.0))])
+    with path.open("rb") as file, av.open(path) as media:
+        stream = media.streams.audio[0]
+        times, stamps = AsfTimes(stream, file), []
+        for number, packet in enumerate(each for each in media.demux(stream) if each.size):
+            packet.pts = -3_100 if number == 5 else packet.pts
+            assert times.place(packet) == 0.0
+            stamps.append(packet.pts)
+    assert [number for number, stamp in enumerate(stamps) if stamp is None] == [5]
