@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, Protocol
 from asr.asf import AsfTimes
 from asr.avi import AviTimes
 from asr.flv import FlvTimes
+from asr.mpegts import TsTimes
 
 
 class PacketTimes(Protocol):
@@ -32,4 +33,6 @@ def packet_times(media: Any, stream: Any, file: BinaryIO) -> PacketTimes | None:
         return AviTimes(stream, file)
     if name == "flv":
         return FlvTimes(media, stream, file)
+    if name == "mpegts":
+        return TsTimes(stream, file)
     return AsfTimes(stream, file) if name == "asf" else None

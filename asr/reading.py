@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, BinaryIO
 
 import av
 import numpy as np
-from av.stream import Disposition
 
 from asr import flac
 from asr.decoder import Decoder
 from asr.downmix import SAMPLE_RATE, Downmixer
 from asr.errors import DataError
 from asr.media import audio_track, check_plausible, opened, origin_s
-from asr.ogg import codec_changes
 from asr.packet_times import packet_times
+from asr.packets import MAX_FAILURES, Found, Packets
 from asr.presentation import LEAD_S, Clock
 from asr.raw_frames import RawFrames, kind_of
 from asr.seeking import AHEAD_S, SeekMissed, can_seek, is_intact
 from asr.sound import EACH, SoundChoice, SoundReport
+from asr.steady import steady
 from asr.stretch import Stretch
 from asr.truncation import (
     TOLERANCE_S,
@@ -38,7 +38,6 @@ from asr.truncation import (
 TOLD_PAUSE_S = 1.0  # the pauses of a codec that sends nothing while nobody speaks are shorter, and no news
 
 MIN_CLAIM_S = 10.0  # what tells of more than this, and of more than all that was heard, is not believed
-MAX_FAILURES = 1000  # in a row, without a packet between; of 64 KB each in Ogg
 
 
 class Reading:
@@ -62,11 +61,8 @@ class Reading:
         self.promised_s = declared_s(media, self.track.stream, file)
         self._from_near = from_near
         self.times = packet_times(media, self.track.stream, file)
-        self.joints: list[int] | None = None
-        """Where parts of the file begin that are of another codec, each a file of its own; None before it is asked."""
+        self.packets = Packets(media, self.track.stream, file)
         self.source_samples = 0
-        self.read_bytes = 0
-        """Where in the file the last packet ends."""
 
     def run(self) -> None:
         """Decode. Raises DataError, and SeekMissed before anything is handed over."""
@@ -143,7 +139,8 @@ class Reading:
         yield from self.downmixer.flush()
         self._end()
         yield from self.stretch.silence(self.clock.now_s)
-        for start, end in pairwise([*self.joints, size_of(self.file)] if self.joints else []):
+        joints = self.packets.joints
+        for start, end in pairwise([*joints, size_of(self.file)] if joints else []):
             yield from self._joined(start, end)
 
     def _joined(self, start: int, end: int) -> Iterator[np.ndarray]:
@@ -208,15 +205,11 @@ class Reading:
         stream, clock = self.track.stream, self.clock
         raw = RawFrames(self.file, self.kind) if clock.untimed else None
         in_ogg, block = self.media.format.name == "ogg" and stream.codec_context.name == "flac", 0
-        pictures = sum(1 for each in self.media.streams.video if each.disposition & Disposition.attached_pic)
-        alone = len(self.media.streams) - pictures == 1 and not self.times  # else they tell it better
         decoder = Decoder(stream.codec_context)
-        for packet in self._timed(self._packets()):
+        for packet, skipped in self._timed():
             placed = packet.pos is not None and packet.size > 0
             if placed:
-                skipped = packet.pos - self.read_bytes if alone and self.read_bytes else 0
-                self.read_bytes = packet.pos + packet.size
-                clock.skip(max(skipped, 0) + (raw.skipped(packet) if raw else 0))
+                clock.skip(skipped + (raw.skipped(packet) if raw else 0))
                 if raw and raw.is_tag(packet):
                     clock.ignore(packet)
                     continue
@@ -236,6 +229,16 @@ class Reading:
                 if raw and placed:
                     raw.keep(packet)
 
+    def _timed(self) -> Iterator[tuple[Any, int]]:
+        """Yield packets at their times, as far as they can be told, and the bytes before each that are in none."""
+        found: Iterable[Found] = self.packets
+        for each in found if self.clock.untimed else steady(found, float(self.track.stream.time_base)):
+            if self.times:  # they tell it better than bytes
+                self.clock.miss(self.times.place(each.packet))
+            yield each.packet, 0 if self.times else each.skipped
+        if self.packets.given_up and self.promised_s is None:  # else it is seen whether the end is missing
+            raise DataError("corrupt", f"{self.stretch.place}: {MAX_FAILURES} places in a row that cannot be read")
+
     def _end(self) -> None:
         """Have the clock go on where sound is missing behind the last frame."""
         believed_s = self.clock.now_s + max(self.clock.now_s, MIN_CLAIM_S)
@@ -246,52 +249,22 @@ class Reading:
             self.clock.finish(believed_s if self.promised_s is None else self.promised_s)
         if self.promised_s is not None:
             self._finish(self.promised_s)
-        if self.media.format.name == "ogg" and len(self.media.streams) == 1 and not self.joints:
-            told_s = max(self._told_s(), self.clock.seconds(last_granule(self.file, self.read_bytes)) or 0.0)
+        if self.media.format.name == "ogg" and len(self.media.streams) == 1 and not self.packets.joints:
+            told_s = max(self._told_s(), self.clock.seconds(last_granule(self.file, self.packets.read_bytes)) or 0.0)
             if self.clock.now_s + TOLERANCE_S < told_s < believed_s:
                 self.clock.fill(told_s, damaged=True)
-        if fragments_behind(self.media, self.file, self.read_bytes):  # nothing says how long they are, but their size
-            self.clock.fill(self.clock.now_s * size_of(self.file) / self.read_bytes, damaged=True)
+        if fragments_behind(
+            self.media, self.file, self.packets.read_bytes
+        ):  # nothing says how long they are, but their size
+            self.clock.fill(self.clock.now_s * size_of(self.file) / self.packets.read_bytes, damaged=True)
 
     def _finish(self, promised_s: float) -> None:
         """Have the clock go on to the end that was promised, where the file is there to its end."""
         clock = self.clock
         if not clock.now_s or promised_s - clock.now_s <= TOLERANCE_S:
             return
-        missing, unread = 1.0 - clock.now_s / promised_s, 1.0 - self.read_bytes / max(size_of(self.file), 1)
+        missing, unread = 1.0 - clock.now_s / promised_s, 1.0 - self.packets.read_bytes / max(size_of(self.file), 1)
         if unread > missing / 2:  # the file goes on, but what is there could not be told apart any more
             clock.fill(promised_s, damaged=True)
         elif clock.reached_s >= promised_s - TOLERANCE_S or is_whole(self.media, self.file):
             clock.fill(promised_s, damaged=False)  # nothing was sent any more: a muted microphone
-
-    def _timed(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """Return packets at the times that the container's own bookkeeping tells, having noted what it misses."""
-        return map(self._placed, packets) if self.times else packets
-
-    def _placed(self, packet: Any) -> Any:
-        lost_s = self.times.place(packet) if self.times else 0.0
-        if lost_s:
-            self.clock.miss(lost_s)
-        return packet
-
-    def _packets(self) -> Iterator[Any]:
-        """Yield the track's packets, what is behind a place that cannot be read too."""
-        failures = 0
-        while failures < MAX_FAILURES:
-            try:
-                for packet in self.media.demux(self.track.stream):
-                    failures = 0
-                    if self.joints and (packet.pos or 0) >= self.joints[0]:
-                        return
-                    yield packet
-                return
-            except IndexError:
-                # At the end PyAV 18.1 asks for streams that only appeared on the way, by a flag beyond the end of its
-                # array: what is there decides whether it then fails. All of the track has come by that time.
-                return
-            except av.FFmpegError:
-                failures += 1  # most cost a buffer of FFmpeg's, so that it gets on
-                if self.joints is None and self.media.format.name == "ogg":
-                    self.joints = codec_changes(self.file)
-        if self.promised_s is None:  # else it is seen whether the end is missing
-            raise DataError("corrupt", f"{self.stretch.place}: {MAX_FAILURES} places in a row that cannot be read")

@@ -1,0 +1,69 @@
+"""MPEG transport stream: where packets of a track are missing, and where two recordings were joined (ISO 13818-1)."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+from asr.truncation import read_at
+
+SYNC = 0x47
+SIZES = (188, 192, 204)  # plain, of a Blu-ray with its time in front, with error correction behind
+JUMP_S = 0.1
+# Who cuts and joins transport streams keeps each part's clock; FFmpeg's own command takes as much for a new clock.
+JOINED_S = 10.0
+LOOKED_BYTES = 64 << 20  # between two packets of a track; a pause with a picture
+
+
+class TsTimes:
+    """Tells a pause in a transport stream from packets that are missing: all packets of a track are numbered."""
+
+    seekable = True
+
+    def __init__(self, stream: Any, file: BinaryIO) -> None:
+        self._file, self._pid, self._tick_s = file, int(stream.id), float(stream.time_base)
+        self._position, self._due = -1, 0  # of the last packet that has a place
+        self._moved = 0  # ticks that stamps are ahead since a joint
+
+    def place(self, packet: Any) -> float:
+        """Return how many seconds of sound before a packet were lost. Behind a joint, give it a time without a gap."""
+        if packet.pts is None:
+            return 0.0
+        ahead_s = (packet.pts - self._moved - self._due) * self._tick_s
+        placed = packet.pos is not None and packet.pos >= 0
+        lost_s = 0.0
+        if ahead_s > JUMP_S and self._position >= 0 and placed and self._broken(self._position, packet.pos):
+            if ahead_s > JOINED_S:
+                self._moved += round(ahead_s / self._tick_s)
+            else:
+                lost_s = ahead_s
+        packet.pts -= self._moved
+        packet.dts = packet.pts
+        self._due = packet.pts + (packet.duration or 0)
+        self._position = packet.pos if placed else self._position
+        return lost_s
+
+    def end(self) -> tuple[float, bool]:
+        """Return nothing that should have come behind the last packet."""
+        return 0.0, False
+
+    def cut(self, decoded_s: float) -> str:
+        """Return "": nothing tells where a transport stream ends."""
+        return ""
+
+    def _broken(self, start: int, end: int) -> bool:
+        """Whether a packet of the track is missing between two places, or what is there is no packet."""
+        data = read_at(self._file, start, min(end - start, LOOKED_BYTES) + SIZES[-1])
+        size = next((size for size in SIZES if len(data) > size and data[0] == data[size] == SYNC), 0)
+        if not size:
+            return True
+        before: int | None = None
+        for at in range(0, len(data) - SIZES[0], size):
+            head = data[at : at + 4]
+            if head[0] != SYNC or head[1] & 0x80:  # or says of itself that it is damaged
+                return True
+            if (head[1] & 0x1F) << 8 | head[2] == self._pid and head[3] & 0x10:
+                number = head[3] & 0x0F
+                if before is not None and number not in (before, (before + 1) & 0x0F):
+                    return True
+                before = number
+        return False
