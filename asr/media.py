@@ -33,6 +33,7 @@ _SPECIAL = (
     | Disposition.visual_impaired
     | Disposition.clean_effects
     | Disposition.karaoke
+    | Disposition.descriptions
 )
 
 

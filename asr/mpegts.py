@@ -31,10 +31,11 @@ class TsTimes:
         ahead_s = (packet.pts - self._moved - self._due) * self._tick_s
         placed = packet.pos is not None and packet.pos >= 0
         lost_s = 0.0
-        if ahead_s > JUMP_S and self._position >= 0 and placed and self._broken(self._position, packet.pos):
-            if ahead_s > JOINED_S:
+        if ahead_s > JUMP_S and self._position >= 0 and placed:
+            missing, junk = self._missing(self._position, packet.pos)
+            if missing and not junk and ahead_s > JOINED_S:
                 self._moved += round(ahead_s / self._tick_s)
-            else:
+            elif missing:
                 lost_s = ahead_s
         packet.pts -= self._moved
         packet.dts = packet.pts
@@ -50,20 +51,18 @@ class TsTimes:
         """Return "": nothing tells where a transport stream ends."""
         return ""
 
-    def _broken(self, start: int, end: int) -> bool:
-        """Whether a packet of the track is missing between two places, or what is there is no packet."""
+    def _missing(self, start: int, end: int) -> tuple[bool, bool]:
+        """Return whether a packet of the track is missing between two places, and whether junk is in its place."""
         data = read_at(self._file, start, min(end - start, LOOKED_BYTES) + SIZES[-1])
         size = next((size for size in SIZES if len(data) > size and data[0] == data[size] == SYNC), 0)
-        if not size:
-            return True
         before: int | None = None
-        for at in range(0, len(data) - SIZES[0], size):
+        missing = False
+        for at in range(0, len(data) - SIZES[0], size or 1):
             head = data[at : at + 4]
-            if head[0] != SYNC or head[1] & 0x80:  # or says of itself that it is damaged
-                return True
+            if not size or head[0] != SYNC or head[1] & 0x80:  # or says of itself that it is damaged
+                return True, True
             if (head[1] & 0x1F) << 8 | head[2] == self._pid and head[3] & 0x10:
                 number = head[3] & 0x0F
-                if before is not None and number not in (before, (before + 1) & 0x0F):
-                    return True
+                missing = missing or (before is not None and number not in (before, (before + 1) & 0x0F))
                 before = number
-        return False
+        return missing, False

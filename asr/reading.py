@@ -20,7 +20,7 @@ from asr.packet_times import packet_times
 from asr.packets import MAX_FAILURES, Found, Packets
 from asr.presentation import LEAD_S, Clock
 from asr.raw_frames import RawFrames, kind_of
-from asr.seeking import AHEAD_S, SeekMissed, can_seek, is_intact
+from asr.seeking import AHEAD_S, JOINED, SeekMissed, can_seek, is_intact
 from asr.sound import EACH, SoundChoice, SoundReport
 from asr.steady import steady
 from asr.stretch import Stretch
@@ -169,7 +169,8 @@ class Reading:
         if start_s <= AHEAD_S or not can_seek(self.media, stream, self.file, self._told_s(), end_s):
             return False
         stamp_s = origin_s(self.media) + start_s - AHEAD_S
-        if clock.untimed and not is_intact(self.media, stream, self.file, stamp_s / float(stream.time_base)):
+        until = stamp_s / float(stream.time_base)
+        if (clock.untimed or self.kind in JOINED) and not is_intact(self.media, stream, self.file, self.kind, until):
             raise SeekMissed
         with contextlib.suppress(av.FFmpegError):  # then decoding begins at the beginning, as the timestamps say
             self.media.seek(int(stamp_s * 1e6))
@@ -250,12 +251,11 @@ class Reading:
         if self.promised_s is not None:
             self._finish(self.promised_s)
         if self.media.format.name == "ogg" and len(self.media.streams) == 1 and not self.packets.joints:
-            told_s = max(self._told_s(), self.clock.seconds(last_granule(self.file, self.packets.read_bytes)) or 0.0)
+            told_s = self.clock.seconds(last_granule(self.file, self.packets.read_bytes)) or 0.0
             if self.clock.now_s + TOLERANCE_S < told_s < believed_s:
                 self.clock.fill(told_s, damaged=True)
-        if fragments_behind(
-            self.media, self.file, self.packets.read_bytes
-        ):  # nothing says how long they are, but their size
+        behind = fragments_behind(self.media, self.track.stream, self.file, self.packets.read_bytes)
+        if behind:  # nothing says how long they are, but their size
             self.clock.fill(self.clock.now_s * size_of(self.file) / self.packets.read_bytes, damaged=True)
 
     def _finish(self, promised_s: float) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections import OrderedDict
+from itertools import pairwise
 from typing import Any, BinaryIO
 
+from asr.mpegts import JOINED_S
+from asr.packets import Packets
 from asr.raw_frames import intact_until
 from asr.truncation import TOLERANCE_S, is_chained
 
@@ -16,6 +20,8 @@ AHEAD_S = 0.5  # decoders with memory (G.722, Opus, MP3) have settled by the tim
 # it lands seconds away, and in an MPEG program stream of AC-3 it finds nothing.
 BY_BYTES = frozenset({"wav", "w64", "aiff", "caf"})
 UNSURE = frozenset({"mpeg"})
+
+JOINED = frozenset({"mpegts"})
 
 MAX_KNOWN = 4096
 _known: OrderedDict[tuple[int, int, int, int], float] = OrderedDict()
@@ -37,16 +43,28 @@ def can_seek(media: Any, stream: Any, file: BinaryIO, told_s: float, end_s: floa
     return not (by_bytes or name in UNSURE or beyond or is_chained(file))
 
 
-def is_intact(media: Any, stream: Any, file: BinaryIO, until: float) -> bool:
-    """Whether all before the tick ``until`` of a stream that is nothing but frames is sound: time stamps then hold."""
-    key, name = _identity(file), media.format.name
+def is_intact(media: Any, stream: Any, file: BinaryIO, kind: str, until: float) -> bool:
+    """Whether the stamps of all packets before the tick ``until`` are those of their sound.
+
+    Asked of streams that are nothing but frames, and of transport streams, which may have been joined.
+    """
+    key = _identity(file)
     if key is None:
-        return intact_until(media.demux(stream), file, name, until) >= until
+        return _until(media, stream, file, kind, until) >= until
     if key not in _known:
-        _known[key] = intact_until(media.demux(stream), file, name)
+        _known[key] = _until(media, stream, file, kind, math.inf)
         if len(_known) > MAX_KNOWN:
             _known.popitem(last=False)
     return _known[key] >= until
+
+
+def _until(media: Any, stream: Any, file: BinaryIO, kind: str, until: float) -> float:
+    packets = (found.packet for found in Packets(media, stream, file))
+    if kind not in JOINED:
+        return intact_until(packets, file, kind, until)
+    stamps = [packet.pts for packet in packets if packet.pts is not None]
+    steps = [(after - before) * float(stream.time_base) for before, after in pairwise(stamps)]
+    return math.inf if all(-TOLERANCE_S < step < JOINED_S for step in steps) else 0.0
 
 
 def _identity(file: BinaryIO) -> tuple[int, int, int, int] | None:

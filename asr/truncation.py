@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from asr import flac
@@ -26,6 +27,8 @@ EBML_HEADER, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")
 
 FRAGMENT_BYTES = 4 << 20  # in which the next fragment begins: a few seconds of sound, or of a picture
 
+FACT_WITHIN = 1024  # of a WAV's first bytes
+
 MAX_CHUNKS = 1000  # of 8 bytes each, 100 MB would otherwise be 12 million steps
 OGG_FIRST_PAGE = 0x02
 OGG_PAGE_BYTES = 27 + 255 + 255 * 255
@@ -44,6 +47,8 @@ def declared_s(media: Any, stream: Any, file: BinaryIO) -> float | None:
         # FFmpeg shrinks a WAV file's length to the bytes that are there: stretch it back to what the header says.
         length_s = float(stream.duration * stream.time_base) * (_wav_declared_share(file) if name == "wav" else 1.0)
         if _is_placeholder(name, stream.codec_context, length_s, file):
+            return None
+        if name in ("wav", "w64") and not stream.codec_context.name.startswith("pcm_") and not _counts_samples(file):
             return None
         if name == "flac" and _cut_out(file):
             return length_s - origin_s(media)
@@ -77,27 +82,47 @@ def is_whole(media: Any, file: BinaryIO) -> bool:
 
 
 def last_granule(file: BinaryIO, offset: int) -> int:
-    """Return the highest position that Ogg pages behind ``offset`` tell (RFC 3533, section 6), 0 where there are none.
+    """Return the highest position that Ogg pages behind ``offset`` and at the end tell, 0 where there are none.
 
-    FFmpeg passes over pages that are damaged, and does not ask what they would have been.
+    FFmpeg passes over pages that are damaged, and does not ask what they would have been (RFC 3533, section 6).
     """
-    tail, highest = read_at(file, offset, 2 * OGG_PAGE_BYTES), 0
-    at = tail.find(b"OggS")
-    while 0 <= at <= len(tail) - 14:
-        granule = int.from_bytes(tail[at + 6 : at + 14], "little")
-        highest = max(highest, granule if granule < 1 << 63 else 0)  # all ones: no packet ends in the page
-        at = tail.find(b"OggS", at + 1)
+    window, highest = 2 * OGG_PAGE_BYTES, 0
+    for tail in (read_at(file, offset, window), read_at(file, max(size_of(file) - window, 0), window)):
+        for at in _all(tail, b"OggS"):
+            granule = int.from_bytes(tail[at + 6 : at + 14].ljust(8, b"\xff"), "little")
+            highest = max(highest, granule if granule < 1 << 63 else 0)  # all ones: no packet ends in the page
     return highest
 
 
-def fragments_behind(media: Any, file: BinaryIO, offset: int) -> bool:
-    """Whether a fragmented MP4 goes on behind what could be read of it: FFmpeg ends at a fragment it cannot read.
+def fragments_behind(media: Any, stream: Any, file: BinaryIO, offset: int) -> bool:
+    """Whether a fragmented MP4 goes on with a track behind what could be read of it.
 
-    Not told beside a picture, which may last longer than the sound.
+    FFmpeg ends at a fragment that it cannot read. Each says whose samples it holds (ISO 14496-12, 8.8.7).
     """
-    if not offset or not media.format.name.startswith("mov") or len(media.streams) > 1:
+    if not offset or not media.format.name.startswith("mov"):
         return False
-    return b"moof" in read_at(file, offset, FRAGMENT_BYTES)
+    behind = read_at(file, offset, FRAGMENT_BYTES)
+    track = int(stream.id).to_bytes(4)
+    return b"moof" in behind and any(behind[at + 8 : at + 12] == track for at in _all(behind, b"tfhd"))
+
+
+def _all(data: bytes, mark: bytes) -> Iterator[int]:
+    """Yield where a mark stands."""
+    at = data.find(mark)
+    while at >= 0:
+        yield at
+        at = data.find(mark, at + 1)
+
+
+def _counts_samples(file: BinaryIO) -> bool:
+    """Whether a WAV's ``fact`` chunk counts the samples. Of a codec other than PCM, the bytes alone do not tell them.
+
+    Who writes to a pipe leaves the count out, as zero or all ones.
+    """
+    head = read_at(file, 0, FACT_WITHIN)
+    at = head.find(b"fact")
+    count = head[at + 8 : at + 12] if head[:4] == b"RIFF" else head[at + 24 : at + 28]
+    return at >= 0 and 0 < int.from_bytes(count, "little") < PLACEHOLDER_BYTES
 
 
 def _cut_out(file: BinaryIO) -> bool:
