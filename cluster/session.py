@@ -44,15 +44,13 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
     own = {} if address else {name: value for name, value in (settings or {}).items() if name not in os.environ}
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    ours = termination.installed()
     try:
-        if address:
-            _connect(address)
-        else:
-            os.environ.update(own)
-            _start_local()
-        if ours:
-            termination.install()
+        with termination.guarded():
+            if address:
+                _connect(address)
+            else:
+                os.environ.update(own)
+                _start_local()
         yield
     finally:
         ray.shutdown()

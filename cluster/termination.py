@@ -6,15 +6,28 @@ may be swallowed by whoever happens to run.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import select
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 EXIT_CODE = 128 + signal.SIGTERM  # as a shell, and so a scheduler, says it
 _LINE = "whisperfleet: ended by SIGTERM: the same command can be given again\n"
+_LOOK_S = 0.001
+# To stop what was started takes up to 3 s. Where the signal reached all of the group, Ray waits 30 s for what has ended
+# already, in C++, which a KeyboardInterrupt does not reach; some schedulers kill after 30 s.
+_PATIENCE_S = 10.0
+
+_C = ctypes.PyDLL(None)
+_C.PyOS_getsig.restype = ctypes.c_void_p
+_C.PyOS_setsig.restype = ctypes.c_void_p
+_C.PyOS_setsig.argtypes = [ctypes.c_int, ctypes.c_void_p]
 
 _asked, _told = threading.Event(), threading.Event()
 
@@ -43,6 +56,46 @@ def begin() -> None:
 def installed() -> bool:
     """Return whether SIGTERM comes here, as far as Python knows."""
     return signal.getsignal(signal.SIGTERM) is _end
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Keep SIGTERM while Ray starts in the block: the line is said at once, the end comes within seconds.
+
+    Ray's C++ takes the signal from Python for the last tenths of a second, in which its list of addresses would be
+    printed and the process aborted: a thread takes it back.
+    """
+    if not installed() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = _C.PyOS_getsig(signal.SIGTERM)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    over = threading.Event()
+    guard = threading.Thread(target=_guard, args=(reading, handler, over), daemon=True)
+    guard.start()
+    try:
+        yield
+        install()
+    finally:
+        over.set()
+        guard.join()
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
+
+
+def _guard(reading: int, handler: int, over: threading.Event) -> None:
+    while not over.is_set():
+        if _C.PyOS_getsig(signal.SIGTERM) != handler:
+            _C.PyOS_setsig(signal.SIGTERM, handler)
+        came, _, _ = select.select([reading], [], [], _LOOK_S)
+        if came and signal.SIGTERM in os.read(reading, 64):
+            _asked.set()
+            _say()
+            if not over.wait(_PATIENCE_S):
+                os._exit(EXIT_CODE)
 
 
 def asked() -> bool:
