@@ -40,7 +40,8 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
+    try:
+        with writing(target):  # inside: what is free is said of the disk as it was, with the draft on it
             yield draft
             draft.chmod(0o755)
             try:
@@ -48,8 +49,8 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
             except OSError:
                 if not target.is_dir():
                     raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def use(folder: Path) -> bool:

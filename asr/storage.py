@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from asr.errors import UserError
 from asr.folders import local_sizes
-from asr.unretryable import unretryable
+from asr.unretryable import unretryable, writing
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem  # type: ignore[import-untyped]
@@ -209,7 +209,7 @@ def read_text(place: str | Path) -> str:
 
 def write_bytes(place: str | Path, data: bytes) -> None:
     """Write a file, and the folders it lies in; it appears whole or not at all. Raises UserError."""
-    with explained(place, "cannot be written"):
+    with explained(place, "cannot be written"), writing(place):
         if not is_remote(place):
             with whole(Path(local_path(place))) as temporary:
                 temporary.write_bytes(data)
@@ -272,7 +272,7 @@ def _copy(pair: tuple[str, str]) -> None:
     from pyarrow.fs import copy_files
 
     source, target = pair
-    with explained(target, f"{source} cannot be copied there"):
+    with explained(target, f"{source} cannot be copied there"), writing(target):
         if not is_remote(target):
             os.makedirs(os.path.dirname(target), exist_ok=True)
         (from_system, from_path), (to_system, to_path) = resolve(source), resolve(target)

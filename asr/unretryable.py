@@ -47,6 +47,12 @@ _SAID = (
     (re.compile(r"file name too long", re.I), errno.ENAMETOOLONG),
 )
 _PATH = re.compile(r"'((?:/|[a-z0-9]+://)[^']+)'")
+# Sockets, processes and devices deny permission in the same words, so a file has to be named, or a cloud has to speak.
+_ABOUT_FILES = re.compile(
+    r"\bAWS\b|ACCESS_?DENIED|\bbucket\b|\bS3\b|\bGCS\b|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES", re.I
+)
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
+_FOLDER = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST})  # where the one to write in is not there
 _TELLING = frozenset({"SafetensorError", "RayTaskError", "UserExceptionWithTraceback", "ArrowException", "ClientError"})
 _MOST = 2000  # characters of a message that are looked at
 
@@ -81,10 +87,32 @@ def writing(place: str | Path, what: str = "", then: str = GO_ON) -> Iterator[No
     except UserError:
         raise
     except Exception as error:
-        mistake = unretryable(error, str(place), what, then)
+        mistake = unretryable(error, str(place), what, then) or _without_folder(error, str(place))
         if mistake is None:
             raise
         raise mistake from error
+
+
+def _without_folder(error: Exception, place: str) -> UserError | None:
+    """Return what to do where the folder to write in is not there, cannot be made or is a file; None for all else."""
+    if not isinstance(error, OSError) or error.errno not in _FOLDER or "://" in place:
+        return None
+    named = _place(error, "")
+    if named and not (_is_in(named, place) or _is_in(place, named)):
+        return None  # something else, that was to be read
+    path, above = Path(os.path.abspath(named or place)), named and not _is_in(named, place)
+    for folder in (*reversed(path.parents), *([path] if above else [])):
+        if folder.exists() and not folder.is_dir():
+            return UserError(f"{folder}: a file is where a folder should be", "name another place")
+        if not folder.exists():
+            if folder == path:
+                return UserError(f"{folder}: no such folder, and it cannot be made", "name another place")
+            return UserError(f"{folder}: no such folder", "make it, or name another place")
+    return None
+
+
+def _is_in(path: str | Path, folder: str | Path) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -107,6 +135,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _errno(error: BaseException) -> int | None:
+    number = _number(error)
+    return None if number in _DENIED and not _is_about_files(error) else number
+
+
+def _number(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         if error.errno in _WHAT:
             return error.errno
@@ -114,10 +147,24 @@ def _errno(error: BaseException) -> int | None:
             return None
     if not _tells(error):
         return None
+    text = _text(error)
+    return next((number for pattern, number in _SAID if pattern.search(text)), None)
+
+
+def _text(error: BaseException) -> str:
     text = str(error)
     if "Traceback (most recent call last)" in text:  # which quotes lines of code
         text = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    return next((number for pattern, number in _SAID if pattern.search(text[:_MOST])), None)
+    return text[:_MOST]
+
+
+def _is_about_files(error: BaseException) -> bool:
+    """Return whether what was denied is a file's or a bucket's matter."""
+    if getattr(error, "filename", None) is not None:
+        return True
+    text = _text(error)
+    by_os = isinstance(error, OSError) or type(error).__name__ in _TELLING or "Error: [Errno " in text
+    return by_os and bool(_PATH.search(text) or _ABOUT_FILES.search(text))
 
 
 def _tells(error: BaseException) -> bool:
@@ -134,16 +181,18 @@ def _place(error: BaseException, place: str) -> str:
         named = os.fsdecode(named)
     if not isinstance(named, str):
         return place
-    inside = place and os.path.abspath(named).startswith(os.path.abspath(place))
-    return place if inside else named
+    return place if place and _is_in(named, place) else named
 
 
 def _free(place: str) -> str:
+    """Say what is free at a local place. A bucket's, as pyarrow has it, is relative and nowhere on this machine."""
     path = Path(place)
     while not path.exists() and path != path.parent:
         path = path.parent
+    if not place or (path == Path() and os.sep in place):
+        return ""
     try:
         usage = shutil.disk_usage(path)
     except OSError:
         return ""
-    return f", {usage.free / 1e6:,.1f} of {usage.total / 1e6:,.0f} MB are free" if path.is_absolute() else ""
+    return f", {usage.free / 1e6:,.1f} of {usage.total / 1e6:,.0f} MB are free"

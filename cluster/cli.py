@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.errors import UserError
-from cluster import interpreter, launch, local
+from cluster import interpreter, launch, local, termination
 from cluster.checkout import Checkout
 from cluster.environment import Environment, runtime_environment
 from cluster.jobs import Cluster, Job, Order, dashboard
@@ -219,6 +219,7 @@ def _follow(cluster: Cluster, job: Job) -> None:
         typer.echo(
             f"\njob '{job.name}' goes on: whisperfleet logs {job.name} --follow, whisperfleet stop {job.name}", err=True
         )
+        termination.told()
         raise typer.Exit(INTERRUPTED) from None
     if job.code:
         no_code = job.state == "failed" and job.exit_code is None  # it did not even start

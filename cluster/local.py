@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 
 from asr.errors import UserError
-from cluster import auth
+from cluster import auth, scratch
 from cluster.resources import WAITING_ACTORS
 from cluster.session import ENVIRONMENT
 
@@ -72,6 +72,7 @@ def up(place: Path, port: int = DASHBOARD_PORT, options: Mapping[str, str] | Non
     if head := running(place):
         return head
     _claim(place)
+    scratch.require_room(place, "the same command starts it")
     auth.ensure_token()
     (free, client) = _free_ports(2)
     wanted = {

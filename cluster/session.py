@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import ray
 
 from asr.errors import UserError
-from cluster import termination
+from cluster import scratch, termination
 from cluster.resources import WAITING_ACTORS
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
@@ -34,7 +34,8 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
 
     ``address`` is ``auto``, ``host:port`` or ``ray://...``. With None a local cluster is started and stopped again,
     unless RAY_ADDRESS names one, as it does inside a submitted job. ``settings`` are environment variables for such a
-    local cluster, where whoever starts it says nothing else. Raises UserError where no cluster answers.
+    local cluster, where whoever starts it says nothing else. Raises UserError where no cluster answers, or
+    there is no room for the files of a local one.
     """
     if ray.is_initialized():
         yield
@@ -43,15 +44,13 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
     own = {} if address else {name: value for name, value in (settings or {}).items() if name not in os.environ}
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    ours = termination.installed()
     try:
-        if address:
-            _connect(address)
-        else:
-            os.environ.update(own)
-            _start_local()
-        if ours:
-            termination.install()
+        with termination.guarded():
+            if address:
+                _connect(address)
+            else:
+                os.environ.update(own)
+                _start_local()
         yield
     finally:
         ray.shutdown()
@@ -78,14 +77,15 @@ def knock(address: str) -> None:
 
 
 def _start_local() -> None:
-    ray.init(
-        address="local",
-        num_cpus=(os.cpu_count() or 1) + WAITING_ACTORS,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with scratch.room(scratch.folder()):
+        ray.init(
+            address="local",
+            num_cpus=(os.cpu_count() or 1) + WAITING_ACTORS,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     token = Path("~/.ray/auth_token").expanduser()
     if token.is_file():
         token.chmod(0o600)  # Ray writes it world-readable, and whoever reads it may run code in the cluster

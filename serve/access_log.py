@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 import sys
 import uuid
@@ -11,6 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.unretryable import unretryable
+
+logger = logging.getLogger("ray.serve")
 
 MAX_ID_LENGTH = 128
 _UNPRINTABLE = re.compile(r"[^ -~]")
@@ -35,12 +40,21 @@ class Entry:
 
 
 class AccessLog:
-    """Appends to ``place``: a file, ``-`` for standard error, or nothing for nowhere. Raises UserError."""
+    """Appends to ``place``: a file, ``-`` for standard error, or nothing for nowhere.
+
+    Raises UserError where it cannot be opened. Later on requests are answered all the same: the first line that cannot
+    be written is told in the endpoint's own log, and how many were lost when it can be again.
+    """
 
     def __init__(self, place: str, log_words: bool = False) -> None:
         self._log_words = log_words
         self._place = place
-        self._append("")
+        self._lost = 0
+        try:
+            self._append("")
+        except OSError as error:
+            mistake = UserError(f"access_log={place} cannot be written: {error.strerror}")
+            raise unretryable(error, place) or mistake from None
 
     def write(self, entry: Entry) -> None:
         """Write a line. What was said goes into it only where that was asked for."""
@@ -48,18 +62,27 @@ class AccessLog:
         line["seconds"] = round(entry.seconds, 4)
         if not self._log_words:
             del line["words"]
-        self._append(json.dumps(line, ensure_ascii=False) + "\n")
+        try:
+            self._append(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:
+            if not self._lost:
+                logger.error("access_log=%s cannot be written, requests are answered: %s", self._place, error.strerror)
+            self._lost += 1
+            return
+        if self._lost:
+            logger.error("access_log=%s can be written again, %d lines were lost", self._place, self._lost)
+            self._lost = 0
 
     def _append(self, text: str) -> None:
         """Write in one call, so that processes do not mix their lines, to a file opened anew: it may be rotated."""
         if self._place == "-":
             print(text, end="", file=sys.stderr, flush=True)
         elif self._place:
-            try:
-                with Path(self._place).expanduser().open("a", encoding="utf-8") as file:
-                    file.write(text)
-            except OSError as error:
-                raise UserError(f"access_log={self._place} cannot be written: {error.strerror}") from None
+            with Path(self._place).expanduser().open("ab+") as file:
+                if self._lost and file.seek(0, os.SEEK_END):  # what was written last may have been cut
+                    file.seek(-1, os.SEEK_END)
+                    text = text if file.read(1) == b"\n" else f"\n{text}"
+                file.write(text.encode())
 
 
 def request_id(asked: str | None) -> str:

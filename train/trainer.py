@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Seq2SeqTrainer
 from transformers.modeling_outputs import Seq2SeqLMOutput
@@ -14,6 +15,8 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from asr.labels import IGNORED
 from asr.unretryable import writing
 from train.run.upload import THEN
+
+_MOMENTS = 2 * torch.float32.itemsize
 
 
 class WhisperTrainer(Seq2SeqTrainer):
@@ -27,9 +30,17 @@ class WhisperTrainer(Seq2SeqTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Name the disk that is full: this one, and not that of the run's folder."""
-        place = Path(self.args.output_dir)
-        with writing(place, f"a checkpoint on the local disk of {socket.gethostname()}", THEN):
+        place, size = Path(self.args.output_dir), checkpoint_bytes(model)
+        what = f"a checkpoint of some {size / 1e6:,.1f} MB on the local disk of {socket.gethostname()}"
+        with writing(place, what, THEN):
             super()._save_checkpoint(model, trial)
+
+
+def checkpoint_bytes(network: nn.Module) -> int:
+    """Return about what a checkpoint takes in all workers: trained weights, and AdamW's two moments in float32."""
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    # Of a weight that ZeRO-3 has shared out, a worker holds nothing, but DeepSpeed's note of how much it was.
+    return sum(getattr(weight, "ds_numel", weight.numel()) * (weight.element_size() + _MOMENTS) for weight in trained)
 
 
 def token_loss(

@@ -4,40 +4,45 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from asr.unretryable import unretryable
 from cluster import termination
-from whisperfleet.cli import app
+
+if TYPE_CHECKING:
+    from asr.errors import UserError
 
 
 def main() -> None:
     """Run the command line."""
-    termination.install()
+    termination.install_at_once()
     try:
         app(prog_name="whisperfleet")
     except SystemExit as ended:
-        if ended.code == signal.SIGTERM and not termination.asked():  # Ray's own handler, while Ray starts
-            _terminated()
-        if termination.asked() and ended.code:
-            sys.exit(termination.EXIT_CODE)
+        # The first is what Ray's own handler says, while Ray starts.
+        if ended.code == signal.SIGTERM or (termination.asked() and ended.code):
+            termination.end()
         raise
-    except KeyboardInterrupt:
-        if termination.asked():
-            _terminated()
-        raise
-    except Exception as error:
-        mistake = unretryable(error)
-        if mistake is None:
+    except BaseException as error:
+        if termination.asked():  # whatever the interruption was made into on its way
+            termination.end()
+        if not isinstance(error, Exception) or (mistake := _mistake(error)) is None:
             raise
         print("\n".join(f"whisperfleet: {line}" for line in str(mistake).splitlines()), file=sys.stderr)
         sys.exit(2)
+    finally:
+        termination.install_at_once()
 
 
-def _terminated() -> NoReturn:
-    """End a command that was asked to end before it had anything to say of its own."""
-    print("whisperfleet: ended by SIGTERM: the same command can be given again", file=sys.stderr)
-    sys.exit(termination.EXIT_CODE)
+def app(**settings: Any) -> None:
+    """Run the verbs. Their table is imported here: until SIGTERM is taken, nothing can be said of it."""
+    import_module("whisperfleet.cli").app(**settings)
+
+
+def _mistake(error: Exception) -> UserError | None:
+    """Return what a person must do about an error, None for a bug."""
+    found: UserError | None = import_module("asr.unretryable").unretryable(error)
+    return found
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from cluster import termination
+
 # verb -> (module:function with its options, what it does), or the verbs of a group; ITSELF is what the group's own name
 # does, followed by anything but one of its verbs
 ITSELF = ""
@@ -80,6 +82,7 @@ class LazyCommand(TyperCommand):
         module, function = self._target.split(":")
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command(self.name, help=self.help)(getattr(import_module(module), function))
+        termination.begin()
         return typer.main.get_command(app).make_context(info_name, args, parent=parent, **extra)
 
 

@@ -13,6 +13,7 @@ from asr import storage
 from asr.errors import DataError, UserError
 from asr.labels import Task
 from asr.sound import AUTO, NAMED, SoundChoice
+from cluster import termination
 from serve.bulk.folder import FAILURES, Format, document
 from serve.bulk.inputs import find
 from serve.bulk.job import Job
@@ -85,7 +86,9 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
         with shown() as on_progress:
             summary = transcribe_all(job, address, on_progress)
     except KeyboardInterrupt:
-        typer.echo("interrupted: the same command goes on with what is missing", err=True)
+        how = "ended by SIGTERM" if termination.asked() else "interrupted"
+        typer.echo(f"{how}: the same command goes on with what is missing", err=True)
+        termination.told()
         raise
     for note in summary.notes:
         typer.echo(note, err=True)

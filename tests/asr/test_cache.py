@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from asr.cache import cache_root, complete_or_absent, prune, use
+from asr.errors import UserError
+from tests.asr.disks import small_disk
 
 
 def test_the_variable_names_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,6 +38,14 @@ def test_a_failed_block_leaves_nothing(tmp_path: Path, failure: type[BaseExcepti
         (draft / "file").write_text("half")
         raise failure
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_was_told_to_be_empty(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        with pytest.raises(UserError) as caught, complete_or_absent(disk / "target") as draft:
+            (draft / "weights").write_bytes(bytes(2**21))
+        assert caught.value.message == f"{disk}/target: no space left, 0.0 of 1 MB are free"
+        assert list(disk.iterdir()) == []
 
 
 def test_a_failure_leaves_an_earlier_result_alone(tmp_path: Path) -> None:

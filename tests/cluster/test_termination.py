@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,13 +28,18 @@ except KeyboardInterrupt:
 """
 
 COMMAND = """
-import os, signal, sys
+import os, signal, sys, time
+from cluster import termination
 import whisperfleet.__main__ as command
 def app(**_):
     {body}
 command.app = app
 command.main()
 """
+
+
+LINE = "whisperfleet: ended by SIGTERM: the same command can be given again\n"
+KILL = "os.kill(os.getpid(), signal.SIGTERM)"
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -41,11 +50,96 @@ def test_sigterm_interrupts_once() -> None:
     assert run(TWICE).stdout.split("\n")[0] == "interrupted once True"
 
 
-def test_a_command_that_sigterm_ended_says_so_by_its_exit_code() -> None:
-    terminated = run(COMMAND.format(body="os.kill(os.getpid(), signal.SIGTERM)"))
-    interrupted = "try: os.kill(os.getpid(), signal.SIGTERM)\n    except KeyboardInterrupt: sys.exit(130)"  # as typer
-    assert run(COMMAND.format(body=interrupted)).returncode == 128 + signal.SIGTERM
-    assert terminated.returncode == 128 + signal.SIGTERM
-    in_order = "try: os.kill(os.getpid(), signal.SIGTERM)\n    except KeyboardInterrupt: sys.exit(0)"
-    assert run(COMMAND.format(body=in_order)).returncode == 0
-    assert run(COMMAND.format(body="sys.exit(2)")).returncode == 2
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"try: {KILL}\n    except BaseException: pass\n    sys.exit(0)",  # it imports still: nobody can swallow it
+        f"termination.begin(); {KILL}",
+        f"termination.begin()\n    try: {KILL}\n    except KeyboardInterrupt: sys.exit(130)",  # as typer does
+        f"termination.begin()\n    try: {KILL}\n    except KeyboardInterrupt: raise ImportError('no numpy')",
+        "sys.exit(signal.SIGTERM)",  # what Ray's own handler does
+        f"import atexit; atexit.register(lambda: {KILL})",  # it has come to its end
+    ],
+    ids=["importing", "working", "typer", "made into another", "ray", "at its end"],
+)
+def test_a_command_that_sigterm_ended_said_nothing(body: str) -> None:
+    done = run(COMMAND.format(body=body))
+    assert done.stderr == LINE
+    assert done.returncode == 128 + signal.SIGTERM
+
+
+def test_what_a_verb_says_itself_is_the_only_line() -> None:
+    done = run(COMMAND.format(body=f"termination.begin(); termination.told(); {KILL}"))
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
+
+
+def test_a_command_that_ends_in_good_order_keeps_its_exit_code() -> None:
+    in_order = f"termination.begin()\n    try: {KILL}\n    except KeyboardInterrupt: sys.exit(0)"
+    for body, code in ((in_order, 0), ("sys.exit(2)", 2)):
+        done = run(COMMAND.format(body=body))
+        assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_what_took_the_signal_from_python_does_not_keep_it_while_ray_starts() -> None:
+    stolen = f"""termination.begin()
+    with termination.guarded():
+        termination._C.PyOS_setsig(signal.SIGTERM, 0)  # as Ray's C++ does, whose own is worse
+        time.sleep(0.5)
+        {KILL}
+        time.sleep(60)"""
+    done = run(COMMAND.format(body=stolen))
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, LINE)
+
+
+def test_a_start_that_does_not_end_by_itself_is_ended() -> None:
+    stuck = f"""termination.begin()
+    termination._PATIENCE_S = 0.5
+    with termination.guarded():
+        signal.signal(signal.SIGTERM, lambda *_: None)  # as in C++, where Python's handlers have to wait
+        {KILL}
+        time.sleep(60)"""
+    begun = time.monotonic()
+    done = run(COMMAND.format(body=stuck))
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, LINE)
+    assert time.monotonic() - begun < 30
+
+
+def test_the_guard_leaves_everything_as_it_was() -> None:
+    calm = """termination.install()
+    before = len(os.listdir("/proc/self/fd"))
+    with termination.guarded():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as ray.init does, but for the kind
+    assert termination.installed() and signal.set_wakeup_fd(-1) == -1
+    assert len(os.listdir("/proc/self/fd")) == before"""
+    done = run(COMMAND.format(body=calm))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+STARTS = """termination.begin()
+    from cluster.session import ray_session
+    print("starts", flush=True)
+    with ray_session():
+        print("up", flush=True)
+        time.sleep(60)"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to_all", [False, True], ids=["command", "group"])
+@pytest.mark.parametrize("after_s", [0.5, 1.5, 2.5, 3.5])
+def test_sigterm_while_ray_starts_is_one_line_and_no_list_of_addresses(after_s: float, to_all: bool) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND.format(body=STARTS)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "starts\n"
+        time.sleep(after_s)
+        os.killpg(process.pid, signal.SIGTERM) if to_all else process.terminate()
+        _, stderr = process.communicate(timeout=25)  # a scheduler kills after 30
+    finally:
+        process.kill()
+    assert (process.returncode, stderr) == (128 + signal.SIGTERM, LINE)

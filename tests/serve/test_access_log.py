@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from asr.errors import UserError
 from serve.access_log import AccessLog, Entry, request_id
+from tests.asr.disks import fill, read_only, small_disk
 
 ENTRY = Entry(
     "r1",
@@ -79,6 +82,47 @@ def test_a_dash_is_standard_error_and_nothing_is_nowhere(capsys: pytest.CaptureF
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"access_log=.*none"):
         AccessLog(str(tmp_path / "none" / "a"))
+
+
+def test_a_disk_that_fills_up_is_told_once_and_ends_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: list[str] = []
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "handle", lambda record: messages.append(record.getMessage()))
+    with small_disk(tmp_path / "disk", 1) as disk:
+        file = disk / "access.jsonl"
+        log = AccessLog(str(file))
+        log.write(ENTRY)
+        ballast = fill(disk)
+        for _ in range(30):  # the first of them find room in the page that is begun
+            log.write(ENTRY)
+        (told,) = messages
+        assert told == f"access_log={file} cannot be written, requests are answered: No space left on device"
+        ballast.unlink()
+        log.write(replace(ENTRY, request_id="later"))
+        log.write(replace(ENTRY, request_id="last"))
+        written = file.read_text().splitlines()
+    assert [json.loads(line)["request_id"] for line in written[-2:]] == ["later", "last"]
+    lost = re.fullmatch(rf"access_log={file} can be written again, (\d+) lines were lost", messages[-1])
+    assert len(messages) == 2 and lost is not None
+    whole = sum(line.startswith("{") and line.endswith("}") for line in written)
+    assert whole + int(lost[1]) == 33
+
+
+def test_a_log_that_goes_away_later_ends_no_request(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    log = AccessLog(str(tmp_path / "logs" / "a"))
+    (tmp_path / "logs" / "a").unlink()
+    (tmp_path / "logs").rmdir()
+    log.write(ENTRY)
+    (tmp_path / "logs").mkdir()
+    log.write(ENTRY)
+    assert [line["request_id"] for line in lines(tmp_path / "logs" / "a")] == ["r1"]
+
+
+def test_a_read_only_place_is_named_when_it_is_opened(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        read_only(disk)
+        with pytest.raises(UserError, match=rf"{disk}/a: a read-only file system"):
+            AccessLog(str(disk / "a"))
 
 
 @pytest.mark.parametrize("asked", ["abc-1", "7b1d:2.x_Y", "a" * 128])

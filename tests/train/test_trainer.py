@@ -16,7 +16,7 @@ from asr.whisper import AnyContextWhisper
 from tests.asr.disks import fill, small_disk
 from train.arguments import arguments
 from train.config import TrainConfig
-from train.trainer import WhisperTrainer, token_loss
+from train.trainer import WhisperTrainer, checkpoint_bytes, token_loss
 
 VOCABULARY = 60
 
@@ -33,6 +33,17 @@ def tiny_network(dropout: float = 0.0) -> AnyContextWhisper:
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "dropout": dropout}
     ids = {"pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 1, "decoder_start_token_id": 2}
     return AnyContextWhisper(WhisperConfig(**small, **layers, **heads, **ids))
+
+
+def test_a_checkpoint_is_trained_weights_and_two_moments_of_each() -> None:
+    network = tiny_network()
+    trained = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+    assert 0 < trained < sum(weight.numel() for weight in network.parameters())  # the encoder's positions are fixed
+    assert checkpoint_bytes(network) == 12 * trained
+    assert checkpoint_bytes(network.to(torch.bfloat16)) == 10 * trained
+    for weight in network.parameters():  # as ZeRO-3 leaves them
+        weight.ds_numel, weight.data = weight.numel(), torch.empty(0)  # type: ignore[attr-defined]
+    assert checkpoint_bytes(network) == 12 * trained
 
 
 def clips(count: int) -> dict[str, torch.Tensor]:
@@ -129,7 +140,9 @@ def test_going_on_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path: Path
 def test_a_full_local_disk_is_named_and_not_that_of_the_runs_folder(tmp_path: Path) -> None:
     with small_disk(tmp_path / "scratch", 1) as scratch:
         fill(scratch)
-        with pytest.raises(UserError, match="no space left for a checkpoint on the local disk of ") as caught:
+        with pytest.raises(
+            UserError, match=r"no space left for a checkpoint of some 0\.\d MB on the local disk of "
+        ) as caught:
             trainer([clips(2)], scratch / "trainer", "run.checkpoint_every_steps=1").train()
         assert caught.value.message.startswith(str(scratch))
         assert caught.value.hint == "free some space: the same command goes on from the last checkpoint"

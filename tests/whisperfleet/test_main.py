@@ -42,19 +42,6 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         command.main()
 
 
-def test_sigterm_while_ray_starts_had_an_exit_code_of_its_own_and_no_words(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(**_: object) -> None:
-        raise SystemExit(signal.SIGTERM)  # what Ray's handler does
-
-    monkeypatch.setattr(command, "app", fail)
-    with pytest.raises(SystemExit) as stopped:
-        command.main()
-    assert stopped.value.code == 143
-    assert capsys.readouterr().err == "whisperfleet: ended by SIGTERM: the same command can be given again\n"
-
-
 def test_a_full_disk_is_a_persons_matter_wherever_it_is_met(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 import torch
 import torch.distributed
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
 from torch import nn
 
 from asr import storage
@@ -33,6 +33,7 @@ from train.config import TrainConfig
 from train.evaluate import evaluate
 from train.run.best import BEST, keep
 from train.run.evaluation import Scoring, choose_beside, exhausted, sample
+from train.run.whole import is_shared_out, whole
 from train.watching import show
 from train.watching.progress import Board, Corpus, Failed, Scored
 
@@ -81,10 +82,13 @@ class Judge:
 
         That is None where the evaluation failed: the board is told, and training goes on.
         """
-        with frozen(network) as whole:
-            model = replace(model, network=whole)
-            for corpus in corpora(self.scoring):
-                self._score(model, corpus, step, self.scoring.context)
+        try:
+            with frozen(network) as ready:
+                model = replace(model, network=ready)
+                for corpus in corpora(self.scoring):
+                    self._score(model, corpus, step, self.scoring.context)
+        except UserError as error:
+            self._tell(Failed(step, error.message))
         return self._scored.get(("validation", step))
 
     def _score(self, model: SpeechModel, corpus: Corpus, step: int, context: Context) -> None:
@@ -94,6 +98,9 @@ class Judge:
             self._take([told])
         except UserError as error:
             told = Failed(step, error.message)
+        self._tell(told)
+
+    def _tell(self, told: Scored | Failed) -> None:
         if self._board is not None:
             self._board.post.remote(told)
 
@@ -237,36 +244,16 @@ def frozen(network: nn.Module) -> Iterator[AnyContextWhisper]:
     """Yield the Whisper inside a network in training, ready to decode: adapters active, no dropout, weights whole.
 
     Afterwards the network is as it was. Where DeepSpeed shares out the weights (ZeRO-3), a whole copy is made in each
-    worker; all of them have to come here together.
+    worker; all of them have to come here together, and UserError is raised in all of them where that fails.
     """
     inner = network.get_base_model() if isinstance(network, PeftModel) else network
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
-        yield _whole(network) if any(hasattr(weight, "ds_id") for weight in inner.parameters()) else inner
+        yield whole(network) if is_shared_out(inner) else inner
     finally:
         for module in training:
             module.training = True
-
-
-def _whole(network: nn.Module) -> AnyContextWhisper:
-    """Return a copy with whole weights of a network whose weights are shared out, gathered one by one."""
-    import deepspeed  # type: ignore[import-untyped,unused-ignore]
-
-    inner = network.get_base_model() if isinstance(network, PeftModel) else network
-    device = next(inner.parameters()).device
-    with torch.device("meta"):
-        twin = AnyContextWhisper(inner.config)
-        shell = get_peft_model(twin, network.peft_config["default"]) if isinstance(network, PeftModel) else twin
-    shell.to_empty(device=device)
-    twin.tie_weights()
-    targets = dict(shell.named_parameters())
-    for name, weight in network.named_parameters():
-        with deepspeed.zero.GatheredParameters([weight]):
-            targets[name].data = weight.data.clone()
-    twin.tie_weights()
-    twin.generation_config = inner.generation_config
-    return twin.eval()
 
 
 @contextlib.contextmanager

@@ -110,8 +110,10 @@ class RayReport(TrainerCallback):
         if context.get_world_rank() == 0:
             if self._ledger is not None:
                 ledger.write(self._ledger, self._saved_at, step, [met for _, _, met in parts])
-            with writing(folder, f"a checkpoint on the local disk of {socket.gethostname()}", THEN):
-                (folder / STATE).write_text(json.dumps(totals | self._found(tallies)), encoding="utf-8")
+            text = json.dumps(totals | self._found(tallies))
+            what = f"{len(text) / 1e6:,.1f} MB of a checkpoint on the local disk of {socket.gethostname()}"
+            with writing(folder, what, THEN):
+                (folder / STATE).write_text(text, encoding="utf-8")
         self._saved_at = step
         self._uploads.report(
             {**totals, "loss": _last_loss(state), **metrics},

@@ -122,12 +122,21 @@ def _run(bench: Bench, waiting: Sequence[Trial], settings: SweepConfig, record: 
             run,
             param_space={"trial": ray.tune.grid_search([trial.number for trial in waiting])},
             tune_config=ray.tune.TuneConfig(scheduler=scheduler, max_concurrent_trials=at_once),
-            run_config=ray.tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[teller]),
+            run_config=ray.tune.RunConfig(
+                name="sweep", storage_path=scratch, verbose=0, callbacks=[teller], stop=Halt(teller)
+            ),
         ).fit()
+    if teller.mistake is not None:
+        raise teller.mistake
 
 
 class Watcher(ray.tune.Callback):
-    """Writes down what trials report, and says it."""
+    """Writes down what trials report, and says it.
+
+    ``mistake`` is why that could not be written any more: raised in here, it would reach a person as Tune's traceback.
+    """
+
+    mistake: UserError | None = None
 
     def __init__(self, trials: Sequence[Trial], record: Record) -> None:
         super().__init__()
@@ -149,7 +158,7 @@ class Watcher(ray.tune.Callback):
             self._change(number, status=result["over"], error=result["error"])
             show.say(f"{trial_.label}: {result['over']}{': ' if result['error'] else ''}{result['error']}")
             return
-        self._record.write()
+        self._write()
         if new:
             show.say(f"{trial_.label}: step {report.step}, WER {report.wer:.1%}")
         if outcome.status == "stopped":
@@ -168,7 +177,28 @@ class Watcher(ray.tune.Callback):
         outcome: Outcome = self._record.outcomes[number]
         for name, value in changes.items():
             setattr(outcome, name, value)
-        self._record.write()
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            self._record.write()
+        except UserError as error:
+            self.mistake = error
+
+
+class Halt(ray.tune.Stopper):
+    """Ends a sweep whose record cannot be written: all its trials write to the same place."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Leave each trial alone."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether the sweep is to end."""
+        return self._watcher.mistake is not None
 
 
 def _this_node() -> str:

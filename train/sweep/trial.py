@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,8 @@ def run_trial(drawn: dict[str, Any], bench: Bench) -> None:
         corpus = training_corpus(trial.config, bench.corpora[trial.data_key])
         fitted = fit(trial.config, teller.on_progress, on_scored=teller.on_scored, corpus=corpus)
     except Exception as error:
-        storage.write_text(trial.run.file(ERROR), traceback.format_exc())
+        with suppress(UserError):  # where nothing can be written, that may be the very error
+            storage.write_text(trial.run.file(ERROR), traceback.format_exc())
         # A person's mistake says all; of a bug the last line, and the rest is in the file.
         said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {str(error).strip()}"
         teller.tell(over="failed", error=said.splitlines()[-1])

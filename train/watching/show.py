@@ -67,6 +67,7 @@ def interruptible(at: Callable[[], str] = lambda: "") -> Iterator[None]:
     except KeyboardInterrupt:
         how = "ended by SIGTERM" if termination.asked() else "interrupted"
         say(f"{how}{at()}: the same command goes on from the last checkpoint")
+        termination.told()
         raise
 
 

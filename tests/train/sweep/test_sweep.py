@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 
 from asr.artifact import load_model
+from asr.config import resolve
 from asr.errors import UserError
 from asr.manifest import write_manifest
+from tests.asr.disks import fill, small_disk
 from tests.train.runs import Runs
 from tests.train.sweep.test_trials import trials
+from train.config import TrainConfig
 from train.sweep import results
 from train.sweep import sweep as module
 from train.sweep.record import RECORD, Record
 from train.sweep.space import resolve_sweep
 from train.sweep.sweep import room_for, sweep
 from train.sweep.trials import make_trials
+from train.watching import show
 
 
 def test_as_many_trials_at_a_time_as_workers_and_their_data_find_room() -> None:
@@ -73,6 +77,30 @@ def test_a_sweep_stops_the_worse_names_the_best_and_goes_on_where_it_was_killed(
 
     again = sweep(base, asked, made)  # a failed trial is tried again, and nothing else
     assert [one.status for one in again.outcomes] == ["finished", "stopped", "failed"]
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_a_sweep_was_tunes_traceback(
+    ray_cluster: None, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "validation.jsonl", runs.clips[:6])
+    say = show.say
+
+    def filling(text: str) -> None:
+        say(text)
+        if text.endswith(": started"):
+            fill(disk)
+
+    monkeypatch.setattr(show, "say", filling)
+    with small_disk(tmp_path / "disk", 60) as disk:
+        words = [*runs.settings("full"), f"data.validation={tmp_path / 'validation.jsonl'}", f"run.folder={disk}"]
+        asked = resolve_sweep(["lora.rank=grid(2, 4, 8)", "concurrent=1"])
+        with pytest.raises(UserError) as caught:
+            sweep(resolve(TrainConfig, None, words).value, asked, make_trials(asked, None, words))
+    assert caught.value.message.startswith(f"{disk}/full/sweep.json: no space left")
+    said = capsys.readouterr().err
+    assert said.count(": started") == 1  # the others would have met the same
+    assert "its process died" not in said
 
 
 def _until_the_second_starts(record: Record, write: object) -> None:
