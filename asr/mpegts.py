@@ -11,6 +11,8 @@ SIZES = (188, 192, 204)  # plain, of a Blu-ray with its time in front, with erro
 JUMP_S = 0.1
 # Who cuts and joins transport streams keeps each part's clock; FFmpeg's own command takes as much for a new clock.
 JOINED_S = 10.0
+HAS_PAYLOAD, DAMAGED, NOTHING = 0x10, 0x80, 0x1FFF  # a bit each, and the number of packets that fill up
+BEFORE = 2000  # packets; the tables come every tenth of a second
 LOOKED_BYTES = 64 << 20  # between two packets of a track; a pause with a picture
 
 
@@ -32,8 +34,9 @@ class TsTimes:
         placed = packet.pos is not None and packet.pos >= 0
         lost_s = 0.0
         if ahead_s > JUMP_S and self._position >= 0 and placed:
-            missing, junk = self._missing(self._position, packet.pos)
-            if missing and not junk and ahead_s > JOINED_S:
+            far = ahead_s > JOINED_S
+            missing, junk = self._missing(self._position, packet.pos, any_track=far)
+            if missing and not junk and far:
                 self._moved += round(ahead_s / self._tick_s)
             elif missing:
                 lost_s = ahead_s
@@ -51,18 +54,25 @@ class TsTimes:
         """Return "": nothing tells where a transport stream ends."""
         return ""
 
-    def _missing(self, start: int, end: int) -> tuple[bool, bool]:
-        """Return whether a packet of the track is missing between two places, and whether junk is in its place."""
+    def _missing(self, start: int, end: int, any_track: bool) -> tuple[bool, bool]:
+        """Return whether a packet of the track is missing between two places, and whether junk is in its place.
+
+        ``any_track``: or one of another track, the tables included. One track's numbers may go on by chance.
+        """
         data = read_at(self._file, start, min(end - start, LOOKED_BYTES) + SIZES[-1])
         size = next((size for size in SIZES if len(data) > size and data[0] == data[size] == SYNC), 0)
-        before: int | None = None
-        missing = False
-        for at in range(0, len(data) - SIZES[0], size or 1):
-            head = data[at : at + 4]
-            if not size or head[0] != SYNC or head[1] & 0x80:  # or says of itself that it is damaged
-                return True, True
-            if (head[1] & 0x1F) << 8 | head[2] == self._pid and head[3] & 0x10:
-                number = head[3] & 0x0F
-                missing = missing or (before is not None and number not in (before, (before + 1) & 0x0F))
-                before = number
-        return missing, False
+        if any_track and size:
+            behind = min(start // size, BEFORE) * size
+            data = read_at(self._file, start - behind, behind) + data
+        packets = [data[at : at + size] for at in range(0, len(data) - SIZES[0], size)] if size else [b"\0\0"]
+        if any(packet[0] != SYNC or packet[1] & DAMAGED for packet in packets):
+            return True, True
+        last: dict[int, bytes] = {}
+        for packet in packets:
+            pid = (packet[1] & 0x1F) << 8 | packet[2]
+            if packet[3] & HAS_PAYLOAD and (pid == self._pid or (any_track and pid != NOTHING)):
+                before = last.get(pid)
+                if before is not None and (packet[3] - before[3]) & 0x0F != 1 and packet != before:
+                    return True, False
+                last[pid] = packet
+        return False, False

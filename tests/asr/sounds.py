@@ -79,9 +79,11 @@ class Voice:
     default: bool = False
 
 
-def muxed(path: Path, container: str, codec: str, voices: Sequence[Voice], picture_s: float = 0.0) -> Path:
+def muxed(
+    path: Path, container: str, codec: str, voices: Sequence[Voice], picture_s: float = 0.0, **options: str
+) -> Path:
     """Write the tracks, 16 kHz each, behind a picture of so many seconds."""
-    with av.open(path, "w", format=container) as media:
+    with av.open(path, "w", format=container, options=options) as media:
         packets: list[Any] = []
         picture = media.add_stream("flv1" if container == "flv" else "mpeg4", rate=5) if picture_s else None
         if picture is not None:

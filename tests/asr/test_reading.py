@@ -152,6 +152,7 @@ def test_a_file_that_is_mostly_damaged_is_refused(noisy: bytes) -> None:
 
 BEHIND: dict[str, bytes] = {
     "zeros": bytes(100_000),
+    "zeros in which FFmpeg looks for the last page": bytes(70_000),
     "noise": np.random.default_rng(3).bytes(20_000),
     "APEv2 with a cover": b"APETAGEX" + struct.pack("<IIII8x", 2000, 60_000, 1, 1 << 31) + b"\xff\xd8" * 30_000,
     "ID3v1": b"TAG" + bytes(125),
@@ -228,10 +229,10 @@ def test_a_wav_from_a_pipe_in_any_codec_was_days_too_long(tmp_path: Path, codec:
     at = data.index(b"data") + 4
     whole = len(decode(bytes(data)))
     data[4:8], data[at : at + 4] = struct.pack("<I", 0x7FFFF024), struct.pack("<I", 0x7FFFF000)
-    if b"fact" in data:  # the samples, reckoned from the same size
-        fact = data.index(b"fact") + 8
-        data[fact : fact + 4] = b"\xff" * 4
-    assert len(decode(bytes(data))) == pytest.approx(whole, abs=SAMPLE_RATE // 20)
+    for count in (b"\xff" * 4, bytes(4)):  # of samples, where there is one: reckoned from the same size, or unknown
+        fact = data.find(b"fact") + 8
+        data[fact : fact + 4] = count if fact > 8 else data[fact : fact + 4]
+        assert len(decode(bytes(data))) == pytest.approx(whole, abs=SAMPLE_RATE // 20)
 
 
 def test_a_flac_whose_encoder_did_not_know_its_length(tmp_path: Path) -> None:
@@ -257,6 +258,14 @@ def test_the_second_half_of_a_fragmented_mp4_was_lost_without_a_word(tmp_path: P
     assert report.damaged_s > 1.0 and "not decodable" in report.warnings[0]
     with pytest.raises(DataError, match="corrupt"):
         decode(broken)
+
+
+def test_so_was_that_of_one_with_a_picture(tmp_path: Path) -> None:
+    path = muxed(tmp_path / "a.mp4", "mp4", "aac", [Voice(tone(12.0))], 12.0, movflags="frag_keyframe+empty_moov")
+    whole = path.read_bytes()
+    at = whole.index(b"moof", round(0.5 * len(whole)))
+    waveform, report = heard(whole[: at - 4] + bytes(1000) + whole[at + 996 :], limits=AudioLimits(max_damaged_share=1))
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(12.0, abs=1.5) and report.damaged_s > 2.0
 
 
 def test_wavpack_with_zeros_behind_a_bad_block_and_a_cut(tmp_path: Path) -> None:
