@@ -174,6 +174,8 @@ class Clock:
         return ahead_s if ahead_s > (LEAD_S if first else TOLERANCE_S) else 0.0
 
     def _tell(self, start_s: float, end_s: float, first: bool) -> None:
+        if end_s - start_s < LEAD_S:
+            return  # of a block that an encoder cut off at the end
         took = (end_s - start_s) * self._bytes / (self._ticks * self._tick_s) if self._ticks else math.inf
         unread = self._skipped > max(UNREAD_BYTES, UNREAD_SHARE * took)
         if self._lost or unread or not (first or self._may_pause):
