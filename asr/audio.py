@@ -15,6 +15,7 @@ from asr.media import opened
 from asr.reading import Reading
 from asr.seeking import SeekMissed
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
+from asr.splice import without_tags
 from asr.stretch import Stretch
 from asr.utterance import Utterance
 
@@ -75,8 +76,9 @@ def decode_to(
     def read(from_near: bool) -> SoundReport:
         with opened(source, container, limits.max_bytes) as (place, file, media):
             stretch = Stretch(place, start_s, end_s, limits, sink)
-            reading = Reading(stretch, media, file, choice, from_near)
-            reading.run()
+            with without_tags(place, file, media) as frames:
+                reading = Reading(stretch, *frames, choice, from_near)
+                reading.run()
         return reading.report(stretch.checked())
 
     try:

@@ -84,11 +84,12 @@ def opened(
             raise DataError("empty_file", f"{place}: 0 bytes")
         if max_bytes is not None and size > max_bytes:
             raise DataError("too_large", f"{place}: {size:,} bytes, over {max_bytes:,}")
-        with _open_media(file, place, container) as media:
+        with open_media(file, place, container) as media:
             yield place, file, media
 
 
-def _open_media(file: BinaryIO, place: str, container: str | None) -> Any:
+def open_media(file: BinaryIO, place: str, container: str | None) -> Any:
+    """Return the container of an open file as PyAV reads it. Raises DataError not_audio."""
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
     try:
         # Tags of old files are in any encoding: without "replace" a Latin-1 title is a UnicodeDecodeError.

@@ -47,7 +47,7 @@ class Reading:
     """
 
     def __init__(
-        self, stretch: Stretch, media: Any, file: BinaryIO, choice: SoundChoice, from_near: bool = True
+        self, stretch: Stretch, file: BinaryIO, media: Any, choice: SoundChoice, from_near: bool = True
     ) -> None:
         if choice.channel == EACH:
             raise ValueError("each channel is a waveform of its own: ask for one after the other")
@@ -148,7 +148,7 @@ class Reading:
         place, limits, clock = self.stretch.place, self.stretch.limits, self.clock
         try:
             with opened(read_at(self.file, start, end - start)) as (_, file, media):
-                part = Reading(Stretch(place, 0.0, None, limits, lambda block: None), media, file, self.choice)
+                part = Reading(Stretch(place, 0.0, None, limits, lambda block: None), file, media, self.choice)
                 part.source_samples = self.source_samples
                 for block in part._blocks():
                     part.stretch.add(block)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
-import os
-from collections import OrderedDict
 from itertools import pairwise
 from typing import Any, BinaryIO
 
+from asr.known import is_on_disk, remembered
 from asr.mpegts import JOINED_S
 from asr.packets import Packets
 from asr.raw_frames import intact_until
@@ -22,10 +20,6 @@ BY_BYTES = frozenset({"wav", "w64", "aiff", "caf"})
 UNSURE = frozenset({"mpeg"})
 
 JOINED = frozenset({"mpegts"})
-
-MAX_KNOWN = 4096
-_known: OrderedDict[tuple[int, int, int, int], float] = OrderedDict()
-"""Until which tick files on disk are intact, as found by this process: many rows are stretches of one file."""
 
 
 class SeekMissed(Exception):
@@ -48,14 +42,9 @@ def is_intact(media: Any, stream: Any, file: BinaryIO, kind: str, until: float) 
 
     Asked of streams that are nothing but frames, and of transport streams, which may have been joined.
     """
-    key = _identity(file)
-    if key is None:
+    if not is_on_disk(file):
         return _until(media, stream, file, kind, until) >= until
-    if key not in _known:
-        _known[key] = _until(media, stream, file, kind, math.inf)
-        if len(_known) > MAX_KNOWN:
-            _known.popitem(last=False)
-    return _known[key] >= until
+    return remembered("intact", file, lambda: _until(media, stream, file, kind, math.inf)) >= until
 
 
 def _until(media: Any, stream: Any, file: BinaryIO, kind: str, until: float) -> float:
@@ -65,12 +54,3 @@ def _until(media: Any, stream: Any, file: BinaryIO, kind: str, until: float) -> 
     stamps = [packet.pts for packet in packets if packet.pts is not None]
     steps = [(after - before) * float(stream.time_base) for before, after in pairwise(stamps)]
     return math.inf if all(-TOLERANCE_S < step < JOINED_S for step in steps) else 0.0
-
-
-def _identity(file: BinaryIO) -> tuple[int, int, int, int] | None:
-    """Return what tells a file on disk, and its content, from all others; None for one that is none."""
-    try:
-        found = os.fstat(file.fileno())
-    except (OSError, io.UnsupportedOperation):
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
