@@ -18,6 +18,8 @@ MAY_PAUSE = frozenset({"matroska", "mov", "avi", "flv", "asf", "mpegts", "mpeg"}
 UNREAD_BYTES, UNREAD_SHARE = 2048, 0.1
 # Nothing but frames end to end: FFmpeg counts what it finds, and what it does not find has no time. Bytes tell it.
 UNTIMED = frozenset({"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "latm", "mp3"})
+# Each frame says which sample it begins with: there is no jitter, and what is missing is missing.
+EXACT = frozenset({"flac"})
 MERGED_S = 0.5  # damaged stretches this near to each other are told as one
 
 
@@ -60,6 +62,7 @@ class Clock:
     ) -> None:
         names = format_name.split(",")
         self.untimed = not UNTIMED.isdisjoint(names)
+        self._tolerance_s = LEAD_S if not EXACT.isdisjoint(names) else TOLERANCE_S
         self._may_pause = not MAY_PAUSE.isdisjoint(names)
         self._tick_s = tick_s
         self._origin_s = origin_s
@@ -171,7 +174,7 @@ class Clock:
             return 0.0 if first else sum(self._lost_s) + self._seconds_of(self._skipped)  # junk in front is no sound
         if self._lost_s and not first:
             return max(ahead_s, 0.0) if timed else sum(self._lost_s)
-        return ahead_s if ahead_s > (LEAD_S if first else TOLERANCE_S) else 0.0
+        return ahead_s if ahead_s > (LEAD_S if first else self._tolerance_s) else 0.0
 
     def _tell(self, start_s: float, end_s: float, first: bool) -> None:
         if end_s - start_s < LEAD_S:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import av
 
 from asr.tags import MARKS, tag_bytes
-from asr.truncation import read_at
+from asr.truncation import missing_bytes, read_at
 
 SEARCHED_BYTES = 1 << 20  # after damage, for the next frame; of a minute of sound, and more of it is no small damage
 COMPARED_BYTES = 32
@@ -78,9 +78,13 @@ class RawFrames:
         self._before_at = 0
         self._behind = 0  # how much further on in the file a packet lies than FFmpeg says
         self._lost = False
+        self._missing = missing_bytes(file) if format_name == "mp3" else 0
 
     def skipped(self, packet: Any) -> int:
-        """Return how many bytes before a packet are in none. FFmpeg's ADTS reader does not count them in positions."""
+        """Return how many bytes before a packet are in none. FFmpeg's ADTS reader does not count them in positions.
+
+        What an MP3 lacks of the bytes that it counts is missing at its first damage, where there is one.
+        """
         if not self._lost:
             return 0
         self._lost = False
@@ -88,7 +92,8 @@ class RawFrames:
         told = packet.pos + self._behind
         found = read_at(self._file, told, SEARCHED_BYTES).find(head)
         self._behind += max(found, 0)
-        return max(found, 0)
+        missing, self._missing = self._missing, 0
+        return max(found, 0) + missing
 
     def is_tag(self, packet: Any) -> bool:
         """Whether a packet begins within a tag: a cover may look like frames."""

@@ -155,20 +155,32 @@ def _is_placeholder(name: str, context: Any, length_s: float, file: BinaryIO) ->
     return length_s * (context.bit_rate or 0) / 8 >= PLACEHOLDER_BYTES > size_of(file)
 
 
+def missing_bytes(file: BinaryIO) -> int:
+    """Return how many fewer bytes an MP3 has than its first frame counts, 0 where that does not count them."""
+    start, flags, _, count = _info(file)
+    return max(count - (size_of(file) - start), 0) if flags & 3 == 3 else 0
+
+
 def _counts_frames(file: BinaryIO) -> bool:
-    """Whether an MP3's first frame holds the frame count (http://gabriel.mp3-tech.org/mp3infotag.html).
+    """Whether an MP3's first frame holds the frame count.
 
     It counts that one file's: not where much more follows than the bytes it counts, as in files that were joined or
     that end in a tag with a picture. FFmpeg then reckons from the bit rate, by the same sixteenth.
     """
+    start, flags, _, count = _info(file)
+    return bool(flags & 1) and not (flags & 3 == 3 and size_of(file) - start > count * 17 / 16)
+
+
+def _info(file: BinaryIO) -> tuple[int, int, int, int]:
+    """Return where an MP3's first frame begins, what it says of the file, and its two first counts: frames and bytes
+    where the two lowest bits of the second are set (http://gabriel.mp3-tech.org/mp3infotag.html). Zeros for none."""
     start = tag_bytes(read_at(file, 0, 32))
     frame = read_at(file, start, 2048)
     tag = max(frame.find(b"Xing"), frame.find(b"Info"))
     if tag < 0 or len(frame) < tag + 16:
-        return False
-    flags, _, second = struct.unpack(">III", frame[tag + 4 : tag + 16])
-    has_frames, has_bytes = flags & 1, flags & 3 == 3
-    return bool(has_frames) and not (has_bytes and size_of(file) - start > second * 17 / 16)
+        return start, 0, 0, 0
+    flags, first, second = struct.unpack(">III", frame[tag + 4 : tag + 16])
+    return start, flags, first, second
 
 
 def _wav_declared_share(file: BinaryIO) -> float:

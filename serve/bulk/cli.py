@@ -115,6 +115,8 @@ def _print(job: Job, as_json: bool) -> None:
     found = everything.inputs
     if more or (form != Format.TXT and len(found) > 1 and not as_json):
         raise UserError("several files or formats cannot be printed as one", "name a folder with --out")
+    if as_json and form in (Format.SRT, Format.VTT):
+        raise UserError(f"--json prints no {form.value}", "leave one of both out, or name a folder with --out")
     if str(everything):
         typer.echo(str(everything), err=True)
     engine = load_engine(job.config)
@@ -129,8 +131,10 @@ def _print(job: Job, as_json: bool) -> None:
             continue
         if as_json:
             seconds = time.monotonic() - begun
-            row = Transcription.of(one.address, recording, seconds)
-            typer.echo(json.dumps(asdict(row), ensure_ascii=False))
+            row = asdict(Transcription.of(one.address, recording, seconds))
+            if form == Format.JSON:  # with segments, and words
+                row |= json.loads(document(recording, form, job.task, job.words))
+            typer.echo(json.dumps(row, ensure_ascii=False))
         else:
             for warning in recording.sound.warnings if recording.sound else ():
                 typer.echo(f"{one.address}: {warning}", err=True)

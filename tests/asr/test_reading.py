@@ -135,6 +135,33 @@ def test_training_does_not_take_what_is_damaged(noisy: bytes) -> None:
     decode(damaged(noisy, 8.0, 0.5, 20.0), limits=AudioLimits(max_damaged_share=1.5 * report.damaged_s / 20))
 
 
+def test_one_frame_of_a_flac_was_left_out_without_a_word(tmp_path: Path) -> None:
+    """Of 4608 samples at 48 kHz, it lasts less than what is jitter elsewhere."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 6 * 48_000).astype(np.float32)
+    whole = encoded(tmp_path / "a.flac", noise, *CODECS["flac"]).read_bytes()
+    at = len(whole) // 2
+    for damaged in (whole[:at] + bytes(600) + whole[at + 600 :], whole[:at] + whole[at + 600 :]):
+        waveform, report = heard(damaged)
+        assert len(waveform) == 6 * SAMPLE_RATE and 0.09 < report.damaged_s < 0.2
+        with pytest.raises(DataError, match="corrupt"):
+            decode(damaged)
+
+
+def test_bytes_missing_in_the_middle_of_an_mp3_are_silence_there(tmp_path: Path) -> None:
+    """Its header counts frames and bytes: it was refused whole, as if its end were missing."""
+    waveform = np.random.default_rng(0).normal(0, 0.03, 12 * 48_000).astype(np.float32)
+    waveform[9 * 48_000 : 10 * 48_000] = tone(1.0, 48_000)
+    whole = encoded(tmp_path / "a.mp3", waveform, *CODECS["mp3"]).read_bytes()
+    third, count = len(whole) // 3, len(whole) // 24
+    found, report = heard(whole[:third] + whole[third + count :])
+    ((start_s, _),) = [each for each in loud(found) if each[1] - each[0] > 0.5]
+    assert start_s == pytest.approx(9.0, abs=0.1) and 0.4 < report.damaged_s < 0.7
+    with pytest.raises(DataError, match="corrupt"):
+        decode(whole[:third] + whole[third + count :])
+    with pytest.raises(DataError, match="truncated"):
+        decode(whole[: 2 * third])
+
+
 def test_what_cannot_be_decoded_to_the_end_was_left_out_without_a_word(tmp_path: Path) -> None:
     """A TTA file from which some bytes are gone: no frame behind them can be decoded."""
     whole = encoded(tmp_path / "a.tta", tone(12.0, 48_000), "tta", "tta").read_bytes()

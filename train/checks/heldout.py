@@ -22,7 +22,7 @@ def audio(subject: Subject) -> Outcome:
     if not subject.held_out:
         return Outcome("skipped", "neither data.validation nor data.retention is set")
     config = subject.config
-    decoded, warnings = [], []
+    decoded, warnings, unusable = [], [], []
     for key, rows in subject.held_out.items():
         spoken = [row for row in rows.utterances if has_words(row.text)]
         if not spoken:
@@ -30,13 +30,15 @@ def audio(subject: Subject) -> Outcome:
         clips = sample(spoken, config.evaluation.sample_clips, config.seed)[:MOST_CLIPS]
         faults = _faults(clips)
         if len(faults) > config.data.max_quarantined_share * len(clips):
-            raise UserError(
-                f"{len(faults)} of {len(clips)} clips of {key} cannot be evaluated, over "
-                f"data.max_quarantined_share={config.data.max_quarantined_share:g}: {_told(faults)}",
-                f"mend {key}, or raise data.max_quarantined_share",
-            )
+            unusable.append((key, f"{len(faults)} of {len(clips)} clips of {key} cannot be evaluated: {_told(faults)}"))
         decoded.append(f"{len(clips) - len(faults)} of {len(clips)} clips of {key} decoded")
         warnings += [f"{key}: {_told(faults)}"] if faults else []
+    if unusable:
+        told = "; ".join(detail for _, detail in unusable)
+        raise UserError(
+            f"{told}; over data.max_quarantined_share={config.data.max_quarantined_share:g}",
+            f"mend {' and '.join(key for key, _ in unusable)}, or raise data.max_quarantined_share",
+        )
     if warnings:
         return Outcome("warning", "; ".join([*decoded, *warnings]), "they are left out of the word error rate")
     return Outcome("ok", ", ".join(decoded))

@@ -66,7 +66,7 @@ def interruptible(at: Callable[[], str] = lambda: "") -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         how = "ended by SIGTERM" if termination.asked() else "interrupted"
-        say(f"{how}{at()}: the same command goes on from the last checkpoint")
+        say(f"{how}{at()}: the same command goes on from the last checkpoint, if there is one")
         termination.told()
         raise
 

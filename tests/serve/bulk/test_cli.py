@@ -57,7 +57,18 @@ def test_what_is_left_out_of_a_folder_is_told(
     assert printed.err.strip() == "left out, not audio by their names: 1 .pdf, 1 .txt"
 
 
+def test_json_that_is_printed_has_the_words_that_were_asked_for(
+    tiny_en_name: str, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    transcribe([str(english_clips[0].audio)], tiny_en_name, formats=[Format.JSON], words=True, as_json=True)
+    row = json.loads(capsys.readouterr().out)
+    assert row["file"] == str(english_clips[0].audio) and row["audio"]["track"] == 0 and row["segments"]
+    assert " ".join(word["word"].strip() for word in row["words"]) == row["text"]
+
+
 def test_what_cannot_be_printed_is_a_persons_mistake() -> None:
+    with pytest.raises(UserError, match="--json prints no srt"):
+        transcribe(["a.wav"], "builtin:tiny.en", formats=[Format.SRT], as_json=True)
     with pytest.raises(UserError, match="--out"):
         transcribe(["a.wav", "b.wav"], "builtin:tiny.en", formats=[Format.SRT])
     with pytest.raises(UserError, match="--out"):

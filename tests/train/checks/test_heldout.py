@@ -37,6 +37,8 @@ def test_validation_that_no_worker_can_read_is_known_before_the_run(
     assert outcome.detail == "6 of 6 clips of data.validation decoded, 3 of 3 clips of data.retention decoded"
     with pytest.raises(UserError, match=r"24 of 24 clips of data\.validation cannot be evaluated.*24 missing_file"):
         audio(checked(tmp_path / "gone", english_clips[:2], validation=bad))
+    with pytest.raises(UserError, match=r"of data\.validation cannot.*of data\.retention cannot"):
+        audio(checked(tmp_path / "both", english_clips[:2], validation=bad, retention=bad[:3]))
 
 
 @pytest.mark.parametrize("name", ["validation", "retention"])
