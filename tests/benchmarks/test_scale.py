@@ -146,5 +146,6 @@ def test_a_part_measured_later_stands_beside_the_others(
 @pytest.mark.parametrize("part", ["admission", "rows", "driver", "router", "ingress", "simulation"])
 def test_a_part_with_real_processes_runs(part: str, ray_cluster: None) -> None:
     found = scale.run(part, SMALL)
-    rest = "core time of the ingress without its threads' work"  # a few requests are no time: it may be below 0
-    assert found["figures"] and all(one["value"] >= 0 for one in found["figures"] if one["what"] != rest)
+    # Differences of two times: of a few requests or rows they are next to nothing, and may be below 0.
+    rest = {"core time of the ingress without its threads' work", "kept as columns, repeated ids sought"}
+    assert found["figures"] and all(one["value"] >= 0 for one in found["figures"] if one["what"] not in rest)
