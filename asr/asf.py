@@ -6,7 +6,9 @@ import struct
 import uuid
 from typing import Any, BinaryIO
 
-from asr.truncation import PLACEHOLDER_BYTES, TOLERANCE_S, read_at, size_of
+from asr.peek import read_at, size_of
+from asr.spacing import Spacing
+from asr.truncation import PLACEHOLDER_BYTES, TOLERANCE_S
 
 HEAD_BYTES = 24  # of an object: its name and its size
 DATA_BYTES = HEAD_BYTES + 26  # before the first packet
@@ -21,7 +23,6 @@ HEADER, PROPERTIES, DATA = (
 DURATION_AT, PREROLL_AT, FLAGS_AT, PROPERTIES_BYTES = 64, 80, 88, 104
 BROADCAST = 1
 MAX_HEADER_BYTES = 1 << 20
-ROUNDING_S = 0.002  # times are milliseconds
 MAX_PACKETS = 10_000  # between two of a track, of a long pause
 PACKET_START = b"\x82\x00\x00"  # that it has two bytes for the correction of errors, which are none
 
@@ -32,26 +33,18 @@ class AsfTimes:
     seekable = True
 
     def __init__(self, stream: Any, file: BinaryIO) -> None:
-        self._file, self._tick_s = file, float(stream.time_base)
+        self._file, self._spacing = file, Spacing(float(stream.time_base))
         self._packets_end, self._duration_s, self._packet_bytes = _properties(file)
-        self._position, self._stamp = -1, 0  # of the last packet
-        self._usual_s = float("inf")  # from one packet to the next
 
     def place(self, packet: Any) -> float:
         """Return how many seconds of sound before a packet were lost, and take a time from it that cannot be."""
-        position, stamp = packet.pos, packet.pts
-        if position is None or stamp is None:
+        if packet.pos is None or packet.pts is None:
             return 0.0
-        before, step_s = self._position, (stamp - self._stamp) * self._tick_s
-        if before >= 0 and step_s < 0.0:  # read out of damage: no packet goes back
+        if self._spacing.goes_back(packet.pts):  # read out of damage: no packet does
             packet.pts = packet.dts = None
             return 0.0
-        self._position, self._stamp = position, stamp
-        if before < 0 or step_s <= 0.0:
-            return 0.0
-        self._usual_s = min(self._usual_s, step_s)
-        late_s = step_s - self._usual_s
-        return late_s if late_s > ROUNDING_S and self._broken(before, position) else 0.0
+        before, late_s = self._spacing.position, self._spacing.late_s(packet.pos, packet.pts)
+        return late_s if late_s and self._broken(before, packet.pos) else 0.0
 
     def end(self) -> tuple[float, bool]:
         """Return nothing that should have come behind the last packet."""

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from asr.truncation import PLACEHOLDER_BYTES, read_at, size_of
+from asr.peek import read_at, size_of
+from asr.riff import HEAD_BYTES, Chunk, chunks
+from asr.truncation import PLACEHOLDER_BYTES
 
-HEAD_BYTES = 8  # of a chunk: four letters and a size
-MAX_CHUNKS = 1000
 MAX_START_S = 3600.0  # FFmpeg takes a later start of a track for a mistake
 INDEX_BYTES = 16 << 20  # at the file's end, where an index is looked for: that of an hour with a picture has 4 MB
 ENTRY = np.dtype([("name", "S4"), ("flags", "<u4"), ("offset", "<u4"), ("size", "<u4")])
-
-
-class Chunk(NamedTuple):
-    """A chunk of a RIFF file: its name (of a list: what it lists), where its content begins, and how long that is."""
-
-    name: bytes
-    start: int
-    size: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.size
-
-
-def chunks(file: BinaryIO, start: int, end: int) -> Iterator[Chunk]:
-    """Yield the chunks that lie one behind the other from ``start`` to ``end``, as far as they make sense."""
-    for _ in range(MAX_CHUNKS):
-        head = read_at(file, start, HEAD_BYTES + 4)
-        if start >= end or len(head) < HEAD_BYTES or not _is_name(head[:4]):
-            return
-        name, size = struct.unpack("<4sI", head[:HEAD_BYTES])
-        content = start + HEAD_BYTES
-        yield Chunk(head[8:], content + 4, size - 4) if name in (b"LIST", b"RIFF") else Chunk(name, content, size)
-        start = content + size + size % 2
 
 
 class Layout:
@@ -223,7 +198,3 @@ def _outside_chunks(file: BinaryIO, start: int, end: int) -> int:
             return _outside_chunks(file, chunk.start, end)
         reached = chunk.end + chunk.size % 2
     return max(end - reached, 0) if reached <= end else end - start
-
-
-def _is_name(name: bytes) -> bool:
-    return all(32 <= byte < 127 for byte in name)

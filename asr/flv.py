@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from typing import Any, BinaryIO
 
-from asr.truncation import TOLERANCE_S, read_at, size_of
+from asr.peek import read_at, size_of
+from asr.spacing import Spacing
+from asr.truncation import TOLERANCE_S
 
 HEAD_BYTES, BEHIND_BYTES = 11, 4  # of a tag; its size stands behind it once more
 MAX_TAGS = 10_000  # between two packets of a track, of a long pause
-ROUNDING_S = 0.002  # times are milliseconds
 ABOUT_BYTES = 1 << 16  # in which the tag with the file's size is
 
 
@@ -19,36 +20,32 @@ class FlvTimes:
     seekable = True
 
     def __init__(self, media: Any, stream: Any, file: BinaryIO) -> None:
-        self._file, self._tick_s = file, float(stream.time_base)
+        self._file, self._spacing = file, Spacing(float(stream.time_base))
         self._duration_s = float(media.duration or 0) / 1e6
-        self._position, self._stamp = -1, 0  # of the last packet
-        self._usual_s = float("inf")  # from one packet to the next
 
     def place(self, packet: Any) -> float:
         """Return how many seconds of sound before a packet were lost."""
-        position, stamp = packet.pos, packet.pts
-        if position is None or stamp is None:
+        if packet.pos is None or packet.pts is None:
             return 0.0
-        before, step_s = self._position, (stamp - self._stamp) * self._tick_s
-        self._position, self._stamp = position, stamp
-        if before < 0 or step_s <= 0.0:
-            return 0.0
-        self._usual_s = min(self._usual_s, step_s)
-        late_s = step_s - self._usual_s
-        return 0.0 if late_s <= ROUNDING_S or _are_tags(self._file, before, position) else late_s
+        before, late_s = self._spacing.position, self._spacing.late_s(packet.pos, packet.pts)
+        return late_s if late_s and not _are_tags(self._file, before, packet.pos) else 0.0
 
     def end(self) -> tuple[float, bool]:
         """Return until when more should have come, by the last tag, where FFmpeg did not find its way to it."""
         size = size_of(self._file)
         last_s = _last_s(self._file, size)
-        lost = last_s is not None and self._position >= 0 and not _are_tags(self._file, self._position, size)
+        lost = (
+            last_s is not None
+            and self._spacing.position >= 0
+            and not _are_tags(self._file, self._spacing.position, size)
+        )
         return (last_s or 0.0) if lost else 0.0, lost
 
     def cut(self, decoded_s: float) -> str:
         """Say what is missing at the end, or return "": there are fewer bytes than the file says, or a tag is cut."""
         size = size_of(self._file)
         last_s = _last_s(self._file, size)
-        if last_s is None and self._position >= 0 and _tag_cut(self._file, self._position, size):
+        if last_s is None and self._spacing.position >= 0 and _tag_cut(self._file, self._spacing.position, size):
             return f"the last FLV tag is cut after {decoded_s:.2f} s"
         short = _told_bytes(self._file) > size and max(last_s or 0.0, decoded_s) < self._duration_s - TOLERANCE_S
         return f"{decoded_s:.2f} s of {self._duration_s:.2f} s are there" if short else ""

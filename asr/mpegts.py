@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
-from asr.truncation import read_at
+from asr.peek import read_at
+from asr.presentation import TOLERANCE_S
 
 SYNC = 0x47
 SIZES = (188, 192, 204)  # plain, of a Blu-ray with its time in front, with error correction behind
-JUMP_S = 0.1
 # Who cuts and joins transport streams keeps each part's clock; FFmpeg's own command takes as much for a new clock.
 JOINED_S = 10.0
 HAS_PAYLOAD, DAMAGED, NOTHING = 0x10, 0x80, 0x1FFF  # a bit each, and the number of packets that fill up
@@ -33,7 +33,7 @@ class TsTimes:
         ahead_s = (packet.pts - self._moved - self._due) * self._tick_s
         placed = packet.pos is not None and packet.pos >= 0
         lost_s = 0.0
-        if ahead_s > JUMP_S and self._position >= 0 and placed:
+        if ahead_s > TOLERANCE_S and self._position >= 0 and placed:
             far = ahead_s > JOINED_S
             missing, junk = self._missing(self._position, packet.pos, any_track=far)
             if missing and not junk and far:

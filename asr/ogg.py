@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from asr.truncation import read_at, size_of
+from asr.peek import read_at, size_of
 
 PAGE, FLAGS_AT, FIRST, SEGMENTS_AT = b"OggS\0", 5, 0x02, 26
 CODEC_BYTES = 7  # of a stream's first packet: OpusHead, \x01vorbis, \x7fFLAC, Speex

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-import av
-
+from asr.peek import read_at
 from asr.tags import MARKS, tag_bytes
-from asr.truncation import missing_bytes, read_at
+from asr.truncation import missing_bytes
 
 SEARCHED_BYTES = 1 << 20  # after damage, for the next frame; of a minute of sound, and more of it is no small damage
 COMPARED_BYTES = 32
@@ -44,24 +42,24 @@ def intact_until(packets: Iterable[Any], file: BinaryIO, format_name: str, until
     """Pass packets without decoding, and return the tick up to which all are sound, end to end; infinity for all of it.
 
     Behind it something is no sound, or was thrown away: time stamps are then not those of the sound, and only decoding
-    finds out. Ends at the tick ``until``. ``file`` is the one that the packets come from.
+    finds out. Ends at the tick ``until``. ``file`` is the one that the packets come from
+    (``asr.packets``, which gets on behind what cannot be read).
     """
     mask, end, tick = STEADY_BITS.get(format_name, 0), 0, 0.0
     first, usual = None, 0  # what the first one begins with, and its size
     head, place = b"", 0
-    with contextlib.suppress(av.FFmpegError, IndexError):  # of a last frame that is cut, and at the end (asr.reading)
-        for number, packet in enumerate(packets):
-            if not packet.size or tick >= until:
-                tick = tick if packet.size else math.inf
-                break
-            head, place = bytes(memoryview(packet)[:INFO_WITHIN]), packet.pos
-            steady = int.from_bytes(head[:4]) & mask
-            first, usual = (steady, packet.size) if first is None else (first, usual)
-            counts = number and any(mark in head for mark in INFO_MARKS)
-            merged = format_name in EQUAL and abs(packet.size - usual) > 2
-            if steady != first or counts or merged or place is None or (end and place != end) or packet.pts is None:
-                return tick
-            end, tick = place + packet.size, packet.pts + (packet.duration or 0)
+    for number, packet in enumerate(packets):
+        if not packet.size or tick >= until:
+            tick = tick if packet.size else math.inf
+            break
+        head, place = bytes(memoryview(packet)[:INFO_WITHIN]), packet.pos
+        steady = int.from_bytes(head[:4]) & mask
+        first, usual = (steady, packet.size) if first is None else (first, usual)
+        counts = number and any(mark in head for mark in INFO_MARKS)
+        merged = format_name in EQUAL and abs(packet.size - usual) > 2
+        if steady != first or counts or merged or place is None or (end and place != end) or packet.pts is None:
+            return tick
+        end, tick = place + packet.size, packet.pts + (packet.duration or 0)
     # FFmpeg's ADTS reader does not count what it throws away: from there on, positions are not those of the file.
     return tick if read_at(file, place, len(head)) == head else 0.0
 

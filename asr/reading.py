@@ -18,6 +18,7 @@ from asr.errors import DataError
 from asr.media import audio_track, check_plausible, opened, origin_s
 from asr.packet_times import packet_times
 from asr.packets import MAX_FAILURES, Found, Packets
+from asr.peek import read_at, size_of
 from asr.presentation import LEAD_S, Clock
 from asr.raw_frames import RawFrames, kind_of
 from asr.seeking import AHEAD_S, JOINED, SeekMissed, can_seek, is_intact
@@ -31,8 +32,6 @@ from asr.truncation import (
     is_whole,
     last_granule,
     missing_end,
-    read_at,
-    size_of,
 )
 
 TOLD_PAUSE_S = 1.0  # the pauses of a codec that sends nothing while nobody speaks are shorter, and no news

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 from asr.known import remembered
 from asr.media import open_media
+from asr.peek import read_at, size_of
 from asr.tags import MARKS, tag_bytes
-from asr.truncation import read_at, size_of
 
 TAGGED = frozenset({"mp3", "aac", "ac3", "eac3"})
 BLOCK_BYTES = 1 << 20

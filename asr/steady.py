@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from asr.packets import Found
+from asr.presentation import TOLERANCE_S
 
-JUMP_S = 0.1  # less is believed to be jitter (asr.presentation)
 WITHIN_S = 6.0  # Matroska has one time for a cluster of up to 5 s, and each packet tells how far it is from that
 MAX_HELD = 5000
 
@@ -27,7 +27,7 @@ def steady(packets: Iterable[Found], tick_s: float) -> Iterator[Found]:
         if not held:
             held.append(found)
         stamp = found.packet.pts
-        if stamp is not None and due is not None and abs(stamp - due) * tick_s > JUMP_S:
+        if stamp is not None and due is not None and abs(stamp - due) * tick_s > TOLERANCE_S:
             for astray in list(held)[: _come_back(held, coming, due, tick_s)]:
                 _move(astray.packet, due - stamp)
         held.popleft()
@@ -51,7 +51,7 @@ def _come_back(held: deque[Found], coming: Iterator[Found], due: int, tick_s: fl
         stamp = held[number].packet.pts
         if stamp is None:
             continue
-        if abs((stamp - end) + (first - due)) * tick_s <= JUMP_S:
+        if abs((stamp - end) + (first - due)) * tick_s <= TOLERANCE_S:
             return number
         if abs(stamp - first) * tick_s > WITHIN_S:
             return 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from asr import flac
 from asr.media import origin_s
+from asr.peek import read_at, size_of
+from asr.riff import chunks
 from asr.tags import tag_bytes
 
 # Padding of encoders and rounding of containers stay below this (MP3 at 8 kHz: 0.14 s).
@@ -29,7 +30,6 @@ FRAGMENT_BYTES = 4 << 20  # in which the next fragment begins: a few seconds of 
 
 FACT_WITHIN = 1024  # of a WAV's first bytes
 
-MAX_CHUNKS = 1000  # of 8 bytes each, 100 MB would otherwise be 12 million steps
 OGG_FIRST_PAGE = 0x02
 OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 
@@ -187,18 +187,12 @@ def _wav_declared_share(file: BinaryIO) -> float:
     """Bytes of samples by the RIFF header over those in the file; 1.0 for a stream, whose size is 0 or all ones."""
     if read_at(file, 0, 4) != b"RIFF":
         return 1.0
-    position = 12
-    for _ in range(MAX_CHUNKS):
-        head = read_at(file, position, 8)
-        if len(head) < 8:
-            break
-        name, size = struct.unpack("<4sI", head)
-        position += 8
-        if name == b"data":
-            available = size_of(file) - position
-            return size / available if 0 < available < size < PLACEHOLDER_BYTES else 1.0
-        position += size + size % 2
-    return 1.0
+    size = size_of(file)
+    data = next((chunk for chunk in chunks(file, 12, size) if chunk.name == b"data"), None)
+    if data is None:
+        return 1.0
+    available = size - data.start
+    return data.size / available if 0 < available < data.size < PLACEHOLDER_BYTES else 1.0
 
 
 def is_chained(file: BinaryIO) -> bool:
@@ -229,21 +223,3 @@ def _ogg_page_cut(file: BinaryIO) -> bool:
     if len(page) < 27 or len(page) < 27 + page[26]:
         return True
     return len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
-
-
-def size_of(file: BinaryIO) -> int:
-    """Return the size of an open file in bytes; its position is kept."""
-    before = file.tell()
-    size = file.seek(0, os.SEEK_END)
-    file.seek(before)
-    return size
-
-
-def read_at(file: BinaryIO, offset: int, count: int) -> bytes:
-    """Return up to so many bytes of a file from an offset on; its position is kept."""
-    before = file.tell()
-    try:
-        file.seek(offset)
-        return file.read(count)
-    finally:
-        file.seek(before)

@@ -12,7 +12,8 @@ import av
 import numpy as np
 from av.stream import Disposition
 
-from asr.audio import SAMPLE_RATE
+from asr.audio import SAMPLE_RATE, AudioLimits, decode_to
+from asr.sound import SoundReport
 
 TONE_HZ = 440.0
 PCM, FLOAT = 1, 3
@@ -131,3 +132,14 @@ def loud(waveform: np.ndarray) -> list[tuple[float, float]]:
     breaks = np.flatnonzero(np.diff(where) > 0.1)
     starts, ends = [0, *(breaks + 1)], [*breaks, len(where) - 1]
     return [(round(float(where[a]), 2), round(float(where[b]), 2)) for a, b in zip(starts, ends, strict=True)]
+
+
+LENIENT = AudioLimits(max_damaged_share=0.5)
+
+
+def heard(source: Path | bytes, limits: AudioLimits = LENIENT, **options: Any) -> tuple[np.ndarray, SoundReport]:
+    """Return the waveform of a file that may be damaged, and what was found. ``options`` are those of ``decode_to``."""
+    blocks: list[np.ndarray] = []
+    report = decode_to(blocks.append, source, limits=limits, **options)
+    assert report.samples == sum(map(len, blocks))
+    return np.concatenate(blocks), report

@@ -6,19 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode, decode_to
+from asr.audio import SAMPLE_RATE, decode
 from asr.errors import DataError
-from asr.sound import SoundReport
-from tests.asr.sounds import Voice, loud, muxed, tone
+from tests.asr.sounds import LENIENT, Voice, heard, loud, muxed, tone
 
-LENIENT = AudioLimits(max_damaged_share=0.5)
 SECONDS = 12
-
-
-def heard(source: bytes) -> tuple[np.ndarray, SoundReport]:
-    blocks: list[np.ndarray] = []
-    report = decode_to(blocks.append, source, limits=LENIENT)
-    return np.concatenate(blocks), report
 
 
 @pytest.fixture(scope="module", params=[0.0, float(SECONDS)], ids=["alone", "picture"])

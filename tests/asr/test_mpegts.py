@@ -5,19 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode, decode_to
+from asr.audio import SAMPLE_RATE, decode
 from asr.errors import DataError
-from asr.sound import SoundReport
-from tests.asr.sounds import Voice, loud, muxed, tone
+from tests.asr.sounds import Voice, heard, loud, muxed, tone
 
 PACKET = 188
-LENIENT = AudioLimits(max_damaged_share=0.9)
-
-
-def heard(source: bytes | Path) -> tuple[np.ndarray, SoundReport]:
-    blocks: list[np.ndarray] = []
-    report = decode_to(blocks.append, source, limits=LENIENT)
-    return np.concatenate(blocks), report
 
 
 def recording(path: Path, picture_s: float = 0.0, seconds: float = 12.0, start_s: float = 0.0) -> bytes:

@@ -5,20 +5,12 @@ import io
 import numpy as np
 import pytest
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode, decode_to
+from asr.audio import SAMPLE_RATE, AudioLimits, decode
 from asr.errors import DataError
 from asr.ogg import codec_changes
-from asr.sound import SoundReport
-from tests.asr.sounds import encoded, loud, tone
+from tests.asr.sounds import LENIENT, encoded, heard, loud, tone
 
-LENIENT = AudioLimits(max_damaged_share=0.6)
 CODECS = ["libopus", "flac"]  # the others have no encoder in PyAV
-
-
-def heard(source: bytes) -> tuple[np.ndarray, SoundReport]:
-    blocks: list[np.ndarray] = []
-    report = decode_to(blocks.append, source, limits=LENIENT)
-    return np.concatenate(blocks), report
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +58,7 @@ def test_damage_in_such_a_part_is_told_at_its_time(parts: dict[str, bytes]) -> N
 def test_a_part_that_is_no_sound_is_damage(parts: dict[str, bytes]) -> None:
     """A first page of a codec that FFmpeg does not know."""
     joined = parts["libopus"] + parts["flac"].replace(b"\x7fFLAC", b"\x7fWHAT", 1)
-    waveform, report = heard(joined)
+    waveform, report = heard(joined, AudioLimits(max_damaged_share=0.6))
     assert len(waveform) > 3.1 * SAMPLE_RATE and report.damaged_s > 0.1
     with pytest.raises(DataError, match="corrupt"):
         decode(joined)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from asr.audio import SAMPLE_RATE, AudioLimits, decode, decode_to
+from asr.packets import Packets
 from asr.raw_frames import intact_until
 from tests.asr.sounds import CODECS, encoded, loud, tone
 
@@ -70,7 +71,7 @@ def test_until_where_a_stream_is_intact(tmp_path: Path, kind: str) -> None:
         file = io.BytesIO(data)
         with av.open(file) as media:
             stream = media.streams.audio[0]
-            tick = intact_until(media.demux(stream), file, media.format.name)
+            tick = intact_until((found.packet for found in Packets(media, stream, file)), file, media.format.name)
             return tick * float(stream.time_base)
 
     whole = sound(tmp_path, kind, 12.0, 9.0)

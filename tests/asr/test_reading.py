@@ -8,20 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode, decode_to
+from asr.audio import SAMPLE_RATE, AudioLimits, decode
 from asr.errors import DataError
-from asr.sound import SoundChoice, SoundReport
-from tests.asr.sounds import CODECS, Voice, encoded, loud, muxed, riff, tone
-
-LENIENT = AudioLimits(max_damaged_share=0.5)
-
-
-def heard(source: Path | bytes, **options: object) -> tuple[np.ndarray, SoundReport]:
-    blocks: list[np.ndarray] = []
-    report = decode_to(blocks.append, source, **{"limits": LENIENT, **options})  # type: ignore[arg-type]
-    assert report.samples == sum(map(len, blocks))
-    return np.concatenate(blocks), report
-
+from asr.sound import SoundChoice
+from tests.asr.sounds import CODECS, Voice, encoded, heard, loud, muxed, riff, tone
 
 TIMED = [("matroska", "aac"), ("mp4", "aac"), ("mpegts", "aac"), ("mov", "pcm_s16le"), ("matroska", "pcm_s16le")]
 

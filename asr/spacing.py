@@ -1,0 +1,32 @@
+"""How far apart a track's packets come, in a container where all of them are equally far apart but for what is lost."""
+
+from __future__ import annotations
+
+import math
+
+ROUNDING_S = 0.002  # times are milliseconds
+
+
+class Spacing:
+    """Looks at packets in their order: where each lies in the file, and its time stamp in ticks of ``tick_s``."""
+
+    def __init__(self, tick_s: float) -> None:
+        self._tick_s = tick_s
+        self._usual_s = math.inf  # from one packet to the next
+        self._stamp = 0
+        self.position = -1
+        """Where the last packet lies, -1 before there is one."""
+
+    def goes_back(self, stamp: int) -> bool:
+        """Whether a stamp is before the last packet's."""
+        return self.position >= 0 and stamp < self._stamp
+
+    def late_s(self, position: int, stamp: int) -> float:
+        """Return how many seconds later than usual a packet comes, 0 for less than rounding; take note of it."""
+        first, step_s = self.position < 0, (stamp - self._stamp) * self._tick_s
+        self.position, self._stamp = position, stamp
+        if first or step_s <= 0.0:
+            return 0.0
+        self._usual_s = min(self._usual_s, step_s)
+        late_s = step_s - self._usual_s
+        return late_s if late_s > ROUNDING_S else 0.0
