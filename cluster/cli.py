@@ -216,10 +216,9 @@ def _follow(cluster: Cluster, job: Job) -> None:
     try:
         job = cluster.follow(job, _show)
     except KeyboardInterrupt:
-        typer.echo(
-            f"\njob '{job.name}' goes on: whisperfleet logs {job.name} --follow, whisperfleet stop {job.name}", err=True
+        termination.tell(
+            f"\njob '{job.name}' goes on: whisperfleet logs {job.name} --follow, whisperfleet stop {job.name}"
         )
-        termination.told()
         raise typer.Exit(INTERRUPTED) from None
     if job.code:
         no_code = job.state == "failed" and job.exit_code is None  # it did not even start

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,7 +51,8 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
             else:
                 os.environ.update(own)
                 _start_local()
-        yield
+        with nullcontext() if address else termination.watched():
+            yield
     finally:
         ray.shutdown()
         for name in own:

@@ -82,14 +82,12 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
     """Transcribe through Ray into a folder, and end with one line."""
     from serve.bulk.run import transcribe_all  # and with it Ray Data: a second that printing does not need
 
-    try:
-        with shown() as on_progress:
-            summary = transcribe_all(job, address, on_progress)
-    except KeyboardInterrupt:
+    def line() -> str:
         how = "ended by SIGTERM" if termination.asked() else "interrupted"
-        typer.echo(f"{how}: the same command goes on with what is missing", err=True)
-        termination.told()
-        raise
+        return f"{how}: the same command goes on with what is missing"
+
+    with termination.telling(line), shown() as on_progress:
+        summary = transcribe_all(job, address, on_progress)
     for note in summary.notes:
         typer.echo(note, err=True)
     if as_json:

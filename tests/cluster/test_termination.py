@@ -69,8 +69,11 @@ def test_a_command_that_sigterm_ended_said_nothing(body: str) -> None:
 
 
 def test_what_a_verb_says_itself_is_the_only_line() -> None:
-    done = run(COMMAND.format(body=f"termination.begin(); termination.told(); {KILL}"))
-    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
+    verb = f"""termination.begin()
+    with termination.telling(lambda: "step 3"), termination.telling(lambda: "step 4"):
+        {KILL}"""
+    done = run(COMMAND.format(body=verb))
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "step 4\n")
 
 
 def test_a_command_that_ends_in_good_order_keeps_its_exit_code() -> None:
@@ -113,6 +116,28 @@ def test_the_guard_leaves_everything_as_it_was() -> None:
     assert len(os.listdir("/proc/self/fd")) == before"""
     done = run(COMMAND.format(body=calm))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+HELPED = """import subprocess
+    termination._end = {handler}
+    termination.begin()
+    helper = subprocess.Popen(["sleep", "{sleep_s}"])
+    with helper, termination.watched(), termination.telling(lambda: "step 4"):
+        {body}"""
+
+
+def test_a_signal_that_reached_what_was_started_too_is_told_before_that_ends_the_process() -> None:
+    """Ray's C++ ended the driver with exit code 1 and no line, 70 ms after its store had gone."""
+    in_c = "lambda *_: time.sleep(60)"  # from where Python's handler is not reached in time
+    done = run(COMMAND.format(body=HELPED.format(handler=in_c, sleep_s=60, body=f"helper.terminate(); {KILL}")))
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "step 4\n")
+
+
+def test_a_signal_that_reached_only_the_command_is_put_in_order() -> None:
+    body = f"""try: {KILL}
+        except KeyboardInterrupt: time.sleep(0.2); print("in order")"""
+    done = run(COMMAND.format(body=HELPED.format(handler="termination._end", sleep_s=1, body=body)))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "in order\n", "")
 
 
 STARTS = """termination.begin()

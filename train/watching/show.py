@@ -62,13 +62,13 @@ def training() -> Iterator[Callable[[progress.Progress], None]]:
 @contextmanager
 def interruptible(at: Callable[[], str] = lambda: "") -> Iterator[None]:
     """After Ctrl-C or SIGTERM say where it stands, and how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
+
+    def line() -> str:
         how = "ended by SIGTERM" if termination.asked() else "interrupted"
-        say(f"{how}{at()}: the same command goes on from the last checkpoint, if there is one")
-        termination.told()
-        raise
+        return f"{how}{at()}: the same command goes on from the last checkpoint, if there is one"
+
+    with termination.telling(line):
+        yield
 
 
 def say(text: str) -> None:
