@@ -13,7 +13,7 @@ from asr.truncation import PLACEHOLDER_BYTES, TOLERANCE_S
 HEAD_BYTES = 24  # of an object: its name and its size
 DATA_BYTES = HEAD_BYTES + 26  # before the first packet
 HEADER, PROPERTIES, DATA = (
-    uuid.UUID(f"{name}").bytes_le
+    uuid.UUID(name).bytes_le
     for name in (
         "75b22630-668e-11cf-a6d9-00aa0062ce6c",
         "8cabdca1-a947-11cf-8ee4-00c00c205365",

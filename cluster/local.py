@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 
 from asr.errors import UserError
-from cluster import auth, scratch
+from cluster import auth, scratch, termination
 from cluster.resources import WAITING_ACTORS
 from cluster.session import ENVIRONMENT
 
@@ -129,14 +129,15 @@ def _detach(command: list[str], log: Path) -> int:
         auth.MODE: "token",
         _DRAIN: "5",
     }
-    done = subprocess.run(
-        ["/bin/sh", "-c", _DETACH, "sh", str(log), *command],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        start_new_session=True,
-    )
+    with termination.given_to_children():  # as the head's process, which takes it to end
+        done = subprocess.run(
+            ["/bin/sh", "-c", _DETACH, "sh", str(log), *command],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            start_new_session=True,
+        )
     return int(done.stdout)
 
 

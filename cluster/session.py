@@ -45,13 +45,13 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        with termination.guarded():
+        with termination.starting():
             if address:
                 _connect(address)
             else:
                 os.environ.update(own)
                 _start_local()
-        with nullcontext() if address else termination.watched():
+        with nullcontext() if address else termination.running():
             yield
     finally:
         ray.shutdown()

@@ -1,163 +1,165 @@
 """SIGTERM, a scheduler's way to end a command: it does what Ctrl-C does, in one line, without Ray's list of addresses.
 
-A command that has nothing to put in order (it still imports, or has come to its end) ends at once: there an exception
-may be swallowed by whoever happens to run.
+One thread waits for it, and it is blocked in all others. So no handler in C is ever called, such as that of Ray's C++,
+which prints a stack, and one in Python only when we say so. What is done depends on how far the command has come.
 """
 
 from __future__ import annotations
 
-import ctypes
+import _thread
+import atexit
 import os
-import select
 import signal
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 EXIT_CODE = 128 + signal.SIGTERM  # as a shell, and so a scheduler, says it
-_LINE = "whisperfleet: ended by SIGTERM: the same command can be given again"
+_HOW = "ended by SIGTERM"
+_LINE = f"whisperfleet: {_HOW}: the same command can be given again"
 _LOOK_S = 0.001
-# To stop what was started takes up to 3 s. Where the signal reached all of the group, Ray waits 30 s for what has ended
-# already, in C++, which a KeyboardInterrupt does not reach; some schedulers kill after 30 s.
-_PATIENCE_S = 10.0
 # A signal to all of a group or job reaches Ray in the same millisecond. Two of its helpers end within 15 ms, and
 # its C++ ends this process mutely, with exit code 1, after 70 ms (Ray 2.60, connection.cc).
-_SPREAD_S = 1.0
-_SHOW_CURSOR = b"\x1b[?25h"  # what a bar has hidden
-
-_C = ctypes.PyDLL(None)
-_C.PyOS_getsig.restype = ctypes.c_void_p
-_C.PyOS_setsig.restype = ctypes.c_void_p
-_C.PyOS_setsig.argtypes = [ctypes.c_int, ctypes.c_void_p]
+_SPREAD_S = 0.3
+_AFTER_A_BAR = b"\r\n\x1b[?25h"  # which has hidden the cursor
+_WAKE = signal.SIGURG  # of no use to anybody: it ends a wait of the main thread, where its handlers are called
+_TAKEN = frozenset({signal.SIGTERM})
 
 _asked, _told = threading.Event(), threading.Event()
 _telling = threading.Lock()
 _lines: list[Callable[[], str]] = []
 
 
-def install() -> None:
-    """Take SIGTERM from now on. To be called again where others have taken it: ray.init does, twice over.
-
-    Ray's Python drains and kills its processes and exits with 1; its C++, which has the last word, prints a stack.
-    """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _end)
+class _Phase(ABC):
+    @abstractmethod
+    def meet(self) -> None:
+        """Do what a signal asks for, in the thread that waits for it."""
 
 
-def install_at_once() -> None:
-    """Take SIGTERM while there is nothing to put in order: it ends this process with the line and the exit code."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _end_at_once)
+class _Nothing(_Phase):
+    """There is nothing to put in order: at the beginning, where an import may swallow an exception, and at the end."""
+
+    def meet(self) -> None:
+        _asked.set()
+        _say()
+        _leave()
 
 
-def begin() -> None:
-    """Say that there is something to put in order from now on, where ``install_at_once`` was the last to be called."""
-    if signal.getsignal(signal.SIGTERM) is _end_at_once:
-        install()
+_NOTHING = _Nothing()
 
 
-def installed() -> bool:
-    """Return whether SIGTERM comes here, as far as Python knows."""
-    return signal.getsignal(signal.SIGTERM) is _end
+class _Working(_Phase):
+    """There is something to put in order: the main thread's handler is called, which raises KeyboardInterrupt."""
+
+    def meet(self) -> None:
+        if not callable(signal.getsignal(signal.SIGTERM)):  # somebody wants it to end the process
+            _NOTHING.meet()
+        _thread.interrupt_main(signal.SIGTERM)
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, _WAKE)
 
 
-@contextmanager
-def guarded() -> Iterator[None]:
-    """Keep SIGTERM while Ray starts in the block: the line is said at once, the end comes within seconds.
+class _Running(_Working):
+    """Ray runs. Where its own processes have met the signal too, nothing can be put in order."""
 
-    Ray's C++ takes the signal from Python for the last tenths of a second, in which its list of addresses would be
-    printed and the process aborted: a thread takes it back.
-    """
-    if not installed() or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = _C.PyOS_getsig(signal.SIGTERM)
-    with _beside(lambda reading, over: _guard(reading, handler, over)):
-        yield
-        install()
+    def __init__(self) -> None:
+        self._started = _children()
 
-
-@contextmanager
-def watched() -> Iterator[None]:
-    """End in time where SIGTERM reaches Ray's own processes too, while the block runs: with the line and the exit code.
-
-    They are what this process has started so far. Where they stay, the signal is an interruption, and everything is put
-    in order.
-    """
-    if not installed() or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    started = _children()
-    with _beside(lambda reading, over: _watch(reading, started, over)):
-        yield
-
-
-@contextmanager
-def _beside(work: Callable[[int, threading.Event], None]) -> Iterator[None]:
-    """Run ``work`` in a thread: signals that come are bytes for it to read, also while the main thread is in C++."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    over = threading.Event()
-    thread = threading.Thread(target=work, args=(reading, over), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        signal.set_wakeup_fd(before)
-        os.write(writing, b"\0")  # no signal: it looks up
-        thread.join()
-        os.close(reading)
-        os.close(writing)
-
-
-def _guard(reading: int, handler: int, over: threading.Event) -> None:
-    while not over.is_set():
-        if _C.PyOS_getsig(signal.SIGTERM) != handler:
-            _C.PyOS_setsig(signal.SIGTERM, handler)
-        came, _, _ = select.select([reading], [], [], _LOOK_S)
-        if came and signal.SIGTERM in os.read(reading, 64):
-            _asked.set()
-            _say()
-            if not over.wait(_PATIENCE_S):
-                os._exit(EXIT_CODE)
-
-
-def _watch(reading: int, started: set[int], over: threading.Event) -> None:
-    while not over.is_set():
-        select.select([reading], [], [])
-        if signal.SIGTERM not in os.read(reading, 64) or not installed():
-            continue
+    def meet(self) -> None:
+        super().meet()
         until = time.monotonic() + _SPREAD_S
-        while not over.is_set() and time.monotonic() < until:
-            if not started <= _children():
-                _asked.set()
-                _say()
-                os._exit(EXIT_CODE)  # the kernel ends what of Ray is left, as Ray asked it to
+        while time.monotonic() < until and interrupts():
+            if any(map(_has_ended, self._started)):
+                _NOTHING.meet()  # the kernel ends what of Ray is left, as Ray asked it to
             time.sleep(_LOOK_S)
 
 
-def _children() -> set[int]:
-    """Return the process ids of what the main thread has started and what still runs."""
-    found = set()
-    for child in _read(f"/proc/{os.getpid()}/task/{os.getpid()}/children").split():
-        state = _read(f"/proc/{child}/stat").rpartition(")")[2].split()
-        if state and state[0] not in "ZX":
-            found.add(int(child))
-    return found
+_phase: _Phase | None = None  # None: SIGTERM is not ours
+_changing = threading.Lock()  # held while a signal is met: the next phase waits
 
 
-def _read(path: str) -> str:
+def take() -> None:
+    """Take SIGTERM from now on. First of all: threads that were started before would still be given it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
+    atexit.register(_release)  # the first to be registered is the last to be called
+    os.register_at_fork(after_in_child=_release)
+    signal.signal(_WAKE, lambda *_: None)
+    _handle()
+    _enter(_NOTHING)
+    threading.Thread(target=_receive, name="SIGTERM", daemon=True).start()
+
+
+def begin() -> None:
+    """Say that there is something to put in order from now on: SIGTERM raises KeyboardInterrupt, once."""
+    if _phase is not None:
+        _enter(_Working())
+
+
+def finish() -> None:
+    """Say that all is in order: SIGTERM ends the process, with the line and the exit code."""
+    if _phase is not None:
+        _enter(_NOTHING)
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Start Ray in the block, which is not interrupted: SIGTERM ends this process, and the kernel what Ray started."""
+    with _in(_NOTHING) as ours:
+        try:
+            yield
+        finally:
+            if ours:
+                _handle()  # Ray has put its own in the place of ours, twice over
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Have a Ray that this process has started run in the block, to be stopped after it.
+
+    SIGTERM is an interruption, and everything is put in order, but where it has reached Ray's own processes too: there
+    the line is said at once, and the process ends.
+    """
+    with _in(_Running()):
+        yield
+
+
+@contextmanager
+def _in(phase: _Phase) -> Iterator[bool]:
+    """Meet signals in the block as ``phase`` does, and say whether they are ours."""
+    before = _phase
+    if not isinstance(before, _Working) or threading.current_thread() is not threading.main_thread():
+        yield False
+        return
+    _enter(phase)
     try:
-        with open(path) as file:
-            return file.read()
-    except OSError:  # it has ended
-        return ""
+        yield True
+    finally:
+        _enter(before)
+
+
+@contextmanager
+def given_to_children() -> Iterator[None]:
+    """Start processes in the block that are to end by SIGTERM: in others it stays blocked, as they inherit that.
+
+    Not needed where there is a ``preexec_fn``, as of Ray's processes.
+    """
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _TAKEN)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def interrupts() -> bool:
+    """Return whether SIGTERM raises KeyboardInterrupt, as nobody has put another handler in its place."""
+    return isinstance(_phase, _Working) and signal.getsignal(signal.SIGTERM) is _interrupt
 
 
 def asked() -> bool:
@@ -166,8 +168,12 @@ def asked() -> bool:
 
 
 @contextmanager
-def telling(line: Callable[[], str]) -> Iterator[None]:
-    """Say ``line`` of an end while the block runs: it knows more than ours."""
+def telling(where: Callable[[], str]) -> Iterator[None]:
+    """Say how the block was ended, if it was, and behind it ``where``: how things stand, which knows more than ours."""
+
+    def line() -> str:
+        return f"{_HOW if asked() else 'interrupted'}{where()}"
+
     _lines.append(line)
     try:
         yield
@@ -183,22 +189,34 @@ def tell(line: str) -> None:
     with _telling:
         if not _told.is_set():
             _told.set()
-            shown = _SHOW_CURSOR if sys.stderr.isatty() else b""
-            os.write(2, shown + f"{line}\n".encode())  # not print: the signal may have come while somebody printed
+            os.write(2, f"{line}\n".encode())  # not print: the signal may have come while somebody printed
 
 
 def end() -> NoReturn:
     """End a command that was asked to: with a line, its own where it had one to say, and the exit code."""
-    _asked.set()
     _say()
     sys.exit(EXIT_CODE)
 
 
-def _say() -> None:
-    tell(_lines[-1]() if _lines else _LINE)
+def _receive() -> None:
+    while True:
+        signal.sigwait(_TAKEN)
+        with _changing:
+            assert _phase is not None
+            _phase.meet()
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _enter(phase: _Phase) -> None:
+    global _phase
+    with _changing:
+        _phase = phase
+
+
+def _handle() -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt in the main thread, once.
 
     Not by way of the handler that Ray Train has for Ctrl-C: it asks the controller to stop, and a scheduler's SIGTERM
@@ -209,7 +227,32 @@ def _end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _end_at_once(number: int, frame: FrameType | None) -> None:
-    if not _asked.is_set():  # else a line was said, and the exit code is on its way
-        _say()
-        os._exit(EXIT_CODE)
+def _release() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TAKEN)
+
+
+def _say() -> None:
+    tell(_lines[-1]() if _lines else _LINE)
+
+
+def _leave() -> NoReturn:
+    if _lines and sys.stderr.isatty():
+        os.write(2, _AFTER_A_BAR)
+    os._exit(EXIT_CODE)
+
+
+def _children() -> list[str]:
+    """Return the process ids of what the main thread has started, none where the kernel does not tell."""
+    try:
+        return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    except OSError:
+        return []
+
+
+def _has_ended(process: str) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")[2][:1]
+    except OSError:
+        return True
+    return state in b"ZX"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,11 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line."""
-    termination.install_at_once()
+    termination.take()
     try:
         app(prog_name="whisperfleet")
     except SystemExit as ended:
-        # The first is what Ray's own handler says, while Ray starts.
-        if ended.code == signal.SIGTERM or (termination.asked() and ended.code):
+        if termination.asked() and ended.code:
             termination.end()
         raise
     except BaseException as error:
@@ -31,7 +29,7 @@ def main() -> None:
         print("\n".join(f"whisperfleet: {line}" for line in str(mistake).splitlines()), file=sys.stderr)
         sys.exit(2)
     finally:
-        termination.install_at_once()
+        termination.finish()
 
 
 def app(**settings: Any) -> None:

@@ -82,11 +82,7 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
     """Transcribe through Ray into a folder, and end with one line."""
     from serve.bulk.run import transcribe_all  # and with it Ray Data: a second that printing does not need
 
-    def line() -> str:
-        how = "ended by SIGTERM" if termination.asked() else "interrupted"
-        return f"{how}: the same command goes on with what is missing"
-
-    with termination.telling(line), shown() as on_progress:
+    with termination.telling(lambda: ": the same command goes on with what is missing"), shown() as on_progress:
         summary = transcribe_all(job, address, on_progress)
     for note in summary.notes:
         typer.echo(note, err=True)

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 import uuid
 from pathlib import Path
 
@@ -16,8 +15,7 @@ import pytest
 import ray
 
 from cluster.session import knock, ray_session
-
-ENDS_S = 20.0  # Ray's processes end a few seconds after the one that started them
+from tests.processes import MARK, left_over
 
 
 def run(script: str, tmp_path: Path) -> tuple[str, list[psutil.Process]]:
@@ -26,27 +24,13 @@ def run(script: str, tmp_path: Path) -> tuple[str, list[psutil.Process]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
-        env=environment | {"HOME": str(tmp_path), "WHISPERFLEET_TEST": mark},
+        env=environment | {"HOME": str(tmp_path), MARK: mark},
         capture_output=True,
         text=True,
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    until = time.monotonic() + ENDS_S
-    while (left := marked(mark)) and time.monotonic() < until:
-        time.sleep(0.2)
-    return done.stdout, left
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("WHISPERFLEET_TEST") == mark:
-                found.append(process)
-        except psutil.Error:
-            continue  # it ended, or is another user's
-    return found
+    return done.stdout, left_over(mark)
 
 
 def test_a_local_cluster_lasts_as_long_as_the_block_and_leaves_nothing_running(tmp_path: Path) -> None:

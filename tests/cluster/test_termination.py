@@ -7,28 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
+from tests.processes import MARK, left_over
+
 ROOT = Path(__file__).resolve().parents[2]
 
-TWICE = """
-import os, signal
-from cluster import termination
-assert not termination.installed()
-termination.install()
-assert termination.installed() and not termination.asked()
-try:
-    os.kill(os.getpid(), signal.SIGTERM)
-    print("not interrupted")
-except KeyboardInterrupt:
-    os.kill(os.getpid(), signal.SIGTERM)  # a scheduler asks again: the end in good order goes on
-    print("interrupted once", termination.asked())
-"""
-
 COMMAND = """
-import os, signal, sys, time
+import os, signal, subprocess, sys, time
 from cluster import termination
 import whisperfleet.__main__ as command
 def app(**_):
@@ -39,7 +28,8 @@ command.main()
 
 
 LINE = "whisperfleet: ended by SIGTERM: the same command can be given again\n"
-KILL = "os.kill(os.getpid(), signal.SIGTERM)"
+KILL = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)"  # from which it wakes
+HELPER = 'subprocess.Popen(["sleep", "60"])'
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -47,7 +37,15 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_sigterm_interrupts_once() -> None:
-    assert run(TWICE).stdout.split("\n")[0] == "interrupted once True"
+    twice = f"""termination.begin()
+    assert termination.interrupts() and not termination.asked()
+    try: {KILL}
+    except KeyboardInterrupt:
+        os.kill(os.getpid(), signal.SIGTERM)  # a scheduler asks again: the end in good order goes on
+        time.sleep(0.2)
+        print("interrupted once", termination.asked())"""
+    done = run(COMMAND.format(body=twice))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted once True\n", "")
 
 
 @pytest.mark.parametrize(
@@ -57,10 +55,10 @@ def test_sigterm_interrupts_once() -> None:
         f"termination.begin(); {KILL}",
         f"termination.begin()\n    try: {KILL}\n    except KeyboardInterrupt: sys.exit(130)",  # as typer does
         f"termination.begin()\n    try: {KILL}\n    except KeyboardInterrupt: raise ImportError('no numpy')",
-        "sys.exit(signal.SIGTERM)",  # what Ray's own handler does
-        f"import atexit; atexit.register(lambda: {KILL})",  # it has come to its end
+        f"termination.begin(); signal.signal(signal.SIGTERM, signal.SIG_DFL); {KILL}",  # as somebody else wants it
+        f"import atexit; atexit.register(lambda: [{KILL.replace(';', ',')}])",  # it has come to its end
     ],
-    ids=["importing", "working", "typer", "made into another", "ray", "at its end"],
+    ids=["importing", "working", "typer", "made into another", "default", "at its end"],
 )
 def test_a_command_that_sigterm_ended_said_nothing(body: str) -> None:
     done = run(COMMAND.format(body=body))
@@ -70,10 +68,22 @@ def test_a_command_that_sigterm_ended_said_nothing(body: str) -> None:
 
 def test_what_a_verb_says_itself_is_the_only_line() -> None:
     verb = f"""termination.begin()
-    with termination.telling(lambda: "step 3"), termination.telling(lambda: "step 4"):
+    with termination.telling(lambda: " at 3"), termination.telling(lambda: " at 4"):
         {KILL}"""
     done = run(COMMAND.format(body=verb))
-    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "step 4\n")
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "ended by SIGTERM at 4\n")
+
+
+def test_a_second_signal_while_the_line_of_the_first_is_said_changes_nothing() -> None:
+    twice = f"""write = os.write
+    def slow(*said):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+        return write(*said)
+    os.write = slow
+    {KILL}"""
+    done = run(COMMAND.format(body=twice))
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, LINE)
 
 
 def test_a_command_that_ends_in_good_order_keeps_its_exit_code() -> None:
@@ -83,61 +93,107 @@ def test_a_command_that_ends_in_good_order_keeps_its_exit_code() -> None:
         assert (done.returncode, done.stderr) == (code, "")
 
 
-def test_what_took_the_signal_from_python_does_not_keep_it_while_ray_starts() -> None:
-    stolen = f"""termination.begin()
-    with termination.guarded():
-        termination._C.PyOS_setsig(signal.SIGTERM, 0)  # as Ray's C++ does, whose own is worse
+def test_a_handler_that_a_verb_has_for_itself_is_called() -> None:
+    """As the endpoint's, which goes on until then and ends in good order."""
+    own = """import threading
+    termination.begin()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    assert stop.wait(30)"""
+    begun = time.monotonic()
+    done = run(COMMAND.format(body=own))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - begun < 20
+
+
+def test_what_takes_the_signal_in_c_while_ray_starts_is_not_called() -> None:
+    """Ray's C++ has a handler that prints a list of addresses and aborts; taken back after a moment, it was met."""
+    stolen = """import ctypes, threading
+    termination.begin()
+    with termination.starting():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p))
+        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
+        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.5)
-        {KILL}
-        time.sleep(60)"""
+    time.sleep(30)"""
     done = run(COMMAND.format(body=stolen))
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, LINE)
 
 
 def test_a_start_that_does_not_end_by_itself_is_ended() -> None:
-    stuck = f"""termination.begin()
-    termination._PATIENCE_S = 0.5
-    with termination.guarded():
-        signal.signal(signal.SIGTERM, lambda *_: None)  # as in C++, where Python's handlers have to wait
-        {KILL}
-        time.sleep(60)"""
     begun = time.monotonic()
-    done = run(COMMAND.format(body=stuck))
+    done = run(COMMAND.format(body=f"termination.begin()\n    with termination.starting(): {KILL}"))
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, LINE)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 20
 
 
-def test_the_guard_leaves_everything_as_it_was() -> None:
-    calm = """termination.install()
-    before = len(os.listdir("/proc/self/fd"))
-    with termination.guarded():
+def test_after_a_start_sigterm_interrupts_as_before_it() -> None:
+    calm = f"""termination.begin()
+    with termination.starting():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as ray.init does, but for the kind
-    assert termination.installed() and signal.set_wakeup_fd(-1) == -1
-    assert len(os.listdir("/proc/self/fd")) == before"""
+    assert termination.interrupts()
+    try: {KILL}
+    except KeyboardInterrupt: print("interrupted")"""
     done = run(COMMAND.format(body=calm))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
-HELPED = """import subprocess
-    termination._end = {handler}
-    termination.begin()
-    helper = subprocess.Popen(["sleep", "{sleep_s}"])
-    with helper, termination.watched(), termination.telling(lambda: "step 4"):
-        {body}"""
+def test_who_uses_the_parts_keeps_the_signal_for_himself() -> None:
+    """In any thread: a program that calls `fit` has not given the signal away."""
+    parts = """
+import signal, threading
+from cluster import termination
+def use():
+    with termination.starting(), termination.running(): print("used")
+before = signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, [])
+thread = threading.Thread(target=use)
+thread.start(), thread.join(), use(), termination.begin(), termination.finish()
+assert before == (signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    done = run(parts)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "used\nused\n", "")
 
 
 def test_a_signal_that_reached_what_was_started_too_is_told_before_that_ends_the_process() -> None:
     """Ray's C++ ended the driver with exit code 1 and no line, 70 ms after its store had gone."""
-    in_c = "lambda *_: time.sleep(60)"  # from where Python's handler is not reached in time
-    done = run(COMMAND.format(body=HELPED.format(handler=in_c, sleep_s=60, body=f"helper.terminate(); {KILL}")))
-    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "step 4\n")
+    in_c = f"""import ctypes
+    termination.begin()
+    helper = {HELPER}
+    with termination.running(), termination.telling(lambda: " at 4"):
+        helper.kill()
+        os.kill(os.getpid(), signal.SIGTERM)
+        until = time.monotonic() + 30
+        while time.monotonic() < until: ctypes.CDLL(None).sleep(30)"""
+    done = run(COMMAND.format(body=in_c))
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "ended by SIGTERM at 4\n")
 
 
 def test_a_signal_that_reached_only_the_command_is_put_in_order() -> None:
-    body = f"""try: {KILL}
-        except KeyboardInterrupt: time.sleep(0.2); print("in order")"""
-    done = run(COMMAND.format(body=HELPED.format(handler="termination._end", sleep_s=1, body=body)))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "in order\n", "")
+    body = f"""termination.begin()
+    helper = {HELPER}
+    try:
+        with termination.running(), termination.telling(lambda: " at 4"):
+            {KILL}
+    except KeyboardInterrupt: print("in order", helper.poll())
+    helper.kill()"""
+    done = run(COMMAND.format(body=body))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "in order None\n", "ended by SIGTERM at 4\n")
+
+
+@pytest.mark.parametrize(
+    "how", ["with termination.given_to_children(): helper = {}", "helper = {}"], ids=["given", "hook"]
+)
+def test_what_is_started_takes_sigterm_as_it_likes(how: str) -> None:
+    """It inherits what is blocked: a head that was to end waited for SIGKILL."""
+    started = HELPER if "given" in how else HELPER.replace(")", ", preexec_fn=lambda: None)")  # as Ray starts its own
+    body = f"""termination.begin()
+    {how.format(started)}
+    helper.terminate()
+    print(helper.wait(timeout=20))"""
+    done = run(COMMAND.format(body=body))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "-15\n", "")
 
 
 STARTS = """termination.begin()
@@ -152,9 +208,11 @@ STARTS = """termination.begin()
 @pytest.mark.parametrize("to_all", [False, True], ids=["command", "group"])
 @pytest.mark.parametrize("after_s", [0.5, 1.5, 2.5, 3.5])
 def test_sigterm_while_ray_starts_is_one_line_and_no_list_of_addresses(after_s: float, to_all: bool) -> None:
+    mark = uuid.uuid4().hex
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND.format(body=STARTS)],
         cwd=ROOT,
+        env=os.environ | {MARK: mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -168,3 +226,4 @@ def test_sigterm_while_ray_starts_is_one_line_and_no_list_of_addresses(after_s: 
     finally:
         process.kill()
     assert (process.returncode, stderr) == (128 + signal.SIGTERM, LINE)
+    assert left_over(mark) == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,11 +11,9 @@ from asr.errors import UserError
 
 
 @pytest.fixture(autouse=True)
-def own_sigterm() -> Iterator[None]:
+def without_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command takes the signal for good, and this process is a test's."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    monkeypatch.setattr(command.termination, "take", lambda: None)
 
 
 def test_a_user_error_of_several_lines_is_printed_line_by_line(

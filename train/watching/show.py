@@ -62,12 +62,7 @@ def training() -> Iterator[Callable[[progress.Progress], None]]:
 @contextmanager
 def interruptible(at: Callable[[], str] = lambda: "") -> Iterator[None]:
     """After Ctrl-C or SIGTERM say where it stands, and how to go on."""
-
-    def line() -> str:
-        how = "ended by SIGTERM" if termination.asked() else "interrupted"
-        return f"{how}{at()}: the same command goes on from the last checkpoint, if there is one"
-
-    with termination.telling(line):
+    with termination.telling(lambda: f"{at()}: the same command goes on from the last checkpoint, if there is one"):
         yield
 
 

@@ -28,6 +28,7 @@ from asr.artifact import load_model
 from asr.errors import UserError
 from asr.manifest import write_manifest
 from tests.asr.disks import fill, small_disk
+from tests.processes import MARK, left_over
 from tests.train.runs import STEPS, Finished, Runs, finish, planned
 from train.fit import fit
 from train.run import attempts as module
@@ -95,7 +96,7 @@ def test_ctrl_c_stops_everything_and_two_workers_go_on(whole: Finished, runs: Ru
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, *runs.settings("stopped")],
-        env=environment | {"WHISPERFLEET_TEST": mark},
+        env=environment | {MARK: mark},
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -109,10 +110,7 @@ def test_ctrl_c_stops_everything_and_two_workers_go_on(whole: Finished, runs: Ru
         process.kill()
     assert process.returncode == -signal.SIGINT, stderr
     assert stderr.strip().endswith("KeyboardInterrupt")
-    until = time.monotonic() + 20
-    while (left := [one for one in psutil.process_iter() if marked(one, mark)]) and time.monotonic() < until:
-        time.sleep(0.2)
-    assert left == []
+    assert left_over(mark) == []
     assert not (runs.folder / "stopped" / "artifact").exists()
 
     two = finish(runs.config("stopped", "workers.count=2"))
@@ -133,7 +131,7 @@ def test_a_schedulers_sigterm_ends_a_run_in_one_line(runs: Runs, tmp_path: Path)
     command = [sys.executable, "-m", "whisperfleet", "train", str(tmp_path / "empty.yaml")]
     process = subprocess.Popen(
         [*command, *runs.settings("terminated"), "optim.max_steps=1000"],
-        env=environment | {"WHISPERFLEET_TEST": mark},
+        env=environment | {MARK: mark},
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -153,18 +151,8 @@ def test_a_schedulers_sigterm_ends_a_run_in_one_line(runs: Runs, tmp_path: Path)
     ), stderr
     assert all(line.startswith("step ") for line in steps), stderr
     assert stdout == ""
-    until = time.monotonic() + 20
-    while (left := [one for one in psutil.process_iter() if marked(one, mark)]) and time.monotonic() < until:
-        time.sleep(0.2)
-    assert left == []
+    assert left_over(mark) == []
     assert module.newest(RunFolder(str(runs.folder / "terminated"))) is not None  # from which it goes on
-
-
-def marked(process: psutil.Process, mark: str) -> bool:
-    try:
-        return process.environ().get("WHISPERFLEET_TEST") == mark
-    except psutil.Error:
-        return False
 
 
 @pytest.mark.slow

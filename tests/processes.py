@@ -1,0 +1,25 @@
+"""Processes that a test has started, and all that these have: told by a mark in their environment."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+MARK = "WHISPERFLEET_TEST"
+PATIENCE_S = 20.0
+
+
+def left_over(mark: str) -> list[psutil.Process]:
+    """Return what still runs of those whose environment has ``MARK=mark``, once they have had time to end."""
+    until = time.monotonic() + PATIENCE_S
+    while (left := [one for one in psutil.process_iter() if _has(one, mark)]) and time.monotonic() < until:
+        time.sleep(0.2)
+    return left
+
+
+def _has(process: psutil.Process, mark: str) -> bool:
+    try:
+        return bool(process.environ().get(MARK) == mark)
+    except psutil.Error:
+        return False
