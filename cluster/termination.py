@@ -27,7 +27,7 @@ _LOOK_S = 0.001
 # A signal to all of a group or job reaches Ray in the same millisecond. Two of its helpers end within 15 ms, and
 # its C++ ends this process mutely, with exit code 1, after 70 ms (Ray 2.60, connection.cc).
 _SPREAD_S = 0.3
-_AFTER_A_BAR = b"\r\n\x1b[?25h"  # which has hidden the cursor
+_AFTER_A_BAR = b"\r\n\x1b[?25h"  # which ends in the middle of a line, and has hidden the cursor
 _WAKE = signal.SIGURG  # of no use to anybody: it ends a wait of the main thread, where its handlers are called
 _TAKEN = frozenset({signal.SIGTERM})
 
@@ -47,8 +47,10 @@ class _Nothing(_Phase):
 
     def meet(self) -> None:
         _asked.set()
+        if _lines and sys.stderr.isatty():
+            os.write(2, _AFTER_A_BAR)
         _say()
-        _leave()
+        os._exit(EXIT_CODE)
 
 
 _NOTHING = _Nothing()
@@ -234,12 +236,6 @@ def _release() -> None:
 
 def _say() -> None:
     tell(_lines[-1]() if _lines else _LINE)
-
-
-def _leave() -> NoReturn:
-    if _lines and sys.stderr.isatty():
-        os.write(2, _AFTER_A_BAR)
-    os._exit(EXIT_CODE)
 
 
 def _children() -> list[str]:
