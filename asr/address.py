@@ -89,6 +89,12 @@ def open_address(address: str | Path) -> tuple[BinaryIO, int]:
         raise DataError("unreadable", f"{address}: {_reason(error)}") from None
 
 
+def without_member(address: str) -> tuple[str, str]:
+    """Return the address of the file, and what says which member of it: ``#offset=512&size=9000``, or nothing."""
+    match = _MEMBER.fullmatch(address) if "#" in address else None
+    return (match["uri"], address[len(match["uri"]) :]) if match else (address, "")
+
+
 def _split(address: str) -> tuple[str, dict[str, str]]:
     match = _MEMBER.fullmatch(address) if "#" in address else None
     return (match["uri"], dict(parse_qsl(match["fields"]))) if match else (address, {})

@@ -22,10 +22,11 @@ from asr.unretryable import unretryable, writing
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem  # type: ignore[import-untyped]
 
-# pyarrow's own, which need no Python per byte; any other scheme is looked up in fsspec. Web addresses are not storage:
-# they cannot be listed, and a manifest from somewhere else should not make a cluster call hosts.
+# pyarrow's own, which need no Python per byte, and those of fsspec that are storage. Web addresses are none, as they
+# cannot be listed; and fsspec knows forty more, with which a word in a file would make a cluster call hosts.
 ARROW_SCHEMES = frozenset({"s3", "gs", "gcs", "abfs", "abfss", "hdfs"})
-REFUSED_SCHEMES = frozenset({"http", "https"})
+FSSPEC_SCHEMES = frozenset({"hf", "az", "adl", "memory"})
+HOW_WRITTEN = "use a path, s3://, gs://, abfs://, hdfs://, hf:// or file://"
 
 COPIES = 8  # files that are under way at the same time
 
@@ -66,15 +67,22 @@ def resolve(place: str | Path) -> tuple[FileSystem, str]:
         from pyarrow.fs import LocalFileSystem
 
         return LocalFileSystem(), os.path.abspath(local_path(place))
-    match = _URI.fullmatch(str(place))
-    scheme = match["scheme"].lower() if match else ""
-    if match is None or scheme in REFUSED_SCHEMES:
-        raise UserError(f"'{place}' is no address that can be read", "use a path, s3://, gs://, hf:// or file://")
+    scheme, authority, path, query = parts(str(place))
     if scheme in ARROW_SCHEMES:
-        filesystem, root = _arrow_filesystem(f"{scheme}://{match['authority']}{match['query'] or ''}")
-        return filesystem, f"{root.rstrip('/')}/{match['path'].lstrip('/')}".rstrip("/")
+        filesystem, root = _arrow_filesystem(f"{scheme}://{authority}{query}")
+        return filesystem, f"{root.rstrip('/')}/{path.lstrip('/')}".rstrip("/")
+    if scheme not in FSSPEC_SCHEMES:
+        raise UserError(f"'{place}' is no address that can be read", HOW_WRITTEN)
     filesystem = _fsspec_filesystem(scheme)
     return filesystem, filesystem.handler.fs._strip_protocol(str(place))
+
+
+def parts(place: str) -> tuple[str, str, str, str]:
+    """Return an address as its scheme, authority, path and query. Raises UserError for what is none."""
+    match = _URI.fullmatch(place)
+    if match is None:
+        raise UserError(f"'{place}' is no address that can be read", HOW_WRITTEN)
+    return match["scheme"].lower(), match["authority"], match["path"], match["query"] or ""
 
 
 @cache

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from asr import language, storage
-from asr.address import plain
+from asr import language
 from asr.config import suggestion
 from asr.errors import DataError, UserError
+from asr.roots import Roots
 from asr.sound import AUTO, DEFAULT_CHOICE, SoundChoice
 from asr.sources.config import SourceConfig
 from asr.transcript import told, transcript
@@ -51,6 +51,8 @@ class Columns:
     """The code that every row gets, None where the rows say it themselves."""
     chosen: frozenset[str] = frozenset()
     """Fields whose column the person named, so that nothing about it is guessed."""
+    roots: tuple[str, ...] = ()
+    """Where else than beside the table the audio may lie that a row names."""
 
     def value(self, row: Mapping[str, Any], field: str) -> Any:
         """Return what a row holds for one of our fields; None where it is empty."""
@@ -131,14 +133,14 @@ def _guess(config: SourceConfig, available: Sequence[str]) -> Columns:
         if field not in config.columns and found is not None:
             names[field] = found
             taken.add(found)
-    return Columns(names, config.language, frozenset(config.columns))
+    return Columns(names, config.language, frozenset(config.columns), (config.source, *config.audio_roots))
 
 
 def utterance(
     row: Mapping[str, Any], columns: Columns, default_id: str, audio: str | bytes | None = None, folder: str = ""
 ) -> Utterance | Quarantined:
-    """Return a row as an utterance, or quarantined as missing_audio, no_transcript, not_text, unknown_language,
-    bad_number, bad_channel or bad_segments.
+    """Return a row as an utterance, or quarantined as missing_audio, address_not_allowed, no_transcript, not_text,
+    unknown_language, bad_number, bad_channel or bad_segments.
 
     A transcript that is empty text says that nobody speaks; one that is null or not there, that nobody has written it.
 
@@ -159,7 +161,7 @@ def utterance(
         part = sound.label if start_s is None else f"@{start_s:g}{sound.label}"
         return Utterance(
             id=id if told(columns.value(row, "id")) is not None else f"{id}{part}",
-            audio=storage.join(folder, plain(named)) if isinstance(named, str) and audio is None else named,
+            audio=_address(named, Roots(folder, columns.roots)) if isinstance(named, str) and audio is None else named,
             text=_transcript(row, columns),
             duration_s=duration_s,
             language=columns.language or _language(columns.value(row, "language")),
@@ -177,6 +179,13 @@ class _Fault(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
+
+
+def _address(name: str, roots: Roots) -> str:
+    try:
+        return roots.address(name)
+    except DataError as fault:
+        raise _Fault(fault.reason, fault.detail) from None
 
 
 def _transcript(row: Mapping[str, Any], columns: Columns) -> str:

@@ -47,6 +47,9 @@ class SourceConfig(Section):
     """Names of this source's columns where they are unusual: ours (id, audio, text, duration_s, language, speaker,
     start_s, end_s, segments, track, channel) to theirs; in a table without a header by number
     from 1: ``{audio: 1, text: 3}``."""
+    audio_roots: list[Place] = Field(default_factory=list)
+    """Folders or addresses where the audio lies that the rows name, beside the source's own folder; what they name
+    elsewhere is quarantined as address_not_allowed."""
     delimiter: str | None = None
     """What separates the cells of a table, such as ``;`` or ``tab``; by default what fits: a comma, semicolon, tab or
     vertical bar."""
