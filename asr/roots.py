@@ -7,7 +7,6 @@ for the credentials of whoever reads it, nor what of a machine is read.
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -31,7 +31,7 @@ from asr.unretryable import writing
 from asr.utterance import Quarantined, Utterance
 from train.capacity.cost import described
 from train.config import TrainConfig
-from train.data.cli import Column, Config, Delimiter, Format, Header, Split, source_of
+from train.data.cli import AudioRoot, Column, Config, Delimiter, Format, Header, Split, source_of
 from train.deepspeed import derive
 from train.evaluate import evaluate as evaluate_model
 from train.explain import explain
@@ -125,13 +125,21 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     column: Column = None,
     delimiter: Delimiter = None,
     header: Header = None,
+    audio_root: AudioRoot = None,
     language: Annotated[str | None, typer.Option(help="Code or name; default: the artifact's, or detected.")] = None,
     context: Annotated[str, typer.Option(help="full (30 s), short (the clip's length) or auto.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for report.html, table.csv and evaluation.json.")] = None,
     as_json: Json = False,
 ) -> None:
     source = source_of(
-        column, source=str(manifest), format=format, config=config, split=split, delimiter=delimiter, header=header
+        column,
+        source=str(manifest),
+        format=format,
+        config=config,
+        split=split,
+        delimiter=delimiter,
+        header=header,
+        audio_roots=audio_root,
     )
     given = list(rows(source, cache_root()))
     utterances = [row for row in given if isinstance(row, Utterance)]

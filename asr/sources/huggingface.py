@@ -13,7 +13,8 @@ from typing import Any
 from asr import storage
 from asr.address import arrow_row, bytes_of, open_arrow, read_batch
 from asr.config import suggestion
-from asr.errors import UserError
+from asr.errors import DataError, UserError
+from asr.sources import repository
 from asr.sources.cells import audio_column, metadata_columns, table_rows
 from asr.sources.columns import Columns, choose, utterance
 from asr.sources.config import SourceConfig
@@ -73,11 +74,12 @@ def _loaded(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantined
         data = datasets.load_dataset(name, config.config, split=split)
         lengths = {part: info.num_examples for part, info in data.info.splits.items()}
         parts = datasets.ReadInstruction.from_spec(split).to_absolute(lengths)
+    own = config.model_copy(update={"audio_roots": [*repository.roots(name), *config.audio_roots]})
     for part in parts:  # of "train[:10%]" or "train+validation"
         with _explained(config), _paths_as_they_are():
             whole = datasets.load_dataset(name, config.config, split=part.splitname)
         files = [file["filename"] for file in whole.cache_files]
-        yield from islice(_arrow_rows(config, files, part.splitname), part.from_, part.to)
+        yield from islice(_arrow_rows(own, files, part.splitname), part.from_, part.to)
 
 
 def _arrow_rows(config: SourceConfig, places: list[str], split: str) -> Iterator[Utterance | Quarantined]:
@@ -148,9 +150,9 @@ def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantin
         columns = columns or choose(config, list(row), config.source, ("audio", "text"))
         id = f"{split}:{number}"
         try:
-            audio = _read(columns.value(row, "audio"))
-        except (OSError, ValueError) as error:
-            yield Quarantined(id, "missing_file", " ".join(str(error).split()))
+            audio = _read(columns.value(row, "audio"), name)
+        except DataError as fault:
+            yield Quarantined(id, fault.reason, fault.detail)
             continue
         yield utterance(row, columns, id, audio)
 
@@ -165,16 +167,14 @@ def _each(data: Any) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _read(cell: Any) -> bytes | None:
+def _read(cell: Any, name: str) -> bytes | None:
     """The bytes of a streamed row's audio, which may lie in another file, in an archive on the hub even."""
-    import fsspec  # type: ignore[import-untyped]
-
     inside, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, cell)
     if isinstance(cell, bytes) or inside is not None or not path:
         return cell if isinstance(cell, bytes) else inside
-    with fsspec.open(path, "rb") as file:
-        data: bytes = file.read()
-    return data
+    if not isinstance(path, str):
+        raise DataError("missing_audio", f"audio is {path!r:.100}")
+    return repository.read(path, name)
 
 
 @contextmanager

@@ -48,6 +48,10 @@ Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Between a ta
 Header = Annotated[
     bool | None, typer.Option("--header/--no-header", help="Whether a table's first line names its columns.")
 ]
+AudioRoot = Annotated[
+    list[str] | None,
+    typer.Option("--audio-root", metavar="FOLDER", help="Where else the audio lies that the rows name. Repeatable."),
+]
 Language = Annotated[str | None, typer.Option("--language", help="Of every row: a code or name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -68,6 +72,7 @@ def inspect(  # noqa: PLR0913 - the options of a verb
     column: Column = None,
     delimiter: Delimiter = None,
     header: Header = None,
+    audio_root: AudioRoot = None,
     language: Language = None,
     as_json: Json = False,
 ) -> None:
@@ -81,6 +86,7 @@ def inspect(  # noqa: PLR0913 - the options of a verb
         language=language,
         delimiter=delimiter,
         header=header,
+        audio_roots=audio_root,
     )
     if split is None and (there := given_splits(read)):
         names = ", ".join(str(part.split) for part in there.values())
@@ -115,6 +121,7 @@ def prepare(  # noqa: PLR0913 - the options of a verb
     column: Column = None,
     delimiter: Delimiter = None,
     header: Header = None,
+    audio_root: AudioRoot = None,
     language: Language = None,
     as_json: Json = False,
 ) -> None:
@@ -128,6 +135,7 @@ def prepare(  # noqa: PLR0913 - the options of a verb
         language=language,
         delimiter=delimiter,
         header=header,
+        audio_roots=audio_root,
     )
     given = {re.sub(r"[^\w.-]+", "-", split): read} if split else given_splits(read)
     parts = {name: _rows(part) for name, part in given.items()}
@@ -145,7 +153,7 @@ def prepare(  # noqa: PLR0913 - the options of a verb
     print(f"{prepared.seconds_per_1000_clips:.1f} s per thousand clips")
 
 
-def source_of(column: list[str] | None, **named: str | bool | None) -> SourceConfig:
+def source_of(column: list[str] | None, **named: str | bool | list[str] | None) -> SourceConfig:
     """Return the source that a command's options describe. Raises UserError naming each option that is wrong."""
     words = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
     for pair in column or []:
@@ -161,7 +169,7 @@ def _other(read: SourceConfig, against: str | None, split: str | None) -> Source
         return read.model_copy(update={"split": split}) if split is not None else None
     if against == read.source:
         return read.model_copy(update={"split": split})
-    return SourceConfig(source=against, split=split, language=read.language)
+    return SourceConfig(source=against, split=split, language=read.language, audio_roots=read.audio_roots)
 
 
 def _rows(read: SourceConfig) -> Iterable[Row]:
