@@ -51,7 +51,8 @@ def convert(source: Path, target: Path) -> None:
     generation_config(tokenizer, settings, shapes).save_pretrained(target)
     tensors = {name: value.contiguous() for name, value in state.items() if name != "proj_out.weight"}
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
-    (target / "model.safetensors").chmod(0o644)  # safetensors leaves 0600: a cache on a shared disk is read by others
+    # safetensors leaves 0600, whatever the umask: a cache on a shared disk is read by others
+    shutil.copymode(target / "config.json", target / "model.safetensors")
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

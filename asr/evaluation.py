@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from asr.errors import UserError
 from asr.features import Context
 from asr.scoring import Score, SilenceScore, UtteranceScore, pool, score, score_silence, score_utterance
+from asr.spreadsheet import cells
 
 _EMPTY_SHARE = 0.5
 
@@ -116,7 +117,7 @@ class Evaluation:
     def write_table(self, path: Path) -> None:
         """Write one row for each utterance as CSV in UTF-8, those without words last; ``wer`` is normalised.
 
-        Of an utterance without words it is empty, and ``errors`` counts what was heard.
+        A text that a spreadsheet would take for a formula has ``'`` in front. Of an utterance without words it is empty, and ``errors`` counts what was heard.
         """
         with path.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
@@ -124,10 +125,11 @@ class Evaluation:
             for one, scored in zip(self.results, self.scored, strict=True):
                 words = scored.words
                 figures = [f"{one.duration_s:.3f}", f"{words.rate:.4f}", words.errors, words.reference_length]
-                table.writerow([one.id, *figures, one.reference, one.hypothesis])
+                table.writerow(cells([one.id, *figures, one.reference, one.hypothesis]))
             for one in self.silence:
                 words = score_utterance(one.reference, one.hypothesis, "normalised", self.language).words
-                table.writerow([one.id, f"{one.duration_s:.3f}", "", words.errors, 0, one.reference, one.hypothesis])
+                figures = [f"{one.duration_s:.3f}", "", words.errors, 0]
+                table.writerow(cells([one.id, *figures, one.reference, one.hypothesis]))
 
     def save(self, path: Path) -> None:
         """Write everything as JSON, the summary first for whoever opens the file; ``load`` reads it back."""

@@ -149,7 +149,7 @@ def _write_transformers(source: _Source, draft: Path, dtype: torch.dtype) -> Non
     settings = json.loads(config.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
     config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
     for weights in draft.glob("*.safetensors"):
-        weights.chmod(0o644)  # safetensors leaves 0600
+        shutil.copymode(config, weights)  # safetensors leaves 0600, whatever the umask
     _save_processor(model, draft)
     if source.card is None:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +28,7 @@ ARROW_SCHEMES = frozenset({"s3", "gs", "gcs", "abfs", "abfss", "hdfs"})
 FSSPEC_SCHEMES = frozenset({"hf", "az", "adl", "memory"})
 HOW_WRITTEN = "use a path, s3://, gs://, abfs://, hdfs://, hf:// or file://"
 
+_NAME_CHARACTERS = 50  # of a file's own name in that of its draft: 255 bytes are all that a name may have
 COPIES = 8  # files that are under way at the same time
 
 _URI = re.compile(
@@ -234,16 +235,18 @@ def write_text(place: str | Path, text: str) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Hand out a temporary file beside the local ``path`` and move it there if the block ends well."""
+    """Hand out a temporary file beside the local ``path`` and move it there if the block ends well.
+
+    Who may read it, the umask says.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    name = path.parent / f".{path.name[:_NAME_CHARACTERS]}.{secrets.token_hex(8)}"
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
-        yield Path(name)
-        os.chmod(name, 0o644)  # mkstemp's 0600 would lock out the other users of a shared disk
+        yield name
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        name.unlink()
         raise
 
 

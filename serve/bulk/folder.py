@@ -19,6 +19,7 @@ from asr.labels import Task
 from asr.manifest import json_object
 from asr.recording import Recording
 from asr.sound import AUTO, SoundReport
+from asr.spreadsheet import cells, told
 from serve.bulk.inputs import Input
 
 RECORD = "transcripts.json"
@@ -136,8 +137,9 @@ class Folder:
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(_COLUMNS)
-        writer.writerows([address, *why, _FAILURE] for address, why in failed.items())
-        writer.writerows([address, *why, _WARNING] for address, why in self._warnings.items() if address not in failed)
+        warned = {address: why for address, why in self._warnings.items() if address not in failed}
+        for kind, rows in ((_FAILURE, failed), (_WARNING, warned)):
+            writer.writerows(cells([address, *why, kind]) for address, why in rows.items())
         storage.write_text(self._at(FAILURES), table.getvalue())
 
     def _warn(self, one: Input, sound: SoundReport) -> bool:
@@ -159,7 +161,8 @@ class Folder:
         if not there or FAILURES not in self._present:
             return {}
         rows = csv.DictReader(io.StringIO(storage.read_text(place), newline=""))
-        warnings = (row for row in rows if row.get("kind") == _WARNING and row["input"] in there)
+        told_rows = ({name: told(cell or "") for name, cell in row.items() if isinstance(name, str)} for row in rows)
+        warnings = (row for row in told_rows if row.get("kind") == _WARNING and row["input"] in there)
         return {row["input"]: (row["reason"], row["detail"]) for row in warnings}
 
     def _at(self, name: str) -> str:
@@ -175,8 +178,14 @@ class Folder:
         if not storage.exists(place):
             return {}
         record = json_object(storage.read_text(place), place)
-        if not {"settings", "transcripts"} <= set(record):
+        stems = record.get("transcripts")
+        if not isinstance(record.get("settings"), dict) or not isinstance(stems, dict):
             raise UserError(f"{place}: not written by whisperfleet transcribe", "choose another --out")
+        for address, stem in stems.items():
+            if not _is_name(stem):  # or whoever wrote the folder would choose what is overwritten elsewhere
+                raise UserError(
+                    f"{place}: {address} has the name {stem!r:.100}, outside of the folder", "remove the record"
+                )
         return record
 
     def _refuse_others(self, record: Mapping[str, Any]) -> None:
@@ -213,6 +222,13 @@ class Folder:
             if number > 1:
                 notes.append(f"{one.address}: its name is taken, it is written as {stem}.{self.formats[0]}")
         return notes
+
+
+def _is_name(stem: Any) -> bool:
+    """Whether a name, with folders or not, means a file in the folder and nowhere else."""
+    if not isinstance(stem, str) or not stem or "\0" in stem or "://" in stem:
+        return False
+    return not stem.startswith("/") and not {"", ".", ".."} & set(stem.split("/"))
 
 
 def _shown(value: Any) -> str:

@@ -127,3 +127,14 @@ def test_import_is_cheap() -> None:
     code = "import sys, asr.storage, asr.address; print({'pyarrow', 'fsspec', 'numpy', 'av'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_the_umask_says_who_may_read_what_is_written(tmp_path: Path, umask: int, mode: int) -> None:
+    """It was 0644 whatever the umask: transcripts of a hospital were for everybody on the machine."""
+    before = os.umask(umask)
+    try:
+        storage.write_text(tmp_path / "a.txt", "said")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from asr import storage
 from asr.artifact import CARD
+from asr.spreadsheet import cells
 from train.sweep.record import Outcome, Record
 from train.sweep.trials import TRIALS, described
 
@@ -54,7 +55,7 @@ def write(record: Record) -> None:
     for one in record.ranked:
         row = _row(one)
         figures = [row[name] for name in ("status", "wer", "step", "last_step", "device_hours", "error")]
-        rows.writerow([one.name, *(described({"": value})[1:] for value in one.settings.values()), *figures])
+        rows.writerow(cells([one.name, *(described({"": value})[1:] for value in one.settings.values()), *figures]))
     storage.write_text(storage.join(record.place, TABLE), text.getvalue())
     with TemporaryDirectory() as scratch:
         if draw(record, Path(scratch, PICTURE)):
