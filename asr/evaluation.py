@@ -117,7 +117,8 @@ class Evaluation:
     def write_table(self, path: Path) -> None:
         """Write one row for each utterance as CSV in UTF-8, those without words last; ``wer`` is normalised.
 
-        A text that a spreadsheet would take for a formula has ``'`` in front. Of an utterance without words it is empty, and ``errors`` counts what was heard.
+        A text that a spreadsheet would take for a formula has ``'`` in front. Of an utterance without words ``wer`` is
+        empty, and ``errors`` counts what was heard.
         """
         with path.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
