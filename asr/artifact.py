@@ -17,12 +17,13 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, ValidationError
 
-from asr import language, storage
+from asr import adapter_config, language, storage
 from asr.cache import cache_root, complete_or_absent
 from asr.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
 from asr.config import Section
 from asr.digest import folder_digests, verify
 from asr.errors import UserError
+from asr.filenames import is_litter
 from asr.labels import Task
 from asr.model import SpeechModel, load_checkpoint
 
@@ -150,8 +151,21 @@ def verified_card(folder: Path) -> Card:
     card = read_card(folder)
     if _WEIGHTS[card.weights] not in card.files:
         raise UserError(f"{folder / CARD}: no digest of {_WEIGHTS[card.weights]}", _RETRAIN)
+    if added := next((name for name in _names(folder) if name not in card.files and not _is_harmless(name)), None):
+        raise UserError(f"{folder / added}: {CARD} does not list it: it could change the model", "remove it")
     verify(folder, card.files, _RETRAIN)
+    if card.weights == "adapter":
+        adapter_config.check(folder)
     return card
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def _is_harmless(name: str) -> bool:
+    """Whether no loader reads a file: ours without a digest, and what file managers and the hub's tools leave."""
+    return name in (CARD, _CARD_DRAFT, README, ".gitattributes") or is_litter(name) or name.startswith(".cache/")
 
 
 def load_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpeechModel:

@@ -221,3 +221,32 @@ def test_full_weights_load_here_and_in_plain_transformers(tmp_path: Path, base: 
     assert (loaded.language, loaded.short_context) == ("en", False)
     (folder / "model.safetensors").write_bytes(b"")
     assert "model.safetensors: digest" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["adapter_config.json", "model.safetensors.index.json", "parent/x", "chat_template.jinja"]
+)
+def test_a_file_that_was_added_is_refused(tmp_path: Path, base: str, name: str) -> None:
+    """transformers loads an adapter that lies beside whole weights: other words, and the same fingerprint."""
+    network = load_checkpoint(find_checkpoint(base)).network
+    network.save_pretrained(tmp_path / "artifact")
+    complete(tmp_path / "artifact", card(base, weights="full"))
+    (tmp_path / "artifact" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "artifact" / name).write_text("{}")
+    assert refused(tmp_path / "artifact") == (
+        f"{tmp_path / 'artifact' / name}: card.json does not list it: it could change the model (remove it)"
+    )
+
+
+def test_what_file_managers_and_the_hubs_tools_leave_changes_nothing(folder: Path) -> None:
+    for name in (".DS_Store", ".gitattributes", ".cache/huggingface/x.lock", "__MACOSX/._card.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    load_model(str(folder))
+
+
+def test_an_adapter_that_asks_for_more_is_refused_though_its_card_says_so(folder: Path, base: str) -> None:
+    place = folder / "adapter_config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"megatron_core": "os"}))
+    complete(folder, card(base))
+    assert "megatron_core" in refused(folder)
