@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, ValidationError
 
-from asr import adapter_config, language, storage
+from asr import adapter_config, language, storage, transfer
 from asr.cache import cache_root, complete_or_absent
 from asr.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
 from asr.config import Section
@@ -101,7 +101,7 @@ def fetched(name: str) -> Path:
     folder = cache_root() / "artifacts" / key
     if not folder.is_dir():
         with complete_or_absent(folder) as draft:
-            storage.download(name, draft)
+            transfer.download(name, draft)
     return folder
 
 

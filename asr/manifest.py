@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from asr import storage
 from asr.address import plain
 from asr.errors import DataError, UserError
+from asr.roots import Roots
 from asr.sound import AUTO, SoundChoice
 from asr.transcript import told, transcript
 from asr.utterance import Quarantined, Utterance
@@ -57,24 +58,25 @@ class _Row(BaseModel):
         return self
 
 
-def read_manifest(path: Path | str, texts: bool = True) -> list[Utterance]:
+def read_manifest(path: Path | str, texts: bool = True, audio_roots: Sequence[str] = ()) -> list[Utterance]:
     """Return the rows of a JSONL manifest at a path or URI. Relative audio paths are relative to the manifest's folder.
+    Audio lies in that folder or in one of ``audio_roots``, which a person has chosen: see ``asr.roots``.
 
     ``offset`` and ``duration`` together cut a stretch out of the recording; ``duration`` alone only tells its length.
     A row without ``id`` gets one from its audio path (``./a.flac`` is ``a.flac``), its offset, and the track and
     channel that it chooses. All of the file is read before anything is returned, so that a faulty line is known
     before any work begins: a missing or empty file, a line that is not a JSON object with valid fields, a transcript
-    that is not text (NaN, as pandas writes it), or an id that occurs twice raises UserError with the line number. Where
-    ``texts`` are not asked for, they are empty, whatever is there, and rows may be alike.
+    that is not text (NaN, as pandas writes it), audio that lies elsewhere, or an id that occurs twice raises UserError
+    with the line number. Where ``texts`` are not asked for, they are empty, whatever is there, and rows may be alike.
     """
     rows: list[Utterance] = []
     lines: dict[str, int] = {}
-    folder = storage.parent(path)
+    roots = Roots(storage.parent(path), audio_roots)
     with storage.open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            row = _utterance(_parse(line, f"{path}:{number}", texts), folder)
+            row = _utterance(_parse(line, f"{path}:{number}", texts), roots, f"{path}:{number}")
             if texts and row.id in lines:
                 raise UserError(f"{path}: id '{row.id}' is on line {lines[row.id]} and on line {number}")
             lines[row.id] = number
@@ -132,13 +134,17 @@ def _parse(line: str, where: str, texts: bool) -> _Row:
         raise UserError(f"{where}: {'; '.join(faults)}") from None
 
 
-def _utterance(row: _Row, folder: str) -> Utterance:
+def _utterance(row: _Row, roots: Roots, where: str) -> Utterance:
     audio = plain(row.audio_filepath)
+    try:
+        address = roots.address(audio)
+    except DataError as fault:
+        raise UserError(f"{where}: {fault.detail}") from None
     offset = row.offset
     sound = SoundChoice(row.audio_track, row.audio_channel)
     return Utterance(
         id=row.id or f"{audio}{'' if offset is None else f'@{offset:g}'}{sound.label}",
-        audio=storage.join(folder, audio),
+        audio=address,
         text=row.text,
         duration_s=row.duration,
         language=row.lang,

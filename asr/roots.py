@@ -16,6 +16,7 @@ from asr.address import plain, without_member
 from asr.errors import DataError
 
 REASON = "address_not_allowed"
+HINT = "list the folder where it lies as one of audio_roots, or with --audio-root"
 
 
 class _Parts(NamedTuple):
@@ -48,7 +49,7 @@ class Roots:
                 if asked.query not in ("", allowed.query):
                     continue
                 return f"{uri.removesuffix(asked.query)}{allowed.query}{member}"
-        raise DataError(REASON, f"{name}: outside of {self.folder}; audio_roots of the source may name other places")
+        raise DataError(REASON, f"{name}: outside of {self.folder}; {HINT}")
 
 
 def _parts(place: str) -> _Parts:

@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -29,7 +28,6 @@ FSSPEC_SCHEMES = frozenset({"hf", "az", "adl", "memory"})
 HOW_WRITTEN = "use a path, s3://, gs://, abfs://, hdfs://, hf:// or file://"
 
 _NAME_CHARACTERS = 50  # of a file's own name in that of its draft: 255 bytes are all that a name may have
-COPIES = 8  # files that are under way at the same time
 
 _URI = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<path>.*?)(?P<query>\?[a-z_]+=[^?]*)?", re.DOTALL
@@ -248,46 +246,6 @@ def whole(path: Path) -> Iterator[Path]:
     except BaseException:
         name.unlink()
         raise
-
-
-def upload(folder: Path, place: str | Path, last: str) -> None:
-    """Copy all files of a local ``folder`` to ``place``, the one named ``last`` after the others are there.
-
-    An older file of that name is removed first, so that its presence always means complete. Raises UserError.
-    """
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    if last not in names:
-        raise ValueError(f"{folder} has no {last}")
-    if kind(join(place, last)) == "file":
-        with explained(join(place, last), "cannot be removed"):
-            filesystem, path = resolve(join(place, last))
-            filesystem.delete_file(path)
-    _copy_all([(str(folder / name), join(place, name)) for name in names if name != last])
-    _copy_all([(str(folder / last), join(place, last))])
-
-
-def download(place: str | Path, folder: Path) -> None:
-    """Copy all files of the folder at ``place`` into a local folder. Raises UserError, also where there are none."""
-    entries = list_files(place)
-    if not entries:
-        raise UserError(f"{place}: no files are there")
-    _copy_all([(entry.uri, str(folder / entry.name)) for entry in entries])
-
-
-def _copy_all(pairs: list[tuple[str, str]]) -> None:
-    with ThreadPoolExecutor(COPIES) as pool:
-        list(pool.map(_copy, pairs))
-
-
-def _copy(pair: tuple[str, str]) -> None:
-    from pyarrow.fs import copy_files
-
-    source, target = pair
-    with explained(target, f"{source} cannot be copied there"), writing(target):
-        if not is_remote(target):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-        (from_system, from_path), (to_system, to_path) = resolve(source), resolve(target)
-        copy_files(from_path, to_path, source_filesystem=from_system, destination_filesystem=to_system)
 
 
 @contextmanager

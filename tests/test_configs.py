@@ -13,10 +13,10 @@ import pytest
 
 from asr.audio import decode
 from asr.config import resolve
-from asr.manifest import write_manifest
 from asr.utterance import Utterance
 from cluster.gpus import parse
 from serve.config import ServeConfig
+from tests.manifests import write_beside
 from tests.train.checks.doctored import tiny_checkpoint
 from train.capacity.options import options
 from train.capacity.shapes import shape_of
@@ -59,7 +59,7 @@ def write_data(data: DataConfig, clips: list[Utterance]) -> None:
         else:
             named = zip(some, ITALIAN, strict=True)
             rows = [replace(clip, text=f"{text} {'abc'[number]}", language="it") for clip, text in named]
-            write_manifest(Path(source.source), rows)
+            write_beside(Path(source.source), rows)
 
 
 def write_release(folder: Path, split: str, clips: list[Utterance], texts: list[str]) -> None:

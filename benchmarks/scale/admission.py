@@ -53,7 +53,7 @@ def _write(manifest: Path, count: int) -> None:
 
 def _admitted(manifest: Path, count: int, sizes: Sizes) -> list[Figure]:
     rules = Admission(Recipe(sizes.checkpoint, language(sizes.checkpoint), "transcribe"))
-    config = SourceConfig(source=str(manifest))
+    config = SourceConfig(source=str(manifest), audio_roots=["s3://speech/corpus"])
     ordering = Ordering(PlanConfig(), Packing(), Augmentation(), 0, rules.around)  # and the tokenizer is loaded
     stages = []
 

@@ -57,6 +57,10 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
         str,
         typer.Option(help=f"{', '.join(NAMED)} (all, on their own: the transcript says which), or a number from 0."),
     ] = AUTO,
+    audio_root: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER", help="Where else the files lie that a list names. Repeatable."),
+    ] = None,
     words: Annotated[bool, typer.Option("--words", help="Times of words, with --format json.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove the transcripts that an earlier run left in --out, and begin.")
@@ -69,7 +73,8 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
     """Write down what is said in audio files."""
     chosen = formats or [Format.TXT]
     config = ServeConfig(model=model, engine=engine)
-    job = Job(inputs, out or "", chosen, config, language, task, prompt, words, overwrite, SoundChoice(track, channel))
+    sound, roots = SoundChoice(track, channel), audio_root or []
+    job = Job(inputs, out or "", chosen, config, language, task, prompt, words, overwrite, sound, roots)
     if out is not None:
         _write(job, address, as_json)
     elif overwrite or address is not None:
@@ -105,7 +110,7 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
 
 def _print(job: Job, as_json: bool) -> None:
     """Transcribe in this process, without Ray, and print each file when it is heard."""
-    (form, *more), everything = job.formats, find(job.inputs)
+    (form, *more), everything = job.formats, find(job.inputs, job.audio_roots)
     found = everything.inputs
     if more or (form != Format.TXT and len(found) > 1 and not as_json):
         raise UserError("several files or formats cannot be printed as one", "name a folder with --out")

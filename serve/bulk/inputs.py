@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from asr import storage
-from asr.address import plain
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.filenames import HOW_TOLD, is_audio, is_litter, suffix
 from asr.manifest import read_manifest
+from asr.roots import Roots
 from asr.storage import Entry
 
 LISTS = (".txt", ".jsonl")
@@ -47,19 +47,20 @@ class Found:
         return "; ".join(filter(None, (left_out, again)))
 
 
-def find(words: Sequence[str]) -> Found:
+def find(words: Sequence[str], audio_roots: Sequence[str] = ()) -> Found:
     """Return the recordings that ``words`` mean, in their order, each file once, by its path.
 
     A file is taken as it is, and also where there is none: what is wrong with it is found when it is opened. Of
     folders, which are searched at any depth, and of patterns (``*`` within a name, ``**`` across folders) the files
     with a suffix of audio are taken. A ``.txt`` names one file a line, a ``.jsonl`` one as ``audio_filepath``, both
-    relative to where they lie. Raises UserError for a folder or pattern that holds no audio and a list without lines.
+    relative to where they lie: files in that folder, or in one of ``audio_roots``. Raises UserError for a folder or
+    pattern that holds no audio, a list without lines, and one that names a file elsewhere.
     """
     found: dict[str, Input] = {}
     others: set[str] = set()
     repeated = 0
     for word in words:
-        for one in _meant(word, others):
+        for one in _meant(word, others, audio_roots):
             file = _file(one.address)
             repeated += file in found
             found.setdefault(file, one)
@@ -72,14 +73,14 @@ def _file(address: str) -> str:
     return address if storage.is_remote(address) else os.path.abspath(storage.local_path(address))
 
 
-def _meant(word: str, others: set[str]) -> Iterator[Input]:
+def _meant(word: str, others: set[str], audio_roots: Sequence[str]) -> Iterator[Input]:
     kind = storage.kind(word)
     if kind == "folder":
         yield from _audio(word, storage.list_files(word), others)
     elif kind == "" and "*" in word:
         yield from _audio(word, _matching(word), others)
     elif kind == "file" and suffix(storage.name_of(word)) in LISTS:
-        yield from _listed(word)
+        yield from _listed(word, audio_roots)
     else:
         yield _input(word, storage.name_of(word), _size(word))
 
@@ -111,9 +112,10 @@ def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
     return bool(names) and fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
 
 
-def _listed(place: str) -> Iterator[Input]:
+def _listed(place: str, audio_roots: Sequence[str]) -> Iterator[Input]:
     folder = storage.parent(place)
-    addresses = list(_lines(place, folder) if suffix(storage.name_of(place)) == ".txt" else _rows(place))
+    is_text = suffix(storage.name_of(place)) == ".txt"
+    addresses = list(_lines(place, Roots(folder, audio_roots)) if is_text else _rows(place, audio_roots))
     if not addresses:
         raise UserError(f"{place}: the list names no files")
     for address in addresses:
@@ -121,15 +123,18 @@ def _listed(place: str) -> Iterator[Input]:
         yield _input(address, address[len(folder) + 1 :] if inside else storage.name_of(address), _size(address))
 
 
-def _lines(place: str, folder: str) -> Iterator[str]:
+def _lines(place: str, roots: Roots) -> Iterator[str]:
     with storage.open_text(place) as file:
-        for line in map(str.strip, file):
-            if line:
-                yield storage.join(folder, plain(line))
+        for number, line in enumerate(map(str.strip, file), start=1):
+            try:
+                if line:
+                    yield roots.address(line)
+            except DataError as fault:
+                raise UserError(f"{place}:{number}: {fault.detail}") from None
 
 
-def _rows(place: str) -> Iterator[str]:
-    for row in read_manifest(place, texts=False):
+def _rows(place: str, audio_roots: Sequence[str]) -> Iterator[str]:
+    for row in read_manifest(place, texts=False, audio_roots=audio_roots):
         if row.start_s or row.end_s is not None:
             raise UserError(f"{place}: '{row.id}' is a stretch of a recording", "list whole files, without offset")
         yield str(row.audio)

@@ -21,7 +21,7 @@ from serve.request import Asked, check_task, spoken_language
 @dataclass(frozen=True)
 class Job:
     """A command line. ``out`` is empty where transcripts are printed, ``language`` None where it is to be detected.
-    ``sound`` is the track and channel taken of every file.
+    ``sound`` is the track and channel taken of every file, ``audio_roots`` where else lists may name files.
 
     Raises UserError, whenever one is made, for a prompt or combination that no model can do.
     """
@@ -36,6 +36,7 @@ class Job:
     words: bool = False
     overwrite: bool = False
     sound: SoundChoice = DEFAULT_CHOICE
+    audio_roots: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.words and Format.JSON not in self.formats:

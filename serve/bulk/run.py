@@ -53,7 +53,7 @@ def transcribe_all(
 
     ``address`` is a Ray cluster's as in ``cluster.session``. Raises UserError where the job cannot be done as asked.
     """
-    found = find(job.inputs)
+    found = find(job.inputs, job.audio_roots)
     inputs = found.inputs
     folder = Folder(job.out, job.settings(), job.formats)
     notes = folder.open(inputs, job.overwrite)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from asr import storage
 from asr.checkpoint import Checkpoint, find_checkpoint
 from asr.convert import convert
 from tests.asr.tiny_whisper import ct2_variables, random_whisper, write_ct2_folder
@@ -64,3 +65,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def checkpoint(random_checkpoint: Path, tmp_path: Path) -> Checkpoint:
     """A copy of it that a test may damage."""
     return Checkpoint("mine", Path(shutil.copytree(random_checkpoint, tmp_path / "checkpoint")), "sha256:0")
+
+
+@pytest.fixture(params=["local", "s3", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new folder, on each kind of storage: pyarrow's two and fsspec's."""
+    if request.param == "s3":
+        return storage.join(request.getfixturevalue("s3"), tmp_path.name)
+    return str(tmp_path / "root") if request.param == "local" else f"memory://{tmp_path.name}"

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import WhisperForConditionalGeneration
 
-from asr import storage
+from asr import storage, transfer
 from asr.artifact import CARD, PARENT, README, complete, find_base, load_model, merge_adapter, read_card
 from asr.checkpoint import find_checkpoint
 from asr.clip import Clip
@@ -155,7 +155,7 @@ def test_only_the_card_of_a_child_has_a_lineage(parent: Path, tmp_path: Path) ->
 
 def test_an_artifact_at_an_address_is_a_base_too(parent: Path, s3: str) -> None:
     place = storage.join(s3, "speech", "artifact")
-    storage.upload(parent, place, last=CARD)
+    transfer.upload(parent, place, last=CARD)
     assert find_checkpoint(place).digest == find_checkpoint(str(parent)).digest
 
 

@@ -8,16 +8,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from asr import storage
+from asr import storage, transfer
 from asr.errors import UserError
-
-
-@pytest.fixture(params=["local", "s3", "memory"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new folder, on each kind of storage: pyarrow's two and fsspec's."""
-    if request.param == "s3":
-        return storage.join(request.getfixturevalue("s3"), tmp_path.name)
-    return str(tmp_path / "root") if request.param == "local" else f"memory://{tmp_path.name}"
 
 
 def test_write_read_and_list(root: str) -> None:
@@ -39,44 +31,8 @@ def test_write_read_and_list(root: str) -> None:
     assert storage.read_text(storage.join(root, "c.bin")) == "new"
 
 
-def test_a_folder_goes_up_and_comes_back_and_the_last_file_is_last(root: str, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    (source / "deep").mkdir(parents=True)
-    files = {"card.json": "{}", "weights": "x" * 1000, "deep/a.txt": "a"}
-    for name, text in files.items():
-        (source / name).write_text(text)
-    storage.write_text(storage.join(root, "card.json"), "of an older one")
-    with pytest.raises(ValueError, match=r"no done\.json"):
-        storage.upload(source, root, last="done.json")
-    storage.upload(source, root, last="card.json")
-    storage.download(root, tmp_path / "back")
-    assert {p.relative_to(tmp_path / "back").as_posix(): p.read_text() for p in (tmp_path / "back").rglob("*.*")} == {
-        name: text for name, text in files.items() if "." in name
-    }
-    assert (tmp_path / "back/weights").read_text() == files["weights"]
-
-
-def test_an_upload_that_breaks_never_looks_complete(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("card.json", "weights"):
-        (tmp_path / "source").mkdir(exist_ok=True)
-        (tmp_path / "source" / name).write_text(name)
-    storage.write_text(storage.join(root, "card.json"), "of an older one")
-    copy = storage._copy
-
-    def breaking(pair: tuple[str, str]) -> None:
-        assert not storage.exists(storage.join(root, "card.json"))
-        if storage.name_of(pair[1]) == "weights":
-            raise UserError("the network is gone")
-        copy(pair)
-
-    monkeypatch.setattr(storage, "_copy", breaking)
-    with pytest.raises(UserError, match="network"):
-        storage.upload(tmp_path / "source", root, last="card.json")
-    assert not storage.exists(storage.join(root, "card.json"))
-
-
 def test_what_is_not_there(root: str, tmp_path: Path) -> None:
-    for attempt in (storage.read_text, storage.list_files, lambda place: storage.download(place, tmp_path / "x")):
+    for attempt in (storage.read_text, storage.list_files, lambda place: transfer.download(place, tmp_path / "x")):
         with pytest.raises(UserError, match=r"no such file or folder|no files are there"):
             attempt(storage.join(root, "none"))
     with pytest.raises(FileNotFoundError):

@@ -18,7 +18,7 @@ import ray.train
 import torch
 from safetensors.torch import save_file
 
-from asr import storage
+from asr import storage, transfer
 from asr.cache import complete_or_absent
 from asr.errors import UserError
 from asr.unretryable import unretryable, writing
@@ -31,7 +31,7 @@ def upload(place: Path) -> None:
     source = place.parent / "source"
     source.mkdir(exist_ok=True)
     (source / "last").write_bytes(MEGABYTE)
-    storage.upload(source, place / "copy", last="last")
+    transfer.upload(source, place / "copy", last="last")
 
 
 def cached(place: Path) -> None:
@@ -229,7 +229,7 @@ def by_storage(place: Path) -> None:
 
 def by_copy(place: Path) -> None:
     (place.parents[2] / "README.md").write_text("a")
-    storage._copy((str(place.parents[2] / "README.md"), str(place)))
+    transfer._copy((str(place.parents[2] / "README.md"), str(place)))
 
 
 def by_python(place: Path) -> None:

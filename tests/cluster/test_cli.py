@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from asr.artifact import CARD
-from asr.manifest import write_manifest
 from asr.utterance import Utterance
 from cluster.cli import bring, default_name, locate
 from cluster.jobs import Cluster, Order
 from tests.cluster.conftest import Running
+from tests.manifests import write_beside
 
 POLL_S, PATIENCE_S = 0.5, 240.0
 
 
 def test_a_verb_of_this_checkout_runs_there(running: Running, tmp_path: Path, english_clips: list[Utterance]) -> None:
-    write_manifest(tmp_path / "clips.jsonl", english_clips[:3])
+    write_beside(tmp_path / "clips.jsonl", english_clips[:3])
     done = running.run("submit", "--follow", "--name", "looks", "--", "data", "inspect", str(tmp_path / "clips.jsonl"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"job 'looks', attempt 1, on {running.head.address}: data inspect ")
@@ -91,7 +91,7 @@ def test_a_person_s_mistake_is_one_line(
 def test_a_run_that_was_stopped_goes_on_under_its_name(
     running: Running, tmp_path: Path, english_clips: list[Utterance]
 ) -> None:
-    write_manifest(tmp_path / "clips.jsonl", english_clips[:16])
+    write_beside(tmp_path / "clips.jsonl", english_clips[:16])
     (tmp_path / "tiny.yaml").write_text(
         "base: builtin:tiny.en\n"
         "data: {train: clips.jsonl}\n"  # relative, as `run.folder` is: both lie in --storage

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from asr.cache import cache_root
-from asr.manifest import write_manifest
 from asr.utterance import Utterance
 from cluster.resources import WAITING_ACTORS
+from tests.manifests import write_beside
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "cluster/slurm/train.sbatch"
@@ -123,7 +123,7 @@ def test_a_verb_runs_on_the_ray_that_the_script_starts(
     assert unshare is not None, "util-linux has it"
     namespaces = [unshare, *ALONE, *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
     manifest = tmp_path / "train.jsonl"
-    write_manifest(manifest, english_clips[:12])
+    write_beside(manifest, english_clips[:12])
     words = ["check", str(ROOT / "configs/demo.yaml"), f"base={tiny_en_name}", "language=en", f"data.train={manifest}"]
     settings = [f"workers.cpus_each={CPUS}", f"run.folder={tmp_path / 'runs'}", "--json"]
     done = run(slurm, *words, *settings, before=(*namespaces, "sh", "-c", IN_A_FOLDER_OF_ITS_OWN, "-"))

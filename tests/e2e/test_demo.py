@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from asr.cache import cache_root
-from asr.manifest import write_manifest
 from asr.sources import prompts
+from tests.manifests import write_beside
 
 STEPS = 6
 SETTINGS = [
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a manifest of real English prompts, as a user would bring their own speech."""
     folder = tmp_path_factory.mktemp("demo")
     good, _ = prompts.utterances("en", prompts.fetch("en", cache_root()))
-    write_manifest(folder / "mine.jsonl", good[:110])
+    write_beside(folder / "mine.jsonl", good[:110])
     return folder
 
 

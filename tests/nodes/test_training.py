@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from asr.manifest import write_manifest
 from asr.utterance import Utterance
+from tests.manifests import write_beside
 from tests.nodes.cluster import BIN, Nodes
 from tests.train.runs import Runs, planned
 from train.run import ledger
@@ -34,7 +34,7 @@ def test_a_node_is_taken_away_and_another_comes_and_each_utterance_is_met_once_a
 ) -> None:
     """Two workers on two nodes, then one, then two again; and each step is what the plan alone says."""
     runs = Runs(tmp_path, tmp_path / "train.jsonl", english_clips)
-    write_manifest(runs.manifest, english_clips)
+    write_beside(runs.manifest, english_clips)
     settings = [
         "workers.cpus_each=2",  # of a node's three: two workers do not fit on one
         "workers.elastic={min: 1, max: 2, look_every_s: 5}",

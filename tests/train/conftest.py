@@ -6,10 +6,11 @@ import pytest
 
 from asr.artifact import load_model
 from asr.cache import cache_root
-from asr.manifest import read_manifest, write_manifest
+from asr.manifest import read_manifest
 from asr.model import SpeechModel
 from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
+from tests.manifests import write_beside
 from tests.train.runs import Finished, Runs, finish
 from train.data.prepare import PrepareConfig, prepare
 
@@ -34,8 +35,7 @@ def flac_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
 def runs(tmp_path_factory: pytest.TempPathFactory, flac_clips: list[Utterance]) -> Runs:
     """Settings for small runs over one manifest."""
     folder = tmp_path_factory.mktemp("runs")
-    write_manifest(folder / "train.jsonl", flac_clips)
-    return Runs(folder, folder / "train.jsonl", flac_clips)
+    return Runs(folder, folder / "train.jsonl", write_beside(folder / "train.jsonl", flac_clips))
 
 
 @pytest.fixture(scope="session")

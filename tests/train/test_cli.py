@@ -13,10 +13,10 @@ import pytest
 from asr.audio import encode_flac
 from asr.errors import UserError
 from asr.evaluation import Evaluation
-from asr.manifest import write_manifest
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from tests.asr.disks import fill, small_disk
+from tests.manifests import write_beside
 from tests.train.sweep.test_record import record as make_record
 from train.cli import _context, _show_sweep, evaluate, train
 from train.data.cli import prepare
@@ -30,7 +30,7 @@ def prepared(tmp_path: Path, english_clips: list[Utterance], capsys: pytest.Capt
     """A folder prepared from real clips and one file that is no audio."""
     (tmp_path / "notes.wav").write_text("buy milk")
     rows = [*english_clips, Utterance("notes", str(tmp_path / "notes.wav"), "buy milk")]
-    write_manifest(tmp_path / "mine.jsonl", rows)
+    write_beside(tmp_path / "mine.jsonl", rows)
     prepare(str(tmp_path / "mine.jsonl"), tmp_path / "out", ["min_test_clips=6"], as_json=False)
     return tmp_path / "out"
 

@@ -13,8 +13,8 @@ from asr.audio import decode as decode_audio
 from asr.clip import Clip
 from asr.decode import decode
 from asr.errors import UserError
-from asr.manifest import write_manifest
 from cluster.gpus import parse
+from tests.manifests import write_beside
 from tests.train.runs import STEPS, Finished, Runs, planned
 from train.capacity import cost as prices
 from train.capacity.options import options
@@ -82,7 +82,7 @@ def test_a_run_goes_on_with_its_own_settings_only(whole: Finished, runs: Runs, t
     shutil.copy(runs.folder / "whole" / "run.json", runs.folder / "other")
     with pytest.raises(UserError, match=r"other settings: seed, optim"):
         fit(runs.config("other", "seed=1", "optim.max_steps=20"))
-    write_manifest(tmp_path / "fewer.jsonl", runs.clips[:-1])
+    write_beside(tmp_path / "fewer.jsonl", runs.clips[:-1])
     with pytest.raises(UserError, match=r"other settings: data\.train$|other settings: data\.train "):
         fit(runs.config("other", f"data.train={tmp_path / 'fewer.jsonl'}"))
 
@@ -91,7 +91,7 @@ def test_a_language_that_the_checkpoint_cannot_speak_is_found_before_any_worker_
     runs: Runs, tmp_path: Path
 ) -> None:
     clips = [*runs.clips[:-1], replace(runs.clips[-1], language="it")]
-    write_manifest(tmp_path / "mixed.jsonl", clips)
+    write_beside(tmp_path / "mixed.jsonl", clips)
     with pytest.raises(UserError, match="English only, not 'it'"):
         fit(runs.config("mixed", f"data.train={tmp_path / 'mixed.jsonl'}"))
     assert not (runs.folder / "mixed").exists()

@@ -10,7 +10,7 @@ from typing import Any
 
 import ray.train
 
-from asr import storage
+from asr import storage, transfer
 from train.run.upload import STATE
 
 BEST = "best"  # the folder of these weights, in that of the run
@@ -47,7 +47,7 @@ def keep(place: str, source: Path, step: int, summary: dict[str, Any]) -> bool:
         for pattern in _WEIGHTS:
             for path in Path(source).resolve().glob(pattern):
                 Path(scratch, path.name).symlink_to(path)
-        storage.upload(Path(scratch), storage.join(place, new.folder), last=STATE)
+        transfer.upload(Path(scratch), storage.join(place, new.folder), last=STATE)
     storage.write_text(storage.join(place, RECORD), json.dumps(asdict(new)))
     for name in storage.list_folders(place):
         if name != new.folder:

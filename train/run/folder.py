@@ -13,7 +13,7 @@ from typing import Any
 
 import ray.train
 
-from asr import storage
+from asr import storage, transfer
 from asr.artifact import CARD
 from asr.cache import complete_or_absent
 from asr.errors import UserError
@@ -110,7 +110,7 @@ class RunFolder:
             return
         with TemporaryDirectory() as scratch:
             yield Path(scratch)
-            storage.upload(Path(scratch), self.artifact, last=CARD)
+            transfer.upload(Path(scratch), self.artifact, last=CARD)
 
 
 def _lasting(folder: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from asr import storage
+from asr import storage, transfer
 from asr.artifact import CARD
 from asr.spreadsheet import cells
 from train.sweep.record import Outcome, Record
@@ -69,8 +69,8 @@ def link_best(record: Record) -> str:
     artifact = storage.join(record.place, TRIALS, record.winner.name, "artifact")
     if storage.is_remote(place):
         with TemporaryDirectory() as scratch:
-            storage.download(artifact, Path(scratch))
-            storage.upload(Path(scratch), place, last=CARD)
+            transfer.download(artifact, Path(scratch))
+            transfer.upload(Path(scratch), place, last=CARD)
         return place
     draft = Path(f"{place}.new")
     draft.unlink(missing_ok=True)

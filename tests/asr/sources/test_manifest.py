@@ -42,7 +42,8 @@ def test_what_we_write_ourselves(tmp_path: Path, clips: list[Utterance]) -> None
         Utterance("b", "/b.wav", "due", 2.0, "it", start_s=1.0, end_s=3.0),
     ]
     write_manifest(tmp_path / "m.jsonl", rows)
-    assert read(str(tmp_path / "m.jsonl"), audio_roots=["/"]) == rows == read_manifest(tmp_path / "m.jsonl")
+    assert read(str(tmp_path / "m.jsonl"), audio_roots=["/"]) == rows
+    assert read_manifest(tmp_path / "m.jsonl", audio_roots=["/"]) == rows
 
 
 def test_strict_reader_over_s3(tmp_path: Path, clips: list[Utterance], s3_put: Callable[[Path], str]) -> None:

@@ -72,10 +72,22 @@ def test_lists_name_files_relative_to_themselves(folder: Path) -> None:
     (folder / "notes.txt").write_text(
         f"b.mp3\n\n  deep/er/A.WAV\n{folder.parent}/other/c.ogg\n../up.ogg\ns3://bucket/d.mp3\n"
     )
-    assert names(folder / "notes.txt") == ["b.mp3", "deep/er/A.WAV", "c.ogg", "up.ogg", "d.mp3"]
+    found = find([str(folder / "notes.txt")], [str(folder.parent), "s3://bucket"])
+    assert [one.name for one in found.inputs] == ["b.mp3", "deep/er/A.WAV", "c.ogg", "up.ogg", "d.mp3"]
     (folder / "rows.jsonl").write_text('{"audio_filepath": "deep/er/A.WAV", "text": "known"}\n')
     (found,) = find([str(folder / "rows.jsonl")]).inputs
     assert (found.address, found.name, found.bytes) == (f"{folder}/deep/er/A.WAV", "deep/er/A.WAV", 3)
+
+
+@pytest.mark.parametrize("kind", [".txt", ".jsonl"])
+@pytest.mark.parametrize(
+    "way", ["/etc/passwd", "../a.wav", "s3://b/d.mp3", "gs://b/a.wav?endpoint_override=evil&scheme=http"]
+)
+def test_a_list_does_not_choose_whose_files_are_read_with_whose_keys(folder: Path, kind: str, way: str) -> None:
+    lines = ["b.mp3", way] if kind == ".txt" else [json.dumps({"audio_filepath": one}) for one in ("b.mp3", way)]
+    (folder / f"list{kind}").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=rf"list\{kind}:2: .*outside of .*--audio-root"):
+        find([str(folder / f"list{kind}")])
 
 
 @pytest.mark.parametrize("word", ["deep/*.mp3", "empty", "empty.txt", "stretch.jsonl", "gone/*.wav"])

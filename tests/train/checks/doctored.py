@@ -10,9 +10,9 @@ from typing import Any
 
 from asr.checkpoint import find_checkpoint
 from asr.config import resolve
-from asr.manifest import write_manifest
 from asr.utterance import Utterance
 from tests.asr.tiny_whisper import ENGLISH, MULTILINGUAL, random_whisper
+from tests.manifests import write_beside
 from train.checks.subject import Subject
 from train.config import TrainConfig
 
@@ -48,6 +48,6 @@ def edited(path: Path, change: Callable[[dict[str, Any]], object]) -> Iterator[N
 def subject(folder: Path, base: str | Path, clips: Sequence[Utterance], *settings: str) -> Subject:
     """Return what ``check`` looks at, for a run on ``clips`` in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(folder / "train.jsonl", clips)
+    write_beside(folder / "train.jsonl", clips)
     given = [f"base={base}", f"data.train={folder / 'train.jsonl'}", f"run.folder={folder / 'runs'}", *settings]
     return Subject(resolve(TrainConfig, None, given).value)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from asr.manifest import write_manifest
 from asr.utterance import Utterance
+from tests.manifests import write_beside
 from tests.train.checks.doctored import subject, tiny_checkpoint
 from train.checks import check as check_module
 from train.checks.check import NODE_STEPS, STEPS, Step, check
@@ -15,7 +15,7 @@ from train.checks.subject import Outcome, Subject
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_good_configuration_passes_every_step_on_a_real_base(tmp_path: Path, english_clips: list[Utterance]) -> None:
     plain = [clip for clip in english_clips if not set(clip.text) & set("*:#()")]  # signs that decoding suppresses
-    write_manifest(tmp_path / "validation.jsonl", plain[16:])
+    write_beside(tmp_path / "validation.jsonl", plain[16:])
     settings = [f"data.validation={tmp_path / 'validation.jsonl'}", "augment.gain.probability=0.5"]
     config = subject(tmp_path, "builtin:tiny.en", plain[:16], *settings).config
     started: list[tuple[int, str]] = []

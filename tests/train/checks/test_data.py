@@ -9,10 +9,10 @@ import pytest
 from asr.audio import encode_flac
 from asr.cache import cache_root
 from asr.errors import UserError
-from asr.manifest import write_manifest
 from asr.sources.prompts import fetch
 from asr.sources.prompts import utterances as prompts
 from asr.utterance import Utterance
+from tests.manifests import write_beside
 from tests.train.checks.doctored import subject
 from train.checks.data import augmentation, data, letter_case, normaliser, overlap, speaking_rate
 
@@ -63,7 +63,7 @@ def test_rows_without_words_or_of_a_minute_are_counted_without_decoding(
 
 def test_validation_that_is_trained_on_is_a_warning(tmp_path: Path, english_clips: list[Utterance]) -> None:
     held_out = [replace(english_clips[0], id="again", text=english_clips[0].text.upper() + "!"), *english_clips[20:]]
-    write_manifest(tmp_path / "validation.jsonl", held_out)
+    write_beside(tmp_path / "validation.jsonl", held_out)
     setting = f"data.validation={tmp_path / 'validation.jsonl'}"
     outcome = overlap(subject(tmp_path, "builtin:tiny.en", english_clips[:20], setting))
     assert outcome.state == "warning"
@@ -160,7 +160,7 @@ def test_one_source_of_several_and_the_validation_set_are_named(tmp_path: Path, 
     small = [
         replace(clip, text="".join(c for c in clip.text.lower() if c.isalpha() or c == " ")) for clip in english_clips
     ]
-    write_manifest(tmp_path / "small.jsonl", small)
+    write_beside(tmp_path / "small.jsonl", small)
     sources = f"data.train=[{tmp_path / 'train.jsonl'}, {tmp_path / 'small.jsonl'}]"
     checked = subject(
         tmp_path, "builtin:tiny.en", english_clips, sources, f"data.validation={tmp_path / 'small.jsonl'}"

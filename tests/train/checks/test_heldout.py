@@ -8,8 +8,8 @@ import pytest
 
 from asr.audio import encode_flac
 from asr.errors import UserError
-from asr.manifest import write_manifest
 from asr.utterance import Utterance
+from tests.manifests import write_beside
 from tests.train.checks.doctored import subject
 from train.checks.heldout import audio
 from train.checks.subject import Subject
@@ -18,7 +18,7 @@ from train.checks.subject import Subject
 def checked(folder: Path, clips: list[Utterance], **sets: list[Utterance]) -> Subject:
     folder.mkdir(exist_ok=True)
     for name, rows in sets.items():
-        write_manifest(folder / f"{name}.jsonl", rows)
+        write_beside(folder / f"{name}.jsonl", rows)
     settings = [f"data.{name}={folder / name}.jsonl" for name in sets]
     return subject(folder, "builtin:tiny.en", clips, *settings)
 

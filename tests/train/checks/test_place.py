@@ -16,7 +16,7 @@ def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path, english_
     outcome = folder(checked)
     assert outcome.state == "ok"
     assert "GB free" in outcome.detail
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["audio", "train.jsonl"]
 
 
 def test_a_folder_that_is_there_keeps_its_files(tmp_path: Path, english_clips: list[Utterance]) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from asr.errors import UserError
-from asr.manifest import read_manifest, read_quarantine, write_manifest
+from asr.manifest import read_manifest, read_quarantine
 from asr.utterance import Utterance
+from tests.manifests import write_beside
 from train.data.cli import inspect, prepare
 
 
@@ -20,7 +21,7 @@ def manifest(tmp_path: Path, english_clips: list[Utterance]) -> str:
     """Real clips and one file that is no audio."""
     (tmp_path / "notes.wav").write_text("buy milk")
     rows = [*english_clips, Utterance("notes", str(tmp_path / "notes.wav"), "buy milk")]
-    write_manifest(tmp_path / "mine.jsonl", rows)
+    write_beside(tmp_path / "mine.jsonl", rows)
     return str(tmp_path / "mine.jsonl")
 
 

@@ -11,8 +11,8 @@ import ray
 from pydantic import ValidationError
 
 from asr.errors import UserError
-from asr.manifest import write_manifest
 from asr.utterance import Utterance
+from tests.manifests import write_beside
 from tests.train.corpora import met, ordering
 from train.data.admission import Admission
 from train.data.corpus import Corpus, DataConfig, load
@@ -30,7 +30,7 @@ def data(**given: Any) -> DataConfig:
 
 
 def manifest(folder: Path, rows: list[Utterance], name: str = "train.jsonl") -> str:
-    write_manifest(folder / name, rows)
+    write_beside(folder / name, rows)
     return str(folder / name)
 
 

@@ -155,8 +155,9 @@ def test_raw_g722(tmp_path: Path) -> None:
 
 
 def test_source_of_a_manifest(tmp_path: Path) -> None:
-    write_manifest(tmp_path / "clips.jsonl", [Utterance("1", "/a.wav", "Ciao")])
-    assert source(str(tmp_path / "clips.jsonl"), tmp_path) == [Utterance("1", "/a.wav", "Ciao")]
+    row = Utterance("1", str(tmp_path / "a.wav"), "Ciao")
+    write_manifest(tmp_path / "clips.jsonl", [row])
+    assert source(str(tmp_path / "clips.jsonl"), tmp_path) == [row]
 
 
 def test_source_of_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

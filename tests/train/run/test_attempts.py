@@ -26,8 +26,8 @@ import torch
 
 from asr.artifact import load_model
 from asr.errors import UserError
-from asr.manifest import write_manifest
 from tests.asr.disks import fill, small_disk
+from tests.manifests import write_beside
 from tests.processes import MARK, left_over
 from tests.train.runs import STEPS, Finished, Runs, finish, planned
 from train.fit import fit
@@ -188,7 +188,7 @@ def test_who_died_of_what_is_said_in_one_line() -> None:
 def test_a_persons_mistake_comes_out_of_a_worker_as_it_went_in_and_is_not_tried_again(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_manifest(tmp_path / "gone.jsonl", [replace(clip, audio="/no/such.flac") for clip in runs.clips])
+    write_beside(tmp_path / "gone.jsonl", [replace(clip, audio="/no/such.flac") for clip in runs.clips])
     attempts: list[object] = []
     real = module._trainer
     monkeypatch.setattr(module, "_trainer", lambda *args: attempts.append(args) or real(*args))

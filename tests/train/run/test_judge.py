@@ -21,15 +21,15 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import WhisperConfig
 
-from asr import storage
+from asr import storage, transfer
 from asr.artifact import CURVE, README, load_model
 from asr.config import resolve
 from asr.errors import UserError
 from asr.evaluation import UtteranceResult
-from asr.manifest import write_manifest
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
+from tests.manifests import write_beside
 from train.adapter import adapt
 from train.config import TrainConfig
 from train.fit import Fitted, fit
@@ -203,7 +203,7 @@ class Data:
 @pytest.fixture
 def data(tmp_path: Path, flac_clips: list[Utterance]) -> Data:
     for name, clips in (("train", flac_clips[:12]), ("validation", flac_clips[12:18]), ("retention", flac_clips[18:])):
-        write_manifest(tmp_path / f"{name}.jsonl", clips)
+        write_beside(tmp_path / f"{name}.jsonl", clips)
     return Data(tmp_path)
 
 
@@ -280,7 +280,7 @@ def test_a_run_at_an_address_is_scored_beside_its_workers(data: Data, s3: str, t
     best = find(storage.join(run, "best"))
     assert best is not None
     assert best.step == 2
-    storage.download(run, tmp_path / "copy")
+    transfer.download(run, tmp_path / "copy")
     assert len(evaluations(tmp_path / "copy" / NAME)) == 5
     events = EventAccumulator(str(tmp_path / "copy" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
@@ -300,7 +300,7 @@ def test_a_common_voice_release_is_scored_on_from_the_folder_above_and_unreadabl
         shutil.copy(str(clip.audio), clips / f"{clip.id}.flac")
         lines.append(f"me\t{clip.id}.flac\t{clip.text}\ten")
     (data.folder / "cv-en" / "dev.tsv").write_text("\n".join(lines) + "\n")
-    write_manifest(data.folder / "retention.jsonl", [replace(clip, audio="/no/such.flac") for clip in flac_clips[18:]])
+    write_beside(data.folder / "retention.jsonl", [replace(clip, audio="/no/such.flac") for clip in flac_clips[18:]])
     monkeypatch.chdir(data.folder)
     above = ["data.validation={source: cv-en, format: common_voice, split: dev}", "data.train=train.jsonl"]
     fitted, seen = finish(data.config("above", *above, "optim.max_steps=4", "evaluation.where=inline"))

@@ -10,8 +10,8 @@ import pytest
 from asr.artifact import load_model
 from asr.config import resolve
 from asr.errors import UserError
-from asr.manifest import write_manifest
 from tests.asr.disks import fill, small_disk
+from tests.manifests import write_beside
 from tests.train.runs import Runs
 from tests.train.sweep.test_trials import trials
 from train.config import TrainConfig
@@ -41,7 +41,7 @@ def test_as_many_trials_at_a_time_as_workers_and_their_data_find_room() -> None:
 def test_a_sweep_stops_the_worse_names_the_best_and_goes_on_where_it_was_killed(
     ray_cluster: None, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_manifest(tmp_path / "validation.jsonl", runs.clips[:6])
+    write_beside(tmp_path / "validation.jsonl", runs.clips[:6])
     words = [*runs.settings("swept"), f"data.validation={tmp_path / 'validation.jsonl'}", "optim.max_steps=4"]
     words.append("optim.warmup_steps=0")  # so that the second step meets weights that the first has broken
     asked = resolve_sweep(["optim.learning_rate=grid(0.001, 0.05, 1e30)"])
@@ -83,7 +83,7 @@ def test_a_sweep_stops_the_worse_names_the_best_and_goes_on_where_it_was_killed(
 def test_a_full_disk_under_a_sweep_was_tunes_traceback(
     ray_cluster: None, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_manifest(tmp_path / "validation.jsonl", runs.clips[:6])
+    write_beside(tmp_path / "validation.jsonl", runs.clips[:6])
     say = show.say
 
     def filling(text: str) -> None:

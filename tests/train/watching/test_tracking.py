@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from asr import storage
+from asr import storage, transfer
 from asr.errors import UserError
 from tests.train.run.test_evaluation import scored
 from train.watching.tracking import TensorBoard, Tracker, TrackingConfig, scored_figures, step_figures, trackers
@@ -52,7 +52,7 @@ def test_event_files_of_a_run_at_an_address_arrive_there(s3: str, tmp_path: Path
     (tracker,) = trackers(TrackingConfig(), "run", place, {})
     tracker.log(1, {"train/loss": 1.5})
     tracker.close()
-    storage.download(storage.join(place, "tensorboard"), tmp_path / "copy")
+    transfer.download(storage.join(place, "tensorboard"), tmp_path / "copy")
     assert curve(tmp_path / "copy", "train/loss") == [(1, 1.5)]
 
 

@@ -1,0 +1,26 @@
+"""Manifests with their audio beside them, as ``whisperfleet data prepare`` leaves them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from asr.manifest import write_manifest
+from asr.utterance import Utterance
+
+
+def write_beside(path: Path, clips: Iterable[Utterance]) -> list[Utterance]:
+    """Write a manifest whose rows name files in its own folder; return its rows. What is not there stays not there."""
+    rows = [replace(clip, audio=str(_beside(path.parent / "audio", Path(str(clip.audio))))) for clip in clips]
+    write_manifest(path, rows)
+    return rows
+
+
+def _beside(folder: Path, audio: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    here = folder / f"{audio.parent.name}-{audio.name}"  # two folders may hold files of one name
+    if audio.is_file() and not here.exists():
+        shutil.copyfile(audio, here)
+    return here
