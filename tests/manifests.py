@@ -13,12 +13,17 @@ from asr.utterance import Utterance
 
 def write_beside(path: Path, clips: Iterable[Utterance]) -> list[Utterance]:
     """Write a manifest whose rows name files in its own folder; return its rows. What is not there stays not there."""
-    rows = [replace(clip, audio=str(_beside(path.parent / "audio", Path(str(clip.audio))))) for clip in clips]
+    rows = beside(path.parent, clips)
     write_manifest(path, rows)
     return rows
 
 
-def _beside(folder: Path, audio: Path) -> Path:
+def beside(folder: Path, clips: Iterable[Utterance]) -> list[Utterance]:
+    """Return clips whose audio is in ``folder/audio``, where it is copied to."""
+    return [replace(clip, audio=str(_copied(folder / "audio", Path(str(clip.audio))))) for clip in clips]
+
+
+def _copied(folder: Path, audio: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     here = folder / f"{audio.parent.name}-{audio.name}"  # two folders may hold files of one name
     if audio.is_file() and not here.exists():

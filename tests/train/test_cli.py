@@ -16,7 +16,7 @@ from asr.evaluation import Evaluation
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from tests.asr.disks import fill, small_disk
-from tests.manifests import write_beside
+from tests.manifests import beside, write_beside
 from tests.train.sweep.test_record import record as make_record
 from train.cli import _context, _show_sweep, evaluate, train
 from train.data.cli import prepare
@@ -57,10 +57,11 @@ def mixed(tmp_path: Path, english_clips: list[Utterance]) -> Path:
     """A manifest of pandas: two good rows, one of silence, one not transcribed, and what can be wrong."""
     (tmp_path / "silence.flac").write_bytes(encode_flac(np.zeros(32_000, dtype=np.float32)))
     (tmp_path / "notes.wav").write_text("buy milk")
-    cells: list[tuple[object, object]] = [(clip.audio, clip.text) for clip in english_clips[:2]]
-    cells += [("silence.flac", ""), ("silence.flac", "ciao"), (english_clips[2].audio, float("nan"))]
-    cells += [("notes.wav", "ciao"), (english_clips[3].audio, float("nan")), ("gone.wav", "ciao")]
-    cells += [(english_clips[4].audio, None)]
+    clips = beside(tmp_path, english_clips[:5])
+    cells: list[tuple[object, object]] = [(clip.audio, clip.text) for clip in clips[:2]]
+    cells += [("silence.flac", ""), ("silence.flac", "ciao"), (clips[2].audio, float("nan"))]
+    cells += [("notes.wav", "ciao"), (clips[3].audio, float("nan")), ("gone.wav", "ciao")]
+    cells += [(clips[4].audio, None)]
     lines = [json.dumps({"id": f"row {n}", "audio": audio, "text": text}) for n, (audio, text) in enumerate(cells)]
     (tmp_path / "mixed.jsonl").write_text("\n".join(lines))
     return tmp_path / "mixed.jsonl"
@@ -103,7 +104,9 @@ def test_a_half_filled_table_was_evaluated_as_a_set_of_silence_without_a_word(
 ) -> None:
     table = mixed.with_suffix(".csv")
     texts = [english_clips[0].text, "", ""]
-    lines = [f'{clip.audio},"{text}"\n' for clip, text in zip(english_clips, texts, strict=False)]
+    lines = [
+        f'{clip.audio},"{text}"\n' for clip, text in zip(beside(table.parent, english_clips[:3]), texts, strict=True)
+    ]
     table.write_text("path,text\n" + "".join(lines))
     evaluate(tiny_en_name, str(table))
     assert "warning: 2 of 3 references are empty, which says that nobody speaks there" in capsys.readouterr().out
@@ -137,12 +140,12 @@ def test_a_full_disk_under_a_report_is_named(prepared: Path, tiny_en_name: str, 
         assert "give the same command again" in caught.value.hint
 
 
-def test_evaluate_reads_a_table_as_the_hint_says(prepared: Path, tiny_en_name: str, tmp_path: Path) -> None:
+def test_evaluate_reads_a_table_as_the_hint_says(prepared: Path, tiny_en_name: str) -> None:
     row = json.loads((prepared / "test.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    (tmp_path / "t.csv").write_text(f'Datei;Wortlaut\n{prepared / row["audio_filepath"]};"{row["text"]}"\n')
+    (prepared / "t.csv").write_text(f'Datei;Wortlaut\n{row["audio_filepath"]};"{row["text"]}"\n')
     with pytest.raises(UserError, match="--column audio=NAME"):
-        evaluate(tiny_en_name, tmp_path / "t.csv")
-    evaluate(tiny_en_name, tmp_path / "t.csv", column=["audio=Datei", "text=Wortlaut"], delimiter=";")
+        evaluate(tiny_en_name, prepared / "t.csv")
+    evaluate(tiny_en_name, prepared / "t.csv", column=["audio=Datei", "text=Wortlaut"], delimiter=";")
 
 
 def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, tiny_en_name: str) -> None:
