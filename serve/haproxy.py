@@ -53,7 +53,7 @@ def haproxy_settings(host: str) -> Iterator[dict[str, str]]:
 
 
 def ingress_host(host: str, settings: Mapping[str, str]) -> str:
-    """Return what Ray Serve is told to listen on: HAProxy alone listens on ``host``, where Ray was given ``settings``."""
+    """Return what Ray Serve is told to listen on: HAProxy alone listens on ``host``, if Ray has ``settings``."""
     ours = settings and os.environ.get(BINARY) == settings[BINARY]
     return _INSIDE if ours else host
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Starts HAProxy with limits for slow clients, which Ray's settings have none for, in the configuration that Ray wrote.
+"""Starts HAProxy with limits for slow clients, for which Ray has no settings, in the configuration that Ray wrote.
 
-``RAY_SERVE_HAPROXY_BINARY_PATH`` may name this file on every node of a cluster. It is run by its path, before each start
-and each reload, and imports nothing of ours.
+``RAY_SERVE_HAPROXY_BINARY_PATH`` may name this file on every node of a cluster. It is run by its path, before each
+start and each reload, and imports nothing of ours.
 
     haproxy_start.py [--listen ADDRESS] HAPROXY'S OWN ARGUMENTS
 
@@ -21,7 +21,7 @@ BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 
 # A head is one packet or a few. As long as one may take, so long are unfinished ones kept: at most MAX_PER_SOURCE.
 HEAD_S = 10
-# Of a client that sends nothing while its body is awaited, or reads nothing of its answer; not of one that waits for it.
+# Of a client that sends nothing while its body is awaited, or reads nothing of its answer; not of one that waits.
 CLIENT_S = 60
 # Both sides of a connection that is no HTTP any more.
 TUNNEL_S = 3600
@@ -30,12 +30,24 @@ MAX_PER_SOURCE = 5_000  # a proxy in front of the endpoint is one source, with a
 _PIPES = 256  # of two files each; HAProxy would keep one for every fourth connection
 _FILES_LEFT = 200 + 2 * _PIPES  # for health checks, logs and what else is open, beside two files for each connection
 
+# A client that has its answer and still owes its body would be waited for. This closes at once, with the same answer,
+# which the ingress repeats in a header: see serve.errors.
+_REFUSED = (400, 401, 403, 404, 405, 408, 413, 429, 503)
 _FRONTEND = """\
     option disable-h2-upgrade
     stick-table type ip size 100k expire 1m store conn_cur
     tcp-request connection track-sc0 src
     tcp-request connection reject if {{ sc0_conn_cur gt {per_source} }}
+    http-response set-var(txn.refusal) res.fhdr(x-refusal)
+    http-response set-var(txn.request_id) res.fhdr(x-request-id)
+    http-response set-var(txn.told) res.fhdr(www-authenticate) if {{ status 401 }}
+    http-response set-var(txn.told) res.fhdr(retry-after) if {{ status 429 503 }}
 """
+_CLOSING = (
+    "    http-response return status {status} content-type application/json lf-string %[var(txn.refusal)]"
+    " hdr x-request-id %[var(txn.request_id)]{told} if {{ var(txn.refusal) -m found }} {{ status {status} }}\n"
+)
+_TOLD = {401: "www-authenticate", 429: "retry-after", 503: "retry-after"}
 # What whoever starts Ray may have decided otherwise.
 _ASKED = {"client": "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S", "maxconn": "RAY_SERVE_HAPROXY_MAXCONN"}
 
@@ -53,7 +65,7 @@ def main(arguments: list[str]) -> None:
 
 
 def limit(path: Path, listen: str = "") -> None:
-    """Write the limits into a configuration. Raises ValueError where it is not as Ray wrote it when this was written."""
+    """Write the limits into a configuration. Raises ValueError where it is not as the known Ray writes it."""
     limited = with_limits(path.read_text(encoding="utf-8"), connections(), listen)
     fresh = path.with_name(f"{path.name}.limited")
     fresh.write_text(limited, encoding="utf-8")
@@ -72,6 +84,7 @@ def with_limits(text: str, most: int, listen: str = "") -> str:
     text = begin + defaults + "".join(f"    timeout {name} {value}s\n" for name, value in times.items()) + rest
     per_source = min(MAX_PER_SOURCE, most // 2)
     text = _once(r"(?m)^(frontend http_frontend\n    bind .*\n)", rf"\1{_FRONTEND.format(per_source=per_source)}", text)
+    text = _once(r"(?m)^(?=    default_backend default_backend$)", "".join(map(_closing, _REFUSED)), text)
     if listen:
         text = _once(r"(?m)^(frontend http_frontend\n    bind )\S+(:\d+)$", rf"\g<1>{listen}\2", text)
         text = _once(r"(?m)^(frontend prometheus\n    bind ):", r"\g<1>127.0.0.1:", text)
@@ -84,6 +97,11 @@ def connections() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     room = MAX_CONNECTIONS if most == resource.RLIM_INFINITY else (most - _FILES_LEFT) // 2
     return max(1, min(MAX_CONNECTIONS, room))
+
+
+def _closing(status: int) -> str:
+    told = f" hdr {_TOLD[status]} %[var(txn.told)]" if status in _TOLD else ""
+    return _CLOSING.format(status=status, told=told)
 
 
 def _asked() -> set[str]:
