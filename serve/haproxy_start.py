@@ -38,6 +38,7 @@ _FRONTEND = """\
     stick-table type ip size 100k expire 1m store conn_cur
     tcp-request connection track-sc0 src
     tcp-request connection reject if {{ sc0_conn_cur gt {per_source} }}
+    http-request deny if !HTTP_1.0 !HTTP_1.1
     http-response set-var(txn.refusal) res.fhdr(x-refusal)
     http-response set-var(txn.request_id) res.fhdr(x-request-id)
     http-response set-var(txn.told) res.fhdr(www-authenticate) if {{ status 401 }}

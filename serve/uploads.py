@@ -89,7 +89,9 @@ class Upload:
         async def received() -> Message:
             self._since = self._clock()
             try:
-                async with asyncio.timeout(0.0 if self._displaced else self._patience_s) as self._waiting:
+                if self._displaced or self._patience_s <= 0.0:
+                    raise TimeoutError
+                async with asyncio.timeout(self._patience_s) as self._waiting:
                     message = await request.receive()
             except TimeoutError:
                 unwelcome(request.scope)

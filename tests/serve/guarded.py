@@ -43,7 +43,7 @@ class Guarded:
 
 
 @contextmanager
-def guarded(folder: Path, **environment: str) -> Iterator[Guarded]:
+def run_guarded(folder: Path, **environment: str) -> Iterator[Guarded]:
     """Run one for the length of the block, its access log in ``folder``."""
     command = [sys.executable, "-m", "tests.serve.guarded", str(folder)]
     with subprocess.Popen(
@@ -71,7 +71,12 @@ def main() -> None:
     (folder / "keys.yaml").write_text("\n".join(rows))
     (folder / "batches").write_text("")
     config = ServeConfig(
-        model="fake", port=0, cpus_each=1, keys=str(folder / "keys.yaml"), access_log=str(folder / "access.jsonl")
+        model="fake",
+        host="0.0.0.0",
+        port=0,
+        cpus_each=1,
+        keys=str(folder / "keys.yaml"),
+        access_log=str(folder / "access.jsonl"),
     )
 
     def make_engine(config: ServeConfig) -> Engine:
