@@ -89,6 +89,11 @@ class Admission:
         return self._closed
 
     @property
+    def crowded(self) -> bool:
+        """Whether one more would be let in if one of those here left."""
+        return not self._closed and len(self._visits) >= self._max_requests and self.audio_s < self._max_audio_s
+
+    @property
     def requests(self) -> int:
         """How many are in the house."""
         return len(self._visits)
@@ -154,10 +159,14 @@ class Visit:
         self._house.speed.done(audio_s)
         self._house.count(self, max(0.0, self.audio_s - audio_s))
 
+    def leave(self) -> None:
+        """Give up the place; a second time is nothing."""
+        self._house.leave(self)
+
     def __enter__(self) -> Visit:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._house.leave(self)
+        self.leave()

@@ -28,6 +28,7 @@ from serve.errors import ApiError, install
 from serve.events import EventStream, events
 from serve.form import read_form
 from serve.keys import read_keys
+from serve.leftovers import welcome
 from serve.metrics import CONTENT_TYPE, Metrics, Whose
 from serve.models.catalogue import opened
 from serve.models.desk import Desk
@@ -37,15 +38,16 @@ from serve.models.traffic import Traffic
 from serve.observer import Books, Observer, facts
 from serve.page import router as page
 from serve.parameters import asked_of
+from serve.readiness import Readiness
 from serve.request import open_sound
 from serve.sending import Sender
+from serve.uploads import Uploads
 
 # An hour of audio takes some hundred MB while it is decoded: few at once, and none of them in a short clip's way.
 PREPARING_THREADS = 2
 SHORT_BYTES = 1 << 20
 # Python's own 5 ms, which a thread that prepares may keep the event loop waiting, made health 2 to 4 times as late.
 SWITCH_S = 0.0005
-READY_TIMEOUT_S = 5.0
 DRAIN_PAUSE_S = 0.1
 
 _books: list[Books] = []
@@ -78,6 +80,7 @@ class Api:
         self._transcriber = transcriber
         self._keys = read_keys(config.keys)
         self._house = Admission(config.max_queued, config.max_queued_audio_s)
+        self._uploads = Uploads(self._house, config.min_upload_bytes_per_s)
         self._metrics = Metrics(config.public_name, self._house, config.max_batch_audio_s)
         open_books(Books(AccessLog(config.access_log, config.log_words), self._metrics))
         strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
@@ -93,6 +96,7 @@ class Api:
         self._fleet = Fleet(transcriber)
         self._traffic = Traffic(opened(config), self._fleet, config.registry)
         rollout = Rollout(self._traffic, self._fleet, self._long, strict)  # what is compared is whole
+        self._readiness = Readiness(self._default_answers)
         self._desk = Desk(config, self._keys, self._traffic, self._fleet, rollout)
         self._created = int(time.time())
 
@@ -138,17 +142,15 @@ class Api:
         """Answer 200 where a replica answers that holds the default model, else 503; 503 too while it drains."""
         if self._house.closed:
             raise ApiError(503, "the endpoint is shutting down", "shutting_down")
-        catalogue = self._traffic.catalogue
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                await self._fleet.answers(catalogue.entries[catalogue.default].stable)
-        except TimeoutError:
-            raise ApiError(503, "no replica of the model answers", "model_unavailable") from None
+        await self._readiness.check()
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics")
-    async def metrics(self) -> Response:
-        """Tell Prometheus what was counted."""
+    async def metrics(self, request: Request) -> Response:
+        """Tell Prometheus what was counted; where keys are asked for, it needs one that may know of all of them."""
+        holder = self._keys.holder(request.headers.get("authorization"))
+        if holder is not None and not holder.metrics:
+            raise ApiError(403, "this API key may not read metrics: it has no metrics: true", "forbidden")
         return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
     async def drain(self) -> None:
@@ -162,8 +164,11 @@ class Api:
         known = facts(request.scope)
         async with AsyncExitStack() as stack, asyncio.timeout_at(deadline):
             known.key = stack.enter_context(self._keys.visit(request.headers.get("authorization")))
-            visit = stack.enter_context(self._house.enter())
-            form = await read_form(request, self._config.max_upload_bytes)
+            welcome(request.scope)
+            upload = stack.enter_context(self._uploads.enter(known.key))
+            form = await read_form(upload.paced(request), self._config.max_upload_bytes)
+            upload.arrived()
+            visit = upload.visit
             parameters = form.parameters
             route = self._traffic.route(parameters.model, known.request_id)
             known.model, known.version = route.name, route.role
@@ -198,6 +203,10 @@ class Api:
             if len(sound.windows) > 1:  # two hours of words take 56 ms
                 return route.named(await loop.run_in_executor(threads, told.response))
             return route.named(told.response())
+
+    async def _default_answers(self) -> None:
+        catalogue = self._traffic.catalogue
+        await self._fleet.answers(catalogue.entries[catalogue.default].stable)
 
     def _listed(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "whisperfleet"}

@@ -23,7 +23,7 @@ from cluster.resources import require
 from cluster.session import ray_session
 from serve.api import Api
 from serve.config import ServeConfig
-from serve.haproxy import haproxy_settings
+from serve.haproxy import haproxy_settings, ingress_host
 from serve.keys import read_keys
 from serve.models.catalogue import opened
 from serve.models.stock import MakeEngine
@@ -61,7 +61,8 @@ def running(config: ServeConfig, make_engine: MakeEngine | None = None, address:
             raise UserError("a Ray Serve already runs on this cluster", "stop it, or start another cluster")
         _require(config)
         try:
-            ray.serve.start(http_options=HTTPOptions(host=config.host, port=port), logging_config=_LOGGING)
+            inside = ingress_host(config.host, settings)
+            ray.serve.start(http_options=HTTPOptions(host=inside, port=port), logging_config=_LOGGING)
             deploy(config, make_engine)
             host = f"[{config.host}]" if ":" in config.host else config.host
             yield f"http://{host}:{port}"

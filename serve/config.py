@@ -84,13 +84,16 @@ class ServeConfig(Section):
     collects while it decodes."""
     max_upload_bytes: int = Field(25 * 1024 * 1024, gt=0)
     """Size of an uploaded file; the default is OpenAI's limit."""
+    min_upload_bytes_per_s: int = Field(4096, ge=1)
+    """How fast an upload has to come in. One that is 20 s late is answered 408; what came before excuses no pause."""
     max_audio_s: float = Field(10_800.0, gt=0.0)
     """Length of the audio in a request, once decoded."""
     max_damaged_share: float = Field(MAX_DAMAGED_SHARE, ge=0.0, le=1.0)
     """Share of a request's audio that may be damaged: silence stands in its place, and the answer says so. 0 refuses
     every damaged file."""
     max_queued: int = Field(64, ge=1)
-    """Requests in the house at once, uploading, waiting or being decoded. One more is answered 429 with Retry-After."""
+    """Requests in the house at once, uploading, waiting or being decoded. One more takes the place of an upload that
+    has stalled, or of one of the key that uploads most; where there is none it is answered 429 with Retry-After."""
     max_queued_audio_s: float = Field(14_400.0, gt=0.0)
     """Audio of all requests that is not transcribed yet, in seconds as the encoder sees them. What would exceed it is
     answered 429, with Retry-After from the measured speed; a single request is taken in whatever its length."""

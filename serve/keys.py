@@ -7,6 +7,7 @@ A file of keys, or the environment variable that ``keys=env:NAME`` names, holds 
       requests_per_minute: 60    # both limits may be left out
       concurrency: 8
       admin: true                # may change the models; without, or false: may not
+      metrics: true              # may read /metrics, as an admin may
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Key(Section):
     """Requests at the same time."""
     admin: bool = False
     """Whether its holder may load, promote, roll back and unload models."""
+    metrics: bool = False
+    """Whether its holder may read ``/metrics``, which names all holders; an admin may."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Key:
@@ -77,6 +80,7 @@ class Holder:
         self.name = key.name
         self.digest = key.digest
         self.admin = key.admin
+        self.metrics = key.metrics or key.admin
         self._requests_per_minute = key.requests_per_minute
         self._concurrency = key.concurrency
         self._clock = clock

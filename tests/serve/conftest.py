@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import ray.serve
@@ -22,10 +23,17 @@ from serve.app import deploy, running
 from serve.config import ServeConfig
 from serve.engine import Engine, load_engine
 from tests.serve.fakes import FakeEngine
+from tests.serve.guarded import Guarded, run_guarded
 
 KEY = "a key of the fake endpoint"
 ADMIN_KEY = "a key that may change its models"
 LIMITS = {"max_upload_bytes": 3_000_000, "max_audio_s": 80.0}
+
+
+def metrics(url: str, key: str = ADMIN_KEY) -> str:
+    """Return what an endpoint tells Prometheus, which has an admin's key."""
+    answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    return answer.raise_for_status().text
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,13 @@ def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fa
         yield FakeEndpoint(f"{endpoint}/fake", folder)
     finally:
         ray.serve.delete("fake")
+
+
+@pytest.fixture(scope="package")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """An endpoint in processes of its own, behind HAProxy, that listens to the outside and asks for a key."""
+    with run_guarded(tmp_path_factory.mktemp("guarded")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="package")

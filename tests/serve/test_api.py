@@ -21,7 +21,7 @@ from asr.scoring import score
 from asr.utterance import Utterance
 from serve.autoscaling import QUEUED_AUDIO
 from tests.asr.sounds import encoded, wav16
-from tests.serve.conftest import KEY, LIMITS, FakeEndpoint
+from tests.serve.conftest import KEY, LIMITS, FakeEndpoint, metrics
 from tests.serve.fakes import POISON, POISON_S, babble, noise, voice
 
 
@@ -399,8 +399,7 @@ def test_words_arrive_while_later_windows_are_still_decoded(fake: FakeEndpoint, 
 
 
 def in_house(fake: FakeEndpoint) -> int:
-    with urllib.request.urlopen(f"{fake.url}/metrics", timeout=60) as response:
-        counted = response.read().decode()
+    counted = metrics(fake.url)
     return int(float(counted.partition('whisperfleet_requests_in_house{model="fake"} ')[2].split()[0]))
 
 

@@ -8,11 +8,12 @@ import pytest
 from starlette.types import Message
 
 from serve import leftovers
-from serve.leftovers import Upload
+from serve.leftovers import Upload, unwelcome, welcome
 
-CLOSING = {"type": "http", "http_version": "1.1", "headers": [(b"connection", b"close")]}
-KEPT = {"type": "http", "http_version": "1.1", "headers": []}
-OLD = {"type": "http", "http_version": "1.0", "headers": []}
+LENGTH = (b"content-length", b"40")
+CLOSING = {"type": "http", "http_version": "1.1", "headers": [LENGTH, (b"connection", b"close")]}
+KEPT = {"type": "http", "http_version": "1.1", "headers": [LENGTH]}
+OLD = {"type": "http", "http_version": "1.0", "headers": [LENGTH]}
 
 
 def left_after(scope: dict[str, Any], messages: Iterable[Message], read: int = 1) -> int:
@@ -26,6 +27,7 @@ def left_after(scope: dict[str, Any], messages: Iterable[Message], read: int = 1
 
     async def drop() -> None:
         upload = Upload(scope, receive)
+        welcome(scope)
         for _ in range(read):
             await upload()
         await upload.drop()
@@ -54,3 +56,45 @@ def test_there_is_an_end_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left_after(CLOSING, body(*[10] * 50)) == 39
     monkeypatch.setattr(leftovers, "MAX_S", 0.05)
     assert left_after(CLOSING, body(10, 10, 10)[:2]) == 0  # and no more came
+
+
+def test_who_was_not_let_in_is_not_waited_for() -> None:
+    async def never() -> Message:
+        raise AssertionError("nothing is read")
+
+    upload = Upload(OLD | {"state": {}}, never)
+    assert upload.unwanted
+    asyncio.run(upload.drop())
+    assert not Upload(OLD | {"headers": []}, never).unwanted  # there is no body to wait for
+
+
+def test_who_was_let_in_may_lose_that() -> None:
+    scope: dict[str, Any] = OLD | {"state": {}}
+
+    async def read() -> None:
+        upload = Upload(scope, lambda: asyncio.sleep(0, {"type": "http.request"}))
+        welcome(scope)
+        assert not upload.unwanted
+        unwelcome(scope)
+        assert upload.unwanted
+        await upload()
+        assert not upload.unwanted  # all of it is here
+
+    asyncio.run(read())
+
+
+def test_few_are_waited_for_at_once_and_none_that_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "PAUSE_S", 0.05)
+    asked = 0
+
+    async def never() -> Message:
+        nonlocal asked
+        asked += 1
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    async def drop() -> None:
+        scopes = [OLD | {"state": {"welcome": True}} for _ in range(leftovers.AT_ONCE + 5)]
+        await asyncio.gather(*(Upload(scope, never).drop() for scope in scopes))
+
+    asyncio.run(drop())
+    assert asked == leftovers.AT_ONCE

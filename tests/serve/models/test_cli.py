@@ -14,7 +14,7 @@ import pytest
 
 from asr.errors import UserError
 from serve.models import cli
-from tests.serve.conftest import ADMIN_KEY, KEY, FakeEndpoint
+from tests.serve.conftest import ADMIN_KEY, KEY, FakeEndpoint, metrics
 from tests.serve.fakes import voice
 
 Told = Callable[[], list[dict[str, Any]]]
@@ -67,7 +67,7 @@ def test_a_candidate_takes_its_share_then_all_of_it_and_is_rolled_back(
     first = [heard_by(fake_client, number) for number in range(12)]
     assert {"stable", "candidate"} == set(first)
     assert [heard_by(fake_client, number) for number in range(12)] == first
-    counted = urllib.request.urlopen(f"{fake.url}/metrics", timeout=60).read().decode()
+    counted = metrics(fake.url)
     assert 'requests_total{key="tester",model="fake",status="200",version="candidate"}' in counted
 
     cli.promote("fake", **here)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from serve.models.rollout import Order, Rollout
 from serve.models.traffic import Traffic
 from serve.models.version import Described, Held, Inspection, Version
 from tests.asr.test_artifact import card
+from tests.serve.conftest import metrics
 
 INFO = ModelInfo("m", frozenset({"en"}), "en", "full", None)  # type: ignore[arg-type]
 OLD, NEW = Version("old", "f"), Version("new", "f")
@@ -282,7 +282,7 @@ def test_no_request_fails_while_versions_come_and_go(
         assert len(set(others.answers)) == 1
     assert clients.failures == []
     assert len({answer.split()[1] for answer in clients.answers}) == 2
-    counted = urllib.request.urlopen(f"{url}/metrics", timeout=60).read().decode()
+    counted = metrics(url, ADMIN)
     by = dict(re.findall(r'requests_total\{key="keeper",model="tiny",status="200",version="(\w+)"\} (\S+)', counted))
     assert float(by["candidate"]) == sum(answer.startswith("candidate") for answer in clients.answers)
     assert 'status="5' not in counted

@@ -1,0 +1,91 @@
+"""An endpoint of its own behind Ray's HAProxy, with keys and an engine that transcribes nothing, to be attacked.
+
+``python -m tests.serve.guarded FOLDER`` runs it until its standard input ends, and prints its address first.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from serve.app import running
+from serve.config import ServeConfig
+from serve.engine import Engine
+from tests.serve.fakes import FakeEngine
+from tests.serve.test_cli import of_session
+
+KEYS = {"one": "a key of the first guest", "other": "a key of the other guest", "keeper": "a key of who may do more"}
+ENDS_S = 30.0
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Where it listens, its access log, and the process that runs it."""
+
+    url: str
+    log: Path
+    pid: int
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        place = urlsplit(self.url)
+        assert place.hostname and place.port
+        return place.hostname, place.port
+
+
+@contextmanager
+def run_guarded(folder: Path, **environment: str) -> Iterator[Guarded]:
+    """Run one for the length of the block, its access log in ``folder``."""
+    command = [sys.executable, "-m", "tests.serve.guarded", str(folder)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | environment,
+    ) as process:
+        assert process.stdout
+        try:
+            yield Guarded(process.stdout.readline().strip(), folder / "access.jsonl", process.pid)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            until = time.monotonic() + ENDS_S
+            while of_session(process.pid) and time.monotonic() < until:
+                time.sleep(0.1)
+
+
+def main() -> None:
+    """Serve."""
+    folder = Path(sys.argv[1])
+    rows = [f"- {{name: {name}, key: {key}, admin: {name == 'keeper'}}}".lower() for name, key in KEYS.items()]
+    (folder / "keys.yaml").write_text("\n".join(rows))
+    (folder / "batches").write_text("")
+    config = ServeConfig(
+        model="fake",
+        host="0.0.0.0",
+        port=0,
+        cpus_each=1,
+        keys=str(folder / "keys.yaml"),
+        access_log=str(folder / "access.jsonl"),
+    )
+
+    def make_engine(config: ServeConfig) -> Engine:
+        return FakeEngine(config, folder)
+
+    with running(config, make_engine) as url:
+        print(url, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

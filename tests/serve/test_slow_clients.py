@@ -1,0 +1,137 @@
+"""Clients that ask slowly, or have no key, cost the others nothing: attacks on a real endpoint behind HAProxy."""
+
+from __future__ import annotations
+
+import http.client
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from statistics import median
+
+import httpx
+import pytest
+
+from tests.serve.fakes import noise
+from tests.serve.guarded import KEYS, Guarded
+from tests.serve.test_haproxy import open_ports
+
+HEALTHY_S = 0.05
+SOON_S = 5.0
+PIECE = 100  # connections opened at once: more would wait for the kernel's queue
+UPLOAD = (
+    "POST /v1/audio/transcriptions HTTP/{version}\r\nHost: a\r\nAuthorization: Bearer {key}\r\n"
+    "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n--b\r\n"
+)
+
+
+@contextmanager
+def connected(guarded: Guarded, count: int, data: str) -> Iterator[list[socket.socket]]:
+    """So many connections that have sent ``data`` and no more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with ExitStack() as stack:
+        opened = []
+        for number in range(count):
+            opened.append(stack.enter_context(socket.create_connection(guarded.address, timeout=SOON_S)))
+            opened[-1].sendall(data.encode())
+            if number % PIECE == 0:
+                time.sleep(0.005)
+        yield opened
+
+
+def health_s(guarded: Guarded) -> float:
+    """The median of twenty asks, each with a connection of its own."""
+    found = []
+    for _ in range(20):
+        begun = time.perf_counter()
+        connection = http.client.HTTPConnection(*guarded.address, timeout=SOON_S)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        found.append(time.perf_counter() - begun)
+        connection.close()
+    return median(found)
+
+
+def transcribe(guarded: Guarded, key: str) -> httpx.Response:
+    return httpx.post(
+        f"{guarded.url}/v1/audio/transcriptions",
+        headers={"Authorization": f"Bearer {key}"},
+        data={"model": "fake"},
+        files={"file": ("a.flac", noise(1.0))},
+        timeout=30,
+    )
+
+
+def until_closed(raw: socket.socket) -> bytes:
+    raw.settimeout(SOON_S)
+    answer = b""
+    while more := raw.recv(65536):
+        answer += more
+    return answer
+
+
+def test_health_is_answered_beside_4200_unfinished_request_heads(guarded: Guarded) -> None:
+    with connected(guarded, 4200, "GET /healthz HTTP/1.1\r\nHost: a\r\nX-A"):
+        assert health_s(guarded) < HEALTHY_S
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_who_has_no_valid_key_holds_nothing(guarded: Guarded, version: str) -> None:
+    with connected(guarded, 140, UPLOAD.format(version=version, key="a wrong one")) as opened:
+        begun = time.monotonic()
+        assert health_s(guarded) < HEALTHY_S
+        answers = [until_closed(one) for one in opened]
+        assert time.monotonic() - begun < SOON_S
+    assert all(answer.startswith(b"HTTP/1.1 401") and b'"invalid_api_key"' in answer for answer in answers)
+    assert all(b"www-authenticate: Bearer" in answer and b"x-refusal" not in answer for answer in answers)
+
+
+def test_a_path_that_is_not_there_holds_nothing_either(guarded: Guarded) -> None:
+    asked = UPLOAD.format(version="1.0", key="").replace("/v1/audio/transcriptions", "/nowhere")
+    with connected(guarded, 1, asked) as (raw,):
+        assert until_closed(raw).startswith(b"HTTP/1.1 404")
+
+
+def test_who_sends_much_with_a_wrong_key_can_read_that_it_is_wrong(guarded: Guarded) -> None:
+    form = {"files": {"file": ("a.flac", bytes(20_000_000))}, "headers": {"Authorization": "Bearer of nothing at all"}}
+    assert httpx.post(f"{guarded.url}/v1/audio/transcriptions", timeout=30, **form).status_code == 401  # type: ignore[arg-type]
+
+
+def test_idle_uploads_of_one_key_leave_a_place_for_others(guarded: Guarded) -> None:
+    with connected(guarded, 64, UPLOAD.format(version="1.1", key=KEYS["one"])) as opened:
+        assert health_s(guarded) < HEALTHY_S
+        assert transcribe(guarded, KEYS["other"]).status_code == 200
+        opened[0].settimeout(0.5)
+        displaced = [one for one in opened if _answer_begun(one)]
+        assert len(displaced) == 1
+        assert until_closed(displaced[0]).startswith(b"HTTP/1.1 429")
+    assert transcribe(guarded, KEYS["one"]).status_code == 200
+
+
+def _answer_begun(raw: socket.socket) -> bool:
+    raw.setblocking(False)
+    try:
+        return bool(raw.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
+@pytest.mark.parametrize(("name", "status"), [("", 401), ("one", 403), ("keeper", 200)])
+def test_metrics_name_key_holders_to_no_guest(guarded: Guarded, name: str, status: int) -> None:
+    headers = {"Authorization": f"Bearer {KEYS[name]}"} if name else {}
+    answer = httpx.get(f"{guarded.url}/metrics", headers=headers)
+    assert answer.status_code == status
+    assert ("whisperfleet_requests" in answer.text) == (status == 200)
+
+
+def test_nobody_comes_in_past_haproxy(guarded: Guarded) -> None:
+    def answers(port: int) -> bool:
+        try:
+            return "missing_api_key" in httpx.get(f"http://127.0.0.1:{port}/v1/models", timeout=10).text
+        except httpx.HTTPError:
+            return False
+
+    outside = open_ports(guarded.pid)
+    assert [port for port in outside if answers(port)] == [guarded.address[1]]
