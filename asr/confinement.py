@@ -19,21 +19,8 @@ from asr import seccomp
 # What a child needs of its parent's environment: where programs and packages lie, and how text and numbers are written.
 # By name, so that no key is in it, whatever it is called.
 ENVIRONMENT = frozenset(
-    [
-        "PATH",
-        "LD_LIBRARY_PATH",
-        "LD_PRELOAD",
-        "LANG",
-        "LANGUAGE",
-        "LC_ALL",
-        "LC_CTYPE",
-        "TZ",
-        "PYTHONHOME",
-        "PYTHONHASHSEED",
-        "PYTHONMALLOC",
-        "PYTHONDONTWRITEBYTECODE",
-        "PYTHONPYCACHEPREFIX",
-    ]
+    {"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONHOME"}
+    | {"PYTHONHASHSEED", "PYTHONMALLOC", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
 )
 MAX_OPEN_FILES = 48
 SHARED_BYTES = 64 << 20  # that may be mapped beyond what counts as data: buffers of the kernel, a stack that grows

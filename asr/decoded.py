@@ -71,7 +71,7 @@ def copied(file: int, start: int, samples: int, place: str) -> np.ndarray:
     if not 0 < (start + samples) * SAMPLE.itemsize <= os.fstat(file).st_size or samples < 1:
         raise ValueError(f"{samples} samples")
     waveform = np.empty(samples, SAMPLE)
-    left, offset = memoryview(waveform).cast("B"), start * SAMPLE.itemsize
+    left, offset = waveform.data.cast("B"), start * SAMPLE.itemsize
     while left:
         count = os.preadv(file, [left], offset)
         if not count:

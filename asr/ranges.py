@@ -105,6 +105,7 @@ def descriptor(file: BinaryIO, size: int) -> int | None:
         left = file.getbuffer() if isinstance(file, io.BytesIO) else memoryview(file.read(size))
         while left:
             left = left[os.write(copy, left) :]
+        os.lseek(copy, 0, os.SEEK_SET)
         fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
     except BaseException:
         os.close(copy)

@@ -207,6 +207,20 @@ def decode_utterance(utterance: Utterance, limits: AudioLimits = DEFAULT_LIMITS)
     return cast(np.ndarray, _only(task_of(utterance, limits)))
 
 
+def decode_utterances(utterances: Sequence[Utterance], limits: AudioLimits) -> list[np.ndarray | DataError]:
+    """Return the waveforms of utterances, decoded in one go; a DataError in place of one that cannot be had."""
+    return cast("list[np.ndarray | DataError]", each([task_of(utterance, limits) for utterance in utterances]))
+
+
+def with_header(utterance: Utterance, limits: AudioLimits) -> tuple[Header, np.ndarray]:
+    """Return the header of an utterance's file, and what ``decode_utterance`` does, in one go."""
+    results = each([Task(utterance.audio, "header", choice=utterance.sound), task_of(utterance, limits)])
+    for result in results:
+        if isinstance(result, DataError):
+            raise result
+    return cast("tuple[Header, np.ndarray]", tuple(results))
+
+
 def header(source: Source, choice: SoundChoice = DEFAULT_CHOICE) -> Header:
     """Return what ``asr.header.header`` does, read in the child of this thread. Raises as ``waveform``."""
     return cast(Header, _only(Task(source, "header", choice=choice)))

@@ -64,7 +64,7 @@ class Samples:
 
     def flush(self) -> int:
         """Write what has been collected, and return at which byte that ends."""
-        left = memoryview(self._buffer[: self._held]).cast("B")
+        left = self._buffer[: self._held].data.cast("B")
         self._held = 0
         while left:
             count = os.pwrite(self._file, left, self._offset)

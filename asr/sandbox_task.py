@@ -143,8 +143,8 @@ class Handed:
 
     def send(self, to: socket.socket, samples: int) -> None:
         """Ask for the tasks; what is decoded is to be written to the descriptor ``samples``."""
-        sent = [each is not None for each in self._sent]
-        asked = ", ".join(task.text(*each) for task, *each in zip(self.tasks, self.files, sent, strict=True))
+        whole = zip(self.tasks, self.files, self._sent, strict=True)
+        asked = ", ".join(task.text(file, sent is not None) for task, file, sent in whole)
         body = f"[{asked}]".encode()
         frame = struct.pack("<I", len(body)) + body
         descriptors = [samples, *(each for each in self._sent if each is not None)]
@@ -168,7 +168,7 @@ class Wait:
     """Waits for a child's frames: TimeoutError where no sample comes for long, or they come for too long."""
 
     def __init__(self, samples: int, tasks: Sequence[Task], stall_s: float) -> None:
-        self._file, self._stall_s, self._written_ns = samples, stall_s, 0
+        self._file, self._stall_s, self._written_ns = samples, stall_s, os.fstat(samples).st_mtime_ns
         self._until = time.monotonic() + stall_s + sum(task.longest_s for task in tasks)
 
     def frame(self, of: socket.socket) -> dict[str, Any]:
