@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import av
 import numpy as np
 
 from asr.downmix import SAMPLE_RATE
 from asr.limits import DEFAULT_LIMITS, AudioLimits
-from asr.media import opened
+from asr.media import Source, opened
 from asr.reading import Reading
 from asr.seeking import SeekMissed
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
 from asr.splice import without_tags
 from asr.stretch import Stretch
-from asr.utterance import Utterance
 
-__all__ = ["DEFAULT_LIMITS", "SAMPLE_RATE", "AudioLimits", "decode", "decode_to", "decode_utterance", "encode_flac"]
+__all__ = ["DEFAULT_LIMITS", "SAMPLE_RATE", "AudioLimits", "decode", "decode_to", "encode_flac"]
 
 
 def decode(
-    source: str | Path | bytes,
+    source: Source,
     *,
     start_s: float = 0.0,
     end_s: float | None = None,
@@ -37,8 +35,8 @@ def decode(
     there is silence, and ``start_s`` and ``end_s`` are times of that clock.
 
     ``source`` is an address as in ``asr.address`` (a path, ``file://``, ``s3://``, a member of a container), or the
-    bytes of a file. ``container`` names the FFmpeg format where the content does not give it away (raw ``g722``); a
-    name ending in ``.g722`` says that by itself, no other name is trusted.
+    bytes of a file, or an open one. ``container`` names the FFmpeg format where the content does not give it away (raw
+    ``g722``); a name ending in ``.g722`` says that by itself, no other name is trusted.
     Raises DataError with the reason missing_file, missing_audio, unreadable, empty_file, not_audio, no_track,
     no_channel, no_samples, unsupported, too_short, too_long, too_large, truncated, non_finite or corrupt.
     """
@@ -47,20 +45,9 @@ def decode(
     return np.concatenate(blocks)
 
 
-def decode_utterance(utterance: Utterance, limits: AudioLimits = DEFAULT_LIMITS) -> np.ndarray:
-    """Return the waveform [samples] of an utterance: its stretch of its file's sound. Raises as ``decode``."""
-    return decode(
-        utterance.audio,
-        start_s=utterance.start_s,
-        end_s=utterance.end_s,
-        limits=limits,
-        choice=utterance.sound,
-    )
-
-
 def decode_to(
     sink: Callable[[np.ndarray], object],
-    source: str | Path | bytes,
+    source: Source,
     *,
     start_s: float = 0.0,
     end_s: float | None = None,

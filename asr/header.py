@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from asr.media import audio_track, opened
+from asr.media import Source, audio_track, opened
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.truncation import declared_s
 
@@ -19,7 +18,7 @@ class Header:
     channels: int
 
 
-def header(source: str | Path | bytes, choice: SoundChoice = DEFAULT_CHOICE) -> Header:
+def header(source: Source, choice: SoundChoice = DEFAULT_CHOICE) -> Header:
     """Return the header of the chosen audio track. Takes and raises what ``asr.audio.decode`` does."""
     with opened(source) as (place, _, media):
         context = audio_track(media, place, choice.track).stream.codec_context
@@ -35,9 +34,7 @@ class Length:
     certain: bool
 
 
-def probe(
-    source: str | Path | bytes, *, container: str | None = None, choice: SoundChoice = DEFAULT_CHOICE
-) -> Length | None:
+def probe(source: Source, *, container: str | None = None, choice: SoundChoice = DEFAULT_CHOICE) -> Length | None:
     """Return how long a recording's container says it lasts, without decoding it; None where it says nothing.
 
     Raises DataError as ``decode`` does for what is no audio at all; the size of the file does not matter here.

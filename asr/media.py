@@ -63,29 +63,53 @@ class _Nameless:
             return offset
 
 
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that somebody else has opened, and closes: what errors call it, its bytes, and FFmpeg's name of its format
+    where nothing in it says that."""
+
+    place: str
+    file: BinaryIO
+    size: int
+    container: str | None = None
+
+
+Source = str | Path | bytes | OpenFile
+
+
 @contextlib.contextmanager
 def opened(
-    source: str | Path | bytes, container: str | None = None, max_bytes: int | None = None
+    source: Source, container: str | None = None, max_bytes: int | None = None
 ) -> Iterator[tuple[str, BinaryIO, Any]]:
     """Yield what errors call the source, its file, and its container as PyAV reads it.
 
     ``source`` and ``container`` are as in ``asr.audio.decode``. Raises DataError with the reason missing_file,
     missing_audio, unreadable, empty_file, too_large or not_audio.
     """
-    file: BinaryIO
+    if isinstance(source, OpenFile):
+        source.file.seek(0)
+        with _opened(source, container, max_bytes) as media:
+            yield source.place, source.file, media
+        return
+    mine = open_source(source)
+    with mine.file, _opened(mine, container, max_bytes) as media:
+        yield mine.place, mine.file, media
+
+
+def open_source(source: str | Path | bytes) -> OpenFile:
+    """Open an address or the bytes of a file; whoever calls closes it. Raises DataError as ``open_address``."""
     if isinstance(source, bytes):
-        place = "uploaded bytes"
-        file, size = io.BytesIO(source), len(source)
-    else:
-        place, container = str(source), container or raw_container(source)
-        file, size = open_address(source)
-    with file:
-        if size == 0:
-            raise DataError("empty_file", f"{place}: 0 bytes")
-        if max_bytes is not None and size > max_bytes:
-            raise DataError("too_large", f"{place}: {size:,} bytes, over {max_bytes:,}")
-        with open_media(file, place, container) as media:
-            yield place, file, media
+        return OpenFile("uploaded bytes", io.BytesIO(source), len(source))
+    return OpenFile(str(source), *open_address(source), raw_container(source))
+
+
+def _opened(source: OpenFile, container: str | None, max_bytes: int | None) -> Any:
+    place, size = source.place, source.size
+    if size == 0:
+        raise DataError("empty_file", f"{place}: 0 bytes")
+    if max_bytes is not None and size > max_bytes:
+        raise DataError("too_large", f"{place}: {size:,} bytes, over {max_bytes:,}")
+    return open_media(source.file, place, container or source.container)
 
 
 def open_media(file: BinaryIO, place: str, container: str | None) -> Any:

@@ -18,11 +18,11 @@ from ray.serve.handle import DeploymentHandle
 from asr.audio import AudioLimits
 from asr.features import WINDOW_S
 from asr.labels import Task
+from asr.sandbox import own
 from serve.access_log import AccessLog
 from serve.admission import Admission
 from serve.answers import Answer
 from serve.config import ServeConfig
-from serve.decoding import own
 from serve.dispatch import Dispatch
 from serve.errors import ApiError, install
 from serve.events import EventStream, events

@@ -18,9 +18,9 @@ from asr.hearing import context_frames
 from asr.labels import Task
 from asr.language import NAMES, code_or_none
 from asr.recording import Joiner, Recording, Window
+from asr.sandbox import decode
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.windows import windows
-from serve.decoding import decode
 from serve.engine import ModelInfo
 
 # Windows whose languages decide for the recording: one alone may be a greeting, a name or a song.
@@ -125,7 +125,7 @@ def open_sound(
     """Decode the chosen sound of a recording, in a process of its own, and find where speech is. CPU-bound.
 
     With ``model`` the first window's features are computed too: most recordings have no other, and each way to
-    another thread and back takes its time. Raises DataError as ``serve.decoding.decode`` does, and too_many_channels.
+    another thread and back takes its time. Raises DataError as ``asr.sandbox.decode`` does, and too_many_channels.
     """
     sound = _each_channel(source, limits, choice.track) if choice.channel == EACH else _opened(source, limits, choice)
     if not model or not sound.windows:

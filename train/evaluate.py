@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode_utterance
+from asr.audio import SAMPLE_RATE, AudioLimits
 from asr.clip import Clip
 from asr.decode import decode
 from asr.errors import DataError, UserError
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.features import WINDOW_S, Context
 from asr.model import SpeechModel
+from asr.sandbox import decode_utterance
 from asr.scoring import has_words
 from asr.silence import require_sound
 from asr.utterance import Quarantined, Utterance

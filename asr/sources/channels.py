@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from asr.errors import DataError
-from asr.header import header
+from asr.sandbox import header
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
 from asr.utterance import Quarantined, Utterance
 

@@ -35,7 +35,7 @@ from serve.app import running
 from serve.config import ServeConfig
 
 KINDS = {
-    "asr.decoding_child": "decoding children",
+    "asr.sandbox_child": "decoding children",
     "ray::ProxyActor": "proxy",
     ":Api": "ingress",
     "ServeReplica:": "replica",

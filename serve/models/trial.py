@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.audio import AudioLimits, decode_utterance
+from asr.audio import AudioLimits
 from asr.clip import Clip
 from asr.engine import ModelInfo
 from asr.errors import DataError, UserError
 from asr.manifest import read_manifest
+from asr.sandbox import decode_utterance
 from asr.scoring import Score, score
 from asr.utterance import Utterance
 from asr.windows import windows

@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from asr.audio import AudioLimits, decode_to
-from asr.decoding_child import main
 from asr.errors import DataError
-from asr.sound import SoundChoice, SoundReport
-from serve.decoding import DIED, Child
+from asr.media import OpenFile
+from asr.sandbox import DIED, Child
+from asr.sandbox_child import main
+from asr.sound import SoundReport
 from tests.serve.mutations import damaged
 
 LIMITS = AudioLimits(max_bytes=1_000_000, max_audio_s=30.0, max_source_samples=5_000_000)
@@ -62,11 +64,9 @@ def decode_all(numbers: Sequence[int], processes: int = 2) -> Fate:
     return fate
 
 
-def decode_or_worse(
-    sink: Callable[[bytes], object], source: bytes | str, limits: AudioLimits, choice: SoundChoice
-) -> SoundReport:
+def decode_or_worse(sink: Callable[[np.ndarray], object], source: OpenFile, **asked: Any) -> SoundReport:
     """Decode, but for files that are one word."""
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    content = source.file.read()
     if content == ABORT:
         os.abort()
     if content == STALL:
@@ -77,8 +77,7 @@ def decode_or_worse(
         raise KeyError("a bug")
     if content == LIE:
         return SoundReport(1_000_000)
-    written: Any = sink
-    return decode_to(written, source, limits=limits, choice=choice)
+    return decode_to(sink, source, **asked)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from asr import storage
-from asr.audio import decode
 from asr.config import Section
 from asr.errors import DataError, UserError
 from asr.filenames import HOW_TOLD, is_audio
 from asr.places import Place
+from asr.sandbox import waveform
 
 CACHE_BYTES = 128 << 20  # in each process: 35 minutes of noise
 PROBED_S = 0.1
@@ -48,7 +48,7 @@ def require(config: Noise) -> None:
         return
     for path in recordings(config.folder):
         try:
-            decode(path, end_s=PROBED_S)
+            waveform(path, end_s=PROBED_S)
         except DataError as error:
             raise UserError(f"augment.noise.folder: {error}", "remove the file or replace it") from None
 
@@ -110,16 +110,16 @@ class _Recordings:
                 self.waveforms.move_to_end(path)
                 return self.waveforms[path]
         try:
-            waveform = decode(path)
+            noise = waveform(path)
         except DataError as error:
             raise UserError(f"augment.noise.folder: {error}", "remove the file or replace it") from None
         with self.lock:
             if path not in self.waveforms:
-                self.waveforms[path] = waveform
-                self.bytes += waveform.nbytes
+                self.waveforms[path] = noise
+                self.bytes += noise.nbytes
             while self.bytes > self.max_bytes:
                 self.bytes -= self.waveforms.popitem(last=False)[1].nbytes
-        return waveform
+        return noise
 
 
 _CACHE = _Recordings(CACHE_BYTES)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from asr.audio import AudioLimits, decode_utterance
+from asr.audio import AudioLimits
 from asr.errors import DataError, UserError
 from asr.features import WINDOW_S
+from asr.sandbox import decode_utterance
 from asr.scoring import has_words
 from asr.silence import require_sound
 from asr.utterance import Quarantined, Utterance

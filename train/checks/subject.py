@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE, decode_utterance
+from asr.audio import SAMPLE_RATE
 from asr.cache import cache_root
 from asr.checkpoint import Checkpoint, find_checkpoint
 from asr.errors import DataError
 from asr.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
 from asr.labels import label_ids, prompt_ids
 from asr.model import SpeechModel, best_device, load_checkpoint
+from asr.sandbox import decode_utterance
 from asr.segments import split
 from asr.silence import require_sound
 from asr.sources import SourceConfig, is_stream, rows

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -11,20 +11,21 @@ from typing import Literal
 
 from transformers import WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE, decode_utterance
+from asr.audio import SAMPLE_RATE
 from asr.errors import DataError, UserError
 from asr.features import WINDOW_S
-from asr.header import probe
 from asr.labels import MAX_TOKENS, prompt_ids, spoken
+from asr.sandbox import decode_utterance, probe
 from asr.segments import split
 from asr.utterance import Quarantined, Utterance
+from train.data.ahead import kept
 from train.data.utterances import Admitted
 from train.feeding.tensors import MIN_AUDIO_S, Recipe, tools
 
 LongClips = Literal["quarantine", "split"]
 _BATCH = 1024
 _GRACE_CLIPS = 100
-_THREADS = 8  # for headers that wait for a disk or a network
+_THREADS = min(8, 2 * (os.cpu_count() or 1))  # for headers that wait for a disk or a network
 
 
 @dataclass(frozen=True)
@@ -56,26 +57,25 @@ class Admission:
         """
         languages: set[str | None] = set()
         follows = True
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for batch in _batches(rows):
-                wait = any(isinstance(row, Utterance) and not row.duration_s for row in batch)
-                checked = [each for found in (pool.map if wait else map)(self._check, batch) for each in found]
-                texts = [f" {row.text.strip()}" for row in checked if isinstance(row, Utterance)]
-                lengths = iter(self._lengths(texts))
-                for row in checked:
-                    if isinstance(row, Utterance):
-                        if row.language not in languages:
-                            self.require(row.language)
-                            languages.add(row.language)
-                        tokens = next(lengths)
-                        if tokens + self.around <= MAX_TOKENS:
-                            yield Admitted(row, tokens, follows)
-                            follows = True
-                            continue
-                        detail = f"{tokens + self.around} tokens, the decoder has {MAX_TOKENS} positions"
-                        row = Quarantined(row.id, "label_too_long", detail)
-                    quarantined.append(row)
-                    follows = False
+        for batch in _batches(rows):
+            wait = any(isinstance(row, Utterance) and not row.duration_s for row in batch)
+            checked = [each for found in (kept(_THREADS).map if wait else map)(self._check, batch) for each in found]
+            texts = [f" {row.text.strip()}" for row in checked if isinstance(row, Utterance)]
+            lengths = iter(self._lengths(texts))
+            for row in checked:
+                if isinstance(row, Utterance):
+                    if row.language not in languages:
+                        self.require(row.language)
+                        languages.add(row.language)
+                    tokens = next(lengths)
+                    if tokens + self.around <= MAX_TOKENS:
+                        yield Admitted(row, tokens, follows)
+                        follows = True
+                        continue
+                    detail = f"{tokens + self.around} tokens, the decoder has {MAX_TOKENS} positions"
+                    row = Quarantined(row.id, "label_too_long", detail)
+                quarantined.append(row)
+                follows = False
 
     def _check(self, row: Utterance | Quarantined) -> list[Utterance | Quarantined]:
         if isinstance(row, Quarantined):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from typing import TypeVar
 
 Row = TypeVar("Row")
@@ -20,7 +21,7 @@ def ahead(work: Callable[[Row], Result], rows: Iterable[Row]) -> Iterator[Result
 
     ``ThreadPoolExecutor.map`` would first read all rows. Where the taker stops early, what has not begun never does.
     """
-    pool = ThreadPoolExecutor(THREADS)
+    pool = kept(THREADS)
     waiting: deque[Future[Result]] = deque()
     try:
         for row in rows:
@@ -30,4 +31,12 @@ def ahead(work: Callable[[Row], Result], rows: Iterable[Row]) -> Iterator[Result
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        for each in waiting:
+            each.cancel()
+        wait(waiting)
+
+
+@cache
+def kept(threads: int) -> ThreadPoolExecutor:
+    """Return threads that last as long as this process: each has a child that decodes, which takes 0.4 s to start."""
+    return ThreadPoolExecutor(threads)

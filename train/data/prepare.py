@@ -15,9 +15,10 @@ from typing import Literal
 from pydantic import Field
 
 from asr import segments
-from asr.audio import SAMPLE_RATE, decode_utterance, encode_flac
+from asr.audio import SAMPLE_RATE, encode_flac
 from asr.errors import DataError, UserError
 from asr.manifest import write_manifest, write_quarantine
+from asr.sandbox import decode_utterance
 from asr.silence import require_sound
 from asr.sound import DEFAULT_CHOICE
 from asr.sources import SourceConfig

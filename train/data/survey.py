@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 from transformers import WhisperTokenizer
 
-from asr.audio import DEFAULT_LIMITS, SAMPLE_RATE, decode_utterance
+from asr.audio import DEFAULT_LIMITS, SAMPLE_RATE
 from asr.errors import DataError
-from asr.header import Header, header
+from asr.header import Header
 from asr.labels import is_multilingual, label_ids
+from asr.sandbox import with_header
 from asr.silence import require_sound
 from asr.split import transcript_key
 from asr.utterance import Quarantined, Utterance
@@ -169,8 +170,7 @@ def look(row: Row, config: Filters) -> Look:
     fault = _fault(row, lambda: config.check_text(row.text))
     wide = config.limits(0.0, DEFAULT_LIMITS.max_audio_s)  # too long and too short ones are to be measured too
     try:
-        seen = header(row.audio, row.sound)
-        waveform = decode_utterance(row, wide)
+        seen, waveform = with_header(row, wide)
     except DataError as error:
         return Look(row.id, fault or Quarantined(row.id, error.reason, error.detail), row)
     length_s = len(waveform) / SAMPLE_RATE

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from transformers import WhisperFeatureExtractor
 
+from asr import sandbox
 from asr.audio import SAMPLE_RATE, encode_flac
 from asr.clip import Clip
 from asr.errors import DataError
 from asr.features import LogMel
+from asr.sandbox import Child
 from asr.sound import EACH, SoundChoice
-from serve import decoding
 from serve.bulk.passage import LIMITS, Order, cost_s, passages
-from serve.decoding import Child
 from serve.engine import ModelInfo
 from serve.request import Asked, open_sound
 from tests.asr.sounds import wav16
@@ -72,7 +72,7 @@ def test_one_that_kills_its_decoder_is_a_row_of_the_failures(tmp_path: Path, mon
     for name, content in (("bad", ABORT), ("good", encode_flac(np.zeros(SAMPLE_RATE, np.float32)))):
         (tmp_path / name).write_bytes(content)
     child = Child("tests.serve.expendable")
-    monkeypatch.setattr(decoding, "own", lambda: child)
+    monkeypatch.setattr(sandbox, "own", lambda: child)
     (only,) = passages(Order(0, str(tmp_path / "bad"), ASKED), INFO)
     assert isinstance(only.content, DataError) and only.content.reason == "decoder_died"
     assert only.content.detail == f"{tmp_path / 'bad'}: decoding ended with SIGABRT"

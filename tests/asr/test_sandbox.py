@@ -15,10 +15,11 @@ import openai
 import psutil
 import pytest
 
+from asr import sandbox
 from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
+from asr.decoded import Decoded
 from asr.errors import DataError
-from serve import decoding
-from serve.decoding import Child, own
+from asr.sandbox import Child, own
 from tests.asr.sounds import wav16
 from tests.serve.expendable import ABORT, FAIL, LIE, LIMITS, MEMORY_LIMIT_BYTES, STALL, SWELL
 from tests.serve.fakes import noise
@@ -90,7 +91,7 @@ def test_killed_in_mid_decode_it_costs_this_request_only(child: Child) -> None:
         doomed = pool.submit(child.decode, TWO_S, LIMITS)
         while not waveforms(os.getpid()):
             pass
-        neighbour = pool.submit(decoding.decode, TWO_S, LIMITS)
+        neighbour = pool.submit(sandbox.decode, TWO_S, LIMITS)
         assert len(neighbour.result().waveform) == 2 * SAMPLE_RATE
         os.kill(child.pid, signal.SIGKILL)
         with pytest.raises(DataError, match="decoding ended with SIGKILL"):
@@ -110,7 +111,7 @@ def test_one_that_dies_while_nothing_is_asked_is_replaced_unnoticed() -> None:
     first = own()
     os.kill(first.pid, signal.SIGKILL)
     os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
-    assert len(decoding.decode(TWO_S, LIMITS).waveform) == 2 * SAMPLE_RATE
+    assert len(sandbox.decode(TWO_S, LIMITS).waveform) == 2 * SAMPLE_RATE
     assert own() is not first and own() is own()
 
 
@@ -128,7 +129,7 @@ def test_each_thread_has_its_own_which_ends_with_it() -> None:
 def test_it_ends_with_its_parent_even_in_mid_decode() -> None:
     code = (
         "import os, signal, threading\n"
-        "from serve.decoding import Child\n"
+        "from asr.sandbox import Child\n"
         "from tests.serve.expendable import LIMITS, STALL\n"
         "child = Child('tests.serve.expendable')\n"
         "threading.Thread(target=child.decode, args=(STALL, LIMITS), daemon=True).start()\n"
@@ -159,7 +160,7 @@ def test_memory_is_given_back_piece_by_piece(child: Child) -> None:
     np.testing.assert_array_equal(decoded.waveform[-16_000:], last)
 
 
-def held(decoded: decoding.Decoded) -> int:
+def held(decoded: Decoded) -> int:
     """Bytes of the waveform that take memory."""
     start = f"{decoded.waveform.ctypes.data:x}-"
     maps = Path("/proc/self/smaps").read_text().split(start)[1]
@@ -178,7 +179,7 @@ def children(kind: str) -> list[psutil.Process]:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             words, parent = process.cmdline(), process.parent()
-            if "asr.decoding_child" in words and words[-1].startswith(f"prepare-{kind}"):
+            if "asr.sandbox_child" in words and words[-1].startswith(f"prepare-{kind}"):
                 found += [process] if parent and "ServeReplica:whisperfleet:Api" in "".join(parent.cmdline()) else []
     return found
 

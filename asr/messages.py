@@ -1,0 +1,44 @@
+"""Messages between a process and the child that it decodes in: frames of JSON on a Unix socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from typing import Any
+
+MAX_FRAME_BYTES = 1 << 20
+
+_LENGTH = struct.Struct("<I")
+
+
+def send(to: socket.socket, message: dict[str, Any]) -> None:
+    """Send a frame: the length of some JSON, and the JSON."""
+    body = json.dumps(message).encode()
+    to.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def receive(of: socket.socket) -> dict[str, Any]:
+    """Return the next frame. Raises EOFError where the other side has gone, ValueError for what is no frame."""
+    (length,) = _LENGTH.unpack(read(of, _LENGTH.size))
+    if length > MAX_FRAME_BYTES:
+        raise ValueError(f"a frame of {length} bytes")
+    try:
+        message = json.loads(read(of, length))
+    except RecursionError:
+        raise ValueError("a frame without an end") from None
+    if not isinstance(message, dict):
+        raise ValueError("a frame without an object")
+    return message
+
+
+def read(of: socket.socket, count: int) -> bytes:
+    """Return exactly so many bytes. Raises EOFError where there are fewer."""
+    data = bytearray(count)
+    view, got = memoryview(data), 0
+    while got < count:
+        more = of.recv_into(view[got:])
+        if not more:
+            raise EOFError
+        got += more
+    return bytes(data)

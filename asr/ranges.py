@@ -1,0 +1,113 @@
+"""Files that one process has open and another reads: as a descriptor, or range by range over the socket between them.
+
+Ranges are for what is no file of the kernel's: what lies in a storage whose keys the reader must not have, and members
+of containers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import socket
+from typing import Any, BinaryIO
+
+from asr.errors import DataError
+from asr.messages import read, receive, send
+
+RANGE_BYTES = 1 << 20
+# Decoding may read a file two or three times: its end first, and all of it again where a seek missed.
+MAX_PASSES = 8
+
+
+class FarFile(io.RawIOBase):
+    """The reader's side: ``size`` bytes behind a socket as a file, to which the other side gave a ``number``.
+
+    Reading raises DataError as the other side says.
+    """
+
+    def __init__(self, other: socket.socket, number: int, size: int) -> None:
+        self._other, self._number, self._size, self._position = other, number, size, 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position, which may be behind the end, and return it."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with what comes next, and return how many bytes that are."""
+        count = min(len(buffer), self._size - self._position, RANGE_BYTES)
+        if count <= 0:
+            return 0
+        send(self._other, {"read": [self._number, self._position, count]})
+        answer = receive(self._other)
+        if "reason" in answer:
+            raise DataError(answer["reason"], answer["detail"])
+        data = read(self._other, answer["bytes"])
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def buffered(other: socket.socket, number: int, size: int) -> BinaryIO:
+    """Return a ``FarFile`` that asks for as much as it may at a time."""
+    return io.BufferedReader(FarFile(other, number, size), RANGE_BYTES)
+
+
+class Ranges:
+    """The side that has the file: answers what the reader asks for, to a bound, as the reader may be anybody's."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size, self._left = file, size, MAX_PASSES * (size + 8 * RANGE_BYTES)
+
+    def answer(self, to: socket.socket, offset: int, count: int) -> None:
+        """Send a range, or why it cannot be read. Raises ValueError for what nobody asks who decodes."""
+        self._left -= count
+        if not (0 <= offset < self._size and 0 < count <= RANGE_BYTES) or self._left < 0:
+            raise ValueError(f"a range of {count} bytes")
+        try:
+            self._file.seek(offset)
+            data = self._file.read(count)
+        except (DataError, OSError) as error:
+            fault = error if isinstance(error, DataError) else DataError("unreadable", str(error))
+            send(to, {"reason": fault.reason, "detail": fault.detail})
+            return
+        send(to, {"bytes": len(data)})
+        to.sendall(data)
+
+
+def descriptor(file: BinaryIO, size: int) -> int | None:
+    """Return a descriptor of a file that another process may read and not write; None for one to be read by ranges.
+
+    Whoever calls closes it. What is small is read and copied: then no more needs to be said about it. Raises what
+    reading does.
+    """
+    try:
+        return os.dup(file.fileno())
+    except OSError:  # none of the kernel's
+        if size > RANGE_BYTES and not isinstance(file, io.BytesIO):
+            return None
+    copy = os.memfd_create("recording", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        left = file.getbuffer() if isinstance(file, io.BytesIO) else memoryview(file.read(size))
+        while left:
+            left = left[os.write(copy, left) :]
+        os.lseek(copy, 0, os.SEEK_SET)
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    except BaseException:
+        os.close(copy)
+        raise
+    return copy

@@ -1,0 +1,274 @@
+"""Strangers' files parsed by confined child processes, one for each thread that asks: where one dies, so does its file.
+
+What a codec does wrong costs the file that made it do that: DataError ``decoder_died``, and another child. The child
+has nothing of this process but a socket, recordings and memory for samples (``asr.confinement``): files are opened
+here, and what lies in a storage is read here, by whoever has its keys.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from asr.confinement import MAX_OPEN_FILES, Allowance, environment
+from asr.decoded import Decoded, copied, mapped, memory, memory_file
+from asr.errors import DataError
+from asr.header import Header, Length
+from asr.limits import DEFAULT_LIMITS, AudioLimits
+from asr.messages import receive
+from asr.sandbox_answers import found, header_of, length_of, report_of
+from asr.sandbox_task import Handed, Source, Task, Wait, task_of
+from asr.sound import DEFAULT_CHOICE, SoundChoice
+from asr.utterance import Utterance
+
+DIED = "decoder_died"
+STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer between holds 16 s of audio
+FILE_STALL_S = 120.0  # the same of what lies on a disk, which may be that of another machine
+MEMORY_BYTES = 1 << 30  # on top of the interpreter's; neither a recording nor its samples are in it
+START_LIMIT_S = 120.0
+MOST_TASKS = 32  # that are asked for in one go
+KEPT_BYTES = 16 << 20  # of memory for samples from one recording to the next
+
+_SPARE_BYTES = 4 << 20  # of samples over the limit, until that is noticed
+_TOO_MUCH = {signal.SIGXCPU: "took too long", signal.SIGXFSZ: "wrote too much"}
+assert MOST_TASKS + 8 < MAX_OPEN_FILES
+
+_log = logging.getLogger(__name__)
+Kind = TypeVar("Kind")
+Result = np.ndarray | Header | Length | None
+
+
+class Child:
+    """A process that does one thing at a time. It ends with the thread that made it, or with ``close``.
+
+    ``module`` is what runs in it, ``memory_bytes`` what it may take beyond what it begins with, ``stall_s`` how long it
+    may bring nothing.
+    """
+
+    def __init__(
+        self, module: str = "asr.sandbox_child", memory_bytes: int = MEMORY_BYTES, stall_s: float = STALL_S
+    ) -> None:
+        self._stall_s = stall_s
+        self._socket, theirs = socket.socketpair()
+        # The name of the thread is for those who look at a list of processes.
+        words = ["-P", "-m", module, str(theirs.fileno()), str(memory_bytes), threading.current_thread().name]
+        # All of the path: a cluster's nodes find the packages where Ray put them.
+        path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+        self._process = subprocess.Popen(
+            [sys.executable, *words], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment(path)
+        )
+        theirs.close()
+        self._scratch = memory_file()  # written over again and again: new memory costs more than the copy
+        self.close = weakref.finalize(self, _end, self._process, self._socket, self._scratch)
+        self._socket.settimeout(START_LIMIT_S)
+        begun = receive(self._socket)  # EOFError: it has said on standard error why it does not start
+        if begun.get("ready") is not True:
+            raise RuntimeError(f"{module} does not begin as it should")
+        self._socket.settimeout(stall_s)
+        self._allowance, refused = _allowance(self.pid)
+        _tell((*begun["missing"], *refused))
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self.close.alive and self._process.poll() is None
+
+    def decode(self, source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE) -> Decoded:
+        """Decode the chosen sound of a recording within ``limits``.
+
+        Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died; then this child is closed.
+        RuntimeError is a bug of ours.
+        """
+        with Handed([Task(source, limits=limits, choice=choice)]) as handed:
+            handed.require()
+            with memory() as file:
+                return self._ask(handed, file, lambda said: mapped(file, report_of(found(said[0]))))
+
+    def each(self, tasks: Sequence[Task]) -> list[Result | DataError]:
+        """Do at most MOST_TASKS tasks in one go. A DataError as ``decode`` raises it stands in place of a result.
+
+        A bug of ours is a fault of the one file, and in the log: whoever takes a child over can say that there is one.
+        Raises DataError decoder_died, of one of the tasks; then this child is closed.
+        """
+        with Handed(tasks) as handed:
+            if not handed.files:
+                return handed.merged([])
+            if os.fstat(self._scratch).st_size > KEPT_BYTES:
+                os.ftruncate(self._scratch, 0)
+            return handed.merged(self._ask(handed, self._scratch, lambda said: self._results(handed, said)))
+
+    def _results(self, handed: Handed, answers: Sequence[dict[str, Any]]) -> list[Result | DataError]:
+        results: list[Result | DataError] = []
+        offset = 0
+        for task, file, answer in zip(handed.tasks, handed.files, answers, strict=True):
+            try:
+                said = found(answer)
+                if task.call == "decode":
+                    samples = report_of(said).samples
+                    offset += samples
+                    results.append(copied(self._scratch, offset - samples, samples, file.place))
+                else:
+                    results.append(header_of(said) if task.call == "header" else length_of(said))
+            except DataError as error:
+                results.append(error)
+            except RuntimeError as bug:
+                _log.error("%s: a bug of ours met in decoding\n%s", file.place, bug)
+                results.append(
+                    DataError(DIED, f"{file.place}: decoding failed with a bug of ours, which is in the log")
+                )
+        return results
+
+    def _ask(self, handed: Handed, samples: int, take: Callable[[list[dict[str, Any]]], Kind]) -> Kind:
+        """Have all that is handed over done, with samples written to a descriptor, and ``take`` what is answered."""
+        try:
+            if self._allowance is not None:
+                cpu_s = self._stall_s + sum(task.longest_s for task in handed.tasks)
+                self._allowance.renew(cpu_s, sum(task.most_bytes for task in handed.tasks) + _SPARE_BYTES)
+            handed.send(self._socket, samples)
+            wait = Wait(samples, handed.tasks, FILE_STALL_S if handed.on_disk else self._stall_s)
+            while "read" in (answer := wait.frame(self._socket)):
+                wait.go_on(handed.answer(self._socket, answer["read"]))
+            return take(answer["answers"])
+        except TimeoutError:
+            what = "took too long"
+        except (OSError, EOFError, ValueError, KeyError, TypeError):  # the last three: it answers nonsense
+            what = _end_of(self._process)
+        except (DataError, RuntimeError):
+            raise
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        raise DataError(DIED, f"{handed.files[0].place}: decoding {what}")
+
+
+_own = threading.local()
+
+
+def own() -> Child:
+    """Return the child of this thread, a new one where it died or never was."""
+    child: Child | None = getattr(_own, "child", None)
+    if child is None or not child.alive:
+        child = _own.child = Child()
+    return child
+
+
+def decode(source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE) -> Decoded:
+    """Decode a recording in the child of this thread, as ``Child.decode``; the first call starts one."""
+    return own().decode(source, limits, choice)
+
+
+def each(tasks: Sequence[Task]) -> list[Result | DataError]:
+    """Do any number of tasks in the child of this thread, as ``Child.each`` does, many in one go.
+
+    Where one kills the child, those with it are done again one by one: it costs no other file.
+    """
+    if len(tasks) > MOST_TASKS:
+        return each(tasks[:MOST_TASKS]) + each(tasks[MOST_TASKS:])
+    try:
+        return own().each(tasks)
+    except DataError as died:
+        return [died] if len(tasks) == 1 else [result for task in tasks for result in each([task])]
+
+
+def waveform(
+    source: Source,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    limits: AudioLimits = DEFAULT_LIMITS,
+    choice: SoundChoice = DEFAULT_CHOICE,
+) -> np.ndarray:
+    """Return what ``asr.audio.decode`` does, decoded in the child of this thread.
+
+    Raises DataError as it does, or with the reason decoder_died.
+    """
+    return cast(np.ndarray, _only(Task(source, "decode", limits, choice, start_s, end_s)))
+
+
+def decode_utterance(utterance: Utterance, limits: AudioLimits = DEFAULT_LIMITS) -> np.ndarray:
+    """Return the waveform [samples] of an utterance: its stretch of its file's sound. Raises as ``waveform``."""
+    return cast(np.ndarray, _only(task_of(utterance, limits)))
+
+
+def decode_utterances(utterances: Sequence[Utterance], limits: AudioLimits) -> list[np.ndarray | DataError]:
+    """Return the waveforms of utterances, decoded in one go; a DataError in place of one that cannot be had."""
+    return cast("list[np.ndarray | DataError]", each([task_of(utterance, limits) for utterance in utterances]))
+
+
+def with_header(utterance: Utterance, limits: AudioLimits) -> tuple[Header, np.ndarray]:
+    """Return the header of an utterance's file, and what ``decode_utterance`` does, in one go."""
+    results = each([Task(utterance.audio, "header", choice=utterance.sound), task_of(utterance, limits)])
+    for result in results:
+        if isinstance(result, DataError):
+            raise result
+    return cast("tuple[Header, np.ndarray]", tuple(results))
+
+
+def header(source: Source, choice: SoundChoice = DEFAULT_CHOICE) -> Header:
+    """Return what ``asr.header.header`` does, read in the child of this thread. Raises as ``waveform``."""
+    return cast(Header, _only(Task(source, "header", choice=choice)))
+
+
+def probe(source: Source, choice: SoundChoice = DEFAULT_CHOICE) -> Length | None:
+    """Return what ``asr.header.probe`` does, read in the child of this thread. Raises as ``waveform``."""
+    return cast("Length | None", _only(Task(source, "probe", choice=choice)))
+
+
+def _only(task: Task) -> Result:
+    [result] = each([task])
+    if isinstance(result, DataError):
+        raise result
+    return result
+
+
+def _allowance(pid: int) -> tuple[Allowance | None, list[str]]:
+    try:
+        allowance = Allowance(pid)
+        allowance.renew(STALL_S, _SPARE_BYTES)
+    except OSError as error:
+        return None, [f"limits on CPU time and file size: {error}"]
+    return allowance, []
+
+
+@cache
+def _tell(missing: tuple[str, ...]) -> None:
+    """Say once what the kernel does not give."""
+    if missing:
+        _log.warning("files are parsed with less confinement than there could be: %s", "; ".join(missing))
+
+
+def _end_of(process: subprocess.Popen[bytes]) -> str:
+    """Say how a child came to its end."""
+    try:
+        code = process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        return "answered nonsense"
+    if code == os.EX_UNAVAILABLE:
+        return "took too much memory"
+    if code < 0:
+        return _TOO_MUCH.get(signal.Signals(-code), f"ended with {signal.Signals(-code).name}")
+    return f"ended with status {code}"
+
+
+def _end(process: subprocess.Popen[bytes], ours: socket.socket, scratch: int) -> None:
+    ours.close()
+    os.close(scratch)
+    process.kill()
+    process.wait()

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+
+from asr.audio import encode_flac
+from asr.decoded import memory
+from asr.media import OpenFile
+from asr.messages import receive
+from asr.sandbox_child import Samples
+from asr.sandbox_task import Task
+from asr.sound import SoundReport
+
+FLAC = encode_flac(np.zeros(16_000, np.float32))
+
+
+def test_the_process_writes_samples_and_ends_when_nobody_is_left() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        words = [sys.executable, "-m", "asr.sandbox_child", str(theirs.fileno()), str(1 << 30)]
+        with subprocess.Popen(words, pass_fds=[theirs.fileno()]) as child:
+            theirs.close()
+            begun = receive(ours)
+            assert begun["ready"] is True and not [
+                each for each in begun["missing"] if "landlock" not in each
+            ]  # which some kernels do not have
+            whole = {"found": json.loads(json.dumps(asdict(SoundReport(16_000))))}
+            for contents in ([FLAC], [b""], [FLAC, b"", FLAC]):
+                tasks, files = [], []
+                for content in contents:
+                    files.append(os.memfd_create("recording"))
+                    os.write(files[-1], content)
+                    tasks.append(json.loads(Task(b"").text(OpenFile("it", sys.stdin.buffer, len(content)), True)))
+                with memory() as samples:
+                    body = json.dumps(tasks).encode()
+                    socket.send_fds(ours, [struct.pack("<I", len(body)) + body], [samples, *files])
+                    answers = receive(ours)["answers"]
+                    for content, answer in zip(contents, answers, strict=True):
+                        assert answer == whole if content else answer["reason"] == "empty_file"
+                    assert os.fstat(samples).st_size == 4 * 16_000 * contents.count(FLAC)
+                for file in files:
+                    os.close(file)
+            ours.close()
+            assert child.wait(60) == 0
+
+
+def test_samples_are_written_megabyte_by_megabyte_from_where_it_is_told() -> None:
+    sound = np.arange(1_000_000, dtype=np.float32)
+    collect = Samples()
+    with memory() as file:
+        collect.begin(file, 8)
+        for start in range(0, len(sound), 333_333):
+            collect(sound[start : start + 333_333])
+        assert os.fstat(file).st_size == 8 + 3 * (1 << 20)
+        assert collect.flush() == 8 + sound.nbytes
+        assert os.pread(file, sound.nbytes + 100, 8) == sound.tobytes()
+        collect.begin(file, 4)
+        assert collect.flush() == 4
+
+
+def test_it_is_lean() -> None:
+    code = (
+        "import sys, asr.sandbox_child\nprint(sorted({'torch', 'ray', 'transformers', 'pyarrow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
