@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, quote
 
 from asr import storage
 from asr.errors import DataError, UserError
+from asr.row_groups import audio_cells, open_parquet
 
 # FFmpeg's names of the formats that have no header: nothing in such a file says what it is.
 RAW_CONTAINERS = {".g722": "g722", ".722": "g722", ".gsm": "gsm", ".sln": "sln"}
@@ -85,7 +86,9 @@ def open_address(address: str | Path) -> tuple[BinaryIO, int]:
         return _buffered(_Window(file, 0, file.size(), uri, owned=True))
     except (FileNotFoundError, UserError) as error:
         raise DataError("missing_file", f"{address}: {_reason(error)}") from None
-    except (OSError, ValueError, KeyError, IndexError) as error:  # pyarrow's own errors are ValueErrors and OSErrors
+    except DataError:
+        raise
+    except Exception as error:  # of pyarrow, about bytes of whoever wrote the file: it is the row's
         raise DataError("unreadable", f"{address}: {_reason(error)}") from None
 
 
@@ -219,12 +222,12 @@ def _cell(uri: str, fields: dict[str, str]) -> bytes:
 
 
 def _parquet_column(uri: str, stamp: tuple[Any, ...], group: int, column: str) -> Any:
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow as pa  # type: ignore[import-untyped]
 
-    file = _files.get(("parquet", *stamp), lambda: pq.ParquetFile(storage.open_input(uri)))
+    file = _files.get(("parquet", *stamp), lambda: open_parquet(storage.open_input(uri)))
     is_struct = file.schema_arrow.field(column).type.num_fields > 0
-    values = file.read_row_group(group, columns=[f"{column}.bytes" if is_struct else column]).column(0)
-    return bytes_of(values.combine_chunks())
+    cells = audio_cells(file, group, f"{column}.bytes" if is_struct else column)
+    return pa.chunked_array([bytes_of(part) for part in cells])
 
 
 def _arrow_column(uri: str, stamp: tuple[Any, ...], batch: int, column: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -39,11 +40,11 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
     """
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        draft = target.parent / f".{target.name}-{secrets.token_hex(8)}"
+        draft.mkdir()  # mkdtemp would make it for its owner only, or a chmod for everybody: the umask says
     try:
         with writing(target):  # inside: what is free is said of the disk as it was, with the draft on it
             yield draft
-            draft.chmod(0o755)
             try:
                 draft.rename(target)
             except OSError:
@@ -57,7 +58,7 @@ def use(folder: Path) -> bool:
     """Keep ``prune`` away from a folder of the cache until this process ends; False where it came first."""
     path = folder / _MARK
     try:
-        mark = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        mark = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except FileNotFoundError:
         return False
     except OSError:

@@ -116,7 +116,7 @@ def json_object(line: str, where: str) -> dict[str, Any]:
         data = json.loads(line)
         if "\\ud" in line.lower():  # JSON can spell half a surrogate pair, which no file can hold: find it now
             json.dumps(data, ensure_ascii=False).encode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # objects in objects, a thousand deep
         raise UserError(f"{where}: not JSON: {error}", "a manifest has one JSON object on each line") from None
     if not isinstance(data, dict):
         raise UserError(f"{where}: holds a JSON {type(data).__name__}, not an object")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from asr import storage
 from asr.address import plain, without_member
-from asr.errors import DataError
+from asr.errors import DataError, UserError
 
 REASON = "address_not_allowed"
 HINT = "list the folder where it lies as one of audio_roots, or with --audio-root"
@@ -42,7 +42,10 @@ class Roots:
         """
         place = storage.join(self.folder, plain(name))
         uri, member = without_member(place)
-        asked = _parts(uri)
+        try:
+            asked = _parts(uri)
+        except UserError as error:
+            raise DataError(REASON, str(error)) from None
         for root in (self.folder, *self.others):
             allowed = _parts(root)
             if asked.where == allowed.where and _is_within(asked.path, allowed.path):

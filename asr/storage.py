@@ -258,6 +258,8 @@ def explained(place: str | Path, what: str) -> Iterator[None]:
     except UnicodeDecodeError as error:
         hint = "save it as UTF-8; of what Windows wrote: iconv -f CP1252 -t UTF-8, or -f UTF-16"
         raise UserError(f"{place}: {what}: {_line(error)}", hint) from None
+    except UnicodeEncodeError:
+        raise UserError(f"{str(place)!r}: {what}: its name is no UTF-8", "rename it") from None
     except OSError as error:
         mistake = UserError(f"{place}: {what}: {_line(error)}")
         raise unretryable(error, str(place)) or mistake from None

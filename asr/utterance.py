@@ -30,10 +30,25 @@ class Utterance:
     sound: SoundChoice = DEFAULT_CHOICE
 
 
+MAX_TOLD = 1000  # characters of what is said about a row: a hostile cell may have a hundred million
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A row that could not be used: kept, named and counted instead of dropped."""
+    """A row that could not be used: kept, named and counted instead of dropped.
+
+    What is told of it is cut, and can be written to any file: ``\\udcff`` stands for a byte of a name that is no text.
+    """
 
     id: str
     reason: str
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        """Make id and detail fit for a table."""
+        object.__setattr__(self, "id", _writable(self.id))
+        object.__setattr__(self, "detail", _writable(self.detail))
+
+
+def _writable(text: str) -> str:
+    return text[:MAX_TOLD].encode("utf-8", "backslashreplace").decode()

@@ -16,6 +16,7 @@ from asr.sources.columns import Columns, utterance
 from asr.sources.config import SourceConfig
 from asr.sources.csv import read_table
 from asr.sources.manifest import read_json_lines
+from asr.sources.samples import MAX_TEXT_BYTES
 from asr.sources.shards import SPLITS
 from asr.storage import Entry
 from asr.utterance import Quarantined, Utterance
@@ -156,10 +157,14 @@ def _text(entry: Entry | None) -> str | DataError:
     if entry is None:
         return DataError("no_transcript", "no .txt or .lab beside it")
     kind = suffix(entry.name)
+    if entry.bytes > MAX_TEXT_BYTES:
+        return DataError("malformed_row", f"the {kind} beside it holds {entry.bytes:,} bytes, over {MAX_TEXT_BYTES:,}")
     try:
         text = storage.read_bytes(entry.uri).decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         return DataError("malformed_row", f"the {kind} beside it is no UTF-8: {error}")
+    except UserError as error:
+        return DataError("no_transcript", f"the {kind} beside it: {error.message}")
     if kind == ".lab" and text and all(map(_is_timed, text.splitlines())):
         return DataError("no_transcript", "the .lab beside it holds times, not only what is said")
     return text

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.sources.columns import Columns, utterance
 from asr.utterance import Quarantined, Utterance
 
@@ -26,18 +26,23 @@ class AudioColumn:
 
 def audio_column(schema: Any, columns: Columns, place: str) -> AudioColumn:
     """Return the audio column of an Arrow schema. Raises UserError for a type that is neither bytes nor paths."""
+    import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.types as pt  # type: ignore[import-untyped]
 
+    if len(set(schema.names)) < len(schema.names):
+        raise UserError(f"{place}: two of its columns have one name: {', '.join(schema.names):.200}", "rename one")
     name = columns.names["audio"]
     type = schema.field(name).type
     if pt.is_string(type) or pt.is_large_string(type):
         return AudioColumn(name, False, name, name)
     if pt.is_binary(type) or pt.is_large_binary(type):
         return AudioColumn(name, True, name, None)
-    children = [type.field(n).name for n in range(type.num_fields)] if pt.is_struct(type) else []
-    if "bytes" not in children:
+    children = {type.field(n).name: type.field(n).type for n in range(type.num_fields)} if pt.is_struct(type) else {}
+    inside, path = children.get("bytes", pa.null()), children.get("path", pa.null())
+    if not (pt.is_binary(inside) or pt.is_large_binary(inside)):
         raise UserError(f"{place}: column '{name}' holds {type}: neither audio bytes, nor bytes and path, nor paths")
-    return AudioColumn(name, True, f"{name}.bytes", f"{name}.path" if "path" in children else None)
+    told = pt.is_string(path) or pt.is_large_string(path)
+    return AudioColumn(name, True, f"{name}.bytes", f"{name}.path" if told else None)
 
 
 def metadata_columns(schema: Any, columns: Columns) -> list[str]:
@@ -51,8 +56,46 @@ def metadata_columns(schema: Any, columns: Columns) -> list[str]:
     return [field.name for field in schema if field.name != columns.names["audio"] and is_read(field)]
 
 
+Record = dict[str, Any] | DataError
+"""A row's cells, or what is wrong with one of them: text that is no UTF-8, a time in the year 292277026596."""
+
+
+def records(batch: Any, wanted: Sequence[str], count: int) -> list[Record]:
+    """Return some columns of a record batch row by row."""
+    if not wanted:
+        return [{} for _ in range(count)]
+    try:
+        found: list[Record] = batch.select(list(wanted)).to_pylist()
+    except Exception:  # of any type that there is; which row it was, is not told
+        return [_record(batch, wanted, row) for row in range(count)]
+    return found
+
+
+def _record(batch: Any, wanted: Sequence[str], row: int) -> Record:
+    try:
+        return {name: batch.column(name)[row].as_py() for name in wanted}
+    except Exception as error:
+        return DataError("malformed_row", f"{type(error).__name__}: {error}")
+
+
+def paths(batch: Any, audio: AudioColumn) -> list[str | None]:
+    """Return what each row of a record batch calls its file, where that is told and is text."""
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+    cells = batch.column(audio.name)
+    cells = pc.struct_field(cells, "path") if cells.type.num_fields else cells
+    found = [each.get("x") if isinstance(each, dict) else None for each in records(_named(cells), ["x"], len(cells))]
+    return found
+
+
+def _named(cells: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.record_batch([cells], names=["x"])
+
+
 def table_rows(
-    records: Sequence[dict[str, Any]],
+    records: Sequence[Record],
     audio: Sequence[tuple[bool, str | None]],
     columns: Columns,
     folder: str,
@@ -66,5 +109,8 @@ def table_rows(
     column = columns.names["audio"]
     for number, (record, (inside, path)) in enumerate(zip(records, audio, strict=True)):
         id, address = names(number)
+        if isinstance(record, DataError):
+            yield Quarantined(id, record.reason, record.detail)
+            continue
         record[column] = path
         yield utterance(record, columns, id, address if inside else None, folder)

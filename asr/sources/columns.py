@@ -42,6 +42,10 @@ RESERVED = frozenset(
 )
 
 
+MAX_NAME = 4096  # characters of an id, and of a file's name: no file system has longer ones
+MAX_TEXT = 1 << 20  # characters of a transcript: days of speech
+
+
 @dataclass(frozen=True)
 class Columns:
     """Which column holds which field of an utterance; all others go to ``meta``."""
@@ -140,7 +144,7 @@ def utterance(
     row: Mapping[str, Any], columns: Columns, default_id: str, audio: str | bytes | None = None, folder: str = ""
 ) -> Utterance | Quarantined:
     """Return a row as an utterance, or quarantined as missing_audio, address_not_allowed, no_transcript, not_text,
-    unknown_language, bad_number, bad_channel or bad_segments.
+    unknown_language, bad_number, bad_channel, bad_segments, or as malformed_row with whatever else is wrong with it.
 
     A transcript that is empty text says that nobody speaks; one that is null or not there, that nobody has written it.
 
@@ -150,42 +154,38 @@ def utterance(
     """
     id = told(columns.value(row, "id"))
     id = str(id) if isinstance(id, str) or (id is not None and "id" in columns.chosen) else default_id
-    named = columns.value(row, "audio") if audio is None else audio
     try:
-        start_s, end_s, duration_s = _times(
-            *(_number(row, columns, name) for name in ("start_s", "end_s", "duration_s"))
-        )
-        if not isinstance(named, str | bytes):
-            raise _Fault("missing_audio", "the row names no audio")
-        sound = _sound(columns.value(row, "track"), columns.value(row, "channel"))
-        part = sound.label if start_s is None else f"@{start_s:g}{sound.label}"
-        return Utterance(
-            id=id if told(columns.value(row, "id")) is not None else f"{id}{part}",
-            audio=_address(named, Roots(folder, columns.roots)) if isinstance(named, str) and audio is None else named,
-            text=_transcript(row, columns),
-            duration_s=duration_s,
-            language=columns.language or _language(columns.value(row, "language")),
-            speaker=_optional_text(columns.value(row, "speaker")),
-            start_s=start_s or 0.0,
-            end_s=end_s,
-            meta=_meta(row, columns),
-            sound=sound,
-        )
-    except _Fault as fault:
-        return Quarantined(id, fault.reason, fault.detail)
-
-
-class _Fault(Exception):
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
-
-
-def _address(name: str, roots: Roots) -> str:
-    try:
-        return roots.address(name)
+        return _utterance(row, columns, id, audio, folder)
     except DataError as fault:
-        raise _Fault(fault.reason, fault.detail) from None
+        return Quarantined(id, fault.reason, fault.detail)
+    except Exception as error:  # whatever a stranger's cell does to a library, it is this row's and ends no run
+        return Quarantined(id, "malformed_row", f"{type(error).__name__}: {error}")
+
+
+def _utterance(row: Mapping[str, Any], columns: Columns, id: str, audio: str | bytes | None, folder: str) -> Utterance:
+    named = columns.value(row, "audio") if audio is None else audio
+    start_s, end_s, duration_s = _times(*(_number(row, columns, name) for name in ("start_s", "end_s", "duration_s")))
+    if not isinstance(named, str | bytes):
+        raise DataError("missing_audio", "the row names no audio")
+    for name in (id, named) if isinstance(named, str) else (id,):
+        if len(name) > MAX_NAME:
+            raise DataError("malformed_row", f"an id or a file's name of over {MAX_NAME:,} characters")
+        name.encode()  # UnicodeEncodeError of what stands for a byte that is no text: no manifest could name it
+    sound = _sound(columns.value(row, "track"), columns.value(row, "channel"))
+    part = sound.label if start_s is None else f"@{start_s:g}{sound.label}"
+    ours = isinstance(named, bytes) or audio is not None
+    return Utterance(
+        id=id if told(columns.value(row, "id")) is not None else f"{id}{part}",
+        audio=named if ours else Roots(folder, columns.roots).address(named),
+        text=_transcript(row, columns),
+        duration_s=duration_s,
+        language=columns.language or _language(columns.value(row, "language")),
+        speaker=_optional_text(columns.value(row, "speaker")),
+        start_s=start_s or 0.0,
+        end_s=end_s,
+        meta=_meta(row, columns),
+        sound=sound,
+    )
 
 
 def _transcript(row: Mapping[str, Any], columns: Columns) -> str:
@@ -193,15 +193,15 @@ def _transcript(row: Mapping[str, Any], columns: Columns) -> str:
     value = None if name is None else row.get(name)
     if value is None and columns.value(row, "segments") is None:  # those have the words
         what = "the row has no transcript" if name is None or name not in row else f"{name} is null"
-        raise _Fault("no_transcript", f"{what}: of a clip in which nobody speaks it is an empty text")
+        raise DataError("no_transcript", f"{what}: of a clip in which nobody speaks it is an empty text")
     return _text(value)
 
 
 def _text(value: Any) -> str:
-    try:
-        return transcript(value)
-    except DataError as fault:
-        raise _Fault(fault.reason, fault.detail) from None
+    text = transcript(value)
+    if len(text) > MAX_TEXT:
+        raise DataError("malformed_row", f"a transcript of {len(text):,} characters, over {MAX_TEXT:,}")
+    return text
 
 
 def _optional_text(value: Any) -> str | None:
@@ -214,13 +214,13 @@ def _number(row: Mapping[str, Any], columns: Columns, field: str) -> float | Non
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     else:
         if math.isnan(number):
             return None  # what pandas writes where there is none
     if not (math.isfinite(number) and number >= 0):
-        raise _Fault("bad_number", f"{columns.names[field]} is {value!r}")
+        raise DataError("bad_number", f"{columns.names[field]} is {value!r}")
     return number
 
 
@@ -232,7 +232,7 @@ def _times(
         end_s = round(start_s + duration_s, 6)
     if end_s is not None:
         if end_s <= (start_s or 0.0):
-            raise _Fault("bad_number", f"ends at {end_s:g} s and begins at {start_s or 0.0:g} s")
+            raise DataError("bad_number", f"ends at {end_s:g} s and begins at {start_s or 0.0:g} s")
         duration_s = round(end_s - (start_s or 0.0), 6)
     return start_s, end_s, duration_s
 
@@ -242,8 +242,8 @@ def _sound(track: Any, channel: Any) -> SoundChoice:
         return DEFAULT_CHOICE
     try:
         return SoundChoice(None if track is None else int(track), AUTO if channel is None else str(channel))
-    except (TypeError, ValueError, UserError) as error:
-        raise _Fault("bad_channel", f"track {track!r}, channel {channel!r}: {error}") from None
+    except (TypeError, ValueError, OverflowError, UserError) as error:
+        raise DataError("bad_channel", f"track {track!r}, channel {channel!r}: {error}") from None
 
 
 def _language(value: Any) -> str | None:
@@ -255,7 +255,7 @@ def _language_code(name: str) -> str:
     try:
         return language.code(name)
     except UserError as error:
-        raise _Fault("unknown_language", str(error)) from None
+        raise DataError("unknown_language", str(error)) from None
 
 
 def _meta(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
@@ -282,6 +282,9 @@ def _segments(value: Any) -> list[dict[str, Any]]:
     """Segments as ``[{"start": s, "end": s, "text": "..."}]``, from such a list or from its JSON text."""
     try:
         parsed = json.loads(value) if isinstance(value, str) else value
-        return [{"start": float(s["start"]), "end": float(s["end"]), "text": _text(s["text"])} for s in parsed]
-    except (KeyError, TypeError, ValueError) as error:
-        raise _Fault("bad_segments", f"not a list of start, end and text: {error!r}") from None
+        found = [{"start": float(s["start"]), "end": float(s["end"]), "text": _text(s["text"])} for s in parsed]
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise DataError("bad_segments", f"not a list of start, end and text: {error!r}") from None
+    if not all(math.isfinite(s["start"]) and math.isfinite(s["end"]) for s in found):
+        raise DataError("bad_segments", "a time of one is no number")
+    return found

@@ -15,7 +15,7 @@ from asr.address import arrow_row, bytes_of, open_arrow, read_batch
 from asr.config import suggestion
 from asr.errors import DataError, UserError
 from asr.sources import repository
-from asr.sources.cells import audio_column, metadata_columns, table_rows
+from asr.sources.cells import audio_column, metadata_columns, paths, records, table_rows
 from asr.sources.columns import Columns, choose, utterance
 from asr.sources.config import SourceConfig
 from asr.utterance import Quarantined, Utterance
@@ -118,24 +118,16 @@ class _Batch:
 def _batch_rows(batch: Any, columns: Columns, at: _Batch) -> Iterator[Utterance | Quarantined]:
     audio = audio_column(batch.schema, columns, at.place)
     wanted = metadata_columns(batch.schema, columns)
-    records = batch.select(wanted).to_pylist() if wanted else [{} for _ in range(batch.num_rows)]
-    cells = batch.column(audio.name)
-    names = [None] * len(records) if audio.path_column is None else _names(cells, audio.inside)
-    present = bytes_of(cells).is_valid().to_pylist() if audio.inside else [False] * len(records)
+    count = batch.num_rows
+    names = paths(batch, audio) if audio.path_column else [None] * count
+    present = bytes_of(batch.column(audio.name)).is_valid().to_pylist() if audio.inside else [False] * count
 
     def name(row: int) -> tuple[str, str]:
         address = arrow_row(at.place, at.offset, row, audio.name, names[row] or "")
         return f"{at.split}:{at.begin + row}", address
 
     pairs = list(zip(present, names, strict=True))
-    yield from table_rows(records, pairs, columns, storage.parent(at.place), name)
-
-
-def _names(cells: Any, are_structs: bool) -> list[str | None]:
-    import pyarrow.compute as pc  # type: ignore[import-untyped]
-
-    names: list[str | None] = (pc.struct_field(cells, "path") if are_structs else cells).to_pylist()
-    return names
+    yield from table_rows(records(batch, wanted, count), pairs, columns, storage.parent(at.place), name)
 
 
 def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantined]:

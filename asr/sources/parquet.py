@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 from asr import storage
 from asr.address import bytes_of, parquet_row
-from asr.errors import UserError
-from asr.sources.cells import AudioColumn, audio_column, metadata_columns, table_rows
+from asr.errors import DataError, UserError
+from asr.row_groups import MAX_GROUP_BYTES, audio_cells, batches, leaves, open_parquet
+from asr.sources.cells import AudioColumn, Record, audio_column, metadata_columns, paths, records, table_rows
 from asr.sources.columns import Columns, choose
 from asr.sources.config import SourceConfig
 from asr.sources.shards import shards
 from asr.utterance import Quarantined, Utterance
 
-# One row costs reading its whole group. pandas writes a group for the whole file; Hugging Face's are at most 100 MB.
-MAX_GROUP_BYTES = 1 << 30
+# Of all that is read beside the audio, however it was packed: texts that unpack to more are made to.
+MAX_UNPACKED = 100  # times the file's size
+FEW_BYTES = 256 << 20
 
 
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
@@ -32,69 +35,92 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
 
 
 def _file_rows(config: SourceConfig, uri: str, name: str) -> Iterator[Utterance | Quarantined]:
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
     with storage.explained(uri, "cannot be read as Parquet"), storage.open_input(uri) as opened:
         try:
-            file = pq.ParquetFile(opened)
+            file = open_parquet(opened)
         except ValueError as error:
             raise UserError(f"{uri}: not Parquet: {error}") from None
         columns = choose(config, file.schema_arrow.names, uri, ("audio", "text"))
         audio = audio_column(file.schema_arrow, columns, uri)
-        begin = 0
+        reader = _Reader(file, columns, audio, uri, name, max(FEW_BYTES, MAX_UNPACKED * opened.size()))
         for group in range(file.num_row_groups):
-            yield from _group_rows(file, group, columns, audio, _Place(uri, name, begin))
-            begin += file.metadata.row_group(group).num_rows
+            with _explained(uri):
+                yield from reader.rows(group)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A row group: its file, the file's name in the source, and the number of its first row there."""
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """pyarrow has eight kinds of errors for bytes that are not what they should be; two are ValueErrors."""
+    import pyarrow as pa  # type: ignore[import-untyped]
 
-    uri: str
-    name: str
-    begin: int
-
-
-def _group_rows(
-    file: Any, group: int, columns: Columns, audio: AudioColumn, place: _Place
-) -> Iterator[Utterance | Quarantined]:
-    leaf = _leaf(file, group, audio.bytes_column)
-    if audio.inside and leaf.total_uncompressed_size > MAX_GROUP_BYTES:
-        raise UserError(
-            f"{place.uri}: row group {group} holds {leaf.total_uncompressed_size / 1e9:.1f} GB of audio, and one clip "
-            "costs reading all of it",
-            "write the file with row_group_size=100, or read it with format: huggingface, streaming: true",
-        )
-    wanted = metadata_columns(file.schema_arrow, columns)
-    paths = [audio.path_column] if audio.path_column else []
-    table = file.read_row_group(group, columns=[*wanted, *paths])
-    records = table.select(wanted).to_pylist() if wanted else [{} for _ in range(table.num_rows)]
-    if audio.path_column is None:
-        names = [None] * len(records)
-    else:
-        cells = table.column(audio.name).to_pylist()
-        names = [cell.get("path") if isinstance(cell, dict) else cell for cell in cells]
-    present = _present(file, group, audio, leaf, len(records))
-
-    def name(row: int) -> tuple[str, str]:
-        return f"{place.name}:{place.begin + row}", parquet_row(place.uri, group, row, audio.name, names[row] or "")
-
-    yield from table_rows(records, list(zip(present, names, strict=True)), columns, storage.parent(place.uri), name)
+    try:
+        yield
+    except DataError as error:
+        raise UserError(f"{uri}: {error.detail}") from None
+    except (pa.ArrowException, MemoryError) as error:
+        raise UserError(f"{uri}: cannot be read as Parquet: {' '.join(str(error).split())}") from None
 
 
-def _leaf(file: Any, group: int, path: str) -> Any:
-    metadata = file.metadata.row_group(group)
-    return next(column for column in map(metadata.column, range(metadata.num_columns)) if column.path_in_schema == path)
+class _Reader:
+    """Reads what lies beside the audio, a part of a row group at a time. ``left`` bytes may come of it."""
+
+    def __init__(self, file: Any, columns: Columns, audio: AudioColumn, uri: str, name: str, left: int) -> None:
+        self.file, self.columns, self.audio, self.uri, self.name, self.left = file, columns, audio, uri, name, left
+        self.wanted = metadata_columns(file.schema_arrow, columns)
+        self.number = 0  # of the next row in the file
+
+    def rows(self, group: int) -> Iterator[Utterance | Quarantined]:
+        """Yield the rows of a row group. Raises UserError where it is too large to reach into."""
+        audio, begin = self.audio, self.number
+        self._require_small(group)
+        present = self._present(group)
+        read = [*self.wanted, *([audio.path_column] if audio.path_column else [])]
+        for some in batches(self.file, group, read) if read else [None]:
+            count = self.file.metadata.row_group(group).num_rows if some is None else some.num_rows
+            found = records(some, self.wanted, count)
+            self.left -= sum(map(_length, found))
+            if self.left < 0:
+                raise UserError(f"{self.uri}: its texts unpack to over {MAX_UNPACKED} times its size")
+            names = paths(some, audio) if some is not None and audio.path_column else [None] * count
+            first = self.number
+
+            def name(row: int, first: int = first, names: Sequence[str | None] = names) -> tuple[str, str]:
+                at = parquet_row(self.uri, group, first - begin + row, audio.name, names[row] or "")
+                return f"{self.name}:{first + row}", at
+
+            pairs = list(zip(islice(present, count), names, strict=True))
+            yield from table_rows(found, pairs, self.columns, storage.parent(self.uri), name)
+            self.number += count
+
+    def _require_small(self, group: int) -> None:
+        size = max((leaf.total_uncompressed_size for leaf in self._audio_leaves(group)), default=0)
+        if size > MAX_GROUP_BYTES:
+            raise UserError(
+                f"{self.uri}: row group {group} holds {size / 1e9:.1f} GB of audio, and one clip costs reading all "
+                "of it",
+                "write the file with row_group_size=100, or read it with format: huggingface, streaming: true",
+            )
+
+    def _audio_leaves(self, group: int) -> list[Any]:
+        return leaves(self.file, group, [self.audio.bytes_column]) if self.audio.inside else []
+
+    def _present(self, group: int) -> Iterator[bool]:
+        """Whether each row's bytes are there. The audio is read for that only where the file counts no empty cells."""
+        count = self.file.metadata.row_group(group).num_rows
+        if not self.audio.inside:
+            return repeat(False, count)
+        statistics = next((leaf.statistics for leaf in self._audio_leaves(group)), None)
+        if statistics is not None and statistics.has_null_count and statistics.null_count in (0, count):
+            return repeat(statistics.null_count == 0, count)
+        cells = audio_cells(self.file, group, self.audio.bytes_column)
+        return (there for part in cells for there in bytes_of(part).is_valid().to_pylist())
 
 
-def _present(file: Any, group: int, audio: AudioColumn, leaf: Any, count: int) -> list[bool]:
-    """Whether each row's bytes are there. The audio itself is read for that only where the file counts empty cells."""
-    if not audio.inside:
-        return [False] * count
-    statistics = leaf.statistics
-    if statistics is not None and statistics.has_null_count and statistics.null_count in (0, count):
-        return [statistics.null_count == 0] * count
-    cells = file.read_row_group(group, columns=[audio.bytes_column]).column(0).combine_chunks()
-    present: list[bool] = bytes_of(cells).is_valid().to_pylist()
-    return present
+def _length(record: Record) -> int:
+    """How much text a row holds; a list of any depth is of some size too."""
+    if isinstance(record, DataError):
+        return 0
+    return sum(
+        len(cell) if isinstance(cell, str) else len(str(cell)) if isinstance(cell, list | dict) else 8
+        for cell in record.values()
+    )

@@ -8,8 +8,9 @@ from asr.errors import DataError
 from asr.roots import REASON
 
 MAX_BYTES = 256 << 20  # of one clip in a stream, which is held in memory whole
-# How fsspec reaches into an archive: ``zip://a.wav::hf://datasets/owner/name@revision/clips.zip``.
-ARCHIVES = frozenset({"zip", "tar", "gzip", "bz2", "lz4", "xz", "zstd"})
+# How datasets reaches into an archive: ``zip://a.wav::hf://datasets/owner/name@revision/clips.zip``. One at most: of an
+# archive in an archive, all of the outer one is unpacked before the inner one is known.
+ARCHIVES = frozenset({"zip", "gzip", "bz2", "lz4", "xz", "zstd"})
 _CHAIN = "::"
 
 
@@ -20,11 +21,14 @@ def read(path: str, name: str) -> bytes:
     """
     import fsspec  # type: ignore[import-untyped]
 
-    if not _is_own(path, name):
-        raise DataError(REASON, f"{path}: no file of {name}")
     try:
-        with fsspec.open(path, "rb") as file:
+        own = _own(path, name)
+        if own is None:
+            raise DataError(REASON, f"{path}: no file of {name}")
+        with fsspec.open(own, "rb") as file:
             data: bytes = file.read(MAX_BYTES + 1)
+    except DataError:
+        raise
     except Exception as error:  # of any library between here and the file: it is this row's
         raise DataError("missing_file", f"{path}: {' '.join(str(error).split())}") from None
     if len(data) > MAX_BYTES:
@@ -33,20 +37,47 @@ def read(path: str, name: str) -> bytes:
 
 
 def roots(name: str) -> tuple[str, ...]:
-    """Return where the files of a loaded data set lie: a local folder, or what Hugging Face has fetched."""
+    """Return where the files of a loaded data set lie: a local folder, or what Hugging Face has fetched of it."""
     import datasets.config
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    local = (os.path.abspath(name),) if os.path.isdir(name) else ()
-    return (*local, str(datasets.config.HF_DATASETS_CACHE), str(HF_HUB_CACHE))
-
-
-def _is_own(path: str, name: str) -> bool:
-    *archives, place = path.split(_CHAIN)
-    if any(part.partition("://")[0] not in ARCHIVES for part in archives):
-        return False
     if os.path.isdir(name):
-        inside = os.path.abspath(name)
-        return "://" not in place and os.path.abspath(place).startswith(f"{inside}{os.sep}")
-    owned = place.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/"))
-    return owned and ".." not in place.split("/")
+        return (os.path.abspath(name), *_unpacked(datasets.config.HF_DATASETS_CACHE))
+    snapshots = os.path.join(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}")
+    return (snapshots, *_unpacked(datasets.config.HF_DATASETS_CACHE))
+
+
+def _unpacked(cache: str | os.PathLike[str]) -> tuple[str, ...]:
+    return (os.path.join(cache, "downloads"),)
+
+
+def _own(path: str, name: str) -> str | None:
+    """Return an address of the data set's own file as fsspec must not misread it, None for any other.
+
+    fsspec takes ``~`` for a home, and ``file:/x`` and ``local:/x`` for ``/x``: a local file is opened by where it lies.
+    """
+    *archives, place = path.split(_CHAIN)
+    if len(archives) > 1 or any(part.partition("://")[0] not in ARCHIVES for part in archives):
+        return None
+    if os.path.isdir(name):
+        real = os.path.realpath(place)
+        inside = not _is_address(place) and any(_is_below(real, root) for root in _real_roots(name))
+        return _CHAIN.join([*archives, real]) if inside and os.path.isfile(real) else None
+    plain = (f"hf://datasets/{name}/",) if "/" in name else ()  # of an owner's name it would be all that is the owner's
+    owned = place.startswith((f"hf://datasets/{name}@", *plain))
+    return path if owned and ".." not in place.split("/") else None
+
+
+def _is_address(place: str) -> bool:
+    return "://" in place or not os.path.isabs(place)
+
+
+def _real_roots(name: str) -> tuple[str, ...]:
+    """The folder itself; and as it may be a snapshot in Hugging Face's cache, the cache's blobs that its links name."""
+    real = os.path.realpath(name)
+    above, kind = os.path.split(os.path.dirname(real))
+    return (real, os.path.join(above, "blobs")) if kind == "snapshots" else (real,)
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path.startswith(f"{root.rstrip(os.sep)}{os.sep}")

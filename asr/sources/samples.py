@@ -21,7 +21,8 @@ MAX_TEXT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of a tar: its name up to the first dot and behind it, where its bytes lie, and what a small text says."""
+    """A file of a tar: its name up to the first dot and behind it, where its bytes lie, what a small text says, and
+    whether holes are left out of the bytes."""
 
     key: str
     ending: str
@@ -29,6 +30,7 @@ class Member:
     offset: int
     size: int
     text: bytes | None = None
+    sparse: bool = False
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -103,6 +105,8 @@ class Samples:
         files = {member.ending: member for member in sample}
         cells: dict[str, Any] = {KEY: key}
         try:
+            if sparse := next((member.name for member in sample if member.sparse), ""):
+                raise ValueError(f"{sparse} is sparse: pack it without tar -S")
             for ending, member in files.items():
                 if ending == "json":
                     cells |= json_object(_decoded(member), member.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from asr import storage
 from asr.errors import UserError
 from asr.filenames import is_litter
+from asr.sources import tar
 from asr.sources.config import SourceConfig
 from asr.sources.samples import MAX_TEXT_BYTES, Member, Samples, split_name
 from asr.sources.shards import shards, unpacking
@@ -37,46 +37,32 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
 
 
 def _tar_rows(config: SourceConfig, uri: str, file: Any) -> Iterator[Utterance | Quarantined]:
-    size = file.size()
-    buffered = io.BufferedReader(file, REMOTE_READ_BYTES if storage.is_remote(uri) else tarfile.BLOCKSIZE)
+    buffered = io.BufferedReader(file, REMOTE_READ_BYTES if storage.is_remote(uri) else tar.BLOCK)
+    samples = Samples(config, uri)
+    group: list[Member] = []
     try:
-        tar = tarfile.open(fileobj=buffered, mode="r:")  # noqa: SIM115 - closed below
-    except tarfile.TarError as error:
-        buffered.seek(0)
-        raise UserError(f"{uri}: not an uncompressed tar: {error}", unpacking(buffered.read(6))) from None
-    with tar:
-        samples = Samples(config, uri)
-        group: list[Member] = []
-        for info in _members(tar):
-            key, ending = split_name(info.name)
+        for found in tar.members(buffered):
+            if is_litter(found.name):
+                continue
+            key, ending = split_name(found.name)
             if group and (key != group[0].key or any(member.ending == ending for member in group)):
                 yield from samples.rows(group)
                 group = []
-            text = _text(tar, info) if samples.is_text(ending) else None
-            group.append(Member(key, ending, info.name, info.offset_data, info.size, text))
-        end = tar.offset  # of what could be read: a whole tar has a block of zeros there
-        buffered.seek(end)
-        if size < end or buffered.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            yield from samples.rows(group, f"{uri} is cut or broken at byte {end}")
-        else:
-            yield from samples.rows(group)
-            samples.require_both()
+            text = _text(buffered, found) if samples.is_text(ending) else None
+            group.append(Member(key, ending, found.name, found.offset, found.size, text, found.sparse))
+    except tar.BrokenTar as broken:
+        if broken.at == 0:
+            buffered.seek(0)
+            hint = unpacking(buffered.read(6))
+            raise UserError(f"{uri}: not an uncompressed tar: {broken.why}", hint) from None
+        yield from samples.rows(group, f"{uri} is cut or broken at byte {broken.at}: {broken.why}")
+    else:
+        yield from samples.rows(group)
+        samples.require_both()
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The files of a tar until its end, or to where it is broken."""
-    while True:
-        try:
-            member = tar.next()
-        except (tarfile.TarError, EOFError):
-            return
-        if member is None:
-            return
-        tar.members.clear()  # type: ignore[attr-defined]  # else a tar of a million files is a list of a million
-        if member.isfile() and not is_litter(member.name):
-            yield member
-
-
-def _text(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
-    file = tar.extractfile(member) if member.size <= MAX_TEXT_BYTES else None
-    return file.read() if file else None
+def _text(file: io.BufferedReader, found: tar.Member) -> bytes | None:
+    if found.size > MAX_TEXT_BYTES:
+        return None
+    file.seek(found.offset)
+    return file.read(found.size)

@@ -27,6 +27,7 @@ FAILURES = "failures.csv"
 
 _COLUMNS = ("input", "reason", "detail", "kind")
 _FAILURE, _WARNING = "failure", "warning"
+_SHOWN = 100  # characters of a setting in a message
 
 
 class Format(StrEnum):
@@ -89,6 +90,7 @@ class Folder:
         self._present: frozenset[str] = frozenset()
         self._warnings: dict[str, tuple[str, str]] = {}  # reason and detail, by address; of earlier runs too
         self._kept = 0
+        self._record = ""
 
     def open(self, inputs: Sequence[Input], overwrite: bool = False) -> list[str]:
         """Give each input its name, and write the record; return a line for each name that is not the input's own.
@@ -113,7 +115,8 @@ class Folder:
         self._warnings = self._warned(record.get("transcripts", {}))
         notes = self._name([one for one in inputs if one.address not in self._stems])
         body = {"settings": asdict(self.settings), "transcripts": self._stems}
-        storage.write_text(self._at(RECORD), json.dumps(body, ensure_ascii=False, indent=1) + "\n")
+        self._record = json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+        storage.write_text(self._at(RECORD), self._record)
         return notes
 
     def is_done(self, one: Input) -> bool:
@@ -121,11 +124,16 @@ class Folder:
         return all(f"{self._stems[one.address]}.{form}" in self._present for form in self.formats)
 
     def write(self, one: Input, recording: Recording) -> bool:
-        """Write an input's transcript, each format whole or not at all; return whether there is a warning about it."""
+        """Write an input's transcript, each format whole or not at all; return whether there is a warning about it.
+
+        Raises UserError where another run has taken an address meanwhile, which nobody can hold as a folder is held.
+        """
+        if storage.is_remote(self.place) and storage.read_text(self._at(RECORD)) != self._record:
+            raise UserError(f"{self.place}: another transcribe writes there", "wait for it, or choose another --out")
         warned = bool(recording.sound and self._warn(one, recording.sound))
         for form in self.formats:
             text = document(recording, form, self.settings.task, self.settings.words)
-            storage.write_text(self._at(f"{self._stems[one.address]}.{form}"), text)
+            storage.write_text(self._inside(f"{self._stems[one.address]}.{form}"), text)
         return warned
 
     def write_failures(self, failures: Iterable[tuple[Input, DataError]]) -> None:
@@ -135,7 +143,7 @@ class Folder:
         """
         failed = {one.address: (error.reason, error.detail) for one, error in failures}
         table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
+        writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)  # else a "\r" would end a row
         writer.writerow(_COLUMNS)
         warned = {address: why for address, why in self._warnings.items() if address not in failed}
         for kind, rows in ((_FAILURE, failed), (_WARNING, warned)):
@@ -161,12 +169,23 @@ class Folder:
         if not there or FAILURES not in self._present:
             return {}
         rows = csv.DictReader(io.StringIO(storage.read_text(place), newline=""))
-        told_rows = ({name: told(cell or "") for name, cell in row.items() if isinstance(name, str)} for row in rows)
-        warnings = (row for row in told_rows if row.get("kind") == _WARNING and row["input"] in there)
-        return {row["input"]: (row["reason"], row["detail"]) for row in warnings}
+        try:
+            told_rows = [[told(row.get(name) or "") for name in _COLUMNS] for row in rows]
+        except csv.Error as error:
+            raise UserError(f"{place}: not written by whisperfleet transcribe: {error}", "remove it") from None
+        return {input: (why, more) for input, why, more, kind in told_rows if kind == _WARNING and input in there}
 
     def _at(self, name: str) -> str:
         return storage.join(self.place, *name.split("/"))
+
+    def _inside(self, name: str) -> str:
+        """Return where a file is written or removed. Raises UserError where a folder on the way leads elsewhere."""
+        place = self._at(name)
+        if not storage.is_remote(place):  # a link in place of the file itself is replaced, and not followed
+            root, folder = os.path.realpath(storage.local_path(self.place)), os.path.realpath(os.path.dirname(place))
+            if os.path.commonpath([root, folder]) != root:
+                raise UserError(f"{os.path.dirname(place)}: leads out of {self.place}, to {folder}", "remove the link")
+        return place
 
     def _files(self) -> frozenset[str]:
         if storage.kind(self.place) != "folder":
@@ -186,6 +205,8 @@ class Folder:
                 raise UserError(
                     f"{place}: {address} has the name {stem!r:.100}, outside of the folder", "remove the record"
                 )
+        if len({*stems.values(), os.path.splitext(RECORD)[0]}) <= len(stems):
+            raise UserError(f"{place}: two transcripts have one name", "remove the record")
         return record
 
     def _refuse_others(self, record: Mapping[str, Any]) -> None:
@@ -200,8 +221,9 @@ class Folder:
 
     def _remove(self, names: Sequence[str]) -> None:
         for name in names:
-            with storage.explained(self._at(name), "cannot be removed"):
-                filesystem, path = storage.resolve(self._at(name))
+            place = self._inside(name)
+            with storage.explained(place, "cannot be removed"):
+                filesystem, path = storage.resolve(place)
                 filesystem.delete_file(path)
         self._present -= set(names)
 
@@ -232,4 +254,4 @@ def _is_name(stem: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value in (None, "") else str(value)
+    return "none" if value in (None, "") else "".join(filter(str.isprintable, str(value)))[:_SHOWN]

@@ -15,6 +15,7 @@ from serve.bulk.folder import Folder
 from serve.bulk.gathering import Gathering, Outcome
 from serve.bulk.inputs import Input, find
 from serve.bulk.job import Job
+from serve.bulk.lock import alone
 from serve.bulk.passage import Order, Passage
 from serve.bulk.pipeline import Workforce, describe, hear
 from serve.bulk.progress import Done
@@ -51,8 +52,16 @@ def transcribe_all(
 ) -> Summary:
     """Write the transcripts of a job that are not there yet, and a table of what failed or is to be known.
 
-    ``address`` is a Ray cluster's as in ``cluster.session``. Raises UserError where the job cannot be done as asked.
+    ``address`` is a Ray cluster's as in ``cluster.session``. Raises UserError where the job cannot be done as asked, or
+    another run writes into the folder.
     """
+    with alone(job.out):
+        return _transcribed(job, address, on_progress, make_engine)
+
+
+def _transcribed(
+    job: Job, address: str | None, on_progress: Callable[[Done], None], make_engine: MakeEngine
+) -> Summary:
     found = find(job.inputs, job.audio_roots)
     inputs = found.inputs
     folder = Folder(job.out, job.settings(), job.formats)

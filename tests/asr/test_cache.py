@@ -28,8 +28,21 @@ def test_a_finished_block_becomes_the_target(tmp_path: Path) -> None:
         assert not target.exists()
         (draft / "file").write_text("whole")
     assert (target / "file").read_text() == "whole"
-    assert target.stat().st_mode & 0o777 == 0o755, "other users of a shared cache can read it"
     assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o077, 0o700), (0o002, 0o775)])
+def test_the_umask_says_who_may_read_it(tmp_path: Path, umask: int, mode: int) -> None:
+    """It was 0755 always: also where the umask said that nobody else may read."""
+    before = os.umask(umask)
+    try:
+        with complete_or_absent(tmp_path / "a") as draft:
+            (draft / "file").write_text("whole")
+        use(tmp_path / "a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "a").iterdir()} == {mode & 0o666}
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
 
-from asr.utterance import Quarantined, Utterance
+from asr.manifest import read_quarantine, write_quarantine
+from asr.utterance import MAX_TOLD, Quarantined, Utterance
 
 
 def test_only_id_and_audio_are_needed() -> None:
@@ -27,3 +29,10 @@ def test_it_is_not_changed_in_place(value: Utterance | Quarantined) -> None:
     with pytest.raises(FrozenInstanceError):
         value.id = "other"  # type: ignore[misc]
     assert not hasattr(value, "__dict__"), "a misspelt attribute must not be taken"
+
+
+def test_what_is_told_of_a_hostile_row_can_be_written(tmp_path: Path) -> None:
+    told = Quarantined("\udcff.wav", "malformed_row", "x" * 100_000_000)
+    assert (told.id, len(told.detail)) == ("\\udcff.wav", MAX_TOLD)
+    write_quarantine(tmp_path / "faults.parquet", [told])
+    assert read_quarantine(tmp_path / "faults.parquet") == [told]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +13,16 @@ import pytest
 
 from asr.audio import encode_flac
 from asr.errors import UserError
-from asr.evaluation import Evaluation
+from asr.evaluation import Evaluation, UtteranceResult
 from asr.model import SpeechModel
+from asr.report import write_report
+from asr.spreadsheet import told
 from asr.utterance import Utterance
 from tests.asr.disks import fill, small_disk
 from tests.manifests import beside, write_beside
 from tests.train.sweep.test_record import record as make_record
 from train.cli import _context, _show_sweep, evaluate, train
-from train.data.cli import prepare
+from train.data.cli import inspect, prepare
 from train.sweep.record import Report
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
@@ -213,3 +216,46 @@ def test_the_results_of_a_sweep_name_the_best(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().out.splitlines()[-1] == f"best: trial 001, WER 25.0%: {record.place}/best"
     _show_sweep(record, as_json=True)
     assert json.loads(capsys.readouterr().out)["best"]["trial"] == "001"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644)])
+def test_the_umask_says_who_may_read_what_the_verbs_write(
+    english_clips: list[Utterance], tiny_en_name: str, tmp_path: Path, umask: int, mode: int
+) -> None:
+    """A hospital's transcripts and recordings, prepared and evaluated: of all files and folders."""
+    for clip in english_clips[:12]:
+        (tmp_path / "set" / Path(str(clip.audio)).name).parent.mkdir(exist_ok=True)
+        (tmp_path / "set" / Path(str(clip.audio)).name).write_bytes(Path(str(clip.audio)).read_bytes())
+        (tmp_path / "set" / Path(str(clip.audio)).with_suffix(".txt").name).write_text(clip.text)
+    out = tmp_path / "out"
+    before = os.umask(umask)
+    try:
+        inspect(str(tmp_path / "set"), out=out / "inspected", as_json=True)
+        prepare(str(tmp_path / "set"), out / "prepared", ["min_test_clips=2"], as_json=True)
+        if umask == 0o077:
+            evaluate(tiny_en_name, out / "prepared/test.jsonl", out=out / "evaluated")
+    finally:
+        os.umask(before)
+    written = {path.relative_to(out).as_posix(): path.stat().st_mode & 0o777 for path in out.rglob("*")}
+    assert len(written) > 20
+    assert {name: bits for name, bits in written.items() if bits & ~(mode | 0o111)} == {}
+    assert {bits for name, bits in written.items() if (out / name).is_file()} == {mode}
+
+
+FORMULAS = ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", "\r=1", "x\r=1", "＝1", "'=1"]
+
+
+def test_a_transcript_that_is_a_formula_or_a_script_is_text_in_table_and_report(tmp_path: Path) -> None:
+    attacks = [*FORMULAS, "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "| a | [x](javascript:1) |"]
+    rows = [UtteranceResult(text, f"{text} said", f"{text} heard", 1.0) for text in attacks]
+    evaluation = Evaluation("=model", "en", "full", rows, 1.0)
+    evaluation.write_table(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.reader(file))
+    assert len(table) == len(attacks) + 1
+    assert [cell for row in table for cell in row if cell[:1] in set("=+-@\t\r\n＝＋－＠")] == []
+    assert [told(row[0]) for row in table[1:]] == [row.id for row in evaluation.results]
+    write_report(tmp_path / "report.html", [evaluation], attacks[-3], {"manifest": attacks[-2]})
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page and "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)" in page

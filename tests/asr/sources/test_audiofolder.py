@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,3 +163,25 @@ def test_what_a_person_must_mend(tmp_path: Path, clips: list[Utterance]) -> None
         (tmp_path / split / "metadata.csv").write_text("file_name,text\na.wav,uno\n")
     assert "its splits are test, train" in message(str(tmp_path))
     assert "no folder 'dev'" in message(str(tmp_path), split="dev", format="audiofolder")
+
+
+def test_a_name_that_is_no_text_ended_the_run_with_a_traceback(tmp_path: Path, clips: list[Utterance]) -> None:
+    for stem in (b"a", b"\xff"):
+        folder = os.fsencode(tmp_path)
+        Path(os.fsdecode(folder + b"/" + stem + b".wav")).write_bytes(audio(clips[0], "wav"))
+        Path(os.fsdecode(folder + b"/" + stem + b".txt")).write_text("said")
+    (tmp_path / "b.wav").write_bytes(audio(clips[0], "wav"))
+    (tmp_path / "b.txt").symlink_to("nowhere")
+    odd, whole, broken = sorted(read(str(tmp_path), format="audiofolder"), key=lambda row: row.id)
+    assert isinstance(whole, Utterance)
+    assert [row.reason for row in (odd, broken) if isinstance(row, Quarantined)] == ["no_transcript"] * 2
+    assert odd.id == "\\udcff.wav"
+
+
+def test_a_transcript_of_a_gigabyte_is_not_read(tmp_path: Path, clips: list[Utterance]) -> None:
+    write_audio(tmp_path, clips[:1], "wav")
+    with open(next(tmp_path.glob("*.wav")).with_suffix(".txt"), "wb") as file:
+        file.truncate(1 << 40)  # of holes; who reads it has no memory left
+    (row,) = read(str(tmp_path), format="audiofolder")
+    assert isinstance(row, Quarantined)
+    assert row.reason == "malformed_row"

@@ -4,6 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from asr.audio import decode
+from asr.errors import DataError
 from asr.manifest import read_manifest, write_manifest
 from asr.storage import join
 from asr.utterance import Quarantined, Utterance
@@ -96,3 +100,47 @@ def test_a_key_without_a_name_was_every_field(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"": "x", "audio": "a.wav", "text": "uno"}\n')
     (row,) = read(str(tmp_path / "a.jsonl"))
     assert isinstance(row, Utterance) and (row.start_s, row.end_s, row.speaker) == (0.0, None, None)
+
+
+HOSTILE = {
+    "deep": ('{"audio": "a.wav", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "malformed_row"),
+    "deep objects": ('{"a":' * 50_000 + "1" + "}" * 50_000, "malformed_row"),
+    "many digits": ('{"audio": "a.wav", "x": ' + "9" * 5000 + "}", "malformed_row"),
+    "too large a number": ('{"audio": "a.wav", "text": "x", "duration": ' + "9" * 400 + "}", "bad_number"),
+    "an infinite track": ('{"audio": "a.wav", "text": "x", "audio_track": 1e999}', "bad_channel"),
+    "half a character": ('{"audio": "a\\ud800.wav", "text": "x"}', "malformed_row"),
+    "a name of 100 KB": ('{"audio": "' + "a" * 100_000 + '", "text": "x"}', "malformed_row"),
+    "a transcript of 2 MB": ('{"audio": "a.wav", "text": "' + "a " * (1 << 20) + '"}', "malformed_row"),
+    "deep segments": ('{"audio": "a.wav", "segments": "' + "[" * 100_000 + '"}', "bad_segments"),
+    "segments of no time": ('{"audio": "a.wav", "segments": [{"start": NaN, "end": 1, "text": "x"}]}', "bad_segments"),
+    "segments behind all time": (
+        '{"audio": "a.wav", "segments": [{"start": ' + "9" * 400 + ', "end": 1, "text": "x"}]}',
+        "bad_segments",
+    ),
+    "no scheme": ('{"audio": "://x/a.wav", "text": "x"}', "address_not_allowed"),
+    **{
+        scheme: (f'{{"audio": "{scheme}://127.0.0.1:9/a.wav", "text": "x"}}', "address_not_allowed")
+        for scheme in ("ftp", "webhdfs", "github", "dir", "http", "file", "S3", "zip", "simplecache", "memory")
+    },
+}
+
+
+@pytest.mark.parametrize("fault", HOSTILE)
+def test_a_row_that_ended_the_run_with_a_traceback(tmp_path: Path, fault: str) -> None:
+    line, reason = HOSTILE[fault]
+    good = '{"audio": "a.wav", "text": "said"}'
+    (tmp_path / "a.jsonl").write_text(f"{good}\n{line}\n{good}\n", encoding="utf-8")
+    before, row, after = read(str(tmp_path / "a.jsonl"))
+    assert isinstance(row, Quarantined)
+    assert row.reason == reason
+    assert len(row.id) + len(row.detail) < 3000
+    assert isinstance(before, Utterance)
+    assert before == after
+
+
+def test_a_nul_in_a_name_is_that_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"audio": "a\\u0000.wav", "text": "said"}\n', encoding="utf-8")
+    (row,) = read(str(tmp_path / "a.jsonl"))
+    assert isinstance(row, Utterance)
+    with pytest.raises(DataError, match="missing_file"):
+        decode(row.audio)

@@ -169,3 +169,33 @@ def test_a_packed_tar_is_told_how_to_unpack_it(tmp_path: Path, name: str, mode: 
     tool = "unxz" if mode == "w:xz" else "gunzip"
     assert f"unpack it: {tool}" in message(str(tmp_path / name))
     assert f"unpack it: {tool}" in message(str(tmp_path / name), format="webdataset")
+
+
+@pytest.mark.parametrize("size", [-512, -(2**60), 2**60, 2**80])
+def test_a_size_that_leads_nowhere_never_ended(tmp_path: Path, clips: list[Utterance], size: int) -> None:
+    """Also: ended the run with a traceback, or none of the tar was read."""
+    path = write(tmp_path / "a.tar", [*samples(clips[:1], "wav"), *samples(clips[1:2], "wav", first=1)])
+    hostile = bytearray(tarfile.TarInfo("x.wav").tobuf())
+    hostile[124:136] = bytes([0xFF if size < 0 else 0x80]) + size.to_bytes(11, "big", signed=True)
+    hostile[148:156] = b" " * 8
+    hostile[148:156] = b"%06o\0 " % sum(hostile)
+    with tarfile.open(path) as tar:
+        end = tar.getmembers()[-1].offset_data + tarfile.BLOCKSIZE
+    path.write_bytes(path.read_bytes()[:end] + hostile + bytes(10 * tarfile.BLOCKSIZE))
+    found = read(str(path))
+    assert isinstance(found[-1], Quarantined)
+    assert found[-1].reason == "truncated"
+    assert_same_speech(found[:1], clips[:1])
+
+
+def test_files_with_holes_are_not_taken_for_sound(tmp_path: Path, clips: list[Utterance]) -> None:
+    path = write(tmp_path / "a.tar", [("a.wav", audio(clips[0], "wav")), ("a.txt", b"uno"), *samples(clips[:1], "wav")])
+    data = bytearray(path.read_bytes())
+    data[156:157] = tarfile.GNUTYPE_SPARSE
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    path.write_bytes(data)
+    first, second = read(str(path))
+    assert isinstance(first, Quarantined)
+    assert "sparse" in first.detail
+    assert isinstance(second, Utterance)

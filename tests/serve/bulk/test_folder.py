@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-from dataclasses import replace
+import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -205,3 +207,104 @@ def test_a_bucket_is_a_folder_too(s3: str) -> None:
     other = Folder(place, replace(SETTINGS, model="small"), [Format.TXT])
     other.open(inputs("deep/one.mp3"), overwrite=True)
     assert not storage.exists(storage.join(place, "deep", "one.txt"))
+
+
+HOSTILE = ["/etc/cron.d/x", "../x", "deep/../../x", "a//b", "./x", "..", "", "\0", "s3://bucket/x", 7, None, ["x"]]
+
+
+@pytest.mark.parametrize("stem", HOSTILE)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_record_that_names_files_elsewhere_wrote_and_removed_them(
+    tmp_path: Path, stem: object, overwrite: bool
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "x.txt").write_text("mine")
+    (out / RECORD).write_text(json.dumps({"settings": asdict(SETTINGS), "transcripts": {"/audio/a.wav": stem}}))
+    with pytest.raises(UserError, match="outside of the folder"):
+        Folder(str(out), SETTINGS, [Format.TXT]).open(inputs("a.wav"), overwrite)
+    assert files(tmp_path) == {"x.txt", f"out/{RECORD}"}
+    assert (tmp_path / "x.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("stems", [{"/a": "x", "/b": "x"}, {"/a": "transcripts"}])
+def test_a_record_that_gives_one_name_to_two(tmp_path: Path, stems: dict[str, str]) -> None:
+    (tmp_path / RECORD).write_text(json.dumps({"settings": asdict(SETTINGS), "transcripts": stems}))
+    with pytest.raises(UserError, match="one name"):
+        Folder(str(tmp_path), SETTINGS, [Format.TXT]).open(inputs("a.wav"))
+
+
+def test_a_folder_in_it_that_is_a_link_leads_nothing_out(tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    for folder in (out, elsewhere):
+        folder.mkdir()
+    (elsewhere / "one.txt").write_text("mine")
+    (out / "deep").symlink_to(elsewhere)
+    (out / RECORD).write_text(json.dumps({"settings": asdict(SETTINGS), "transcripts": {"/audio/x": "deep/one"}}))
+    with pytest.raises(UserError, match="leads out of"):
+        Folder(str(out), SETTINGS, [Format.TXT]).open(inputs("a.wav"), overwrite=True)
+    (out / RECORD).unlink()
+    for name in ("deep/two.wav", "deep/new/three.wav"):
+        with pytest.raises(UserError, match="leads out of"):
+            opened(str(out), name).write(inputs(name)[0], RECORDING)
+    assert files(elsewhere) == {"one.txt"}
+
+
+def test_a_file_that_is_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "mine").write_text("mine")
+    for name in ("a.txt", FAILURES):
+        (out / name).symlink_to(tmp_path / "mine")
+    (out / RECORD).write_text(json.dumps({"settings": asdict(SETTINGS), "transcripts": {"/audio/a.wav": "a"}}))
+    folder = opened(str(out), "a.wav")
+    folder.write(inputs("a.wav")[0], RECORDING)
+    folder.write_failures([])
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (out / "a.txt").read_text() == "Ciao a tutti\n"
+    (out / "a.txt").unlink()
+    (out / "a.txt").symlink_to(tmp_path / "mine")
+    Folder(str(out), SETTINGS, [Format.TXT]).open(inputs("a.wav"), overwrite=True)
+    assert not (out / "a.txt").exists()
+    assert (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("table", ["kind\nwarning\n", "input,reason,detail,kind\n" + "x" * 200_000 + ",,,warning\n"])
+def test_a_table_that_we_have_not_written_ends_in_no_traceback(tmp_path: Path, table: str) -> None:
+    opened(str(tmp_path), "a.wav").write(inputs("a.wav")[0], RECORDING)
+    (tmp_path / FAILURES).write_text(table)
+    with contextlib.suppress(UserError):
+        opened(str(tmp_path), "a.wav").write_failures([])
+
+
+FORMULAS = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠x", "'=1"]
+
+
+def test_a_formula_in_a_file_name_or_fault_is_text_in_the_table_and_is_read_back(tmp_path: Path) -> None:
+    names = [f"{formula}.wav".replace("/", "") for formula in FORMULAS]
+    found = [Input(name, name) for name in names]
+    folder = Folder(str(tmp_path), SETTINGS, [Format.TXT])
+    folder.open(found)
+    for one, formula in zip(found, FORMULAS, strict=True):
+        sound = SoundReport(80_000, damaged_s=1.0, warnings=(formula,))
+        folder.write(one, replace(RECORDING, sound=sound))
+    folder.write_failures([(Input("=evil.wav", "x"), DataError("not_audio", "=1+1"))])
+    with open(tmp_path / FAILURES, newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    assert len(rows) == len(FORMULAS) + 1
+    assert [cell for row in rows for cell in row if cell[:1] in set("=+-@\t\r\n＝＋－＠")] == []
+    again = Folder(str(tmp_path), SETTINGS, [Format.TXT])
+    again.open(found)
+    assert set(again._warnings) == set(names)
+
+
+def test_another_run_that_takes_an_address_is_noticed(s3: str) -> None:
+    """A bucket has no locks: the first run mixed its transcripts with those of the second."""
+    place = storage.join(s3, f"taken-{os.getpid()}")
+    first = opened(place, "a.wav")
+    second = Folder(place, replace(SETTINGS, model="small"), [Format.TXT])
+    second.open(inputs("b.wav"), overwrite=True)
+    second.write(inputs("b.wav")[0], RECORDING)
+    with pytest.raises(UserError, match="another transcribe writes there"):
+        first.write(inputs("a.wav")[0], RECORDING)
+    assert [entry.name for entry in storage.list_files(place)] == ["b.txt", RECORD]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -105,11 +107,22 @@ def test_what_was_interrupted_goes_on_and_nothing_is_done_twice(ray_cluster: Non
     assert decoded(tmp_path) == 5
 
 
-def test_another_model_does_not_mix_its_words_in(ray_cluster: None, tmp_path: Path) -> None:
+def test_another_model_or_another_run_does_not_mix_its_words_in(ray_cluster: None, tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(voice(3.0))
     out = tmp_path / "out"
     job = Job([f"{tmp_path}/a.flac"], str(out), [Format.TXT], ServeConfig(model="fake"))
-    transcribe_all(job, make_engine=fake(tmp_path))
+    command = ["-m", "whisperfleet", "transcribe", *job.inputs, "--model", "x", "--out", str(out), "--overwrite"]
+    others: list[subprocess.CompletedProcess[str]] = []
+
+    def begin_another(done: Done) -> None:  # while the first one runs
+        if not others:
+            others.append(subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=60))
+
+    transcribe_all(job, on_progress=begin_another, make_engine=fake(tmp_path))
+    (refusal,) = others[0].stderr.splitlines()
+    assert (others[0].returncode, others[0].stdout) == (2, "")
+    assert "another transcribe writes into this folder" in refusal
+    assert {path.name for path in out.iterdir()} == {"a.txt", "failures.csv", "transcripts.json"}
     other = replace(job, config=ServeConfig(model="other"))
     with pytest.raises(UserError, match="model=fake"):
         transcribe_all(other, make_engine=fake(tmp_path))

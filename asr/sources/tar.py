@@ -1,0 +1,134 @@
+"""The members of an uncompressed tar, one after the other, whoever wrote its headers: the walk goes forward or ends.
+
+Python's ``tarfile`` goes where a header sends it: backwards for ever, into a recursion, to a name of a terabyte.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+BLOCK = tarfile.BLOCKSIZE
+MAX_HEADER_BYTES = 1 << 20  # of a name, or of what pax says about a file; real ones are of some hundred bytes
+MAX_HEADERS = 16  # in front of one file, where writers put one or two
+
+_PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+_NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
+_MORE, _MORE_IN_EXTENSION = 482, 504  # where GNU says that a block with more holes follows
+
+
+class Member(NamedTuple):
+    """A regular file of a tar: its name, where its bytes lie, and whether holes are left out of those."""
+
+    name: str
+    offset: int
+    size: int
+    sparse: bool
+
+
+class Source(Protocol):
+    """A binary file that can be read at any position."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to a byte."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes, fewer at the end."""
+
+
+class BrokenTar(Exception):
+    """The tar cannot be read on: from byte ``at`` on it is cut, or no tar."""
+
+    def __init__(self, at: int, why: str) -> None:
+        super().__init__(at, why)
+        self.at, self.why = at, why
+
+
+def members(file: Source) -> Iterator[Member]:
+    """Yield the regular files of a tar to the block of zeros that ends it. Raises BrokenTar where there is none."""
+    walk = _Walk(file)
+    while (found := walk.next()) is not None:
+        if found.name:
+            yield found
+
+
+class _Walk:
+    def __init__(self, file: Source) -> None:
+        self.file, self.at = file, 0
+
+    def next(self) -> Member | None:
+        """Return the next file, one without a name for what is no file, None at the end."""
+        begin, said = self.at, dict[str, str]()
+        for _ in range(MAX_HEADERS):
+            block = self._read(BLOCK, begin)
+            if not any(block) and not said:
+                return None
+            try:
+                info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            except tarfile.TarError as error:
+                raise BrokenTar(begin, str(error)) from None
+            if info.type in _NAMES:
+                said[_NAMES[info.type]] = _text(self._header(info.size, begin).partition(b"\0")[0])
+            elif info.type in (*_PAX, tarfile.XGLTYPE):
+                told = _records(self._header(info.size, begin), begin)
+                said |= told if info.type in _PAX else {}  # what is said for all files is no name and no size
+            else:
+                return self._member(info, block, said, begin)
+        raise BrokenTar(begin, f"over {MAX_HEADERS} headers for one file")
+
+    def _member(self, info: tarfile.TarInfo, block: bytes, said: Mapping[str, str], begin: int) -> Member:
+        sparse = info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in said)
+        more = info.type == tarfile.GNUTYPE_SPARSE and block[_MORE]
+        while more:
+            more = self._read(BLOCK, begin)[_MORE_IN_EXTENSION]
+        size = _size(said["size"], begin) if "size" in said else info.size
+        if size < 0:
+            raise BrokenTar(begin, f"a file of {size} bytes")
+        offset, name = self.at, said.get("GNU.sparse.name") or said.get("path") or info.name
+        if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES:
+            self.at += _padded(size)
+        return Member(name if info.isreg() else "", offset, size, sparse)
+
+    def _header(self, size: int, begin: int) -> bytes:
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise BrokenTar(begin, f"a header of {size} bytes")
+        return self._read(_padded(size), begin)[:size]
+
+    def _read(self, size: int, begin: int) -> bytes:
+        try:
+            self.file.seek(self.at)
+        except (ValueError, OverflowError, OSError) as error:  # behind what a file can have
+            raise BrokenTar(begin, f"no byte {self.at}: {error}") from None
+        data = self.file.read(size)
+        if len(data) < size:
+            raise BrokenTar(begin if size == BLOCK else self.at, "it ends before its end")
+        self.at += size
+        return data
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _records(data: bytes, at: int) -> dict[str, str]:
+    """Return what pax says about a file: lines of ``LENGTH KEY=VALUE``, where the length is that of the line."""
+    said, begin = dict[str, str](), 0
+    while begin < len(data) and data[begin]:
+        digits, space, _ = data[begin : begin + 9].partition(b" ")
+        if not space or not digits.isdigit() or not len(digits) + 2 <= int(digits) <= len(data) - begin:
+            raise BrokenTar(at, "no header as pax writes it")
+        key, _, value = data[begin + len(digits) + 1 : begin + int(digits) - 1].partition(b"=")
+        said[_text(key)] = _text(value)
+        begin += int(digits)
+    return said
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _size(text: str, at: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise BrokenTar(at, f"a file of {text[:20]} bytes")
+    return int(text)
