@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,7 @@ from cluster.jobs import Cluster, Job, Order, dashboard
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 _HERE_ONLY = ("submit", "status", "logs", "stop", "cluster")
+_SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)  # the end of a name
 _STOP_S = "20"  # a verb that is asked to stop has so long to do it
 
 Address = Annotated[
@@ -48,7 +51,10 @@ def submit(  # noqa: PLR0913 - the options of a verb
         Environment | None,
         typer.Option(help="pinned (default): must be on the nodes; pip, uv: install them; image: as they are there."),
     ] = None,
-    var: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="For the job's environment.")] = None,
+    var: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="For the job's environment; NAME alone: as it is here."),
+    ] = None,
     with_: Annotated[
         list[str] | None,
         typer.Option("--with", metavar="PATH", help="A file or folder of the checkout that git does not track."),
@@ -187,11 +193,19 @@ def _cluster(address: str | None) -> Cluster:
 
 
 def _variables(given: Sequence[str]) -> dict[str, str]:
+    """Return the job's variables: NAME=VALUE as typed, NAME as it is here. Raises UserError, showing no value."""
     variables = {}
     for word in given:
         name, equals, value = word.partition("=")
-        if not name or not equals:
-            raise UserError(f"--var {name}: no value", "write --var NAME=VALUE")
+        if not equals and name in os.environ:
+            value = os.environ[name]
+        elif not name or not equals:
+            raise UserError(f"--var {name}: no value", f"export {name or 'NAME'} first, or write --var NAME=VALUE")
+        elif _SECRET.search(name) and value:
+            raise UserError(
+                f"--var {name}: a secret on the command line can be read by everybody on this machine",
+                f"export {name}, and write --var {name}",
+            )
         variables[name] = value
     return variables
 
