@@ -18,10 +18,7 @@ COMMAND = [sys.executable, "-m", "whisperfleet", "serve", "models", "list"]
 @pytest.mark.parametrize("way", ["environment", "standard input"])
 def test_a_running_command_does_not_show_its_key_in_the_process_list(way: str) -> None:
     """The endpoint is a socket that never answers; what it gets is the key, so that the command has read it."""
-    (tmp_path / "key").write_text(KEY + "\n")
-    words = {"environment": [], "file": ["--key-file", str(tmp_path / "key")], "standard input": ["--key-file", "-"]}[
-        way
-    ]
+    words = ["--key-file", "-"] if way == "standard input" else []
     variables = os.environ | ({key_file.KEY: KEY} if way == "environment" else {})
     with socket.create_server(("127.0.0.1", 0)) as endpoint:
         address = f"http://127.0.0.1:{endpoint.getsockname()[1]}"
