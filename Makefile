@@ -51,10 +51,14 @@ bench: setup          ## LoRA steps and encoding at the clips' own length agains
 pytest:               ## the whole suite, slow tests too
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
-lock:                 ## write constraints.txt from what .venv holds
+lock: setup-dev       ## write constraints.txt from what .venv holds, and cluster/requirements.txt, with hashes, from that
 	@head -1 constraints.txt > .venv/constraints.new
 	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> .venv/constraints.new
 	@mv .venv/constraints.new constraints.txt
+	@head -2 cluster/requirements.txt > .venv/requirements.new
+	@$(BIN)/uv pip compile pyproject.toml --extra client --extra ctranslate2 --extra qlora --constraint constraints.txt \
+		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet >> .venv/requirements.new
+	@mv .venv/requirements.new cluster/requirements.txt
 
 clean:                ## remove .venv; runs and the cache stay
 	rm -rf .venv

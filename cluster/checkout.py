@@ -1,30 +1,66 @@
-"""What of this checkout travels to a cluster: the code and its configurations, never weights, data or secrets."""
+"""What of this checkout travels to a cluster: what git tracks, and what is asked for by name."""
 
 from __future__ import annotations
 
 import os
-import subprocess
+import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pathspec import GitIgnoreSpec
 
 from asr.errors import UserError
+from cluster import git
 
 MAX_BYTES = 100_000_000
 _SHOWN = 3
+# Where git cannot say what belongs to the project: the packages of pyproject.toml, and these.
+_PROGRAM = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "configs/demo.yaml")
+_RELEVANT = (".py", ".yaml", ".yml", ".json", ".jsonl", ".j2", ".toml", "/")
 
-# In the words of .gitignore, over what the checkout's own .gitignore and .rayignore files leave out.
-EXCLUDED = (
-    *(".git", ".venv", "venv", "env", "node_modules", "__pycache__", ".*_cache", ".cache", ".hypothesis", "*.egg-info"),
-    *("/runs", "/data", "/build", "/dist", "wandb"),
-    *("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.gguf", "*.h5", "*.msgpack"),
-    *("*.wav", "*.flac", "*.mp3", "*.ogg", "*.opus", "*.m4a", "*.aac", "*.webm", "*.mp4", "*.g722", "*.sln16"),
-    *("*.parquet", "*.arrow", "*.tar", "*.gz", "*.tgz", "*.zip", "*.zst", "*.xz", "*.bz2"),
-    *(".env", ".env.*", "*.pem", "*.key", "*.p12", "auth_token", ".netrc", "credentials", "credentials.json"),
+# In the words of .gitignore: what is said to look like a secret where it travels, and is left out of a named folder.
+SECRETS = GitIgnoreSpec.from_lines(
+    (
+        *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.kdbx", "*.ppk"),
+        *(".ssh/", ".gnupg/", ".aws/", ".azure/", ".kube/", ".docker/", "kubeconfig", ".dockerconfigjson"),
+        *(".env", ".env.*", "*.env", ".envrc", "!.env.example", "!.env.sample", "!.env.template"),
+        *(".netrc", "_netrc", ".npmrc", ".pypirc", ".git-credentials", ".htpasswd", ".pgpass", "auth_token"),
+        *("credentials", "credentials.*", "*service-account*.json", "*service_account*.json", "client_secret*.json"),
+        *("keys.yaml", "keys.yml", "secrets.*", "secret.*", "*.tfvars", "*.tfstate"),
+    )
 )
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files that travel, by their name in the archive, and in words what does not or should perhaps not."""
+
+    files: Mapping[str, Path]
+    remarks: tuple[str, ...] = ()
+
+    def pack(self, archive: Path) -> int:
+        """Write a zip of the files, and return their number.
+
+        The same files give the same archive, byte for byte, so that a cluster that has it is not sent it again. Raises
+        UserError where the files are over MAX_BYTES together, naming the biggest.
+        """
+        sizes = {name: path.stat().st_size for name, path in self.files.items()}
+        if (total := sum(sizes.values())) > MAX_BYTES:
+            biggest = sorted(sizes, key=lambda name: -sizes[name])[:_SHOWN]
+            shown = ", ".join(f"{name} ({sizes[name] / 1e6:.0f} MB)" for name in biggest)
+            raise UserError(
+                f"{total / 1e6:.0f} MB would travel to the cluster, over {MAX_BYTES / 1e6:.0f}; the biggest: {shown}",
+                "move them out of the checkout, or name them in .rayignore",
+            )
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+            for name in sorted(self.files):
+                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.external_attr = (0o755 if os.access(self.files[name], os.X_OK) else 0o644) << 16
+                zipped.writestr(info, self.files[name].read_bytes())
+        return len(self.files)
 
 
 @dataclass(frozen=True)
@@ -44,58 +80,142 @@ class Checkout:
             )
         return cls(root)
 
-    def files(self) -> list[str]:
-        """Return the names of what travels, from the root on and sorted."""
-        return sorted(self._walk(self.root, [(self.root, GitIgnoreSpec.from_lines(EXCLUDED))]))
-
-    def _walk(self, folder: Path, rules: list[tuple[Path, GitIgnoreSpec]]) -> Iterator[str]:
-        rules = [
-            *rules,
-            *((folder, spec) for spec in map(_rules, (folder / ".gitignore", folder / ".rayignore")) if spec),
-        ]
-        for entry in os.scandir(folder):
-            path = Path(entry.path)
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if any(spec.match_file(path.relative_to(base).as_posix() + "/" * is_folder) for base, spec in rules):
-                continue
-            if is_folder:
-                yield from self._walk(path, rules)
-            elif entry.is_file():  # a link's target too; sockets and links to folders are not
-                yield path.relative_to(self.root).as_posix()
-
-    def pack(self, archive: Path, others: Mapping[str, Path] | None = None) -> int:
-        """Write a zip of what travels, and of ``others`` (name -> file), and return its number of files.
-
-        The same files give the same archive, byte for byte, so that a cluster that has it is not sent it again. Raises
-        UserError where the files are over MAX_BYTES together, naming the biggest.
-        """
-        found = {name: self.root / name for name in self.files()} | dict(others or {})
-        sizes = {name: path.stat().st_size for name, path in found.items()}
-        if (total := sum(sizes.values())) > MAX_BYTES:
-            biggest = sorted(sizes, key=lambda name: -sizes[name])[:_SHOWN]
-            shown = ", ".join(f"{name} ({sizes[name] / 1e6:.0f} MB)" for name in biggest)
-            raise UserError(
-                f"{self.root}: {total / 1e6:.0f} MB would travel to the cluster, over {MAX_BYTES / 1e6:.0f}; "
-                f"the biggest: {shown}",
-                "move them out of the checkout, or name them in .rayignore",
-            )
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-            for name in sorted(found):
-                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-                info.compress_type = zipfile.ZIP_DEFLATED
-                info.external_attr = (0o755 if os.access(found[name], os.X_OK) else 0o644) << 16
-                zipped.writestr(info, found[name].read_bytes())
-        return len(found)
-
     def commit(self) -> str:
         """Return git's short name of the commit, with ``+`` where files differ from it; "" where git knows none."""
-        words = ["git", "-C", str(self.root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
-        except (OSError, subprocess.TimeoutExpired):
+            return git.commit(self.root)
+        except git.NoGit:
             return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
+
+    def contents(self, asked: Iterable[str] = (), brought: Mapping[str, Path] | None = None) -> Contents:
+        """Return what travels: what git tracks, as it lies on the disk, ``asked`` and ``brought``; nothing else.
+
+        ``asked`` are names from the root on, of files or folders; ``brought`` are files by the name they travel under.
+        A link travels as its target's content where that travels itself. What ``.rayignore`` names stays, unless it
+        is asked for. Raises UserError where what is asked for is not there.
+        """
+        remarks: list[str] = []
+        try:
+            names, stays = self._tracked()
+            untracked = git.untracked(self.root)
+        except git.NoGit as reason:
+            names, stays, untracked = list(self._program()), [], []
+            remarks.append(f"only the program travels, and what is named (git does not say what else: {reason})")
+        files, links = self._present(names)
+        named = dict(self._named(asked)) | dict(brought or {})
+        files |= named
+        stays += links
+        remarks += _left_untracked([name for name in untracked if not _is_among(name, named)])
+        if stays := [name for name in stays if name not in named]:
+            remarks.append(f"left here: links to what does not travel, and submodules: {_shown(stays)}")
+        if found := [name for name in files if SECRETS.match_file(name) and name not in named]:
+            remarks.append(f"these look like secrets and travel, for git tracks them: {_shown(found)}")
+        return Contents(files, tuple(remarks))
+
+    def asked(self, here: Path, given: Iterable[str]) -> list[str]:
+        """Return what a person named in the folder ``here`` as names from the root on. Raises UserError."""
+        names = []
+        for word in given:
+            path = (here / word).resolve()
+            if not path.exists():
+                raise UserError(f"--with {word}: there is no such file or folder")
+            if not path.is_relative_to(self.root.resolve()):
+                raise UserError(f"--with {word}: outside of the checkout {self.root}", "copy it there, or to --storage")
+            names.append(path.relative_to(self.root.resolve()).as_posix())
+        return names
+
+    def _tracked(self) -> tuple[list[str], list[str]]:
+        """Return git's files and links, and the submodules, which stay."""
+        entries = git.tracked(self.root)
+        if "pyproject.toml" not in entries:  # this folder lies in somebody else's repository
+            raise git.NoGit("it does not track pyproject.toml here")
+        stays = [name for name, entry in entries.items() if entry.mode == git.SUBMODULE]
+        ignored = self._ignored(entries)
+        return [name for name in entries if name not in stays and not ignored(name)], stays
+
+    def _ignored(self, names: Iterable[str]) -> _Ignored:
+        folders = {folder for name in names for folder in PurePosixPath(name).parents}
+        found = ((folder, self.root / folder / ".rayignore") for folder in sorted(folders, key=str))
+        return _Ignored([(folder, _rules(file)) for folder, file in found if file.is_file()])
+
+    def _program(self) -> Iterator[str]:
+        """Yield the names of the packages' modules and data, as pyproject.toml has them."""
+        yield from (name for name in _PROGRAM if (self.root / name).is_file())
+        setuptools = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+        for pattern in setuptools["packages"]["find"]["include"]:
+            for package in sorted(self.root.glob(pattern)):
+                if (package / "__init__.py").is_file():
+                    data = [f"**/{one}" for one in setuptools.get("package-data", {}).get(package.name, ())]
+                    for path in (found for wanted in ("**/*.py", *data) for found in package.glob(wanted)):
+                        if not _stays(name := path.relative_to(self.root).as_posix()):
+                            yield name
+
+    def _present(self, names: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+        """Return the files among ``names``, and the links to what is not among them: those stay."""
+        known, root = set(names), self.root.resolve()
+        files, links = {}, []
+        for name in names:
+            path = self.root / name
+            target = path.resolve()  # a folder on the way to it may be a link, too
+            inside = target.is_relative_to(root) and target.relative_to(root).as_posix() in known
+            if inside and target.is_file():
+                files[name] = target
+            elif os.path.lexists(path) and not inside:
+                links.append(name)
+        return files, links
+
+    def _named(self, asked: Iterable[str]) -> Iterator[tuple[str, Path]]:
+        """Yield what is named: a file, whatever it is; of a folder no links, and nothing that looks like a secret."""
+        for name in asked:
+            path = self.root / name
+            if path.is_file():
+                yield name, path
+            elif path.is_dir():
+                for found in sorted(path.rglob("*")):
+                    inside = found.relative_to(self.root).as_posix()
+                    if found.is_file() and found.resolve() == self.root.resolve() / inside and not _stays(inside):
+                        yield inside, found
+            else:
+                raise UserError(f"--with {name}: there is no such file or folder in {self.root}")
 
 
-def _rules(file: Path) -> GitIgnoreSpec | None:
-    return GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else None
+@dataclass(frozen=True)
+class _Ignored:
+    """What .rayignore files name, each from its own folder on."""
+
+    rules: Sequence[tuple[PurePosixPath, GitIgnoreSpec]]
+
+    def __call__(self, name: str) -> bool:
+        path = PurePosixPath(name)
+        return any(
+            spec.match_file(str(path.relative_to(folder))) for folder, spec in self.rules if path.is_relative_to(folder)
+        )
+
+
+def _rules(file: Path) -> GitIgnoreSpec:
+    return GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8").splitlines())
+
+
+def _stays(name: str) -> bool:
+    return SECRETS.match_file(name) or bool({".git", "__pycache__"} & set(PurePosixPath(name).parts))
+
+
+def _left_untracked(names: Sequence[str]) -> list[str]:
+    """Say what git does not track: code and configurations by name, the rest by number."""
+    if not names:
+        return []
+    relevant = [name for name in names if name.endswith(_RELEVANT) and not SECRETS.match_file(name)]
+    relevant.sort(key=lambda name: next(rank for rank, end in enumerate(_RELEVANT) if name.endswith(end)))
+    shown = f" ({_shown(relevant)})" if relevant else ""
+    return [f"left here: {len(names)} that git does not track{shown}; to take one: git add, or --with PATH"]
+
+
+def _is_among(name: str, named: Mapping[str, Path]) -> bool:
+    return any(one == name or (name.endswith("/") and one.startswith(name)) for one in named)
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Name the first few, quoted where a name has a line break or another control character in it."""
+    shown = [name if name.isprintable() else repr(name) for name in names[:_SHOWN]]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(shown) + more

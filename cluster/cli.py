@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,12 +19,13 @@ from rich.table import Table
 from asr.errors import UserError
 from cluster import interpreter, launch, local, termination
 from cluster.checkout import Checkout
+from cluster.configurations import bring, locate, missing
 from cluster.environment import Environment, runtime_environment
 from cluster.jobs import Cluster, Job, Order, dashboard
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 _HERE_ONLY = ("submit", "status", "logs", "stop", "cluster")
-_BROUGHT = "brought"  # the folder of configuration files from outside of the checkout
+_SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)  # the end of a name
 _STOP_S = "20"  # a verb that is asked to stop has so long to do it
 
 Address = Annotated[
@@ -33,7 +36,7 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show what it print
 out = Console(highlight=False, markup=False, soft_wrap=True)
 
 
-def submit(
+def submit(  # noqa: PLR0913 - the options of a verb
     words: Annotated[
         list[str] | None, typer.Argument(metavar="-- VERB ...", help="Default: those of the last time.")
     ] = None,
@@ -48,7 +51,14 @@ def submit(
         Environment | None,
         typer.Option(help="pinned (default): must be on the nodes; pip, uv: install them; image: as they are there."),
     ] = None,
-    var: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="For the job's environment.")] = None,
+    var: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="For the job's environment; NAME alone: as it is here."),
+    ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="PATH", help="A file or folder of the checkout that git does not track."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     checkout, cluster = Checkout.here(), _cluster(address)
@@ -64,7 +74,8 @@ def submit(
         raise UserError(f"'{typed[0]}' is a verb for this machine", "submit another one, such as train")
     before = earlier or Order(tuple(typed))
     place = before.storage if storage is None else storage
-    order = Order(tuple(typed), place, packages or before.packages, checkout.commit())
+    asked = before.asked if with_ is None else tuple(checkout.asked(Path.cwd(), with_))
+    order = Order(tuple(typed), place, packages or before.packages, checkout.commit(), asked)
     job = send(cluster, checkout, name, order, _variables(var or []))
     if as_json:
         typer.echo(json.dumps(job.row()))
@@ -146,8 +157,9 @@ def down() -> None:
 
 
 def send(cluster: Cluster, checkout: Checkout, name: str, order: Order, variables: Mapping[str, str]) -> Job:
-    """Send the checkout to a cluster, and start what is ordered there under a name. Raises UserError."""
+    """Send the checkout to a cluster, say what stays, and start what is ordered under a name. Raises UserError."""
     words, brought = bring(checkout.root, order.words)
+    contents = checkout.contents(order.asked, brought)
     environment = {
         **variables,
         **interpreter.VARIABLE,
@@ -161,7 +173,9 @@ def send(cluster: Cluster, checkout: Checkout, name: str, order: Order, variable
         environment[launch.STORAGE] = order.storage
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch, "checkout.zip")
-        checkout.pack(archive, brought)
+        contents.pack(archive)
+        for remark in (*contents.remarks, *missing(checkout.root, order.words, order.storage, contents.files)):
+            typer.echo(f"whisperfleet: {remark}", err=True)
         installed = runtime_environment(order.packages, checkout.root)
         runtime_env = {"working_dir": str(archive), "env_vars": environment, **installed}
         return cluster.submit(name, shlex.join(["python", "-m", launch.__name__, *words]), order, runtime_env)
@@ -173,40 +187,25 @@ def default_name(words: Sequence[str]) -> str:
     return "-".join(filter(None, [words[0], file]))
 
 
-def locate(root: Path, here: Path, words: Sequence[str]) -> list[str]:
-    """Return ``words`` with configuration files, as typed in the folder ``here``, as seen from ``root``."""
-    return [_seen_from(root, (here / word).resolve()) if _is_config(here, word) else word for word in words]
-
-
-def bring(root: Path, words: Sequence[str]) -> tuple[list[str], Mapping[str, Path]]:
-    """Return ``words`` with configuration files as they are called in the job, and these files by that name.
-
-    Of a file outside of the checkout a copy travels; so does one inside it that is left out otherwise.
-    """
-    configs = [word for word in words if _is_config(root, word)]
-    called = {word: f"{_BROUGHT}/{Path(word).name}" if Path(word).is_absolute() else word for word in configs}
-    return [called.get(word, word) for word in words], {called[word]: root / word for word in configs}
-
-
-def _is_config(folder: Path, word: str) -> bool:
-    return word.endswith((".yaml", ".yml")) and (folder / word).is_file()
-
-
-def _seen_from(root: Path, file: Path) -> str:
-    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
-
-
 def _cluster(address: str | None) -> Cluster:
     head = local.running(local.folder())
     return Cluster(dashboard(address, head.address if head else None))
 
 
 def _variables(given: Sequence[str]) -> dict[str, str]:
+    """Return the job's variables: NAME=VALUE as typed, NAME as it is here. Raises UserError, showing no value."""
     variables = {}
     for word in given:
         name, equals, value = word.partition("=")
-        if not name or not equals:
-            raise UserError(f"--var {name}: no value", "write --var NAME=VALUE")
+        if not equals and name in os.environ:
+            value = os.environ[name]
+        elif not name or not equals:
+            raise UserError(f"--var {name}: no value", f"export {name or 'NAME'} first, or write --var NAME=VALUE")
+        elif _SECRET.search(name) and value:
+            raise UserError(
+                f"--var {name}: a secret on the command line can be read by everybody on this machine",
+                f"export {name}, and write --var {name}",
+            )
         variables[name] = value
     return variables
 

@@ -33,12 +33,16 @@ _API_SERVER = "RAY_API_SERVER_ADDRESS"
 
 @dataclass(frozen=True)
 class Order:
-    """What a job shall do: the words of a verb, where relative places are, with which packages, at which commit."""
+    """What a job shall do: the words of a verb, where relative places are, with which packages, at which commit.
+
+    ``asked`` names what travels along that git does not track.
+    """
 
     words: tuple[str, ...]
     storage: str = ""
     packages: str = "pinned"
     commit: str = ""
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def job_of(details: JobDetails) -> Job:
         known.get("attempt", 1),
         details.submission_id,
         str(details.status.value).lower(),
-        Order(**given | {"words": tuple(given["words"])}),
+        Order(**given | {name: tuple(given.get(name, ())) for name in ("words", "asked")}),
         details.start_time / 1000 if details.start_time else None,
         details.end_time / 1000 if details.end_time else None,
         details.driver_exit_code,

@@ -16,26 +16,30 @@ import typer
 from asr.errors import UserError
 from asr.places import absolute
 from serve.config import is_loopback
+from serve.models import key_file
 
 GB = 1e9
 TIMEOUT_S = 1800.0  # a large model is fetched, verified and loaded between two lines
 
 _Url = Annotated[str, typer.Option("--url", envvar="WHISPERFLEET_URL", help="The endpoint.")]
-_Key = Annotated[str, typer.Option("--key", envvar="WHISPERFLEET_KEY", help="An API key with admin: true.")]
+_Key = Annotated[str, typer.Option("--key-file", metavar="FILE", callback=key_file.read, help=key_file.HELP)]
+_Typed = Annotated[str | None, typer.Option("--key", hidden=True, callback=key_file.refuse)]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON: a line for each step.")]
 _Name = Annotated[str, typer.Argument(help="What clients call the model.")]
 _Artifact = Annotated[str, typer.Argument(help="An artifact, checkpoint or export, as the endpoint finds it.")]
 _HERE = "http://127.0.0.1:8000"
 
 
-def list_models(url: _Url = _HERE, key: _Key = "", as_json: _Json = False) -> None:
+def list_models(url: _Url = _HERE, key: _Key = "", as_json: _Json = False, typed: _Typed = None) -> None:
     """Show what each name stands for, what is loaded, and who is asked how often."""
     with _opened(url, key, "/admin/models") as response:
         listing = json.load(response)
     typer.echo(json.dumps(listing) if as_json else table(listing))
 
 
-def load(name: _Name, artifact: _Artifact, url: _Url = _HERE, key: _Key = "", as_json: _Json = False) -> None:
+def load(
+    name: _Name, artifact: _Artifact, url: _Url = _HERE, key: _Key = "", as_json: _Json = False, typed: _Typed = None
+) -> None:
     """Add a model under a new name."""
     _change("load", name, {"artifact": _found(artifact, url)}, (url, key, as_json))
 
@@ -51,6 +55,7 @@ def promote(  # noqa: PLR0913 - the options of a verb
     url: _Url = _HERE,
     key: _Key = "",
     as_json: _Json = False,
+    typed: _Typed = None,
 ) -> None:
     """Verify, load, warm and score an artifact, then let it answer a share of the requests or all."""
     order = {"artifact": _found(artifact, url), "canary": canary, "score": _found(score, url), "max_wer": max_wer}
@@ -58,12 +63,12 @@ def promote(  # noqa: PLR0913 - the options of a verb
     _change("promote", name, order | {"force": force}, (url, key, as_json))
 
 
-def rollback(name: _Name, url: _Url = _HERE, key: _Key = "", as_json: _Json = False) -> None:
+def rollback(name: _Name, url: _Url = _HERE, key: _Key = "", as_json: _Json = False, typed: _Typed = None) -> None:
     """End a canary, or go back to the version before."""
     _change("rollback", name, {}, (url, key, as_json))
 
 
-def unload(name: _Name, url: _Url = _HERE, key: _Key = "", as_json: _Json = False) -> None:
+def unload(name: _Name, url: _Url = _HERE, key: _Key = "", as_json: _Json = False, typed: _Typed = None) -> None:
     """Take a name out; requests in flight are answered first."""
     _change("unload", name, {}, (url, key, as_json))
 

@@ -7,6 +7,7 @@ without pods, for which Kubernetes' own schemas are asked.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -41,6 +42,25 @@ def groups_of(resource: dict[str, Any]) -> list[dict[str, Any]]:
     return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
 
 
+def pods_of(resource: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the pods that the operator makes of a resource, by name: with its labels, and the head's autoscaler."""
+    cluster, spec = cluster_of(resource), resource["spec"]
+    pods = {}
+    for number, group in enumerate(groups_of(resource)):
+        pod = copy.deepcopy(group["template"])
+        labels = pod.setdefault("metadata", {}).setdefault("labels", {})
+        labels |= {"ray.io/node-type": "worker" if number else "head", "app.kubernetes.io/name": "kuberay"}
+        if not number and cluster.get("enableInTreeAutoscaling"):
+            options = cluster["autoscalerOptions"]
+            kept = {name: options[name] for name in ("securityContext", "volumeMounts") if name in options}
+            image = pod["spec"]["containers"][0]["image"]
+            pod["spec"]["containers"].append({"name": "autoscaler", "image": image} | kept)
+        pods[group.get("groupName", "head")] = pod
+    if resource["kind"] == "RayJob":
+        pods["submitter"] = copy.deepcopy(spec["submitterPodTemplate"])
+    return pods
+
+
 @cache
 def _schemas() -> dict[str, Any]:
     return {kind: _strict(schema) for kind, schema in json.loads(SCHEMAS.read_text(encoding="utf-8")).items()}
@@ -65,12 +85,12 @@ def _of_definitions(resource: dict[str, Any]) -> Iterator[str]:
 
 
 def _of_pods(resource: dict[str, Any]) -> Iterator[str]:
-    for group in groups_of(resource):
-        pod = {"apiVersion": "v1", "kind": "PodTemplate", "template": group["template"]}
+    for name, template in pods_of(resource).items():
+        pod = {"apiVersion": "v1", "kind": "PodTemplate", "template": template}
         try:
             kubernetes_validate.validate(pod, KUBERNETES, strict=True)
         except kubernetes_validate.ValidationError as error:
-            yield f"{group.get('groupName', 'head')}: {error.message}"
+            yield f"{name}: {error.message}"
 
 
 def _of_rules(resource: dict[str, Any]) -> Iterator[str]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from asr.artifact import CARD
+from asr.errors import UserError
 from asr.utterance import Utterance
-from cluster.cli import bring, default_name, locate
+from cluster.cli import _variables, default_name
 from cluster.jobs import Cluster, Order
 from tests.cluster.conftest import Running
 from tests.manifests import write_beside
@@ -74,7 +75,9 @@ def test_ctrl_c_while_following_leaves_the_job_running_and_stop_ends_it(running:
         (["submit", "--", "status"], {}, "'status' is a verb for this machine"),
         (["submit"], {}, "what shall run? (whisperfleet submit -- train configs/demo.yaml)"),
         (["submit", "--name", "nobody-s"], {}, "no job 'nobody-s' on "),
-        (["submit", "--var", "HF_TOKEN", "--", "train"], {}, "--var HF_TOKEN: no value"),
+        (["submit", "--var", "NO_SUCH", "--", "train"], {}, "--var NO_SUCH: no value (export NO_SUCH first"),
+        (["submit", "--var", "HF_TOKEN=hf_x", "--", "train"], {}, "export HF_TOKEN, and write --var HF_TOKEN)"),
+        (["submit", "--with", "gone", "--", "train"], {}, "--with gone: there is no such file or folder"),
         (["status"], {"RAY_AUTH_TOKEN": "wrong"}, "does not take this token"),
         (["status"], {"RAY_ADDRESS": "http://127.0.0.1:1"}, "no cluster answers at http://127.0.0.1:1"),
     ],
@@ -119,23 +122,17 @@ def test_a_run_that_was_stopped_goes_on_under_its_name(
     assert steps.count(1) == 1  # it did not begin anew
 
 
+def test_a_variable_s_value_comes_from_the_environment_or_the_line_and_a_secret_s_never_from_the_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert _variables(["HF_TOKEN", "MODE=a=b", "EMPTY="]) == {"HF_TOKEN": "hf_secret", "MODE": "a=b", "EMPTY": ""}
+    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "db_password", "WANDB_API_KEY"):
+        with pytest.raises(UserError) as refused:
+            _variables([f"{name}=hf_secret"])
+        assert name in str(refused.value) and "hf_secret" not in str(refused.value)
+
+
 def test_a_job_is_called_after_what_it_does() -> None:
     assert default_name(["train", "configs/demo.yaml", "optim.max_steps=3"]) == "train-demo"
     assert default_name(["evaluate", "builtin:base"]) == "evaluate"
-
-
-def test_a_configuration_travels_wherever_it_is(tmp_path: Path) -> None:
-    root, here = tmp_path / "checkout", tmp_path / "checkout" / "deep"
-    for file in (root / "configs" / "a.yaml", here / "b.yaml", tmp_path / "c.yaml"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("")
-    typed = ["train", "../configs/a.yaml", "b.yaml", "../../c.yaml", "gone.yaml", "x=1"]
-    words = locate(root, here, typed)
-    assert words == ["train", "configs/a.yaml", "deep/b.yaml", str(tmp_path / "c.yaml"), "gone.yaml", "x=1"]
-    renamed, brought = bring(root, words)
-    assert renamed == ["train", "configs/a.yaml", "deep/b.yaml", "brought/c.yaml", "gone.yaml", "x=1"]
-    assert brought == {
-        "configs/a.yaml": root / "configs" / "a.yaml",
-        "deep/b.yaml": here / "b.yaml",
-        "brought/c.yaml": tmp_path / "c.yaml",
-    }

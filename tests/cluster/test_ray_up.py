@@ -88,8 +88,16 @@ def test_every_node_asks_for_the_token_and_has_it(cloud: str) -> None:
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_images_are_of_this_version(cloud: str) -> None:
     docker = written(cloud)["docker"]
-    assert docker["head_image"].endswith(f"/whisperfleet:{metadata.version('whisperfleet')}-cpu")
-    assert docker["worker_image"].endswith(f"/whisperfleet:{metadata.version('whisperfleet')}-cuda")
+    assert docker["head_image"].endswith(f"/whisperfleet:{metadata.version('whisperfleet')}-cpu@sha256:CHANGE")
+    assert docker["worker_image"].endswith(f"/whisperfleet:{metadata.version('whisperfleet')}-cuda@sha256:CHANGE")
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_what_the_head_needs_more_goes_where_it_may_write_and_is_found_there(cloud: str) -> None:
+    full = prepared(cloud)
+    (command,) = full["head_setup_commands"]
+    target = re.search(r"pip install --target (/home/ray/\w+) ", command)
+    assert target and f"--env PYTHONPATH=/app:{target[1]}" in full["docker"]["run_options"]
 
 
 @pytest.fixture
