@@ -4,9 +4,9 @@
 
 ``SOCKET`` is the descriptor of a Unix socket. On it come, one after the other, requests: a frame with JSON, ``path``
 (an address) or the number of ``bytes`` that follow, the ``limits`` and the ``choice`` of track and channel; then one
-byte with the descriptor of a file. The samples go into that file, float32 at 16 kHz; a frame with JSON answers: the
-``report``, or the ``reason`` and ``detail`` of a DataError, or the traceback of a ``bug``. The process ends with its
-parent.
+byte with the descriptor of a file. The samples go into that file, float32 at 16 kHz, silence as holes; a frame with
+JSON answers: the ``report``, or the ``reason`` and ``detail`` of a DataError, or the traceback of a ``bug``. The
+process ends with its parent.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from typing import Any
 from asr.audio import AudioLimits, decode_to
 from asr.errors import DataError
 from asr.sound import SoundChoice, SoundReport
+from asr.sounding import SparseWriter
 
 READY = {"ready": True}
 MAX_FRAME_BYTES = 1 << 20
-BUFFER_BYTES = 1 << 20
 
 _LENGTH = struct.Struct("<I")
 _PR_SET_PDEATHSIG = 1
@@ -94,18 +94,20 @@ def _answer(parent: socket.socket, decode: Decode) -> None:
     path = request["path"]
     source: str | bytes = read(parent, request["bytes"]) if path is None else path
     _, (place, *_), _, _ = socket.recv_fds(parent, 1, 1)
-    with os.fdopen(place, "wb", BUFFER_BYTES) as file:
-        try:
-            limits, choice = AudioLimits.model_validate(request["limits"]), SoundChoice(**request["choice"])
-            report = decode(file.write, source, limits=limits, choice=choice)
-            file.flush()
-            answer: dict[str, Any] = {"report": asdict(report)}
-        except DataError as error:
-            answer = {"reason": error.reason, "detail": error.detail}
-        except MemoryError:
-            os._exit(os.EX_UNAVAILABLE)  # what is left of this process is not worth keeping
-        except Exception:
-            answer = {"bug": traceback.format_exc()}
+    try:
+        limits, choice = AudioLimits.model_validate(request["limits"]), SoundChoice(**request["choice"])
+        samples = SparseWriter(place)
+        report = decode(samples.write, source, limits=limits, choice=choice)
+        samples.flush()
+        answer: dict[str, Any] = {"report": asdict(report)}
+    except DataError as error:
+        answer = {"reason": error.reason, "detail": error.detail}
+    except MemoryError:
+        os._exit(os.EX_UNAVAILABLE)  # what is left of this process is not worth keeping
+    except Exception:
+        answer = {"bug": traceback.format_exc()}
+    finally:
+        os.close(place)
     send(parent, answer)
 
 

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from asr.audio import AudioLimits
 from asr.decoding_child import READY, receive, send
 from asr.errors import DataError
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
+from asr.sounding import Stretch, written
 
 DIED = "decoder_died"
 STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer between holds 16 s of audio
@@ -42,10 +44,14 @@ _REPORT = TypeAdapter(SoundReport)
 
 @dataclass(frozen=True)
 class Decoded:
-    """A recording: ``waveform`` [samples] at 16 kHz, as ``asr.audio.decode`` returns it, and what was found in it."""
+    """A recording: ``waveform`` [samples] at 16 kHz, as ``asr.audio.decode`` returns it, and what was found in it.
+
+    Outside of ``stretches`` it is digital silence, which takes no memory until it is read.
+    """
 
     waveform: np.ndarray
     report: SoundReport
+    stretches: Sequence[Stretch]
     _memory: mmap.mmap
 
     def forget(self, samples: int) -> None:
@@ -170,7 +176,7 @@ def _mapped(file: int, report: SoundReport) -> Decoded:
     if not 0 < report.samples * _SAMPLE.itemsize <= os.fstat(file).st_size:
         raise ValueError(f"{report.samples} samples")
     memory = mmap.mmap(file, report.samples * _SAMPLE.itemsize)
-    return Decoded(np.frombuffer(memory, _SAMPLE), report, memory)
+    return Decoded(np.frombuffer(memory, _SAMPLE), report, written(file, report.samples), memory)
 
 
 def _end_of(process: subprocess.Popen[bytes]) -> str:

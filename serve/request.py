@@ -136,7 +136,7 @@ def open_sound(
 
 def _opened(source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice) -> Sound:
     decoded = decode(source, limits, choice)
-    found = windows(decoded.waveform)
+    found = windows(decoded.waveform, decoded.stretches)
     decoded.forget(found[0].start if found else len(decoded.waveform))
     return Sound(decoded.waveform, found, None, decoded.forget, decoded.report)
 
