@@ -7,6 +7,7 @@ hole must not even be read through a mapping: reading gives it memory.
 from __future__ import annotations
 
 import os
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
@@ -26,9 +27,9 @@ class SparseWriter:
         self._at = 0
         self._waiting = bytearray()
 
-    def write(self, samples: np.ndarray | bytes) -> None:
+    def write(self, samples: np.ndarray) -> None:
         """Append samples. Raises PermissionError where the file may not grow any more."""
-        self._waiting += memoryview(samples).cast("B")
+        self._waiting += samples.tobytes()
         if len(self._waiting) >= HOLE_BYTES:
             self._put(len(self._waiting) // HOLE_BYTES * HOLE_BYTES)
 
@@ -99,6 +100,11 @@ def copied(waveform: np.ndarray, stretches: Sequence[Stretch], start: int, end: 
     for left, right in within(stretches, start, end):
         samples[left - start : right - start] = waveform[left:right]
     return samples
+
+
+def held_bytes(stretches: Sequence[Stretch], start: int) -> int:
+    """Return the bytes of the samples of ``stretches`` that come after the first ``start``."""
+    return SAMPLE_BYTES * sum(right - left for left, right in within(stretches, start, sys.maxsize))
 
 
 def mean(waveform: np.ndarray, stretches: Sequence[Stretch]) -> np.float32:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,6 +37,16 @@ STORAGE_STALL_S = 120.0  # the same of what lies at an address: storage has its 
 SOURCE_SAMPLES_PER_S = 4_000_000  # no codec is slower than this on a core; with it, the limits set the longest time
 MEMORY_BYTES = 1 << 30  # on top of the interpreter's, and of an upload; samples are not in it
 START_LIMIT_S = 120.0
+LOOK_S = 0.02  # how often a decoding is looked at: half a minute of audio
+STOP_S = 1.0
+
+Watch = Callable[[int, int], None]
+"""Is told how many samples there are of a recording so far, and how many bytes of memory they take."""
+
+
+def unwatched(samples: int, nbytes: int) -> None:
+    """Watch a decoding that may go on."""
+
 
 _SAMPLE = np.dtype(np.float32)
 _REPORT = TypeAdapter(SoundReport)
@@ -59,6 +69,10 @@ class Decoded:
         whole = samples * _SAMPLE.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
         if whole:
             self._memory.madvise(mmap.MADV_REMOVE, 0, whole)
+
+
+class Stop(Exception):
+    """Raised by who watches a decoding: it goes no further, and the child is ready for the next."""
 
 
 class Child:
@@ -98,19 +112,26 @@ class Child:
         """Whether it can be asked."""
         return self.close.alive and self._process.poll() is None
 
-    def decode(self, source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE) -> Decoded:
-        """Decode the chosen sound of a recording within ``limits``.
+    def decode(
+        self,
+        source: bytes | str | Path,
+        limits: AudioLimits,
+        choice: SoundChoice = DEFAULT_CHOICE,
+        watch: Watch = unwatched,
+    ) -> Decoded:
+        """Decode the chosen sound of a recording within ``limits``; ``watch`` is told how far it has come.
 
-        Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died; then this child is closed.
+        Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died; then this child is closed. And
+        the Stop that ``watch`` raises.
         """
         place = "uploaded bytes" if isinstance(source, bytes) else str(source)
         try:
-            return self._decode(source, limits, choice)
+            return self._decode(source, limits, choice, watch)
         except TimeoutError:
             what = "took too long"
         except (OSError, EOFError, ValueError, KeyError):  # the last two: it answers nonsense
             what = _end_of(self._process)
-        except DataError:
+        except (DataError, Stop):
             raise
         except BaseException:
             self.close()
@@ -118,7 +139,7 @@ class Child:
         self.close()
         raise DataError(DIED, f"{place}: decoding {what}")
 
-    def _decode(self, source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice) -> Decoded:
+    def _decode(self, source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice, watch: Watch) -> Decoded:
         upload = source if isinstance(source, bytes) else b""
         path, stall_s = (None, self._stall_s) if isinstance(source, bytes) else (str(source), STORAGE_STALL_S)
         asked = {"limits": json.loads(limits.model_dump_json()), "choice": asdict(choice)}
@@ -127,8 +148,9 @@ class Child:
         file = os.memfd_create("waveform", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             socket.send_fds(self._socket, [b"\0"], [file])
-            self._wait(file, stall_s, limits)
+            self._wait(file, stall_s, limits, watch)
             answer = receive(self._socket)
+            watch(*_progress(file))
             if "bug" in answer:
                 raise RuntimeError(str(answer["bug"]))
             if "reason" in answer:
@@ -137,21 +159,41 @@ class Child:
         finally:
             os.close(file)
 
-    def _wait(self, file: int, stall_s: float, limits: AudioLimits) -> None:
-        """Wait for the answer. Raises TimeoutError where no sample comes for long, or too many do."""
-        written, until = 0, time.monotonic() + stall_s + limits.max_source_samples / SOURCE_SAMPLES_PER_S
-        while not select.select([self._socket], [], [], stall_s)[0]:
-            before, written = written, os.fstat(file).st_size
-            if written == before or time.monotonic() > until:
+    def _wait(self, file: int, stall_s: float, limits: AudioLimits, watch: Watch) -> None:
+        """Wait for the answer. Raises TimeoutError where no sample comes for long, or too many do, or a Stop."""
+        written, grown = 0, time.monotonic()
+        until = grown + stall_s + limits.max_source_samples / SOURCE_SAMPLES_PER_S
+        while not select.select([self._socket], [], [], min(LOOK_S, stall_s))[0]:
+            before, now = written, time.monotonic()
+            written, nbytes = _progress(file)
+            grown = now if written > before else grown
+            if now - grown > stall_s or now > until:
                 raise TimeoutError
+            try:
+                watch(written, nbytes)
+            except Stop:
+                self._stop(file)
+                raise
+
+    def _stop(self, file: int) -> None:
+        """Let the child write no more, and wait for its answer to that; one that goes on all the same is closed."""
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+        self._socket.settimeout(STOP_S)
+        try:
+            receive(self._socket)
+            self._socket.settimeout(self._stall_s)
+        except (OSError, EOFError, ValueError):
+            self.close()
 
 
 _own = threading.local()
 
 
-def decode(source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE) -> Decoded:
+def decode(
+    source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE, watch: Watch = unwatched
+) -> Decoded:
     """Decode a recording in the child of this thread, as ``Child.decode``; the first call starts one."""
-    return own().decode(source, limits, choice)
+    return own().decode(source, limits, choice, watch)
 
 
 def own() -> Child:
@@ -160,6 +202,12 @@ def own() -> Child:
     if child is None or not child.alive:
         child = _own.child = Child()
     return child
+
+
+def _progress(file: int) -> tuple[int, int]:
+    """Return how many samples a file holds, and how many bytes of memory they take: holes take none."""
+    state = os.fstat(file)
+    return state.st_size // _SAMPLE.itemsize, state.st_blocks * 512
 
 
 def _report(answer: object) -> SoundReport:
