@@ -63,6 +63,8 @@ class SampleMemory:
             self._bytes += nbytes - before
             if nbytes > before:
                 self._stop_one(lease)
+            if lease.is_stopped and nbytes:
+                raise Full
 
     def drop(self, lease: Lease) -> None:
         """Forget a lease."""
@@ -72,11 +74,9 @@ class SampleMemory:
                 self._bytes -= lease.nbytes
 
     def _stop_one(self, lease: Lease) -> None:
-        if not lease.is_stopped and max(self._max_bytes, lease.nbytes) < self._bytes:
+        if max(self._max_bytes, lease.nbytes) < self._bytes:
             largest = max((one for one in self._leases if one.grows), key=lambda one: one.nbytes, default=lease)
             largest.is_stopped = largest.nbytes > SMALL_BYTES
-        if lease.is_stopped:
-            raise Full
 
 
 class Lease:
