@@ -25,16 +25,16 @@ PIECE_BYTES = 64 * 1024
 
 def _pieces(message: Message) -> Iterator[Message]:
     """Yield a message, or parts of it where it is long: a client reads on while it takes one of them."""
-    body: bytes = message.get("body", b"")
-    for start in range(0, max(len(body), 1), PIECE_BYTES):
+    content: bytes = message.get("body", b"")
+    for start in range(0, max(len(content), 1), PIECE_BYTES):
         end = start + PIECE_BYTES
-        is_last = end >= len(body)
+        is_last = end >= len(content)
         yield (
             message
             if is_last and not start
             else {
                 **message,
-                "body": body[start:end],
+                "body": content[start:end],
                 "more_body": message.get("more_body", False) or not is_last,
             }
         )

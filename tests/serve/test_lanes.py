@@ -4,7 +4,7 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -94,13 +94,6 @@ def test_a_small_upload_of_hours_delays_nobody_and_takes_little_memory(
         for attack in attacks:
             attack.result()
     assert max(memory) - memory[0] < grows_mb << 20
-
-
-def run_all(lane: Lane, work: Sequence[tuple[str, Callable[[], None]]]) -> None:
-    async def together() -> None:
-        await asyncio.gather(*(lane.run(key, each) for key, each in work))
-
-    asyncio.run(together())
 
 
 def test_keys_take_turns_however_much_one_sends() -> None:
