@@ -26,6 +26,7 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 _COMMAND_LINE = "command line"
+_LONGEST_WORD = 200
 
 
 class _Loader(yaml.SafeLoader):
@@ -105,6 +106,8 @@ def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] =
 
 def suggestion(word: str, known: Sequence[str]) -> str:
     """Return ``did you mean 'x'?`` for the nearest known word, or an empty string."""
+    if len(word) > _LONGEST_WORD:  # comparing a million letters takes a third of a second
+        return ""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else ""
 

@@ -7,13 +7,14 @@ import fcntl
 import math
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from asr.errors import DataError
 from asr.sound import SoundReport
+from asr.sounding import Stretch, written
 
 SAMPLE = np.dtype(np.float32)
 
@@ -22,11 +23,13 @@ SAMPLE = np.dtype(np.float32)
 class Decoded:
     """A recording: ``waveform`` [samples] at 16 kHz, as ``asr.audio.decode`` returns it, and what was found in it.
 
-    The samples are memory that is given back piece by piece.
+    The samples are memory that is given back piece by piece. Outside of ``stretches`` they are digital silence, which
+    takes no memory until it is read.
     """
 
     waveform: np.ndarray
     report: SoundReport
+    stretches: Sequence[Stretch]
     _memory: mmap.mmap
 
     def forget(self, samples: int) -> None:
@@ -51,6 +54,12 @@ def memory() -> Iterator[int]:
         os.close(file)
 
 
+def progress(file: int) -> tuple[int, int]:
+    """Return how many samples a ``file`` [descriptor] holds, and the bytes of memory of those that are no holes."""
+    state = os.fstat(file)
+    return state.st_size // SAMPLE.itemsize, state.st_blocks * 512
+
+
 def mapped(file: int, report: SoundReport) -> Decoded:
     """Return what is in the ``file`` [descriptor] without a copy; the file can no longer be cut under us.
 
@@ -60,7 +69,7 @@ def mapped(file: int, report: SoundReport) -> Decoded:
     if not 0 < report.samples * SAMPLE.itemsize <= os.fstat(file).st_size:
         raise ValueError(f"{report.samples} samples")
     memory = mmap.mmap(file, report.samples * SAMPLE.itemsize)
-    return Decoded(np.frombuffer(memory, SAMPLE), report, memory)
+    return Decoded(np.frombuffer(memory, SAMPLE), report, written(file, report.samples), memory)
 
 
 def copied(file: int, start: int, samples: int, place: str) -> np.ndarray:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from transformers import WhisperTokenizer
@@ -26,6 +29,9 @@ from asr.labels import TIMESTAMP_S, is_multilingual, previous_ids, prompt_ids
 # 51, 137 and 200 audio s/s at 16, 64 and 256 short clips on an H200. How many seconds of audio there are at once is up
 # to who asks.
 MAX_BATCH_CLIPS = {"cpu": 16, "cuda": 128}
+
+MAX_PROMPTS = 64  # of each model, whose tokens are kept
+_PROMPTS: WeakKeyDictionary[WhisperTokenizer, Callable[[str], tuple[int, ...]]] = WeakKeyDictionary()
 
 # Of a network that overflows, or a token drawn that has no probability: what is not a number fails every comparison,
 # and JSON cannot say it.
@@ -194,11 +200,20 @@ def duration_s(clip: Clip) -> float:
 
 def start_of(tokenizer: WhisperTokenizer, clip: Clip) -> Start:
     """Return what decoding a clip starts from. Raises UserError and DataError as ``hear`` does."""
-    previous = previous_ids(tokenizer, clip.prompt) if clip.prompt.strip() else []
+    previous = _previous(tokenizer, clip.prompt) if clip.prompt.strip() else ()
     prompt = prompt_ids(tokenizer, clip.language, clip.task, clip.timestamps)
     # The seed is what the clip is and asks, so that it draws the same words in whatever batch.
     seed = f"{hashlib.sha256(clip.features.tobytes()).hexdigest()} {clip.temperature}" if clip.temperature else ""
     return Start((*previous, *prompt), len(previous), clip.timestamps, clip.temperature, seed)
+
+
+def _previous(tokenizer: WhisperTokenizer, prompt: str) -> tuple[int, ...]:
+    """Return the tokens of a prompt, which are the same for each window of a request, and each time it is decoded."""
+    known = _PROMPTS.get(tokenizer)
+    if known is None:
+        itself = weakref.proxy(tokenizer)  # what is known of a model goes with it
+        known = _PROMPTS[tokenizer] = lru_cache(MAX_PROMPTS)(lambda text: tuple(previous_ids(itself, text)))
+    return known(prompt)
 
 
 def transcript_of(tokenizer: WhisperTokenizer, clip: Clip, found: Found) -> Transcript:

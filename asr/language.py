@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from asr.config import suggestion
 from asr.errors import UserError
+from asr.printable import printable
 
 # fmt: off
 NAMES = {
@@ -83,7 +84,7 @@ def code(name_or_code: str) -> str:
         return found
     if word in UNNAMED:
         raise UserError(
-            f"'{name_or_code}' names no language, and one is needed here",
+            f"'{printable(name_or_code)}' names no language, and one is needed here",
             "give a code such as 'it' or a name such as 'Italian'",
         )
     if found:
@@ -94,7 +95,7 @@ def code(name_or_code: str) -> str:
         )
     hint = suggestion(word, [known for known in _CODE_OF if len(known) > 3])
     raise UserError(
-        f"'{name_or_code}' is not one of Whisper's languages",
+        f"'{printable(name_or_code)}' is not one of Whisper's languages",
         hint or "give a code such as 'it' or a name such as 'Italian'",
     )
 

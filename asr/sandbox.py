@@ -28,7 +28,7 @@ from asr.header import Header, Length
 from asr.limits import DEFAULT_LIMITS, AudioLimits
 from asr.messages import receive
 from asr.sandbox_answers import found, header_of, length_of, report_of
-from asr.sandbox_task import Handed, Source, Task, Wait, task_of
+from asr.sandbox_task import Handed, Source, Stop, Task, Wait, Watch, task_of
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.utterance import Utterance
 
@@ -89,16 +89,18 @@ class Child:
         """Whether it can be asked."""
         return self.close.alive and self._process.poll() is None
 
-    def decode(self, source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE) -> Decoded:
-        """Decode the chosen sound of a recording within ``limits``.
+    def decode(
+        self, source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE, watch: Watch | None = None
+    ) -> Decoded:
+        """Decode the chosen sound of a recording within ``limits``; ``watch`` is told how far it has come.
 
-        Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died; then this child is closed.
-        RuntimeError is a bug of ours.
+        Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died; then this child is closed. And
+        the Stop that ``watch`` raises. RuntimeError is a bug of ours.
         """
-        with Handed([Task(source, limits=limits, choice=choice)]) as handed:
+        with Handed([Task(source, limits=limits, choice=choice, sparse=True)]) as handed:
             handed.require()
             with memory() as file:
-                return self._ask(handed, file, lambda said: mapped(file, report_of(found(said[0]))))
+                return self._ask(handed, file, lambda said: mapped(file, report_of(found(said[0]))), watch)
 
     def each(self, tasks: Sequence[Task]) -> list[Result | DataError]:
         """Do at most MOST_TASKS tasks in one go. A DataError as ``decode`` raises it stands in place of a result.
@@ -134,28 +136,39 @@ class Child:
                 )
         return results
 
-    def _ask(self, handed: Handed, samples: int, take: Callable[[list[dict[str, Any]]], Kind]) -> Kind:
+    def _ask(
+        self, handed: Handed, samples: int, take: Callable[[list[dict[str, Any]]], Kind], watch: Watch | None = None
+    ) -> Kind:
         """Have all that is handed over done, with samples written to a descriptor, and ``take`` what is answered."""
         try:
             if self._allowance is not None:
                 cpu_s = self._stall_s + sum(task.longest_s for task in handed.tasks)
                 self._allowance.renew(cpu_s, sum(task.most_bytes for task in handed.tasks) + _SPARE_BYTES)
             handed.send(self._socket, samples)
-            wait = Wait(samples, handed.tasks, FILE_STALL_S if handed.on_disk else self._stall_s)
-            while "read" in (answer := wait.frame(self._socket)):
-                wait.go_on(handed.answer(self._socket, answer["read"]))
-            return take(answer["answers"])
+            wait = Wait(samples, handed.tasks, FILE_STALL_S if handed.on_disk else self._stall_s, watch)
+            return take(self._answers(handed, wait))
         except TimeoutError:
             what = "took too long"
         except (OSError, EOFError, ValueError, KeyError, TypeError):  # the last three: it answers nonsense
             what = _end_of(self._process)
-        except (DataError, RuntimeError):
+        except (DataError, RuntimeError, Stop):
             raise
         except BaseException:
             self.close()
             raise
         self.close()
         raise DataError(DIED, f"{handed.files[0].place}: decoding {what}")
+
+    def _answers(self, handed: Handed, wait: Wait) -> list[dict[str, Any]]:
+        try:
+            while "read" in (answer := wait.frame(self._socket)):
+                wait.go_on(handed.answer(self._socket, answer["read"]))
+        except Stop:
+            if not wait.answered:
+                self.close()
+            raise
+        answers: list[dict[str, Any]] = answer["answers"]
+        return answers
 
 
 _own = threading.local()
@@ -169,9 +182,11 @@ def own() -> Child:
     return child
 
 
-def decode(source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE) -> Decoded:
+def decode(
+    source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE, watch: Watch | None = None
+) -> Decoded:
     """Decode a recording in the child of this thread, as ``Child.decode``; the first call starts one."""
-    return own().decode(source, limits, choice)
+    return own().decode(source, limits, choice, watch)
 
 
 def each(tasks: Sequence[Task]) -> list[Result | DataError]:

@@ -35,6 +35,7 @@ from asr.messages import read, send
 from asr.ranges import buffered
 from asr.sandbox_task import Task
 from asr.sound import SoundChoice, SoundReport
+from asr.sounding import put, put_sparsely
 
 BUFFER_SAMPLES = 1 << 18  # 1 MB, 16 s
 FRAME_BYTES = 1 << 14  # of most requests
@@ -43,14 +44,15 @@ Decode = Callable[..., SoundReport]
 
 
 class Samples:
-    """Collects blocks of samples and writes them to a file, megabyte by megabyte."""
+    """Collects blocks of samples and writes them to a file, megabyte by megabyte, digital silence as holes if asked."""
 
     def __init__(self) -> None:
         self._buffer, self._held, self._file, self._offset = np.empty(BUFFER_SAMPLES, np.float32), 0, -1, 0
+        self._sparse = False
 
-    def begin(self, file: int, offset: int) -> None:
+    def begin(self, file: int, offset: int, sparse: bool = False) -> None:
         """Write what comes now to a descriptor, from a byte on."""
-        self._file, self._held, self._offset = file, 0, offset
+        self._file, self._held, self._offset, self._sparse = file, 0, offset, sparse
 
     def __call__(self, block: np.ndarray) -> None:
         """Take a block of any length."""
@@ -64,12 +66,9 @@ class Samples:
 
     def flush(self) -> int:
         """Write what has been collected, and return at which byte that ends."""
-        left = self._buffer[: self._held].data.cast("B")
-        self._held = 0
-        while left:
-            count = os.pwrite(self._file, left, self._offset)
-            self._offset += count
-            left = left[count:]
+        collected, self._held = self._buffer[: self._held], 0
+        write = put_sparsely if self._sparse else put
+        self._offset = write(self._file, collected, self._offset)
         return self._offset
 
 
@@ -112,7 +111,7 @@ def _answers(
     written, left = 0, iter(descriptors[1:])
     answers: list[dict[str, Any]] = []
     for number, task in enumerate(tasks):
-        samples.begin(descriptors[0], written)
+        samples.begin(descriptors[0], written, task["sparse"])
         try:
             with _file(parent, number, task["size"], next(left) if task["sent"] else None) as file:
                 source = OpenFile(task["place"], file, task["size"], task["container"])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from asr.decoded import progress
 from asr.downmix import SAMPLE_RATE
 from asr.errors import DataError
 from asr.limits import DEFAULT_LIMITS, AudioLimits
@@ -26,13 +28,25 @@ from asr.utterance import Utterance
 SAMPLE_BYTES = 4
 SOURCE_SAMPLES_PER_S = 4_000_000  # no codec is slower than this on a core; with it, the limits set the longest time
 
+LOOK_S = 0.02  # how often a watched decoding is looked at: half a minute of audio
+STOP_S = 1.0
+
 Source = str | Path | bytes
 Kind = TypeVar("Kind")
+Watch = Callable[[int, int], None]
+"""Is told how many samples there are of a recording so far, and how many bytes of memory they take."""
+
+
+class Stop(Exception):
+    """Raised by who watches a decoding: it goes no further, and the child is ready for the next."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to do with one file: ``call`` is decode, header or probe; the rest as ``asr.audio.decode`` has it."""
+    """One thing to do with one file: ``call`` is decode, header or probe; the rest as ``asr.audio.decode`` has it.
+
+    ``sparse``: digital silence is left out of the file of samples, as holes; it must be a new one.
+    """
 
     source: Source
     call: str = "decode"
@@ -40,6 +54,7 @@ class Task:
     choice: SoundChoice = DEFAULT_CHOICE
     start_s: float = 0.0
     end_s: float | None = None
+    sparse: bool = False
 
     @property
     def longest_s(self) -> float:
@@ -58,7 +73,7 @@ class Task:
     def text(self, file: OpenFile, sent: bool) -> str:
         """Return it as JSON; ``sent``: a descriptor of the file goes with it."""
         own = {"place": file.place, "size": file.size, "container": file.container, "sent": sent}
-        own |= {"start_s": self.start_s, "end_s": self.end_s}
+        own |= {"start_s": self.start_s, "end_s": self.end_s, "sparse": self.sparse}
         return f"{json.dumps(own)[:-1]}, {_same(self.call, self.limits, self.choice)}"
 
 
@@ -165,19 +180,45 @@ class Handed:
 
 
 class Wait:
-    """Waits for a child's frames: TimeoutError where no sample comes for long, or they come for too long."""
+    """Waits for a child's frames: TimeoutError where no sample comes for long, or they come for too long.
 
-    def __init__(self, samples: int, tasks: Sequence[Task], stall_s: float) -> None:
-        self._file, self._stall_s, self._written_ns = samples, stall_s, os.fstat(samples).st_mtime_ns
-        self._until = time.monotonic() + stall_s + sum(task.longest_s for task in tasks)
+    ``watch``, where there is one, is told while it waits how far the only task has come, and may raise Stop; whether
+    the child is ready for the next task then is ``answered``.
+    """
+
+    def __init__(self, samples: int, tasks: Sequence[Task], stall_s: float, watch: Watch | None = None) -> None:
+        self._file, self._stall_s, self._watch = samples, stall_s, watch
+        self.answered = False
+        self._look_s = stall_s if watch is None else min(LOOK_S, stall_s)
+        self._written_ns, self._grown = os.fstat(samples).st_mtime_ns, time.monotonic()
+        self._until = self._grown + stall_s + sum(task.longest_s for task in tasks)
 
     def frame(self, of: socket.socket) -> dict[str, Any]:
-        """Return the next frame. Raises as ``asr.messages.receive``, and TimeoutError."""
-        while not select.select([of], [], [], self._stall_s)[0]:
-            before, self._written_ns = self._written_ns, os.fstat(self._file).st_mtime_ns
-            if self._written_ns == before or time.monotonic() > self._until:
+        """Return the next frame. Raises as ``asr.messages.receive``, TimeoutError, and what ``watch`` raises."""
+        self._grown = time.monotonic()
+        while not select.select([of], [], [], self._look_s)[0]:
+            now, written_ns = time.monotonic(), os.fstat(self._file).st_mtime_ns
+            if written_ns != self._written_ns:
+                self._written_ns, self._grown = written_ns, now
+            if now - self._grown >= self._stall_s or now > self._until:
                 raise TimeoutError
-        return receive(of)
+            self._look(of)
+        message = receive(of)
+        self.answered = "read" not in message
+        if self._watch and self.answered:
+            self._watch(*progress(self._file))
+        return message
+
+    def _look(self, of: socket.socket) -> None:
+        """Tell who watches. On their Stop the child may write no more, and its answer to that is waited for."""
+        if self._watch is None:
+            return
+        try:
+            self._watch(*progress(self._file))
+        except Stop:
+            fcntl.fcntl(self._file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+            self.answered = bool(select.select([of], [], [], STOP_S)[0]) and "read" not in receive(of)
+            raise
 
     def go_on(self, seconds: float) -> None:
         """Leave out of account the time that a storage took."""

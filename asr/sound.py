@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from asr.errors import UserError
+from asr.printable import printable
 
 AUTO, MIX, EACH = "auto", "mix", "each"
 SIDES = {"left": 0, "right": 1}
@@ -36,7 +37,9 @@ class SoundChoice:
         if self.track is not None and not 0 <= self.track <= MAX_INDEX:
             raise UserError(f"track is a number from 0 to {MAX_INDEX}, not {self.track}")
         if self.channel not in NAMED and not is_index(self.channel):
-            raise UserError(f"channel is one of {', '.join(NAMED)}, or a number from 0, not '{self.channel[:40]}'")
+            raise UserError(
+                f"channel is one of {', '.join(NAMED)}, or a number from 0, not '{printable(self.channel)}'"
+            )
 
     @property
     def index(self) -> int | None:

@@ -6,7 +6,7 @@ itself is not imported, because that sets torch's threads to one for the whole p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import distribution
 
@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 
 from asr.audio import SAMPLE_RATE
+from asr.sounding import Stretch, copied, mean, sounding, within
 
 FRAME = 512  # samples of one judgement; the network takes no other number at 16 kHz
 CONTEXT = 64  # samples before a frame that the network sees as well
@@ -26,6 +27,7 @@ _FRESH: State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.flo
 # hour of silence is found 0.3 s late: the network has settled on hearing nothing.
 BLOCK_FRAMES = 1024
 LEAD_FRAMES = 62
+BLOCK = BLOCK_FRAMES * FRAME
 
 # The network is at home with speech at about this level. 30 dB below, it missed 9 of 543 telephone prompts; raised
 # frame by frame to the loudest second around it, none. Raising by more than 40 dB would make hiss of a dead line.
@@ -46,13 +48,14 @@ SHORT_EVIDENCE = 1.0
 REACH_S = 1.0  # from speech, weaker runs count too: they are its small words
 
 
-def speech(waveform: np.ndarray) -> list[tuple[int, int]]:
+def speech(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> list[Stretch]:
     """Return the stretches of ``waveform`` [samples], 16 kHz, in which somebody speaks, as (start, end) in samples.
 
     They are in order and do not touch; breath and hiss at a word's edges may lie outside. How loud the recording is
-    makes no difference down to about -60 dBFS. Safe to call from several threads.
+    makes no difference down to about -60 dBFS. Safe to call from several threads. Where ``stretches`` of it are given,
+    the rest is zero, and is not read.
     """
-    frames = probabilities(waveform)
+    frames = probabilities(waveform, stretches)
     odds = np.clip(frames, 0.5, 1.0 - 1e-6)
     log_odds = np.minimum(np.log(odds / (1.0 - odds)), MAX_LOG_ODDS)
     needed = SHORT_EVIDENCE if len(waveform) <= SHORT_S * SAMPLE_RATE else EVIDENCE
@@ -61,15 +64,21 @@ def speech(waveform: np.ndarray) -> list[tuple[int, int]]:
     return [(start * FRAME, min(end * FRAME, len(waveform))) for start, end in _near(runs, sure)]
 
 
-def probabilities(waveform: np.ndarray) -> np.ndarray:
-    """Return the probability of speech in each frame of 512 samples [ceil(samples / 512)], loudness evened out."""
+def probabilities(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> np.ndarray:
+    """Return the probability of speech in each frame of 512 samples [ceil(samples / 512)], loudness evened out.
+
+    Digital silence, but for the beginning of it, has none, and is not judged.
+    """
     if not len(waveform):
         return np.zeros(0, np.float32)
     found = []
     state, lead = _after_silence(), 0
-    for block in _blocks(waveform):
-        heard, *_ = _judged(block, state)
-        found.append(heard.reshape(-1)[lead:])
+    for count, block in _blocks(_Sound(waveform, sounding(waveform, BLOCK) if stretches is None else stretches)):
+        if block is None:
+            found.append(np.zeros(count, np.float32))
+        else:
+            heard, *_ = _judged(block, state)
+            found.append(heard.reshape(-1)[lead:])
         state, lead = _FRESH, LEAD_FRAMES
     return np.concatenate(found)
 
@@ -97,34 +106,64 @@ def _network() -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
 
 
-def _blocks(waveform: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield [lead + frames, context + frame] of the waveform, evened out; the first without a lead."""
-    gains = _gains(waveform)
+class _Sound:
+    """A waveform in blocks of frames, the last frame filled with zeros, without its mean.
+
+    That is the microphone's: raised with a quiet voice it would clip.
+    """
+
+    def __init__(self, waveform: np.ndarray, stretches: Sequence[Stretch]) -> None:
+        self._waveform = waveform
+        self._stretches = stretches
+        self._offset = mean(waveform, stretches)
+        self.starts = range(0, len(waveform), BLOCK)
+
+    def is_silent(self, start: int, frames_before: int = 0) -> bool:
+        """Whether a block, and so many frames before it, are zero."""
+        before = max(start - frames_before * FRAME, 0)
+        return not any(within(self._stretches, before, start + BLOCK))
+
+    def frames(self, start: int) -> np.ndarray:
+        """Return the block [frames, FRAME] that begins at ``start``."""
+        end = min(start + BLOCK, len(self._waveform))
+        samples = copied(self._waveform, self._stretches, start, end).astype(np.float32, copy=False) - self._offset
+        return np.pad(samples, (0, -len(samples) % FRAME)).reshape(-1, FRAME)
+
+    def levels(self, start: int) -> np.ndarray:
+        """Return the RMS of each frame of a block."""
+        end = min(start + BLOCK, len(self._waveform))
+        if self.is_silent(start) and end - start == BLOCK:
+            return np.full(BLOCK_FRAMES, abs(self._offset), np.float32)
+        return np.asarray(np.sqrt(np.square(self.frames(start)).mean(axis=1)))
+
+
+def _blocks(sound: _Sound) -> Iterator[tuple[int, np.ndarray | None]]:
+    """Yield the frames of each block, and [lead + frames, context + frame] of it, evened out; the first has no lead.
+
+    Of a block that is silent, as what was heard last before it, there is nothing.
+    """
+    gains = _gains(sound)
     edges = ((np.append(gains[:1], gains) + np.append(gains, gains[-1:])) / 2).astype(np.float32)
     ramp = np.arange(FRAME, dtype=np.float32) / FRAME  # from frame to frame without a step, which would click
     lead = np.zeros((0, CONTEXT + FRAME), np.float32)
     before = np.zeros((1, CONTEXT), np.float32)
-    for index, frames in enumerate(_frames(waveform)):
-        first = index * BLOCK_FRAMES
+    for index, start in enumerate(sound.starts):
+        frames, first = sound.frames(start), index * BLOCK_FRAMES
+        count = len(frames)
+        skipped = bool(index) and sound.is_silent(start, LEAD_FRAMES)
+        if skipped:  # but for what leads to the next one
+            frames, first = frames[-LEAD_FRAMES - 1 :], first + max(count - LEAD_FRAMES - 1, 0)
         left, right = edges[first : first + len(frames), None], edges[first + 1 : first + len(frames) + 1, None]
         even = np.clip(frames * (left + (right - left) * ramp), -1.0, 1.0)
         contexts = np.concatenate([before, even[:-1, -CONTEXT:]])
         block = np.concatenate([lead, np.concatenate([contexts, even], axis=1)])
-        yield block
+        yield count, None if skipped else block
         lead, before = block[-LEAD_FRAMES:], even[-1:, -CONTEXT:]
 
 
-def _frames(waveform: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the waveform in blocks [frames, FRAME] without its mean, the last frame filled with zeros."""
-    offset = np.float32(waveform.mean(dtype=np.float64))  # the microphone's: raised with a quiet voice it would clip
-    for start in range(0, len(waveform), BLOCK_FRAMES * FRAME):
-        samples = waveform[start : start + BLOCK_FRAMES * FRAME].astype(np.float32) - offset
-        yield np.pad(samples, (0, -len(samples) % FRAME)).reshape(-1, FRAME)
-
-
-def _gains(waveform: np.ndarray) -> np.ndarray:
+def _gains(sound: _Sound) -> np.ndarray:
     """Return what to multiply each frame by, so that the loudest of the frames around it is at the target level."""
-    levels = np.concatenate([np.sqrt(np.square(frames).mean(axis=1)) for frames in _frames(waveform)])
+    levels = np.concatenate([sound.levels(start) for start in sound.starts])
     loudest = _around(np.pad(levels, LOUDEST_FRAMES), LOUDEST_FRAMES).max(axis=1)
     wanted = 10 ** (TARGET_DBFS / 20) / np.maximum(loudest, 1e-9)
     log_gains = np.log(np.minimum(wanted, 10 ** (MAX_GAIN_DB / 20)))

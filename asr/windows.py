@@ -30,14 +30,15 @@ PAUSE_PER_WINDOW_S = 0.05
 Stretch = tuple[int, int]
 
 
-def windows(waveform: np.ndarray) -> list[Window]:
+def windows(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> list[Window]:
     """Return the windows of ``waveform`` [samples], 16 kHz, that are to be decoded, in order and without overlap.
 
     They hold all speech with up to 0.4 s around it, and no pause over 2.5 s. A recording in which nobody speaks has
     none. Where speech goes on for 30 s without a pause, windows touch at its quietest 100 ms.
+    ``stretches`` are as in ``asr.vad.speech``.
     """
-    stretches = [part for chain in _chains(speech(waveform)) for part in _cut(chain, waveform)]
-    return _with_margins(stretches, len(waveform))
+    parts = [part for chain in _chains(speech(waveform, stretches)) for part in _cut(chain, waveform)]
+    return _with_margins(parts, len(waveform))
 
 
 def _chains(stretches: Sequence[Stretch]) -> list[list[Stretch]]:

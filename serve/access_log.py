@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 import uuid
 from dataclasses import asdict, dataclass
@@ -13,12 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.printable import printable
 from asr.unretryable import unretryable
 
 logger = logging.getLogger("ray.serve")
 
 MAX_ID_LENGTH = 128
-_UNPRINTABLE = re.compile(r"[^ -~]")
+MAX_PATH_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class AccessLog:
     def write(self, entry: Entry) -> None:
         """Write a line. What was said goes into it only where that was asked for."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")} | asdict(entry)
+        line["method"], line["path"] = printable(entry.method), printable(entry.path, MAX_PATH_LENGTH)
         line["seconds"] = round(entry.seconds, 4)
         if not self._log_words:
             del line["words"]
@@ -87,4 +88,4 @@ class AccessLog:
 
 def request_id(asked: str | None) -> str:
     """Return the client's own id for its request, cut and without what is not printable ASCII; else a new one."""
-    return _UNPRINTABLE.sub("?", asked[:MAX_ID_LENGTH]) if asked else uuid.uuid4().hex
+    return printable(asked[:MAX_ID_LENGTH], MAX_ID_LENGTH, ascii_only=True) if asked else uuid.uuid4().hex

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from asr.captions import as_json, as_srt, as_text, as_verbose_json, as_vtt
 from asr.clip import Transcript
+from asr.printable import printable
 from asr.recording import Joiner, Part, Recording, Window
 from asr.sound import SoundReport
 from serve.parameters import Parameters
@@ -22,7 +22,6 @@ AUDIO_TOKENS_PER_S = 50
 HEADER = "x-audio-warnings"
 MAX_HEADER_LENGTH = 1000  # servers and proxies take 4 to 8 KB for all headers together
 _CUT = "; and more"
-_UNPRINTABLE = re.compile(r"[^ -~]")
 
 _DOCUMENTS: dict[str, Callable[[Recording], str]] = {"srt": as_srt, "vtt": as_vtt}
 
@@ -121,5 +120,5 @@ class Answer:
 
 def as_header(warnings: Sequence[str]) -> str:
     """Return warnings as the value of a header: printable ASCII of bounded length, whatever a file made them say."""
-    text = "; ".join(_UNPRINTABLE.sub("?", warning.replace(";", ",")) for warning in warnings)
+    text = "; ".join(printable(warning.replace(";", ","), MAX_HEADER_LENGTH, ascii_only=True) for warning in warnings)
     return text if len(text) <= MAX_HEADER_LENGTH else text[: MAX_HEADER_LENGTH - len(_CUT)] + _CUT

@@ -5,8 +5,8 @@
 import asyncio
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import ray.serve
@@ -18,7 +18,6 @@ from ray.serve.handle import DeploymentHandle
 from asr.audio import AudioLimits
 from asr.features import WINDOW_S
 from asr.labels import Task
-from asr.sandbox import own
 from serve.access_log import AccessLog
 from serve.admission import Admission
 from serve.answers import Answer
@@ -28,6 +27,7 @@ from serve.errors import ApiError, install
 from serve.events import EventStream, events
 from serve.form import read_form
 from serve.keys import read_keys
+from serve.lanes import Lanes
 from serve.leftovers import welcome
 from serve.metrics import CONTENT_TYPE, Metrics, Whose
 from serve.models.catalogue import opened
@@ -43,9 +43,6 @@ from serve.request import open_sound
 from serve.sending import Sender
 from serve.uploads import Uploads
 
-# An hour of audio takes some hundred MB while it is decoded: few at once, and none of them in a short clip's way.
-PREPARING_THREADS = 2
-SHORT_BYTES = 1 << 20
 # Python's own 5 ms, which a thread that prepares may keep the event loop waiting, made health 2 to 4 times as late.
 SWITCH_S = 0.0005
 DRAIN_PAUSE_S = 0.1
@@ -85,17 +82,12 @@ class Api:
         open_books(Books(AccessLog(config.access_log, config.log_words), self._metrics))
         strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
         self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
-        self._short, self._long = (
-            ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix=f"prepare-{kind}") for kind in ("short", "long")
-        )
-        for threads in (self._short, self._long):
-            for _ in range(PREPARING_THREADS):
-                threads.submit(own)  # the child that decodes for this thread: no request should wait for its start
+        self._lanes = Lanes(config.max_decoded_bytes)
         # two batches for each replica: one that is decoded, one that waits
         self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
         self._fleet = Fleet(transcriber)
         self._traffic = Traffic(opened(config), self._fleet, config.registry)
-        rollout = Rollout(self._traffic, self._fleet, self._long, strict)  # what is compared is whole
+        rollout = Rollout(self._traffic, self._fleet, self._lanes.long.threads, strict)  # what is compared is whole
         self._readiness = Readiness(self._default_answers)
         self._desk = Desk(config, self._keys, self._traffic, self._fleet, rollout)
         self._created = int(time.time())
@@ -176,9 +168,11 @@ class Api:
             route, model = await self._traffic.info(route)
             whose = Whose(route.name, route.role, known.key)
             asked = asked_of(model, parameters, task)
-            threads = self._short if len(form.audio) < SHORT_BYTES else self._long
-            loop = asyncio.get_running_loop()
-            sound = await loop.run_in_executor(threads, open_sound, form.audio, self._limits, model, parameters.sound)
+            lease = self._lanes.memory.lease()
+            stack.callback(lease.close)
+            opening = partial(open_sound, form.audio, self._limits, model, parameters.sound)
+            sound, threads = await self._lanes.open(len(form.audio), known.key, lease, opening)
+            del form, opening  # the upload may be large, and what was decoded is enough
             known.audio_s, known.warnings = sound.heard_s, sound.report.warnings or None
             self._metrics.silent(whose, sound.silent_s)
             visit.expect(sound.cost_s(model.context))
@@ -201,7 +195,7 @@ class Api:
             async for window, transcript in passages:
                 told.add(window, transcript)
             if len(sound.windows) > 1:  # two hours of words take 56 ms
-                return route.named(await loop.run_in_executor(threads, told.response))
+                return route.named(await asyncio.get_running_loop().run_in_executor(threads, told.response))
             return route.named(told.response())
 
     async def _default_answers(self) -> None:

@@ -16,10 +16,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asr.errors import DataError, UserError
+from asr.printable import printable
 from serve.leftovers import Upload
 
 logger = logging.getLogger("ray.serve")
 
+MAX_MESSAGE_LENGTH = 1000
 RETRY_AFTER_S = 2.0  # where nobody knows better
 _PARAMS = {"no_track": "track", "no_channel": "channel", "too_many_channels": "channel"}
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -111,7 +113,10 @@ def answer(error: Exception) -> JSONResponse:
 def body(fault: ApiError) -> dict[str, Any]:
     """Return what tells a client of ``fault``, in an answer of its own or as an event of a stream."""
     kind = _TYPES.get(fault.status, "invalid_request_error" if fault.status < 500 else "server_error")
-    return {"error": {"message": fault.message, "type": kind, "param": fault.param, "code": fault.code}}
+    # Whatever of it a client or a file has written: what one function forgets to cut, this one does not.
+    message = printable(fault.message, MAX_MESSAGE_LENGTH)
+    param = None if fault.param is None else printable(fault.param)
+    return {"error": {"message": message, "type": kind, "param": param, "code": fault.code}}
 
 
 def as_api_error(error: Exception) -> ApiError:

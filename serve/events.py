@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from serve.answers import Answer
 from serve.dispatch import Passage
 from serve.errors import as_api_error, body
+
+logger = logging.getLogger("ray.serve")
+
+# A client that does not take so much in this time reads nothing: a kilobyte a second is slower than any line.
+SEND_S = 60.0
+PIECE_BYTES = 64 * 1024
+
+
+def _pieces(message: Message) -> Iterator[Message]:
+    """Yield a message, or parts of it where it is long: a client reads on while it takes one of them."""
+    content: bytes = message.get("body", b"")
+    for start in range(0, max(len(content), 1), PIECE_BYTES):
+        end = start + PIECE_BYTES
+        is_last = end >= len(content)
+        yield (
+            message
+            if is_last and not start
+            else {
+                **message,
+                "body": content[start:end],
+                "more_body": message.get("more_body", False) or not is_last,
+            }
+        )
 
 
 class EventStream(StreamingResponse):
@@ -28,9 +52,23 @@ class EventStream(StreamingResponse):
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events, as ASGI asks."""
+        """Send the events, as ASGI asks, until the client has gone or has not read on for ``SEND_S`` seconds."""
+        loop = asyncio.get_running_loop()
         async with self._held:
-            await super().__call__(scope, receive, send)
+            try:
+                async with asyncio.timeout(None) as unread:
+
+                    async def sent(message: Message) -> None:
+                        for piece in _pieces(message):
+                            unread.reschedule(loop.time() + SEND_S)
+                            await send(piece)
+                            unread.reschedule(None)
+
+                    await super().__call__(scope, receive, sent)
+            except TimeoutError:
+                if not unread.expired():
+                    raise
+                logger.warning("a client has not read its stream for %g s: it is closed", SEND_S)
 
 
 async def events(

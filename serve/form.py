@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.types import Message, Receive
 
+from asr.printable import printable
 from serve.errors import ApiError
 from serve.parameters import Parameters, read_parameters
 
@@ -78,5 +79,5 @@ def _texts(parts: FormData) -> list[tuple[str, str]]:
         if isinstance(value, str):
             texts.append((key, value))
         elif key != "file":
-            raise ApiError(400, f"'{key[:40]}' must be given as text", "invalid_value", key)
+            raise ApiError(400, f"'{printable(key)}' must be given as text", "invalid_value", key)
     return texts

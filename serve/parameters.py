@@ -9,8 +9,9 @@ from typing import Literal, get_args
 
 from asr.config import suggestion
 from asr.errors import DataError, UserError
-from asr.labels import Task, spoken
+from asr.labels import MAX_PREVIOUS_TOKENS, Task, spoken
 from asr.language import is_unnamed
+from asr.printable import printable
 from asr.sound import DEFAULT_CHOICE, EACH, NAMED, SoundChoice, is_index
 from serve.engine import ModelInfo
 from serve.errors import ApiError
@@ -18,6 +19,9 @@ from serve.request import Asked, check_task, spoken_language
 
 Format = Literal["json", "text", "verbose_json", "srt", "vtt"]
 Granularity = Literal["word", "segment"]
+
+# Ten times what a model reads, so that a client may send the text before as it is; a million take half a second.
+MAX_PROMPT_CHARACTERS = 10_000
 
 # A client that asks for more than there is is told so: ignoring it would give answers to another question.
 _NOT_OFFERED = {
@@ -81,7 +85,9 @@ def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
     language = None if is_unnamed(fields.get("language")) else fields["language"].strip()
     per_window = _switch(fields, "language_per_window")
     if per_window and language:
-        raise _wrong("language_per_window", f"'language_per_window' detects languages, but 'language' is '{language}'")
+        raise _wrong(
+            "language_per_window", f"'language_per_window' detects languages, but 'language' is '{printable(language)}'"
+        )
     return Parameters(
         model=fields["model"],
         language=language,
@@ -134,7 +140,9 @@ def _name(key: str) -> str:
 
 def _unknown(name: str, known: Sequence[str]) -> ApiError:
     hint = suggestion(name, known)
-    return ApiError(400, f"unknown parameter '{name[:40]}'" + (f", {hint}" if hint else ""), "unknown_parameter", name)
+    return ApiError(
+        400, f"unknown parameter '{printable(name)}'" + (f", {hint}" if hint else ""), "unknown_parameter", name
+    )
 
 
 def _wrong(name: str, message: str) -> ApiError:
@@ -148,13 +156,13 @@ def _format(value: str) -> Format:
         if value in (known, ""):
             return known
     hint = suggestion(value, get_args(Format)) or f"choose one of {', '.join(get_args(Format))}"
-    raise _wrong("response_format", f"unknown response_format '{value[:40]}', {hint}")
+    raise _wrong("response_format", f"unknown response_format '{printable(value)}', {hint}")
 
 
 def _switch(fields: Mapping[str, str], name: str) -> bool:
     value = fields.get(name, "")
     if value.lower() not in _SWITCH:
-        raise _wrong(name, f"'{name}' is true or false, not '{value[:40]}'")
+        raise _wrong(name, f"'{name}' is true or false, not '{printable(value)}'")
     return _SWITCH[value.lower()]
 
 
@@ -162,7 +170,7 @@ def _track(value: str) -> int | None:
     text = value.strip()
     if text and not is_index(text):
         raise _wrong(
-            "track", f"'track' is a whole number from 0, not '{value[:40]}': leave it out for the default track"
+            "track", f"'track' is a whole number from 0, not '{printable(value)}': leave it out for the default track"
         )
     return int(text) if text else None
 
@@ -173,7 +181,7 @@ def _channel(value: str) -> str:
         return str(int(text))
     if text and text not in NAMED:
         hint = suggestion(text, NAMED) or f"choose one of {', '.join(NAMED)}, or a number from 0"
-        raise _wrong("channel", f"unknown channel '{value[:40]}', {hint}")
+        raise _wrong("channel", f"unknown channel '{printable(value)}', {hint}")
     return text or DEFAULT_CHOICE.channel
 
 
@@ -183,12 +191,15 @@ def _temperature(value: str) -> float:
     except ValueError:
         temperature = math.nan
     if not 0.0 <= temperature <= 1.0:
-        raise _wrong("temperature", f"'temperature' is a number from 0 to 1, not '{value[:40]}'")
+        raise _wrong("temperature", f"'temperature' is a number from 0 to 1, not '{printable(value)}'")
     return temperature
 
 
 def _prompt(value: str) -> str:
     text = value.strip()
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        told = f"the prompt has {len(text):,} characters, the limit is {MAX_PROMPT_CHARACTERS:,}"
+        raise _wrong("prompt", f"{told}: a model reads its last {MAX_PREVIOUS_TOKENS} tokens only")
     if text:
         try:
             spoken(text)
@@ -207,7 +218,7 @@ def _granularities(values: Sequence[str], response_format: Format) -> frozenset[
                 break
         else:
             hint = suggestion(value, get_args(Granularity)) or "choose word, segment or both"
-            raise _wrong(name, f"unknown granularity '{value[:40]}', {hint}")
+            raise _wrong(name, f"unknown granularity '{printable(value)}', {hint}")
     if response_format != "verbose_json":
         if asked:
             raise _wrong(name, f"'{name}' needs response_format=verbose_json, not {response_format}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from asr.language import NAMES, code_or_none
 from asr.recording import Joiner, Recording, Window
 from asr.sandbox import decode
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
+from asr.sounding import held_bytes
 from asr.windows import windows
 from serve.engine import ModelInfo
 
@@ -30,6 +32,13 @@ LEADERS = 3
 MAX_CHANNELS = 8
 
 NOTHING_FOUND = SoundReport(0)
+
+Watch = Callable[[int, int, int], None]
+"""Is told, of each channel that is heard, its number, how many samples there are, and the bytes that they take."""
+
+
+def unwatched(channel: int, samples: int, nbytes: int) -> None:
+    """Watch a recording that may take what it takes."""
 
 
 @dataclass(frozen=True)
@@ -121,32 +130,45 @@ def open_sound(
     limits: AudioLimits,
     model: ModelInfo | None = None,
     choice: SoundChoice = DEFAULT_CHOICE,
+    watch: Watch = unwatched,
 ) -> Sound:
     """Decode the chosen sound of a recording, in a process of its own, and find where speech is. CPU-bound.
 
     With ``model`` the first window's features are computed too: most recordings have no other, and each way to
-    another thread and back takes its time. Raises DataError as ``asr.sandbox.decode`` does, and too_many_channels.
+    another thread and back takes its time. Raises DataError as ``asr.sandbox.decode`` does, and too_many_channels,
+    or the Stop that ``watch`` raises.
     """
-    sound = _each_channel(source, limits, choice.track) if choice.channel == EACH else _opened(source, limits, choice)
+    if choice.channel == EACH:
+        sound = _each_channel(source, limits, choice.track, watch)
+    else:
+        sound = _opened(source, limits, choice, partial(watch, 0))
     if not model or not sound.windows:
         return sound
     window = sound.windows[0]
     return replace(sound, first=model.log_mel(sound.of(window).waveform[window.start : window.end]))
 
 
-def _opened(source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice) -> Sound:
-    decoded = decode(source, limits, choice)
-    found = windows(decoded.waveform)
-    decoded.forget(found[0].start if found else len(decoded.waveform))
-    return Sound(decoded.waveform, found, None, decoded.forget, decoded.report)
+def _opened(
+    source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice, watch: Callable[[int, int], None]
+) -> Sound:
+    decoded = decode(source, limits, choice, watch)
+    length = len(decoded.waveform)
+
+    def forget(samples: int) -> None:
+        decoded.forget(samples)
+        watch(length, held_bytes(decoded.stretches, samples))
+
+    found = windows(decoded.waveform, decoded.stretches)
+    forget(found[0].start if found else length)
+    return Sound(decoded.waveform, found, None, forget, decoded.report)
 
 
-def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | None) -> Sound:
+def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | None, watch: Watch) -> Sound:
     """Decode a recording once for each channel: a child hands over one sound at a time, and most files have two.
 
     ``max_audio_s`` is of all of them together.
     """
-    channels = [_opened(source, limits, SoundChoice(track, "0"))]
+    channels = [_opened(source, limits, SoundChoice(track, "0"), partial(watch, 0))]
     count = channels[0].report.channels
     if count > MAX_CHANNELS:
         hint = f"at most {MAX_CHANNELS} can be heard each on its own: choose one by its number"
@@ -155,7 +177,8 @@ def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | 
     if count * length_s > limits.max_audio_s:  # the samples of all are held at the same time
         what = f"{count} channels of {length_s:.1f} s, over {limits.max_audio_s:g} s in all"
         raise DataError("too_long", f"the recording has {what}: choose one by its number")
-    channels += [_opened(source, limits, SoundChoice(track, str(number))) for number in range(1, count)]
+    for number in range(1, count):
+        channels.append(_opened(source, limits, SoundChoice(track, str(number)), partial(watch, number)))
     found = [replace(window, channel=number) for number, each in enumerate(channels) for window in each.windows]
     return Sound(
         waveform=channels[0].waveform,

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as checked
 from asr import storage
 from asr.config import suggestion
 from asr.errors import UserError
+from asr.printable import printable
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.models.version import Role, Version
@@ -65,7 +66,7 @@ class Catalogue:
         if asked == OPENAI_NAME or is_same(asked, self.default_alias):
             return self.default
         known = ", ".join(f"'{name}'" for name in self.entries)
-        raise ApiError(404, f"there is no model '{asked}' here, only {known}", "model_not_found", "model")
+        raise ApiError(404, f"there is no model '{printable(asked)}' here, only {known}", "model_not_found", "model")
 
     def uses(self, version: Version) -> bool:
         """Return whether any name may need a version."""
@@ -125,8 +126,8 @@ class Catalogue:
     def entry(self, name: str) -> Entry:
         """Return what a name stands for. Raises UserError where nobody gave it."""
         if name not in self.entries:
-            hint = suggestion(name, list(self.entries)) or f"load {name} ARTIFACT adds it"
-            raise UserError(f"there is no model '{name}' here", hint)
+            hint = suggestion(name, list(self.entries)) or f"load {printable(name)} ARTIFACT adds it"
+            raise UserError(f"there is no model '{printable(name)}' here", hint)
         return self.entries[name]
 
     def _with(self, name: str, entry: Entry) -> Catalogue:

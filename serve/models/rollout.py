@@ -14,6 +14,7 @@ from pydantic import Field
 from asr.audio import AudioLimits
 from asr.config import Section
 from asr.errors import UserError
+from asr.printable import printable
 from serve.errors import ApiError
 from serve.models.catalogue import Catalogue
 from serve.models.fleet import Fleet
@@ -74,7 +75,7 @@ class Rollout:
     async def alone(self, verb: str, name: str, order: Order) -> Steps:
         """Make one change. Raises ApiError 404 for another verb, 409 while another change is under way."""
         if verb not in self.verbs:
-            raise ApiError(404, f"there is no '{verb}', only {', '.join(self.verbs)}", "not_found")
+            raise ApiError(404, f"there is no '{printable(verb)}', only {', '.join(self.verbs)}", "not_found")
         if self._busy:
             raise ApiError(409, "another change to the models is under way", "busy")
         self._busy = True
@@ -91,7 +92,7 @@ class Rollout:
     async def load(self, name: str, order: Order) -> Steps:
         """Add a name."""
         if not _NAME.fullmatch(name):
-            raise UserError(f"'{name[:40]}' is no name for a model", "letters, digits and . _ : / -")
+            raise UserError(f"'{printable(name)}' is no name for a model", "letters, digits and . _ : / -")
         if not order.artifact:
             raise UserError(f"load {name}: which artifact?")
         self._traffic.catalogue.with_name(name, Version(order.artifact))  # is the name free?

@@ -26,7 +26,7 @@ def sentence(english_clips: list[Utterance]) -> np.ndarray:
 
 def hears(monkeypatch: pytest.MonkeyPatch, frames: np.ndarray) -> list[tuple[int, int]]:
     """The stretches, in frames, of a recording that the network judges so."""
-    monkeypatch.setattr(asr.vad, "probabilities", lambda _: frames.astype(np.float32))
+    monkeypatch.setattr(asr.vad, "probabilities", lambda *_: frames.astype(np.float32))
     return [(start // FRAME, end // FRAME) for start, end in speech(np.zeros(len(frames) * FRAME, np.float32))]
 
 
@@ -78,7 +78,7 @@ def test_hardly_any_samples(samples: int) -> None:
 def test_the_frames_are_judged_as_the_package_judges_them(
     sentence: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asr.vad, "_gains", lambda waveform: np.ones(-(-len(waveform) // FRAME)))
+    monkeypatch.setattr(asr.vad, "_gains", lambda sound: np.ones(len(sound.starts) * asr.vad.BLOCK_FRAMES))
     weights = distribution("silero-vad").locate_file("silero_vad/data/silero_vad_16k_op15.onnx")
     streaming = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
     lead = np.zeros(asr.vad.LEAD_FRAMES * FRAME + 64, np.float32)
@@ -151,7 +151,7 @@ def test_stretches_are_in_order_and_hold_all_that_is_sure(seed: int, cells: int,
     frames = np.repeat(np.random.default_rng(seed).choice([0.01, 0.4, 0.7, SURE], cells), 6).astype(np.float32)
     samples = len(frames) * FRAME - rest
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(asr.vad, "probabilities", lambda _: frames)
+        monkeypatch.setattr(asr.vad, "probabilities", lambda *_: frames)
         found = speech(np.zeros(samples, np.float32))
     edges = [edge for stretch in found for edge in stretch]
     assert edges == sorted(set(edges))
@@ -159,3 +159,27 @@ def test_stretches_are_in_order_and_hold_all_that_is_sure(seed: int, cells: int,
     for frame in np.flatnonzero(frames == SURE):
         first, last = int(frame) * FRAME, min((int(frame) + 1) * FRAME, samples)
         assert any(start <= first and last <= end for start, end in found)
+
+
+def test_hours_of_digital_silence_are_neither_judged_nor_read(
+    sentence: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence = np.zeros(5 * asr.vad.BLOCK, np.float32)
+    recording = np.concatenate([silence, sentence, silence, sentence, silence])
+    expected = speech(recording)
+    first = len(silence), len(silence) + len(sentence)
+    second = first[0] + first[1], first[1] + first[1]
+    unread = np.full(len(recording), np.nan, np.float32)  # what is read by mistake spoils everything
+    for left, right in (first, second):
+        unread[left:right] = recording[left:right]
+    judged: list[int] = []
+    judge = asr.vad._judged
+
+    def counted(block: np.ndarray, state: asr.vad.State) -> list[np.ndarray]:
+        judged.append(len(block))
+        return judge(block, state)
+
+    monkeypatch.setattr(asr.vad, "_judged", counted)
+    assert speech(unread, [first, second]) == expected != []
+    # The first block, and around each sentence what it lies in and one in which the network may still hear it.
+    assert len(judged) <= 9 < len(recording) // asr.vad.BLOCK

@@ -93,7 +93,7 @@ def given_speech(monkeypatch: pytest.MonkeyPatch, *stretches_s: tuple[float, flo
     """The windows, in seconds, of a noisy recording in which speech is found there."""
     samples = round((stretches_s[-1][1] + 1) * SAMPLE_RATE)
     stretches = [(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)) for start, end in stretches_s]
-    monkeypatch.setattr(asr.windows, "speech", lambda _: stretches)
+    monkeypatch.setattr(asr.windows, "speech", lambda *_: stretches)
     found = windows(np.resize(NOISE, samples))
     check(found, samples)
     return [(window.start_s, window.end_s) for window in found]

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.types import Message
 
+import serve.events
 from asr.clip import Spoken, Transcript
 from asr.recording import Window
 from asr.sound import SoundReport
@@ -151,3 +154,56 @@ def test_what_a_stream_holds_is_given_back_however_it_ends(leaves: bool) -> None
     assert dict(start["headers"])[b"x-audio-warnings"] == b"one"
     assert given_back == ["place"]
     assert len([body for body in bodies if body["body"]]) == (1 if leaves else 2)
+
+
+async def never_read(body: AsyncIterator[str], held: AsyncExitStack) -> None:
+    """Serve a stream to a client that asks for it, reads nothing and stays, until what it held is given back."""
+    config = uvicorn.Config(EventStream(body, held), port=0, log_config=None, lifespan="off")
+    server, given_back = uvicorn.Server(config), asyncio.Event()
+    held.callback(given_back.set)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", port))
+        await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.wait_for(given_back.wait(), 10.0)
+    server.should_exit = True
+    await serving
+
+
+def test_a_stream_that_is_never_read_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.events, "SEND_S", 0.2)
+
+    async def without_end() -> AsyncIterator[str]:
+        while True:
+            yield "data: " + 100_000 * "x" + "\n\n"
+
+    async def attack() -> None:
+        await never_read(without_end(), AsyncExitStack())
+
+    asyncio.run(attack())
+
+
+def test_a_stream_that_is_read_slowly_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.events, "SEND_S", 0.5)
+    read: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        await asyncio.sleep(0.05)
+        read.append(message.get("body", b""))
+        assert len(read[-1]) <= serve.events.PIECE_BYTES
+
+    async def receive() -> Message:
+        await asyncio.sleep(60.0)
+        return {"type": "http.disconnect"}
+
+    async def long() -> AsyncIterator[str]:
+        yield 20 * serve.events.PIECE_BYTES * "y" + "z"  # a second: as one piece it would be too slow
+
+    asyncio.run(EventStream(long(), AsyncExitStack())({"type": "http"}, receive, send))
+    assert b"".join(read) == 20 * serve.events.PIECE_BYTES * b"y" + b"z"
