@@ -20,6 +20,7 @@ from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
 from asr.decoded import Decoded
 from asr.errors import DataError
 from asr.sandbox import Child, own
+from asr.sandbox_task import Stop
 from tests.asr.sounds import wav16
 from tests.serve.expendable import ABORT, FAIL, LIE, LIMITS, MEMORY_LIMIT_BYTES, STALL, SWELL
 from tests.serve.fakes import noise
@@ -77,6 +78,41 @@ def test_a_child_that_dies_says_how_and_is_closed(weak: Child, upload: bytes, ho
     with pytest.raises(DataError) as raised:
         weak.decode(upload, LIMITS)
     assert (raised.value.reason, raised.value.detail) == ("decoder_died", f"uploaded bytes: decoding {how}")
+    assert not weak.alive
+
+
+def test_silence_takes_no_memory_and_sound_between_them_is_found(child: Child) -> None:
+    long = np.zeros(600 * SAMPLE_RATE, np.float32)
+    long[1_000_000:1_100_000] = decode(noise(6.25))
+    decoded = child.decode(encode_flac(long), AudioLimits(max_audio_s=4000.0))
+    [(start, end)] = decoded.stretches
+    assert start <= 1_000_000 < 1_100_000 <= end and end - start < 200_000
+    np.testing.assert_array_equal(decoded.waveform[start:end], long[start:end])
+    assert len(decoded.waveform) == len(long)
+
+
+def test_who_watches_sees_it_come_and_may_stop_it_and_the_child_goes_on(child: Child) -> None:
+    long, seen = encode_flac(np.tile(decode(noise(30.0)), 120)), list[int]()
+
+    def watch(samples: int, nbytes: int) -> None:
+        seen.append(samples)
+        if samples > 600 * SAMPLE_RATE:
+            raise Stop
+
+    limits = AudioLimits(max_audio_s=4000.0)
+    with pytest.raises(Stop):
+        child.decode(long, limits, watch=watch)
+    assert seen == sorted(seen) and 600 * SAMPLE_RATE < seen[-1] < 3600 * SAMPLE_RATE
+    assert child.alive
+    assert len(child.decode(TWO_S, LIMITS).waveform) == 2 * SAMPLE_RATE
+
+
+def test_a_child_that_does_not_stop_is_closed(weak: Child) -> None:
+    def watch(samples: int, nbytes: int) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        weak.decode(STALL, LIMITS, watch=watch)
     assert not weak.alive
 
 
