@@ -86,6 +86,8 @@ def copied(file: int, start: int, samples: int, place: str) -> np.ndarray:
         if not count:
             raise ValueError("cut short")
         left, offset = left[count:], offset + count
-    if not math.isfinite(np.dot(waveform, waveform)):
+    with np.errstate(over="ignore"):
+        energy = float(np.dot(waveform, waveform))
+    if not math.isfinite(energy):
         raise DataError("non_finite", f"{place}: it decodes to samples that are no numbers")
     return waveform

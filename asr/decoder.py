@@ -18,6 +18,7 @@ class Decoder:
     def __init__(self, context: Any) -> None:
         self._context = context
         context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
+        context.thread_count = 1  # WavPack would start some, which a confined process must not
 
     def decode(self, packet: Any) -> list[Any]:
         """Return the frames that are complete with ``packet``. Raises av.FFmpegError where it cannot be decoded."""

@@ -41,4 +41,6 @@ def _key(what: str, file: BinaryIO) -> Key | None:
         found = os.fstat(file.fileno())
     except (OSError, io.UnsupportedOperation):
         return None
+    if not found.st_nlink:  # memory, or a file that nobody can ask for again
+        return None
     return what, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

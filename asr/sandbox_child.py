@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.char  # one of those that NumPy loads when they are first used, which is too late here
 
 from asr.audio import SAMPLE_RATE, AudioLimits, decode_to, encode_flac
 from asr.confinement import MAX_OPEN_FILES, confine, end_with_parent

@@ -64,8 +64,8 @@ def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as the bare loop's; 15 would yield to all else that runs
     with TemporaryDirectory() as folder, ray_session():
         manifest = prepare(source(PROMPTS, cache_root()), Path(folder), PrepareConfig()).manifests["train"]
-        corpus = _corpus(manifest)
-        epoch = [order for order in _epochs(corpus) if order.epoch == 0]
+        corpus = corpus_of(manifest)
+        epoch = [order for order in epochs_of(corpus) if order.epoch == 0]
         clips = [utterance for order in epoch for passage in order.passages for utterance in passage.utterances]
         with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
             bare_s = ray_s = 0.0
@@ -85,13 +85,15 @@ def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
     }
 
 
-def _corpus(manifest: Path) -> Corpus:
+def corpus_of(manifest: Path) -> Corpus:
+    """Return what a run would read of a manifest."""
     admission = Admission(RECIPE)
     ordering = Ordering(PlanConfig(), Packing(), Augmentation(), 0, admission.around)
     return load(DataConfig(train=SourceConfig(source=str(manifest))), admission, ordering)
 
 
-def _epochs(corpus: Corpus, epochs: int = 1) -> Iterator[Order]:
+def epochs_of(corpus: Corpus, epochs: int = 1) -> Iterator[Order]:
+    """Yield the micro-batches of so many epochs."""
     for step in corpus.steps(0):
         if step[0].epoch == epochs:
             return
@@ -101,7 +103,7 @@ def _epochs(corpus: Corpus, epochs: int = 1) -> Iterator[Order]:
 def _through_ray(corpus: Corpus, epochs: int, cores: int) -> float:
     started = time.perf_counter()
     # One task more than cores: Ray Data looks only ten times a second whether one is done.
-    for row in stream(_epochs(corpus, epochs), RECIPE, tasks=cores + 1):
+    for row in stream(epochs_of(corpus, epochs), RECIPE, tasks=cores + 1):
         assert not row.faults
     return time.perf_counter() - started
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pyarrow.fs import S3FileSystem
 
+from asr import sandbox
 from asr.artifact import load_model
 from asr.audio import SAMPLE_RATE, decode, encode_flac
 from asr.cache import cache_root
@@ -82,6 +85,14 @@ def english_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
     good, _ = utterances("en", fetch("en", cache_root()))
     sentences = [clip for clip in good if 10 <= len(clip.text.split()) <= 20 and not any(map(str.isdigit, clip.text))]
     return [_as_flac(clip, folder) for clip in sentences[:: len(sentences) // 24][:24]]
+
+
+@pytest.fixture
+def crashing(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A file that ends the process which decodes it: here with a codec for it, in the real child."""
+    monkeypatch.setattr(sandbox, "Child", partial(sandbox.Child, "tests.asr.hostile"))
+    monkeypatch.setattr(sandbox, "_own", threading.local())
+    return b"ATTACK abort "
 
 
 def _as_flac(clip: Utterance, folder: Path) -> Utterance:

@@ -83,6 +83,10 @@ def pair(_: str) -> str:
     return str(socket.socketpair())
 
 
+def abort(_: str) -> str:
+    os.abort()
+
+
 def fork(_: str) -> str:
     child = os.fork()
     if not child:

@@ -11,17 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import openai
-import psutil
 import pytest
 
-from asr import sandbox
+from asr import sandbox, storage
 from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
 from asr.decoded import Decoded
 from asr.errors import DataError
-from asr.sandbox import Child, own
-from asr.sandbox_task import Stop
-from tests.asr.sounds import wav16
+from asr.header import header, probe
+from asr.sandbox import DIED, Child, own
+from asr.sandbox_task import Stop, Task
+from asr.sound import SoundChoice
+from asr.utterance import Utterance
+from tests.asr.sounds import encoded, tone, wav16
 from tests.serve.expendable import ABORT, FAIL, LIE, LIMITS, MEMORY_LIMIT_BYTES, STALL, SWELL
 from tests.serve.fakes import noise
 
@@ -209,39 +210,80 @@ def test_a_child_that_cannot_begin_is_no_fault_of_the_file(capfd: pytest.Capture
     assert "no_such_module" in capfd.readouterr().err
 
 
-def children(kind: str) -> list[psutil.Process]:
-    """The decoding processes of the real endpoint's ingress."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            words, parent = process.cmdline(), process.parent()
-            if "asr.sandbox_child" in words and words[-1].startswith(f"prepare-{kind}"):
-                found += [process] if parent and "ServeReplica:whisperfleet:Api" in "".join(parent.cmdline()) else []
-    return found
+KINDS = [
+    ("flac", "flac"),
+    ("libmp3lame", "mp3"),
+    ("libmp3lame", "avi"),
+    ("aac", "adts"),
+    ("aac", "mp4"),
+    ("libopus", "ogg"),
+    ("wavpack", "wv"),
+    ("alac", "mov"),
+    ("wmav2", "asf"),
+    ("aac", "flv"),
+    ("ac3", "mpegts"),
+    ("adpcm_ima_wav", "wav"),
+    ("g722", "g722"),
+    ("flac", "matroska"),
+]
 
 
-def test_over_http_a_decoder_that_dies_costs_its_own_request(client: openai.OpenAI, flacs: list[bytes]) -> None:
-    def ask(audio: bytes) -> str:
-        return client.audio.transcriptions.create(model="tiny", file=("a", audio), language="en").text
+def test_every_kind_of_file_needs_nothing_that_is_forbidden(child: Child, tmp_path: Path) -> None:
+    """NumPy loads parts of itself late (AVI's index), and WavPack starts threads."""
+    for codec, container in KINDS:
+        rate = 16_000 if codec == "g722" else 48_000
+        path = encoded(tmp_path / f"a.{container}", tone(3.0, rate), codec, container, rate)
+        for start_s, end_s in ((0.0, None), (1.0, 2.0)):
+            [there] = child.each([Task(path, start_s=start_s, end_s=end_s)])
+            assert isinstance(there, np.ndarray), f"{codec} in {container}: {there}"
+            np.testing.assert_array_equal(there, decode(path, start_s=start_s, end_s=end_s))
+        assert child.each([Task(path, "header"), Task(path, "probe")]) == [header(path), probe(path)]
 
-    texts = [ask(flac) for flac in flacs[:2]]
-    while len(victims := children("short")) < 2:  # they were started with the endpoint
-        pass
-    ingress = victims[0].parent()
-    assert ingress
-    for victim in victims:
-        victim.suspend()
-    with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(ask, flac) for flac in flacs[:2]]
-        while waveforms(ingress.pid) < 2:
-            pass
-        assert ask(wav16(np.tile(decode(flacs[0]), 12)[: 45 * SAMPLE_RATE], SAMPLE_RATE))  # long: by other threads
-        victims[0].kill()
-        victims[1].resume()
-        errors = [each.exception() for each in asked]
-    [error] = filter(None, errors)
-    assert isinstance(error, openai.BadRequestError) and (error.code, error.param) == ("decoder_died", "file")
-    assert "decoding ended with SIGKILL" in error.message
-    spared = errors.index(None)
-    assert asked[spared].result() == texts[spared]
-    assert [ask(flac) for flac in flacs[:2]] == texts
+
+def test_many_are_asked_for_in_one_go_and_each_has_its_own_fault(weak: Child, tmp_path: Path) -> None:
+    short = encode_flac(np.full(800, 0.1, np.float32))
+    tasks = [Task(TWO_S), Task(b"no audio"), Task(tmp_path / "gone"), Task(FAIL), Task(TWO_S, "header"), Task(short)]
+    sound, *faults, head, last = weak.each(tasks)
+    assert isinstance(sound, np.ndarray) and len(sound) == 2 * SAMPLE_RATE
+    assert [fault.reason for fault in faults if isinstance(fault, DataError)] == ["not_audio", "missing_file", DIED]
+    assert head == header(TWO_S)
+    assert isinstance(last, np.ndarray) and np.array_equal(last, decode(short))
+
+
+def test_one_that_kills_the_child_costs_no_other_of_those_asked_for_with_it(crashing: bytes) -> None:
+    results = sandbox.each([Task(TWO_S), Task(crashing)] + [Task(TWO_S, "header")] * 40)
+    assert isinstance(results[0], np.ndarray)
+    assert isinstance(results[1], DataError) and results[1].detail == "uploaded bytes: decoding ended with SIGABRT"
+    assert results[2:] == [header(TWO_S)] * 40
+
+
+def test_what_lies_in_a_storage_is_read_by_who_has_the_keys(child: Child, s3: str) -> None:
+    small, large = noise(2.0), wav16(np.tile(decode(TWO_S), 40), SAMPLE_RATE)  # 2.5 MB: by ranges
+    for name, content in (("small.flac", small), ("large.wav", large)):
+        storage.write_bytes(storage.join(s3, name), content)
+        for start_s in (0.0, 1.25):
+            [there] = child.each([Task(storage.join(s3, name), start_s=start_s)])
+            assert isinstance(there, np.ndarray)
+            np.testing.assert_array_equal(there, decode(content, start_s=start_s))
+    assert isinstance(child.each([Task(storage.join(s3, "gone.wav"))])[0], DataError)
+
+
+def test_what_the_kernel_does_not_give_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        sandbox._tell(("landlock (no files): Function not implemented",))
+        sandbox._tell(())
+    [record] = caplog.records
+    assert "less confinement" in record.message and "landlock" in record.message
+
+
+def test_an_utterance_is_its_stretch_of_its_sound(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "two.wav", decode(TWO_S), "pcm_s16le", "wav", SAMPLE_RATE, "stereo")
+    utterance = Utterance("a", str(path), "hm", start_s=0.5, end_s=1.5, sound=SoundChoice(channel="right"))
+    expected = decode(path, start_s=0.5, end_s=1.5, choice=utterance.sound)
+    head, sound = sandbox.with_header(utterance, AudioLimits())
+    assert head == header(path)
+    for there in (sound, sandbox.decode_utterance(utterance), *sandbox.decode_utterances([utterance], AudioLimits())):
+        np.testing.assert_array_equal(there, expected)
+    with pytest.raises(DataError, match="too_long"):
+        sandbox.decode_utterance(utterance, AudioLimits(max_audio_s=0.5))
+    assert sandbox.header(path) == header(path) and sandbox.probe(path) == probe(path)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
+import openai
+import psutil
 import pytest
 from transformers import WhisperFeatureExtractor
 
-from asr.audio import AudioLimits
+from asr.audio import SAMPLE_RATE, AudioLimits, decode
 from asr.clip import Spoken, Transcript
 from asr.errors import DataError, UserError
 from asr.features import LogMel
@@ -27,6 +31,7 @@ from serve.request import (
     spoken_language,
 )
 from tests.asr.sounds import wav16
+from tests.asr.test_sandbox import waveforms
 from tests.serve.fakes import babble, noise, voice
 
 LOG_MEL = LogMel(WhisperFeatureExtractor())
@@ -268,3 +273,41 @@ def test_chinese_gets_no_space_between_windows_and_its_translation_does() -> Non
     assert joined(passages, Asked(), 20.0, SoundReport(0)).text == "你好世界"
     translated = joined(heard((10, "zh", "hello"), (10, "zh", "world")), Asked(task="translate"), 20.0, SoundReport(0))
     assert (translated.text, translated.language) == ("hello world", "en")
+
+
+def children(kind: str) -> list[psutil.Process]:
+    """The decoding processes of the real endpoint's ingress."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            words, parent = process.cmdline(), process.parent()
+            if "asr.sandbox_child" in words and words[-1].startswith(f"prepare-{kind}"):
+                found += [process] if parent and "ServeReplica:whisperfleet:Api" in "".join(parent.cmdline()) else []
+    return found
+
+
+def test_over_http_a_decoder_that_dies_costs_its_own_request(client: openai.OpenAI, flacs: list[bytes]) -> None:
+    def ask(audio: bytes) -> str:
+        return client.audio.transcriptions.create(model="tiny", file=("a", audio), language="en").text
+
+    texts = [ask(flac) for flac in flacs[:2]]
+    while len(victims := children("short")) < 2:  # they were started with the endpoint
+        pass
+    ingress = victims[0].parent()
+    assert ingress
+    for victim in victims:
+        victim.suspend()
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(ask, flac) for flac in flacs[:2]]
+        while waveforms(ingress.pid) < 2:
+            pass
+        assert ask(wav16(np.tile(decode(flacs[0]), 12)[: 45 * SAMPLE_RATE], SAMPLE_RATE))  # long: by other threads
+        victims[0].kill()
+        victims[1].resume()
+        errors = [each.exception() for each in asked]
+    [error] = filter(None, errors)
+    assert isinstance(error, openai.BadRequestError) and (error.code, error.param) == ("decoder_died", "file")
+    assert "decoding ended with SIGKILL" in error.message
+    spared = errors.index(None)
+    assert asked[spared].result() == texts[spared]
+    assert [ask(flac) for flac in flacs[:2]] == texts

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from asr.audio import decode_utterance
 from asr.config import resolve
 from asr.errors import UserError
 from asr.manifest import read_manifest, write_manifest
+from asr.sandbox import decode_utterance
 from asr.sound import SoundChoice
 from asr.sources import SourceConfig, rows
 from asr.utterance import Quarantined, Utterance

@@ -165,3 +165,11 @@ def test_a_row_that_the_source_quarantined_is_a_neighbour_too(
     found, _ = inspect(shifted, tiny_en.tokenizer, InspectConfig())
     assert any("the transcript 1 row after fits each clip's length better" in warning for warning in found.warnings)
     assert found.pace is not None and (found.pace.shifted or 0) > 0.9
+
+
+def test_a_row_that_crashes_the_codec_loses_that_row_only(
+    english_clips: list[Utterance], tiny_en: SpeechModel, crashing: bytes
+) -> None:
+    rows: list[Row] = [english_clips[0], Utterance("crash", crashing, "ciao"), *english_clips[1:3]]
+    found = inspect(rows, tiny_en.tokenizer, InspectConfig())[0]
+    assert (found.usable.clips, found.faults) == (3, {"decoder_died": 1})

@@ -180,3 +180,12 @@ def test_a_micro_batch_without_a_token_costs_nothing(
 def test_a_language_that_the_checkpoint_cannot_speak_is_a_persons_mistake(flac_clips: list[Utterance]) -> None:
     with pytest.raises(UserError, match="English only, not 'it'"):
         prepare(order([replace(flac_clips[0], language="it")]), RECIPE)
+
+
+def test_a_file_that_crashes_the_codec_costs_a_micro_batch_one_clip(
+    flac_clips: list[Utterance], crashing: bytes
+) -> None:
+    clips = [flac_clips[0], replace(flac_clips[1], id="crash", audio=crashing), *flac_clips[1:3]]
+    row = prepare(order(clips), RECIPE)
+    assert [(fault.id, fault.reason) for fault in row.faults] == [("crash", "decoder_died")]
+    assert np.array_equal(row.features_MT, prepare(order(flac_clips[:3]), RECIPE).features_MT)

@@ -1,0 +1,109 @@
+"""What the decoding sandbox costs training: micro-batches prepared with it and without it, alternating, in one run.
+
+    .venv/bin/python -m benchmarks.sandbox [--epochs 10] [--rounds 5] [--save benchmarks/results/sandbox.json]
+
+Italian prompts as `data prepare` leaves them (FLAC), in the micro-batches of a run: decoded, log-mel, labels. As Ray
+Data does it, one process more than there are cores; only the place of decoding differs: the process's own confined
+child, or the process itself, as it was before. Quote the median ratio: of time on a machine that does nothing else, of
+processor time (children's too) on one that does. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from asr.audio import AudioLimits, decode
+from asr.cache import cache_root
+from asr.errors import DataError
+from asr.sandbox import decode_utterances, own
+from asr.utterance import Utterance
+from benchmarks.preprocess import PROMPTS, RECIPE, corpus_of, epochs_of
+from train.data.prepare import PrepareConfig, prepare, source
+from train.feeding import tensors
+from train.feeding.tensors import Order
+
+
+def main() -> None:
+    """Print the JSON line."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--epochs", type=int, default=10, help="passes over the clips in a round")
+    options.add_argument("--rounds", type=int, default=5, help="of either side, taking turns")
+    options.add_argument("--save", type=Path)
+    asked = options.parse_args()
+    result = {"benchmark": "sandbox", **measure(asked.epochs, asked.rounds)}
+    if asked.save:
+        asked.save.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+
+
+def measure(epochs: int = 10, rounds: int = 5) -> dict[str, Any]:
+    """Return clips per second and core of either side, and ``sandbox_speed_``: the sandbox's over the other's."""
+    cores = len(os.sched_getaffinity(0))
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
+    with TemporaryDirectory() as folder:
+        manifest = prepare(source(PROMPTS, cache_root()), Path(folder), PrepareConfig()).manifests["train"]
+        orders = [order for order in epochs_of(corpus_of(manifest)) if order.epoch == 0]
+        clips = sum(len(passage.utterances) for order in orders for passage in order.passages)
+        with ProcessPoolExecutor(cores + 1, get_context("spawn")) as pool:
+            seconds: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+            for number in range(rounds + 1):  # the first starts processes and children
+                for confined in (True, False) if number % 2 else (False, True):
+                    seconds[confined].append(_timed(pool, orders * (epochs if number else 1), cores + 1, confined))
+    figures: dict[str, Any] = {}
+    for at, kind in enumerate(("time", "cpu")):
+        inside, outside = ([each[at] for each in seconds[confined][1:]] for confined in (True, False))
+        speeds = [without / within for within, without in zip(inside, outside, strict=True)]
+        shared = cores if kind == "time" else 1
+        figures |= {
+            f"sandbox_speed_{kind}": round(statistics.median(speeds), 3),
+            f"sandbox_speeds_{kind}": [round(speed, 3) for speed in speeds],
+            f"sandboxed_clips_per_s_core_{kind}": round(clips * epochs / statistics.median(inside) / shared, 1),
+            f"unconfined_clips_per_s_core_{kind}": round(clips * epochs / statistics.median(outside) / shared, 1),
+        }
+    return {
+        **figures,
+        "clips": clips * epochs * rounds,
+        "clips_a_batch": round(clips / len(orders), 1),
+        "cores": cores,
+    }
+
+
+def _timed(pool: ProcessPoolExecutor, orders: Sequence[Order], processes: int, confined: bool) -> tuple[float, float]:
+    """Return seconds of time and of processors."""
+    started = time.perf_counter()
+    cpu_s = pool.map(_loop, [orders[number::processes] for number in range(processes)], [confined] * processes)
+    whole_s = sum(cpu_s)
+    return time.perf_counter() - started, whole_s
+
+
+def _loop(orders: Sequence[Order], confined: bool) -> float:
+    tensors.decode_utterances = decode_utterances if confined else _here
+    before = _cpu_s()
+    for order in orders:
+        assert not tensors.prepare(order, RECIPE).faults
+    return _cpu_s() - before
+
+
+def _cpu_s() -> float:
+    """Processor seconds of this process and its child (linux/posix-timers.h)."""
+    return time.process_time() + time.clock_gettime((~own().pid << 3) | 2)
+
+
+def _here(utterances: Sequence[Utterance], limits: AudioLimits) -> list[np.ndarray | DataError]:
+    return [decode(each.audio, start_s=each.start_s, end_s=each.end_s, limits=limits) for each in utterances]
+
+
+if __name__ == "__main__":
+    main()

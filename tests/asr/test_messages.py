@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+
+import pytest
+
+from asr.messages import MAX_FRAME_BYTES, receive, send
+
+
+def test_frames_come_as_they_went() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        send(ours, {"detail": "a\nb €"})
+        assert receive(theirs) == {"detail": "a\nb €"}
+        ours.close()
+        with pytest.raises(EOFError):
+            receive(theirs)
+
+
+@pytest.mark.parametrize("sent", [struct.pack("<I", MAX_FRAME_BYTES + 1), struct.pack("<I", 2) + b"[]", b"\1\0\0\0{"])
+def test_what_is_no_frame_is_refused(sent: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(sent)
+        with pytest.raises(ValueError):
+            receive(theirs)
+
+
+def test_deep_nesting_is_no_crash_of_who_reads_it() -> None:
+    ours, theirs = socket.socketpair()
+    body = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    with ours, theirs:
+        writer = threading.Thread(target=ours.sendall, args=(struct.pack("<I", len(body)) + body,))
+        writer.start()
+        with pytest.raises(ValueError, match="without an end"):
+            receive(theirs)
+        writer.join()

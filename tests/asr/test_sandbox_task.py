@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from asr.errors import DataError
+from asr.limits import AudioLimits
+from asr.media import OpenFile
+from asr.sandbox_task import Handed, Task, Wait, task_of
+from asr.sound import SoundChoice
+from asr.utterance import Utterance
+
+
+def test_a_task_is_told_in_full() -> None:
+    utterance = Utterance("a", "b.wav", "hm", start_s=1.5, end_s=2.5, sound=SoundChoice(1, "left"))
+    task = task_of(utterance, AudioLimits(max_audio_s=7))
+    told = json.loads(task.text(OpenFile("b.wav", io.BytesIO(), 12, "g722"), True))
+    assert told["limits"]["max_audio_s"] == 7 and told["choice"] == {"track": 1, "channel": "left"}
+    rest = ("call", "place", "size", "container", "sent", "start_s", "end_s")
+    assert [told[name] for name in rest] == ["decode", "b.wav", 12, "g722", True, 1.5, 2.5]
+
+
+def test_what_it_may_cost_follows_from_its_limits() -> None:
+    task = Task(b"", limits=AudioLimits(max_audio_s=30, max_source_samples=8_000_000, max_bytes=100))
+    assert (task.longest_s, task.most_bytes) == (2.0, 30 * 16_000 * 4)
+    assert task.refuses(101) and not task.refuses(100)
+    assert not Task(b"", "header", task.limits).refuses(101)
+
+
+def test_files_that_cannot_be_opened_keep_their_place(tmp_path: Path) -> None:
+    tasks = [Task(b"a"), Task(tmp_path / "gone"), Task(b"b")]
+    with Handed(tasks) as handed:
+        assert handed.tasks == [tasks[0], tasks[2]]
+        first, gone, last = handed.merged([1, 2])
+        assert (first, last) == (1, 2) and isinstance(gone, DataError) and gone.reason == "missing_file"
+        with pytest.raises(DataError, match="missing_file"):
+            handed.require()
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    before = len(os.listdir("/proc/self/fd"))
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Handed([Task(b"a"), Task(tmp_path / "a"), Task(tmp_path / "gone")]) as handed:
+        handed.send(ours, ours.fileno())
+        with Handed([Task(b"a")]):
+            pass
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("asked", [None, [0, 0], [1, 0, 1], [-1, 0, 1], [0, 0.5, 1], [0, "0", 1], [0, True, 1]])
+def test_what_is_no_range_of_a_file_is_refused(asked: object) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Handed([Task(b"abc")]) as handed, pytest.raises(ValueError):
+        handed.answer(ours, asked)
+
+
+def test_waiting_ends_where_no_sample_comes(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, (tmp_path / "samples").open("wb") as file, pytest.raises(TimeoutError):
+        Wait(file.fileno(), [], 0.01).frame(ours)
