@@ -251,8 +251,13 @@ def open_arrow(uri: str) -> tuple[Any, Any]:
 
 
 def read_batch(file: Any, schema: Any, offset: int) -> Any:
-    """Return the record batch that begins at a byte of an opened Arrow stream; EOFError at the end of the stream."""
+    """Return the record batch that begins at a byte of an opened Arrow stream; EOFError at the end of the stream.
+
+    ValueError where a cell would lie outside of the file: pyarrow believes what a batch says, and reads or dies there.
+    """
     import pyarrow as pa
 
     file.seek(offset)
-    return pa.ipc.read_record_batch(pa.ipc.read_message(file), schema)
+    batch = pa.ipc.read_record_batch(pa.ipc.read_message(file), schema)
+    batch.validate(full=True)
+    return batch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import secrets
@@ -16,6 +15,7 @@ from urllib.parse import unquote
 
 from asr.errors import UserError
 from asr.folders import local_sizes
+from asr.text_lines import BoundedText
 from asr.unretryable import unretryable, writing
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ FSSPEC_SCHEMES = frozenset({"hf", "az", "adl", "memory"})
 HOW_WRITTEN = "use a path, s3://, gs://, abfs://, hdfs://, hf:// or file://"
 
 _NAME_CHARACTERS = 50  # of a file's own name in that of its draft: 255 bytes are all that a name may have
+
+_PACKED = (".gz", ".bz2", ".lz4", ".zst")  # what pyarrow unpacks, told by the name
 
 _URI = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<path>.*?)(?P<query>\?[a-z_]+=[^?]*)?", re.DOTALL
@@ -187,14 +189,14 @@ def open_input(place: str | Path) -> Any:
 
 @contextmanager
 def open_text(place: str | Path) -> Iterator[TextIO]:
-    """Yield a UTF-8 file to read line by line (a byte order mark is skipped); only ``\\n`` ends a line.
+    """Yield a UTF-8 file to read line by line, within the bounds of ``asr.text_lines``; ``.gz`` and such are unpacked.
 
     Raises UserError for a file that is not there, is a folder, or turns out not to be UTF-8 on the way.
     """
     with explained(place, "cannot be read as UTF-8 text"):
         filesystem, path = resolve(place)
-        stream = filesystem.open_input_stream(path, buffer_size=1 << 20)
-        with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n") as file:
+        size = filesystem.get_file_info(path).size if path.endswith(_PACKED) else None
+        with BoundedText(filesystem.open_input_stream(path, buffer_size=1 << 20), str(place), size) as file:
             yield file
 
 

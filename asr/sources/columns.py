@@ -173,10 +173,10 @@ def _utterance(row: Mapping[str, Any], columns: Columns, id: str, audio: str | b
         name.encode()  # UnicodeEncodeError of what stands for a byte that is no text: no manifest could name it
     sound = _sound(columns.value(row, "track"), columns.value(row, "channel"))
     part = sound.label if start_s is None else f"@{start_s:g}{sound.label}"
-    ours = isinstance(named, bytes) or audio is not None
+    is_name = isinstance(named, str) and audio is None
     return Utterance(
         id=id if told(columns.value(row, "id")) is not None else f"{id}{part}",
-        audio=named if ours else Roots(folder, columns.roots).address(named),
+        audio=Roots(folder, columns.roots).address(str(named)) if is_name else named,
         text=_transcript(row, columns),
         duration_s=duration_s,
         language=columns.language or _language(columns.value(row, "language")),
@@ -285,6 +285,6 @@ def _segments(value: Any) -> list[dict[str, Any]]:
         found = [{"start": float(s["start"]), "end": float(s["end"]), "text": _text(s["text"])} for s in parsed]
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError("bad_segments", f"not a list of start, end and text: {error!r}") from None
-    if not all(math.isfinite(s["start"]) and math.isfinite(s["end"]) for s in found):
+    if not all(math.isfinite(float(s["start"])) and math.isfinite(float(s["end"])) for s in parsed):
         raise DataError("bad_segments", "a time of one is no number")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from asr import storage
 from asr.address import arrow_row, bytes_of, open_arrow, read_batch
 from asr.config import suggestion
 from asr.errors import DataError, UserError
+from asr.manifest import json_object
+from asr.roots import Roots
 from asr.sources import repository
 from asr.sources.cells import audio_column, metadata_columns, paths, records, table_rows
 from asr.sources.columns import Columns, choose, utterance
@@ -35,9 +37,9 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
     if saved:
         if config.streaming:
             raise UserError(f"{config.source}: a saved data set is read from where it lies", "leave streaming out")
-        state = json.loads(storage.read_text(storage.join(saved, "state.json")))
-        split = state["_split"] or config.split or storage.name_of(saved)
-        yield from _arrow_rows(config, [storage.join(saved, file["filename"]) for file in state["_data_files"]], split)
+        state = saved_index(saved, "state.json", "_data_files")
+        split = str(state.get("_split") or config.split or storage.name_of(saved))
+        yield from _arrow_rows(config, _data_files(saved, state), split)
     elif config.streaming:
         yield from _streamed(config, name)
     else:
@@ -51,8 +53,30 @@ def _saved_folder(config: SourceConfig) -> str:
         return config.source
     if "dataset_dict.json" not in names:
         return ""
-    splits = json.loads(storage.read_text(storage.join(config.source, "dataset_dict.json")))["splits"]
-    return storage.join(config.source, _chosen(config, splits))
+    splits = saved_index(config.source, "dataset_dict.json", "splits")["splits"]
+    folder = _chosen(config, [str(split) for split in splits])
+    if not re.fullmatch(r"\w[\w.-]*", folder):  # who wrote the file chooses no folder elsewhere, and no host
+        raise UserError(f"{config.source}: {folder!r:.100} is no name of a split", "mend dataset_dict.json")
+    return storage.join(config.source, folder)
+
+
+def saved_index(folder: str, name: str, key: str) -> dict[str, Any]:
+    """Return what ``save_to_disk`` wrote about a folder, which has a list ``key``. Raises UserError."""
+    place = storage.join(folder, name)
+    index = json_object(storage.read_text(place), place)
+    if not isinstance(index.get(key), list):
+        raise UserError(f"{place}: has no list '{key}'", "it is not as save_to_disk writes it")
+    return index
+
+
+def _data_files(saved: str, state: dict[str, Any]) -> list[str]:
+    """The Arrow files of a saved data set, which lie in its folder, whatever its index says."""
+    try:
+        return [Roots(saved).address(file["filename"]) for file in state["_data_files"]]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{saved}: state.json names no files: {error!r:.100}") from None
+    except DataError as fault:
+        raise UserError(f"{saved}: state.json: {fault.detail}") from None
 
 
 def _chosen(config: SourceConfig, splits: list[str]) -> str:
@@ -86,23 +110,37 @@ def _arrow_rows(config: SourceConfig, places: list[str], split: str) -> Iterator
     number = 0
     columns: Columns | None = None
     for place in places:
-        with storage.explained(place, "cannot be read"):
-            try:
-                file, schema = open_arrow(place)
-            except ValueError as error:
-                raise UserError(f"{place}: not an Arrow stream: {error}") from None
+        with storage.explained(place, "cannot be read"), _arrow_explained(place, 0):
+            file, schema = open_arrow(place)
+            names = schema.names
         with file:
-            columns = columns or choose(config, schema.names, config.source, ("audio", "text"))
+            columns = columns or choose(config, names, config.source, ("audio", "text"))
             while True:
                 offset = file.tell()
                 try:
-                    batch = read_batch(file, schema, offset)
+                    with _arrow_explained(place, offset):
+                        batch = read_batch(file, schema, offset)
+                        behind = file.tell()
+                        found = list(_batch_rows(batch, columns, _Batch(place, offset, split, number)))
                 except EOFError:
                     break
-                behind = file.tell()
-                yield from _batch_rows(batch, columns, _Batch(place, offset, split, number))
+                yield from found
                 number += batch.num_rows
                 file.seek(behind)
+
+
+@contextmanager
+def _arrow_explained(place: str, at: int) -> Iterator[None]:
+    """Make what pyarrow raises for bytes that are no Arrow a UserError; EOFError is the end of the stream."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        what = f"broken at byte {at}" if at else "not an Arrow stream"
+        raise UserError(f"{place}: {what}: {' '.join(str(error).split())}") from None
 
 
 @dataclass(frozen=True)
@@ -138,7 +176,7 @@ def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantin
         data = datasets.load_dataset(name, config.config, split=split, streaming=True)
         data = data.decode(False) if data.features else data
     columns: Columns | None = None
-    for number, row in enumerate(_each(data)):
+    for number, row in enumerate(_each(config, data)):
         columns = columns or choose(config, list(row), config.source, ("audio", "text"))
         id = f"{split}:{number}"
         try:
@@ -149,10 +187,10 @@ def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantin
         yield utterance(row, columns, id, audio)
 
 
-def _each(data: Any) -> Iterator[dict[str, Any]]:
+def _each(config: SourceConfig, data: Any) -> Iterator[dict[str, Any]]:
     rows = iter(data)
     while True:
-        with _paths_as_they_are():  # around each step: between them others may use datasets
+        with _explained(config), _paths_as_they_are():  # around each step: between them others may use datasets
             row = next(rows, None)
         if row is None:
             return
@@ -198,10 +236,10 @@ def _paths_as_they_are() -> Iterator[None]:
 
 @contextmanager
 def _explained(config: SourceConfig) -> Iterator[None]:
-    """``datasets`` raises half a dozen kinds of errors for a name, configuration or split that is not there."""
-    from datasets.exceptions import DatasetsError
-
+    """``datasets`` raises half a dozen kinds of errors for a name that is not there, and any for a stranger's file."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(f"{config.source}: {' '.join(str(error.__cause__ or error).split())}") from None

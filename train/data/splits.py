@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 
@@ -10,6 +9,7 @@ from asr import storage
 from asr.errors import UserError
 from asr.sources import SourceConfig
 from asr.sources.detect import HUB, detect
+from asr.sources.huggingface import saved_index
 
 # What other people call our splits, the surer name first. Any other split (``validated``, ``other``) has to be named.
 NAMES = {
@@ -52,12 +52,13 @@ def _split_names(config: SourceConfig) -> frozenset[str]:
 
 def _of_data_set(config: SourceConfig) -> Iterable[str]:
     if not config.source.startswith(HUB) or config.source.startswith(f"{HUB}//"):
-        index = storage.join(config.source, "dataset_dict.json")
-        return json.loads(storage.read_text(index))["splits"] if storage.kind(index) == "file" else []
+        name = "dataset_dict.json"
+        there = storage.kind(storage.join(config.source, name)) == "file"
+        return map(str, saved_index(config.source, name, "splits")["splits"]) if there else []
     from datasets import get_dataset_split_names
 
     try:
         names: list[str] = get_dataset_split_names(config.source.removeprefix(HUB), config.config)
-    except (OSError, ValueError, RuntimeError) as error:  # of half a dozen kinds
+    except Exception as error:  # of half a dozen kinds, and any for a stranger's file
         raise UserError(f"{config.source}: {' '.join(str(error).split())}") from None
     return names

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import gc
+import json
+import random
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import datasets
 import pytest
 
 from asr.audio import decode
+from asr.errors import UserError
 from asr.sources import SourceConfig, is_stream
 from asr.storage import join
 from asr.utterance import Quarantined, Utterance
@@ -108,3 +113,58 @@ def test_rows_without_audio(tmp_path: Path, clips: list[Utterance]) -> None:
     assert len(decode(first.audio)) == len(decode(clips[0].audio))
     assert isinstance(second, Quarantined)
     assert second.reason == "missing_audio"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../secret.arrow", "s3://b/x.arrow?endpoint_override=127.0.0.1:{port}&scheme=http", 7, None],
+)
+def test_the_index_of_a_saved_data_set_named_hosts_that_got_our_credentials(
+    tmp_path: Path, clips: list[Utterance], name: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files were opened wherever they were said to lie, with the keys of whoever read it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    dataset(clips[:1]).save_to_disk(tmp_path / "set")
+    (tmp_path / "secret.arrow").write_bytes(next((tmp_path / "set").glob("*.arrow")).read_bytes())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        hostile = name.format(port=listener.getsockname()[1]) if isinstance(name, str) else name
+        state = json.loads((tmp_path / "set/state.json").read_text())
+        (tmp_path / "set/state.json").write_text(json.dumps(state | {"_data_files": [{"filename": hostile}]}))
+        assert "state.json" in message(str(tmp_path / "set"))
+        (tmp_path / "several").mkdir()
+        (tmp_path / "several/dataset_dict.json").write_text(json.dumps({"splits": [hostile]}))
+        assert "no name of a split" in message(str(tmp_path / "several")) or name in (7, None)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+@pytest.mark.parametrize("index", ["[" * 100_000, "{}", '{"_data_files": 7}', '{"_data_files": ["x"]}', "[]", "\0"])
+def test_an_index_that_is_none_is_one_line(tmp_path: Path, index: str) -> None:
+    for name in ("state.json", "dataset_dict.json"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text(index)
+        assert name in message(str(tmp_path / name))
+
+
+def test_a_broken_arrow_file_is_one_line_or_rows(tmp_path: Path, clips: list[Utterance]) -> None:
+    """pyarrow read outside of the file where an offset said so: the process died, or strangers' bytes were text."""
+    dataset(clips[:3], "g722").save_to_disk(tmp_path)
+    (path,) = tmp_path.glob("*.arrow")
+    whole, chance = path.read_bytes(), random.Random(1)
+    end = whole.rindex(audio(clips[0], "g722")[:100])
+    for _ in range(40):
+        broken = bytearray(whole)
+        for at in (chance.randrange(end) for _ in range(3)):
+            broken[at] = chance.randrange(256)
+        path.write_bytes(broken)
+        with contextlib.suppress(UserError):
+            read(str(tmp_path))
+
+
+def test_a_fault_in_the_middle_of_a_stream_is_one_line(tmp_path: Path) -> None:
+    lines = [json.dumps({"audio": "a.wav", "text": "x"})] * 3
+    (tmp_path / "train.jsonl").write_text("\n".join([*lines, "[" * 5000, "{"]))
+    assert str(tmp_path) in message(f"hf:{tmp_path}", split="train", streaming=True)
+    assert str(tmp_path) in message(f"hf:{tmp_path}", split="train")

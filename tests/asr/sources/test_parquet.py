@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import contextlib
+import random
+import struct
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from asr import row_groups
+from asr.address import open_address
 from asr.audio import decode
-from asr.errors import DataError
+from asr.errors import DataError, UserError
 from asr.sources import parquet
 from asr.utterance import Quarantined, Utterance
 from tests.asr.sources.clips import assert_same_speech, audio, good, message, read, write_audio
@@ -106,3 +112,95 @@ def test_what_a_person_must_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(parquet, "MAX_GROUP_BYTES", 100)
     path = str(write(tmp_path / "d.parquet", {"audio": [b"x" * 200], "text": ["uno"]}))
     assert "row_group_size=100" in message(path)
+
+
+def bomb(folder: Path, audio: pa.Array, text: pa.Array, **settings: Any) -> str:
+    """A file of a few kilobytes; its message or rows are to be had in seconds, and in a gigabyte or two."""
+    path = folder / "bomb.parquet"
+    pq.write_table(pa.table({"audio": audio, "text": text}), path, compression="zstd", store_schema=False, **settings)
+    assert path.stat().st_size < 200_000
+    return str(path)
+
+
+def often(value: Any, times: int) -> pa.Array:
+    """One value that many rows name: in the file it is there once."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(times, np.int32)), pa.array([value]))
+
+
+def test_a_text_that_many_rows_name_took_all_memory(tmp_path: Path) -> None:
+    """20 GB of a file of 800 bytes."""
+    source = bomb(tmp_path, pa.array([b"x"] * 20_000), often("x" * (1 << 20), 20_000))
+    assert "its texts unpack to over 100 times its size" in message(source)
+
+
+def test_a_text_too_long_for_one_is_its_rows(tmp_path: Path) -> None:
+    found = read(bomb(tmp_path, pa.array([b"x"] * 3), often("x" * (2 << 20), 3)))
+    assert [row.reason for row in found if isinstance(row, Quarantined)] == ["malformed_row"] * 3
+
+
+def test_a_clip_that_many_rows_name_took_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 GB, of which the table's rows took all where it counts no empty cells, and each clip where it does."""
+    monkeypatch.setattr(row_groups, "MAX_GROUP_BYTES", 64 << 20)
+    monkeypatch.setattr(row_groups, "BATCH_BYTES", 32 << 20)
+    audio, text = often(bytes(1 << 20), 20_000), pa.array(map(str, range(20_000)))
+    assert "of audio" in message(bomb(tmp_path, audio, text, write_statistics=False))
+    first, *_ = read(bomb(tmp_path, audio, text))
+    assert isinstance(first, Utterance)
+    with pytest.raises(DataError, match="too_large"):
+        open_address(str(first.audio))
+
+
+def test_a_billion_rows_of_nothing_never_ended(tmp_path: Path) -> None:
+    source = bomb(tmp_path, pa.nulls(3_000_000, pa.binary()), pa.nulls(3_000_000, pa.string()))
+    assert "rows in" in message(source)
+
+
+ODD = {
+    "text in lists": (pa.array([[["a"]]] * 2), ["not_text"] * 2),
+    "text in objects": (pa.array([{"a": 1}] * 2), ["not_text"] * 2),
+    "a number": (pa.array([1.5, None]), ["not_text", "no_transcript"]),
+    "no UTF-8": (
+        pa.StringArray.from_buffers(2, pa.py_buffer(struct.pack("<3i", 0, 1, 2)), pa.py_buffer(b"a\xff")),
+        [None, "malformed_row"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_cell_of_an_odd_type_is_its_rows(tmp_path: Path, kind: str) -> None:
+    text, reasons = ODD[kind]
+    pq.write_table(pa.table({"audio": pa.array([b"x"] * 2), "text": text}), tmp_path / "a.parquet")
+    assert [getattr(row, "reason", None) for row in read(str(tmp_path / "a.parquet"))] == reasons
+
+
+def test_columns_that_no_table_should_have_are_one_line(tmp_path: Path) -> None:
+    deep = pa.string()
+    for _ in range(150):
+        deep = pa.struct([("a", deep)])
+    clips, texts = pa.array([b"x"] * 2), pa.array(["a", "b"])
+    for number, table in enumerate(
+        [
+            pa.table({"audio": [[1, 2]] * 2, "text": texts}),
+            pa.table({"audio": [{"bytes": [1, 2]}] * 2, "text": texts}),
+            pa.table({"audio": clips, "text": texts, "deep": pa.nulls(2, deep)}),
+            pa.Table.from_arrays([clips, texts, texts], names=["audio", "text", "text"]),
+            pa.Table.from_arrays([clips, clips, texts], names=["audio", "audio", "text"]),
+        ]
+    ):
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+        assert f"{number}.parquet" in message(str(tmp_path / f"{number}.parquet"))
+    pq.write_table(pa.table({"audio": [{"bytes": b"x", "path": 5}] * 2, "text": texts}), tmp_path / "x.parquet")
+    assert len(good(read(str(tmp_path / "x.parquet")))) == 2
+
+
+def test_a_broken_file_is_one_line_or_rows(tmp_path: Path) -> None:
+    table = pa.table({"audio": [b"x" * 500] * 20, "text": [f"row {n}" for n in range(20)], "n": range(20)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    whole, chance = (tmp_path / "a.parquet").read_bytes(), random.Random(1)
+    for _ in range(60):
+        broken = bytearray(whole)
+        for at in (chance.randrange(4, len(whole) - 8) for _ in range(3)):
+            broken[at] = chance.randrange(256)
+        (tmp_path / "a.parquet").write_bytes(broken)
+        with contextlib.suppress(UserError):
+            read(str(tmp_path / "a.parquet"))

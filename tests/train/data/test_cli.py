@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,11 @@ import pytest
 from asr.errors import UserError
 from asr.manifest import read_manifest, read_quarantine
 from asr.utterance import Utterance
+<<<<<<< HEAD
 from tests.manifests import write_beside
+=======
+from tests.asr.sources.test_manifest import HOSTILE
+>>>>>>> wt-data
 from train.data.cli import inspect, prepare
 
 
@@ -134,3 +139,50 @@ def test_inspect_counts_against_its_own_limits(
     inspect(manifest, ["max_audio_s=4", "examples=1"], base=tiny_en_name, as_json=True)
     result = json.loads(capsys.readouterr().out)
     assert result["faults"]["too_long"] > 1 and len(result["fault_examples"]["too_long"]) == 1
+
+
+def test_one_hostile_row_of_each_kind_ended_the_whole_run(
+    tmp_path: Path, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [line for line, _ in HOSTILE.values()]
+    for number, clip in enumerate(english_clips[:12]):
+        shutil.copy(str(clip.audio), tmp_path / f"{number}.flac")
+        lines.insert(2 * number, json.dumps({"audio": f"{number}.flac", "text": clip.text}))
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines, '{"audio": "a\\u0000.wav", "text": "x"}']) + "\n")
+    prepare(str(tmp_path / "a.jsonl"), tmp_path / "out", ["min_test_clips=2"])
+    expected = Counter(reason for _, reason in HOSTILE.values()) + Counter(missing_file=1)
+    assert Counter(row.reason for row in read_quarantine(tmp_path / "out/quarantine.parquet")) == expected
+    capsys.readouterr()
+    inspect(str(tmp_path / "a.jsonl"), as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["usable"]["clips"], found["faults"]) == (len(lines) + 1, 12, expected)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(
+            "ftp://127.0.0.1:9/a.csv",
+            "webhdfs://127.0.0.1:9/a",
+            "github://a:b@/x",
+            "dir:///tmp",
+            "sftp://127.0.0.1:9/a",
+        ),
+        *(
+            "http://127.0.0.1:9/a.jsonl",
+            "zip://a::/tmp/b",
+            "simplecache::/etc/passwd",
+            "://",
+            "hf:http://127.0.0.1:9/a",
+        ),
+    ],
+)
+def test_an_address_that_is_no_storage_is_one_line(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_OFFLINE", True)
+    for verb in (lambda: inspect(source), lambda: prepare(source, tmp_path / "out")):
+        with pytest.raises(UserError) as caught:
+            verb()
+        assert source.removeprefix("hf:") in str(caught.value)
+        assert "\n" not in str(caught.value)
