@@ -9,13 +9,7 @@ _CUT = "..."
 def printable(text: str, longest: int = LONGEST, ascii_only: bool = False) -> str:
     """Return ``text`` in one line of at most ``longest`` characters that show: no controls, no change of direction.
 
-    What does not show is ``?``, white space of any kind a space; so is, with ``ascii_only``, what is no ASCII.
+    What does not show is ``?``; so is, with ``ascii_only``, what is no ASCII.
     """
     short = text if len(text) <= longest else text[: max(longest - len(_CUT), 0)] + _CUT
-    return "".join(_shown(character, ascii_only) for character in short)
-
-
-def _shown(character: str, ascii_only: bool) -> str:
-    if character.isspace():
-        return " "
-    return character if character.isprintable() and (character.isascii() or not ascii_only) else "?"
+    return "".join(one if one.isprintable() and (one.isascii() or not ascii_only) else "?" for one in short)

@@ -114,7 +114,7 @@ def body(fault: ApiError) -> dict[str, Any]:
     """Return what tells a client of ``fault``, in an answer of its own or as an event of a stream."""
     kind = _TYPES.get(fault.status, "invalid_request_error" if fault.status < 500 else "server_error")
     # Whatever of it a client or a file has written: what one function forgets to cut, this one does not.
-    message = printable(fault.message, MAX_MESSAGE_LENGTH)
+    message = printable("; ".join(fault.message.splitlines()), MAX_MESSAGE_LENGTH)
     param = None if fault.param is None else printable(fault.param)
     return {"error": {"message": message, "type": kind, "param": param, "code": fault.code}}
 

@@ -86,6 +86,7 @@ class Lease:
         self._memory = memory
         self._samples: dict[int, int] = {}
         self._is_closed = False
+        self._busy = False
         self.max_samples: int | None = None
         self.parts: dict[int, int] = {}
         self.nbytes = 0
@@ -113,8 +114,6 @@ class Lease:
         self._is_closed = True
         if not self._busy:
             self._memory.drop(self)
-
-    _busy = False
 
     def __enter__(self) -> Lease:
         if self._is_closed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import WhisperTokenizer
 
+import asr.hearing
 from asr import quality
 from asr.alignment import Line
 from asr.checkpoint import Checkpoint
@@ -19,7 +22,7 @@ from asr.clip import Clip, Transcript, Word
 from asr.errors import UserError
 from asr.features import WINDOW_FRAMES
 from asr.generation import Found, Start, Vocabulary
-from asr.hearing import LEAST_LOGPROB, MARGIN_FRAMES, MAX_PADDED, context_frames, duration_s, hear
+from asr.hearing import LEAST_LOGPROB, MARGIN_FRAMES, MAX_PADDED, context_frames, duration_s, hear, start_of
 from asr.labels import text_ids
 
 SURE, UNSURE = -0.2, -3.0
@@ -232,3 +235,24 @@ def test_a_gpu_decodes_more_clips_at_once(tokenizer: WhisperTokenizer, device_ty
     network = Told(tokenizer, device_type=device_type)
     hear(network, [clip(number) for number in range(40)], "short")
     assert [len(asked) for asked in network.asked] == batches
+
+
+def test_a_prompt_is_tokenised_once_for_all_windows_and_attempts(
+    base_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, asked = WhisperTokenizer.from_pretrained(base_checkpoint.folder), list[str]()
+    previous = asr.hearing.previous_ids
+
+    def counted(tokenizer: WhisperTokenizer, text: str) -> list[int]:
+        asked.append(text)
+        return previous(tokenizer, text)
+
+    monkeypatch.setattr(asr.hearing, "previous_ids", counted)
+    clips = [clip(name, prompt="Digium, Asterisk.") for name in range(1, 6)]
+    starts = [start_of(tokenizer, one) for one in (*clips, clip(1, prompt="Another."), *clips)]
+    assert asked == ["Digium, Asterisk.", "Another."]
+    assert starts[0].prompt[: starts[0].previous] == tuple(previous(tokenizer, "Digium, Asterisk."))
+    gone = weakref.ref(tokenizer)
+    del tokenizer
+    gc.collect()
+    assert gone() is None, "what is known of a model keeps it from being unloaded"

@@ -145,3 +145,9 @@ def test_what_could_do_harm_in_one_is_not_kept(asked: str, kept: str) -> None:
 @given(st.text())
 def test_an_id_never_breaks_a_header(asked: str) -> None:
     assert request_id(asked).isascii() and request_id(asked).isprintable() and len(request_id(asked)) <= 128
+
+
+def test_a_path_cannot_command_the_terminal_nor_fill_the_disk(tmp_path: Path) -> None:
+    AccessLog(str(tmp_path / "a")).write(replace(ENTRY, path="/\x9b2J\u2028\ud800" + "x" * 60_000, method="M" * 9000))
+    [line] = lines(tmp_path / "a")
+    assert line["path"].isprintable() and len((tmp_path / "a").read_text()) < 1000

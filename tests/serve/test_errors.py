@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
 from asr.errors import DataError, UserError
-from serve.errors import ApiError, answer, as_api_error, install
+from serve.errors import MAX_MESSAGE_LENGTH, ApiError, answer, as_api_error, install
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,13 @@ def test_who_should_come_again_is_told_when() -> None:
     assert answer(ApiError(429, "full", "queue_full")).headers["retry-after"] == "2"
     assert answer(ApiError(503, "gone", "gone")).headers["retry-after"] == "2"
     assert "retry-after" not in answer(ApiError(400, "no", "invalid_value")).headers
+
+
+def test_whatever_a_stranger_wrote_is_cut_and_printable_in_an_answer() -> None:
+    hostile = "\r\nSet-Cookie: a\x1b[2J\u202e\ud800" + "x" * 1_000_000
+    for error in (ApiError(400, hostile, "invalid_value", hostile), UserError(hostile), DataError("corrupt", hostile)):
+        response = answer(error)
+        told = json.loads(response.body)["error"]
+        assert len(response.body) < 3 * MAX_MESSAGE_LENGTH and told["message"].isprintable()
+        assert told["param"] is None or told["param"].isprintable()
+        assert all(value.isprintable() for value in response.headers.values())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from typing import get_args
 
 import openai
@@ -11,7 +12,7 @@ from asr.features import LogMel
 from asr.sound import MAX_INDEX, SoundChoice
 from serve.engine import ModelInfo
 from serve.errors import ApiError
-from serve.parameters import Format, Parameters, asked_of, read_parameters
+from serve.parameters import MAX_PROMPT_CHARACTERS, Format, Parameters, asked_of, read_parameters
 from tests.serve.fakes import LANGUAGES
 
 MODEL = ModelInfo("many", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
@@ -168,3 +169,29 @@ def test_no_parameter_of_the_official_client_is_unknown() -> None:
             read((name, ""))
         except ApiError as error:
             assert error.code == "unsupported_value", error.message
+
+
+def test_a_prompt_of_a_megabyte_is_refused_with_the_limit() -> None:
+    with pytest.raises(ApiError, match=f"has 1,000,000 characters, the limit is {MAX_PROMPT_CHARACTERS:,}") as raised:
+        read(("prompt", "a b c d." * 125_000))
+    assert (raised.value.status, raised.value.param) == (400, "prompt")
+    assert read(("prompt", "a" * MAX_PROMPT_CHARACTERS)).prompt
+
+
+HOSTILE = "\r\nX: y\x1b[2J\ud800" + "verbose" * 150_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(HOSTILE, f"include[{HOSTILE}", f"chunking_strategy[{HOSTILE}]"),
+        *("language_per_window", "temperature", "response_format", "stream", "timestamp_granularities[]"),
+        *("track", "channel", "language"),
+    ],
+)
+def test_what_is_told_back_of_a_megabyte_is_one_short_line_and_soon(name: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(ApiError) as raised:
+        asked_of(MODEL, read((name, HOSTILE)), "transcribe")
+    assert time.process_time() - begun < 0.2
+    assert len(raised.value.message) < 300 and raised.value.message.isprintable()
