@@ -13,11 +13,8 @@ import pytest
 from asr.errors import UserError
 from asr.manifest import read_manifest, read_quarantine
 from asr.utterance import Utterance
-<<<<<<< HEAD
-from tests.manifests import write_beside
-=======
 from tests.asr.sources.test_manifest import HOSTILE
->>>>>>> wt-data
+from tests.manifests import write_beside
 from train.data.cli import inspect, prepare
 
 
