@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pyarrow.fs import S3FileSystem
 
@@ -92,7 +93,7 @@ def crashing(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A file that ends the process which decodes it: here with a codec for it, in the real child."""
     monkeypatch.setattr(sandbox, "Child", partial(sandbox.Child, "tests.asr.hostile"))
     monkeypatch.setattr(sandbox, "_own", threading.local())
-    return b"ATTACK abort "
+    return encode_flac(np.full(SAMPLE_RATE, 0.1, np.float32)) + b"ATTACK abort "
 
 
 def _as_flac(clip: Utterance, folder: Path) -> Utterance:

@@ -204,11 +204,11 @@ def say(text: str) -> str:
 
 
 def decode_or_attack(sink: Callable[[np.ndarray], object], source: OpenFile, **asked: Any) -> SoundReport:
-    """Decode, but for files that begin with the word ATTACK."""
-    content = source.file.read()
-    if not content.startswith(b"ATTACK "):
+    """Decode, but for files that end with the word ATTACK, and which one."""
+    _, attack, which = source.file.read().rpartition(b"ATTACK ")
+    if not attack:
         return decode_to(sink, source, **asked)
-    name, _, argument = content.decode().removeprefix("ATTACK ").partition(" ")
+    name, _, argument = which.decode().partition(" ")
     try:
         done = huge_file(sink) if name == "huge_file" else globals()[name](argument)
     except OSError as error:

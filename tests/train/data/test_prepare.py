@@ -267,6 +267,6 @@ def test_a_full_disk_is_named(english_clips: list[Utterance], tmp_path: Path) ->
 
 def test_a_row_that_crashes_the_codec_loses_that_row_only(tmp_path: Path, crashing: bytes) -> None:
     rows = clips(12)
-    prepared = prepare([*rows[:6], Utterance("crash", crashing, "ciao"), *rows[6:]], tmp_path, PrepareConfig())
+    prepared = prepare([*rows[:6], Utterance("crash", crashing, "ciao"), *rows[6:]], tmp_path, CONFIG)
     assert sum(prepared.clips.values()) == 12
     assert prepared.quarantined == {"decoder_died": 1}
