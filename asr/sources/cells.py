@@ -39,7 +39,7 @@ def audio_column(schema: Any, columns: Columns, place: str) -> AudioColumn:
         return AudioColumn(name, True, name, None)
     children = {type.field(n).name: type.field(n).type for n in range(type.num_fields)} if pt.is_struct(type) else {}
     inside, path = children.get("bytes", pa.null()), children.get("path", pa.null())
-    if not (pt.is_binary(inside) or pt.is_large_binary(inside)):
+    if "bytes" not in children or not (pt.is_binary(inside) or pt.is_large_binary(inside) or pt.is_null(inside)):
         raise UserError(f"{place}: column '{name}' holds {type}: neither audio bytes, nor bytes and path, nor paths")
     told = pt.is_string(path) or pt.is_large_string(path)
     return AudioColumn(name, True, f"{name}.bytes", f"{name}.path" if told else None)

@@ -191,6 +191,8 @@ def test_columns_that_no_table_should_have_are_one_line(tmp_path: Path) -> None:
         assert f"{number}.parquet" in message(str(tmp_path / f"{number}.parquet"))
     pq.write_table(pa.table({"audio": [{"bytes": b"x", "path": 5}] * 2, "text": texts}), tmp_path / "x.parquet")
     assert len(good(read(str(tmp_path / "x.parquet")))) == 2
+    pq.write_table(pa.table({"audio": [{"bytes": None, "path": "a.wav"}] * 2, "text": texts}), tmp_path / "y.parquet")
+    assert [row.audio for row in good(read(str(tmp_path / "y.parquet")))] == [f"{tmp_path}/a.wav"] * 2
 
 
 def test_a_broken_file_is_one_line_or_rows(tmp_path: Path) -> None:

@@ -169,7 +169,6 @@ def test_one_hostile_row_of_each_kind_ended_the_whole_run(
             "http://127.0.0.1:9/a.jsonl",
             "zip://a::/tmp/b",
             "simplecache::/etc/passwd",
-            "://",
             "hf:http://127.0.0.1:9/a",
         ),
     ],
