@@ -90,7 +90,7 @@ def test_a_small_upload_of_hours_delays_nobody_and_takes_little_memory(
         attacks = [clients.submit(ask, fake, hours) for _ in range(4)]
         time.sleep(0.2)
         beside_s = list(clients.map(lambda key: ask(fake, CLIP, key), clips))
-        assert max(beside_s) < 10 * max(alone_s, 0.15)
+        assert max(beside_s) < 10 * max(alone_s, 0.3)  # 63 s before, or none within the endpoint's 10 s
         for attack in attacks:
             attack.result()
     assert max(memory) - memory[0] < grows_mb << 20
