@@ -18,7 +18,7 @@ from ray.data import ExecutionResources, TaskPoolStrategy
 
 from asr.features import FRAMES_PER_S
 from cluster.resources import DATA_TASK_CPUS
-from train.feeding.tensors import Order, Passage, Recipe, TensorRow, prepare
+from train.feeding.tensors import Order, Passage, Recipe, TensorRow, prepare, prepare_all
 
 __all__ = ["Order", "Passage", "Recipe", "TensorRow", "prepare", "stream"]
 
@@ -93,8 +93,8 @@ def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
 
 
 def _prepare(row: dict[str, Any], recipe: Recipe) -> Iterator[dict[str, Any]]:
-    for order in pickle.loads(row["orders"]):
-        yield {"row": pickle.dumps(prepare(order, recipe))}
+    for prepared in prepare_all(pickle.loads(row["orders"]), recipe):
+        yield {"row": pickle.dumps(prepared)}
 
 
 def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:
