@@ -38,8 +38,8 @@ def connected(
     with ExitStack() as stack:
         opened = []
         for number in range(count):
-            opened.append(stack.enter_context(socket.create_connection(address, SOON_S, (source, 0))))
-            with suppress(ConnectionError):
+            with suppress(ConnectionError):  # also while it connects
+                opened.append(stack.enter_context(socket.create_connection(address, SOON_S, (source, 0))))
                 opened[-1].sendall(data.encode())
             if number % PIECE == 0:
                 time.sleep(0.005)
