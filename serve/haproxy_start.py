@@ -77,6 +77,8 @@ def with_limits(text: str, most: int, listen: str = "") -> str:
     """Return a configuration of Ray's with limits in it, for ``most`` connections."""
     if "maxconn" not in _asked():
         text = _once(r"(?m)^    maxconn \d+$", f"    maxconn {most}\n    maxpipes {_PIPES}", text)
+    # An upload that is spliced while it is refused stays in the pipe: its client waits to go on sending, for a minute.
+    text = _once(r"(?m)^ *option splice-request\n", "", text)
     times = {"http-request": HEAD_S, "client": CLIENT_S, "tunnel": TUNNEL_S}
     for name in _asked() & set(times):
         del times[name]
