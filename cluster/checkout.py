@@ -20,15 +20,40 @@ _SHOWN = 3
 _PROGRAM = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "configs/demo.yaml")
 _RELEVANT = (".py", ".yaml", ".yml", ".json", ".jsonl", ".j2", ".toml", "/")
 
-# In the words of .gitignore: what is said to look like a secret where it travels, and is left out of a named folder.
+# In the words of .gitignore, of names in small letters: what is said to look like a secret where it travels, and is
+# left out of a named folder.
 SECRETS = GitIgnoreSpec.from_lines(
     (
-        *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.kdbx", "*.ppk"),
+        *(
+            "id_rsa*",
+            "id_dsa*",
+            "id_ecdsa*",
+            "id_ed25519*",
+            "!id_*.pub",
+            "*.pem",
+            "*.key",
+            "*.p12",
+            "*.pfx",
+            "*.jks",
+            "*.kdbx",
+            "*.ppk",
+        ),
         *(".ssh/", ".gnupg/", ".aws/", ".azure/", ".kube/", ".docker/", "kubeconfig", ".dockerconfigjson"),
         *(".env", ".env.*", "*.env", ".envrc", "!.env.example", "!.env.sample", "!.env.template"),
-        *(".netrc", "_netrc", ".npmrc", ".pypirc", ".git-credentials", ".htpasswd", ".pgpass", "auth_token"),
+        *(".netrc", "_netrc", ".npmrc", ".pypirc", ".git-credentials", ".htpasswd", ".pgpass"),
+        *(
+            "*token",
+            "*token.json",
+            "*token.txt",
+            "*-key.json",
+            "*_key.json",
+            "*api_key*",
+            "*apikey*",
+            "*adminsdk*.json",
+        ),
+        *(".boto", ".s3cfg", ".my.cnf", "*passwords*", "*_credentials*", "*-credentials*"),
         *("credentials", "credentials.*", "*service-account*.json", "*service_account*.json", "client_secret*.json"),
-        *("keys.yaml", "keys.yml", "secrets.*", "secret.*", "*.tfvars", "*.tfstate"),
+        *("keys.yaml", "keys.yml", "keys.json", "secrets.*", "secret.*", "*.tfvars", "*.tfstate"),
     )
 )
 
@@ -108,7 +133,7 @@ class Checkout:
         remarks += _left_untracked([name for name in untracked if not _is_among(name, named)])
         if stays := [name for name in stays if name not in named]:
             remarks.append(f"left here: links to what does not travel, and submodules: {_shown(stays)}")
-        if found := [name for name in files if SECRETS.match_file(name) and name not in named]:
+        if found := [name for name in files if _is_secret(name) and name not in named]:
             remarks.append(f"these look like secrets and travel, for git tracks them: {_shown(found)}")
         return Contents(files, tuple(remarks))
 
@@ -121,7 +146,10 @@ class Checkout:
                 raise UserError(f"--with {word}: there is no such file or folder")
             if not path.is_relative_to(self.root.resolve()):
                 raise UserError(f"--with {word}: outside of the checkout {self.root}", "copy it there, or to --storage")
-            names.append(path.relative_to(self.root.resolve()).as_posix())
+            name = path.relative_to(self.root.resolve())
+            if ".git" in name.parts:
+                raise UserError(f"--with {word}: git's own files do not travel", "they may hold a remote's password")
+            names.append(name.as_posix())
         return names
 
     def _tracked(self) -> tuple[list[str], list[str]]:
@@ -156,9 +184,9 @@ class Checkout:
         files, links = {}, []
         for name in names:
             path = self.root / name
-            target = path.resolve()  # a folder on the way to it may be a link, too
-            inside = target.is_relative_to(root) and target.relative_to(root).as_posix() in known
-            if inside and target.is_file():
+            target = _resolved(path)
+            inside = target is not None and target.is_relative_to(root) and target.relative_to(root).as_posix() in known
+            if target is not None and inside and target.is_file():
                 files[name] = target
             elif os.path.lexists(path) and not inside:
                 links.append(name)
@@ -196,15 +224,27 @@ def _rules(file: Path) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8").splitlines())
 
 
+def _resolved(path: Path) -> Path | None:
+    """Return where a path leads, whose folders may be links too; None for a link that leads to itself."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # the second in Python 3.11
+        return None
+
+
+def _is_secret(name: str) -> bool:
+    return SECRETS.match_file(name.lower())
+
+
 def _stays(name: str) -> bool:
-    return SECRETS.match_file(name) or bool({".git", "__pycache__"} & set(PurePosixPath(name).parts))
+    return _is_secret(name) or bool({".git", "__pycache__"} & set(PurePosixPath(name).parts))
 
 
 def _left_untracked(names: Sequence[str]) -> list[str]:
     """Say what git does not track: code and configurations by name, the rest by number."""
     if not names:
         return []
-    relevant = [name for name in names if name.endswith(_RELEVANT) and not SECRETS.match_file(name)]
+    relevant = [name for name in names if name.endswith(_RELEVANT) and not _is_secret(name)]
     relevant.sort(key=lambda name: next(rank for rank, end in enumerate(_RELEVANT) if name.endswith(end)))
     shown = f" ({_shown(relevant)})" if relevant else ""
     return [f"left here: {len(names)} that git does not track{shown}; to take one: git add, or --with PATH"]

@@ -25,7 +25,11 @@ from cluster.jobs import Cluster, Job, Order, dashboard
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 _HERE_ONLY = ("submit", "status", "logs", "stop", "cluster")
-_SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)  # the end of a name
+# A word of a variable's name, or of a value: an address with a password in it.
+_SECRET = re.compile(
+    r"(^|_)(TOKEN|(API|ACCESS)?KEY|SECRET|PASS(WORD|WD|PHRASE)?|PWD|CREDENTIAL)S?(_|\d|$)", re.IGNORECASE
+)
+_WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _STOP_S = "20"  # a verb that is asked to stop has so long to do it
 
 Address = Annotated[
@@ -201,7 +205,7 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
             value = os.environ[name]
         elif not name or not equals:
             raise UserError(f"--var {name}: no value", f"export {name or 'NAME'} first, or write --var NAME=VALUE")
-        elif _SECRET.search(name) and value:
+        elif value and (_SECRET.search(name) or _WITH_PASSWORD.search(value)):
             raise UserError(
                 f"--var {name}: a secret on the command line can be read by everybody on this machine",
                 f"export {name}, and write --var {name}",

@@ -36,6 +36,9 @@ class Entry:
 
 def tracked(root: Path) -> Mapping[str, Entry]:
     """Return what git tracks under ``root``, by its name from there on. Raises NoGit."""
+    top = Path(os.fsdecode(_asked(root, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
+    if not root.resolve().is_relative_to(top.resolve()):  # core.worktree
+        raise NoGit(f"its settings say that its files lie in {top}")
     found = {}
     for line in _names(_asked(root, "ls-files", "--cached", "--stage", "-z")):
         described, _, name = line.partition("\t")

@@ -124,7 +124,28 @@ def test_what_is_named_travels_and_nothing_beside_it(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("word", "said"), [("gone", "there is no such"), ("..", "outside"), ("link", "outside")])
+def test_no_folder_brings_what_is_called_as_a_secret_is(tmp_path: Path) -> None:
+    root = project(tmp_path / "checkout")
+    names = ("hf_token", "gcp-key.json", "application_default_credentials.json", "id_ed25519_work", ".boto", ".s3cfg")
+    names += (".vault-token", "api_keys.yaml", "adminsdk.json", "ID_RSA", "Keys.yaml", "Secrets.YAML")
+    add(root, *(f"mine/{name}" for name in names), "mine/tokenizer.json", "mine/id_rsa.pub", "mine/keyboard.csv")
+    taken = set(Checkout(root).contents(["mine"]).files) - set(PROGRAM)
+    assert taken == {"mine/tokenizer.json", "mine/id_rsa.pub", "mine/keyboard.csv"}
+
+
+def test_a_tracked_link_to_itself_was_a_traceback(tmp_path: Path) -> None:
+    root = project(tmp_path / "checkout")
+    (root / "asr" / "loop.py").symlink_to("loop.py")
+    run(root, "add", "asr/loop.py")
+    contents = Checkout(root).contents()
+    assert set(contents.files) == set(PROGRAM)
+    assert any("asr/loop.py" in remark for remark in contents.remarks)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("gone", "there is no such"), ("..", "outside"), ("link", "outside"), (".git/config", "git's own files")],
+)
 def test_what_cannot_be_taken_along_is_refused(tmp_path: Path, word: str, said: str) -> None:
     root = project(tmp_path / "checkout")
     (root / "link").symlink_to(tmp_path)

@@ -127,10 +127,21 @@ def test_a_variable_s_value_comes_from_the_environment_or_the_line_and_a_secret_
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert _variables(["HF_TOKEN", "MODE=a=b", "EMPTY="]) == {"HF_TOKEN": "hf_secret", "MODE": "a=b", "EMPTY": ""}
-    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "db_password", "WANDB_API_KEY"):
+    for name in (
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "db_password",
+        "WANDB_API_KEY",
+        "MY_PASS",
+        "HF_TOKEN_READ",
+        "KEY_ID2",
+    ):
         with pytest.raises(UserError) as refused:
             _variables([f"{name}=hf_secret"])
         assert name in str(refused.value) and "hf_secret" not in str(refused.value)
+    with pytest.raises(UserError, match="DB_URL"):
+        _variables(["DB_URL=postgres://me:hf_secret@host/db"])
+    assert _variables(["MONKEY=1", "KEYBOARD=de", "URL=http://host:80/a@b"])["MONKEY"] == "1"
 
 
 def test_a_job_is_called_after_what_it_does() -> None:

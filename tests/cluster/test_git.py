@@ -80,6 +80,15 @@ def test_a_checkout_s_own_settings_run_nothing(tmp_path: Path, setting: str) -> 
         assert proof.exists()
 
 
+def test_a_work_tree_elsewhere_is_not_listed(tmp_path: Path) -> None:
+    root = repository(tmp_path / "here", "a.py")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "private").write_text("x")
+    run(root, "config", "core.worktree", str(tmp_path / "there"))
+    with pytest.raises(git.NoGit, match="files lie in"):
+        git.tracked(root)
+
+
 def test_missing_objects_are_fetched_from_nowhere(tmp_path: Path) -> None:
     """A partial clone asks its remote for what it lacks, by a command that its own settings may name."""
     root = repository(tmp_path / "checkout", "deep/a.py")
