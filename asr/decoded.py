@@ -7,7 +7,7 @@ import fcntl
 import math
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,16 +60,18 @@ def progress(file: int) -> tuple[int, int]:
     return state.st_size // SAMPLE.itemsize, state.st_blocks * 512
 
 
-def mapped(file: int, report: SoundReport) -> Decoded:
+def mapped(file: int, report: SoundReport, place: str) -> Decoded:
     """Return what is in the ``file`` [descriptor] without a copy; the file can no longer be cut under us.
 
-    Raises ValueError where there is less in it than was reported.
+    Raises ValueError where there is less in it than was reported, and DataError non_finite as ``copied``.
     """
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     if not 0 < report.samples * SAMPLE.itemsize <= os.fstat(file).st_size:
         raise ValueError(f"{report.samples} samples")
     memory = mmap.mmap(file, report.samples * SAMPLE.itemsize)
-    return Decoded(np.frombuffer(memory, SAMPLE), report, written(file, report.samples), memory)
+    waveform, stretches = np.frombuffer(memory, SAMPLE), written(file, report.samples)
+    _check_finite((waveform[start:end] for start, end in stretches), place)
+    return Decoded(waveform, report, stretches, memory)
 
 
 def copied(file: int, start: int, samples: int, place: str) -> np.ndarray:
@@ -86,8 +88,12 @@ def copied(file: int, start: int, samples: int, place: str) -> np.ndarray:
         if not count:
             raise ValueError("cut short")
         left, offset = left[count:], offset + count
+    _check_finite([waveform], place)
+    return waveform
+
+
+def _check_finite(sounds: Iterable[np.ndarray], place: str) -> None:
     with np.errstate(over="ignore"):
-        energy = float(np.dot(waveform, waveform))
+        energy = sum(float(np.dot(sound, sound)) for sound in sounds)
     if not math.isfinite(energy):
         raise DataError("non_finite", f"{place}: it decodes to samples that are no numbers")
-    return waveform

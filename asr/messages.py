@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from typing import Any
 
 MAX_FRAME_BYTES = 1 << 20
@@ -18,13 +19,17 @@ def send(to: socket.socket, message: dict[str, Any]) -> None:
     to.sendall(_LENGTH.pack(len(body)) + body)
 
 
-def receive(of: socket.socket) -> dict[str, Any]:
-    """Return the next frame. Raises EOFError where the other side has gone, ValueError for what is no frame."""
-    (length,) = _LENGTH.unpack(read(of, _LENGTH.size))
+def receive(of: socket.socket, until: float | None = None) -> dict[str, Any]:
+    """Return the next frame.
+
+    Raises EOFError where the other side has gone, ValueError for what is no frame, and TimeoutError where it is not
+    whole at the time ``until`` (``time.monotonic``): each of a million bytes may come just in time for itself.
+    """
+    (length,) = _LENGTH.unpack(read(of, _LENGTH.size, until))
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a frame of {length} bytes")
     try:
-        message = json.loads(read(of, length))
+        message = json.loads(read(of, length, until))
     except RecursionError:
         raise ValueError("a frame without an end") from None
     if not isinstance(message, dict):
@@ -32,11 +37,16 @@ def receive(of: socket.socket) -> dict[str, Any]:
     return message
 
 
-def read(of: socket.socket, count: int) -> bytes:
-    """Return exactly so many bytes. Raises EOFError where there are fewer."""
+def read(of: socket.socket, count: int, until: float | None = None) -> bytes:
+    """Return exactly so many bytes. Raises EOFError where there are fewer, TimeoutError as ``receive``."""
     data = bytearray(count)
     view, got = memoryview(data), 0
     while got < count:
+        if until is not None:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            of.settimeout(left_s)
         more = of.recv_into(view[got:])
         if not more:
             raise EOFError

@@ -10,6 +10,8 @@ import fcntl
 import io
 import os
 import socket
+import time
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from asr.errors import DataError
@@ -18,6 +20,7 @@ from asr.messages import read, receive, send
 RANGE_BYTES = 1 << 20
 # Decoding may read a file two or three times: its end first, and all of it again where a seek missed.
 MAX_PASSES = 8
+BLOCK_BYTES = 1 << 16  # what a request counts for at least: a byte at a time, a file would last for years
 
 
 class FarFile(io.RawIOBase):
@@ -67,26 +70,40 @@ def buffered(other: socket.socket, number: int, size: int) -> BinaryIO:
     return io.BufferedReader(FarFile(other, number, size), RANGE_BYTES)
 
 
+@dataclass(frozen=True)
+class Served:
+    """What a request took: ``seconds`` of reading; ``new``: it went where none had been."""
+
+    seconds: float
+    new: bool
+
+
 class Ranges:
     """The side that has the file: answers what the reader asks for, to a bound, as the reader may be anybody's."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size, self._left = file, size, MAX_PASSES * (size + 8 * RANGE_BYTES)
+        self._seen: set[int] = set()
 
-    def answer(self, to: socket.socket, offset: int, count: int) -> None:
+    def answer(self, to: socket.socket, offset: int, count: int) -> Served:
         """Send a range, or why it cannot be read. Raises ValueError for what nobody asks who decodes."""
-        self._left -= count
+        self._left -= max(count, BLOCK_BYTES)
         if not (0 <= offset < self._size and 0 < count <= RANGE_BYTES) or self._left < 0:
             raise ValueError(f"a range of {count} bytes")
+        seen = len(self._seen)
+        self._seen.update(range(offset // BLOCK_BYTES, (offset + count - 1) // BLOCK_BYTES + 1))
+        before = time.monotonic()
         try:
             self._file.seek(offset)
             data = self._file.read(count)
+            served = Served(time.monotonic() - before, len(self._seen) > seen)
         except (DataError, OSError) as error:
             fault = error if isinstance(error, DataError) else DataError("unreadable", str(error))
             send(to, {"reason": fault.reason, "detail": fault.detail})
-            return
+            return Served(time.monotonic() - before, False)
         send(to, {"bytes": len(data)})
         to.sendall(data)
+        return served
 
 
 def descriptor(file: BinaryIO, size: int) -> int | None:

@@ -27,12 +27,11 @@ from asr.errors import DataError
 from asr.header import Header, Length
 from asr.limits import DEFAULT_LIMITS, AudioLimits
 from asr.messages import receive
-from asr.sandbox_answers import found, header_of, length_of, report_of
+from asr.sandbox_answers import DIED, answers_of, found, header_of, length_of, report_of
 from asr.sandbox_task import Handed, Source, Stop, Task, Wait, Watch, task_of
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.utterance import Utterance
 
-DIED = "decoder_died"
 STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer between holds 16 s of audio
 FILE_STALL_S = 120.0  # the same of what lies on a disk, which may be that of another machine
 MEMORY_BYTES = 1 << 30  # on top of the interpreter's; neither a recording nor its samples are in it
@@ -41,6 +40,7 @@ MOST_TASKS = 32  # that are asked for in one go
 KEPT_BYTES = 16 << 20  # of memory for samples from one recording to the next
 
 _SPARE_BYTES = 4 << 20  # of samples over the limit, until that is noticed
+_NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 _TOO_MUCH = {signal.SIGXCPU: "took too long", signal.SIGXFSZ: "wrote too much"}
 assert MOST_TASKS + 8 < MAX_OPEN_FILES
 
@@ -95,17 +95,19 @@ class Child:
         """Decode the chosen sound of a recording within ``limits``; ``watch`` is told how far it has come.
 
         Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died; then this child is closed. And
-        the Stop that ``watch`` raises. RuntimeError is a bug of ours.
+        the Stop that ``watch`` raises. A bug of ours is a fault of the file too, and in the log.
         """
         with Handed([Task(source, limits=limits, choice=choice, sparse=True)]) as handed:
             handed.require()
+            place = handed.files[0].place
             with memory() as file:
-                return self._ask(handed, file, lambda said: mapped(file, report_of(found(said[0]))), watch)
+                return self._ask(
+                    handed, file, lambda said: mapped(file, report_of(found(said[0], place)), place), watch
+                )
 
     def each(self, tasks: Sequence[Task]) -> list[Result | DataError]:
         """Do at most MOST_TASKS tasks in one go. A DataError as ``decode`` raises it stands in place of a result.
 
-        A bug of ours is a fault of the one file, and in the log: whoever takes a child over can say that there is one.
         Raises DataError decoder_died, of one of the tasks; then this child is closed.
         """
         with Handed(tasks) as handed:
@@ -120,7 +122,7 @@ class Child:
         offset = 0
         for task, file, answer in zip(handed.tasks, handed.files, answers, strict=True):
             try:
-                said = found(answer)
+                said = found(answer, file.place)
                 if task.call == "decode":
                     samples = report_of(said).samples
                     offset += samples
@@ -129,11 +131,6 @@ class Child:
                     results.append(header_of(said) if task.call == "header" else length_of(said))
             except DataError as error:
                 results.append(error)
-            except RuntimeError as bug:
-                _log.error("%s: a bug of ours met in decoding\n%s", file.place, bug)
-                results.append(
-                    DataError(DIED, f"{file.place}: decoding failed with a bug of ours, which is in the log")
-                )
         return results
 
     def _ask(
@@ -142,17 +139,18 @@ class Child:
         """Have all that is handed over done, with samples written to a descriptor, and ``take`` what is answered."""
         try:
             if self._allowance is not None:
-                cpu_s = self._stall_s + sum(task.longest_s for task in handed.tasks)
+                cpu_s = self._stall_s + max(task.longest_s for task in handed.tasks)
                 self._allowance.renew(cpu_s, sum(task.most_bytes for task in handed.tasks) + _SPARE_BYTES)
+            self._socket.settimeout(self._stall_s)
             handed.send(self._socket, samples)
             wait = Wait(samples, handed.tasks, FILE_STALL_S if handed.on_disk else self._stall_s, watch)
             return take(self._answers(handed, wait))
         except TimeoutError:
             what = "took too long"
-        except (OSError, EOFError, ValueError, KeyError, TypeError):  # the last three: it answers nonsense
-            what = _end_of(self._process)
-        except (DataError, RuntimeError, Stop):
+        except (DataError, Stop):
             raise
+        except (OSError, EOFError, *_NONSENSE):
+            what = _end_of(self._process)
         except BaseException:
             self.close()
             raise
@@ -167,8 +165,7 @@ class Child:
             if not wait.answered:
                 self.close()
             raise
-        answers: list[dict[str, Any]] = answer["answers"]
-        return answers
+        return answers_of(answer, len(handed.tasks))
 
 
 _own = threading.local()

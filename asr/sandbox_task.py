@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -21,7 +22,7 @@ from asr.errors import DataError
 from asr.limits import DEFAULT_LIMITS, AudioLimits
 from asr.media import OpenFile, open_source
 from asr.messages import receive
-from asr.ranges import Ranges, descriptor
+from asr.ranges import Ranges, Served, descriptor
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.utterance import Utterance
 
@@ -30,6 +31,7 @@ SOURCE_SAMPLES_PER_S = 4_000_000  # no codec is slower than this on a core; with
 
 LOOK_S = 0.02  # how often a watched decoding is looked at: half a minute of audio
 STOP_S = 1.0
+FRAME_S = 5.0  # from a frame's first byte to its last: nobody is told in between
 
 Source = str | Path | bytes
 Kind = TypeVar("Kind")
@@ -98,6 +100,7 @@ class Handed:
         self.tasks: list[Task] = []
         self.files: list[OpenFile] = []
         self._sent: list[int | None] = []
+        self._far: list[bool] = []
         self._ranges: dict[int, Ranges] = {}
         self._faults: list[DataError | None] = []
         try:
@@ -121,6 +124,7 @@ class Handed:
         self.tasks.append(task)
         self.files.append(opened)
         self._sent.append(sent)
+        self._far.append(sent is None)
 
     def __enter__(self) -> Self:
         return self
@@ -166,21 +170,22 @@ class Handed:
         to.sendall(frame[socket.send_fds(to, [frame], descriptors) :])
         self._close_sent()
 
-    def answer(self, to: socket.socket, asked: object) -> float:
-        """Send what a child wants to read of a file, and return how many seconds that took. Raises ValueError."""
-        before = time.monotonic()
+    def answer(self, to: socket.socket, asked: object) -> Served:
+        """Send what a child wants to read of a file that it has no descriptor of. Raises ValueError."""
         if not (isinstance(asked, list) and len(asked) == 3 and all(type(each) is int for each in asked)):
             raise ValueError("no range")
         number, offset, count = asked
-        if not 0 <= number < len(self.files):
+        if not (0 <= number < len(self.files) and self._far[number]):
             raise ValueError("no file")
         file = self.files[number]
-        self._ranges.setdefault(number, Ranges(file.file, file.size)).answer(to, offset, count)
-        return time.monotonic() - before
+        return self._ranges.setdefault(number, Ranges(file.file, file.size)).answer(to, offset, count)
 
 
 class Wait:
     """Waits for a child's frames: TimeoutError where no sample comes for long, or they come for too long.
+
+    Whatever the child says in the meantime, and however slowly: what it has read before brings it no time either. Many
+    tasks together may take as long as the longest of them may alone: if that is not enough, they are done one by one.
 
     ``watch``, where there is one, is told while it waits how far the only task has come, and may raise Stop; whether
     the child is ready for the next task then is ``answered``.
@@ -191,23 +196,31 @@ class Wait:
         self.answered = False
         self._look_s = stall_s if watch is None else min(LOOK_S, stall_s)
         self._written_ns, self._grown = os.fstat(samples).st_mtime_ns, time.monotonic()
-        self._until = self._grown + stall_s + sum(task.longest_s for task in tasks)
+        self._until = self._grown + stall_s + max((task.longest_s for task in tasks), default=0.0)
+        self._frame_s = min(FRAME_S, stall_s)
 
     def frame(self, of: socket.socket) -> dict[str, Any]:
         """Return the next frame. Raises as ``asr.messages.receive``, TimeoutError, and what ``watch`` raises."""
-        self._grown = time.monotonic()
-        while not select.select([of], [], [], self._look_s)[0]:
-            now, written_ns = time.monotonic(), os.fstat(self._file).st_mtime_ns
-            if written_ns != self._written_ns:
-                self._written_ns, self._grown = written_ns, now
-            if now - self._grown >= self._stall_s or now > self._until:
-                raise TimeoutError
+        while not select.select([of], [], [], max(min(self._look_s, self._until - time.monotonic()), 0.0))[0]:
+            self._check()
             self._look(of)
-        message = receive(of)
+        message = receive(of, min(time.monotonic() + self._frame_s, self._until))
+        of.settimeout(self._frame_s)
         self.answered = "read" not in message
-        if self._watch and self.answered:
-            self._watch(*progress(self._file))
+        if self.answered:
+            if self._watch:
+                self._watch(*progress(self._file))
+        else:
+            self._check()
+            self._look(of)
         return message
+
+    def _check(self) -> None:
+        now, written_ns = time.monotonic(), os.fstat(self._file).st_mtime_ns
+        if written_ns != self._written_ns:
+            self._written_ns, self._grown = written_ns, now
+        if now - self._grown >= self._stall_s or now > self._until:
+            raise TimeoutError
 
     def _look(self, of: socket.socket) -> None:
         """Tell who watches. On their Stop the child may write no more, and its answer to that is waited for."""
@@ -217,9 +230,12 @@ class Wait:
             self._watch(*progress(self._file))
         except Stop:
             fcntl.fcntl(self._file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
-            self.answered = bool(select.select([of], [], [], STOP_S)[0]) and "read" not in receive(of)
+            until = time.monotonic() + STOP_S
+            with contextlib.suppress(OSError, EOFError, ValueError):
+                self.answered = bool(select.select([of], [], [], STOP_S)[0]) and "read" not in receive(of, until)
             raise
 
-    def go_on(self, seconds: float) -> None:
-        """Leave out of account the time that a storage took."""
-        self._until += seconds
+    def go_on(self, served: Served) -> None:
+        """Leave out of account the time that a storage took; what is read for the first time is as good as a sample."""
+        self._until += served.seconds
+        self._grown = time.monotonic() if served.new else self._grown + served.seconds

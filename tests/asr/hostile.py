@@ -5,15 +5,19 @@ What it could do is the DataError ``did_it``; what it could not, ``refused``, wi
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import json
 import mmap
 import os
 import platform
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,8 @@ from asr.sound import SoundReport
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PARENT = os.getppid()
+_SOCKET = int(sys.argv[1]) if __name__ == "__main__" else -1
+_WITH_SAMPLES = ("huge_file", "touch", "no_number")
 
 
 def _call(function: Callable[..., int], *arguments: object) -> str:
@@ -197,6 +203,61 @@ def huge_file(sink: Callable[[np.ndarray], object]) -> str:
     return "4 GB"
 
 
+def drip(after_s: str) -> str:
+    """Begin a long answer and send a byte of it now and then."""
+    time.sleep(float(after_s or 0))
+    tell(struct.pack("<I", 1 << 20))
+    while True:
+        tell(b" ")
+        time.sleep(0.05)
+
+
+def ask_again(_: str) -> str:
+    """Ask for the same byte for ever."""
+    while True:
+        tell(frame('{"read": [0, 0, 1]}'))
+        (length,) = struct.unpack("<I", heard(4))
+        heard(json.loads(heard(length))["bytes"])
+        time.sleep(0.05)
+
+
+def answer(text: str) -> str:
+    """Answer whatever is told, and nothing more."""
+    tell(frame(text))
+    time.sleep(600)
+    return ""
+
+
+def bug(text: str) -> str:
+    raise KeyError(text.encode().decode("unicode_escape"))
+
+
+def touch(sink: Callable[[np.ndarray], object]) -> str:
+    """Write the same samples for ever."""
+    while True:
+        for number in range(3, 48):
+            with contextlib.suppress(OSError):
+                os.pwrite(number, bytes(4), 0)
+        time.sleep(0.05)
+
+
+def no_number(sink: Callable[[np.ndarray], object]) -> SoundReport:
+    sink(np.full(16_000, np.nan, np.float32))
+    return SoundReport(16_000)
+
+
+def tell(data: bytes) -> None:
+    os.write(_SOCKET, data)
+
+
+def heard(count: int) -> bytes:
+    return b"".join(os.read(_SOCKET, 1) for _ in range(count))
+
+
+def frame(text: str) -> bytes:
+    return struct.pack("<I", len(text.encode())) + text.encode()
+
+
 def say(text: str) -> str:
     print(text, flush=True)
     print(text, file=sys.stderr, flush=True)
@@ -210,11 +271,13 @@ def decode_or_attack(sink: Callable[[np.ndarray], object], source: OpenFile, **a
         return decode_to(sink, source, **asked)
     name, _, argument = which.decode().partition(" ")
     try:
-        done = huge_file(sink) if name == "huge_file" else globals()[name](argument)
+        done = globals()[name](sink if name in _WITH_SAMPLES else argument)
     except OSError as error:
         raise DataError("refused", str(error)) from None
     except RuntimeError as error:  # "can't start new thread"
         raise DataError("refused", str(error)) from None
+    if isinstance(done, SoundReport):
+        return done
     raise DataError("did_it", done)
 
 

@@ -17,6 +17,7 @@ from asr.confinement import ENVIRONMENT, Allowance, environment
 from asr.errors import DataError
 from asr.limits import AudioLimits
 from asr.sandbox import MEMORY_BYTES, Child
+from asr.sandbox_task import Stop, Task
 
 LIMITS = AudioLimits(max_audio_s=30.0, max_source_samples=5_000_000)
 FLAC = encode_flac(np.zeros(SAMPLE_RATE, np.float32))
@@ -176,6 +177,61 @@ def test_no_more_samples_are_written_than_the_limits_allow() -> None:
     child = started()
     assert attack(child, "huge_file").detail == "uploaded bytes: decoding wrote too much"
     assert not child.alive
+
+
+@pytest.mark.parametrize("name", ["drip", "ask_again", "touch"])
+def test_one_that_keeps_talking_is_ended_as_one_that_is_silent(name: str) -> None:
+    child = started(stall_s=0.5)
+    before = time.monotonic()
+    limits = LIMITS.model_copy(update={"max_source_samples": 4_000_000})  # a second
+    assert attack(child, name, limits=limits).reason == "decoder_died"
+    assert time.monotonic() - before < 4 and not child.alive
+
+
+def test_one_that_is_stopped_and_keeps_talking_is_left() -> None:
+    def watch(samples: int, nbytes: int) -> None:
+        raise Stop
+
+    child, before = started(stall_s=30.0), time.monotonic()
+    with pytest.raises(Stop):
+        child.decode(b"ATTACK drip 0.5", LIMITS, watch=watch)
+    assert time.monotonic() - before < 5 and not child.alive
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"answers": []}',
+        '{"answers": [null]}',
+        '{"answers": ["bug"]}',
+        '{"answers": 5}',
+        '{"answers": [{"found": {"samples": 1e400}}]}',
+        '{"answers": [{"found": {"samples": %s}}]}' % ("9" * 5000),
+        '{"answers": [{"found": ' + "[" * 900 + "]" * 900 + "}]}",
+        '{"read": null}',
+        '{"read": [0, 99999999999999999999999, 1]}',
+        "[",
+        "NaN",
+    ],
+)
+def test_an_answer_that_is_none_costs_its_file_only(answer: str) -> None:
+    child = started()
+    found = attack(child, "answer", answer)
+    assert (found.reason, found.detail) == ("decoder_died", "uploaded bytes: decoding answered nonsense")
+    assert not child.alive
+
+
+def test_a_bug_is_a_line_of_the_log_that_forges_no_other(hostile: Child, caplog: pytest.LogCaptureFixture) -> None:
+    said = "\\x1b]0;pwned\\x07\\nERROR root: a forged line" + "A" * 100_000
+    assert attack(hostile, "bug", said).reason == "decoder_died"
+    [result] = hostile.each([Task(f"ATTACK bug {said}".encode())])
+    assert isinstance(result, DataError) and result.reason == "decoder_died"
+    for record in caplog.records:
+        assert "a bug of ours" in record.message and record.message.isprintable() and len(record.message) < 10_000
+
+
+def test_samples_that_are_no_numbers_are_not_heard(hostile: Child) -> None:
+    assert attack(hostile, "no_number").reason == "non_finite"
 
 
 def test_speech_is_decoded_after_all_that(hostile: Child) -> None:

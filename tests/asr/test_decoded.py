@@ -15,7 +15,7 @@ SOUND = np.linspace(-1, 1, 100_000, dtype=np.float32)
 def test_samples_are_taken_over_without_and_with_a_copy() -> None:
     with memory() as file:
         os.write(file, SOUND.tobytes())
-        shared = mapped(file, SoundReport(len(SOUND))).waveform
+        shared = mapped(file, SoundReport(len(SOUND)), "a").waveform
         own = copied(file, 10, 50, "a")
         os.pwrite(file, bytes(SOUND.nbytes), 0)
     assert not shared.any()  # it is the same memory
@@ -25,7 +25,7 @@ def test_samples_are_taken_over_without_and_with_a_copy() -> None:
 def test_a_file_that_was_taken_over_cannot_be_cut_under_who_reads_it() -> None:
     with memory() as file:
         os.write(file, SOUND.tobytes())
-        mapped(file, SoundReport(len(SOUND)))
+        mapped(file, SoundReport(len(SOUND)), "a")
         with pytest.raises(PermissionError):
             os.ftruncate(file, 0)
 
@@ -35,7 +35,7 @@ def test_a_number_of_samples_that_are_not_there_is_not_believed(samples: int) ->
     with memory() as file:
         os.write(file, SOUND.tobytes())
         with pytest.raises(ValueError):
-            mapped(file, SoundReport(samples))
+            mapped(file, SoundReport(samples), "a")
         with pytest.raises(ValueError):
             copied(file, 0, samples, "a")
         with pytest.raises(ValueError):
@@ -50,3 +50,5 @@ def test_a_sample_that_no_recording_has_would_end_a_training_run(value: float) -
         os.write(file, sound.tobytes())
         with pytest.raises(DataError, match="non_finite: a"):
             copied(file, 0, len(sound), "a.wav")
+        with pytest.raises(DataError, match="non_finite: a"):
+            mapped(file, SoundReport(len(sound)), "a.wav")

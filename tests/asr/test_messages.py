@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -26,6 +27,28 @@ def test_what_is_no_frame_is_refused(sent: bytes) -> None:
         ours.sendall(sent)
         with pytest.raises(ValueError):
             receive(theirs)
+
+
+def test_a_frame_that_drips_is_given_up_when_its_time_is_over() -> None:
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def drip() -> None:
+        ours.sendall(struct.pack("<I", MAX_FRAME_BYTES))
+        while not over.wait(0.01):
+            ours.sendall(b" ")
+
+    with ours, theirs:
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            receive(theirs, started + 0.2)
+        assert time.monotonic() - started < 2
+        with pytest.raises(TimeoutError):
+            receive(theirs, started)
+        over.set()
+        dripping.join()
 
 
 def test_deep_nesting_is_no_crash_of_who_reads_it() -> None:

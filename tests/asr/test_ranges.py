@@ -118,3 +118,16 @@ def test_what_is_large_and_far_is_read_by_ranges() -> None:
     small = descriptor(cast(BinaryIO, Far()), 3)
     assert small is not None and os.read(small, 9) == b"abc"
     os.close(small)
+
+
+def test_a_byte_at_a_time_a_file_ends_too(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    drain = threading.Thread(target=_drain, args=(theirs,))
+    drain.start()
+    ranges = Ranges(io.BytesIO(b"abc"), 3)
+    assert [ranges.answer(ours, 0, 1).new, ranges.answer(ours, 0, 1).new] == [True, False]
+    with pytest.raises(ValueError):
+        for _ in range(2000):
+            ranges.answer(ours, 0, 1)
+    ours.shutdown(socket.SHUT_RDWR)
+    drain.join()

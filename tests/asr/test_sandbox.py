@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
 from asr.decoded import Decoded
 from asr.errors import DataError
 from asr.header import header, probe
-from asr.sandbox import DIED, Child, own
+from asr.sandbox import Child, own
+from asr.sandbox_answers import DIED
 from asr.sandbox_task import Stop, Task
 from asr.sound import SoundChoice
 from asr.utterance import Utterance
@@ -117,9 +119,11 @@ def test_a_child_that_does_not_stop_is_closed(weak: Child) -> None:
     assert not weak.alive
 
 
-def test_a_bug_of_ours_keeps_its_traceback(weak: Child) -> None:
-    with pytest.raises(RuntimeError, match=r"Traceback(.|\n)*KeyError: 'a bug'"):
+def test_a_bug_of_ours_costs_its_file_and_keeps_its_traceback(weak: Child, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DataError, match=r"decoder_died: .* a bug of ours"):
         weak.decode(FAIL, LIMITS)
+    assert re.search(r"Traceback.*KeyError: 'a bug'", caplog.text)
+    assert len(weak.decode(TWO_S, LIMITS).waveform) == 2 * SAMPLE_RATE
 
 
 def test_killed_in_mid_decode_it_costs_this_request_only(child: Child) -> None:

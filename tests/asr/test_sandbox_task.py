@@ -4,14 +4,19 @@ import io
 import json
 import os
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from asr.decoded import memory
 from asr.errors import DataError
 from asr.limits import AudioLimits
 from asr.media import OpenFile
-from asr.sandbox_task import Handed, Task, Wait, task_of
+from asr.messages import send
+from asr.ranges import Served
+from asr.sandbox_task import Handed, Stop, Task, Wait, task_of
 from asr.sound import SoundChoice
 from asr.utterance import Utterance
 
@@ -53,6 +58,12 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_what_was_sent_is_not_asked_for() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Handed([Task(b"abc")]) as handed, pytest.raises(ValueError, match="no file"):
+        handed.answer(ours, [0, 0, 1])
+
+
 @pytest.mark.parametrize("asked", [None, [0, 0], [1, 0, 1], [-1, 0, 1], [0, 0.5, 1], [0, "0", 1], [0, True, 1]])
 def test_what_is_no_range_of_a_file_is_refused(asked: object) -> None:
     ours, theirs = socket.socketpair()
@@ -64,3 +75,52 @@ def test_waiting_ends_where_no_sample_comes(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, (tmp_path / "samples").open("wb") as file, pytest.raises(TimeoutError):
         Wait(file.fileno(), [], 0.01).frame(ours)
+
+
+def test_reading_the_same_again_brings_no_time_and_reading_on_does() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, memory() as samples:
+        wait = Wait(samples, [], 0.3)
+        wait._until += 60.0
+        for _ in range(5):
+            time.sleep(0.1)
+            send(theirs, {"read": [0, 0, 1]})
+            assert "read" in wait.frame(ours)
+            wait.go_on(Served(0.0, True))
+        with pytest.raises(TimeoutError):
+            for _ in range(5):
+                time.sleep(0.1)
+                send(theirs, {"read": [0, 0, 1]})
+                wait.frame(ours)
+                wait.go_on(Served(0.0, False))
+
+
+def test_samples_that_keep_coming_bring_no_more_than_the_limits_allow() -> None:
+    ours, theirs = socket.socketpair()
+    slow = Task(b"", limits=AudioLimits(max_source_samples=400_000))
+    over = threading.Event()
+
+    def write(to: int) -> None:
+        while not over.wait(0.01):
+            os.pwrite(to, bytes(4), 0)
+
+    with ours, theirs, memory() as samples:
+        writing = threading.Thread(target=write, args=(samples,))
+        writing.start()
+        before = time.monotonic()
+        with pytest.raises(TimeoutError):
+            Wait(samples, [slow] * 32, 0.2).frame(ours)
+        assert time.monotonic() - before < 2
+        over.set()
+        writing.join()
+
+
+def test_who_watches_is_told_while_a_child_asks_for_more() -> None:
+    ours, theirs = socket.socketpair()
+
+    def watch(samples: int, nbytes: int) -> None:
+        raise Stop
+
+    with ours, theirs, memory() as samples, pytest.raises(Stop):
+        send(theirs, {"read": [0, 0, 1]})
+        Wait(samples, [], 5.0, watch).frame(ours)
