@@ -110,14 +110,23 @@ def _fsspec_filesystem(scheme: str) -> FileSystem:
 
 def join(place: str | Path, *names: str) -> str:
     """Return ``place/name/...``; the query of an address stays at its end. A last name that is
-    absolute, or an address, stands for itself."""
-    if names and ("://" in names[-1] or names[-1].startswith("/")):
-        return names[-1]
+    absolute, or an address, stands for itself.
+
+    Raises UserError for a name that would be read as a query: who calls a file so is not who chooses hosts.
+    """
+    return names[-1] if names and ("://" in names[-1] or names[-1].startswith("/")) else _below(place, *names)
+
+
+def _below(place: str | Path, *names: str) -> str:
     if not is_remote(place):
         return os.path.join(local_path(place), *names)
     match = _URI.fullmatch(str(place))
     query = (match and match["query"]) or ""
-    return "/".join([str(place).removesuffix(query).rstrip("/"), *names]) + query
+    joined = "/".join([str(place).removesuffix(query).rstrip("/"), *names]) + query
+    match = _URI.fullmatch(joined)
+    if match and (match["query"] or "") != query:
+        raise UserError(f"'{joined}' is a file whose name says how storage is to be reached", "rename it")
+    return joined
 
 
 def name_of(place: str | Path) -> str:
@@ -165,7 +174,7 @@ def _entries(place: str | Path, recursive: bool) -> list[Entry]:
     with explained(place, "cannot be listed"):
         sizes = _remote_sizes(place, recursive) if is_remote(place) else local_sizes(local_path(place), recursive)
         return [
-            Entry(join(place, name), name, size)
+            Entry(_below(place, name), name, size)
             for name, size in sorted(sizes)
             if not any(part.startswith(".") for part in name.split("/"))
         ]
