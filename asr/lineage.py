@@ -25,7 +25,7 @@ def merged(name: str, folder: Path) -> Checkpoint:
     card = verified_card(folder)
     if card.weights == "full":
         return whole(name, folder, card)
-    base = find_base(folder, card)
+    base = find_base(folder, card, name)
     told = [base.digest, *(card.files[file] for file in _ADAPTER_FILES)]
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
     settings = hashlib.sha256("\n".join([digest, *card.files.values()]).encode()).hexdigest()
@@ -34,7 +34,7 @@ def merged(name: str, folder: Path) -> Checkpoint:
         from asr.export import export  # it imports what imports this
 
         try:
-            export(str(folder), target, "transformers")
+            export(name, target, "transformers")
         except UserError:
             if not target.is_dir():  # another process was first
                 raise

@@ -16,7 +16,7 @@ TRIED = 3  # names
 
 
 def template(roots: Roots, names: Iterable[str]) -> str:
-    """Return how a clip's file is called below the roots' folder, ``{}`` being its name in the table; ``""`` for just so.
+    """Return a clip's file below the roots' folder, with ``{}`` for its name in the table; ``""`` for just that name.
 
     Told by the first of the first few names for which some way gives a file that exists.
     """
