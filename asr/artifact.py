@@ -202,7 +202,7 @@ def find_base(folder: Path, card: Card, place: str = "") -> Checkpoint:
     """
     parent = folder / PARENT
     base = replace(find_checkpoint(str(parent)), name=card.base.name) if parent.is_dir() else None
-    base = base or find_checkpoint(_base_name(folder, card, place))
+    base = base or find_checkpoint(told_base(folder, card.base.name, place))
     if base.digest != card.base.digest:
         raise UserError(
             f"{folder}: its base '{card.base.name}' has the digest {base.digest}, not {card.base.digest}",
@@ -211,10 +211,9 @@ def find_base(folder: Path, card: Card, place: str = "") -> Checkpoint:
     return base
 
 
-def _base_name(folder: Path, card: Card, place: str) -> str:
-    """Return where the base is. Who wrote the card chooses no host, endpoint or user for others' credentials: those
-    come from the environment, or from the artifact's own address."""
-    name = card.base.name
+def told_base(folder: Path, name: str, place: str = "") -> str:
+    """Return where the base is that a card calls ``name``. Who wrote it chooses no host, endpoint or user for others'
+    credentials: those come from the environment, or from the artifact's own address, ``place``. Raises UserError."""
     if not storage.is_remote(name):
         return name
     scheme, authority, path, query = storage.parts(name)

@@ -14,6 +14,7 @@ from transformers import WhisperForConditionalGeneration
 
 from asr import artifact
 from asr.artifact import (
+    Ancestor,
     BaseModel,
     Card,
     complete,
@@ -26,6 +27,7 @@ from asr.artifact import (
 from asr.checkpoint import find_checkpoint, hub_id
 from asr.errors import UserError
 from asr.evaluation import Evaluation, UtteranceResult
+from asr.lineage import root
 from asr.model import load_checkpoint
 from tests.asr.tiny_whisper import logits
 
@@ -279,6 +281,9 @@ def test_a_card_sent_our_credentials_to_a_host_of_its_choice(
         made = card(base, base=BaseModel(name=hostile, digest="sha256:0"))
         with pytest.raises(UserError, match=r"host that the card chooses"):
             artifact.find_base(tmp_path, made, place)
+        complete(tmp_path, made.model_copy(update={"lineage": [Ancestor(name=hostile, digest="sha256:0")]}))
+        with pytest.raises(UserError, match=r"host that the card chooses"):
+            root(tmp_path, place)
         with pytest.raises(BlockingIOError):
             listener.accept()
 
@@ -295,6 +300,5 @@ def test_a_card_sent_our_credentials_to_a_host_of_its_choice(
         ("owner/name", "", "owner/name"),
     ],
 )
-def test_bases_that_a_card_may_name(tmp_path: Path, base: str, name: str, place: str, found: str) -> None:
-    made = card(base, base=BaseModel(name=name, digest="sha256:0"))
-    assert artifact._base_name(tmp_path, made, place) == found
+def test_bases_that_a_card_may_name(tmp_path: Path, name: str, place: str, found: str) -> None:
+    assert artifact.told_base(tmp_path, name, place) == found
