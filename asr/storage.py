@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import unquote
 
 from asr.errors import UserError
-from asr.folders import local_sizes
+from asr.folders import local_sizes, require_regular
 from asr.text_lines import BoundedText
 from asr.unretryable import unretryable, writing
 
@@ -192,8 +192,15 @@ def _remote_sizes(place: str | Path, recursive: bool) -> Iterator[tuple[str, int
 
 def open_input(place: str | Path) -> Any:
     """Return a pyarrow file open for reading at any position. Raises OSError, FileNotFoundError first of all."""
-    filesystem, path = resolve(place)
+    filesystem, path = _readable(place)
     return filesystem.open_input_file(path)
+
+
+def _readable(place: str | Path) -> tuple[FileSystem, str]:
+    filesystem, path = resolve(place)
+    if not is_remote(place):
+        require_regular(path)
+    return filesystem, path
 
 
 @contextmanager
@@ -203,7 +210,7 @@ def open_text(place: str | Path) -> Iterator[TextIO]:
     Raises UserError for a file that is not there, is a folder, or turns out not to be UTF-8 on the way.
     """
     with explained(place, "cannot be read as UTF-8 text"):
-        filesystem, path = resolve(place)
+        filesystem, path = _readable(place)
         size = filesystem.get_file_info(path).size if path.endswith(_PACKED) else None
         with BoundedText(filesystem.open_input_stream(path, buffer_size=1 << 20), str(place), size) as file:
             yield file
@@ -212,7 +219,7 @@ def open_text(place: str | Path) -> Iterator[TextIO]:
 def read_bytes(place: str | Path) -> bytes:
     """Return the contents of a file. Raises UserError."""
     with explained(place, "cannot be read"):
-        filesystem, path = resolve(place)
+        filesystem, path = _readable(place)
         with filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
