@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, quote
 
 from asr import storage
 from asr.errors import DataError, UserError
+from asr.folders import require_regular
 from asr.row_groups import audio_cells, open_parquet
 
 # FFmpeg's names of the formats that have no header: nothing in such a file says what it is.
@@ -246,6 +247,8 @@ def open_arrow(uri: str) -> tuple[Any, Any]:
     """Return an Arrow stream file (memory-mapped where it is local) and its schema; it stands at the first batch."""
     import pyarrow as pa
 
+    if not storage.is_remote(uri):
+        require_regular(storage.local_path(uri))
     file = storage.open_input(uri) if storage.is_remote(uri) else pa.memory_map(storage.local_path(uri))
     return file, pa.ipc.read_schema(file)
 

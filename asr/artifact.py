@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ CURVE = "learning_curve.png"
 PARENT = "parent"  # the folder, in an adapter's artifact, of the one that it was trained on
 _CARD_DRAFT = f".{CARD}"  # left behind where writing was interrupted
 _WEIGHTS = {"adapter": "adapter_model.safetensors", "full": "model.safetensors"}
+# Of these the environment says which host they are; what stands behind the slashes is a bucket, or an owner on the hub.
+_BUCKETS, _BUCKET = frozenset({"s3", "gs", "gcs", "hf"}), re.compile(r"[\w.-]+")
 _RETRAIN = "run the training again, or copy the artifact anew"
 
 
@@ -180,7 +183,7 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float3
     if card.weights == "full":
         model = load_checkpoint(whole(str(folder), folder, card), device, dtype)
     else:
-        model = merge_adapter(load_checkpoint(find_base(folder, card), device, dtype), folder)
+        model = merge_adapter(load_checkpoint(find_base(folder, card, name), device, dtype), folder)
     return replace(model, name=name, language=card.language, short_context=card.short_context)
 
 
@@ -190,20 +193,40 @@ def whole(name: str, folder: Path, card: Card) -> Checkpoint:
     return Checkpoint(name, folder, digest, card.language, card.short_context, folder)
 
 
-def find_base(folder: Path, card: Card) -> Checkpoint:
-    """Return the checkpoint that the adapter in ``folder`` was trained on. Raises UserError where it is another now.
+def find_base(folder: Path, card: Card, place: str = "") -> Checkpoint:
+    """Return the checkpoint that the adapter in ``folder`` was trained on. Raises UserError where it is another now,
+    and where the card names a host of its own.
 
-    Where that is an adapter's artifact itself, a copy of it lies in this one.
+    Where that is an adapter's artifact itself, a copy of it lies in this one. ``place`` is the address that a person
+    gave of the artifact, by which its storage is reached.
     """
     parent = folder / PARENT
     base = replace(find_checkpoint(str(parent)), name=card.base.name) if parent.is_dir() else None
-    base = base or find_checkpoint(card.base.name)
+    base = base or find_checkpoint(told_base(folder, card.base.name, place))
     if base.digest != card.base.digest:
         raise UserError(
             f"{folder}: its base '{card.base.name}' has the digest {base.digest}, not {card.base.digest}",
             "fetch the checkpoint that it was trained on",
         )
     return base
+
+
+def told_base(folder: Path, name: str, place: str = "") -> str:
+    """Return where the base is that a card calls ``name``. Who wrote it chooses no host, endpoint or user for others'
+    credentials: those come from the environment, or from the artifact's own address, ``place``. Raises UserError."""
+    if not storage.is_remote(name):
+        return name
+    scheme, authority, path, query = storage.parts(name)
+    own = storage.parts(place) if storage.is_remote(place) else ("", "", "", "")
+    like_own = scheme == own[0] and query in ("", own[3])
+    if like_own and authority == own[1]:
+        return f"{scheme}://{authority}{path}{own[3]}"
+    if scheme in _BUCKETS and _BUCKET.fullmatch(authority) and (not query or like_own):
+        return name
+    raise UserError(
+        f"{folder / CARD}: its base '{name}' is at a host that the card chooses",
+        "if you trust it: copy the base to a local folder, and name that in the card's base.name",
+    )
 
 
 def merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.folders import require_regular
 
 
 def sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file's bytes. Raises OSError, of a pipe too."""
+    require_regular(str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

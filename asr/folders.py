@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,12 @@ def _is_within(root: str, folder: str, link: str) -> bool:
         if len(folder) <= len(root.rstrip("/")):
             return False
         folder = os.path.dirname(folder)
+
+
+def require_regular(path: str) -> None:
+    """Raise OSError for a pipe, a device or a socket, on which whoever opens it may wait for ever."""
+    if not (stat.S_ISREG(mode := os.stat(path).st_mode) or stat.S_ISDIR(mode)):
+        raise OSError("no regular file but a pipe, a device or a socket: save it to a file first")
 
 
 def require_writable(folder: Path) -> None:

@@ -91,7 +91,7 @@ class Library:
         card = verified_card(folder)
         if card.weights != "adapter" or not is_mixable(folder):
             return None
-        base = self._base(find_base(folder, card), device, threads)
+        base = self._base(find_base(folder, card, name), device, threads)
         try:
             adapter = base.add(folder)
         except BaseException:

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from asr.artifact import CARD, PARENT, README, Ancestor, find_base, read_card, verified_card, whole
+from asr.artifact import CARD, PARENT, README, Ancestor, find_base, read_card, told_base, verified_card, whole
 from asr.cache import cache_root
 from asr.checkpoint import Checkpoint
 from asr.digest import sha256
@@ -25,7 +25,7 @@ def merged(name: str, folder: Path) -> Checkpoint:
     card = verified_card(folder)
     if card.weights == "full":
         return whole(name, folder, card)
-    base = find_base(folder, card)
+    base = find_base(folder, card, name)
     told = [base.digest, *(card.files[file] for file in _ADAPTER_FILES)]
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
     settings = hashlib.sha256("\n".join([digest, *card.files.values()]).encode()).hexdigest()
@@ -34,7 +34,7 @@ def merged(name: str, folder: Path) -> Checkpoint:
         from asr.export import export  # it imports what imports this
 
         try:
-            export(str(folder), target, "transformers")
+            export(name, target, "transformers")
         except UserError:
             if not target.is_dir():  # another process was first
                 raise
@@ -52,10 +52,10 @@ def lineage(base: Checkpoint) -> list[Ancestor]:
     return [parent, *(card.lineage or [Ancestor(name=card.base.name, digest=card.base.digest)])]
 
 
-def root(folder: Path) -> str:
-    """Return the name of the checkpoint that an artifact goes back to."""
+def root(folder: Path, place: str = "") -> str:
+    """Return the name of the checkpoint that an artifact goes back to, as ``told_base`` lets it. Raises UserError."""
     card = read_card(folder)
-    return card.lineage[-1].name if card.lineage else card.base.name
+    return told_base(folder, card.lineage[-1].name if card.lineage else card.base.name, place)
 
 
 def keep_parent(base: Checkpoint, draft: Path) -> None:

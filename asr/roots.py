@@ -40,9 +40,8 @@ class Roots:
         An address of a place that a root lies at gets the root's query, as that is a person's. Raises DataError
         address_not_allowed for what lies in no root, and for a query of the row's own.
         """
-        place = storage.join(self.folder, plain(name))
-        uri, member = without_member(place)
         try:
+            uri, member = without_member(storage.join(self.folder, plain(name)))
             asked = _parts(uri)
         except UserError as error:
             raise DataError(REASON, str(error)) from None

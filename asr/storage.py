@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import unquote
 
 from asr.errors import UserError
-from asr.folders import local_sizes
+from asr.folders import local_sizes, require_regular
 from asr.text_lines import BoundedText
 from asr.unretryable import unretryable, writing
 
@@ -110,14 +110,23 @@ def _fsspec_filesystem(scheme: str) -> FileSystem:
 
 def join(place: str | Path, *names: str) -> str:
     """Return ``place/name/...``; the query of an address stays at its end. A last name that is
-    absolute, or an address, stands for itself."""
-    if names and ("://" in names[-1] or names[-1].startswith("/")):
-        return names[-1]
+    absolute, or an address, stands for itself.
+
+    Raises UserError for a name that would be read as a query: who calls a file so is not who chooses hosts.
+    """
+    return names[-1] if names and ("://" in names[-1] or names[-1].startswith("/")) else _below(place, *names)
+
+
+def _below(place: str | Path, *names: str) -> str:
     if not is_remote(place):
         return os.path.join(local_path(place), *names)
     match = _URI.fullmatch(str(place))
     query = (match and match["query"]) or ""
-    return "/".join([str(place).removesuffix(query).rstrip("/"), *names]) + query
+    joined = "/".join([str(place).removesuffix(query).rstrip("/"), *names]) + query
+    match = _URI.fullmatch(joined)
+    if match and (match["query"] or "") != query:
+        raise UserError(f"'{joined}' is a file whose name says how storage is to be reached", "rename it")
+    return joined
 
 
 def name_of(place: str | Path) -> str:
@@ -165,7 +174,7 @@ def _entries(place: str | Path, recursive: bool) -> list[Entry]:
     with explained(place, "cannot be listed"):
         sizes = _remote_sizes(place, recursive) if is_remote(place) else local_sizes(local_path(place), recursive)
         return [
-            Entry(join(place, name), name, size)
+            Entry(_below(place, name), name, size)
             for name, size in sorted(sizes)
             if not any(part.startswith(".") for part in name.split("/"))
         ]
@@ -183,8 +192,15 @@ def _remote_sizes(place: str | Path, recursive: bool) -> Iterator[tuple[str, int
 
 def open_input(place: str | Path) -> Any:
     """Return a pyarrow file open for reading at any position. Raises OSError, FileNotFoundError first of all."""
-    filesystem, path = resolve(place)
+    filesystem, path = _readable(place)
     return filesystem.open_input_file(path)
+
+
+def _readable(place: str | Path) -> tuple[FileSystem, str]:
+    filesystem, path = resolve(place)
+    if not is_remote(place):
+        require_regular(path)
+    return filesystem, path
 
 
 @contextmanager
@@ -194,7 +210,7 @@ def open_text(place: str | Path) -> Iterator[TextIO]:
     Raises UserError for a file that is not there, is a folder, or turns out not to be UTF-8 on the way.
     """
     with explained(place, "cannot be read as UTF-8 text"):
-        filesystem, path = resolve(place)
+        filesystem, path = _readable(place)
         size = filesystem.get_file_info(path).size if path.endswith(_PACKED) else None
         with BoundedText(filesystem.open_input_stream(path, buffer_size=1 << 20), str(place), size) as file:
             yield file
@@ -203,7 +219,7 @@ def open_text(place: str | Path) -> Iterator[TextIO]:
 def read_bytes(place: str | Path) -> bytes:
     """Return the contents of a file. Raises UserError."""
     with explained(place, "cannot be read"):
-        filesystem, path = resolve(place)
+        filesystem, path = _readable(place)
         with filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 

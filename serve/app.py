@@ -105,7 +105,7 @@ def _check_model(name: str) -> None:
         return
     folder = fetched(name)
     if is_artifact(folder) and (card := read_card(folder)).weights == "adapter":
-        find_base(folder, card)
+        find_base(folder, card, name)
     else:
         find_checkpoint(str(folder) if folder.is_dir() else name)
 

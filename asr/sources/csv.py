@@ -11,6 +11,7 @@ from typing import Any
 from asr import storage
 from asr.address import plain
 from asr.errors import UserError
+from asr.roots import Roots
 from asr.sources.columns import Columns, choose, utterance
 from asr.sources.config import SourceConfig
 from asr.sources.dialect import HEAD_LINES, Dialect, names_columns, sniff
@@ -46,18 +47,19 @@ def read_table(
     Raises UserError for a table without a row, for missing columns, and for what is not UTF-8.
     """
     found, extra = False, extra or {}
+    roots = Roots(folder, (config.source, *config.audio_roots))
     with storage.open_text(place) as file:
         lines = lines_of(file)
         head = list(islice(lines, HEAD_LINES))
         texts = [text for _, text in head]
         if texts and "\0" in texts[0]:
             raise UserError(f"{place}: looks like UTF-16", "save it as UTF-8: iconv -f UTF-16LE -t UTF-8")
-        dialect = sniff(config, place, texts, template(folder, _first_cells(texts)))
+        dialect = sniff(config, place, texts, template(roots, _first_cells(texts)))
         columns = _columns(config, place, dialect, list(extra))
         audio_column = columns.names["audio"]
         key = dialect.names.index(audio_column)
         way = template(
-            folder, (plain(cells[key]).removeprefix(prefix) for cells in _rows_of(texts, dialect) if len(cells) > key)
+            roots, (plain(cells[key]).removeprefix(prefix) for cells in _rows_of(texts, dialect) if len(cells) > key)
         )
         decimals = _decimals(dialect, columns)
         body = chain(head[dialect.skipped :], lines)

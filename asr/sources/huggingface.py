@@ -93,14 +93,14 @@ def _chosen(config: SourceConfig, splits: list[str]) -> str:
 def _loaded(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantined]:
     import datasets
 
-    with _explained(config), _paths_as_they_are():
+    with _explained(config), repository.only_own(name), _paths_as_they_are():
         split = config.split or _chosen(config, datasets.get_dataset_split_names(name, config.config))
         data = datasets.load_dataset(name, config.config, split=split)
         lengths = {part: info.num_examples for part, info in data.info.splits.items()}
         parts = datasets.ReadInstruction.from_spec(split).to_absolute(lengths)
     own = config.model_copy(update={"audio_roots": [*repository.roots(name), *config.audio_roots]})
     for part in parts:  # of "train[:10%]" or "train+validation"
-        with _explained(config), _paths_as_they_are():
+        with _explained(config), repository.only_own(name), _paths_as_they_are():
             whole = datasets.load_dataset(name, config.config, split=part.splitname)
         files = [file["filename"] for file in whole.cache_files]
         yield from islice(_arrow_rows(own, files, part.splitname), part.from_, part.to)
@@ -171,12 +171,12 @@ def _batch_rows(batch: Any, columns: Columns, at: _Batch) -> Iterator[Utterance 
 def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantined]:
     import datasets
 
-    with _explained(config), _paths_as_they_are():
+    with _explained(config), repository.only_own(name), _paths_as_they_are():
         split = config.split or _chosen(config, datasets.get_dataset_split_names(name, config.config))
         data = datasets.load_dataset(name, config.config, split=split, streaming=True)
         data = data.decode(False) if data.features else data
     columns: Columns | None = None
-    for number, row in enumerate(_each(config, data)):
+    for number, row in enumerate(_each(config, name, data)):
         columns = columns or choose(config, list(row), config.source, ("audio", "text"))
         id = f"{split}:{number}"
         try:
@@ -187,10 +187,14 @@ def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantin
         yield utterance(row, columns, id, audio)
 
 
-def _each(config: SourceConfig, data: Any) -> Iterator[dict[str, Any]]:
+def _each(config: SourceConfig, name: str, data: Any) -> Iterator[dict[str, Any]]:
     rows = iter(data)
     while True:
-        with _explained(config), _paths_as_they_are():  # around each step: between them others may use datasets
+        with (
+            _explained(config),
+            repository.only_own(name),
+            _paths_as_they_are(),
+        ):  # around each step: between them others may use datasets
             row = next(rows, None)
         if row is None:
             return

@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from itertools import islice
 
 from asr import storage
+from asr.errors import DataError
 from asr.filenames import is_audio
+from asr.roots import Roots
 
 FOLDERS = ("", "wavs/", "wav/", "clips/", "audio/")
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 TRIED = 3  # names
 
 
-def template(folder: str, names: Iterable[str]) -> str:
-    """Return how a clip's file is called below ``folder``, with ``{}`` for its name in the table; ``""`` for just so.
+def template(roots: Roots, names: Iterable[str]) -> str:
+    """Return a clip's file below the roots' folder, with ``{}`` for its name in the table; ``""`` for just that name.
 
     Told by the first of the first few names for which some way gives a file that exists.
     """
@@ -22,7 +24,7 @@ def template(folder: str, names: Iterable[str]) -> str:
     for name in islice(plain, TRIED):
         endings = ("",) if is_audio(name) else ("", *SUFFIXES)
         for way in (f"{where}{{}}{ending}" for where in FOLDERS for ending in endings):
-            if _is_file(storage.join(folder, way.replace("{}", name))):
+            if _is_file(roots, way.replace("{}", name)):
                 return way if way != "{}" else ""
     return ""
 
@@ -34,8 +36,8 @@ def located(template: str, name: str) -> str:
     return f"{template.partition('{}')[0]}{name}" if is_audio(name) else template.replace("{}", name)
 
 
-def _is_file(place: str) -> bool:
+def _is_file(roots: Roots, name: str) -> bool:
     try:
-        return storage.kind(place) == "file"
-    except ValueError:  # a NUL in the name
+        return storage.kind(roots.address(name)) == "file"
+    except (DataError, ValueError):  # a name of somewhere else, which is asked for nothing; a NUL in it
         return False

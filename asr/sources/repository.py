@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
 
-from asr.errors import DataError
+from asr.errors import DataError, UserError
 from asr.roots import REASON
 
 MAX_BYTES = 256 << 20  # of one clip in a stream, which is held in memory whole
@@ -12,6 +18,8 @@ MAX_BYTES = 256 << 20  # of one clip in a stream, which is held in memory whole
 # archive in an archive, all of the outer one is unpacked before the inner one is known.
 ARCHIVES = frozenset({"zip", "gzip", "bz2", "lz4", "xz", "zstd"})
 _CHAIN = "::"
+_INDEXES = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # what datasets reads of a folder before its data
+_reading: ContextVar[str] = ContextVar("_reading", default="")  # the data set that this thread has datasets read
 
 
 def read(path: str, name: str) -> bytes:
@@ -34,6 +42,55 @@ def read(path: str, name: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise DataError("too_large", f"{path}: over {MAX_BYTES:,} bytes")
     return data
+
+
+@contextmanager
+def only_own(name: str) -> Iterator[None]:
+    """Have ``datasets`` look for data nowhere but in the data set ``name``, whatever its README says of where it lies.
+
+    It would read any file of the machine, and call any host. Raises UserError, also for a README that is a pipe.
+    """
+    for index in (os.path.join(name, file) for file in _INDEXES):
+        if os.path.exists(index) and not stat.S_ISREG(os.stat(index).st_mode):
+            raise UserError(f"{index}: no regular file", "replace it by one")
+    _guard()
+    token = _reading.set(name)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+@cache
+def _guard() -> None:
+    """Ask ``_may_look`` before anything is looked for: every way of ``datasets`` to files comes through here."""
+    from datasets import data_files
+
+    resolve = data_files.resolve_pattern
+
+    def resolve_pattern(pattern: str, base_path: str, *arguments: Any, **options: Any) -> list[str]:
+        name = _reading.get()
+        if name and not _may_look(str(pattern), str(base_path), name):
+            raise UserError(f"'{pattern}' is no file of {name}", "its README may name files in its own folder only")
+        found: list[str] = resolve(pattern, base_path, *arguments, **options)
+        return found
+
+    data_files.resolve_pattern = resolve_pattern
+
+
+def _may_look(pattern: str, base: str, name: str) -> bool:
+    from datasets.utils.file_utils import is_relative_path
+
+    if _CHAIN in pattern or ".." in pattern.split("/"):
+        return False
+    if not is_relative_path(pattern):
+        base = pattern
+    elif "://" in pattern or ".." in base.split("/")[len(name.split("/")) :]:
+        return False
+    if os.path.isdir(name):
+        places = (os.path.abspath(name), os.path.realpath(name))
+        return "://" not in base and any(f"{os.path.abspath(base)}/".startswith(f"{place}/") for place in places)
+    return base.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/"))
 
 
 def roots(name: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def inspect(artifact: str) -> Inspection:
         return Inspection(_version(artifact), f"a checkpoint without a card, {find_checkpoint(artifact).digest[:19]}")
     card = verified_card(folder)
     if card.weights == "adapter":
-        find_base(folder, card)
+        find_base(folder, card, artifact)
     return Inspection(_version(artifact), _summary(card))
 
 
@@ -53,7 +53,7 @@ def weights_bytes(artifact: str, with_base: bool = True) -> int:
     if not is_artifact(folder):
         return _size(folder if folder.is_dir() else find_checkpoint(artifact).folder)
     card = read_card(folder)
-    base = find_base(folder, card).folder if with_base and card.weights == "adapter" else None
+    base = find_base(folder, card, artifact).folder if with_base and card.weights == "adapter" else None
     return _size(folder) + (_size(base) if base else 0)
 
 

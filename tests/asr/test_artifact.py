@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import WhisperForConditionalGeneration
 
 from asr import artifact
 from asr.artifact import (
+    Ancestor,
     BaseModel,
     Card,
     complete,
@@ -25,6 +27,7 @@ from asr.artifact import (
 from asr.checkpoint import find_checkpoint, hub_id
 from asr.errors import UserError
 from asr.evaluation import Evaluation, UtteranceResult
+from asr.lineage import root
 from asr.model import load_checkpoint
 from tests.asr.tiny_whisper import logits
 
@@ -250,3 +253,52 @@ def test_an_adapter_that_asks_for_more_is_refused_though_its_card_says_so(folder
     place.write_text(json.dumps(json.loads(place.read_text()) | {"megatron_core": "os"}))
     complete(folder, card(base))
     assert "megatron_core" in refused(folder)
+
+
+HOSTILE = (
+    "s3://team/base?endpoint_override={host}&scheme=http",
+    "gs://team/base?endpoint_override={host}&scheme=http",
+    "s3://key:secret@team/base",
+    "hdfs://{host}/base",
+    "abfs://team@{host}/base",
+    "ftp://{host}/base",
+    "http://{host}/base",
+    "s3://team/base?endpoint_override={host}&scheme=http#x",
+)
+
+
+@pytest.mark.parametrize("place", ["", "s3://own/art", "s3://own/art?endpoint_override=127.0.0.1:9&scheme=http"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_card_sent_our_credentials_to_a_host_of_its_choice(
+    tmp_path: Path, base: str, name: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key id, signature and session token reached whoever wrote `base.name`."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAVICTIM")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        hostile = name.format(host=f"127.0.0.1:{listener.getsockname()[1]}")
+        made = card(base, base=BaseModel(name=hostile, digest="sha256:0"))
+        with pytest.raises(UserError, match=r"host that the card chooses"):
+            artifact.find_base(tmp_path, made, place)
+        complete(tmp_path, made.model_copy(update={"lineage": [Ancestor(name=hostile, digest="sha256:0")]}))
+        with pytest.raises(UserError, match=r"host that the card chooses"):
+            root(tmp_path, place)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "found"),
+    [
+        ("s3://team/base", "", "s3://team/base"),
+        ("s3://team/base", "s3://team/art?region=x", "s3://team/base?region=x"),
+        ("s3://team/base?region=x", "s3://team/art?region=x", "s3://team/base?region=x"),
+        ("s3://other/base?region=x", "s3://team/art?region=x", "s3://other/base?region=x"),
+        ("hdfs://own:8020/base", "hdfs://own:8020/art", "hdfs://own:8020/base"),
+        ("file:///d/base", "s3://team/art", "file:///d/base"),
+        ("owner/name", "", "owner/name"),
+    ],
+)
+def test_bases_that_a_card_may_name(tmp_path: Path, name: str, place: str, found: str) -> None:
+    assert artifact.told_base(tmp_path, name, place) == found

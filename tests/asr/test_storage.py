@@ -9,7 +9,9 @@ from urllib.parse import parse_qs
 import pytest
 
 from asr import storage, transfer
-from asr.errors import UserError
+from asr.address import open_address
+from asr.digest import sha256
+from asr.errors import DataError, UserError
 
 
 def test_write_read_and_list(root: str) -> None:
@@ -94,3 +96,20 @@ def test_the_umask_says_who_may_read_what_is_written(tmp_path: Path, umask: int,
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("fields", ["", "#offset=0&size=9", "#row_group=0&row=0&column=a", "#batch=0&row=0&column=a"])
+def test_a_pipe_among_the_files_hung_for_ever(tmp_path: Path, fields: str) -> None:
+    """Not even SIGTERM ended it: a folder's b.txt, a manifest's x.tar."""
+    pipe = tmp_path / "x.tar"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="no regular file"):
+        storage.read_bytes(pipe)
+    with pytest.raises(UserError, match="no regular file"), storage.open_text(pipe):
+        pass
+    with pytest.raises(OSError, match="no regular file"):
+        storage.open_input(pipe)
+    with pytest.raises(OSError, match="no regular file"):
+        sha256(pipe)
+    with pytest.raises(DataError):
+        open_address(f"{pipe}{fields}")

@@ -176,7 +176,7 @@ def shape_of(base: str) -> Shape:
         return SIZES[name]
     folder = fetched(base)
     if folder.is_dir() and is_artifact(folder) and not (folder / "config.json").is_file():
-        return shape_of(root(folder))  # an adapter is merged into weights of the same size
+        return shape_of(root(folder, base))  # an adapter is merged into weights of the same size
     if folder.is_dir():
         return read_shape(folder / "config.json")
     known = [*SIZES, *builtin_names()]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
 import random
 import socket
 from collections.abc import Callable, Iterator
@@ -138,6 +139,63 @@ def test_the_index_of_a_saved_data_set_named_hosts_that_got_our_credentials(
         assert "no name of a split" in message(str(tmp_path / "several")) or name in (7, None)
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+ELSEWHERE = (
+    "{folder}/secret.jsonl",
+    "../secret.jsonl",
+    "x/../../secret.jsonl",
+    "file://{folder}/secret.jsonl",
+    "file:{folder}/secret.jsonl",
+    "local:{folder}/secret.jsonl",
+    "http://{host}/a.jsonl",
+    "s3://b/a.jsonl",
+    "hf://datasets/other/name/a.jsonl",
+    "zip://a.jsonl::http://{host}/a.zip",
+    "a b::http://{host}/a.jsonl",
+)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("path", ELSEWHERE)
+@pytest.mark.parametrize("key", ["data_files", "data_dir"])
+def test_a_readme_had_any_file_read_and_any_host_called(tmp_path: Path, path: str, key: str, streaming: bool) -> None:
+    """Offline too: `configs: data_files: path: /home/me/private.jsonl` became rows, `http://...` was fetched."""
+    (tmp_path / "set/x").mkdir(parents=True)
+    (tmp_path / "set/a.jsonl").write_text('{"audio": "a.wav", "text": "own"}\n')
+    (tmp_path / "secret.jsonl").write_text('{"audio": "a.wav", "text": "SECRET"}\n')
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        named = path.format(folder=tmp_path, host=f"127.0.0.1:{listener.getsockname()[1]}")
+        named = named if key == "data_files" else named.removesuffix("/secret.jsonl").removesuffix("/a.jsonl")
+        for index in ("README.md", ".huggingface.yaml"):
+            said = json.dumps([{"config_name": "default", key: named}])
+            (tmp_path / "set" / index).write_text(
+                f"---\nconfigs: {said}\n---\n".strip("-\n" if index[0] == "." else "")
+            )
+            found = message(f"hf:{tmp_path}/set", split="train", streaming=streaming)
+            assert "is no file of" in found or (key == "data_dir" and "contain any data files" in found)
+            assert message(f"{tmp_path}/set", format="huggingface", split="train", streaming=streaming) != ""
+            (tmp_path / "set" / index).unlink()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+@pytest.mark.parametrize("path", ["a.jsonl", "*.jsonl", "./a.jsonl", "{folder}/set/a.jsonl"])
+def test_a_readme_may_name_its_own_files(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/a.jsonl").write_text('{"audio": "a.wav", "text": "own"}\n')
+    said = json.dumps([{"config_name": "default", "data_files": path.format(folder=tmp_path)}])
+    (tmp_path / "set/README.md").write_text(f"---\nconfigs: {said}\n---\n")
+    monkeypatch.chdir(tmp_path)
+    for name in (f"hf:{tmp_path}/set", "hf:set", "hf:../" + tmp_path.name + "/set"):
+        assert len(read(name, split="train", streaming=True)) == 1
+
+
+def test_a_readme_that_is_a_pipe_hung_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"audio": "a.wav", "text": "own"}\n')
+    os.mkfifo(tmp_path / ".huggingface.yaml")
+    assert "no regular file" in message(f"hf:{tmp_path}", split="train")
 
 
 @pytest.mark.parametrize("index", ["[" * 100_000, "{}", '{"_data_files": 7}', '{"_data_files": ["x"]}', "[]", "\0"])
