@@ -1,4 +1,4 @@
-"""The line of windows inside a replica: turns of keys and their requests, batches by seconds, windows of like length."""
+"""The line of windows in a replica: turns of keys and of their requests, batches by seconds, windows of like length."""
 
 from __future__ import annotations
 
