@@ -15,7 +15,7 @@ MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 MAX_NO_SPEECH_PROB = 0.6
 
-# About what a model reads of a prompt, and its ratio at most: prose has up to 2.3, lists of like phrases more, loops 20.
+# About what a model reads of a prompt, and its ratio at most: prose has up to 2.3, like phrases more, loops 20.
 PROMPT_CHARACTERS = 1000
 MAX_PROMPT_RATIO = 4.0
 
