@@ -179,7 +179,7 @@ class _Batch:
             ]
             if not failed:
                 break
-            again = self._hear(failed, [replace(self._clips[i], temperature=temperature) for i in failed])
+            again = self._hear(failed, [_hotter(self._clips[i], temperature) for i in failed])
             for i, transcript in zip(failed, again, strict=True):
                 attempts[i].append(transcript)
         return [quality.without_silence(quality.best(each)) for each in attempts]
@@ -191,6 +191,11 @@ class _Batch:
         lines = [_line(self._network.tokenizer, self._clips[i], heard[i]) for i in rows]
         words = dict(zip(rows, self._network.align(self._encoded, rows, lines), strict=True))
         return [replace(transcript, words=words.get(i, ())) for i, transcript in enumerate(heard)]
+
+
+def _hotter(clip: Clip, temperature: float) -> Clip:
+    """Return a clip as it is decoded again: a prompt that repeats itself would make each attempt a loop to its end."""
+    return replace(clip, temperature=temperature, prompt="" if quality.is_loop(clip.prompt) else clip.prompt)
 
 
 def duration_s(clip: Clip) -> float:

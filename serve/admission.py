@@ -1,10 +1,14 @@
-"""Who is let in: so many requests and seconds of audio; who is not is told when to come again, by measured speed."""
+"""Who is let in: so many requests and seconds of audio; who is not is told when to come again, by measured speed.
+
+Where audio is over its bound, a key that holds less than its share of it is let in all the same, and so is one
+recording of a key that has none waiting: replicas and lanes call keys in turn, so it waits for no other key's hours.
+"""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from types import TracebackType
 
@@ -53,7 +57,8 @@ class Speed:
 class Admission:
     """The house: at most ``max_requests`` at once, and ``max_audio_s`` seconds of audio not transcribed yet.
 
-    A request is counted when it comes, its audio once its length is known. Nothing here waits.
+    A request is counted when it comes, its audio once its length is known. Nothing here waits. Other keys' shares may
+    take audio beyond its bound: with K keys by 1/2 + ... + 1/K of it, or by a recording of each.
     """
 
     def __init__(self, max_requests: int, max_audio_s: float, clock: Clock = time.monotonic) -> None:
@@ -62,22 +67,26 @@ class Admission:
         self._clock = clock
         self._visits: set[Visit] = set()
         self._audio_us = 0  # of all visits: adding them up took milliseconds for each request with thousands inside
+        self._keys_us: Counter[str] = Counter()  # the same by key, of those that have any
         self._closed = False
         self.speed = Speed(clock)
 
-    def enter(self) -> Visit:
+    def enter(self, key: str = "") -> Visit:
         """Let a request in for the length of a block. Raises ApiError 429 where the house is full, 503 once closed."""
         if self._closed:
             raise ApiError(503, "the endpoint is shutting down", "shutting_down")
         if len(self._visits) >= self._max_requests:
-            # A place is free when one of them has gone: on average after its share of what waits.
-            share_s = self.audio_s / len(self._visits)
-            raise self._full(f"{len(self._visits)} requests are waiting already", share_s)
-        if self.audio_s >= self._max_audio_s:
+            raise self.full(f"{len(self._visits)} requests are waiting already")
+        if not self._hears(key):
             raise self._full(f"{self.audio_s:.0f} s of audio are waiting already", self.audio_s - self._max_audio_s)
-        visit = Visit(self, self._clock())
+        visit = Visit(self, key, self._clock())
         self._visits.add(visit)
         return visit
+
+    def full(self, what: str) -> ApiError:
+        """Return the refusal of one for whom there is no place: ``what`` is in the way."""
+        # A place is free when one of them has gone: on average after its share of what waits.
+        return self._full(what, self.audio_s / max(len(self._visits), 1))
 
     def close(self) -> None:
         """Let nobody in any more; who is in stays until they are answered."""
@@ -88,10 +97,9 @@ class Admission:
         """Whether nobody is let in any more."""
         return self._closed
 
-    @property
-    def crowded(self) -> bool:
-        """Whether one more would be let in if one of those here left."""
-        return not self._closed and len(self._visits) >= self._max_requests and self.audio_s < self._max_audio_s
+    def crowded(self, key: str) -> bool:
+        """Return whether one more of ``key`` would be let in if one of those here left."""
+        return not self._closed and len(self._visits) >= self._max_requests and self._hears(key)
 
     @property
     def requests(self) -> int:
@@ -110,9 +118,9 @@ class Admission:
 
     def expect(self, visit: Visit, audio_s: float) -> None:
         """Count the audio of a request. Raises ApiError 429 where it is too much beside what others wait for."""
-        others_s = self.audio_s - visit.audio_s
+        others_s, own_s = self.audio_s - visit.audio_s, self._keys_us[visit.key] / _US - visit.audio_s
         over_s = others_s + audio_s - self._max_audio_s
-        if others_s > 0 and over_s > 0:
+        if over_s > 0 and own_s > 0 and own_s + audio_s > self._share_s(visit.key):
             raise self._full(f"{others_s:.0f} s of audio are waiting already", min(over_s, others_s))
         self.count(visit, audio_s)
 
@@ -120,6 +128,9 @@ class Admission:
         """Note what a visit still waits for, and whether anything waits at all."""
         held_us = round(audio_s * _US)
         self._audio_us += held_us - visit.audio_us
+        self._keys_us[visit.key] += held_us - visit.audio_us
+        if not self._keys_us[visit.key]:
+            del self._keys_us[visit.key]
         visit.audio_us = held_us
         if self._audio_us > 0:
             self.speed.begin()
@@ -131,6 +142,12 @@ class Admission:
         self._visits.discard(visit)
         self.count(visit, 0.0)
 
+    def _hears(self, key: str) -> bool:
+        return self.audio_s < self._max_audio_s or self._keys_us[key] / _US < self._share_s(key)
+
+    def _share_s(self, key: str) -> float:
+        return self._max_audio_s / len({*self._keys_us, key})
+
     def _full(self, what: str, excess_s: float) -> ApiError:
         speed = self.speed.audio_per_s
         wait_s = RETRY_AFTER_S if speed is None else min(max(1.0, excess_s / speed), MAX_RETRY_AFTER_S)
@@ -140,8 +157,9 @@ class Admission:
 class Visit:
     """A request in the house, from its coming to its going: ``with admission.enter() as visit``."""
 
-    def __init__(self, house: Admission, since: float) -> None:
+    def __init__(self, house: Admission, key: str, since: float) -> None:
         self._house = house
+        self.key = key
         self.since = since
         self.audio_us = 0
 

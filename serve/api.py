@@ -60,7 +60,8 @@ def _opened_books() -> Books:
     return _books[0]
 
 
-app = FastAPI(title="whisperfleet", openapi_url=None)  # the form is parsed by hand: a schema would show nothing of it
+# The form is parsed by hand: a schema would show nothing of it. A redirect would repeat the Host that was sent.
+app = FastAPI(title="whisperfleet", openapi_url=None, redirect_slashes=False)
 install(app)
 app.add_middleware(Observer, books=_opened_books)
 app.include_router(page)
@@ -165,13 +166,14 @@ class Api:
             route = self._traffic.route(parameters.model, known.request_id)
             known.model, known.version = route.name, route.role
             stack.enter_context(self._traffic.present(route))
-            route, model = await self._traffic.info(route)
             whose = Whose(route.name, route.role, known.key)
-            asked = asked_of(model, parameters, task)
-            lease = self._lanes.memory.lease()
-            stack.callback(lease.close)
-            opening = partial(open_sound, form.audio, self._limits, model, parameters.sound)
-            sound, threads = await self._lanes.open(len(form.audio), known.key, lease, opening)
+            async with upload.kept():
+                route, model = await self._traffic.info(route)
+                asked = asked_of(model, parameters, task)
+                lease = self._lanes.memory.lease()
+                stack.callback(lease.close)
+                opening = partial(open_sound, form.audio, self._limits, model, parameters.sound)
+                sound, threads = await self._lanes.open(len(form.audio), known.key, lease, opening)
             del form, opening  # the upload may be large, and what was decoded is enough
             known.audio_s, known.warnings = sound.heard_s, sound.report.warnings or None
             self._metrics.silent(whose, sound.silent_s)
@@ -179,7 +181,7 @@ class Api:
             sender = Sender(
                 self._transcriber, route.version, model.context, known.request_id, whose, visit, self._metrics, deadline
             )
-            passages = Dispatch(sender.send, threads, self._ahead).hear(sound, asked, model)
+            passages = upload.each(Dispatch(sender.send, threads, self._ahead).hear(sound, asked, model))
             stack.push_async_callback(passages.aclose)
             told = Answer(parameters, asked, sound.duration_s, sound.report)
             if self._config.log_words:

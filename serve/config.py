@@ -92,11 +92,12 @@ class ServeConfig(Section):
     """Share of a request's audio that may be damaged: silence stands in its place, and the answer says so. 0 refuses
     every damaged file."""
     max_queued: int = Field(64, ge=1)
-    """Requests in the house at once, uploading, waiting or being decoded. One more takes the place of an upload that
-    has stalled, or of one of the key that uploads most; where there is none it is answered 429 with Retry-After."""
+    """Requests in the house at once, uploading, waiting or being decoded. One more takes the place of one of the key
+    that holds most, if that is more than its share; else it is answered 429 with Retry-After."""
     max_queued_audio_s: float = Field(14_400.0, gt=0.0)
     """Audio of all requests that is not transcribed yet, in seconds as the encoder sees them. What would exceed it is
-    answered 429, with Retry-After from the measured speed; a single request is taken in whatever its length."""
+    answered 429, with Retry-After from the measured speed, but for a key within its share; a single request of a key is
+    taken in whatever its length."""
     max_decoded_bytes: int = Field(1 << 30, gt=0)
     """Memory of all requests' uploads and decoded samples together: 64,000 bytes a second, digital silence none. Past
     it the largest that is being decoded is answered 429; a single request is taken in whatever its length."""

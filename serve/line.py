@@ -1,4 +1,4 @@
-"""The line of windows inside a replica: turns over requests, batches by seconds of audio, windows of like length."""
+"""The line of windows in a replica: turns of keys and of their requests, batches by seconds, windows of like length."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,7 +16,7 @@ T = TypeVar("T")
 class Waiting(Generic[T]):
     """A window that waits: whose it is, its place in the recording, and what it costs the encoder in seconds.
 
-    Only windows of one ``group`` can be decoded together.
+    Only windows of one ``group`` can be decoded together. ``key`` is who asked: a request has one alone.
     """
 
     item: T
@@ -23,97 +24,146 @@ class Waiting(Generic[T]):
     position: int
     audio_s: float
     group: str = ""
+    key: str = ""
 
 
 @dataclass
-class _Turns(Generic[T]):
-    """A request with windows in the line, in their order; ``due_s`` is when the first is due, in virtual time."""
+class _Share:
+    """What one of those who share was given so far; ``due_s`` is when its first window is due, in virtual time."""
 
     due_s: float
     arrival: int
     served_s: float = 0.0
+
+    def rank(self, ahead_s: float, window: Waiting[T]) -> _Rank:
+        """Return when ``window`` is due, where so many seconds of the same one go before it."""
+        return self.due_s + ahead_s, self.served_s + ahead_s, window.audio_s, self.arrival
+
+    def take(self, audio_s: float) -> None:
+        """Count what is taken of it."""
+        self.due_s += audio_s
+        self.served_s += audio_s
+
+
+@dataclass
+class _Request(_Share, Generic[T]):
+    """A request with windows in the line, in their order."""
+
     windows: list[Waiting[T]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Candidate(Generic[T]):
-    """A window that may be in the next batch. The lowest rank is due first; of equals, who got and asks for least."""
+@dataclass
+class _Key(_Share, Generic[T]):
+    """A key with requests in the line; ``now_s`` is the virtual time among them."""
 
-    rank: tuple[float, float, float, int]
-    window: Waiting[T]
+    now_s: float = 0.0
+    requests: dict[str, _Request[T]] = field(default_factory=dict)
+
+    def in_turn(self, budget_s: float) -> list[Waiting[T]]:
+        """Return the windows of its requests in their turns, of each no more than fill a batch."""
+        found: list[tuple[_Rank, Waiting[T]]] = []
+        for request in self.requests.values():
+            ahead_s = 0.0
+            for window in request.windows:
+                found.append((request.rank(ahead_s, window), window))
+                ahead_s += window.audio_s
+                if ahead_s >= budget_s:
+                    break
+        found.sort(key=itemgetter(0))
+        return [window for _, window in found]
+
+
+_Rank = tuple[float, float, float, int]
+"""The lowest is due first; of equals, who got least, asks for least and came first."""
 
 
 class Line(Generic[T]):
-    """Requests share a replica in equal parts, in seconds of audio, however many windows each of them has.
+    """Keys share a replica in equal parts, in seconds of audio, and the requests of a key its part, however many
+    windows each of them has.
 
-    Weighted fair queueing (Demers, Keshav and Shenker, 1989) with equal weights. A request that comes is due now; each
-    window of it that is taken makes the next one due later by what the window cost; and "now", the virtual time, goes
-    ahead by what a batch took divided by how many requests shared it. The window that is due first is always in the
-    next batch and decides the group. The rest of it is filled with windows of like cost first: engines pad those of one
-    length together.
+    Weighted fair queueing (Demers, Keshav and Shenker, 1989) with equal weights, on two floors. Who comes is due now;
+    each window of theirs that is taken makes the next one due later by what the window cost; and "now", the virtual
+    time, goes ahead by what a batch took divided by how many shared it: among keys, and in each key among its requests.
+    The window that is due first is always in the next batch and decides the group. The rest of it is filled with
+    windows of like cost first: engines pad those of one length together.
     """
 
     def __init__(self) -> None:
         self._now_s = 0.0
         self._arrivals = itertools.count()
-        self._requests: dict[str, _Turns[T]] = {}
+        self._keys: dict[str, _Key[T]] = {}
 
     def __len__(self) -> int:
-        return sum(len(turns.windows) for turns in self._requests.values())
+        return sum(len(request.windows) for request in self._requests())
 
     @property
     def audio_s(self) -> float:
         """Seconds of audio that wait."""
-        return sum(window.audio_s for turns in self._requests.values() for window in turns.windows)
+        return sum(window.audio_s for request in self._requests() for window in request.windows)
 
     def put(self, window: Waiting[T]) -> None:
         """Let a window wait, in its place among the windows of its request."""
-        turns = self._requests.get(window.request)
-        if turns is None:
-            turns = self._requests[window.request] = _Turns(self._now_s, next(self._arrivals))
-        insort(turns.windows, window, key=lambda other: other.position)
+        key = self._keys.get(window.key)
+        if key is None:
+            key = self._keys[window.key] = _Key(self._now_s, next(self._arrivals))
+        request = key.requests.get(window.request)
+        if request is None:
+            request = key.requests[window.request] = _Request(key.now_s, next(self._arrivals))
+        insort(request.windows, window, key=lambda other: other.position)
 
     def withdraw(self, window: Waiting[T]) -> bool:
         """Take a window out that nobody waits for any more; return whether it was still here."""
-        turns = self._requests.get(window.request)
-        if turns is None or window not in turns.windows:
+        key = self._keys.get(window.key)
+        request = key.requests.get(window.request) if key else None
+        if request is None or window not in request.windows:
             return False
-        self._remove(turns, window)
+        self._remove(window)
         return True
 
     def take(self, budget_s: float) -> list[Waiting[T]]:
         """Take the next batch, of one group and at most ``budget_s`` of audio, or a single window that is longer."""
-        candidates = sorted(self._candidates(budget_s), key=lambda candidate: candidate.rank)
+        candidates = self._in_turn(budget_s)
         if not candidates:
             return []
-        first, sharing = candidates[0].window, len(self._requests)
-        candidates = [candidate for candidate in candidates if candidate.window.group == first.group]
-        candidates.sort(key=lambda candidate: abs(candidate.window.audio_s - first.audio_s))  # stable: else by rank
+        first = candidates[0]
+        candidates = [window for window in candidates if window.group == first.group]
+        candidates.sort(key=lambda window: abs(window.audio_s - first.audio_s))  # stable: else by rank
         batch, taken_s = [first], first.audio_s
-        for window in (candidate.window for candidate in candidates):
+        for window in candidates:
             if window is not first and taken_s + window.audio_s <= budget_s:
                 batch.append(window)
                 taken_s += window.audio_s
+        self._count(batch, taken_s)
         for window in batch:
-            turns = self._requests[window.request]
-            turns.due_s += window.audio_s
-            turns.served_s += window.audio_s
-            self._remove(turns, window)
-        self._now_s += taken_s / sharing
+            self._remove(window)
         return batch
 
-    def _candidates(self, budget_s: float) -> Iterator[_Candidate[T]]:
-        """Yield of each request no more windows than fill a batch."""
-        for turns in self._requests.values():
-            ahead_s = 0.0
-            for window in turns.windows:
-                rank = (turns.due_s + ahead_s, turns.served_s + ahead_s, window.audio_s, turns.arrival)
-                yield _Candidate(rank, window)
-                ahead_s += window.audio_s
-                if ahead_s >= budget_s:
-                    break
+    def _requests(self) -> Iterator[_Request[T]]:
+        return (request for key in self._keys.values() for request in key.requests.values())
 
-    def _remove(self, turns: _Turns[T], window: Waiting[T]) -> None:
-        turns.windows.remove(window)
-        if not turns.windows:
-            del self._requests[window.request]
+    def _in_turn(self, budget_s: float) -> list[Waiting[T]]:
+        found: list[tuple[_Rank, Waiting[T]]] = []
+        for key in self._keys.values():
+            ahead_s = 0.0
+            for window in key.in_turn(budget_s):
+                found.append((key.rank(ahead_s, window), window))
+                ahead_s += window.audio_s
+        found.sort(key=itemgetter(0))
+        return [window for _, window in found]
+
+    def _count(self, batch: list[Waiting[T]], taken_s: float) -> None:
+        self._now_s += taken_s / len(self._keys)
+        for window in batch:
+            key = self._keys[window.key]
+            key.take(window.audio_s)
+            key.now_s += window.audio_s / len(key.requests)
+            key.requests[window.request].take(window.audio_s)
+
+    def _remove(self, window: Waiting[T]) -> None:
+        key = self._keys[window.key]
+        windows = key.requests[window.request].windows
+        windows.remove(window)
+        if not windows:
+            del key.requests[window.request]
+        if not key.requests:
+            del self._keys[window.key]

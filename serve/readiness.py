@@ -12,6 +12,7 @@ from serve.errors import ApiError
 TIMEOUT_S = 5.0
 KEPT_S = 1.0
 MAX_WAITING = 16  # each holds one of the requests that Serve lets in
+OLD_S = 10.0  # what was found then is told to who cannot wait: a flood of asks must not make a probe fail
 
 
 class Readiness:
@@ -21,16 +22,23 @@ class Readiness:
         self._ask = ask
         self._clock = clock
         self._asked: asyncio.Task[Exception | None] | None = None
+        self._last: asyncio.Task[Exception | None] | None = None  # the question before, whose answer is there
         self._found_at = 0.0
         self._waiting = 0
 
     async def check(self) -> None:
-        """Raise what a question ended with that is a second old at most, or ApiError 503 where no replica answers."""
+        """Raise what a question ended with that is a second old at most, or ApiError 503 where no replica answers.
+
+        Where many wait for the answer already, that of the question before is told, if it is no older than ``OLD_S``.
+        """
         asked = self._asked
         if asked is None or (asked.done() and self._clock() - self._found_at >= KEPT_S):
+            self._last = asked
             asked = self._asked = asyncio.create_task(self._question())
         if not asked.done() and self._waiting >= MAX_WAITING:
-            raise ApiError(503, "others wait for the same already", "model_unavailable")
+            if self._last is None or self._clock() - self._found_at >= OLD_S:
+                raise ApiError(503, "others wait for the same already", "model_unavailable")
+            asked = self._last
         self._waiting += 1
         try:
             error = await asyncio.shield(asked)  # one who leaves takes it from nobody else

@@ -71,7 +71,7 @@ class Sender:
 
     async def _ask(self, clip: Clip, position: int) -> Heard:
         within_s = self.deadline - time.monotonic()
-        response = self.transcriber.hear.remote(clip, self._turns, position, within_s, self.version)
+        response = self.transcriber.hear.remote(clip, self._turns, position, within_s, self.version, self.whose.key)
         try:
             return await response
         except asyncio.CancelledError:

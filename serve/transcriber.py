@@ -127,8 +127,11 @@ class Transcriber:
         position: int = 0,
         within_s: float | None = None,
         version: Version | None = None,
+        key: str = "",
     ) -> Heard:
         """Transcribe one window, in a batch with whatever else waits; windows of one ``request`` share its turns.
+
+        Requests of one ``key`` share those of the key.
 
         A window that is cancelled, or not answered ``within_s`` seconds, leaves the line. Raises TimeoutError then,
         ApiError 503 where the version cannot be loaded, or what the engine raised.
@@ -139,7 +142,7 @@ class Transcriber:
             except UserError as error:
                 raise _unavailable() from error
             with slot:
-                return await self._heard(clip, slot, request or uuid.uuid4().hex, position)
+                return await self._heard(clip, slot, request or uuid.uuid4().hex, position, key)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what Serve's controller scales by: the audio that waits here or is being decoded."""
@@ -150,11 +153,12 @@ class Transcriber:
         if self._failures >= MAX_FAILURES:
             raise RuntimeError(f"the last {self._failures} batches all failed")
 
-    async def _heard(self, clip: Clip, slot: Slot, request: str, position: int) -> Heard:
+    async def _heard(self, clip: Clip, slot: Slot, request: str, position: int, key: str = "") -> Heard:
         answer: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
         engine = slot.engine
         audio_s = encoder_audio_s(clip, engine.info.context)
-        window = Waiting(_Asked(clip, slot, time.monotonic(), answer), request, position, audio_s, engine.group)
+        asked = _Asked(clip, slot, time.monotonic(), answer)
+        window = Waiting(asked, request, position, audio_s, engine.group, key)
         self._line.put(window)
         if self._decoding is None or self._decoding.done():
             self._decoding = asyncio.create_task(self._decode_all())

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
+from asr.printable import printable
 from serve.config import ServeConfig, is_loopback
-from serve.errors import ApiError, as_api_error, body
+from serve.errors import MAX_MESSAGE_LENGTH, ApiError, as_api_error, body
 from serve.keys import Keyring
 from serve.models.catalogue import Entry
 from serve.models.fleet import Fleet
-from serve.models.rollout import Order, Rollout, Steps
+from serve.models.rollout import Order, Rollout, Step, Steps
 from serve.models.traffic import Traffic
 from serve.models.version import Held, Version
 
@@ -105,12 +105,17 @@ async def _order(request: Request) -> Order:
         raise ApiError(400, f"{where}: {fault['msg']}", "invalid_value", where) from None
 
 
-async def _lines(first: Any, steps: Steps) -> AsyncGenerator[str]:
+async def _lines(first: Step, steps: Steps) -> AsyncGenerator[str]:
     try:
-        yield json.dumps(asdict(first)) + "\n"
+        yield _line(first)
         async for step in steps:
-            yield json.dumps(asdict(step)) + "\n"
+            yield _line(step)
     except Exception as error:  # the status has gone: the last line says it
         yield json.dumps(body(as_api_error(error))) + "\n"
     finally:
         await steps.aclose()
+
+
+def _line(step: Step) -> str:
+    # Whatever of it an admin or a card has written: what a step forgets to cut, this does not.
+    return json.dumps({"step": step.step, "text": printable(step.text, MAX_MESSAGE_LENGTH)}) + "\n"

@@ -9,7 +9,9 @@ from asr import storage
 from asr.artifact import CARD, Card, fetched, find_base, is_artifact, read_card, verified_card
 from asr.checkpoint import find_checkpoint
 from asr.digest import sha256
+from asr.errors import UserError
 from asr.export import MODEL, RECORD, is_ctranslate2, read_export
+from asr.printable import printable
 from serve.models.version import Inspection, Version
 
 _WEIGHTS = ("*.safetensors", MODEL)
@@ -17,6 +19,14 @@ _WEIGHTS = ("*.safetensors", MODEL)
 
 def inspect(artifact: str) -> Inspection:
     """Verify all that can be verified without loading it. Raises UserError naming the first thing that is wrong."""
+    try:
+        return _inspected(artifact)
+    except OSError as error:  # a name that is too long, a folder that may not be read: whoever named it must act
+        what = f"{printable(artifact)} cannot be read: {error.strerror or 'it is not there'}"
+        raise UserError(what, "name an artifact, a checkpoint or an export") from None
+
+
+def _inspected(artifact: str) -> Inspection:
     if is_ctranslate2(artifact):
         record = read_export(_local(artifact))
         made = f"of {record.name}, {record.quantization}" if record else "that was made elsewhere, without a record"

@@ -24,6 +24,7 @@ from serve.models.trial import compare
 from serve.models.version import Described, Version
 
 DEFAULT_MARGIN = 0.01
+LONGEST_PLACE = 200  # characters of an artifact's place that are told back
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 
 
@@ -96,7 +97,7 @@ class Rollout:
         if not order.artifact:
             raise UserError(f"load {name}: which artifact?")
         self._traffic.catalogue.with_name(name, Version(order.artifact))  # is the name free?
-        yield Step("verify", f"reading {order.artifact}")
+        yield Step("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
         found = await self._fleet.inspect(order.artifact)
         yield Step("verify", str(found))
         described, told = await self._loaded(found.version)
@@ -115,7 +116,7 @@ class Rollout:
             raise UserError(f"'{name}' has no candidate", f"promote {name} ARTIFACT")
         version = entry.candidate or entry.stable
         if order.artifact:
-            yield Step("verify", f"reading {order.artifact}")
+            yield Step("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
             found = await self._fleet.inspect(order.artifact)
             yield Step("verify", str(found))
             version = found.version

@@ -136,6 +136,22 @@ def test_only_what_fails_is_decoded_again_from_what_was_encoded_once(tokenizer: 
     assert len(network.encoded) == 1
 
 
+@pytest.mark.parametrize(("prompt", "rounds"), [("p" * 10_000, 2), ("Ada Lovelace, Cambridge, 1843", 6)])
+def test_a_prompt_that_repeats_itself_makes_no_attempt_but_the_first_a_loop(
+    tokenizer: WhisperTokenizer, prompt: str, rounds: int
+) -> None:
+    class Looping(Told):
+        def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
+            self.asked.append([])
+            said = "p " * 200 if starts[0].previous else "the words"
+            return [Found(tuple(text_ids(self.tokenizer, said)), SURE, 0.0)]
+
+    network = Looping(tokenizer)
+    [found] = hear(network, [clip(1, prompt=prompt)], "short", fallback=True)
+    assert len(network.asked) == rounds
+    assert (found.text == "the words") == (rounds == 2)
+
+
 def test_where_nothing_passes_the_likeliest_stands(tokenizer: WhisperTokenizer) -> None:
     said = {(1, heat): (f"try {heat}", UNSURE - abs(heat - 0.6)) for heat in (0.0, *quality.TEMPERATURES)}
     network = Told(tokenizer, said)

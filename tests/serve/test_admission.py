@@ -80,6 +80,36 @@ def test_a_request_alone_is_taken_in_whatever_its_length(hands: Hands) -> None:
         assert house.audio_s == 7200.0
 
 
+def test_one_key_cannot_fill_the_house_with_its_hours(hands: Hands) -> None:
+    house = Admission(10, 100.0, hands)
+    with house.enter("greedy") as much, house.enter("guest") as first:
+        much.expect(100.0)
+        with pytest.raises(ApiError, match="100 s of audio"):
+            house.enter("greedy")
+        first.expect(30.0)
+        with house.enter("guest") as second:
+            second.expect(20.0)  # half of it is a share
+            with pytest.raises(ApiError, match="150 s of audio"):
+                house.enter("guest")
+        with house.enter("guest") as second, pytest.raises(ApiError, match="130 s of audio"):
+            second.expect(21.0)
+        with house.enter("third") as other:
+            other.expect(7200.0)  # one recording of a key is taken in whatever its length
+            with pytest.raises(ApiError):
+                house.enter("third")
+
+
+def test_who_has_gone_has_no_share(hands: Hands) -> None:
+    house = Admission(10, 100.0, hands)
+    with house.enter("a") as first:
+        first.expect(60.0)
+        with house.enter("b") as other:
+            other.expect(60.0)
+        with house.enter("a") as second:
+            second.expect(40.0)
+    assert not house._keys_us
+
+
 def test_what_was_expected_can_be_corrected(hands: Hands) -> None:
     house = Admission(10, 100.0, hands)
     with house.enter() as first, house.enter() as second:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -21,7 +22,7 @@ from asr.scoring import score
 from asr.utterance import Utterance
 from serve.autoscaling import QUEUED_AUDIO
 from tests.asr.sounds import encoded, wav16
-from tests.serve.conftest import KEY, LIMITS, FakeEndpoint, metrics
+from tests.serve.conftest import ADMIN_KEY, KEY, LIMITS, FakeEndpoint, metrics
 from tests.serve.fakes import POISON, POISON_S, babble, noise, voice
 
 
@@ -519,6 +520,38 @@ def test_one_request_too_many_is_told_to_come_again_while_health_is_answered(
             assert get(f"{fake.url}/healthz") == (200, {"status": "ok"})
             assert get(f"{fake.url}/readyz") == (200, {"status": "ready"})
         assert [int(answer.result()) for answer in answers] == list(range(1, 8))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_key_that_fills_the_house_with_what_has_arrived_makes_room_for_another(
+    fake: FakeEndpoint, fake_client: openai.OpenAI, stream: bool
+) -> None:
+    def greedy(seconds: int) -> str | None:
+        """Return the code of the error that a long recording ends with, if it does."""
+        create = fake_client.audio.transcriptions.create
+        try:
+            answer = create(model="fake", file=voice(float(seconds)), language="en", stream=stream)
+            return None if [*answer] else "empty"
+        except openai.APIError as error:
+            return error.code
+
+    guest = fake_client.with_options(api_key=ADMIN_KEY)
+    with ThreadPoolExecutor(8) as pool:
+        with fake.hold():
+            answers = [pool.submit(greedy, seconds) for seconds in range(1, 8)]
+            while sum(len(batch) for batch in fake.batches()) < 1 or not turned_away(fake_client):
+                pass
+            asked = pool.submit(send, guest, 8.0)
+            while not any(answer.done() for answer in answers):
+                pass
+        assert asked.result() == "8"
+        codes = [answer.result() for answer in answers]
+    assert sorted(codes, key=str) == [None] * 6 + ["displaced"]
+
+
+def test_nothing_is_redirected_to_the_host_that_was_sent(fake: FakeEndpoint) -> None:
+    answer = httpx.get(f"{fake.url}/readyz/", headers={"Host": "evil.example"})
+    assert answer.status_code == 404 and "evil" not in f"{answer.headers}{answer.text}"
 
 
 def test_a_request_that_takes_too_long_ends_and_is_withdrawn(fake: FakeEndpoint, fake_client: openai.OpenAI) -> None:

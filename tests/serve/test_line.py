@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +12,17 @@ from serve.line import Line, Waiting
 BUDGET_S = 240.0
 
 
+# Who asks for a request: in turn, as all that holds among requests holds among keys.
+whose: Callable[[str], str] = str
+
+
+@pytest.fixture(autouse=True, params=["of one key", "each of a key of its own"])
+def keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "whose", str if request.param.startswith("each") else lambda name: "all")
+
+
 def window(request: str, position: int = 0, audio_s: float = 30.0) -> Waiting[str]:
-    return Waiting(f"{request}{position}", request, position, audio_s)
+    return Waiting(f"{request}{position}", request, position, audio_s, key=whose(request))
 
 
 def fill(line: Line[str], request: str, count: int, audio_s: float = 30.0, first: int = 0) -> None:
@@ -128,8 +138,8 @@ def test_what_is_withdrawn_is_never_taken() -> None:
 def test_the_window_that_is_due_first_decides_which_engines_are_in_the_batch() -> None:
     line: Line[str] = Line()
     for number in range(3):
-        line.put(Waiting(f"a{number}", f"a{number}", 0, 30.0, "one"))
-        line.put(Waiting(f"b{number}", f"b{number}", 0, 30.0, "other"))
+        line.put(Waiting(f"a{number}", f"a{number}", 0, 30.0, "one", whose(f"a{number}")))
+        line.put(Waiting(f"b{number}", f"b{number}", 0, 30.0, "other", whose(f"b{number}")))
     assert taken(line) == ["a0", "a1", "a2"]
     assert taken(line) == ["b0", "b1", "b2"]
 
@@ -137,8 +147,8 @@ def test_the_window_that_is_due_first_decides_which_engines_are_in_the_batch() -
 def test_two_groups_share_a_replica_in_equal_parts() -> None:
     line: Line[str] = Line()
     for position in range(100):
-        line.put(Waiting("film", "film", position, 30.0, "one"))
-        line.put(Waiting("talk", "talk", position, 30.0, "other"))
+        line.put(Waiting("film", "film", position, 30.0, "one", whose("film")))
+        line.put(Waiting("talk", "talk", position, 30.0, "other", whose("talk")))
     batches = [{waiting.item for waiting in line.take(BUDGET_S)} for _ in range(10)]
     assert sorted(map(sorted, batches)) == [["film"]] * 5 + [["talk"]] * 5
 
@@ -151,7 +161,7 @@ def test_two_groups_share_a_replica_in_equal_parts() -> None:
 def test_no_batch_mixes_groups_and_none_is_left_behind(put: list[tuple[int, int, str]], budget_s: float) -> None:
     line: Line[int] = Line()
     for number, (request, audio_s, group) in enumerate(put):
-        line.put(Waiting(number, f"{request}{group}", number, float(audio_s), group))
+        line.put(Waiting(number, f"{request}{group}", number, float(audio_s), group, whose(f"{request}{group}")))
     out: list[int] = []
     while len(line):
         batch = line.take(budget_s)
@@ -179,7 +189,7 @@ def test_every_window_is_taken_once_and_every_batch_is_within_its_bound(steps: l
 
     for number, (request, audio_s) in enumerate(steps):
         if audio_s:
-            line.put(Waiting(number, str(request), number, float(audio_s)))
+            line.put(Waiting(number, str(request), number, float(audio_s), key=whose(str(request))))
             put.append(number)
         else:
             take()
@@ -221,4 +231,51 @@ def test_no_request_is_ever_far_behind_another(files: list[int], batches: int) -
     for _ in range(batches):
         for waiting in line.take(BUDGET_S):
             served[waiting.request] += waiting.audio_s
+    assert max(served.values()) - min(served.values()) <= BUDGET_S + 30.0
+
+
+def of_keys(line: Line[str], requests: dict[str, int], windows: int = 100, audio_s: float = 30.0) -> None:
+    """Let so many requests of each key wait, each with so many windows."""
+    for key, count in requests.items():
+        for number in range(count):
+            for position in range(windows):
+                line.put(Waiting(f"{key}{number}-{position}", f"{key}{number}", position, audio_s, key=key))
+
+
+def test_a_key_with_25_requests_has_no_more_turns_than_one_with_a_single_request() -> None:
+    line: Line[str] = Line()
+    of_keys(line, {"many": 25, "one": 1})
+    served = Counter(waiting.key for _ in range(20) for waiting in line.take(BUDGET_S))
+    assert served == {"many": 80, "one": 80}
+
+
+def test_requests_of_a_key_share_its_part() -> None:
+    line: Line[str] = Line()
+    of_keys(line, {"many": 4, "one": 1})
+    served = Counter(waiting.request for _ in range(20) for waiting in line.take(BUDGET_S))
+    assert served == {"one0": 80} | {f"many{number}": 20 for number in range(4)}
+
+
+def test_a_clip_of_a_key_overtakes_any_number_of_another_keys_files() -> None:
+    line: Line[str] = Line()
+    of_keys(line, {"many": 50})
+    for _ in range(3):
+        line.take(BUDGET_S)
+    of_keys(line, {"one": 1}, windows=1, audio_s=1.5)
+    assert "one0-0" in taken(line)
+
+
+@settings(deadline=None)
+@given(
+    requests=st.lists(st.tuples(st.integers(1, 8), st.integers(5, 30)), min_size=2, max_size=5),
+    batches=st.integers(1, 12),
+)
+def test_no_key_is_ever_far_behind_another(requests: list[Step], batches: int) -> None:
+    line: Line[str] = Line()
+    for number, (count, audio_s) in enumerate(requests):
+        of_keys(line, {f"key {number}": count}, 600 // count, float(audio_s))
+    served = Counter({f"key {number}": 0.0 for number in range(len(requests))})
+    for _ in range(batches):
+        for waiting in line.take(BUDGET_S):
+            served[waiting.key] += waiting.audio_s
     assert max(served.values()) - min(served.values()) <= BUDGET_S + 30.0

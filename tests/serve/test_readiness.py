@@ -6,7 +6,7 @@ import pytest
 
 from serve import readiness
 from serve.errors import ApiError
-from serve.readiness import KEPT_S, MAX_WAITING, Readiness
+from serve.readiness import KEPT_S, MAX_WAITING, OLD_S, Readiness
 
 
 class Replica:
@@ -53,6 +53,32 @@ def test_few_wait_for_a_replica_that_does_not_answer(monkeypatch: pytest.MonkeyP
         assert replica.asked == 1
         with pytest.raises(ApiError, match="no replica"):
             await replica.readiness.check()  # what was found is kept, too
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("error", [None, ValueError("gone")])
+def test_a_flood_does_not_make_a_probe_fail(error: Exception | None) -> None:
+    """More ask than may wait: they hear what was found a moment ago."""
+
+    async def test() -> None:
+        replica = Replica()
+        replica.may.set()
+        replica.error = error
+        await asyncio.gather(replica.readiness.check(), return_exceptions=True)
+        replica.may.clear()
+        replica.time += OLD_S - 1.0
+        flood = [asyncio.create_task(replica.readiness.check()) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        probes = await asyncio.gather(*[replica.readiness.check() for _ in range(50)], return_exceptions=True)
+        assert probes == [error] * 50
+        assert not any(task.done() for task in flood)
+        replica.time += 1.0
+        with pytest.raises(ApiError, match="others wait"):  # that is too old to be true
+            await replica.readiness.check()
+        replica.may.set()
+        await asyncio.gather(*flood, return_exceptions=True)
+        assert replica.asked == 2
 
     asyncio.run(test())
 

@@ -91,7 +91,8 @@ def test_a_window_brings_its_request_place_and_time(house: Admission, metrics: M
     turns = {turns for _, turns, *_ in stub.asked}
     assert len(turns) == 1 and turns.pop().startswith("abc/")
     assert [position for _, _, position, *_ in stub.asked] == [0, 1]
-    assert all(59.0 < within_s <= 60.0 and version == VERSION for *_, within_s, version in stub.asked)
+    assert all(59.0 < within_s <= 60.0 and version == VERSION for *_, within_s, version, _ in stub.asked)
+    assert {key for *_, key in stub.asked} == {"none"}
     assert house.speed.audio_per_s is not None
 
 

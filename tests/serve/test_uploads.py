@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
@@ -135,17 +135,13 @@ async def test_one_key_that_holds_all_places_makes_room_for_another() -> None:
 
 
 @in_a_loop
-async def test_the_upload_that_has_stalled_longest_goes_first_whosever_it_is() -> None:
+async def test_of_a_key_over_its_share_the_upload_that_has_stalled_longest_goes_first() -> None:
     room = Room()
     tasks = []
-    for key in "abcd":
+    for key in ("greedy", "greedy", "greedy", "guest"):
         tasks.append(await room.stalled(room.enter(key), {}))
-        room.time += STALLED_S / 3
-    with pytest.raises(ApiError, match="4 requests are waiting"):
-        room.time -= STALLED_S / 3 * 2
-        room.enter("e")  # nobody has stalled yet
-    room.time += STALLED_S
-    room.enter("a")
+        room.time += STALLED_S
+    room.enter("other")
     await asyncio.sleep(0.01)
     assert [task.done() for task in tasks] == [True, False, False, False]
     for task in tasks:
@@ -153,13 +149,121 @@ async def test_the_upload_that_has_stalled_longest_goes_first_whosever_it_is() -
 
 
 @in_a_loop
-async def test_what_has_arrived_keeps_its_place() -> None:
+async def test_a_pause_costs_no_place_while_another_key_holds_more() -> None:
     room = Room()
-    for _ in range(PLACES):
-        room.enter("greedy").arrived()
-    room.time += 100.0
+    paused = await room.stalled(room.enter("innocent"), {})
+    room.time += PATIENCE_S - 1.0
+    for _ in range(PLACES - 1):  # of which a byte comes now and then, or which have arrived
+        room.enter("greedy")
     with pytest.raises(ApiError, match="4 requests are waiting"):
+        room.enter("greedy")
+    room.enter("other")
+    room.enter("third")
+    await asyncio.sleep(0.01)
+    assert not paused.done()
+    assert room.house.requests == PLACES
+    with pytest.raises(ApiError, match="4 requests are waiting"):
+        room.enter("fourth")  # one each: nobody has more than a share
+    paused.cancel()
+
+
+@in_a_loop
+async def test_one_who_is_alone_may_replace_what_stands_still() -> None:
+    room = Room()
+    tasks = [await room.stalled(room.enter("only"), {}) for _ in range(PLACES)]
+    with pytest.raises(ApiError, match="4 requests are waiting"):
+        room.enter("only")
+    room.time += STALLED_S
+    room.enter("only")
+    await asyncio.sleep(0.01)
+    assert [task.done() for task in tasks] == [True, False, False, False]
+    for task in tasks:
+        task.cancel()
+
+
+async def working(upload: Upload) -> str:
+    """Do what takes forever with an upload that has arrived."""
+    upload.arrived()
+    async with upload.kept():
+        await forever()
+    return "done"
+
+
+@in_a_loop
+async def test_one_key_cannot_fill_the_house_with_what_has_arrived() -> None:
+    room = Room()
+    tasks = []
+    for _ in range(PLACES):
+        room.time += 1.0
+        tasks.append(asyncio.create_task(working(room.enter("greedy"))))
+    await asyncio.sleep(0)
+    for guest, left in (("guest", [3]), ("guest", [2, 3]), ("other", [1, 2, 3])):  # the newest first
+        room.enter(guest)
+        await asyncio.sleep(0.01)
+        assert [number for number, task in enumerate(tasks) if task.done()] == left
+    for task in tasks[1:]:
+        error = task.exception()
+        assert isinstance(error, ApiError)
+        assert (error.status, error.code) == (429, "displaced") and error.retry_after_s
+    tasks[0].cancel()
+
+
+@in_a_loop
+async def test_what_is_transcribed_already_goes_last() -> None:
+    room = Room()
+    heard, coming = asyncio.create_task(working(room.enter("greedy"))), room.enter("greedy")
+    waiting = [asyncio.create_task(working(room.enter("greedy"))) for _ in range(PLACES - 2)]
+    await asyncio.sleep(0)
+    next(iter(room.uploads._present)).visit.expect(30.0)
+    for _ in range(2):
         room.enter("guest")
+    await asyncio.sleep(0.01)
+    assert not heard.done()
+    with pytest.raises(ApiError, match="send it again"):
+        coming.arrived()
+    assert [task.done() for task in waiting].count(True) == 1
+    for task in (heard, *waiting):
+        task.cancel()
+
+
+@in_a_loop
+async def test_a_stream_that_loses_its_place_ends_with_an_error_and_closes_what_feeds_it() -> None:
+    closed = asyncio.Event()
+
+    async def words() -> AsyncGenerator[str]:
+        try:
+            yield "one"
+            await forever()
+        finally:
+            closed.set()
+
+    room = Room()
+    streams = [room.enter("greedy") for _ in range(PLACES)]
+    for stream in streams:
+        stream.arrived()
+    room.time += 1.0
+    following = [stream.each(words()) for stream in streams]
+    assert [await anext(each) for each in following] == ["one"] * PLACES
+    task = asyncio.create_task(anext(following[0]))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    room.enter("guest")
+    await asyncio.wait([task], timeout=1.0)
+    error = task.exception()
+    assert isinstance(error, ApiError) and error.code == "displaced"
+    assert closed.is_set()
+    for each in following:
+        await each.aclose()
+
+
+@in_a_loop
+async def test_a_share_of_what_has_arrived_is_kept() -> None:
+    room = Room()
+    for key in ("a", "a", "b", "b"):
+        room.enter(key).arrived()
+    room.time += 100.0
+    for key in ("a", "b"):
+        with pytest.raises(ApiError, match="4 requests are waiting"):
+            room.enter(key)
 
 
 @in_a_loop
@@ -171,7 +275,7 @@ async def test_nobody_loses_a_place_for_one_who_would_not_be_let_in() -> None:
     upload.arrived()
     upload.visit.expect(20.0)
     with pytest.raises(ApiError, match="are waiting already"):
-        room.enter("guest")
+        room.enter("a")
     assert room.house.requests == PLACES
     room.house.close()
     with pytest.raises(ApiError, match="shutting down"):

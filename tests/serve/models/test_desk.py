@@ -34,13 +34,14 @@ class Rollout:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, Order]] = []
         self.fails = 9
+        self.text = ""
 
     async def alone(self, verb: str, name: str, order: Order) -> Steps:
         self.asked.append((verb, name, order))
         for number in range(3):
             if number == self.fails:
                 raise UserError("it is damaged", "copy it anew")
-            yield Step("step", str(number))
+            yield Step("step", self.text or str(number))
 
 
 def client(rollout: Rollout, called: str = "127.0.0.1", **settings: Any) -> TestClient:
@@ -73,6 +74,13 @@ def keys(tmp_path: Path) -> str:
     path = tmp_path / "keys.yaml"
     path.write_text(f"- {{name: keeper, key: {ADMIN}, admin: true}}\n- {{name: user, key: {OTHER}}}\n")
     return str(path)
+
+
+def test_a_step_that_repeats_what_was_sent_is_one_short_line(rollout: Rollout) -> None:
+    rollout.text = "reading \x1b[2J" + "x\n" * 5000
+    answer = client(rollout).post("/admin/models/load/x", json={"artifact": "a"})
+    told = [json.loads(line)["text"] for line in answer.text.splitlines()]
+    assert len(told) == 3 and all(len(text) == 1000 and text.isprintable() for text in told)
 
 
 def test_steps_come_as_lines(rollout: Rollout) -> None:

@@ -68,3 +68,10 @@ def test_what_is_not_there_is_a_persons_mistake(name: str) -> None:
 
 def test_engines_without_files_are_told_apart() -> None:
     assert invented("a") == invented("a") != invented("b")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "z\n" * 2000])
+def test_a_place_that_cannot_be_is_a_persons_mistake_told_in_a_short_line(name: str) -> None:
+    with pytest.raises(UserError) as raised:
+        inspect(name)
+    assert len(str(raised.value)) < 300 and "\n" not in str(raised.value)
