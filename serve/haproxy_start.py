@@ -39,6 +39,8 @@ _FRONTEND = """\
     tcp-request connection track-sc0 src
     tcp-request connection reject if {{ sc0_conn_cur gt {per_source} }}
     http-request deny if !HTTP_1.0 !HTTP_1.1
+    http-request del-header x-request-id if {{ req.hdr_cnt(x-request-id) gt 1 }}
+    http-request del-header x-request-id if !{{ req.fhdr(x-request-id) -m reg '^[!-~]{{1,128}}$' }}
     http-response set-var(txn.refusal) res.fhdr(x-refusal)
     http-response set-var(txn.request_id) res.fhdr(x-request-id)
     http-response set-var(txn.told) res.fhdr(www-authenticate) if {{ status 401 }}
