@@ -160,3 +160,9 @@ def test_nobody_comes_in_past_haproxy(guarded: Guarded) -> None:
 
     outside = open_ports(guarded.pid)
     assert [port for port in outside if answers(port)] == [guarded.address[1]]
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("call-1", True), ("x" * 8000, False), ("two words", False)])
+def test_a_request_id_is_a_word_and_not_thousands_of_characters(guarded: Guarded, sent: str, kept: bool) -> None:
+    told = httpx.get(f"{guarded.url}/healthz", headers={"X-Request-ID": sent}).headers["x-request-id"]
+    assert told == sent if kept else 0 < len(told) <= 128 and " " not in told
