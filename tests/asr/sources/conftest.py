@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import datasets
 import pytest
 
 from asr import storage
@@ -39,3 +40,15 @@ def place(request: pytest.FixtureRequest) -> Callable[[Path], str]:
         return str
     put: Callable[[Path], str] = request.getfixturevalue("s3_put")
     return put
+
+
+@pytest.fixture(scope="module")
+def no_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Offline, quiet, and with a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
+        datasets.disable_progress_bars()
+        yield
+        datasets.enable_progress_bars()

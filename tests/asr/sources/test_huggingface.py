@@ -6,7 +6,7 @@ import json
 import os
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -19,17 +19,7 @@ from asr.storage import join
 from asr.utterance import Quarantined, Utterance
 from tests.asr.sources.clips import assert_same_speech, audio, good, message, read, write_audio
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Offline, quiet, and with a cache of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
-        datasets.disable_progress_bars()
-        yield
-        datasets.enable_progress_bars()
+pytestmark = pytest.mark.usefixtures("no_hub")
 
 
 def dataset(clips: list[Utterance], kind: str = "mp3") -> datasets.Dataset:

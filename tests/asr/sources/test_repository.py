@@ -6,7 +6,6 @@ import gzip
 import os
 import socket
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -18,17 +17,7 @@ from asr.sources import repository
 from asr.utterance import Quarantined, Utterance
 from tests.asr.sources.clips import audio, read, write_audio
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Offline, quiet, and with a cache of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
-        datasets.disable_progress_bars()
-        yield
-        datasets.enable_progress_bars()
+pytestmark = pytest.mark.usefixtures("no_hub")
 
 
 @pytest.fixture
