@@ -12,7 +12,7 @@ import resource
 import signal
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from asr import seccomp
 
@@ -51,23 +51,52 @@ def end_with_parent() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
 
-def confine(memory_bytes: int) -> list[str]:
-    """Take from this process, for good, all that it can do to others, and bound what it may take.
+def bounds(memory_bytes: int) -> dict[int, int]:
+    """Return limits (``resource.RLIMIT_...``: bytes) for a copy of this process.
 
-    ``memory_bytes`` are what it may take beyond what it has. Returns what the kernel of this machine does not give, in
-    words, with its reason; everything must have been imported before.
+    ``memory_bytes`` are what it may take beyond what there is now.
+    """
+    with open("/proc/self/status", encoding="ascii") as file:
+        status = file.read()
+    return {
+        limit: 1024 * int(status.split(name)[1].split()[0]) + memory_bytes + spare
+        for limit, name, spare in ((resource.RLIMIT_DATA, "VmData:", 0), (resource.RLIMIT_AS, "VmSize:", SHARED_BYTES))
+    }
+
+
+def restrict() -> list[str]:
+    """Take files, privileges and the terminal from this process and from all that it forks, which it still may do.
+
+    Returns what the kernel of this machine does not give, in words, with its reason; everything must have been imported
+    before.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(null, standard)  # what is written to a terminal may be more than text, and a log can be filled
     os.close(null)
-    parts: dict[str, Callable[[], None]] = {
-        "limits on memory, files and processes": lambda: _limit(memory_bytes),
-        "being no target of debuggers": lambda: _prctl(_PR_SET_DUMPABLE, 0),
-        "no new privileges": lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1),
-        "landlock (no files)": _landlock,
-        "seccomp (no network, files and processes)": lambda: seccomp.install(_libc),
-    }
+    return _refused(
+        {
+            "being no target of debuggers": lambda: _prctl(_PR_SET_DUMPABLE, 0),
+            "no new privileges": lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1),
+            "landlock (no files)": _landlock,
+        }
+    )
+
+
+def confine(most: Mapping[int, int]) -> list[str]:
+    """Take from this process, after ``restrict``, all that is left that it can do to others, with limits of ``bounds``.
+
+    Returns what ``restrict`` does.
+    """
+    return _refused(
+        {
+            "limits on memory, files and processes": lambda: _limit(most),
+            "seccomp (no network, files and processes)": lambda: seccomp.install(_libc),
+        }
+    )
+
+
+def _refused(parts: Mapping[str, Callable[[], None]]) -> list[str]:
     missing = []
     for name, ask in parts.items():
         try:
@@ -98,12 +127,9 @@ class Allowance:
         resource.prlimit(self._pid, kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _limit(memory_bytes: int) -> None:
-    with open("/proc/self/status", encoding="ascii") as file:
-        status = file.read()
-    for limit, name, spare in ((resource.RLIMIT_DATA, "VmData:", 0), (resource.RLIMIT_AS, "VmSize:", SHARED_BYTES)):
-        most = 1024 * int(status.split(name)[1].split()[0]) + memory_bytes + spare
-        resource.setrlimit(limit, (most, most))
+def _limit(most: Mapping[int, int]) -> None:
+    for limit, nbytes in most.items():
+        resource.setrlimit(limit, (nbytes, nbytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))

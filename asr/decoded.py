@@ -39,15 +39,10 @@ class Decoded:
             self._memory.madvise(mmap.MADV_REMOVE, 0, whole)
 
 
-def memory_file() -> int:
-    """Return the descriptor of a new file in memory; whoever calls closes it."""
-    return os.memfd_create("waveform", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-
-
 @contextlib.contextmanager
 def memory() -> Iterator[int]:
     """Yield the descriptor of a new file in memory, and close it."""
-    file = memory_file()
+    file = os.memfd_create("waveform", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         yield file
     finally:

@@ -10,6 +10,9 @@ from typing import Any
 
 MAX_FRAME_BYTES = 1 << 20
 
+ASKED = struct.Struct("<i")  # of what forks children: the id of one whose time is over, or 0
+BORN = struct.Struct("<ii")  # its answer: how that one ended, as ``subprocess`` has it, and the id of a new one
+
 _LENGTH = struct.Struct("<I")
 
 

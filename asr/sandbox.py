@@ -7,95 +7,72 @@ here, and what lies in a storage is read here, by whoever has its keys.
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import weakref
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from asr.confinement import MAX_OPEN_FILES, Allowance, environment
-from asr.decoded import Decoded, copied, mapped, memory, memory_file
+from asr.confinement import MAX_OPEN_FILES
+from asr.decoded import Decoded, copied, mapped, memory
 from asr.errors import DataError
 from asr.header import Header, Length
 from asr.limits import DEFAULT_LIMITS, AudioLimits
-from asr.messages import receive
 from asr.sandbox_answers import DIED, answers_of, found, header_of, length_of, report_of
-from asr.sandbox_task import Handed, Source, Stop, Task, Wait, Watch, task_of
+from asr.sandbox_process import NONSENSE, Forker, Worker
+from asr.sandbox_task import Handed, Source, Task, Wait, Watch, task_of
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.utterance import Utterance
 
 STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer between holds 16 s of audio
 FILE_STALL_S = 120.0  # the same of what lies on a disk, which may be that of another machine
 MEMORY_BYTES = 1 << 30  # on top of the interpreter's; neither a recording nor its samples are in it
-START_LIMIT_S = 120.0
 MOST_TASKS = 32  # that are asked for in one go
-KEPT_BYTES = 16 << 20  # of memory for samples from one recording to the next
 
 _SPARE_BYTES = 4 << 20  # of samples over the limit, until that is noticed
 _NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-_TOO_MUCH = {signal.SIGXCPU: "took too long", signal.SIGXFSZ: "wrote too much"}
 assert MOST_TASKS + 8 < MAX_OPEN_FILES
 
-_log = logging.getLogger(__name__)
 Kind = TypeVar("Kind")
 Result = np.ndarray | Header | Length | None
 
 
 class Child:
-    """A process that does one thing at a time. It ends with the thread that made it, or with ``close``.
+    """Does one thing at a time, each in a process of its own that has heard no other stranger.
 
-    ``module`` is what runs in it, ``memory_bytes`` what it may take beyond what it begins with, ``stall_s`` how long it
-    may bring nothing.
+    ``module`` is what runs in them, ``memory_bytes`` what each may take beyond what it begins with, ``stall_s`` how
+    long it may bring nothing. They end with the thread that made it, or with ``close``.
     """
 
     def __init__(
         self, module: str = "asr.sandbox_child", memory_bytes: int = MEMORY_BYTES, stall_s: float = STALL_S
     ) -> None:
         self._stall_s = stall_s
-        self._socket, theirs = socket.socketpair()
-        # The name of the thread is for those who look at a list of processes.
-        words = ["-P", "-m", module, str(theirs.fileno()), str(memory_bytes), threading.current_thread().name]
-        # All of the path: a cluster's nodes find the packages where Ray put them.
-        path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, *words], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment(path)
-        )
-        theirs.close()
-        self._scratch = memory_file()  # written over again and again: new memory costs more than the copy
-        self.close = weakref.finalize(self, _end, self._process, self._socket, self._scratch)
-        self._socket.settimeout(START_LIMIT_S)
-        begun = receive(self._socket)  # EOFError: it has said on standard error why it does not start
-        if begun.get("ready") is not True:
-            raise RuntimeError(f"{module} does not begin as it should")
-        self._socket.settimeout(stall_s)
-        self._allowance, refused = _allowance(self.pid)
-        _tell((*begun["missing"], *refused))
+        self._forker = Forker(module, memory_bytes)
+        self.close = self._forker.close
+
+    @property
+    def forker(self) -> int:
+        """The id of the process that the others come from."""
+        return self._forker.pid
 
     @property
     def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
+        """The id of the process that does what is asked now, or next."""
+        return self._forker.worker().pid
 
     @property
     def alive(self) -> bool:
         """Whether it can be asked."""
-        return self.close.alive and self._process.poll() is None
+        return self._forker.alive
 
     def decode(
         self, source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE, watch: Watch | None = None
     ) -> Decoded:
         """Decode the chosen sound of a recording within ``limits``; ``watch`` is told how far it has come.
 
-        Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died; then this child is closed. And
-        the Stop that ``watch`` raises. A bug of ours is a fault of the file too, and in the log.
+        Raises DataError as ``asr.audio.decode`` does, or with the reason decoder_died. And the Stop that ``watch``
+        raises. A bug of ours is a fault of the file too, and in the log.
         """
         with Handed([Task(source, limits=limits, choice=choice, sparse=True)]) as handed:
             handed.require()
@@ -108,64 +85,64 @@ class Child:
     def each(self, tasks: Sequence[Task]) -> list[Result | DataError]:
         """Do at most MOST_TASKS tasks in one go. A DataError as ``decode`` raises it stands in place of a result.
 
-        Raises DataError decoder_died, of one of the tasks; then this child is closed.
+        Raises DataError decoder_died, of one of the tasks.
         """
         with Handed(tasks) as handed:
             if not handed.files:
                 return handed.merged([])
-            if os.fstat(self._scratch).st_size > KEPT_BYTES:
-                os.ftruncate(self._scratch, 0)
-            return handed.merged(self._ask(handed, self._scratch, lambda said: self._results(handed, said)))
-
-    def _results(self, handed: Handed, answers: Sequence[dict[str, Any]]) -> list[Result | DataError]:
-        results: list[Result | DataError] = []
-        offset = 0
-        for task, file, answer in zip(handed.tasks, handed.files, answers, strict=True):
-            try:
-                said = found(answer, file.place)
-                if task.call == "decode":
-                    samples = report_of(said).samples
-                    offset += samples
-                    results.append(copied(self._scratch, offset - samples, samples, file.place))
-                else:
-                    results.append(header_of(said) if task.call == "header" else length_of(said))
-            except DataError as error:
-                results.append(error)
-        return results
+            with memory() as file:
+                return handed.merged(self._ask(handed, file, lambda said: _results(handed, file, said)))
 
     def _ask(
         self, handed: Handed, samples: int, take: Callable[[list[dict[str, Any]]], Kind], watch: Watch | None = None
     ) -> Kind:
         """Have all that is handed over done, with samples written to a descriptor, and ``take`` what is answered."""
+        worker = self._forker.worker()
         try:
-            if self._allowance is not None:
-                cpu_s = self._stall_s + max(task.longest_s for task in handed.tasks)
-                self._allowance.renew(cpu_s, sum(task.most_bytes for task in handed.tasks) + _SPARE_BYTES)
-            self._socket.settimeout(self._stall_s)
-            handed.send(self._socket, samples)
-            wait = Wait(samples, handed.tasks, FILE_STALL_S if handed.on_disk else self._stall_s, watch)
-            return take(self._answers(handed, wait))
+            answers = self._answers(worker, handed, samples, watch)
         except TimeoutError:
-            what = "took too long"
-        except (DataError, Stop):
-            raise
+            self._forker.over()
+            how = "took too long"
         except (OSError, EOFError, *_NONSENSE):
-            what = _end_of(self._process)
+            how = self._forker.how()
         except BaseException:
-            self.close()
+            self._forker.over()
             raise
-        self.close()
-        raise DataError(DIED, f"{handed.files[0].place}: decoding {what}")
+        else:
+            self._forker.over()  # before a sample is looked at: none changes any more
+            try:
+                return take(answers)
+            except _NONSENSE:
+                how = NONSENSE
+        raise DataError(DIED, f"{handed.files[0].place}: decoding {how}")
 
-    def _answers(self, handed: Handed, wait: Wait) -> list[dict[str, Any]]:
-        try:
-            while "read" in (answer := wait.frame(self._socket)):
-                wait.go_on(handed.answer(self._socket, answer["read"]))
-        except Stop:
-            if not wait.answered:
-                self.close()
-            raise
+    def _answers(self, worker: Worker, handed: Handed, samples: int, watch: Watch | None) -> list[dict[str, Any]]:
+        if worker.allowance is not None:
+            cpu_s = self._stall_s + max(task.longest_s for task in handed.tasks)
+            worker.allowance.renew(cpu_s, sum(task.most_bytes for task in handed.tasks) + _SPARE_BYTES)
+        worker.socket.settimeout(self._stall_s)
+        handed.send(worker.socket, samples)
+        wait = Wait(samples, handed.tasks, FILE_STALL_S if handed.on_disk else self._stall_s, watch)
+        while "read" in (answer := wait.frame(worker.socket)):
+            wait.go_on(handed.answer(worker.socket, answer["read"]))
         return answers_of(answer, len(handed.tasks))
+
+
+def _results(handed: Handed, file: int, answers: Sequence[dict[str, Any]]) -> list[Result | DataError]:
+    results: list[Result | DataError] = []
+    offset = 0
+    for task, opened, answer in zip(handed.tasks, handed.files, answers, strict=True):
+        try:
+            said = found(answer, opened.place)
+            if task.call == "decode":
+                samples = report_of(said).samples
+                offset += samples
+                results.append(copied(file, offset - samples, samples, opened.place))
+            else:
+                results.append(header_of(said) if task.call == "header" else length_of(said))
+        except DataError as error:
+            results.append(error)
+    return results
 
 
 _own = threading.local()
@@ -248,39 +225,3 @@ def _only(task: Task) -> Result:
     if isinstance(result, DataError):
         raise result
     return result
-
-
-def _allowance(pid: int) -> tuple[Allowance | None, list[str]]:
-    try:
-        allowance = Allowance(pid)
-        allowance.renew(STALL_S, _SPARE_BYTES)
-    except OSError as error:
-        return None, [f"limits on CPU time and file size: {error}"]
-    return allowance, []
-
-
-@cache
-def _tell(missing: tuple[str, ...]) -> None:
-    """Say once what the kernel does not give."""
-    if missing:
-        _log.warning("files are parsed with less confinement than there could be: %s", "; ".join(missing))
-
-
-def _end_of(process: subprocess.Popen[bytes]) -> str:
-    """Say how a child came to its end."""
-    try:
-        code = process.wait(1.0)
-    except subprocess.TimeoutExpired:
-        return "answered nonsense"
-    if code == os.EX_UNAVAILABLE:
-        return "took too much memory"
-    if code < 0:
-        return _TOO_MUCH.get(signal.Signals(-code), f"ended with {signal.Signals(-code).name}")
-    return f"ended with status {code}"
-
-
-def _end(process: subprocess.Popen[bytes], ours: socket.socket, scratch: int) -> None:
-    ours.close()
-    os.close(scratch)
-    process.kill()
-    process.wait()

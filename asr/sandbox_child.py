@@ -2,8 +2,13 @@
 
     python -m asr.sandbox_child SOCKET MEMORY_BYTES
 
-``SOCKET`` is the descriptor of a Unix socket. Everything is imported and used once, then the process is confined and
-says so, and what of it the kernel does not give. It is asked for one or more tasks at a time: a frame with a list; each
+This is a process that forks them, and reads nothing that a stranger wrote. ``SOCKET`` is the descriptor of a Unix
+socket (SEQPACKET). Everything is imported and used once, then it says that it is ready, and what of its confinement the
+kernel does not give. A message is the id of a child whose time is over (0: none): that one is killed, and the answer is
+how it ended, the id of a new child, and the socket to that. What has heard one stranger never hears another.
+
+A child confines itself, says that it is ready, does what it is asked once, and ends. It is asked for one or more tasks
+together: a frame with a list; each
 says what is to be done (``call``), the name and size of the file, the ``limits``, the ``choice`` of track and channel
 and the stretch. With the frame come descriptors: of a file for the samples of all, float32 at 16 kHz, and of the
 recordings. Of one that is not ``sent``, ranges are asked for. A frame answers: of each what was ``found``, or the
@@ -13,26 +18,29 @@ recordings. Of one that is not ``sent``, ranges are asked for. A frame answers: 
 from __future__ import annotations
 
 import array
+import gc
 import io
 import json
 import os
+import signal
 import socket
 import struct
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import numpy.char  # one of those that NumPy loads when they are first used, which is too late here
 
 from asr.audio import SAMPLE_RATE, AudioLimits, decode_to, encode_flac
-from asr.confinement import MAX_OPEN_FILES, confine, end_with_parent
+from asr.confinement import MAX_OPEN_FILES, bounds, confine, end_with_parent, restrict
 from asr.decoded import memory
 from asr.errors import DataError
 from asr.header import header, probe
 from asr.media import OpenFile
-from asr.messages import read, send
+from asr.messages import ASKED, BORN, read, send
 from asr.ranges import buffered
 from asr.sandbox_task import Task
 from asr.sound import SoundChoice, SoundReport
@@ -79,18 +87,47 @@ def main(decode: Decode = decode_to) -> None:
     with socket.socket(fileno=int(sys.argv[1])) as parent:
         samples = Samples()
         _warm_up(samples)
-        send(parent, {"ready": True, "missing": confine(int(sys.argv[2]))})
-        try:
-            while True:
-                tasks, descriptors = _request(parent)
-                try:
-                    answers = _answers(parent, tasks, descriptors, samples, decode)
-                finally:
-                    for each in descriptors:
-                        os.close(each)
-                send(parent, {"answers": answers})
-        except (EOFError, ConnectionError):
-            return
+        gc.collect()
+        gc.freeze()  # what children never look at stays memory that all share
+        most = bounds(int(sys.argv[2]))
+        parent.send(json.dumps({"ready": True, "missing": restrict()}).encode())
+        while asked := parent.recv(ASKED.size):
+            (over,) = ASKED.unpack(asked)
+            status = _ended(over) if over else 0
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                pid = os.fork()
+                if not pid:
+                    _child((parent, ours), partial(_once, theirs, most, samples, decode))
+                socket.send_fds(parent, [BORN.pack(status, pid)], [ours.fileno()])
+
+
+def _ended(pid: int) -> int:
+    os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _child(not_mine: Sequence[socket.socket], work: Callable[[], None]) -> NoReturn:
+    """Do what a child does, in a process that has just been forked, and end it."""
+    status = 1
+    try:
+        forker = os.getppid()
+        end_with_parent()
+        if os.getppid() == forker:
+            for each in not_mine:
+                each.close()
+            work()
+            status = 0
+    except (EOFError, ConnectionError):
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _once(parent: socket.socket, most: Mapping[int, int], samples: Samples, decode: Decode) -> None:
+    send(parent, {"ready": True, "missing": confine(most)})
+    tasks, descriptors = _request(parent)
+    send(parent, {"answers": _answers(parent, tasks, descriptors, samples, decode)})
 
 
 def _request(parent: socket.socket) -> tuple[list[dict[str, Any]], Sequence[int]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import select
@@ -30,7 +28,6 @@ SAMPLE_BYTES = 4
 SOURCE_SAMPLES_PER_S = 4_000_000  # no codec is slower than this on a core; with it, the limits set the longest time
 
 LOOK_S = 0.02  # how often a watched decoding is looked at: half a minute of audio
-STOP_S = 1.0
 FRAME_S = 5.0  # from a frame's first byte to its last: nobody is told in between
 
 Source = str | Path | bytes
@@ -40,7 +37,7 @@ Watch = Callable[[int, int], None]
 
 
 class Stop(Exception):
-    """Raised by who watches a decoding: it goes no further, and the child is ready for the next."""
+    """Raised by who watches a decoding: it goes no further."""
 
 
 @dataclass(frozen=True)
@@ -187,13 +184,11 @@ class Wait:
     Whatever the child says in the meantime, and however slowly: what it has read before brings it no time either. Many
     tasks together may take as long as the longest of them may alone: if that is not enough, they are done one by one.
 
-    ``watch``, where there is one, is told while it waits how far the only task has come, and may raise Stop; whether
-    the child is ready for the next task then is ``answered``.
+    ``watch``, where there is one, is told while it waits how far the only task has come, and may raise Stop.
     """
 
     def __init__(self, samples: int, tasks: Sequence[Task], stall_s: float, watch: Watch | None = None) -> None:
         self._file, self._stall_s, self._watch = samples, stall_s, watch
-        self.answered = False
         self._look_s = stall_s if watch is None else min(LOOK_S, stall_s)
         self._written_ns, self._grown = os.fstat(samples).st_mtime_ns, time.monotonic()
         self._until = self._grown + stall_s + max((task.longest_s for task in tasks), default=0.0)
@@ -203,16 +198,12 @@ class Wait:
         """Return the next frame. Raises as ``asr.messages.receive``, TimeoutError, and what ``watch`` raises."""
         while not select.select([of], [], [], max(min(self._look_s, self._until - time.monotonic()), 0.0))[0]:
             self._check()
-            self._look(of)
+            self._look()
         message = receive(of, min(time.monotonic() + self._frame_s, self._until))
         of.settimeout(self._frame_s)
-        self.answered = "read" not in message
-        if self.answered:
-            if self._watch:
-                self._watch(*progress(self._file))
-        else:
+        if "read" in message:
             self._check()
-            self._look(of)
+        self._look()
         return message
 
     def _check(self) -> None:
@@ -222,18 +213,9 @@ class Wait:
         if now - self._grown >= self._stall_s or now > self._until:
             raise TimeoutError
 
-    def _look(self, of: socket.socket) -> None:
-        """Tell who watches. On their Stop the child may write no more, and its answer to that is waited for."""
-        if self._watch is None:
-            return
-        try:
+    def _look(self) -> None:
+        if self._watch is not None:
             self._watch(*progress(self._file))
-        except Stop:
-            fcntl.fcntl(self._file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
-            until = time.monotonic() + STOP_S
-            with contextlib.suppress(OSError, EOFError, ValueError):
-                self.answered = bool(select.select([of], [], [], STOP_S)[0]) and "read" not in receive(of, until)
-            raise
 
     def go_on(self, served: Served) -> None:
         """Leave out of account the time that a storage took; what is read for the first time is as good as a sample."""

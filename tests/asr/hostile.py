@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -32,8 +33,9 @@ from asr.sound import SoundReport
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PARENT = os.getppid()
-_SOCKET = int(sys.argv[1]) if __name__ == "__main__" else -1
-_WITH_SAMPLES = ("huge_file", "touch", "no_number")
+_WITH_SAMPLES = ("huge_file", "touch", "no_number", "pin")
+_HEARD: list[str] = []
+_PINNED: list[mmap.mmap] = []
 
 
 def _call(function: Callable[..., int], *arguments: object) -> str:
@@ -246,12 +248,35 @@ def no_number(sink: Callable[[np.ndarray], object]) -> SoundReport:
     return SoundReport(16_000)
 
 
+def spy(_: str) -> str:
+    """Stay, and listen to whoever comes next."""
+    _HEARD.append("somebody")
+    return "listening"
+
+
+def replay(_: str) -> str:
+    return " ".join(_HEARD)
+
+
+def pin(sink: Callable[[np.ndarray], object]) -> str:
+    """Keep all samples of a file by mapping one page of it, and change them once they have been looked at."""
+    sink(np.ones(1 << 20, np.float32))
+    for number in range(3, 48):
+        with contextlib.suppress(OSError, ValueError):
+            _PINNED.append(mmap.mmap(number, mmap.PAGESIZE))
+    return "mine"
+
+
+def the_socket() -> int:
+    return next(number for number in range(3, 48) if stat.S_ISSOCK(os.fstat(number).st_mode))
+
+
 def tell(data: bytes) -> None:
-    os.write(_SOCKET, data)
+    os.write(the_socket(), data)
 
 
 def heard(count: int) -> bytes:
-    return b"".join(os.read(_SOCKET, 1) for _ in range(count))
+    return b"".join(os.read(the_socket(), 1) for _ in range(count))
 
 
 def frame(text: str) -> bytes:

@@ -6,14 +6,17 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
+import pytest
 
 from asr.audio import encode_flac
 from asr.decoded import memory
 from asr.media import OpenFile
-from asr.messages import receive
+from asr.messages import ASKED, BORN, receive
 from asr.sandbox_child import Samples
 from asr.sandbox_task import Task
 from asr.sound import SoundReport
@@ -21,34 +24,52 @@ from asr.sound import SoundReport
 FLAC = encode_flac(np.zeros(16_000, np.float32))
 
 
-def test_the_process_writes_samples_and_ends_when_nobody_is_left() -> None:
-    ours, theirs = socket.socketpair()
-    with ours:
+def test_each_process_does_one_thing_and_ends_and_what_forks_them_ends_when_nobody_is_left() -> None:
+    control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    whole = {"found": json.loads(json.dumps(asdict(SoundReport(16_000))))}
+    with control:
         words = [sys.executable, "-m", "asr.sandbox_child", str(theirs.fileno()), str(1 << 30)]
-        with subprocess.Popen(words, pass_fds=[theirs.fileno()]) as child:
+        with subprocess.Popen(words, pass_fds=[theirs.fileno()]) as forker:
             theirs.close()
-            begun = receive(ours)
-            assert begun["ready"] is True and not [
-                each for each in begun["missing"] if "landlock" not in each
-            ]  # which some kernels do not have
-            whole = {"found": json.loads(json.dumps(asdict(SoundReport(16_000))))}
+            assert missing(json.loads(control.recv(10_000))) == []
+            before = 0
             for contents in ([FLAC], [b""], [FLAC, b"", FLAC]):
-                tasks, files = [], []
-                for content in contents:
-                    files.append(os.memfd_create("recording"))
-                    os.write(files[-1], content)
-                    tasks.append(json.loads(Task(b"").text(OpenFile("it", sys.stdin.buffer, len(content)), True)))
-                with memory() as samples:
-                    body = json.dumps(tasks).encode()
-                    socket.send_fds(ours, [struct.pack("<I", len(body)) + body], [samples, *files])
-                    answers = receive(ours)["answers"]
-                    for content, answer in zip(contents, answers, strict=True):
-                        assert answer == whole if content else answer["reason"] == "empty_file"
-                    assert os.fstat(samples).st_size == 4 * 16_000 * contents.count(FLAC)
-                for file in files:
-                    os.close(file)
-            ours.close()
-            assert child.wait(60) == 0
+                control.send(ASKED.pack(before))
+                data, [descriptor], _, _ = socket.recv_fds(control, BORN.size, 1)
+                status, pid = BORN.unpack(data)
+                assert status == 0 and pid not in (before, forker.pid)
+                with socket.socket(fileno=descriptor) as ours:
+                    answers, written = asked(ours, contents)
+                    with pytest.raises(EOFError):
+                        receive(ours)
+                for content, answer in zip(contents, answers, strict=True):
+                    assert answer == whole if content else answer["reason"] == "empty_file"
+                assert written == 4 * 16_000 * contents.count(FLAC)
+                before = pid
+            control.close()
+            assert forker.wait(60) == 0
+
+
+def missing(begun: dict[str, Any]) -> list[str]:
+    assert begun["ready"] is True
+    return [each for each in begun["missing"] if "landlock" not in each]  # which some kernels do not have
+
+
+def asked(ours: socket.socket, contents: Sequence[bytes]) -> tuple[list[dict[str, Any]], int]:
+    """Ask a child for recordings, and return its answers and how many bytes of samples it has written."""
+    assert missing(receive(ours)) == []
+    tasks, files = [], []
+    for content in contents:
+        files.append(os.memfd_create("recording"))
+        os.write(files[-1], content)
+        tasks.append(json.loads(Task(b"").text(OpenFile("it", sys.stdin.buffer, len(content)), True)))
+    with memory() as samples:
+        body = json.dumps(tasks).encode()
+        socket.send_fds(ours, [struct.pack("<I", len(body)) + body], [samples, *files])
+        answers = receive(ours)["answers"]
+        for file in files:
+            os.close(file)
+        return answers, os.fstat(samples).st_size
 
 
 def test_samples_are_written_megabyte_by_megabyte_from_where_it_is_told() -> None:
