@@ -22,7 +22,7 @@ ENVIRONMENT = frozenset(
     {"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONHOME"}
     | {"PYTHONHASHSEED", "PYTHONMALLOC", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
 )
-MAX_OPEN_FILES = 48
+MAX_OPEN_FILES = 80
 SHARED_BYTES = 64 << 20  # that may be mapped beyond what counts as data: buffers of the kernel, a stack that grows
 
 # linux/prctl.h

@@ -27,7 +27,7 @@ from asr.utterance import Utterance
 STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer between holds 16 s of audio
 FILE_STALL_S = 120.0  # the same of what lies on a disk, which may be that of another machine
 MEMORY_BYTES = 1 << 30  # on top of the interpreter's; neither a recording nor its samples are in it
-MOST_TASKS = 32  # that are asked for in one go
+MOST_TASKS = 64  # that are asked for in one go
 
 _SPARE_BYTES = 4 << 20  # of samples over the limit, until that is noticed
 _NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)

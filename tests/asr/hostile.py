@@ -237,7 +237,7 @@ def bug(text: str) -> str:
 def touch(sink: Callable[[np.ndarray], object]) -> str:
     """Write the same samples for ever."""
     while True:
-        for number in range(3, 48):
+        for number in range(3, 80):
             with contextlib.suppress(OSError):
                 os.pwrite(number, bytes(4), 0)
         time.sleep(0.05)
@@ -261,14 +261,14 @@ def replay(_: str) -> str:
 def pin(sink: Callable[[np.ndarray], object]) -> str:
     """Keep all samples of a file by mapping one page of it, and change them once they have been looked at."""
     sink(np.ones(1 << 20, np.float32))
-    for number in range(3, 48):
+    for number in range(3, 80):
         with contextlib.suppress(OSError, ValueError):
             _PINNED.append(mmap.mmap(number, mmap.PAGESIZE))
     return "mine"
 
 
 def the_socket() -> int:
-    return next(number for number in range(3, 48) if stat.S_ISSOCK(os.fstat(number).st_mode))
+    return next(number for number in range(3, 80) if stat.S_ISSOCK(os.fstat(number).st_mode))
 
 
 def tell(data: bytes) -> None:
