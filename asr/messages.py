@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import select
 import socket
 import struct
 import time
@@ -55,3 +57,10 @@ def read(of: socket.socket, count: int, until: float | None = None) -> bytes:
             raise EOFError
         got += more
     return bytes(data)
+
+
+def readable(descriptor: int, timeout_s: float) -> bool:
+    """Wait until there is something to read, or an end; False where there is none in so many seconds."""
+    poll = select.poll()  # of an endpoint with a thousand connections, select knows none that comes after them
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(math.ceil(max(timeout_s, 0.0) * 1000)))

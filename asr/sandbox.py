@@ -8,8 +8,9 @@ here, and what lies in a storage is read here, by whoever has its keys.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 
@@ -33,7 +34,6 @@ _SPARE_BYTES = 4 << 20  # of samples over the limit, until that is noticed
 _NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 assert MOST_TASKS + 8 < MAX_OPEN_FILES
 
-Kind = TypeVar("Kind")
 Result = np.ndarray | Header | Length | None
 
 
@@ -78,9 +78,10 @@ class Child:
             handed.require()
             place = handed.files[0].place
             with memory() as file:
-                return self._ask(
-                    handed, file, lambda said: mapped(file, report_of(found(said[0], place)), place), watch
-                )
+                # What is mapped is the child's own memory: it must have gone before a sample is looked at.
+                answers = self._ask(handed, file, watch, gone=True)
+                with _believed(place):
+                    return mapped(file, report_of(found(answers[0], place)), place)
 
     def each(self, tasks: Sequence[Task]) -> list[Result | DataError]:
         """Do at most MOST_TASKS tasks in one go. A DataError as ``decode`` raises it stands in place of a result.
@@ -91,12 +92,14 @@ class Child:
             if not handed.files:
                 return handed.merged([])
             with memory() as file:
-                return handed.merged(self._ask(handed, file, lambda said: _results(handed, file, said)))
+                answers = self._ask(handed, file)
+                with _believed(handed.files[0].place):
+                    return handed.merged(_results(handed, file, answers))
 
     def _ask(
-        self, handed: Handed, samples: int, take: Callable[[list[dict[str, Any]]], Kind], watch: Watch | None = None
-    ) -> Kind:
-        """Have all that is handed over done, with samples written to a descriptor, and ``take`` what is answered."""
+        self, handed: Handed, samples: int, watch: Watch | None = None, gone: bool = False
+    ) -> list[dict[str, Any]]:
+        """Have all that is handed over done, with samples written to a descriptor, by a worker that ends with it."""
         worker = self._forker.worker()
         try:
             answers = self._answers(worker, handed, samples, watch)
@@ -109,11 +112,8 @@ class Child:
             self._forker.over()
             raise
         else:
-            self._forker.over()  # before a sample is looked at: none changes any more
-            try:
-                return take(answers)
-            except _NONSENSE:
-                how = NONSENSE
+            self._forker.over(gone)
+            return answers
         raise DataError(DIED, f"{handed.files[0].place}: decoding {how}")
 
     def _answers(self, worker: Worker, handed: Handed, samples: int, watch: Watch | None) -> list[dict[str, Any]]:
@@ -126,6 +126,15 @@ class Child:
         while "read" in (answer := wait.frame(worker.socket)):
             wait.go_on(handed.answer(worker.socket, answer["read"]))
         return answers_of(answer, len(handed.tasks))
+
+
+@contextmanager
+def _believed(place: str) -> Iterator[None]:
+    """Make a fault of the file of what is no answer."""
+    try:
+        yield
+    except _NONSENSE:
+        raise DataError(DIED, f"{place}: decoding {NONSENSE}") from None
 
 
 def _results(handed: Handed, file: int, answers: Sequence[dict[str, Any]]) -> list[Result | DataError]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from asr.confinement import Allowance, environment
-from asr.messages import ASKED, BORN, receive
+from asr.messages import ASKED, BORN, readable, receive
 
 START_LIMIT_S = 120.0
 NONSENSE = "answered nonsense"
@@ -41,7 +40,7 @@ class Worker:
         """Return whether it has ended, or does within so many seconds."""
         watched = os.pidfd_open(self.pid)  # it is reaped on our word only: the id is nobody else's
         try:
-            return bool(select.select([watched], [], [], timeout_s)[0])
+            return readable(watched, timeout_s)
         finally:
             os.close(watched)
 
@@ -91,12 +90,16 @@ class Forker:
                 return self._worker[0]
             self.over()  # the machine needed its memory
 
-    def over(self) -> None:
-        """End the worker: it has no more hands on anything when this returns. The next one is forked meanwhile."""
+    def over(self, gone: bool = True) -> None:
+        """End the worker. The next one is forked meanwhile.
+
+        ``gone``: when this returns, it has no more hands on anything, which takes a few milliseconds.
+        """
         worker = self._worker.pop()
         os.kill(worker.pid, signal.SIGKILL)
         worker.socket.close()
-        worker.gone(_FORK_LIMIT_S)
+        if gone:
+            worker.gone(_FORK_LIMIT_S)
         self._ask(worker.pid)
 
     def how(self) -> str:

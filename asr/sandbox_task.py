@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import socket
 import struct
 import time
@@ -19,7 +18,7 @@ from asr.downmix import SAMPLE_RATE
 from asr.errors import DataError
 from asr.limits import DEFAULT_LIMITS, AudioLimits
 from asr.media import OpenFile, open_source
-from asr.messages import receive
+from asr.messages import readable, receive
 from asr.ranges import Ranges, Served, descriptor
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.utterance import Utterance
@@ -164,7 +163,8 @@ class Handed:
         body = f"[{asked}]".encode()
         frame = struct.pack("<I", len(body)) + body
         descriptors = [samples, *(each for each in self._sent if each is not None)]
-        to.sendall(frame[socket.send_fds(to, [frame], descriptors) :])
+        if left := frame[socket.send_fds(to, [frame], descriptors) :]:  # a child with all of it may already have ended
+            to.sendall(left)
         self._close_sent()
 
     def answer(self, to: socket.socket, asked: object) -> Served:
@@ -196,7 +196,7 @@ class Wait:
 
     def frame(self, of: socket.socket) -> dict[str, Any]:
         """Return the next frame. Raises as ``asr.messages.receive``, TimeoutError, and what ``watch`` raises."""
-        while not select.select([of], [], [], max(min(self._look_s, self._until - time.monotonic()), 0.0))[0]:
+        while not readable(of.fileno(), min(self._look_s, self._until - time.monotonic())):
             self._check()
             self._look()
         message = receive(of, min(time.monotonic() + self._frame_s, self._until))

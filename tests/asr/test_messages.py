@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from asr.messages import MAX_FRAME_BYTES, receive, send
+from asr.messages import MAX_FRAME_BYTES, readable, receive, send
 
 
 def test_frames_come_as_they_went() -> None:
@@ -60,3 +60,13 @@ def test_deep_nesting_is_no_crash_of_who_reads_it() -> None:
         with pytest.raises(ValueError, match="without an end"):
             receive(theirs)
         writer.join()
+
+
+def test_a_wait_ends_with_news_with_an_end_or_with_its_time() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert not readable(theirs.fileno(), 0.01) and not readable(theirs.fileno(), -1.0)
+        ours.sendall(b" ")
+        assert readable(theirs.fileno(), 60.0) and theirs.recv(1)
+        ours.close()
+        assert readable(theirs.fileno(), 60.0)

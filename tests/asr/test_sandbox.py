@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -294,3 +295,19 @@ def test_an_utterance_is_its_stretch_of_its_sound(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too_long"):
         sandbox.decode_utterance(utterance, AudioLimits(max_audio_s=0.5))
     assert sandbox.header(path) == header(path) and sandbox.probe(path) == probe(path)
+
+
+def test_a_process_with_a_thousand_connections_decodes() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while taken[-1] < 1024:
+            taken.append(os.dup(taken[0]))
+        made = Child()
+        assert len(made.decode(TWO_S, LIMITS).waveform) == 2 * SAMPLE_RATE
+        made.close()
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,3 +125,23 @@ def test_who_watches_is_told_while_a_child_asks_for_more() -> None:
     with ours, theirs, memory() as samples, pytest.raises(Stop):
         send(theirs, {"read": [0, 0, 1]})
         Wait(samples, [], 5.0, watch).frame(ours)
+
+
+class SoonGone(socket.socket):
+    """A socket whose other side reads what comes, and ends before anything else is done here."""
+
+    other: socket.socket
+
+    def sendmsg(self, *asked: Any) -> int:  # type: ignore[override]
+        count = super().sendmsg(*asked)
+        self.other.recv(count)
+        self.other.close()
+        return count
+
+
+def test_a_good_clip_was_lost_where_the_child_was_faster_than_who_asked() -> None:
+    ours, theirs = socket.socketpair()
+    with SoonGone(fileno=ours.detach()) as asking, Handed([Task(b"a")]) as handed:
+        asking.other = theirs
+        with memory() as samples:
+            handed.send(asking, samples)
