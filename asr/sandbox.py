@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -29,6 +31,7 @@ STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer betw
 FILE_STALL_S = 120.0  # the same of what lies on a disk, which may be that of another machine
 MEMORY_BYTES = 1 << 30  # on top of the interpreter's; neither a recording nor its samples are in it
 MOST_TASKS = 64  # that are asked for in one go
+SHORT_S = 60.0  # longer sounds are decoded one by one
 
 _SPARE_BYTES = 4 << 20  # of samples over the limit, until that is noticed
 _NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -205,28 +208,53 @@ def decode_utterance(utterance: Utterance, limits: AudioLimits = DEFAULT_LIMITS)
     return cast(np.ndarray, _only(task_of(utterance, limits)))
 
 
-def decode_utterances(utterances: Sequence[Utterance], limits: AudioLimits) -> list[np.ndarray | DataError]:
-    """Return the waveforms of utterances, decoded in one go; a DataError in place of one that cannot be had."""
-    return cast("list[np.ndarray | DataError]", each([task_of(utterance, limits) for utterance in utterances]))
+def decode_utterances(utterances: Sequence[Utterance], limits: AudioLimits) -> Iterator[np.ndarray | DataError]:
+    """Yield the waveforms of utterances, decoded in one go; a DataError in place of one that cannot be had."""
+    return cast("Iterator[np.ndarray | DataError]", _in_turn([task_of(utterance, limits) for utterance in utterances]))
 
 
-def with_header(utterance: Utterance, limits: AudioLimits) -> tuple[Header, np.ndarray]:
-    """Return the header of an utterance's file, and what ``decode_utterance`` does, in one go."""
-    results = each([Task(utterance.audio, "header", choice=utterance.sound), task_of(utterance, limits)])
-    for result in results:
-        if isinstance(result, DataError):
-            raise result
-    return cast("tuple[Header, np.ndarray]", tuple(results))
+def with_headers(
+    utterances: Sequence[Utterance], limits: AudioLimits
+) -> Iterator[tuple[Header, np.ndarray] | DataError]:
+    """Yield the headers of the utterances' files, with what ``decode_utterances`` yields, in one go."""
+    tasks = [task for each in utterances for task in (_task("header", each), task_of(each, limits))]
+    results = cast("Iterator[Any]", _in_turn(tasks))
+    for head, sound in zip(results, results, strict=True):
+        yield next((result for result in (head, sound) if isinstance(result, DataError)), (head, sound))
 
 
-def header(source: Source, choice: SoundChoice = DEFAULT_CHOICE) -> Header:
-    """Return what ``asr.header.header`` does, read in the child of this thread. Raises as ``waveform``."""
-    return cast(Header, _only(Task(source, "header", choice=choice)))
+def headers(utterances: Sequence[Utterance]) -> list[Header | DataError]:
+    """Return what ``asr.header.header`` does of the utterances' files, in one go; a DataError in place of a fault."""
+    return cast("list[Header | DataError]", each([_task("header", utterance) for utterance in utterances]))
 
 
-def probe(source: Source, choice: SoundChoice = DEFAULT_CHOICE) -> Length | None:
-    """Return what ``asr.header.probe`` does, read in the child of this thread. Raises as ``waveform``."""
-    return cast("Length | None", _only(Task(source, "probe", choice=choice)))
+def probes(utterances: Sequence[Utterance]) -> list[Length | DataError | None]:
+    """Return what ``asr.header.probe`` does of the utterances' files, in one go; a DataError in place of a fault."""
+    return cast("list[Length | DataError | None]", each([_task("probe", utterance) for utterance in utterances]))
+
+
+def _task(call: str, utterance: Utterance) -> Task:
+    return Task(utterance.audio, call, choice=utterance.sound)
+
+
+def _in_turn(tasks: Sequence[Task]) -> Iterator[Result | DataError]:
+    """Yield the results of tasks done in one go, but a sound over SHORT_S on its own, when it is its turn.
+
+    So what lies in memory is a few short sounds or a long one, whatever the limits: a header's word is not taken for
+    it. What is decoded of a long one for nothing is less than it has itself.
+    """
+    results = each([replace(task, limits=_short(task.limits)) for task in tasks])
+    results.reverse()
+    for task in tasks:
+        result = results.pop()
+        if isinstance(result, DataError) and result.reason == "too_long" and task.limits.max_audio_s > SHORT_S:
+            [result] = each([task])
+        yield result
+
+
+@lru_cache(8)
+def _short(limits: AudioLimits) -> AudioLimits:
+    return limits.model_copy(update={"max_audio_s": min(limits.max_audio_s, SHORT_S)})
 
 
 def _only(task: Task) -> Result:

@@ -15,7 +15,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -101,8 +101,8 @@ def _cpu_s() -> float:
     return time.process_time() + sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def _here(utterances: Sequence[Utterance], limits: AudioLimits) -> list[np.ndarray | DataError]:
-    return [decode(each.audio, start_s=each.start_s, end_s=each.end_s, limits=limits) for each in utterances]
+def _here(utterances: Sequence[Utterance], limits: AudioLimits) -> Iterator[np.ndarray | DataError]:
+    return (decode(each.audio, start_s=each.start_s, end_s=each.end_s, limits=limits) for each in utterances)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from asr.audio import SAMPLE_RATE, decode, encode_flac
 from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
 from asr.model import SpeechModel
+from asr.sandbox import Child
+from asr.sandbox_task import Task
 from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from cluster.session import ray_session
@@ -94,6 +97,20 @@ def crashing(monkeypatch: pytest.MonkeyPatch) -> bytes:
     monkeypatch.setattr(sandbox, "Child", partial(sandbox.Child, "tests.asr.hostile"))
     monkeypatch.setattr(sandbox, "_own", threading.local())
     return encode_flac(np.full(SAMPLE_RATE, 0.1, np.float32)) + b"ATTACK abort "
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many things were asked for in each request to the sandbox, from whichever thread."""
+    asked: list[int] = []
+    each = Child.each
+
+    def counted(child: Child, tasks: Sequence[Task]) -> list[Any]:
+        asked.append(len(tasks))
+        return each(child, tasks)
+
+    monkeypatch.setattr(Child, "each", counted)
+    return asked
 
 
 def _as_flac(clip: Utterance, folder: Path) -> Utterance:

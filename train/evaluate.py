@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
 from asr.audio import SAMPLE_RATE, AudioLimits
+from asr.batches import batches
 from asr.clip import Clip
 from asr.decode import decode
 from asr.errors import DataError, UserError
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.features import WINDOW_S, Context
 from asr.model import SpeechModel
-from asr.sandbox import decode_utterance
+from asr.sandbox import decode_utterances
 from asr.scoring import has_words
 from asr.silence import require_sound
 from asr.utterance import Quarantined, Utterance
@@ -48,15 +50,9 @@ def evaluate(
     """
     usable: list[tuple[Utterance, Clip, float]] = []
     quarantined: list[Quarantined] = []
-    ids: set[str] = set()
-    for utterance in utterances:
-        try:
-            if utterance.id in ids:
-                raise DataError("duplicate_id", "an earlier row has this id")
-            ids.add(utterance.id)
-            waveform = _waveform(utterance)
-        except DataError as error:
-            quarantined.append(Quarantined(utterance.id, error.reason, error.detail))
+    for utterance, waveform in _waveforms(utterances):
+        if isinstance(waveform, DataError):
+            quarantined.append(Quarantined(utterance.id, waveform.reason, waveform.detail))
             continue
         clip = Clip(model.log_mel(waveform), utterance.language or language or model.language)
         usable.append((utterance, clip, len(waveform) / SAMPLE_RATE))
@@ -80,9 +76,23 @@ def evaluate(
     return Evaluated(evaluation, quarantined)
 
 
-def _waveform(utterance: Utterance) -> np.ndarray:
-    limits = AudioLimits(max_audio_s=WINDOW_S)
-    waveform = decode_utterance(utterance, limits)
-    if has_words(utterance.text):  # nobody could hear them
-        require_sound(waveform)
-    return waveform
+def _waveforms(utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | DataError]]:
+    ids: set[str] = set()
+    for batch in batches(utterances):
+        first = []
+        for utterance in batch:
+            first.append(utterance.id not in ids)
+            ids.add(utterance.id)
+        sounds = decode_utterances(list(compress(batch, first)), AudioLimits(max_audio_s=WINDOW_S))
+        for utterance, is_first in zip(batch, first, strict=True):
+            repeated = DataError("duplicate_id", "an earlier row has this id")
+            yield utterance, _usable(utterance, next(sounds)) if is_first else repeated
+
+
+def _usable(utterance: Utterance, sound: np.ndarray | DataError) -> np.ndarray | DataError:
+    try:
+        if not isinstance(sound, DataError) and has_words(utterance.text):  # nobody could hear them
+            require_sound(sound)
+    except DataError as error:
+        return error
+    return sound

@@ -288,13 +288,37 @@ def test_an_utterance_is_its_stretch_of_its_sound(tmp_path: Path) -> None:
     path = encoded(tmp_path / "two.wav", decode(TWO_S), "pcm_s16le", "wav", SAMPLE_RATE, "stereo")
     utterance = Utterance("a", str(path), "hm", start_s=0.5, end_s=1.5, sound=SoundChoice(channel="right"))
     expected = decode(path, start_s=0.5, end_s=1.5, choice=utterance.sound)
-    head, sound = sandbox.with_header(utterance, AudioLimits())
-    assert head == header(path)
-    for there in (sound, sandbox.decode_utterance(utterance), *sandbox.decode_utterances([utterance], AudioLimits())):
+    [both] = sandbox.with_headers([utterance], AudioLimits())
+    assert isinstance(both, tuple) and both[0] == header(path)
+    decoded = sandbox.decode_utterances([utterance], AudioLimits())
+    for there in (both[1], sandbox.decode_utterance(utterance), *decoded):
+        assert isinstance(there, np.ndarray)
         np.testing.assert_array_equal(there, expected)
     with pytest.raises(DataError, match="too_long"):
         sandbox.decode_utterance(utterance, AudioLimits(max_audio_s=0.5))
-    assert sandbox.header(path) == header(path) and sandbox.probe(path) == probe(path)
+    assert sandbox.headers([utterance]) == [header(path)] and sandbox.probes([utterance]) == [probe(path)]
+
+
+def test_many_long_recordings_asked_for_together_were_all_in_memory_at_once(trips: list[int], crashing: bytes) -> None:
+    long = encode_flac(np.tile(decode(TWO_S), 32))
+    sources = {"short": TWO_S, "long": long, "none": b"no audio", "longer": long * 1, "crash": crashing, "last": TWO_S}
+    rows = [Utterance(name, source) for name, source in sources.items()]
+    alone = [next(sandbox.decode_utterances([row], AudioLimits())) for row in rows]
+    trips.clear()
+    lazily = sandbox.decode_utterances(rows, AudioLimits())
+    together = [next(lazily)]
+    assert trips == [6] + [1] * 6  # one of them kills its process
+    together += lazily
+    assert trips[7:] == [1, 1]  # each long one, when it is its turn
+    for one, other in zip(alone, together, strict=True):
+        if isinstance(one, DataError):
+            assert isinstance(other, DataError) and (one.reason, one.detail) == (other.reason, other.detail)
+        else:
+            np.testing.assert_array_equal(one, other)
+    faults = [sound.reason for sound in together if isinstance(sound, DataError)]
+    assert faults == ["not_audio", DIED]
+    [refused] = sandbox.decode_utterances(rows[1:2], AudioLimits(max_audio_s=62.0))
+    assert isinstance(refused, DataError) and "over 62 s" in refused.detail
 
 
 def test_a_process_with_a_thousand_connections_decodes() -> None:

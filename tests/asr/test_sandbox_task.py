@@ -132,7 +132,7 @@ class SoonGone(socket.socket):
 
     other: socket.socket
 
-    def sendmsg(self, *asked: Any) -> int:  # type: ignore[override]
+    def sendmsg(self, *asked: Any) -> int:
         count = super().sendmsg(*asked)
         self.other.recv(count)
         self.other.close()

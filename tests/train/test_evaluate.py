@@ -86,8 +86,11 @@ def test_rows_that_cannot_be_used_are_named(english_model: SpeechModel, flac_cli
         evaluate(english_model, rows[:1], "short")
 
 
-def test_a_clip_that_is_named_twice_was_scored_twice(english_model: SpeechModel, flac_clips: list[Utterance]) -> None:
+def test_a_clip_that_is_named_twice_was_scored_twice(
+    english_model: SpeechModel, flac_clips: list[Utterance], trips: list[int]
+) -> None:
     done = evaluate(english_model, [flac_clips[0], flac_clips[1], flac_clips[0]], "short")
+    assert trips == [2]  # requests to the sandbox
     assert [row.reason for row in done.quarantined] == ["duplicate_id"]
     assert len(done.evaluation.results) == 2
 

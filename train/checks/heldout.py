@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from asr.audio import AudioLimits
+from asr.batches import batches
 from asr.errors import DataError, UserError
 from asr.features import WINDOW_S
-from asr.sandbox import decode_utterance
+from asr.sandbox import decode_utterances
 from asr.scoring import has_words
 from asr.silence import require_sound
 from asr.utterance import Quarantined, Utterance
@@ -47,11 +48,14 @@ def audio(subject: Subject) -> Outcome:
 
 def _faults(clips: Sequence[Utterance]) -> list[Quarantined]:
     faults = []
-    for clip in clips:
-        try:
-            require_sound(decode_utterance(clip, AudioLimits(max_audio_s=WINDOW_S)))
-        except DataError as error:
-            faults.append(Quarantined(clip.id, error.reason, error.detail))
+    for batch in batches(clips):
+        for clip, sound in zip(batch, decode_utterances(batch, AudioLimits(max_audio_s=WINDOW_S)), strict=True):
+            try:
+                if isinstance(sound, DataError):
+                    raise sound
+                require_sound(sound)
+            except DataError as error:
+                faults.append(Quarantined(clip.id, error.reason, error.detail))
     return faults
 
 

@@ -19,8 +19,9 @@ from asr.checkpoint import Checkpoint, find_checkpoint
 from asr.errors import DataError
 from asr.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
 from asr.labels import label_ids, prompt_ids
+from asr.limits import DEFAULT_LIMITS
 from asr.model import SpeechModel, best_device, load_checkpoint
-from asr.sandbox import decode_utterance
+from asr.sandbox import decode_utterances
 from asr.segments import split
 from asr.silence import require_sound
 from asr.sources import SourceConfig, is_stream, rows
@@ -105,13 +106,15 @@ class Subject:
     def sampled(self) -> Sampled:
         """Some training clips, decoded."""
         sampled = Sampled([], [])
-        for utterance in spread(self.training.utterances, SAMPLE):
+        utterances = spread(self.training.utterances, SAMPLE)
+        for utterance, sound in zip(utterances, decode_utterances(utterances, DEFAULT_LIMITS), strict=True):
             try:
-                waveform = decode_utterance(utterance)
-                self.pieces(utterance, len(waveform) / SAMPLE_RATE)
+                if isinstance(sound, DataError):
+                    raise sound
+                self.pieces(utterance, len(sound) / SAMPLE_RATE)
                 if utterance.text.strip():
-                    require_sound(waveform)
-                sampled.clips.append((utterance, waveform))
+                    require_sound(sound)
+                sampled.clips.append((utterance, sound))
             except DataError as error:
                 sampled.faults.append(Quarantined(utterance.id, error.reason, error.detail))
         return sampled

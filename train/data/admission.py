@@ -6,16 +6,19 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from typing import Literal
 
+import numpy as np
 from transformers import WhisperTokenizer
 
 from asr.audio import SAMPLE_RATE
+from asr.batches import batches
 from asr.errors import DataError, UserError
 from asr.features import WINDOW_S
+from asr.header import Length
 from asr.labels import MAX_TOKENS, prompt_ids, spoken
-from asr.sandbox import decode_utterance, probe
+from asr.limits import DEFAULT_LIMITS
+from asr.sandbox import MOST_TASKS, decode_utterances, probes
 from asr.segments import split
 from asr.utterance import Quarantined, Utterance
 from train.data.ahead import kept
@@ -57,9 +60,8 @@ class Admission:
         """
         languages: set[str | None] = set()
         follows = True
-        for batch in _batches(rows):
-            wait = any(isinstance(row, Utterance) and not row.duration_s for row in batch)
-            checked = [each for found in (kept(_THREADS).map if wait else map)(self._check, batch) for each in found]
+        for batch in batches(rows, _BATCH):
+            checked = [each for row in _with_lengths(batch) for each in self._check(row)]
             texts = [f" {row.text.strip()}" for row in checked if isinstance(row, Utterance)]
             lengths = iter(self._lengths(texts))
             for row in checked:
@@ -81,16 +83,15 @@ class Admission:
         if isinstance(row, Quarantined):
             return [row]
         try:
-            known = row if row.duration_s else replace(row, duration_s=_measured_s(row))
-            length_s = known.duration_s or 0.0
+            length_s = row.duration_s or 0.0
             if length_s <= WINDOW_S:
-                spoken(known.text)
+                spoken(row.text)
                 if length_s < MIN_AUDIO_S:
                     raise DataError("too_short", f"{length_s:.3f} s, under {MIN_AUDIO_S:g} s")
-                return [known]
+                return [row]
             if self.long_clips == "quarantine":
                 raise DataError("too_long", f"{length_s:.2f} s, over {WINDOW_S:g} s")
-            pieces = split(known, WINDOW_S)
+            pieces = split(row, WINDOW_S)
         except DataError as fault:
             return [Quarantined(row.id, fault.reason, fault.detail)]
         short = replace(self, long_clips="quarantine")  # a segment may still be too long
@@ -115,19 +116,40 @@ def require_usable(quarantined: Sequence[Quarantined], met: int, max_share: floa
         )
 
 
-def _measured_s(row: Utterance) -> float:
-    """Return a stretch's length as its container's header has it, or as its audio has where that says nothing."""
-    if row.end_s is not None:
-        return max(row.end_s - row.start_s, 0.0)
-    told = probe(row.audio, choice=row.sound)
-    if told is not None:
-        length_s = max(told.seconds - row.start_s, 0.0)
-        if told.certain or MIN_AUDIO_S <= length_s <= WINDOW_S:  # a guess may plan a clip, but not refuse it
-            return length_s
-    return len(decode_utterance(row)) / SAMPLE_RATE
+def _with_lengths(rows: Sequence[Utterance | Quarantined]) -> Iterator[Utterance | Quarantined]:
+    """Yield the rows with the lengths of their stretches: what they say, or their files where they say nothing."""
+    unknown = [row for row in rows if isinstance(row, Utterance) and not row.duration_s and row.end_s is None]
+    measured = (row for some in kept(_THREADS).map(_measured, batches(unknown, MOST_TASKS)) for row in some)
+    for row in rows:
+        if isinstance(row, Quarantined) or row.duration_s:
+            yield row
+        elif row.end_s is not None:
+            yield replace(row, duration_s=max(row.end_s - row.start_s, 0.0))
+        else:
+            yield next(measured)
 
 
-def _batches(rows: Iterable[Utterance | Quarantined]) -> Iterator[list[Utterance | Quarantined]]:
-    left = iter(rows)
-    while batch := list(islice(left, _BATCH)):
-        yield batch
+def _measured(rows: Sequence[Utterance]) -> list[Utterance | Quarantined]:
+    """Return rows with their lengths as the containers' headers have them, or the audio where those say nothing."""
+    told = [_told_s(row, length) for row, length in zip(rows, probes(rows), strict=True)]
+    untold = [row for row, length_s in zip(rows, told, strict=True) if length_s is None]
+    sounds = decode_utterances(untold, DEFAULT_LIMITS)
+    found = (_heard_s(next(sounds)) if length_s is None else length_s for length_s in told)
+    return [
+        Quarantined(row.id, length_s.reason, length_s.detail)
+        if isinstance(length_s, DataError)
+        else replace(row, duration_s=length_s)
+        for row, length_s in zip(rows, found, strict=True)
+    ]
+
+
+def _told_s(row: Utterance, told: Length | DataError | None) -> float | DataError | None:
+    if told is None or isinstance(told, DataError):
+        return told
+    length_s = max(told.seconds - row.start_s, 0.0)
+    # A guess may plan a clip, but not refuse it.
+    return length_s if told.certain or MIN_AUDIO_S <= length_s <= WINDOW_S else None
+
+
+def _heard_s(sound: np.ndarray | DataError) -> float | DataError:
+    return sound if isinstance(sound, DataError) else len(sound) / SAMPLE_RATE

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
+
+from asr.batches import ROWS, batches
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 THREADS = min(4, os.cpu_count() or 1)
-ROWS_AHEAD = 4 * THREADS
+_BATCHES_AHEAD = 2 * THREADS
+ROWS_AHEAD = ROWS * (_BATCHES_AHEAD + 1)
 
 
-def ahead(work: Callable[[Row], Result], rows: Iterable[Row]) -> Iterator[Result]:
-    """Yield ``work(row)`` for each row, in the order of the rows. No more than ROWS_AHEAD + 1 results are held.
+def ahead(work: Callable[[list[Row]], Sequence[Result]], rows: Iterable[Row]) -> Iterator[Result]:
+    """Yield what ``work`` returns of some rows, one result for each, in order. No more than ROWS_AHEAD are held.
 
     ``ThreadPoolExecutor.map`` would first read all rows. Where the taker stops early, what has not begun never does.
     """
     pool = kept(THREADS)
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[Future[Sequence[Result]]] = deque()
     try:
-        for row in rows:
-            waiting.append(pool.submit(work, row))
-            if len(waiting) > ROWS_AHEAD:
-                yield waiting.popleft().result()
+        for batch in batches(rows):
+            waiting.append(pool.submit(work, batch))
+            while len(waiting) > _BATCHES_AHEAD or (waiting and waiting[0].done()):
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
     finally:
         for each in waiting:
             each.cancel()

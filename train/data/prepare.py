@@ -7,18 +7,19 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from asr import segments
 from asr.audio import SAMPLE_RATE, encode_flac
 from asr.errors import DataError, UserError
 from asr.manifest import write_manifest, write_quarantine
-from asr.sandbox import decode_utterance
+from asr.sandbox import decode_utterances
 from asr.silence import require_sound
 from asr.sound import DEFAULT_CHOICE
 from asr.sources import SourceConfig
@@ -160,7 +161,7 @@ class _Decoding:
 
     def usable(self, rows: Iterable[Row]) -> list[Utterance]:
         good: list[Utterance] = []
-        for row in ahead(self._clip, self._unique(self._whole_or_cut(rows))):
+        for row in ahead(self._clips, self._unique(self._whole_or_cut(rows))):
             if isinstance(row, Utterance):
                 good.append(row)
             else:
@@ -194,22 +195,32 @@ class _Decoding:
         declared_s = row.duration_s if row.end_s is None else row.end_s - row.start_s
         return max(declared_s or 0.0, known[-1].end_s) > self.config.max_audio_s
 
-    def _clip(self, row: Row) -> Row:
-        """Write one clip as FLAC and return the row that names it, or why it is unusable."""
-        if isinstance(row, Quarantined):
-            return row
-        config = self.config
-        limits = config.limits(config.min_audio_s, config.max_audio_s)
+    def _clips(self, rows: Sequence[Row]) -> list[Row]:
+        """Write clips as FLAC and return the rows that name them, or why they are unusable."""
+        limits = self.config.limits(self.config.min_audio_s, self.config.max_audio_s)
+        checked = [self._with_text(row) for row in rows]
+        sounds = decode_utterances([row for row in checked if isinstance(row, Utterance)], limits)
+        return [self._clip(row, next(sounds)) if isinstance(row, Utterance) else row for row in checked]
+
+    def _with_text(self, row: Row) -> Row:
         try:
-            config.check_text(row.text)
-            waveform = decode_utterance(row, limits)
-            duration_s = len(waveform) / SAMPLE_RATE
-            require_sound(waveform)
-            config.check_rate(row.text, duration_s)
+            if isinstance(row, Utterance):
+                self.config.check_text(row.text)
+        except DataError as error:
+            return Quarantined(row.id, error.reason, error.detail)
+        return row
+
+    def _clip(self, row: Utterance, sound: np.ndarray | DataError) -> Row:
+        try:
+            if isinstance(sound, DataError):
+                raise sound
+            duration_s = len(sound) / SAMPLE_RATE
+            require_sound(sound)
+            self.config.check_rate(row.text, duration_s)
         except DataError as error:
             return Quarantined(row.id, error.reason, error.detail)
         path = self.folder / _file_name(row.id)
-        path.write_bytes(encode_flac(waveform))
+        path.write_bytes(encode_flac(sound))
         whole = replace(row, audio=str(path), start_s=0.0, end_s=None, sound=DEFAULT_CHOICE)
         return replace(whole, duration_s=round(duration_s, 4))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +16,7 @@ from asr.audio import DEFAULT_LIMITS, SAMPLE_RATE
 from asr.errors import DataError
 from asr.header import Header
 from asr.labels import is_multilingual, label_ids
-from asr.sandbox import with_header
+from asr.sandbox import with_headers
 from asr.silence import require_sound
 from asr.split import transcript_key
 from asr.utterance import Quarantined, Utterance
@@ -163,22 +163,24 @@ class Survey:
                 self.overlap[kind].compare(key, row.id, self.against[kind])
 
 
-def look(row: Row, config: Filters) -> Look:
-    """Read and decode one row's audio; this is what is worth doing in threads."""
-    if isinstance(row, Quarantined):
-        return Look(row.id, row)
-    fault = _fault(row, lambda: config.check_text(row.text))
+def look(rows: Sequence[Row], config: Filters) -> list[Look]:
+    """Read and decode the audio of some rows in one go; this is what is worth doing in threads."""
     wide = config.limits(0.0, DEFAULT_LIMITS.max_audio_s)  # too long and too short ones are to be measured too
-    try:
-        seen, waveform = with_header(row, wide)
-    except DataError as error:
-        return Look(row.id, fault or Quarantined(row.id, error.reason, error.detail), row)
+    found = with_headers([row for row in rows if isinstance(row, Utterance)], wide)
+    return [Look(row.id, row) if isinstance(row, Quarantined) else _look(row, next(found), config) for row in rows]
+
+
+def _look(row: Utterance, found: tuple[Header, np.ndarray] | DataError, config: Filters) -> Look:
+    fault = _fault(row, lambda: config.check_text(row.text))
+    if isinstance(found, DataError):
+        return Look(row.id, fault or Quarantined(row.id, found.reason, found.detail), row)
+    header, waveform = found
     length_s = len(waveform) / SAMPLE_RATE
     fault = fault or _fault(row, lambda: config.check_length(length_s))
     fault = fault or _fault(row, lambda: require_sound(waveform))
     fault = fault or _fault(row, lambda: config.check_rate(row.text, length_s))
     samples = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)  # a FLAC copy has the same
-    return Look(row.id, fault, row, seen, length_s, _digest(samples.tobytes()))
+    return Look(row.id, fault, row, header, length_s, _digest(samples.tobytes()))
 
 
 def _fault(row: Utterance, check: Callable[[], None]) -> Quarantined | None:

@@ -120,7 +120,7 @@ def prepare_all(orders: Sequence[Order], recipe: Recipe) -> Iterator[TensorRow]:
         if end == len(orders) or count + len(_utterances(orders[end])) > MOST_TASKS:
             some, start, count = orders[start:end], end, 0
             met = [utterance for each in some for utterance in _utterances(each)]
-            sounds = iter(decode_utterances(met, recipe.limits))
+            sounds = decode_utterances(met, recipe.limits)
             for each in some:
                 yield _row(each, sounds, recipe)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from pydantic import ValidationError
 from asr.config import resolve
 from asr.errors import UserError
 from asr.manifest import read_manifest, write_manifest
-from asr.sandbox import decode_utterance
-from asr.sound import SoundChoice
+from asr.sandbox import MOST_TASKS, decode_utterance
+from asr.sound import EACH, SoundChoice
 from asr.sources import SourceConfig, rows
+from asr.sources.channels import chosen
 from asr.utterance import Quarantined, Utterance
 from tests.asr.sounds import Voice, loud, muxed, tone, wav16
 from train.config import TrainConfig
@@ -93,3 +95,32 @@ def test_two_speakers_of_one_call_were_one_utterance(manifest: Path) -> None:
     manifest.write_text("".join(json.dumps(line) + "\n" for line in sides))
     assert [row.id for row in read(manifest)] == ["stereo.wav#left", "stereo.wav#right"]
     assert [row.id for row in read_manifest(manifest)] == ["stereo.wav#left", "stereo.wav#right"]
+
+
+def test_each_channel_was_a_request_to_the_sandbox_for_each_row(tmp_path: Path, trips: list[int]) -> None:
+    mono, stereo = wav16(LEFT), wav16(np.stack([LEFT, RIGHT], axis=1), channels=2)
+    given: list[Utterance | Quarantined] = [
+        Utterance(str(number), (mono, stereo, b"no audio", str(tmp_path / "gone.wav"))[number % 4])
+        for number in range(100)
+    ]
+    given[50:50] = [Quarantined("known", "no_speech"), Utterance("own", stereo, sound=SoundChoice(channel="left"))]
+    found = list(chosen(given, SoundChoice(channel=EACH)))
+    assert sum(trips) == 100 and len(trips) < 10
+    assert found == [row for one in given for row in chosen([one], SoundChoice(channel=EACH))]
+    assert len(found) == 25 + 50 + 25 + 25 + 2
+
+
+def test_a_source_is_not_read_ahead_of_where_channels_are_counted() -> None:
+    read = 0
+
+    def endless() -> Iterator[Utterance]:
+        nonlocal read
+        while True:
+            read += 1
+            yield Utterance(str(read), wav16(LEFT))
+
+    for choice, most in ((EACH, MOST_TASKS), ("left", 1)):
+        read = 0
+        taken = chosen(endless(), SoundChoice(channel=choice))
+        assert next(taken).id == "1"
+        assert read <= most

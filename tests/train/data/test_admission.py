@@ -106,3 +106,20 @@ def test_a_length_reckoned_from_a_bit_rate_refuses_nothing(tmp_path: Path) -> No
     quarantined: list[Quarantined] = []
     (admitted,) = RULES.admit([Utterance("a", str(clip), "ciao", language="en")], quarantined)
     assert admitted.utterance.duration_s == pytest.approx(3.0, abs=0.1) and not quarantined
+
+
+def test_many_lengths_in_one_go_are_those_of_one_by_one(tmp_path: Path, trips: list[int]) -> None:
+    guessed = encoded(tmp_path / "guessed.mp3", tone(3.0, 48_000), *CODECS["mp3"])
+    guessed.write_bytes(guessed.read_bytes() + bytes(1_000_000))
+    whole = encode_flac(np.zeros(3 * SAMPLE_RATE, np.float32))
+    sources: list[str | bytes] = [whole, str(guessed), b"no audio", whole, "/no/such.wav", str(guessed)] * 10
+    rows: list[Utterance | Quarantined] = [
+        Utterance(str(number), source, "words", start_s=number % 3) for number, source in enumerate(sources)
+    ]
+    rows[7:7] = [Quarantined("known", "no_speech"), replace(GOOD, id="said"), replace(GOOD, id="cut", end_s=1.5)]
+    admitted, quarantined = admit(rows)
+    assert len(trips) == 2 and trips[0] == len(sources)  # the headers, and the sound of those that only guess
+    alone = [admit([row]) for row in rows]
+    assert [each.utterance for each in admitted] == [each.utterance for some, _ in alone for each in some]
+    assert quarantined == [each for _, some in alone for each in some]
+    assert {each.reason for each in quarantined} == {"no_speech", "not_audio", "missing_file"}

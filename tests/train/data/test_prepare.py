@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from asr.audio import SAMPLE_RATE, decode, encode_flac
+from asr.batches import ROWS
 from asr.errors import UserError
 from asr.manifest import read_manifest, read_quarantine, write_manifest
 from asr.sources import prompts
@@ -244,17 +245,24 @@ def test_long_clips_are_cut_at_their_segments(tmp_path: Path) -> None:
 
 def test_rows_are_read_as_they_are_decoded(tmp_path: Path) -> None:
     """The audio of a source may be larger than memory."""
+    count = 2 * ROWS_AHEAD
     done: list[int] = []
     ahead_of_us: list[int] = []
 
     def rows() -> Iterator[Utterance]:
-        for n in range(60):
+        for n in range(count):
             ahead_of_us.append(n - len(done))
-            yield Utterance(f"{n}", encode_flac(noise(0.5, n)), f"parola {n}")
+            yield Utterance(f"{n}", second, f"parola {n}")
 
-    prepare(rows(), tmp_path, CONFIG, lambda count, total: done.append(count) if total is None else None)
-    assert len(done) == 60
-    assert max(ahead_of_us) <= ROWS_AHEAD + 1
+    second = encode_flac(noise(0.5))
+    prepare(rows(), tmp_path, CONFIG, lambda now, total: done.append(now) if total is None else None)
+    assert done == list(range(1, count + 1))
+    assert max(ahead_of_us) <= ROWS_AHEAD
+
+
+def test_each_clip_was_a_request_to_the_sandbox(tmp_path: Path, trips: list[int]) -> None:
+    prepare(clips(2 * ROWS), tmp_path, CONFIG)
+    assert sum(trips) == 2 * ROWS and len(trips) < ROWS / 4
 
 
 def test_a_full_disk_is_named(english_clips: list[Utterance], tmp_path: Path) -> None:
