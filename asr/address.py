@@ -225,9 +225,9 @@ def _cell(uri: str, fields: dict[str, str]) -> bytes:
 def _parquet_column(uri: str, stamp: tuple[Any, ...], group: int, column: str) -> Any:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    file = _files.get(("parquet", *stamp), lambda: open_parquet(storage.open_input(uri)))
-    is_struct = file.schema_arrow.field(column).type.num_fields > 0
-    cells = audio_cells(file, group, f"{column}.bytes" if is_struct else column)
+    table = _files.get(("parquet", *stamp), lambda: open_parquet(storage.open_input(uri), storage.is_remote(uri)))
+    is_struct = table.file.schema_arrow.field(column).type.num_fields > 0
+    cells = audio_cells(table, group, f"{column}.bytes" if is_struct else column)
     return pa.chunked_array([bytes_of(part) for part in cells])
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,8 @@ from asr.model import SpeechModel, load_checkpoint
 CARD = "card.json"
 README = "README.md"
 CURVE = "learning_curve.png"
+MAX_GENERATIONS = 32  # of artifacts on artifacts
+_finding: ContextVar[tuple[Path, ...]] = ContextVar("_finding", default=())  # whose bases are looked for
 PARENT = "parent"  # the folder, in an adapter's artifact, of the one that it was trained on
 _CARD_DRAFT = f".{CARD}"  # left behind where writing was interrupted
 _WEIGHTS = {"adapter": "adapter_model.safetensors", "full": "model.safetensors"}
@@ -200,9 +203,16 @@ def find_base(folder: Path, card: Card, place: str = "") -> Checkpoint:
     Where that is an adapter's artifact itself, a copy of it lies in this one. ``place`` is the address that a person
     gave of the artifact, by which its storage is reached.
     """
-    parent = folder / PARENT
-    base = replace(find_checkpoint(str(parent)), name=card.base.name) if parent.is_dir() else None
-    base = base or find_checkpoint(told_base(folder, card.base.name, place))
+    parent, above = folder / PARENT, _finding.get()
+    if folder.resolve() in above or len(above) >= MAX_GENERATIONS:
+        what = "leads back to itself" if folder.resolve() in above else f"has over {MAX_GENERATIONS} others below it"
+        raise UserError(f"{folder / CARD}: its base {what}", "name the checkpoint that it was trained on as base.name")
+    token = _finding.set((*above, folder.resolve()))
+    try:
+        base = replace(find_checkpoint(str(parent)), name=card.base.name) if parent.is_dir() else None
+        base = base or find_checkpoint(told_base(folder, card.base.name, place))
+    finally:
+        _finding.reset(token)
     if base.digest != card.base.digest:
         raise UserError(
             f"{folder}: its base '{card.base.name}' has the digest {base.digest}, not {card.base.digest}",

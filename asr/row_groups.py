@@ -1,24 +1,48 @@
 """Row groups of Parquet files, so many rows at a time as fit into memory: a kilobyte may stand for terabytes.
 
-A value that is there once may be named by a million rows, and a run of a billion empty ones takes ten bytes.
+A value that is there once may be named by a million rows or entries of a list, a run of a billion empty ones takes ten
+bytes, and a footer may say anything: what is read is planned by the headers of the pages themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from asr.errors import DataError
+from asr.parquet_pages import Pages, believed, walk
 
-BATCH_BYTES = 512 << 20  # at most, of one column
+BATCH_BYTES = 64 << 20  # at most, of all columns
+OPEN_BYTES = 128 << 20  # of pages that are open at a time, and of one row; or four times the file
 BATCH_ROWS = 1024
 # One row costs reading its whole group. pandas writes a group for the whole file; Hugging Face's are at most 100 MB.
 MAX_GROUP_BYTES = 1 << 30
+# Sound does not compress a hundredfold; what is only ever silence may, up to this.
+MAX_UNPACKED = 100  # times the file's size
+FEW_BYTES = 256 << 20
 # A row has words of its own, or a name: a table of more rows than bytes says nothing in most of them.
 FEW_ROWS = 100_000
+FEW_ENTRIES = 1_000_000  # of lists
+# Far away each page's header would be a question of its own; what is small comes at once.
+FAR_CHUNK = 8 << 20
 
 
-def open_parquet(opened: Any) -> Any:
+@dataclass(frozen=True)
+class Table:
+    """A Parquet file: pyarrow's, and the bytes below it."""
+
+    file: Any
+    opened: Any
+    is_far: bool
+    """Whether each read of it is a question to a server: of columns over FAR_CHUNK, the footer is believed then."""
+
+    def pages(self, leaf: Any) -> Pages:
+        """Return what a column of a row group unpacks to. Raises DataError where its pages cannot be read."""
+        return believed(leaf) if self.is_far and leaf.total_compressed_size > FAR_CHUNK else walk(self.opened, leaf)
+
+
+def open_parquet(opened: Any, is_far: bool = False) -> Table:
     """Return a Parquet file. Raises ValueError for what is none, and for one of more rows than bytes."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -30,34 +54,65 @@ def open_parquet(opened: Any) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
     if file.metadata.num_rows > max(FEW_ROWS, size):
         raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows in {size:,} bytes")
-    return file
+    return Table(file, opened, is_far)
 
 
-def audio_cells(file: Any, group: int, column: str) -> Iterator[Any]:
+def audio_cells(table: Table, group: int, column: str) -> Iterator[Any]:
     """Yield the arrays of a row group's audio column, or of its part ``audio.bytes``.
 
-    Raises DataError too_large where they come to over MAX_GROUP_BYTES: one clip that a million rows name.
+    Raises DataError too_large where they come to over MAX_GROUP_BYTES, or over MAX_UNPACKED times the file (and over
+    FEW_BYTES): one clip that a million rows name.
     """
-    total = 0
-    for batch in batches(file, group, [column]):
+    total, most = 0, min(MAX_GROUP_BYTES, max(FEW_BYTES, MAX_UNPACKED * table.opened.size()))
+    for batch in batches(table, group, [column], most):
         total += batch.nbytes
-        if total > MAX_GROUP_BYTES:
-            raise DataError("too_large", f"row group {group} unpacks to over {MAX_GROUP_BYTES:,} bytes of audio")
+        if total > most:
+            raise DataError("too_large", f"row group {group} unpacks to over {most:,} bytes of audio")
         yield batch.column(0)
 
 
-def batches(file: Any, group: int, columns: Sequence[str]) -> Iterator[Any]:
-    """Yield some columns of a row group as record batches of at most BATCH_ROWS rows and BATCH_BYTES a column.
+def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iterator[Any]:
+    """Yield some columns of a row group as record batches of at most BATCH_ROWS rows and about BATCH_BYTES.
 
-    That goes by what the file says of how long its pages are: no value is longer than all of them.
+    Raises DataError too_large, before anything is unpacked, where their pages come to over ``most`` bytes, the pages
+    that are open together or one row to over OPEN_BYTES and four times the file, or lists have more entries than bytes.
     """
-    longest = max((leaf.total_uncompressed_size for leaf in leaves(file, group, columns)), default=0)
-    rows = min(max(BATCH_BYTES // max(longest, 1), 1), BATCH_ROWS)
-    yield from file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns), use_threads=False)
+    rows = _rows(table, group, columns, most)
+    yield from table.file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns), use_threads=False)
 
 
-def leaves(file: Any, group: int, columns: Sequence[str]) -> list[Any]:
+def _rows(table: Table, group: int, columns: Sequence[str], most: int) -> int:
+    """How many rows may be read at a time. A batch takes ``fixed`` bytes at most, and ``each`` for every row."""
+    total = opened = fixed = each = 0
+    room = max(OPEN_BYTES, 4 * table.opened.size())
+    for number, leaf in _numbered(table, group, columns):
+        pages, shape = table.pages(leaf), table.file.schema.column(number)
+        width = shape.length if shape.physical_type == "FIXED_LEN_BYTE_ARRAY" else 0  # also of a cell that is empty
+        total += pages.total
+        opened += pages.largest + pages.dictionary
+        if shape.max_repetition_level:
+            if pages.values > max(FEW_ENTRIES, pages.packed):
+                what = f"lists of {pages.values:,} entries in '{shape.path:.100}'"
+                raise DataError("too_large", f"row group {group}: {what}")
+            fixed += pages.values * (pages.entry + width) + pages.total
+        elif pages.total <= BATCH_BYTES // 8:
+            fixed += pages.total
+            each += pages.entry + width
+        else:
+            each += pages.largest + pages.entry + width
+    if total > most or max(opened, fixed + each) > room:
+        what = f"over {most:,} bytes" if total > most else f"over {room:,} bytes at a time"
+        raise DataError("too_large", f"row group {group}: {', '.join(columns):.100} unpack to {what}")
+    return min(max((BATCH_BYTES - fixed) // max(each, 1), 1), BATCH_ROWS)
+
+
+def leaves(table: Table, group: int, columns: Sequence[str]) -> list[Any]:
     """Return what the file says of some columns, or of their parts: ``audio``, ``audio.bytes``."""
-    metadata = file.metadata.row_group(group)
-    found = map(metadata.column, range(metadata.num_columns))
-    return [leaf for leaf in found if f"{leaf.path_in_schema}.".startswith(tuple(f"{name}." for name in columns))]
+    return [leaf for _, leaf in _numbered(table, group, columns)]
+
+
+def _numbered(table: Table, group: int, columns: Sequence[str]) -> list[tuple[int, Any]]:
+    metadata = table.file.metadata.row_group(group)
+    found = enumerate(map(metadata.column, range(metadata.num_columns)))
+    wanted = tuple(f"{name}." for name in columns)
+    return [(number, leaf) for number, leaf in found if f"{leaf.path_in_schema}.".startswith(wanted)]

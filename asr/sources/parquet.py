@@ -11,16 +11,12 @@ from typing import Any
 from asr import storage
 from asr.address import bytes_of, parquet_row
 from asr.errors import DataError, UserError
-from asr.row_groups import MAX_GROUP_BYTES, audio_cells, batches, leaves, open_parquet
+from asr.row_groups import FEW_BYTES, MAX_GROUP_BYTES, MAX_UNPACKED, Table, audio_cells, batches, leaves, open_parquet
 from asr.sources.cells import AudioColumn, Record, audio_column, metadata_columns, paths, records, table_rows
 from asr.sources.columns import Columns, choose
 from asr.sources.config import SourceConfig
 from asr.sources.shards import shards
 from asr.utterance import Quarantined, Utterance
-
-# Of all that is read beside the audio, however it was packed: texts that unpack to more are made to.
-MAX_UNPACKED = 100  # times the file's size
-FEW_BYTES = 256 << 20
 
 
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
@@ -37,13 +33,14 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
 def _file_rows(config: SourceConfig, uri: str, name: str) -> Iterator[Utterance | Quarantined]:
     with storage.explained(uri, "cannot be read as Parquet"), storage.open_input(uri) as opened:
         try:
-            file = open_parquet(opened)
+            table = open_parquet(opened, storage.is_remote(uri))
         except ValueError as error:
             raise UserError(f"{uri}: not Parquet: {error}") from None
-        columns = choose(config, file.schema_arrow.names, uri, ("audio", "text"))
-        audio = audio_column(file.schema_arrow, columns, uri)
-        reader = _Reader(file, columns, audio, uri, name, max(FEW_BYTES, MAX_UNPACKED * opened.size()))
-        for group in range(file.num_row_groups):
+        columns = choose(config, table.file.schema_arrow.names, uri, ("audio", "text"))
+        audio = audio_column(table.file.schema_arrow, columns, uri)
+        # Of all that is read beside the audio, however it was packed: texts that unpack to more are made to.
+        reader = _Reader(table, columns, audio, uri, name, max(FEW_BYTES, MAX_UNPACKED * opened.size()))
+        for group in range(table.file.num_row_groups):
             with _explained(uri):
                 yield from reader.rows(group)
 
@@ -64,9 +61,9 @@ def _explained(uri: str) -> Iterator[None]:
 class _Reader:
     """Reads what lies beside the audio, a part of a row group at a time. ``left`` bytes may come of it."""
 
-    def __init__(self, file: Any, columns: Columns, audio: AudioColumn, uri: str, name: str, left: int) -> None:
-        self.file, self.columns, self.audio, self.uri, self.name, self.left = file, columns, audio, uri, name, left
-        self.wanted = metadata_columns(file.schema_arrow, columns)
+    def __init__(self, table: Table, columns: Columns, audio: AudioColumn, uri: str, name: str, left: int) -> None:
+        self.table, self.columns, self.audio, self.uri, self.name, self.left = table, columns, audio, uri, name, left
+        self.wanted = metadata_columns(table.file.schema_arrow, columns)
         self.number = 0  # of the next row in the file
 
     def rows(self, group: int) -> Iterator[Utterance | Quarantined]:
@@ -75,8 +72,8 @@ class _Reader:
         self._require_small(group)
         present = self._present(group)
         read = [*self.wanted, *([audio.path_column] if audio.path_column else [])]
-        for some in batches(self.file, group, read) if read else [None]:
-            count = self.file.metadata.row_group(group).num_rows if some is None else some.num_rows
+        for some in batches(self.table, group, read, self.left) if read else [None]:
+            count = self.table.file.metadata.row_group(group).num_rows if some is None else some.num_rows
             found = records(some, self.wanted, count)
             self.left -= sum(map(_length, found))
             if self.left < 0:
@@ -102,17 +99,17 @@ class _Reader:
             )
 
     def _audio_leaves(self, group: int) -> list[Any]:
-        return leaves(self.file, group, [self.audio.bytes_column]) if self.audio.inside else []
+        return leaves(self.table, group, [self.audio.bytes_column]) if self.audio.inside else []
 
     def _present(self, group: int) -> Iterator[bool]:
         """Whether each row's bytes are there. The audio is read for that only where the file counts no empty cells."""
-        count = self.file.metadata.row_group(group).num_rows
+        count = self.table.file.metadata.row_group(group).num_rows
         if not self.audio.inside:
             return repeat(False, count)
         statistics = next((leaf.statistics for leaf in self._audio_leaves(group)), None)
         if statistics is not None and statistics.has_null_count and statistics.null_count in (0, count):
             return repeat(statistics.null_count == 0, count)
-        cells = audio_cells(self.file, group, self.audio.bytes_column)
+        cells = audio_cells(self.table, group, self.audio.bytes_column)
         return (there for part in cells for there in bytes_of(part).is_valid().to_pylist())
 
 

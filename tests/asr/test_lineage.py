@@ -163,3 +163,17 @@ def test_an_artifact_that_was_never_finished_says_so(parent: Path) -> None:
     (parent / CARD).unlink()
     with pytest.raises(UserError, match="it was never finished"):
         find_checkpoint(str(parent))
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_card_whose_base_leads_back_to_itself_was_a_recursion_error(
+    tmp_path: Path, random_checkpoint: Path, length: int
+) -> None:
+    circle = [write_artifact(tmp_path / f"{n}", str(random_checkpoint), seed=1) for n in range(length)]
+    for n, folder in enumerate(circle):
+        card = read_card(folder)
+        base = card.base.model_copy(update={"name": str(circle[(n + 1) % length])})
+        (folder / CARD).write_text(card.model_copy(update={"base": base}).model_dump_json())
+    for look in (find_checkpoint, load_model, lambda name: find_base(Path(name), read_card(Path(name)))):
+        with pytest.raises(UserError, match="leads back to itself"):
+            look(str(circle[0]))

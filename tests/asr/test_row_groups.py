@@ -27,10 +27,11 @@ def written(path: Path, audio: pa.Array, text: list[str]) -> pq.ParquetFile:
 
 def test_small_rows_come_many_at_a_time_and_large_ones_few(tmp_path: Path) -> None:
     small = written(tmp_path / "a", pa.array([b"x"] * 3000), ["said"] * 3000)
-    assert [batch.num_rows for batch in batches(small, 0, ["audio", "text"])] == [BATCH_ROWS, BATCH_ROWS, 952]
+    assert [batch.num_rows for batch in batches(small, 0, ["audio", "text"], 1 << 30)] == [BATCH_ROWS, BATCH_ROWS, 952]
     large = pa.DictionaryArray.from_arrays(pa.array([0] * 40, pa.int32()), pa.array([bytes(BATCH_BYTES // 16)]))
     sizes = [
-        (batch.num_rows, batch.nbytes) for batch in batches(written(tmp_path / "b", large, ["x"] * 40), 0, ["audio"])
+        (batch.num_rows, batch.nbytes)
+        for batch in batches(written(tmp_path / "b", large, ["x"] * 40), 0, ["audio"], 1 << 30)
     ]
     assert sum(rows for rows, _ in sizes) == 40
     assert max(size for _, size in sizes) <= BATCH_BYTES * 1.01

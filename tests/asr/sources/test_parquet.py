@@ -206,3 +206,43 @@ def test_a_broken_file_is_one_line_or_rows(tmp_path: Path) -> None:
         (tmp_path / "a.parquet").write_bytes(broken)
         with contextlib.suppress(UserError):
             read(str(tmp_path / "a.parquet"))
+
+
+def test_forty_columns_of_one_long_text_took_all_memory(tmp_path: Path) -> None:
+    """Each column had room for itself: 40 of 400 KB in 1000 rows were 16 GB of a file of 8 KB."""
+    columns = {f"c{n}": often("x" * 400_000, 1000) for n in range(40)}
+    table = pa.table({"audio": [b"x"] * 1000, "text": ["a"] * 1000} | columns)
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", store_schema=False)
+    before = pa.default_memory_pool().max_memory()
+    assert "its texts unpack to over" in message(str(tmp_path / "a.parquet"))
+    assert pa.default_memory_pool().max_memory() <= max(before, 300 << 20)
+
+
+def test_a_footer_that_lies_of_its_pages_took_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(bomb(tmp_path, pa.array([b"x"] * 3), pa.array(["x" * 9_000_000, "a", "b"]), use_dictionary=False))
+    size = pq.ParquetFile(source).metadata.row_group(0).column(1).total_uncompressed_size
+    told, whole = _varint(size), source.read_bytes()
+    lie = bytes([0x80 | 100, *[0x80] * (len(told) - 2), 0])
+    at = whole.rindex(told)
+    source.write_bytes(whole[:at] + lie + whole[at + len(told) :])
+    assert pq.ParquetFile(source).metadata.row_group(0).column(1).total_uncompressed_size < 100
+    monkeypatch.setattr(row_groups, "OPEN_BYTES", 1 << 20)
+    assert "unpack to over 1,048,576 bytes at a time" in message(str(source))
+
+
+def _varint(number: int) -> bytes:
+    number, found = number << 1, bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*found, number])
+
+
+def test_lists_that_name_one_text_or_nothing_very_often_took_all_memory(tmp_path: Path) -> None:
+    """One row of 20,000 segments with one text of 100 KB took 6 GB; one of 30 million empty ones a gigabyte."""
+    for number, (entries, texts) in enumerate([(3000, pa.array(["x" * 100_000] * 3000)), (2_000_000, None)]):
+        texts = pa.nulls(entries, pa.string()) if texts is None else texts
+        lists = pa.ListArray.from_arrays([0, entries], pa.StructArray.from_arrays([texts], names=["text"]))
+        table = pa.table({"audio": [b"x"], "text": ["a"], "segments": lists})
+        pq.write_table(table, tmp_path / f"{number}.parquet", compression="zstd", store_schema=False)
+        assert ("at a time", "lists of 2,000,000 entries")[number] in message(str(tmp_path / f"{number}.parquet"))
