@@ -170,10 +170,10 @@ class Api:
             async with upload.kept():
                 route, model = await self._traffic.info(route)
                 asked = asked_of(model, parameters, task)
-                lease = self._lanes.memory.lease()
+                lease = self._lanes.memory.lease(known.key)
                 stack.callback(lease.close)
                 opening = partial(open_sound, form.audio, self._limits, model, parameters.sound)
-                sound, threads = await self._lanes.open(len(form.audio), known.key, lease, opening)
+                sound, threads = await self._lanes.open(len(form.audio), lease, opening)
             del form, opening  # the upload may be large, and what was decoded is enough
             known.audio_s, known.warnings = sound.heard_s, sound.report.warnings or None
             self._metrics.silent(whose, sound.silent_s)

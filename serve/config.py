@@ -100,7 +100,8 @@ class ServeConfig(Section):
     taken in whatever its length."""
     max_decoded_bytes: int = Field(1 << 30, gt=0)
     """Memory of all requests' uploads and decoded samples together: 64,000 bytes a second, digital silence none. Past
-    it the largest that is being decoded is answered 429; a single request is taken in whatever its length."""
+    it the largest that is being decoded is answered 429, but for a key within its share; a single request is taken in
+    whatever its length."""
     request_timeout_s: float = Field(600.0, gt=0.0)
     """From the beginning of the upload to the answer; then 504, and what was not begun is dropped. Of a stream, to its
     first words and then from words to words: a long recording may take as long as it takes."""

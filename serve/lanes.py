@@ -85,7 +85,7 @@ class Lanes:
         self.windows = ThreadPoolExecutor(THREADS, thread_name_prefix="prepare-windows")
         self.memory = SampleMemory(max_bytes)
 
-    async def open(self, size: int, key: str, lease: Lease, open_: Open) -> tuple[Sound, Executor]:
+    async def open(self, size: int, lease: Lease, open_: Open) -> tuple[Sound, Executor]:
         """Return what ``open_`` makes of an upload of ``size`` bytes, and the threads that prepare the rest of it.
 
         Raises what it raises, or ApiError 429 where there is too much in memory.
@@ -100,9 +100,9 @@ class Lanes:
             if size < SHORT_BYTES:
                 lease.max_samples = SHORT_SAMPLES
                 with suppress(Longer):
-                    return await self.short.run(key, work), self.short.threads
+                    return await self.short.run(lease.key, work), self.short.threads
                 lease.max_samples = None
-            return await self.long.run(key, work), self.windows
+            return await self.long.run(lease.key, work), self.windows
         except Full:
             what = f"{self.memory.nbytes >> 20} MB of uploads and decoded audio are held already"
             raise ApiError(429, f"{what}, try again later", "queue_full", retry_after_s=MEMORY_RETRY_S) from None

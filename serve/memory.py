@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from types import TracebackType
 
 from asr.audio import SAMPLE_RATE
@@ -31,7 +32,9 @@ class Left(Stop):
 class SampleMemory:
     """At most ``max_bytes`` of all leases, beside small ones; or one of any size, where there is nothing else.
 
-    Beyond, the largest of those that are still decoded is stopped. Called from any thread.
+    Beyond, the largest of those that are still decoded is stopped, of keys that hold more than their share. Who is
+    within theirs is kept: with K keys there may be 1/2 + ... + 1/K of it more, and what is stopped until it has
+    noticed. Called from any thread.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -39,15 +42,16 @@ class SampleMemory:
         self._lock = threading.Lock()
         self._leases: set[Lease] = set()
         self._bytes = 0
+        self._keys: Counter[str] = Counter()  # bytes by key, of those that have any, without leases that are stopped
 
     @property
     def nbytes(self) -> int:
         """Bytes of all leases."""
         return self._bytes
 
-    def lease(self) -> Lease:
-        """Return a lease for one request, to be closed when it is answered."""
-        lease = Lease(self)
+    def lease(self, key: str) -> Lease:
+        """Return a lease for one request of ``key``, to be closed when it is answered."""
+        lease = Lease(self, key)
         with self._lock:
             self._leases.add(lease)
         return lease
@@ -57,33 +61,62 @@ class SampleMemory:
         with self._lock:
             if lease not in self._leases:
                 return
-            before = lease.parts.get(part, 0)
+            grown = nbytes - lease.parts.get(part, 0)
             lease.parts[part] = nbytes
-            lease.nbytes += nbytes - before
-            self._bytes += nbytes - before
-            if nbytes > before:
-                self._stop_one(lease)
+            self._add(lease, grown)
+            if grown > 0:
+                self._stop_some(lease)
             if lease.is_stopped and nbytes:
                 raise Full
+
+    def decoded(self, lease: Lease) -> bool:
+        """Note that a lease grows no more, and return whether it is to be kept: it may have been stopped since."""
+        with self._lock:
+            lease.grows = False
+            return not lease.is_stopped
 
     def drop(self, lease: Lease) -> None:
         """Forget a lease."""
         with self._lock:
             if lease in self._leases:
                 self._leases.remove(lease)
-                self._bytes -= lease.nbytes
+                self._add(lease, -lease.nbytes)
 
-    def _stop_one(self, lease: Lease) -> None:
-        if max(self._max_bytes, lease.nbytes) < self._bytes:
-            largest = max((one for one in self._leases if one.grows), key=lambda one: one.nbytes, default=lease)
-            largest.is_stopped = largest.nbytes > SMALL_BYTES
+    def _add(self, lease: Lease, nbytes: int) -> None:
+        lease.nbytes += nbytes
+        self._bytes += nbytes
+        if not lease.is_stopped:
+            self._count(lease.key, nbytes)
+
+    def _count(self, key: str, nbytes: int) -> None:
+        self._keys[key] += nbytes
+        if not self._keys[key]:
+            del self._keys[key]
+
+    def _stop_some(self, lease: Lease) -> None:
+        # What is stopped counts no more: were it waited for, a key could take its place and keep more than a share.
+        while self._max_bytes < (kept := self._keys.total()) and (lease.is_stopped or lease.nbytes < kept):
+            stoppable = (one for one in self._leases if self._may_stop(one))
+            largest = max(stoppable, key=lambda one: one.nbytes, default=None)
+            if largest is None:
+                break
+            self._count(largest.key, -largest.nbytes)
+            largest.is_stopped = True
+
+    def _may_stop(self, lease: Lease) -> bool:
+        decodes = lease.grows and not lease.is_stopped and lease.nbytes > SMALL_BYTES
+        return decodes and self._keys[lease.key] * len(self._keys) > self._max_bytes
 
 
 class Lease:
-    """What one request holds: its upload, and the samples of each channel. ``with lease`` is the decoding of it."""
+    """What one request holds: its upload, and the samples of each channel.
 
-    def __init__(self, memory: SampleMemory) -> None:
+    ``with lease`` is the decoding of it; that raises Full where the lease was stopped at its end.
+    """
+
+    def __init__(self, memory: SampleMemory, key: str) -> None:
         self._memory = memory
+        self.key = key
         self._samples: dict[int, int] = {}
         self._is_closed = False
         self._busy = False
@@ -125,9 +158,12 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._busy, self.grows = False, False
-        if kind is not None:
+        self._busy = False
+        is_kept = self._memory.decoded(self)
+        if kind is not None or not is_kept:
             for part in [part for part in self.parts if part != UPLOAD]:
                 self._memory.hold(self, part, 0)
         if self._is_closed:
             self._memory.drop(self)
+        if kind is None and not is_kept:
+            raise Full  # stopped after its last look: the next one is in the middle of the transcription

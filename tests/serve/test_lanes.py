@@ -140,7 +140,7 @@ def test_who_leaves_the_line_or_fails_costs_no_thread() -> None:
     asyncio.run(leave())
 
 
-def opened(lanes: Lanes, upload: bytes) -> tuple[Sound, list[str]]:
+def opened(lanes: Lanes, upload: bytes, key: str = "key") -> tuple[Sound, list[str]]:
     """Return what is made of an upload, and the threads that it was decoded in."""
     threads: list[str] = []
 
@@ -149,8 +149,8 @@ def opened(lanes: Lanes, upload: bytes) -> tuple[Sound, list[str]]:
         return open_sound(upload, AudioLimits(max_audio_s=4 * HOUR_S), watch=watch)
 
     async def run() -> Sound:
-        lease = lanes.memory.lease()
-        sound, _ = await lanes.open(len(upload), "key", lease, opening)
+        lease = lanes.memory.lease(key)
+        sound, _ = await lanes.open(len(upload), lease, opening)
         return sound
 
     return asyncio.run(run()), [name.rsplit("_", 1)[0] for name in threads]
@@ -185,3 +185,16 @@ def test_what_does_not_fit_beside_others_is_told_to_come_again() -> None:
     assert lanes.memory.nbytes < 2 * SMALL_BYTES
     assert np.asarray(sound.waveform[-100:]).any()
     assert opened(lanes, encode_flac(np.zeros(16_000, np.float32)))[0].windows == []
+
+
+def test_a_key_whose_recordings_wait_left_no_memory_for_another_keys() -> None:
+    lanes = Lanes(4 * SMALL_BYTES)
+    waiting, _ = opened(lanes, voice(200.0), "greedy")
+    held = lanes.memory.nbytes
+    assert held > 3 * SMALL_BYTES
+    assert 95.0 < opened(lanes, squeezed(100, 300), "guest")[0].duration_s < 100.0  # 429 before
+    with pytest.raises(ApiError, match="try again later"):
+        opened(lanes, squeezed(100, 300), "greedy")
+    assert lanes.memory.nbytes == held
+    waiting.forget(len(waiting.waveform))
+    assert opened(lanes, squeezed(100, 300), "greedy")[0].windows == []
