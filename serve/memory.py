@@ -13,7 +13,7 @@ from asr.sounding import SAMPLE_BYTES
 SHORT_S = 60.0
 SHORT_SAMPLES = round(SHORT_S * SAMPLE_RATE)
 # Never refused: all that are in the house are some hundred MB, and others' long recordings are not their fault.
-SMALL_BYTES = SHORT_SAMPLES * SAMPLE_BYTES
+SMALL_BYTES = SHORT_SAMPLES * SAMPLE_BYTES + (1 << 20)  # with its upload
 UPLOAD = -1  # the part of a lease that is no channel
 
 

@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serve.memory import SMALL_BYTES, Full, Lease, Left, Longer, SampleMemory
+from asr.sounding import SAMPLE_BYTES
+from serve.memory import SHORT_SAMPLES, SMALL_BYTES, Full, Lease, Left, Longer, SampleMemory
 
 MB = 1 << 20
 LARGE = 10 * SMALL_BYTES
@@ -48,7 +49,9 @@ def test_a_short_recording_is_never_refused() -> None:
     with memory.lease("key") as ready:
         grown(ready, 3 * LARGE)
     for _ in range(5):
-        grown(memory.lease("key"), SMALL_BYTES)
+        minute = memory.lease("key")
+        minute.upload(1 << 20)
+        grown(minute, SHORT_SAMPLES * SAMPLE_BYTES)
 
 
 def decoded(memory: SampleMemory, key: str, nbytes: int) -> Lease:
