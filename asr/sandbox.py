@@ -8,11 +8,11 @@ here, and what lies in a storage is read here, by whoever has its keys.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from asr.errors import DataError
 from asr.header import Header, Length
 from asr.limits import DEFAULT_LIMITS, AudioLimits
 from asr.sandbox_answers import DIED, answers_of, found, header_of, length_of, report_of
-from asr.sandbox_process import NONSENSE, Forker, Worker
+from asr.sandbox_process import NONSENSE, Ended, Forker, Worker
 from asr.sandbox_task import Handed, Source, Task, Wait, Watch, task_of
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.utterance import Utterance
@@ -37,7 +37,12 @@ _SPARE_BYTES = 4 << 20  # of samples over the limit, until that is noticed
 _NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 assert MOST_TASKS + 8 < MAX_OPEN_FILES
 
+Kind = TypeVar("Kind")
 Result = np.ndarray | Header | Length | None
+
+
+class NoFault(DataError):
+    """The child has ended, and not by the file: another one may decode it."""
 
 
 class Child:
@@ -103,21 +108,25 @@ class Child:
         self, handed: Handed, samples: int, watch: Watch | None = None, gone: bool = False
     ) -> list[dict[str, Any]]:
         """Have all that is handed over done, with samples written to a descriptor, by a worker that ends with it."""
-        worker = self._forker.worker()
+        place = handed.files[0].place
         try:
-            answers = self._answers(worker, handed, samples, watch)
-        except TimeoutError:
-            self._forker.over()
-            how = "took too long"
-        except (OSError, EOFError, *_NONSENSE):
-            how = self._forker.how()
-        except BaseException:
-            self._forker.over()
-            raise
-        else:
-            self._forker.over(gone)
-            return answers
-        raise DataError(DIED, f"{handed.files[0].place}: decoding {how}")
+            worker = self._forker.worker()
+            try:
+                answers = self._answers(worker, handed, samples, watch)
+            except TimeoutError:
+                self._forker.over()
+                how = "took too long"
+            except (OSError, EOFError, *_NONSENSE):
+                how = self._forker.how()
+            except BaseException:
+                self._forker.over()
+                raise
+            else:
+                self._forker.over(gone)
+                return answers
+        except Ended as error:
+            raise NoFault(DIED, f"{place}: {error}") from None
+        raise DataError(DIED, f"{place}: decoding {how}")
 
     def _answers(self, worker: Worker, handed: Handed, samples: int, watch: Watch | None) -> list[dict[str, Any]]:
         if worker.allowance is not None:
@@ -125,7 +134,9 @@ class Child:
             worker.allowance.renew(cpu_s, sum(task.most_bytes for task in handed.tasks) + _SPARE_BYTES)
         worker.socket.settimeout(self._stall_s)
         handed.send(worker.socket, samples)
-        wait = Wait(samples, handed.tasks, FILE_STALL_S if handed.on_disk else self._stall_s, watch)
+        # Of many, one that stalls is to be found soon: it is done again alone.
+        waits_for_disk = handed.on_disk and len(handed.tasks) == 1
+        wait = Wait(samples, handed.tasks, FILE_STALL_S if waits_for_disk else self._stall_s, watch)
         while "read" in (answer := wait.frame(worker.socket)):
             wait.go_on(handed.answer(worker.socket, answer["read"]))
         return answers_of(answer, len(handed.tasks))
@@ -168,11 +179,18 @@ def own() -> Child:
     return child
 
 
+def _in_own(do: Callable[[Child], Kind]) -> Kind:
+    try:
+        return do(own())
+    except NoFault:
+        return do(own())
+
+
 def decode(
     source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE, watch: Watch | None = None
 ) -> Decoded:
     """Decode a recording in the child of this thread, as ``Child.decode``; the first call starts one."""
-    return own().decode(source, limits, choice, watch)
+    return _in_own(lambda child: child.decode(source, limits, choice, watch))
 
 
 def each(tasks: Sequence[Task]) -> list[Result | DataError]:
@@ -183,7 +201,7 @@ def each(tasks: Sequence[Task]) -> list[Result | DataError]:
     if len(tasks) > MOST_TASKS:
         return each(tasks[:MOST_TASKS]) + each(tasks[MOST_TASKS:])
     try:
-        return own().each(tasks)
+        return _in_own(lambda child: child.each(tasks))
     except DataError as died:
         return [died] if len(tasks) == 1 else [result for task in tasks for result in each([task])]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -28,6 +29,10 @@ _TOO_MUCH = {signal.SIGXCPU: "took too long", signal.SIGXFSZ: "wrote too much"}
 _log = logging.getLogger(__name__)
 
 
+class Ended(Exception):
+    """What forks workers has ended, which is no file's fault: the machine needed its memory, or somebody killed it."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """A confined process that does one thing: its id, the socket to it, and what it may take (None: not to be set)."""
@@ -35,14 +40,23 @@ class Worker:
     pid: int
     socket: socket.socket
     allowance: Allowance | None
+    _descriptor: int
+    """Of the process: an id may be another's as soon as who forked it has gone."""
 
     def gone(self, timeout_s: float = 0.0) -> bool:
         """Return whether it has ended, or does within so many seconds."""
-        watched = os.pidfd_open(self.pid)  # it is reaped on our word only: the id is nobody else's
-        try:
-            return readable(watched, timeout_s)
-        finally:
-            os.close(watched)
+        return readable(self._descriptor, timeout_s)
+
+    def kill(self, timeout_s: float) -> None:
+        """End it, and wait for that so long."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+        self.gone(timeout_s)
+
+    def close(self) -> None:
+        """Close what leads to it."""
+        self.socket.close()
+        os.close(self._descriptor)
 
 
 class Forker:
@@ -69,7 +83,7 @@ class Forker:
             raise EOFError(f"{module} has said on standard error why it does not start")
         self._missing = json.loads(begun)["missing"]
         self._control.settimeout(_FORK_LIMIT_S)
-        self._ask(0)
+        self._control.send(ASKED.pack(0))
 
     @property
     def pid(self) -> int:
@@ -82,7 +96,7 @@ class Forker:
         return self.close.alive and self._process.poll() is None
 
     def worker(self) -> Worker:
-        """Return a worker that has done nothing yet, the same one until ``over``. Raises OSError or EOFError."""
+        """Return a worker that has done nothing yet, the same one until ``over``. Raises Ended."""
         while True:
             if not self._worker:
                 self._take()
@@ -96,14 +110,15 @@ class Forker:
         ``gone``: when this returns, it has no more hands on anything, which takes a few milliseconds.
         """
         worker = self._worker.pop()
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.socket.close()
-        if gone:
-            worker.gone(_FORK_LIMIT_S)
-        self._ask(worker.pid)
+        worker.kill(_FORK_LIMIT_S if gone else 0.0)
+        worker.close()
+        try:
+            self._control.send(ASKED.pack(worker.pid))
+        except OSError:
+            self.close()  # what the worker has answered is as good as before; who asks next is told
 
     def how(self) -> str:
-        """End the worker and say how it came to its end by itself."""
+        """End the worker and say how it came to its end by itself. Raises Ended."""
         if not self._worker[0].gone(_END_S):
             self.over()
             return NONSENSE
@@ -115,26 +130,26 @@ class Forker:
             return _TOO_MUCH.get(signal.Signals(-code), f"ended with {signal.Signals(-code).name}")
         return f"ended with status {code}"
 
-    def _ask(self, over: int) -> None:
-        self._control.send(ASKED.pack(over))
-
     def _take(self) -> int:
-        """Have the next worker, and return how the one before it ended."""
-        data, descriptors, _, _ = socket.recv_fds(self._control, BORN.size, 1)
-        if not data:
-            raise EOFError("what forks the sandbox's processes has ended")
-        code, pid = BORN.unpack(data)
-        ours = socket.socket(fileno=descriptors[0])
+        """Have the next worker, and return how the one before it ended. Raises Ended."""
         try:
-            ours.settimeout(_FORK_LIMIT_S)
-            begun = receive(ours)
-            allowance, refused = _allowance(pid)
-        except BaseException:
-            ours.close()
-            raise
-        self._worker.append(Worker(pid, ours, allowance))
+            data, descriptors, _, _ = socket.recv_fds(self._control, BORN.size, 1)
+            if not data:
+                raise EOFError
+            code, pid = BORN.unpack(data)
+            with contextlib.ExitStack() as on_error:
+                ours = on_error.enter_context(socket.socket(fileno=descriptors[0]))
+                ours.settimeout(_FORK_LIMIT_S)
+                begun = receive(ours)
+                watched = os.pidfd_open(pid)
+                on_error.pop_all()
+        except (OSError, EOFError) as error:
+            self.close()
+            raise Ended("what forks the sandbox's processes has ended") from error
+        allowance, refused = _allowance(pid)
+        self._worker.append(Worker(pid, ours, allowance, watched))
         tell((*self._missing, *begun["missing"], *refused))
-        return code
+        return int(code)
 
 
 def _allowance(pid: int) -> tuple[Allowance | None, list[str]]:
@@ -152,8 +167,8 @@ def tell(missing: tuple[str, ...]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], control: socket.socket, workers: list[Worker]) -> None:
-    for worker in workers:
-        worker.socket.close()
+    while workers:
+        workers.pop().close()
     control.close()
     process.kill()  # and the kernel its workers
     process.wait()

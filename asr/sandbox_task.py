@@ -189,7 +189,7 @@ class Wait:
 
     def __init__(self, samples: int, tasks: Sequence[Task], stall_s: float, watch: Watch | None = None) -> None:
         self._file, self._stall_s, self._watch = samples, stall_s, watch
-        self._look_s = stall_s if watch is None else min(LOOK_S, stall_s)
+        self._look_s = min(stall_s / 10 if watch is None else LOOK_S, stall_s)
         self._written_ns, self._grown = os.fstat(samples).st_mtime_ns, time.monotonic()
         self._until = self._grown + stall_s + max((task.longest_s for task in tasks), default=0.0)
         self._frame_s = min(FRAME_S, stall_s)

@@ -335,3 +335,23 @@ def test_a_process_with_a_thousand_connections_decodes() -> None:
         for each in taken:
             os.close(each)
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_requests_failed_where_what_forks_the_decoders_was_killed() -> None:
+    for _ in range(5):
+        os.kill(own().forker, signal.SIGKILL)
+        assert len(sandbox.decode(TWO_S, LIMITS).waveform) == 2 * SAMPLE_RATE
+        os.kill(own().forker, signal.SIGKILL)
+        assert sandbox.each([Task(TWO_S, "header")] * 3) == [header(TWO_S)] * 3
+
+
+def test_an_answer_is_none_the_worse_for_the_end_of_what_forked_it() -> None:
+    killed: list[int] = []
+
+    def kill(samples: int, nbytes: int) -> None:
+        if not killed:
+            killed.append(own().forker)
+            os.kill(killed[0], signal.SIGKILL)
+
+    assert len(sandbox.decode(TWO_S, LIMITS, watch=kill).waveform) == 2 * SAMPLE_RATE
+    assert own().forker not in killed

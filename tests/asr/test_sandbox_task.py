@@ -78,6 +78,16 @@ def test_waiting_ends_where_no_sample_comes(tmp_path: Path) -> None:
         Wait(file.fileno(), [], 0.01).frame(ours)
 
 
+def test_samples_before_a_stall_brought_it_the_same_time_again() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, memory() as samples:
+        wait, before = Wait(samples, [], 1.0), time.monotonic()
+        os.pwrite(samples, bytes(4), 0)
+        with pytest.raises(TimeoutError):
+            wait.frame(ours)
+        assert time.monotonic() - before < 1.9
+
+
 def test_reading_the_same_again_brings_no_time_and_reading_on_does() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, memory() as samples:
