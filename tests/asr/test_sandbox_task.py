@@ -82,6 +82,7 @@ def test_samples_before_a_stall_brought_it_the_same_time_again() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, memory() as samples:
         wait, before = Wait(samples, [], 1.0), time.monotonic()
+        wait._until += 60.0
         time.sleep(0.05)  # the clock of files ticks every few milliseconds
         os.pwrite(samples, bytes(4), 0)
         with pytest.raises(TimeoutError):
