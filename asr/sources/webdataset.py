@@ -27,10 +27,10 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
     name. Fields come from ``.txt`` (the transcript) and from the object in ``.json``; a sample may have either, or
     both. Columns are named by the ending (``text: transcript``) or by the key in ``.json``. Audio stays in the tar: its
     address is a byte range. A link is the file that it leads to, if that is earlier in the tar. Tars that are joined
-    are read one after the other. Of a tar that is cut, the sample that the cut runs through is quarantined as truncated;
-    a second sample of a name, because its files are not side by side or are there twice, as malformed_row.
-    Raises UserError where there are no tars, no sample of one has audio, or none of the first has text,
-    and for a compressed one.
+    are read one after the other. Of a tar that is cut, the sample that the cut runs through is quarantined as
+    truncated; a second sample of a name, because its files are not side by side or are there twice, as malformed_row.
+    Raises UserError where there are no tars, no sample of one has audio, or none of the first has text, and for a
+    compressed one.
     """
     for shard in shards(config, ".tar"):
         with storage.explained(shard.uri, "cannot be read"), storage.open_input(shard.uri) as file:
