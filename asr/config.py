@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from asr.errors import UserError
 from asr.places import settled
+from asr.secret_words import may_be_told
 
 
 class Section(BaseModel):
@@ -117,6 +118,11 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{file}: no such configuration file", "see configs/ for examples") from None
+    except yaml.MarkedYAMLError as error:  # its own words would show the line, which may hold a secret
+        mark = error.problem_mark or error.context_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = " ".join(filter(None, (error.context, error.problem)))
+        raise UserError(f"{file}: cannot be read as YAML: {what}{where}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if data is None:
@@ -133,7 +139,8 @@ def _setting(word: str) -> tuple[str, Any]:
     try:
         return key, yaml.load(text, _Loader) if text else ""
     except (ValueError, yaml.YAMLError):  # ValueError: 0x_ looks like a number and is none
-        raise UserError(f"'{word}': the value is not valid YAML", "quote it, for example key='\"a: b\"'") from None
+        shown = word if may_be_told(key, text) else f"{key}=..."
+        raise UserError(f"'{shown}': the value is not valid YAML", "quote it, for example key='\"a: b\"'") from None
 
 
 def _assign(data: dict[str, Any], path: list[str], value: Any) -> None:
@@ -197,5 +204,11 @@ def _explain(detail: ErrorDetails, origin: dict[str, str], place: str, known: Se
         hint = suggestion(key, known)
         return f"{where}: unknown key '{key}'" + (f" ({hint})" if hint else "")
     message = detail["msg"].removeprefix("Value error, ")
-    given = "" if detail["type"] == "missing" or isinstance(detail["input"], dict) else f", got {detail['input']!r}"
+    given = f", got {detail['input']!r}" if _is_told(detail, key) else ""
     return f"{where}: {key}: {message}{given}" if key else f"{where}: {message}"
+
+
+def _is_told(detail: ErrorDetails, key: str) -> bool:
+    if detail["type"] == "missing" or isinstance(detail["input"], dict):
+        return False
+    return may_be_told(key, detail["input"])

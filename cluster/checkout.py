@@ -129,6 +129,9 @@ class Checkout:
         files, links = self._present(names)
         named = dict(self._named(asked)) | dict(brought or {})
         files |= named
+        if odd := [name for name in files if not _is_utf8(name)]:  # no zip can name them, nor a job's description
+            files = {name: path for name, path in files.items() if _is_utf8(name)}
+            remarks.append(f"left here: names that are no UTF-8: {_shown(odd)}")
         stays += links
         remarks += _left_untracked([name for name in untracked if not _is_among(name, named)])
         if stays := [name for name in stays if name not in named]:
@@ -149,6 +152,8 @@ class Checkout:
             name = path.relative_to(self.root.resolve())
             if ".git" in name.parts:
                 raise UserError(f"--with {word}: git's own files do not travel", "they may hold a remote's password")
+            if not _is_utf8(name.as_posix()):
+                raise UserError(f"--with {_shown([name.as_posix()])}: the name is no UTF-8", "rename it")
             names.append(name.as_posix())
         return names
 
@@ -221,7 +226,11 @@ class _Ignored:
 
 
 def _rules(file: Path) -> GitIgnoreSpec:
-    return GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8").splitlines())
+    """Return what a .rayignore says, of names as the system gives them. Raises UserError where it cannot be read."""
+    try:
+        return GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+    except (OSError, ValueError) as error:  # the second of a pattern
+        raise UserError(f"{file}: {getattr(error, 'strerror', None) or error}", "mend it, or remove it") from None
 
 
 def _resolved(path: Path) -> Path | None:
@@ -230,6 +239,10 @@ def _resolved(path: Path) -> Path | None:
         return path.resolve()
     except (OSError, RuntimeError):  # the second in Python 3.11
         return None
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= one <= "\udfff" for one in name)
 
 
 def _is_secret(name: str) -> bool:

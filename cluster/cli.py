@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.errors import UserError
+from asr.secret_words import is_secret_name, is_secret_value
 from cluster import interpreter, launch, local, termination
 from cluster.checkout import Checkout
 from cluster.configurations import bring, locate, missing
@@ -25,11 +25,6 @@ from cluster.jobs import Cluster, Job, Order, dashboard
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 _HERE_ONLY = ("submit", "status", "logs", "stop", "cluster")
-# A word of a variable's name, or of a value: an address with a password in it.
-_SECRET = re.compile(
-    r"(^|_)(TOKEN|(API|ACCESS)?KEY|SECRET|PASS(WORD|WD|PHRASE)?|PWD|CREDENTIAL)S?(_|\d|$)", re.IGNORECASE
-)
-_WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _STOP_S = "20"  # a verb that is asked to stop has so long to do it
 
 Address = Annotated[
@@ -205,7 +200,7 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
             value = os.environ[name]
         elif not name or not equals:
             raise UserError(f"--var {name}: no value", f"export {name or 'NAME'} first, or write --var NAME=VALUE")
-        elif value and (_SECRET.search(name) or _WITH_PASSWORD.search(value)):
+        elif value and (is_secret_name(name) or is_secret_value(value)):
             raise UserError(
                 f"--var {name}: a secret on the command line can be read by everybody on this machine",
                 f"export {name}, and write --var {name}",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,10 @@ from serve.errors import ApiError
 NOBODY = "none"  # the name of who asks where no keys are asked for
 MIN_KEY_LENGTH = 16  # a plain SHA-256 is safe for long random keys, and for nothing else
 MINUTE_S = 60.0
+_HOW = "name a YAML file, or env:NAME"
+# What may be shown of a place that is not there: nobody's key looks so.
+_SUFFIXES = (".yaml", ".yml", ".json", ".txt")
+_VARIABLE = re.compile("[A-Z][A-Z_]*")
 BUSY_RETRY_S = 1.0
 
 
@@ -174,8 +179,11 @@ def _text(source: str) -> str:
     if source.startswith("env:"):
         name = source.removeprefix("env:")
         if name not in os.environ:
-            raise UserError(f"keys={source}: there is no environment variable '{name}'")
+            shown = f" '{name}'" if _VARIABLE.fullmatch(name) else " of that name"
+            raise UserError(f"keys=env:...: there is no environment variable{shown}")
         return os.environ[name]
+    if not source.lower().endswith(_SUFFIXES) and not os.path.exists(os.path.expanduser(source)):
+        raise UserError("keys: there is no such file, and it is not shown: it may be a key itself", _HOW)
     try:
         return Path(source).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -21,8 +21,8 @@ MAX_TEXT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of a tar: its name up to the first dot and behind it, where its bytes lie, what a small text says, and
-    whether holes are left out of the bytes."""
+    """A file of a tar: its name up to the first dot and behind it, where its bytes lie, what a small text says,
+    whether holes are left out of the bytes, and of a link that leads to no bytes whose they would be."""
 
     key: str
     ending: str
@@ -31,6 +31,7 @@ class Member:
     size: int
     text: bytes | None = None
     sparse: bool = False
+    link: str = ""
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -57,6 +58,10 @@ class Samples:
         """Whether a file of this ending is text that a sample may need."""
         last = ending.rpartition(".")[2]
         return (last in TEXTS or last == "json" or ending in self.named) and not _is_audio(ending)
+
+    def is_wanted(self, ending: str) -> bool:
+        """Whether a file of this ending is what a sample consists of: audio, or such a text."""
+        return _is_audio(ending) or self.is_text(ending)
 
     def rows(self, group: Sequence[Member], cut: str = "") -> Iterator[Utterance | Quarantined]:
         """Yield the rows of files that lie side by side and have one name up to the first dot.
@@ -107,6 +112,8 @@ class Samples:
         try:
             if sparse := next((member.name for member in sample if member.sparse), ""):
                 raise ValueError(f"{sparse} is sparse: pack it without tar -S")
+            if link := next((member for member in sample if member.link), None):
+                raise ValueError(f"{link.name} is a link to {link.link}, which is no file earlier in the tar")
             for ending, member in files.items():
                 if ending == "json":
                     cells |= json_object(_decoded(member), member.name)

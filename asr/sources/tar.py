@@ -5,6 +5,7 @@ Python's ``tarfile`` goes where a header sends it: backwards for ever, into a re
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
@@ -13,18 +14,23 @@ BLOCK = tarfile.BLOCKSIZE
 MAX_HEADER_BYTES = 1 << 20  # of a name, or of what pax says about a file; real ones are of some hundred bytes
 MAX_HEADERS = 16  # in front of one file, where writers put one or two
 
+_ZEROS = bytes(BLOCK)
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 _MORE, _MORE_IN_EXTENSION = 482, 504  # where GNU says that a block with more holes follows
 
 
 class Member(NamedTuple):
-    """A regular file of a tar: its name, where its bytes lie, and whether holes are left out of those."""
+    """A file of a tar: its name, where its bytes lie, and whether holes are left out of those.
+
+    A link has the bytes of its target; ``link`` is the target's name where that is no file earlier in the tar.
+    """
 
     name: str
     offset: int
     size: int
     sparse: bool
+    link: str = ""
 
 
 class Source(Protocol):
@@ -38,15 +44,18 @@ class Source(Protocol):
 
 
 class BrokenTar(Exception):
-    """The tar cannot be read on: from byte ``at`` on it is cut, or no tar."""
+    """The tar cannot be read on: from byte ``at`` on it is cut, or no tar. ``ended``: behind zeros that end a tar."""
 
-    def __init__(self, at: int, why: str) -> None:
-        super().__init__(at, why)
-        self.at, self.why = at, why
+    def __init__(self, at: int, why: str, ended: bool = False) -> None:
+        super().__init__(at, why, ended)
+        self.at, self.why, self.ended = at, why, ended
 
 
 def members(file: Source) -> Iterator[Member]:
-    """Yield the regular files of a tar to the block of zeros that ends it. Raises BrokenTar where there is none."""
+    """Yield the files of a tar and of those that are joined on to it, each of which ends with a block of zeros.
+
+    Raises BrokenTar where there is none, and where something else follows.
+    """
     walk = _Walk(file)
     while (found := walk.next()) is not None:
         if found.name:
@@ -56,18 +65,20 @@ def members(file: Source) -> Iterator[Member]:
 class _Walk:
     def __init__(self, file: Source) -> None:
         self.file, self.at = file, 0
+        self.files: dict[str, Member] = {}
 
     def next(self) -> Member | None:
         """Return the next file, one without a name for what is no file, None at the end."""
+        ended = self._pass_zeros()
+        if ended and self._is_at_end():
+            return None
         begin, said = self.at, dict[str, str]()
         for _ in range(MAX_HEADERS):
             block = self._read(BLOCK, begin)
-            if not any(block) and not said:
-                return None
             try:
                 info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
             except tarfile.TarError as error:
-                raise BrokenTar(begin, str(error)) from None
+                raise BrokenTar(begin, str(error), ended) from None
             if info.type in _NAMES:
                 said[_NAMES[info.type]] = _text(self._header(info.size, begin).partition(b"\0")[0])
             elif info.type in (*_PAX, tarfile.XGLTYPE):
@@ -88,7 +99,33 @@ class _Walk:
         offset, name = self.at, said.get("GNU.sparse.name") or said.get("path") or info.name
         if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES:
             self.at += _padded(size)
-        return Member(name if info.isreg() else "", offset, size, sparse)
+        if info.islnk() or info.issym():
+            target = said.get("linkpath") or info.linkname
+            folder = posixpath.dirname(name) if info.issym() else ""
+            found = self.files.get(posixpath.normpath(posixpath.join(folder, target)))
+            member = found._replace(name=name) if found else Member(name, offset, 0, False, target or "nothing")
+        else:
+            member = Member(name if info.isreg() else "", offset, size, sparse)
+        if member.name and not member.link:
+            self.files[posixpath.normpath(name)] = member
+        return member
+
+    def _pass_zeros(self) -> bool:
+        """Go past the zeros that end a tar, behind which another one may be; return whether there were any."""
+        begin = self.at
+        while self._peek() == _ZEROS:
+            self.at += BLOCK
+        return self.at > begin
+
+    def _is_at_end(self) -> bool:
+        return not self._peek().strip(b"\0")
+
+    def _peek(self) -> bytes:
+        try:
+            self.file.seek(self.at)
+        except (ValueError, OverflowError, OSError):  # behind what a file can have: whoever reads it says so
+            return b""
+        return self.file.read(BLOCK)
 
     def _header(self, size: int, begin: int) -> bytes:
         if not 0 <= size <= MAX_HEADER_BYTES:

@@ -26,10 +26,11 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
     Where that would put several clips into one sample (``talk_11.02.wav``, ``talk_11.30.wav``), the last dot ends the
     name. Fields come from ``.txt`` (the transcript) and from the object in ``.json``; a sample may have either, or
     both. Columns are named by the ending (``text: transcript``) or by the key in ``.json``. Audio stays in the tar: its
-    address is a byte range. Of a tar that is cut, the sample that the cut runs through is quarantined as truncated;
-    a second sample of a name, because its files are not side by side or are there twice, as malformed_row.
-    Raises UserError where there are no tars, no sample of one has audio, or none of the first has text,
-    and for a compressed one.
+    address is a byte range. A link is the file that it leads to, if that is earlier in the tar. Tars that are joined
+    are read one after the other. Of a tar that is cut, the sample that the cut runs through is quarantined as
+    truncated; a second sample of a name, because its files are not side by side or are there twice, as malformed_row.
+    Raises UserError where there are no tars, no sample of one has audio, or none of the first has text, and for a
+    compressed one.
     """
     for shard in shards(config, ".tar"):
         with storage.explained(shard.uri, "cannot be read"), storage.open_input(shard.uri) as file:
@@ -45,17 +46,24 @@ def _tar_rows(config: SourceConfig, uri: str, file: Any) -> Iterator[Utterance |
             if is_litter(found.name):
                 continue
             key, ending = split_name(found.name)
+            if found.link and not samples.is_wanted(ending):
+                continue
             if group and (key != group[0].key or any(member.ending == ending for member in group)):
                 yield from samples.rows(group)
                 group = []
             text = _text(buffered, found) if samples.is_text(ending) else None
-            group.append(Member(key, ending, found.name, found.offset, found.size, text, found.sparse))
+            group.append(Member(key, ending, found.name, found.offset, found.size, text, found.sparse, found.link))
     except tar.BrokenTar as broken:
         if broken.at == 0:
             buffered.seek(0)
             hint = unpacking(buffered.read(6))
             raise UserError(f"{uri}: not an uncompressed tar: {broken.why}", hint) from None
-        yield from samples.rows(group, f"{uri} is cut or broken at byte {broken.at}: {broken.why}")
+        if not broken.ended:
+            yield from samples.rows(group, f"{uri} is cut or broken at byte {broken.at}: {broken.why}")
+            return
+        yield from samples.rows(group)
+        what = f"{uri} goes on behind its end, with what is no tar, at byte {broken.at}: {broken.why}"
+        yield Quarantined(uri, "truncated", what)
     else:
         yield from samples.rows(group)
         samples.require_both()

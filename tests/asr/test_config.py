@@ -149,6 +149,26 @@ def test_a_wrong_type_shows_what_was_typed() -> None:
     assert line.endswith(", got 'many'")
 
 
+def test_an_error_does_not_repeat_a_value_that_holds_a_secret(file: Path) -> None:
+    wrong = [
+        "optim.max_steps=[{name: a, key: hunter2}]",
+        "name=[{inner: [{token: hunter2}]}]",
+        "optim.betas='https://me:hunter2@host/a'",
+        "api_key='hunter2",
+        "language=[{key: hunter2",
+        "key=[{name: a, key: hunter2",
+    ]
+    for word in wrong:
+        assert "hunter2" not in str(refused(word)), word
+    for text in ("name: [{key: hunter2\n", "key: hunter2: a\n", "optim: {max_steps: [{password: hunter2}]}\n"):
+        file.write_text(text)
+        assert "hunter2" not in str(refused(file=file)), text
+    file.write_text("name: a\nkey: hunter2: a\n")
+    assert refused(file=file) == [
+        f"{file}: cannot be read as YAML: mapping values are not allowed here in line 2, column 13"
+    ]
+
+
 def test_a_scalar_for_a_section(file: Path) -> None:
     file.write_text("optim: 5\n")
     [line] = refused(file=file)

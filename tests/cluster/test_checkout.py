@@ -47,7 +47,7 @@ def project(root: Path) -> Path:
 def add(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(f"secret of {name}")
+        (root / name).write_bytes(b"secret of " + os.fsencode(name))
 
 
 def packed(contents: Contents, folder: Path) -> dict[str, bytes]:
@@ -223,3 +223,28 @@ def test_what_is_no_checkout_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(UserError, match="not a checkout"):
         Checkout.here()
     assert Checkout(tmp_path).commit() == ""
+
+
+def test_a_name_that_is_no_utf8_stays_with_a_word_and_ends_no_submit(tmp_path: Path) -> None:
+    root = project(tmp_path / "checkout")
+    odd = os.fsdecode(b"asr/\xff\xfe.py")
+    add(root, odd, "asr/ä.py")
+    run(root, "add", "--all")
+    contents = Checkout(root).contents(["asr"])
+    assert contents.remarks == (r"left here: names that are no UTF-8: 'asr/\udcff\udcfe.py'",)
+    assert set(packed(contents, tmp_path)) == {*PROGRAM, "asr/ä.py"}
+    with pytest.raises(UserError, match=r"--with 'asr/.udcff.udcfe.py': the name is no UTF-8"):
+        Checkout(root).asked(root, [odd])
+
+
+def test_a_rayignore_that_is_no_utf8_is_read_as_git_reads_one(tmp_path: Path) -> None:
+    root = project(tmp_path / "checkout")
+    (root / ".rayignore").write_bytes(b"# caf\xe9\n\xff*\nasr/a.py\n")
+    add(root, os.fsdecode(b"\xff.py"))
+    run(root, "add", "--all")
+    contents = Checkout(root).contents()
+    assert set(packed(contents, tmp_path)) == {*PROGRAM, ".rayignore"} - {"asr/a.py"}
+    assert not contents.remarks
+    (root / ".rayignore").write_text("!\n")
+    with pytest.raises(UserError, match=r"\.rayignore: Invalid git pattern: '!'"):
+        Checkout(root).contents()

@@ -141,7 +141,17 @@ def test_a_variable_s_value_comes_from_the_environment_or_the_line_and_a_secret_
         assert name in str(refused.value) and "hf_secret" not in str(refused.value)
     with pytest.raises(UserError, match="DB_URL"):
         _variables(["DB_URL=postgres://me:hf_secret@host/db"])
-    assert _variables(["MONKEY=1", "KEYBOARD=de", "URL=http://host:80/a@b"])["MONKEY"] == "1"
+    for given in (
+        "PGPASSWORD=x",
+        "GITHUB_PAT=x",
+        "OPTIONS=--token x",
+        "URL=https://h/a?sig=x",
+        "X=hf_abcdefghijklmnop",
+    ):
+        with pytest.raises(UserError, match="can be read by everybody"):
+            _variables([given])
+    ordinary = ["MONKEY=1", "KEYBOARD=de", "URL=http://host:80/a@b", "TOKENIZERS_PARALLELISM=false", "NCCL_DEBUG=INFO"]
+    assert len(_variables(ordinary)) == len(ordinary)
 
 
 def test_a_job_is_called_after_what_it_does() -> None:

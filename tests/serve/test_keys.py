@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.config import resolve
 from asr.errors import UserError
+from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.keys import NOBODY, Key, Keyring, read_keys
 from tests.serve.test_admission import Hands
@@ -197,3 +199,17 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
 
 def test_a_key_shows_in_no_representation() -> None:
     assert ANNA not in repr(Key(name="anna", key=ANNA))
+
+
+def test_a_key_in_place_of_its_file_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = "0f3a9c" * 8
+    for typed in (secret, f"[{{name: a, key: {secret}}}]", f"env:{secret}", "a/" * 200 + secret):
+        with pytest.raises(UserError) as told:
+            read_keys(resolve(ServeConfig, None, ["model=m", f"keys='{typed}'"]).value.keys)
+        assert secret not in str(told.value)
+    with pytest.raises(UserError) as told:
+        resolve(ServeConfig, None, ["model=m", f"keys=[{{name: a, key: {secret}}}]"])
+    assert secret not in str(told.value) and "keys: Input should be a valid string" in str(told.value)
+    with pytest.raises(UserError, match=r"keys=.*/gone.yaml cannot be read: No such file"):
+        read_keys("/gone.yaml")

@@ -119,7 +119,7 @@ def augment(waveform: np.ndarray, id: str, config: Augmentation, seed: int, epoc
     """Return a clip (float32 [samples], 16 kHz, nominally -1..1) as training hears it in this epoch.
 
     float32 [round(samples / speed)]. After any effect the result is clipped to -1..1, and a telephone line clips what
-    enters it, noise included; without an effect it is the same array. UserError where a noise file cannot be read.
+    enters it, noise included; without an effect it is the same array. UserError where no noise file can be read.
     """
     heard = waveform
     speed = float(speeds([id], config, seed, epoch)[0])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +22,8 @@ from asr.sandbox import waveform
 CACHE_BYTES = 128 << 20  # in each process: 35 minutes of noise
 PROBED_S = 0.1
 
+logger = logging.getLogger(__name__)
+
 
 class Noise(Section):
     """Clips with something else in the background."""
@@ -27,7 +31,8 @@ class Noise(Section):
     probability: float = Field(0.0, ge=0, le=1)
     """Share of the clips."""
     folder: Place | None = None
-    """Folder or address (s3://...) of noise recordings, subfolders included; it must be there on every node."""
+    """Folder or address (s3://...) of noise recordings, subfolders included; it must be there on every node. Of each
+    the beginning is read before a run; one that is damaged further on is passed over, with a warning."""
     min_snr_db: float = Field(5.0, ge=-20, le=60)
     """Loudest noise: power of the clip over power of the noise."""
     max_snr_db: float = Field(25.0, ge=-20, le=60)
@@ -69,18 +74,29 @@ def with_noise(speech: np.ndarray, config: Noise, rng: np.random.Generator) -> n
     """Return ``speech`` (float32 [samples], 16 kHz) plus a stretch of a recording, both drawn with ``rng``.
 
     A recording shorter than the speech is repeated. Powers are means over the whole clip, as in Kaldi. Speech or noise
-    that is silent throughout has no such ratio: then the speech is returned as it is. UserError where a recording
-    cannot be read.
+    that is silent throughout has no such ratio: then the speech is returned as it is. Where a recording turns out to
+    be damaged, or is gone, the next one of the folder is taken; UserError where none of them can be read.
     """
     if config.folder is None:
         return speech
     paths = recordings(config.folder)
-    noise = _CACHE.get(paths[rng.integers(len(paths))])
+    noise = _first_readable(paths, int(rng.integers(len(paths))))
     spare = len(noise) - len(speech)
     start = int(rng.integers(spare + 1 if spare >= 0 else len(noise)))
     snr_db = rng.uniform(config.min_snr_db, config.max_snr_db)
     stretch = noise[start : start + len(speech)] if spare >= 0 else _repeated(noise, start, len(speech))
     return speech + _scale(_power(speech), _power(stretch), snr_db) * stretch
+
+
+def _first_readable(paths: Sequence[str], begin: int) -> np.ndarray:
+    """Return a recording: hours into a run, one that is damaged behind what ``require`` has read must not end it."""
+    for path in (*paths[begin:], *paths[:begin]):
+        try:
+            return _CACHE.get(path)
+        except DataError as error:
+            fault = error
+            _CACHE.tell(path, error)
+    raise UserError(f"augment.noise.folder: none of its files can be read, the last: {fault}", "replace them") from None
 
 
 def _repeated(noise: np.ndarray, start: int, length: int) -> np.ndarray:
@@ -102,17 +118,24 @@ class _Recordings:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.waveforms: OrderedDict[str, np.ndarray] = OrderedDict()
+        self.told: set[str] = set()
         self.lock = threading.Lock()
 
+    def tell(self, path: str, error: DataError) -> None:
+        """Say once in a process that a recording is passed over."""
+        with self.lock:
+            is_new = path not in self.told
+            self.told.add(path)
+        if is_new:
+            logger.warning("augment.noise.folder: %s; another recording is taken in its place", error)
+
     def get(self, path: str) -> np.ndarray:
+        """Return a recording's waveform. Raises DataError as decoding does."""
         with self.lock:
             if path in self.waveforms:
                 self.waveforms.move_to_end(path)
                 return self.waveforms[path]
-        try:
-            noise = waveform(path)
-        except DataError as error:
-            raise UserError(f"augment.noise.folder: {error}", "remove the file or replace it") from None
+        noise = waveform(path)
         with self.lock:
             if path not in self.waveforms:
                 self.waveforms[path] = noise

@@ -99,7 +99,7 @@ def test_it_finds_what_tarfile_finds(format: int) -> None:
             tar.addfile(info, io.BytesIO(name.encode()))
     with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as tar:
         expected = [Member(each.name, each.offset_data, each.size, False) for each in tar if each.isfile()]
-    assert list(members(io.BytesIO(buffer.getvalue()))) == expected
+    assert [one for one in members(io.BytesIO(buffer.getvalue())) if not one.link] == expected
     assert [one.name for one in expected] == names
 
 
@@ -109,3 +109,41 @@ def test_what_has_holes_is_said_to() -> None:
     new = pax([(b"GNU.sparse.major", b"1"), (b"GNU.sparse.name", b"c.wav")]) + file("GNUSparseFile.0/c.wav", b"y")
     found = list(members(io.BytesIO(bytes(old) + new + file("d.wav") + END)))
     assert [(one.name, one.sparse) for one in found] == [("b.wav", True), ("c.wav", True), ("d.wav", False)]
+
+
+def link(name: str, target: str, kind: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("between", [bytes(512), END, bytes(10240)])
+def test_a_second_tar_joined_on_vanished_behind_the_zeros(between: bytes) -> None:
+    assert walked(GOOD + between + file("b.wav") + END) == (["a.wav", "a.txt", "b.wav"], "")
+    assert walked(GOOD + between) == (["a.wav", "a.txt"], "")
+    assert walked(GOOD + between + bytes(3)) == (["a.wav", "a.txt"], "")
+    for junk in (b"x" * 600, b"x"):
+        names, why = walked(GOOD + between + junk)
+        assert names == ["a.wav", "a.txt"] and why
+    with pytest.raises(BrokenTar) as broken:
+        list(members(io.BytesIO(GOOD + between + b"x" * 512)))
+    assert broken.value.ended and broken.value.at == len(GOOD + between)
+
+
+def test_a_link_is_its_target_where_that_came_before() -> None:
+    hard, soft = tarfile.LNKTYPE, tarfile.SYMTYPE
+    tar = (
+        file("./x/a.wav", b"sound")
+        + link("x/hard.wav", "x/a.wav", hard)
+        + link("y/soft.wav", "../x/hard.wav", soft)
+        + link("x/later.wav", "x/b.wav", hard)
+        + link("out.wav", "/etc/passwd", soft)
+        + link("up.wav", "../../x/a.wav", soft)
+        + file("x/b.wav", b"other")
+    )
+    found = {one.name: one for one in members(io.BytesIO(tar + END))}
+    first = found["./x/a.wav"]
+    assert (first.offset, first.size) == (512, 5)
+    assert found["x/hard.wav"][1:] == found["y/soft.wav"][1:] == first[1:]
+    lost = {name: one.link for name, one in found.items() if one.link}
+    assert lost == {"x/later.wav": "x/b.wav", "out.wav": "/etc/passwd", "up.wav": "../../x/a.wav"}

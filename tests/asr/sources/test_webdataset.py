@@ -199,3 +199,36 @@ def test_files_with_holes_are_not_taken_for_sound(tmp_path: Path, clips: list[Ut
     assert isinstance(first, Quarantined)
     assert "sparse" in first.detail
     assert isinstance(second, Utterance)
+
+
+def test_clips_of_a_second_tar_joined_on_vanished(tmp_path: Path, clips: list[Utterance]) -> None:
+    parts = [write(tmp_path / f"{n}.tar", samples(clips[n : n + 1], "wav", first=n)) for n in range(3)]
+    joined = tmp_path / "joined.tar"
+    joined.write_bytes(b"".join(path.read_bytes() for path in parts))
+    found = good(read(str(joined)))
+    assert_same_speech(found, clips[:3])
+    joined.write_bytes(parts[0].read_bytes() + b"x" * 512)
+    first, rest = read(str(joined))
+    assert_same_speech(good([first]), clips[:1])
+    assert isinstance(rest, Quarantined) and rest.reason == "truncated"
+    assert "goes on behind its end, with what is no tar, at byte" in rest.detail
+
+
+def test_a_hard_linked_clip_left_only_its_text(tmp_path: Path, clips: list[Utterance]) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(audio(clips[0], "wav"))
+    (folder / "b.wav").hardlink_to(folder / "a.wav")
+    (folder / "c.wav").symlink_to("a.wav")
+    (folder / "d.wav").symlink_to("/etc/passwd")
+    (folder / "latest").symlink_to("2024")
+    for name in "abcd":
+        (folder / f"{name}.txt").write_text(clips[0].text)
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name)
+        assert [one.type for one in tar.getmembers()].count(tarfile.LNKTYPE) == 1
+    *found, last = read(str(tmp_path / "a.tar"))
+    assert_same_speech(good(found), [clips[0]] * 3)
+    assert isinstance(last, Quarantined) and (last.id, last.reason) == ("d", "malformed_row")
+    assert "d.wav is a link to /etc/passwd, which is no file earlier in the tar" in last.detail

@@ -124,6 +124,16 @@ def test_what_failed_is_a_table(tmp_path: Path) -> None:
         ]
 
 
+def test_the_name_of_a_file_in_the_table_of_failures_was_a_terminal_s_command(tmp_path: Path) -> None:
+    names = ["\x1b[31mred.flac", "cr\r.flac"]
+    folder = opened(str(tmp_path), *names)
+    folder.write_failures([(one, DataError("corrupt")) for one in inputs(*names)])
+    text = (tmp_path / FAILURES).read_bytes()
+    assert b"\x1b" not in text and b"\r" not in text
+    assert [row[0] for row in table(tmp_path)] == [r"/audio/\x1b[31mred.flac", r"/audio/cr\x0d.flac"]
+    assert "/audio/\x1b[31mred.flac" in json.loads((tmp_path / RECORD).read_text())["transcripts"]
+
+
 def table(folder: Path) -> list[list[str]]:
     with open(folder / FAILURES, newline="") as file:
         return list(csv.reader(file))[1:]

@@ -88,6 +88,20 @@ def test_a_recording_that_disappears_is_a_persons_matter(folder: Path, speech: n
         with_noise(speech, config, np.random.default_rng(0))
 
 
+def test_a_recording_damaged_behind_its_beginning_ended_a_run_hours_in(
+    folder: Path, speech: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = (folder / "long.flac").read_bytes()
+    (folder / "long.flac").write_bytes(whole[: len(whole) // 2])
+    config = Noise(probability=1.0, folder=str(folder))
+    require(config)
+    for seed in range(8):
+        noisy = with_noise(speech, config, np.random.default_rng(seed))
+        assert snr_db(speech, noisy) > 4  # the other one is heard
+    (said,) = caplog.messages
+    assert "long.flac" in said and "another recording is taken in its place" in said
+
+
 def test_no_more_than_a_bound_is_kept(folder: Path) -> None:
     long, short = recordings(str(folder))
     kept = _Recordings(max_bytes=int(20.2 * SAMPLE_RATE * 4))
