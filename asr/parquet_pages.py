@@ -12,6 +12,7 @@ from typing import Any
 from asr.errors import DataError
 
 SMALL_DICTIONARY = 4 << 20  # walked through for its longest entry; writers' own limit is 1 MiB
+_ENTRY_BYTES = 20  # that pyarrow keeps for an entry of a dictionary, beside what is in it
 _WINDOW = 64 << 10
 _MAX_HEADER = 16 << 20  # pyarrow's
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
@@ -49,7 +50,7 @@ def walk(opened: Any, leaf: Any) -> Pages:
         size = header[2]
         total += size
         if header[1] == _DICTIONARY:
-            dictionary = max(dictionary, size)
+            dictionary = max(dictionary, size + _ENTRY_BYTES * _values(header))
             entry = max(entry, _longest(opened, leaf, at, header))
             continue
         largest = max(largest, size)
@@ -63,7 +64,7 @@ def walk(opened: Any, leaf: Any) -> Pages:
 def _headers(opened: Any, leaf: Any) -> Iterator[tuple[int, dict[int, Any]]]:
     """Yield where each page's bytes begin, and its header; like pyarrow, no further than the footer's values go."""
     starts = [leaf.data_page_offset, leaf.dictionary_page_offset]
-    at = min(start for start in starts if start is not None and start > 0) if any(starts) else -1
+    at = min((start for start in starts if start is not None and start > 0), default=-1)
     end = min(at + leaf.total_compressed_size, opened.size())
     values = 0
     window, begin = b"", 0
@@ -81,7 +82,7 @@ def _headers(opened: Any, leaf: Any) -> Iterator[tuple[int, dict[int, Any]]]:
                 window, begin = opened.read_at(min(size, end - at), at), at
                 size *= 16
         at = begin + length
-        if any(not isinstance(header.get(field), int) or header[field] < 0 for field in (1, 2, 3)):
+        if any(type(header.get(field)) is not int or header[field] < 0 for field in (1, 2, 3)):
             raise _unreadable(leaf)
         yield at, header
         values += _values(header) if header[1] != _DICTIONARY else 0
@@ -93,13 +94,13 @@ def _unreadable(leaf: Any) -> DataError:
 
 
 def _part(header: dict[int, Any]) -> dict[int, Any]:
-    found = header.get({_DATA: 5, _DATA_V2: 8}.get(header[1], -1))
+    found = header.get({_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(header[1], -1))
     return found if isinstance(found, dict) else {}
 
 
 def _values(header: dict[int, Any]) -> int:
     values = _part(header).get(1, 0)
-    return values if isinstance(values, int) and values > 0 else 0
+    return values if type(values) is int and values > 0 else 0
 
 
 def _encoding(header: dict[int, Any]) -> Any:
@@ -143,6 +144,8 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
             field += head >> 4
         else:
             field, at = _signed(data, at)
+        if field in fields:  # readers differ in which of the two they take
+            raise DataError("malformed_row", "a page's header says something twice")
         fields[field], at = (kind == _TRUE, at) if kind in (_TRUE, _FALSE) else _value(data, at, kind, depth)
     return fields, at + 1
 

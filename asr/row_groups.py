@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr.errors import DataError
+from asr.parquet_guard import require_readable
 from asr.parquet_pages import Pages, believed, walk
 
 BATCH_BYTES = 64 << 20  # at most, of all columns
@@ -43,11 +44,12 @@ class Table:
 
 
 def open_parquet(opened: Any, is_far: bool = False) -> Table:
-    """Return a Parquet file. Raises ValueError for what is none, and for one of more rows than bytes."""
+    """Return a Parquet file. Raises ValueError for what is none, crashes pyarrow, or has more rows than bytes."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     size = opened.size()
+    require_readable(opened)
     try:
         file = pq.ParquetFile(opened)
     except pa.ArrowException as error:
@@ -75,7 +77,7 @@ def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iter
     """Yield some columns of a row group as record batches of at most BATCH_ROWS rows and about BATCH_BYTES.
 
     Raises DataError too_large, before anything is unpacked, where their pages come to over ``most`` bytes, the pages
-    that are open together or one row to over OPEN_BYTES and four times the file, or lists have more entries than bytes.
+    that are open together or one row to over OPEN_BYTES and a group's bound, or lists have more entries than bytes.
     """
     rows = _rows(table, group, columns, most)
     yield from table.file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns), use_threads=False)
@@ -84,7 +86,9 @@ def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iter
 def _rows(table: Table, group: int, columns: Sequence[str], most: int) -> int:
     """How many rows may be read at a time. A batch takes ``fixed`` bytes at most, and ``each`` for every row."""
     total = opened = fixed = each = 0
-    room = max(OPEN_BYTES, 4 * table.opened.size())
+    size = table.opened.size()
+    # pandas writes a group of padded clips as one dictionary, many times the file: it is open as a whole.
+    room = max(OPEN_BYTES, 4 * size, min(MAX_GROUP_BYTES, most, MAX_UNPACKED * size))
     for number, leaf in _numbered(table, group, columns):
         pages, shape = table.pages(leaf), table.file.schema.column(number)
         width = shape.length if shape.physical_type == "FIXED_LEN_BYTE_ARRAY" else 0  # also of a cell that is empty

@@ -45,3 +45,20 @@ def test_headers_that_are_none_are_told(tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(whole[:4] + rubbish + whole[64:])
         with pytest.raises(DataError, match="malformed_row"):
             walk(storage.open_input(tmp_path / "a"), leaf)
+
+
+@pytest.mark.parametrize("again", ["", "06c801", "11"])
+def test_a_size_that_is_said_twice_or_is_none_took_what_the_other_reader_believed(tmp_path: Path, again: str) -> None:
+    """Page type 0, sizes of 1 GB and 100 bytes; then again, from field 0 on: 100 as a long, or true."""
+    header = bytes.fromhex("1500158094ebdc0715c801") + (bytes.fromhex("0604" + "c801") if again else b"") + bytes(40)
+    if again == "11":
+        header = bytes.fromhex("15002115c80100") + bytes(40)
+    pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "a")
+    leaf = pq.ParquetFile(tmp_path / "a").metadata.row_group(0).column(0)
+    whole = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(whole[:4] + header + whole[4 + len(header) :])
+    if again:
+        with pytest.raises(DataError, match="malformed_row"):
+            walk(storage.open_input(tmp_path / "a"), leaf)
+    else:
+        assert walk(storage.open_input(tmp_path / "a"), leaf).total >= 1_000_000_000

@@ -1,0 +1,165 @@
+"""Footers of strangers' Parquet files, read first by a process with little memory: where pyarrow ends it, so be it.
+
+    python -m asr.parquet_guard SOCKET MEMORY_BYTES
+
+pyarrow ends its process over a footer that says there are no columns where there are some, and takes gigabytes for one
+of megabytes. ``SOCKET`` is the descriptor of a Unix socket (SEQPACKET). A message is a descriptor of a file that has a
+footer and holes in place of the rest; the answer is how the process that read it has ended: with 3 where pyarrow said
+why, in words that the file then holds. Pages are not read here.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from typing import Any
+
+from asr.confinement import bounds, end_with_parent, environment
+from asr.printable import printable
+
+MEMORY_BYTES = 512 << 20  # beyond what the process begins with
+CPU_S = 30
+_ANSWER_S = 120.0
+_END_BYTES = 8  # the length of the footer, and PAR1
+_FOOTER_BYTES = 64 << 20  # pyarrow's own limit is 100 MB
+_MESSAGE_BYTES = 500
+_SAID = b"3"
+_TOO_MUCH = "its footer makes what reads it crash, or take too much memory or time"
+
+_own = threading.local()
+
+
+class Guard:
+    """The process that reads footers. It ends with the thread that made it."""
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        self.made_in = os.getpid()
+        self._socket, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+        words = [sys.executable, "-P", "-m", "asr.parquet_guard", str(theirs.fileno()), str(memory_bytes)]
+        with theirs:
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment(path)
+            )
+        self._socket.settimeout(_ANSWER_S)
+        self.close = weakref.finalize(self, _end, process, self._socket)
+
+    def require_readable(self, opened: Any) -> None:
+        """Raise ValueError where pyarrow cannot read the footer of an open file, or not in its bounds, or crashes."""
+        copy = _footer(opened)
+        if copy is None:
+            return  # pyarrow says of it what it is not
+        try:
+            socket.send_fds(self._socket, [b"?"], [copy])
+            answer = self._socket.recv(16)
+            said = os.pread(copy, _MESSAGE_BYTES, 0).decode(errors="replace") if answer == _SAID else ""
+        except OSError:
+            answer, said = b"", ""
+        finally:
+            os.close(copy)
+        if not answer:
+            self.close()
+        if answer != b"0":
+            in_words = said and "alloc" not in said  # std::bad_alloc comes as a broken footer
+            raise ValueError(printable(said, _MESSAGE_BYTES) if in_words else _TOO_MUCH)
+
+
+def require_readable(opened: Any) -> None:
+    """Raise as ``Guard.require_readable``, of the guard of this thread; the first call starts one."""
+    guard: Guard | None = getattr(_own, "guard", None)
+    if guard is None or not guard.close.alive or guard.made_in != os.getpid():
+        guard = _own.guard = Guard()
+    guard.require_readable(opened)
+
+
+def _footer(opened: Any) -> int | None:
+    """Return a descriptor of a file like an open one, whose footer alone is there; None where it has none."""
+    size = opened.size()
+    end = opened.read_at(_END_BYTES, max(size - _END_BYTES, 0))
+    length = int.from_bytes(end[:4], "little") + _END_BYTES
+    if end[4:] != b"PAR1" or not _END_BYTES < length <= size:
+        return None
+    if length > _FOOTER_BYTES:
+        raise ValueError(f"its footer has {length:,} bytes")
+    copy = os.memfd_create("footer", os.MFD_CLOEXEC)
+    os.ftruncate(copy, size)
+    footer, at = memoryview(opened.read_at(length, size - length)), size - length
+    while footer:
+        written = os.pwrite(copy, footer, at)
+        footer, at = footer[written:], at + written
+    return copy
+
+
+def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
+    ours.close()
+    process.kill()
+    process.wait()
+
+
+def main() -> None:
+    """Answer until the parent has gone."""
+    import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: F401 - before the fork, which so need not
+
+    end_with_parent()
+    most = bounds(int(sys.argv[2]))
+    with socket.socket(fileno=int(sys.argv[1])) as parent:
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(parent, 16, 1)
+            if not data:
+                return
+            pid = os.fork()
+            if not pid:
+                _child(descriptors[0], most)
+            os.close(descriptors[0])
+            parent.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+
+
+def _child(descriptor: int, most: dict[int, int]) -> None:
+    status = 1
+    try:
+        end_with_parent()
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):
+            os.dup2(null, standard)
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+        limits = most | {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: CPU_S}
+        for limit, value in limits.items():
+            resource.setrlimit(limit, (value, value))
+        said = _touch(descriptor)
+        if said:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, said.encode(errors="replace")[:_MESSAGE_BYTES], 0)
+        status = int(_SAID) if said else 0
+    finally:
+        os._exit(status)
+
+
+def _touch(descriptor: int) -> str:
+    """Look at all that is looked at later. Returns what pyarrow says against it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            opened = pq.ParquetFile(pa.PythonFile(file))
+            metadata = opened.metadata
+            for group in map(metadata.row_group, range(metadata.num_row_groups)):
+                for number in range(group.num_columns):
+                    leaf = group.column(number)
+                    _ = leaf.path_in_schema, leaf.statistics, leaf.compression
+            _ = opened.schema_arrow
+    except MemoryError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
+
+
+if __name__ == "__main__":
+    main()
