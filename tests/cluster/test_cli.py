@@ -99,7 +99,7 @@ def test_a_run_that_was_stopped_goes_on_under_its_name(
         "base: builtin:tiny.en\n"
         "data: {train: clips.jsonl}\n"  # relative, as `run.folder` is: both lie in --storage
         "run: {name: tiny, checkpoint_every_steps: 1}\n"
-        "optim: {max_steps: 12, warmup_steps: 1}\n"
+        "optim: {max_steps: 30, warmup_steps: 1}\n"  # more than a busy machine takes between two looks and a stop
         "plan: {max_clips: 2, micro_batches_per_step: 1, full_window_share: 0}\n"
         "lora: {rank: 4}\n"
         "workers: {cpus_each: 1}\n"

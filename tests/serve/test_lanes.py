@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from asr.audio import AudioLimits, encode_flac
+from asr.sounding import SAMPLE_BYTES
 from serve.errors import ApiError
 from serve.lanes import SHORT_BYTES, THREADS, Lane, Lanes
-from serve.memory import SMALL_BYTES
+from serve.memory import SHORT_SAMPLES, SMALL_BYTES
 from serve.request import Sound, Watch, open_sound
 from tests.serve.conftest import ADMIN_KEY, KEY, FakeEndpoint
 from tests.serve.fakes import voice
@@ -188,10 +189,10 @@ def test_what_does_not_fit_beside_others_is_told_to_come_again() -> None:
 
 
 def test_a_key_whose_recordings_wait_left_no_memory_for_another_keys() -> None:
-    lanes = Lanes(4 * SMALL_BYTES)
+    lanes = Lanes(4 * SHORT_SAMPLES * SAMPLE_BYTES)
     waiting, _ = opened(lanes, voice(200.0), "greedy")
     held = lanes.memory.nbytes
-    assert held > 3 * SMALL_BYTES
+    assert held > 3 * SHORT_SAMPLES * SAMPLE_BYTES
     assert 95.0 < opened(lanes, squeezed(100, 300), "guest")[0].duration_s < 100.0  # 429 before
     with pytest.raises(ApiError, match="try again later"):
         opened(lanes, squeezed(100, 300), "greedy")

@@ -64,15 +64,15 @@ def test_five_recordings_of_one_key_left_no_memory_for_another_key() -> None:
     memory = SampleMemory(1024 * MB)
     for _ in range(5):
         decoded(memory, "greedy", 200 * MB)
-    for nbytes in (3 * MB, 4 * MB, 20 * MB, 200 * MB):  # beyond 60 s 429 before
+    for nbytes in (3 * MB, 5 * MB, 20 * MB, 200 * MB):  # beyond 60 s 429 before
         decoded(memory, "guest", nbytes).close()
     within = decoded(memory, "guest", 512 * MB)
     for key in ("greedy", "guest"):
         with pytest.raises(Full):
-            decoded(memory, key, 4 * MB)
+            decoded(memory, key, 5 * MB)
     decoded(memory, "third", 341 * MB)
     with pytest.raises(Full):
-        decoded(memory, "third", 4 * MB)
+        decoded(memory, "third", 5 * MB)
     within.close()
     with pytest.raises(Full):
         decoded(memory, "guest", 513 * MB)
