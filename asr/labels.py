@@ -75,7 +75,7 @@ def spoken(text: str) -> str:
     if not words:
         raise DataError("no_transcript")
     if markup := _MARKUP.search(words):
-        raise DataError("special_token", f"the transcript holds {markup.group()}")
+        raise DataError("special_token", f"the text holds {markup.group()}")
     return f" {words}"
 
 

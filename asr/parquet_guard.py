@@ -10,9 +10,9 @@ why, in words that the file then holds. Pages are not read here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +20,7 @@ import threading
 import weakref
 from typing import Any
 
-from asr.confinement import bounds, end_with_parent, environment
+from asr.confinement import bounds, confine, end_with_parent, environment, restrict
 from asr.printable import printable
 
 MEMORY_BYTES = 512 << 20  # beyond what the process begins with
@@ -39,32 +39,41 @@ class Guard:
     """The process that reads footers. It ends with the thread that made it."""
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
-        self.made_in = os.getpid()
+        self._made_in = os.getpid()
         self._socket, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
         words = [sys.executable, "-P", "-m", "asr.parquet_guard", str(theirs.fileno()), str(memory_bytes)]
         with theirs:
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment(path)
             )
         self._socket.settimeout(_ANSWER_S)
-        self.close = weakref.finalize(self, _end, process, self._socket)
+        self.close = weakref.finalize(self, _end, self._process, self._socket)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked: not where it has ended, nor in a process that was forked from its own."""
+        return self.close.alive and self._made_in == os.getpid()
 
     def require_readable(self, opened: Any) -> None:
-        """Raise ValueError where pyarrow cannot read the footer of an open file, or not in its bounds, or crashes."""
+        """Raise ValueError where pyarrow cannot read the footer of an open file, or not in its bounds, or crashes.
+
+        OSError where the guard itself has ended or does not answer, which is no file's fault.
+        """
         copy = _footer(opened)
         if copy is None:
             return  # pyarrow says of it what it is not
         try:
             socket.send_fds(self._socket, [b"?"], [copy])
             answer = self._socket.recv(16)
+            if not answer:
+                raise EOFError
             said = os.pread(copy, _MESSAGE_BYTES, 0).decode(errors="replace") if answer == _SAID else ""
-        except OSError:
-            answer, said = b"", ""
+        except (OSError, EOFError) as error:
+            self.close()
+            raise OSError("the process that reads footers of Parquet files has ended, or does not answer") from error
         finally:
             os.close(copy)
-        if not answer:
-            self.close()
         if answer != b"0":
             in_words = said and "alloc" not in said  # std::bad_alloc comes as a broken footer
             raise ValueError(printable(said, _MESSAGE_BYTES) if in_words else _TOO_MUCH)
@@ -72,10 +81,17 @@ class Guard:
 
 def require_readable(opened: Any) -> None:
     """Raise as ``Guard.require_readable``, of the guard of this thread; the first call starts one."""
+    try:
+        _guard().require_readable(opened)
+    except OSError:  # of the machine's: another one is tried
+        _guard().require_readable(opened)
+
+
+def _guard() -> Guard:
     guard: Guard | None = getattr(_own, "guard", None)
-    if guard is None or not guard.close.alive or guard.made_in != os.getpid():
+    if guard is None or not guard.alive:
         guard = _own.guard = Guard()
-    guard.require_readable(opened)
+    return guard
 
 
 def _footer(opened: Any) -> int | None:
@@ -104,10 +120,10 @@ def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
 
 def main() -> None:
     """Answer until the parent has gone."""
-    import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: F401 - before the fork, which so need not
-
     end_with_parent()
+    _warm_up()
     most = bounds(int(sys.argv[2]))
+    restrict()
     with socket.socket(fileno=int(sys.argv[1])) as parent:
         while True:
             data, descriptors, _, _ = socket.recv_fds(parent, 16, 1)
@@ -120,17 +136,23 @@ def main() -> None:
             parent.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
 
 
+def _warm_up() -> None:
+    """Read a table of our own: what is imported or begun late cannot be any more."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    with contextlib.closing(os.fdopen(os.memfd_create("table"), "r+b")) as file:
+        pq.write_table(pa.table({"audio": [b""], "text": ["a"]}), file)
+        file.flush()
+        _touch(file.fileno())
+
+
 def _child(descriptor: int, most: dict[int, int]) -> None:
     status = 1
     try:
         end_with_parent()
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in range(3):
-            os.dup2(null, standard)
-        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-        limits = most | {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: CPU_S}
-        for limit, value in limits.items():
-            resource.setrlimit(limit, (value, value))
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+        confine(most)
         said = _touch(descriptor)
         if said:
             os.ftruncate(descriptor, 0)

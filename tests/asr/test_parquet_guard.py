@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 import resource
 from pathlib import Path
+from random import Random
 
+import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
-from asr import storage
+from asr import parquet_guard, storage
 from asr.address import open_address
+from asr.audio import encode_flac
 from asr.errors import DataError, UserError
 from asr.parquet_guard import Guard
 from asr.sources import SourceConfig, rows
@@ -58,4 +61,48 @@ def test_an_ordinary_file_and_what_is_none_pass(tmp_path: Path) -> None:
     guard = Guard()
     for name in "ab":
         guard.require_readable(storage.open_input(tmp_path / name))
+    guard.close()
+
+
+def test_the_end_of_the_guard_was_blamed_on_a_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a")
+    opened = storage.open_input(tmp_path / "a")
+    for guard in (Guard(), parquet_guard._guard()):
+        guard._process.kill()
+        guard._process.wait()
+        with pytest.raises(OSError, match="has ended"):
+            guard.require_readable(opened)
+        assert not guard.alive
+    parquet_guard._guard()._process.kill()
+    parquet_guard.require_readable(opened)  # another one is tried
+
+
+def test_a_crash_beside_good_files_is_one_line(killer: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    killer.rename(folder / "metadata.parquet")
+    (folder / "a.flac").write_bytes(encode_flac(np.zeros(1600, np.float32)))
+    with pytest.raises(UserError, match="footer"):
+        list(rows(SourceConfig(source=str(folder)), tmp_path / "cache"))
+
+
+def test_no_wrong_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"audio": [b"a"] * 9, "text": [["b"], []] * 4 + [None]}), tmp_path / "a", store_schema=False
+    )
+    whole = (tmp_path / "a").read_bytes()
+    footer = int.from_bytes(whole[-8:-4], "little")
+    random, ended = Random(1), 0
+    guard = Guard()
+    for _ in range(100):
+        wrong = bytearray(whole)
+        for _ in range(random.randint(1, 4)):
+            wrong[len(whole) - 8 - random.randint(1, footer)] = random.randrange(256)
+        (tmp_path / "b").write_bytes(wrong)
+        try:
+            guard.require_readable(storage.open_input(tmp_path / "b"))
+        except ValueError as error:
+            ended += "crash" in str(error)
+        assert guard.alive
+    assert ended  # some do: else this test would show nothing
     guard.close()
