@@ -20,8 +20,9 @@ import threading
 import weakref
 from typing import Any
 
-from asr.confinement import bounds, confine, end_with_parent, environment, restrict
+from asr.confinement import bounds, confine, end_with_parent, restrict
 from asr.printable import printable
+from asr.sandbox_process import started
 
 MEMORY_BYTES = 512 << 20  # beyond what the process begins with
 CPU_S = 30
@@ -40,13 +41,7 @@ class Guard:
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self._made_in = os.getpid()
-        self._socket, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-        words = [sys.executable, "-P", "-m", "asr.parquet_guard", str(theirs.fileno()), str(memory_bytes)]
-        with theirs:
-            self._process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment(path)
-            )
+        self._process, self._socket = started("asr.parquet_guard", memory_bytes)
         self._socket.settimeout(_ANSWER_S)
         self.close = weakref.finalize(self, _end, self._process, self._socket)
 

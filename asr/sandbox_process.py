@@ -59,6 +59,20 @@ class Worker:
         os.close(self._descriptor)
 
 
+def started(module: str, memory_bytes: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start ``python -m module SOCKET MEMORY_BYTES`` with a clean environment; return it and our end of the socket."""
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    # The name of the thread is for those who look at a list of processes.
+    words = ["-P", "-m", module, str(theirs.fileno()), str(memory_bytes), threading.current_thread().name]
+    # All of the path: a cluster's nodes find the packages where Ray put them.
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, *words], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment(path)
+        )
+    return process, ours
+
+
 class Forker:
     """The process that forks workers, one ahead of its use. It ends with the thread that made it, or with ``close``.
 
@@ -66,15 +80,7 @@ class Forker:
     """
 
     def __init__(self, module: str, memory_bytes: int) -> None:
-        self._control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        # The name of the thread is for those who look at a list of processes.
-        words = ["-P", "-m", module, str(theirs.fileno()), str(memory_bytes), threading.current_thread().name]
-        # All of the path: a cluster's nodes find the packages where Ray put them.
-        path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, *words], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment(path)
-        )
-        theirs.close()
+        self._process, self._control = started(module, memory_bytes)
         self._worker: list[Worker] = []
         self.close = weakref.finalize(self, _end, self._process, self._control, self._worker)
         self._control.settimeout(START_LIMIT_S)
