@@ -225,7 +225,7 @@ def _cell(uri: str, fields: dict[str, str]) -> bytes:
 def _parquet_column(uri: str, stamp: tuple[Any, ...], group: int, column: str) -> Any:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    table = _files.get(("parquet", *stamp), lambda: open_parquet(storage.open_input(uri), storage.is_remote(uri)))
+    table = _files.get(("parquet", *stamp), lambda: open_parquet(storage.open_input(uri), uri))
     is_struct = table.file.schema_arrow.field(column).type.num_fields > 0
     cells = audio_cells(table, group, f"{column}.bytes" if is_struct else column)
     return pa.chunked_array([bytes_of(part) for part in cells])

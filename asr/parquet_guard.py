@@ -1,47 +1,71 @@
-"""Footers of strangers' Parquet files, read first by a process with little memory: where pyarrow ends it, so be it.
+"""Strangers' Parquet files, read by processes with little memory (``asr.parquet_child``): this is who asks them.
 
-    python -m asr.parquet_guard SOCKET MEMORY_BYTES
-
-pyarrow ends its process over a footer that says there are no columns where there are some, and takes gigabytes for one
-of megabytes. ``SOCKET`` is the descriptor of a Unix socket (SEQPACKET). A message is a descriptor of a file that has a
-footer and holes in place of the rest; the answer is how the process that read it has ended: with 3 where pyarrow said
-why, in words that the file then holds. Pages are not read here.
+pyarrow ends its process over a footer that says there are no columns where there are some, and takes gigabytes for a
+footer of megabytes or a page of a hundred bytes. What asks here reads no pages, and a footer after another process has
+read it; record batches come as Arrow streams, which are looked through.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import mmap
 import os
-import resource
 import socket
 import subprocess
-import sys
 import threading
+import time
 import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from asr.confinement import bounds, confine, end_with_parent, restrict
+from asr.errors import DataError
+from asr.messages import receive, send
 from asr.printable import printable
-from asr.sandbox_process import started
+from asr.ranges import Ranges
+from asr.sandbox_process import NONSENSE, started, tell
 
 MEMORY_BYTES = 512 << 20  # beyond what the process begins with
 CPU_S = 30
+SAID = 3
+MESSAGE_BYTES = 500
+RANGE_BYTES = 64 << 20  # of one question: far away each takes its time
 _ANSWER_S = 120.0
+_END_S = 0.2
+_UNPACKED_PER_S = 10 << 20  # bytes in a second of CPU time, at the least
 _END_BYTES = 8  # the length of the footer, and PAR1
 _FOOTER_BYTES = 64 << 20  # pyarrow's own limit is 100 MB
-_MESSAGE_BYTES = 500
-_SAID = b"3"
-_TOO_MUCH = "its footer makes what reads it crash, or take too much memory or time"
+_TOO_MUCH = "make what reads it crash, or take too much memory or time"
+_ENDED = "the process that reads Parquet files has ended, or does not answer"
+_TUNABLES = "glibc.malloc.hugetlb=1"  # memory that is used once costs a sixth in pages of 2 MB
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
 
 _own = threading.local()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A part of a Parquet file: the open file, its path (None for one far away), and what is to be read of it."""
+
+    opened: Any
+    path: str | None
+    group: int
+    columns: Sequence[str]
+    rows: int
+    """At a time."""
+    total: int
+    """Rows that there are."""
+    memory: int
+    """Bytes that reading and unpacking it takes, at the most."""
+
+
 class Guard:
-    """The process that reads footers. It ends with the thread that made it."""
+    """The process that starts those which read. It ends, and they do, with the thread that made it."""
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self._made_in = os.getpid()
-        self._process, self._socket = started("asr.parquet_guard", memory_bytes)
+        self._process, self._socket = started("asr.parquet_child", memory_bytes, GLIBC_TUNABLES=_TUNABLES)
         self._socket.settimeout(_ANSWER_S)
         self.close = weakref.finalize(self, _end, self._process, self._socket)
 
@@ -59,19 +83,61 @@ class Guard:
         if copy is None:
             return  # pyarrow says of it what it is not
         try:
-            socket.send_fds(self._socket, [b"?"], [copy])
+            socket.send_fds(self._socket, [b"footer"], [copy])
             answer = self._socket.recv(16)
             if not answer:
                 raise EOFError
-            said = os.pread(copy, _MESSAGE_BYTES, 0).decode(errors="replace") if answer == _SAID else ""
+            said = os.pread(copy, MESSAGE_BYTES, 0).decode(errors="replace") if answer == b"%d" % SAID else ""
         except (OSError, EOFError) as error:
             self.close()
-            raise OSError("the process that reads footers of Parquet files has ended, or does not answer") from error
+            raise OSError(_ENDED) from error
         finally:
             os.close(copy)
         if answer != b"0":
             in_words = said and "alloc" not in said  # std::bad_alloc comes as a broken footer
-            raise ValueError(printable(said, _MESSAGE_BYTES) if in_words else _TOO_MUCH)
+            raise ValueError(printable(said, MESSAGE_BYTES) if in_words else f"its footer would {_TOO_MUCH}")
+
+    def batches(self, wanted: Wanted) -> Iterator[Any]:
+        """Yield record batches. The next one is read meanwhile.
+
+        Raises DataError unreadable where pyarrow cannot read them, or not in their bounds, or crashes. OSError as
+        ``require_readable``.
+        """
+        with self._reader(wanted) as reader:
+            size = wanted.opened.size()
+            ranges = Ranges(wanted.opened, size, RANGE_BYTES) if wanted.path is None else None
+            try:
+                send(reader, _question(wanted, size))
+                tell(tuple(map(str, _answer(reader, ranges)["missing"])))
+                yield from _read(reader, ranges, wanted)
+            except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+                self._require_alive(error)
+                raise DataError("unreadable", f"row group {wanted.group}: its pages would {_TOO_MUCH}") from None
+
+    @contextlib.contextmanager
+    def _reader(self, wanted: Wanted) -> Iterator[socket.socket]:
+        """Start a process that reads, and yield our end of the socket to it."""
+        reader, theirs = socket.socketpair()
+        with reader, contextlib.ExitStack() as given:
+            given.enter_context(theirs)
+            descriptors = [theirs.fileno()]
+            if wanted.path is not None:
+                descriptors.append(os.open(wanted.path, os.O_RDONLY | os.O_CLOEXEC))
+                given.callback(os.close, descriptors[1])
+            try:
+                socket.send_fds(self._socket, [b"pages"], descriptors)
+            except OSError as error:
+                self.close()
+                raise OSError(_ENDED) from error
+            given.close()
+            yield reader
+
+    def _require_alive(self, error: Exception) -> None:
+        """Raise OSError where it has ended: those that read end with it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
+            self.close()
+            raise OSError(_ENDED) from error
 
 
 def require_readable(opened: Any) -> None:
@@ -80,6 +146,21 @@ def require_readable(opened: Any) -> None:
         _guard().require_readable(opened)
     except OSError:  # of the machine's: another one is tried
         _guard().require_readable(opened)
+
+
+def batches(wanted: Wanted) -> Iterator[Any]:
+    """Yield what ``Guard.batches`` does, of the guard of this thread; the first call starts one."""
+    done = 0
+    try:
+        for batch in _guard().batches(wanted):
+            yield batch
+            done += 1
+        return
+    except OSError:
+        pass  # of the machine's: another one is tried
+    for number, batch in enumerate(_guard().batches(wanted)):
+        if number >= done:
+            yield batch
 
 
 def _guard() -> Guard:
@@ -107,76 +188,101 @@ def _footer(opened: Any) -> int | None:
     return copy
 
 
+def _question(wanted: Wanted, size: int) -> dict[str, Any]:
+    what = {"size": size, "group": wanted.group, "columns": list(wanted.columns), "rows": wanted.rows}
+    most = {"memory": wanted.memory, "written": MEMORY_BYTES + wanted.memory}
+    return {**what, **most, "cpu_s": CPU_S + wanted.memory // _UNPACKED_PER_S}
+
+
+def _read(reader: socket.socket, ranges: Ranges | None, wanted: Wanted) -> Iterator[Any]:
+    """Yield the batches that a process reads."""
+    left = wanted.total
+    file = _ask(reader)
+    try:
+        while nbytes := _answer(reader, ranges)["bytes"]:
+            asked, file = file, -1
+            try:
+                file = _ask(reader)
+                some = _stream(asked, nbytes)
+            finally:
+                os.close(asked)
+            rows = sum(batch.num_rows for batch in some)
+            left -= rows
+            if not rows or left < 0:
+                raise ValueError("rows that are not there")
+            yield from some
+    finally:
+        if file >= 0:
+            os.close(file)
+
+
+def _ask(reader: socket.socket) -> int:
+    """Ask for a batch, and return the file that it will be in."""
+    file = os.memfd_create("batch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        socket.send_fds(reader, [b"?"], [file])
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _answer(reader: socket.socket, ranges: Ranges | None) -> dict[str, Any]:
+    """Return the next answer. Meanwhile send what is asked of a file that is far away."""
+    while "read" in (answer := receive(reader, time.monotonic() + _ANSWER_S)):
+        _, offset, count = map(int, answer["read"])
+        if ranges is None:
+            raise ValueError("a range of a file that is there")
+        reader.settimeout(_ANSWER_S)
+        ranges.answer(reader, offset, count)
+    if "say" in answer:
+        raise DataError("unreadable", printable(str(answer["say"]), MESSAGE_BYTES))
+    return answer
+
+
+def _stream(file: int, nbytes: int) -> list[Any]:
+    """Return the record batches in a file that nobody can change from now on.
+
+    Raises ValueError for what are none, OSError where somebody still can.
+    """
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+    if os.fstat(file).st_size != nbytes:
+        raise ValueError(NONSENSE)
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(mmap.mmap(file, nbytes, prot=mmap.PROT_READ))) as stream:
+            batches = list(stream)
+        for column in (column for batch in batches for column in batch.columns):
+            column.view(_with_bytes(column.type)).validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(NONSENSE) from error
+    return batches
+
+
+def _with_bytes(kind: Any) -> Any:
+    """Return an Arrow type like this one, with bytes in place of texts: one that is no UTF-8 is its row's fault."""
+    import pyarrow as pa
+
+    for text, plain in ((pa.string(), pa.binary()), (pa.large_string(), pa.large_binary())):
+        if kind == text:
+            return plain
+    if isinstance(kind, pa.StructType):
+        return pa.struct([pa.field(field.name, _with_bytes(field.type)) for field in kind])
+    if isinstance(kind, pa.MapType):
+        return pa.map_(_with_bytes(kind.key_type), _with_bytes(kind.item_type))
+    if isinstance(kind, pa.FixedSizeListType):
+        return pa.list_(_with_bytes(kind.value_type), kind.list_size)
+    if isinstance(kind, pa.LargeListType):
+        return pa.large_list(_with_bytes(kind.value_type))
+    if isinstance(kind, pa.ListType):
+        return pa.list_(_with_bytes(kind.value_type))
+    if isinstance(kind, pa.DictionaryType):
+        return pa.dictionary(kind.index_type, _with_bytes(kind.value_type), kind.ordered)
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
 def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
     ours.close()
     process.kill()
     process.wait()
-
-
-def main() -> None:
-    """Answer until the parent has gone."""
-    end_with_parent()
-    _warm_up()
-    most = bounds(int(sys.argv[2]))
-    restrict()
-    with socket.socket(fileno=int(sys.argv[1])) as parent:
-        while True:
-            data, descriptors, _, _ = socket.recv_fds(parent, 16, 1)
-            if not data:
-                return
-            pid = os.fork()
-            if not pid:
-                _child(descriptors[0], most)
-            os.close(descriptors[0])
-            parent.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
-
-
-def _warm_up() -> None:
-    """Read a table of our own: what is imported or begun late cannot be any more."""
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
-    with contextlib.closing(os.fdopen(os.memfd_create("table"), "r+b")) as file:
-        pq.write_table(pa.table({"audio": [b""], "text": ["a"]}), file)
-        file.flush()
-        _touch(file.fileno())
-
-
-def _child(descriptor: int, most: dict[int, int]) -> None:
-    status = 1
-    try:
-        end_with_parent()
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-        confine(most)
-        said = _touch(descriptor)
-        if said:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, said.encode(errors="replace")[:_MESSAGE_BYTES], 0)
-        status = int(_SAID) if said else 0
-    finally:
-        os._exit(status)
-
-
-def _touch(descriptor: int) -> str:
-    """Look at all that is looked at later. Returns what pyarrow says against it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            opened = pq.ParquetFile(pa.PythonFile(file))
-            metadata = opened.metadata
-            for group in map(metadata.row_group, range(metadata.num_row_groups)):
-                for number in range(group.num_columns):
-                    leaf = group.column(number)
-                    _ = leaf.path_in_schema, leaf.statistics, leaf.compression
-            _ = opened.schema_arrow
-    except MemoryError:
-        raise
-    except (pa.ArrowException, ValueError, OSError) as error:
-        return " ".join(str(error).split()) or type(error).__name__
-    return ""
-
-
-if __name__ == "__main__":
-    main()

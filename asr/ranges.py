@@ -26,11 +26,11 @@ BLOCK_BYTES = 1 << 16  # what a request counts for at least: a byte at a time, a
 class FarFile(io.RawIOBase):
     """The reader's side: ``size`` bytes behind a socket as a file, to which the other side gave a ``number``.
 
-    Reading raises DataError as the other side says.
+    It asks for ``most`` bytes at a time. Reading raises DataError as the other side says.
     """
 
-    def __init__(self, other: socket.socket, number: int, size: int) -> None:
-        self._other, self._number, self._size, self._position = other, number, size, 0
+    def __init__(self, other: socket.socket, number: int, size: int, most: int = RANGE_BYTES) -> None:
+        self._other, self._number, self._size, self._position, self._most = other, number, size, 0, most
 
     def readable(self) -> bool:
         """Yes."""
@@ -52,7 +52,7 @@ class FarFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer with what comes next, and return how many bytes that are."""
-        count = min(len(buffer), self._size - self._position, RANGE_BYTES)
+        count = min(len(buffer), self._size - self._position, self._most)
         if count <= 0:
             return 0
         send(self._other, {"read": [self._number, self._position, count]})
@@ -65,9 +65,9 @@ class FarFile(io.RawIOBase):
         return len(data)
 
 
-def buffered(other: socket.socket, number: int, size: int) -> BinaryIO:
-    """Return a ``FarFile`` that asks for as much as it may at a time."""
-    return io.BufferedReader(FarFile(other, number, size), RANGE_BYTES)
+def buffered(other: socket.socket, number: int, size: int, most: int = RANGE_BYTES) -> BinaryIO:
+    """Return a ``FarFile`` that asks for RANGE_BYTES at a time, and for up to ``most`` where so many are wanted."""
+    return io.BufferedReader(FarFile(other, number, size, most), RANGE_BYTES)
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,19 @@ class Served:
 
 
 class Ranges:
-    """The side that has the file: answers what the reader asks for, to a bound, as the reader may be anybody's."""
+    """The side that has the file: answers what the reader asks for, to a bound, as the reader may be anybody's.
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size, self._left = file, size, MAX_PASSES * (size + 8 * RANGE_BYTES)
+    ``most`` bytes may be asked for at a time.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, most: int = RANGE_BYTES) -> None:
+        self._file, self._size, self._left, self._most = file, size, MAX_PASSES * (size + 8 * RANGE_BYTES), most
         self._seen: set[int] = set()
 
     def answer(self, to: socket.socket, offset: int, count: int) -> Served:
         """Send a range, or why it cannot be read. Raises ValueError for what nobody asks who decodes."""
         self._left -= max(count, BLOCK_BYTES)
-        if not (0 <= offset < self._size and 0 < count <= RANGE_BYTES) or self._left < 0:
+        if not (0 <= offset < self._size and 0 < count <= self._most) or self._left < 0:
             raise ValueError(f"a range of {count} bytes")
         seen = len(self._seen)
         self._seen.update(range(offset // BLOCK_BYTES, (offset + count - 1) // BLOCK_BYTES + 1))

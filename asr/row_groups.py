@@ -1,7 +1,8 @@
 """Row groups of Parquet files, so many rows at a time as fit into memory: a kilobyte may stand for terabytes.
 
 A value that is there once may be named by a million rows or entries of a list, a run of a billion empty ones takes ten
-bytes, and a footer may say anything: what is read is planned by the headers of the pages themselves.
+bytes, and a footer may say anything: what is read is planned by the headers of the pages themselves, and who reads it
+gets no more memory than the plan has.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asr import parquet_guard, storage
 from asr.errors import DataError
-from asr.parquet_guard import require_readable
 from asr.parquet_pages import Pages, believed, walk
 
 BATCH_BYTES = 64 << 20  # at most, of all columns
@@ -31,32 +32,36 @@ FAR_CHUNK = 8 << 20
 
 @dataclass(frozen=True)
 class Table:
-    """A Parquet file: pyarrow's, and the bytes below it."""
+    """A Parquet file: what pyarrow makes of its footer, and the bytes below it."""
 
     file: Any
     opened: Any
-    is_far: bool
-    """Whether each read of it is a question to a server: of columns over FAR_CHUNK, the footer is believed then."""
+    path: str | None
+    """None where each read is a question to a server: of columns over FAR_CHUNK, the footer is believed then."""
 
     def pages(self, leaf: Any) -> Pages:
         """Return what a column of a row group unpacks to. Raises DataError where its pages cannot be read."""
-        return believed(leaf) if self.is_far and leaf.total_compressed_size > FAR_CHUNK else walk(self.opened, leaf)
+        is_far = self.path is None and leaf.total_compressed_size > FAR_CHUNK
+        return believed(leaf) if is_far else walk(self.opened, leaf)
 
 
-def open_parquet(opened: Any, is_far: bool = False) -> Table:
-    """Return a Parquet file. Raises ValueError for what is none, crashes pyarrow, or has more rows than bytes."""
+def open_parquet(opened: Any, uri: str) -> Table:
+    """Return the Parquet file at ``uri``, which is open.
+
+    Raises ValueError for what is none, crashes pyarrow, or has more rows than bytes.
+    """
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     size = opened.size()
-    require_readable(opened)
+    parquet_guard.require_readable(opened)
     try:
         file = pq.ParquetFile(opened)
     except pa.ArrowException as error:
         raise ValueError(" ".join(str(error).split())) from None
     if file.metadata.num_rows > max(FEW_ROWS, size):
         raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows in {size:,} bytes")
-    return Table(file, opened, is_far)
+    return Table(file, opened, None if storage.is_remote(uri) else storage.local_path(uri))
 
 
 def audio_cells(table: Table, group: int, column: str) -> Iterator[Any]:
@@ -78,20 +83,27 @@ def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iter
 
     Raises DataError too_large, before anything is unpacked, where their pages come to over ``most`` bytes, the pages
     that are open together or one row to over OPEN_BYTES and a group's bound, or lists have more entries than bytes.
+    And as ``asr.parquet_guard.batches``, which reads them: the pages may take more than they say.
     """
-    rows = _rows(table, group, columns, most)
-    yield from table.file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns), use_threads=False)
+    rows, memory = _plan(table, group, columns, most)
+    total = table.file.metadata.row_group(group).num_rows
+    wanted = parquet_guard.Wanted(table.opened, table.path, group, columns, rows, total, memory)
+    yield from parquet_guard.batches(wanted)
 
 
-def _rows(table: Table, group: int, columns: Sequence[str], most: int) -> int:
-    """How many rows may be read at a time. A batch takes ``fixed`` bytes at most, and ``each`` for every row."""
-    total = opened = fixed = each = 0
+def _plan(table: Table, group: int, columns: Sequence[str], most: int) -> tuple[int, int]:
+    """Return how many rows may be read at a time, and the memory (bytes) for all that is open then.
+
+    A batch takes ``fixed`` bytes at most, and ``each`` for every row.
+    """
+    packed = total = opened = fixed = each = 0
     size = table.opened.size()
     # pandas writes a group of padded clips as one dictionary, many times the file: it is open as a whole.
     room = max(OPEN_BYTES, 4 * size, min(MAX_GROUP_BYTES, most, MAX_UNPACKED * size))
     for number, leaf in _numbered(table, group, columns):
         pages, shape = table.pages(leaf), table.file.schema.column(number)
         width = shape.length if shape.physical_type == "FIXED_LEN_BYTE_ARRAY" else 0  # also of a cell that is empty
+        packed += pages.packed
         total += pages.total
         opened += pages.largest + pages.dictionary
         if shape.max_repetition_level:
@@ -107,7 +119,9 @@ def _rows(table: Table, group: int, columns: Sequence[str], most: int) -> int:
     if total > most or max(opened, fixed + each) > room:
         what = f"over {most:,} bytes" if total > most else f"over {room:,} bytes at a time"
         raise DataError("too_large", f"row group {group}: {', '.join(columns):.100} unpack to {what}")
-    return min(max((BATCH_BYTES - fixed) // max(each, 1), 1), BATCH_ROWS)
+    rows = min(max((BATCH_BYTES - fixed) // max(each, 1), 1), BATCH_ROWS)
+    # What grows is copied as it does.
+    return rows, packed + 2 * (opened + max(BATCH_BYTES, fixed + each))
 
 
 def leaves(table: Table, group: int, columns: Sequence[str]) -> list[Any]:

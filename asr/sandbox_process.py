@@ -59,8 +59,11 @@ class Worker:
         os.close(self._descriptor)
 
 
-def started(module: str, memory_bytes: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start ``python -m module SOCKET MEMORY_BYTES`` with a clean environment; return it and our end of the socket."""
+def started(module: str, memory_bytes: int, **variables: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start ``python -m module SOCKET MEMORY_BYTES`` with a clean environment; return it and our end of the socket.
+
+    ``variables`` are of the environment, beside those that all have.
+    """
     ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
     # The name of the thread is for those who look at a list of processes.
     words = ["-P", "-m", module, str(theirs.fileno()), str(memory_bytes), threading.current_thread().name]
@@ -68,7 +71,10 @@ def started(module: str, memory_bytes: int) -> tuple[subprocess.Popen[bytes], so
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, *words], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment(path)
+            [sys.executable, *words],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=environment(path) | variables,
         )
     return process, ours
 

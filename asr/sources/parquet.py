@@ -33,7 +33,7 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
 def _file_rows(config: SourceConfig, uri: str, name: str) -> Iterator[Utterance | Quarantined]:
     with storage.explained(uri, "cannot be read as Parquet"), storage.open_input(uri) as opened:
         try:
-            table = open_parquet(opened, storage.is_remote(uri))
+            table = open_parquet(opened, uri)
         except ValueError as error:
             raise UserError(f"{uri}: not Parquet: {error}") from None
         columns = choose(config, table.file.schema_arrow.names, uri, ("audio", "text"))

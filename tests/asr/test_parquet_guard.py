@@ -1,26 +1,49 @@
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import resource
+import signal
+import time
 from pathlib import Path
 from random import Random
 
 import numpy as np
+import psutil
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
 from asr import parquet_guard, storage
-from asr.address import open_address
+from asr.address import open_address, parquet_row
 from asr.audio import encode_flac
 from asr.errors import DataError, UserError
 from asr.parquet_guard import Guard
+from asr.row_groups import Table, audio_cells, open_parquet
 from asr.sources import SourceConfig, rows
 
 # Of 71 bytes: a footer of two columns, with a row group of three.
 KILLER = bytes.fromhex(
     "504152311502193c4806736368656d61150400150c25021805617564696f00150c2502180474657874001602191c193c2600"
     "002600002600001600160200003b00000050415231"
+)
+
+# Of 212 and 229 bytes: three texts in a delta encoding, whose lengths say that there are half a billion.
+LENGTHS, PREFIXES = (
+    bytes.fromhex(
+        "504152311500153615362c150615001506150600000500000052494646780500000052494646780500000052494646781500" + page
+    )
+    for page in (
+        "153815382c1506150c150615060000808080800204808080800200000000000068656c6c6f20776f726c641502193c480673"
+        "6368656d61150400150c25001805617564696f00150c25001804746578742500001606191c192c26081c150c192500061918"
+        "05617564696f15001606165816582608000026601c150c192500061918047465787415001606165a165a2660000016b20116"
+        "0600006e00000050415231",
+        "155a155a2c1506150e1506150600008080808002048080808002000000000000808080800204808080800200000000000068"
+        "656c6c6f20776f726c641502193c4806736368656d61150400150c25001805617564696f00150c2500180474657874250000"
+        "1606191c192c26081c150c19250006191805617564696f15001606165816582608000026601c150c19250006191804746578"
+        "7415001606167c167c2660000016d401160600006e00000050415231",
+    )
 )
 
 
@@ -53,6 +76,89 @@ def test_a_footer_took_all_memory(tmp_path: Path) -> None:
         guard.require_readable(storage.open_input(tmp_path / "a"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (32 << 10)
     guard.close()
+
+
+@pytest.mark.parametrize("content", [LENGTHS, PREFIXES])
+@pytest.mark.parametrize("where", ["local", "far"])
+def test_a_page_of_a_hundred_bytes_took_gigabytes(content: bytes, where: str, tmp_path: Path, s3: str) -> None:
+    place = storage.join(s3 if where == "far" else str(tmp_path), "a.parquet")
+    storage.write_bytes(place, content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="too much memory"):
+        list(rows(SourceConfig(source=place), tmp_path / "cache"))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (64 << 10)
+    assert len(open_address(parquet_row(place, 0, 2, "audio"))[0].read()) == 5
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Table:
+    """40 MB of audio in a row group."""
+    cells = [Random(n).randbytes(400_000) for n in range(100)]
+    pq.write_table(pa.table({"audio": cells}), tmp_path / "many")
+    return open_parquet(storage.open_input(tmp_path / "many"), str(tmp_path / "many"))
+
+
+def readers() -> list[psutil.Process]:
+    """The processes that read pages for this one."""
+    return psutil.Process(parquet_guard._guard()._process.pid).children()
+
+
+def test_a_page_that_crashes_its_reader_ended_the_run(many: Table, tmp_path: Path) -> None:
+    cells = audio_cells(many, 0, "audio")
+    next(cells)
+    [reader] = readers()
+    reader.send_signal(signal.SIGABRT)
+    with pytest.raises(DataError, match="crash"):
+        list(cells)
+    assert sum(map(len, audio_cells(many, 0, "audio"))) == 100  # another one is read as before
+
+
+def test_no_row_is_lost_or_met_twice_where_the_guard_ends(many: Table) -> None:
+    expected = [cell for part in audio_cells(many, 0, "audio") for cell in part.to_pylist()]
+    cells = audio_cells(many, 0, "audio")
+    heard = next(cells).to_pylist()
+    parquet_guard._guard()._process.kill()
+    assert heard + [cell for part in cells for cell in part.to_pylist()] == expected
+
+
+def test_a_reader_that_nobody_listens_to_ends(many: Table) -> None:
+    cells = audio_cells(many, 0, "audio")
+    next(cells)
+    [reader] = readers()
+    cells.close()  # type: ignore[attr-defined]
+    while reader.is_running() and reader.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+
+
+def batches_of(content: bytes, says: int | None = None) -> list[pa.RecordBatch]:
+    file = os.memfd_create("batch", os.MFD_ALLOW_SEALING)
+    try:
+        os.write(file, content)
+        return parquet_guard._stream(file, len(content) if says is None else says)
+    finally:
+        os.close(file)
+
+
+def test_what_a_reader_says_is_looked_through() -> None:
+    batch = pa.record_batch({"audio": [b"a" * 99, b"b"], "text": [["a"], None]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    whole = sink.getvalue().to_pybytes()
+    assert batches_of(whole) == [batch]
+    for wrong in (b"", b"nonsense" * 9, whole[:-40], whole.replace(b"\x63\0\0\0\x64", b"\x63\0\0\x70\x64")):
+        with pytest.raises(ValueError, match=r"\w"):
+            batches_of(wrong)
+    with pytest.raises(ValueError, match="nonsense"):
+        batches_of(whole, says=len(whole) + 4096)  # reading there would end this process
+
+
+def test_a_reader_that_keeps_its_hand_on_what_it_said_is_not_heard() -> None:
+    file = os.memfd_create("batch", os.MFD_ALLOW_SEALING)
+    os.write(file, b"nonsense" * 9)
+    with mmap.mmap(file, 72), pytest.raises(OSError, match="busy"):
+        parquet_guard._stream(file, 72)
+    os.close(file)
 
 
 def test_an_ordinary_file_and_what_is_none_pass(tmp_path: Path) -> None:
