@@ -7,12 +7,12 @@ message comes with descriptors:
 
 - ``footer``, with a file that has a footer and holes in place of the rest. The answer is how the process that read it
   has ended: with 3 where pyarrow said why, in words that the file then holds.
-- ``pages``, with a socket and, where there is one, the descriptor of the Parquet file. There is no answer, but a
+- ``pages``, with a socket, two files to write to and, where there is one, the Parquet file. There is no answer, but a
   process that listens at that socket. A frame says what to read: the ``size`` of the file, ``group``, ``columns``, so
   many ``rows`` at a time; and what may be taken: ``memory`` beyond MEMORY_BYTES, ``written`` (both in bytes) and
-  ``cpu_s``. From then on each byte, with the descriptor of an empty file, asks for some megabytes of record batches. A
-  frame answers: how many ``bytes`` of an Arrow stream the file has now, 0 at the end, or what pyarrow has to ``say``.
-  Of a Parquet file that has not come, ranges are asked for (``asr.ranges``).
+  ``cpu_s``. From then on each byte, 0 or 1, asks for some megabytes of record batches in the first or second file. A
+  frame answers: how many ``bytes`` of an Arrow stream the file begins with, 0 at the end, or what pyarrow has to
+  ``say``. Of a Parquet file that has not come, ranges are asked for (``asr.ranges``).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
     missing = restrict()
     with socket.socket(fileno=int(sys.argv[1])) as parent:
         while True:
-            data, descriptors, _, _ = socket.recv_fds(parent, 16, 2)
+            data, descriptors, _, _ = socket.recv_fds(parent, 16, 4)
             if not data:
                 return
             pid = os.fork()
@@ -112,34 +112,27 @@ def _words(error: Exception) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:MESSAGE_BYTES]
 
 
-def _answer(parent: socket.socket, file: Sequence[int], most: Mapping[int, int], missing: Sequence[str]) -> None:
-    asked = receive(parent)
+def _answer(parent: socket.socket, given: Sequence[int], most: Mapping[int, int], missing: Sequence[str]) -> None:
+    asked, files, parquet = receive(parent), given[:2], given[2:]
     resource.setrlimit(resource.RLIMIT_CPU, (asked["cpu_s"], asked["cpu_s"]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (asked["written"], asked["written"]))
     # Where somebody makes a file shorter that is mapped, this process ends.
-    mapped = mmap.mmap(file[0], 0, prot=mmap.PROT_READ) if file else b""
+    mapped = mmap.mmap(parquet[0], 0, prot=mmap.PROT_READ) if parquet else b""
     spare = {resource.RLIMIT_AS: len(mapped)}
     refused = confine({limit: nbytes + asked["memory"] + spare.get(limit, 0) for limit, nbytes in most.items()})
     send(parent, {"missing": [*missing, *refused]})
-    if file:
+    if parquet:
         opened = pa.BufferReader(pa.py_buffer(mapped))
     else:
         opened = pa.PythonFile(buffered(parent, 0, asked["size"], RANGE_BYTES), mode="r")
     batches = _batches(opened, asked)
-    while into := _into(parent):
+    while turn := parent.recv(1):
         try:
-            send(parent, {"bytes": _write(batches, into)})
+            send(parent, {"bytes": _write(batches, files[turn[0]])})
         except MemoryError:
             raise
         except _ERRORS as error:
             send(parent, {"say": _words(error)})
-        finally:
-            os.close(into)
-
-
-def _into(parent: socket.socket) -> int:
-    data, descriptors, _, _ = socket.recv_fds(parent, 1, 1)
-    return descriptors[0] if data else 0
 
 
 def _batches(file: Any, asked: Mapping[str, Any]) -> Iterator[Any]:
@@ -156,12 +149,14 @@ def _write(batches: Iterator[Any], into: int) -> int:
         return 0
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(os.fdopen(into, "wb", closefd=False))
+        file.seek(0)
         sink = stack.enter_context(pa.PythonFile(file, mode="w"))
         stream = stack.enter_context(pa.ipc.new_stream(sink, first.schema))
         stream.write_batch(first)
         while sink.tell() < TOGETHER_BYTES and (batch := next(batches, None)) is not None:
             stream.write_batch(batch)
-    return os.fstat(into).st_size
+        stream.close()
+        return int(sink.tell())
 
 
 def _warm_up() -> None:

@@ -2,14 +2,12 @@
 
 pyarrow ends its process over a footer that says there are no columns where there are some, and takes gigabytes for a
 footer of megabytes or a page of a hundred bytes. What asks here reads no pages, and a footer after another process has
-read it; record batches come as Arrow streams, which are looked through.
+read it; record batches come as Arrow streams, which are copied and looked through.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import mmap
 import os
 import socket
 import subprocess
@@ -39,7 +37,6 @@ _FOOTER_BYTES = 64 << 20  # pyarrow's own limit is 100 MB
 _TOO_MUCH = "make what reads it crash, or take too much memory or time"
 _ENDED = "the process that reads Parquet files has ended, or does not answer"
 _TUNABLES = "glibc.malloc.hugetlb=1"  # memory that is used once costs a sixth in pages of 2 MB
-_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
 
 _own = threading.local()
 
@@ -103,34 +100,36 @@ class Guard:
         Raises DataError unreadable where pyarrow cannot read them, or not in their bounds, or crashes. OSError as
         ``require_readable``.
         """
-        with self._reader(wanted) as reader:
+        with self._reader(wanted) as (reader, files):
             size = wanted.opened.size()
             ranges = Ranges(wanted.opened, size, RANGE_BYTES) if wanted.path is None else None
             try:
                 send(reader, _question(wanted, size))
                 tell(tuple(map(str, _answer(reader, ranges)["missing"])))
-                yield from _read(reader, ranges, wanted)
-            except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+                yield from _read(reader, files, ranges, wanted.total)
+            except (EOFError, ConnectionError, TimeoutError, ValueError, LookupError, TypeError) as error:
                 self._require_alive(error)
                 raise DataError("unreadable", f"row group {wanted.group}: its pages would {_TOO_MUCH}") from None
 
     @contextlib.contextmanager
-    def _reader(self, wanted: Wanted) -> Iterator[socket.socket]:
-        """Start a process that reads, and yield our end of the socket to it."""
-        reader, theirs = socket.socketpair()
-        with reader, contextlib.ExitStack() as given:
-            given.enter_context(theirs)
-            descriptors = [theirs.fileno()]
+    def _reader(self, wanted: Wanted) -> Iterator[tuple[socket.socket, tuple[int, int]]]:
+        """Start a process that reads; yield our end of the socket to it, and the files that it writes to in turn."""
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            reader, its = socket.socketpair()
+            ours.enter_context(reader)
+            theirs.enter_context(its)
+            files = (_memory(ours), _memory(ours))
+            descriptors = [its.fileno(), *files]
             if wanted.path is not None:
                 descriptors.append(os.open(wanted.path, os.O_RDONLY | os.O_CLOEXEC))
-                given.callback(os.close, descriptors[1])
+                theirs.callback(os.close, descriptors[-1])
             try:
                 socket.send_fds(self._socket, [b"pages"], descriptors)
             except OSError as error:
                 self.close()
                 raise OSError(_ENDED) from error
-            given.close()
-            yield reader
+            theirs.close()
+            yield reader, files
 
     def _require_alive(self, error: Exception) -> None:
         """Raise OSError where it has ended: those that read end with it."""
@@ -194,37 +193,25 @@ def _question(wanted: Wanted, size: int) -> dict[str, Any]:
     return {**what, **most, "cpu_s": CPU_S + wanted.memory // _UNPACKED_PER_S}
 
 
-def _read(reader: socket.socket, ranges: Ranges | None, wanted: Wanted) -> Iterator[Any]:
-    """Yield the batches that a process reads."""
-    left = wanted.total
-    file = _ask(reader)
-    try:
-        while nbytes := _answer(reader, ranges)["bytes"]:
-            asked, file = file, -1
-            try:
-                file = _ask(reader)
-                some = _stream(asked, nbytes)
-            finally:
-                os.close(asked)
-            rows = sum(batch.num_rows for batch in some)
-            left -= rows
-            if not rows or left < 0:
-                raise ValueError("rows that are not there")
-            yield from some
-    finally:
-        if file >= 0:
-            os.close(file)
-
-
-def _ask(reader: socket.socket) -> int:
-    """Ask for a batch, and return the file that it will be in."""
-    file = os.memfd_create("batch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        socket.send_fds(reader, [b"?"], [file])
-    except BaseException:
-        os.close(file)
-        raise
+def _memory(stack: contextlib.ExitStack) -> int:
+    file = os.memfd_create("batches", os.MFD_CLOEXEC)
+    stack.callback(os.close, file)
     return file
+
+
+def _read(reader: socket.socket, files: tuple[int, int], ranges: Ranges | None, rows: int) -> Iterator[Any]:
+    """Yield the batches that a process reads, of so many rows."""
+    turn = 0
+    reader.send(bytes([turn]))
+    while nbytes := _answer(reader, ranges)["bytes"]:
+        reader.send(bytes([1 - turn]))
+        some = _stream(files[turn], nbytes)
+        turn = 1 - turn
+        got = sum(batch.num_rows for batch in some)
+        rows -= got
+        if not got or rows < 0:
+            raise ValueError("rows that are not there")
+        yield from some
 
 
 def _answer(reader: socket.socket, ranges: Ranges | None) -> dict[str, Any]:
@@ -241,17 +228,17 @@ def _answer(reader: socket.socket, ranges: Ranges | None) -> dict[str, Any]:
 
 
 def _stream(file: int, nbytes: int) -> list[Any]:
-    """Return the record batches in a file that nobody can change from now on.
-
-    Raises ValueError for what are none, OSError where somebody still can.
-    """
+    """Return a copy of the record batches in a file. Raises ValueError for what are none."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
-    if os.fstat(file).st_size != nbytes:
+    if os.fstat(file).st_size < nbytes:
         raise ValueError(NONSENSE)
+    # Who writes to the file may go on doing so: it is copied before it is looked at.
+    copy, got = pa.allocate_buffer(nbytes), 0
+    while got < nbytes:
+        got += os.preadv(file, [memoryview(copy)[got:]], got) or nbytes
     try:
-        with pa.ipc.open_stream(pa.py_buffer(mmap.mmap(file, nbytes, prot=mmap.PROT_READ))) as stream:
+        with pa.ipc.open_stream(copy) as stream:
             batches = list(stream)
         for column in (column for batch in batches for column in batch.columns):
             column.view(_with_bytes(column.type)).validate(full=True)

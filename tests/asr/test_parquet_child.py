@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Self
 
 import psutil
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -36,33 +37,40 @@ def parent() -> Iterator[tuple[psutil.Process, socket.socket]]:
     assert process.wait(10) == 0
 
 
-def ask(ours: socket.socket, file: int, **asked: object) -> tuple[socket.socket, list[str]]:
-    """Start a reader; return the socket to it, and what it is not confined by."""
-    reader, theirs = socket.socketpair()
-    with theirs:
-        socket.send_fds(ours, [b"pages"], [theirs.fileno(), file])
-    send(reader, {"size": os.fstat(file).st_size, **ASKED, **asked})
-    return reader, receive(reader)["missing"]
+class Reader:
+    """A process that reads pages, asked by hand."""
 
+    def __init__(self, parent: socket.socket, parquet: int, **asked: object) -> None:
+        self.socket, theirs = socket.socketpair()
+        self.files = [os.memfd_create("batches") for _ in range(2)]
+        with theirs:
+            socket.send_fds(parent, [b"pages"], [theirs.fileno(), *self.files, parquet])
+        send(self.socket, {"size": os.fstat(parquet).st_size, **ASKED, **asked})
+        self.missing = receive(self.socket)["missing"]
 
-def answer(reader: socket.socket) -> tuple[dict[str, object], list[pa.RecordBatch]]:
-    """Ask for some batches."""
-    into = os.memfd_create("batch")
-    socket.send_fds(reader, [b"?"], [into])
-    said = receive(reader)
-    with os.fdopen(into, "rb") as file:
-        file.seek(0)
-        return said, list(pa.ipc.open_stream(file.read())) if said.get("bytes") else []
+    def answer(self, turn: int = 0) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
+        """Ask for some batches."""
+        self.socket.send(bytes([turn]))
+        said = receive(self.socket)
+        data = os.pread(self.files[turn], said.get("bytes", 0), 0)
+        return said, list(pa.ipc.open_stream(data)) if data else []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+        for file in self.files:
+            os.close(file)
 
 
 def test_megabytes_of_batches_come_together_until_there_are_no_more(
     parent: tuple[psutil.Process, socket.socket], table: int
 ) -> None:
-    reader, missing = ask(parent[1], table)
-    with reader:
-        assert isinstance(missing, list)
+    with Reader(parent[1], table) as reader:
+        assert isinstance(reader.missing, list)
         texts, sizes = [], []
-        while (got := answer(reader))[1]:
+        while (got := reader.answer(len(sizes) % 2))[1]:
             assert [batch.num_rows for batch in got[1]] == [2] * len(got[1])
             texts += [text[0] for batch in got[1] for text in batch.column(0).to_pylist()]
             sizes.append(got[0]["bytes"])
@@ -74,22 +82,19 @@ def test_megabytes_of_batches_come_together_until_there_are_no_more(
 def test_several_read_at_a_time_and_each_in_its_own_bounds(
     parent: tuple[psutil.Process, socket.socket], table: int
 ) -> None:
-    little, _ = ask(parent[1], table, memory=-MEMORY_BYTES)
-    much, _ = ask(parent[1], table, group=1)
-    with little, much:
+    with Reader(parent[1], table, memory=-MEMORY_BYTES) as little, Reader(parent[1], table, group=1) as much:
         assert len(parent[0].children()) == 2
         with pytest.raises((EOFError, ConnectionError)):
-            answer(little)
-        assert answer(much)[1]
+            little.answer()
+        assert much.answer()[1]
 
 
 def test_what_pyarrow_says_is_told_and_who_read_it_is_buried(
     parent: tuple[psutil.Process, socket.socket], table: int
 ) -> None:
     for asked in ({"group": 9}, {"columns": ["text"], "group": -1}):
-        reader, _ = ask(parent[1], table, **asked)
-        with reader:
-            said, batches = answer(reader)
+        with Reader(parent[1], table, **asked) as reader:
+            said, batches = reader.answer()
             assert not batches
             assert str(said["say"])
     with os.fdopen(os.memfd_create("no footer"), "wb") as none:
