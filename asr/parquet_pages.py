@@ -45,7 +45,7 @@ def believed(leaf: Any) -> Pages:
 def walk(opened: Any, leaf: Any) -> Pages:
     """Return what the pages of a column in a row group say of themselves. Raises DataError where that is unreadable."""
     total = largest = dictionary = entry = values = 0
-    packed = leaf.total_compressed_size
+    packed = min(leaf.total_compressed_size, opened.size())
     for at, header in _headers(opened, leaf):
         size = header[2]
         total += size

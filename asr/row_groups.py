@@ -103,7 +103,7 @@ def _plan(table: Table, group: int, columns: Sequence[str], most: int) -> tuple[
     for number, leaf in _numbered(table, group, columns):
         pages, shape = table.pages(leaf), table.file.schema.column(number)
         width = shape.length if shape.physical_type == "FIXED_LEN_BYTE_ARRAY" else 0  # also of a cell that is empty
-        packed += pages.packed
+        packed += min(pages.packed, size)
         total += pages.total
         opened += pages.largest + pages.dictionary
         if shape.max_repetition_level:
