@@ -190,7 +190,7 @@ class _Cache:
 
 
 _files = _Cache(OPEN_FILES, lambda _: 1)
-_rows = _Cache(ROWS_BYTES, lambda column: int(column.nbytes))
+_rows = _Cache(ROWS_BYTES, lambda column: int(getattr(column, "nbytes", 1)))
 
 
 def _stamp(uri: str) -> tuple[Any, ...]:
@@ -213,6 +213,8 @@ def _cell(uri: str, fields: dict[str, str]) -> bytes:
     if "row_group" in fields:
         group = int(fields["row_group"])
         values = _rows.get((*stamp, group, column), lambda: _parquet_column(uri, stamp, group, column))
+        if isinstance(values, DataError):
+            raise values
     else:
         batch = int(fields["batch"])
         values = _rows.get((*stamp, batch, column), lambda: _arrow_column(uri, stamp, batch, column))
@@ -223,12 +225,19 @@ def _cell(uri: str, fields: dict[str, str]) -> bytes:
 
 
 def _parquet_column(uri: str, stamp: tuple[Any, ...], group: int, column: str) -> Any:
+    """Return a row group's audio, or what is wrong with it, so that it is not read again for each of its rows."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    table = _files.get(("parquet", *stamp), lambda: open_parquet(storage.open_input(uri), uri))
+    table = _files.get(("parquet", *stamp), lambda: open_parquet(uri))
     is_struct = table.file.schema_arrow.field(column).type.num_fields > 0
-    cells = audio_cells(table, group, f"{column}.bytes" if is_struct else column)
-    return pa.chunked_array([bytes_of(part) for part in cells])
+    try:
+        cells = audio_cells(table, group, f"{column}.bytes" if is_struct else column)
+        return pa.chunked_array([bytes_of(part) for part in cells])
+    except DataError as error:
+        fault = DataError(error.reason, f"{uri}: {error.detail}")
+        if storage.is_remote(uri):  # another time the storage may answer
+            raise fault from None
+        return fault
 
 
 def _arrow_column(uri: str, stamp: tuple[Any, ...], batch: int, column: str) -> Any:

@@ -47,6 +47,11 @@ def environment(path: str) -> dict[str, str]:
 def end_with_parent() -> None:
     """Have the kernel end this process when the thread that started it ends."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    deaf()
+
+
+def deaf() -> None:
+    """Have this process not hear the terminal, and end where it writes too much."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent still drains
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
@@ -83,14 +88,14 @@ def restrict() -> list[str]:
     )
 
 
-def confine(most: Mapping[int, int]) -> list[str]:
+def confine(most: Mapping[int, int], more_bytes: int = 0) -> list[str]:
     """Take from this process, after ``restrict``, all that is left that it can do to others, with limits of ``bounds``.
 
-    Returns what ``restrict`` does.
+    ``Allowance`` may raise them by ``more_bytes``. Returns what ``restrict`` does.
     """
     return _refused(
         {
-            "limits on memory, files and processes": lambda: _limit(most),
+            "limits on memory, files and processes": lambda: _limit(most, more_bytes),
             "seccomp (no network, files and processes)": lambda: seccomp.install(_libc),
         }
     )
@@ -114,10 +119,13 @@ class Allowance:
 
     def __init__(self, pid: int) -> None:
         self._pid, self._clock = pid, (~pid << 3) | 2  # linux/posix-timers.h: CPU time of a process
-        self._hard = {kind: resource.prlimit(pid, kind)[1] for kind in (resource.RLIMIT_CPU, resource.RLIMIT_FSIZE)}
+        kinds = (resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_DATA, resource.RLIMIT_AS)
+        self._hard = {kind: resource.prlimit(pid, kind)[1] for kind in kinds}
 
-    def renew(self, cpu_s: float, file_bytes: int) -> None:
-        """Let it use so many more seconds of CPU, and write files of so many bytes."""
+    def renew(self, cpu_s: float, file_bytes: int, memory: Mapping[int, int] | None = None) -> None:
+        """Let it use so many more seconds of CPU, write files of so many bytes, and have ``memory``, as ``bounds``."""
+        for kind, nbytes in (memory or {}).items():
+            self._set(kind, nbytes)
         used_s = time.clock_gettime(self._clock)
         self._set(resource.RLIMIT_CPU, math.ceil(used_s + cpu_s))
         self._set(resource.RLIMIT_FSIZE, file_bytes)
@@ -127,9 +135,9 @@ class Allowance:
         resource.prlimit(self._pid, kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _limit(most: Mapping[int, int]) -> None:
+def _limit(most: Mapping[int, int], more_bytes: int) -> None:
     for limit, nbytes in most.items():
-        resource.setrlimit(limit, (nbytes, nbytes))
+        resource.setrlimit(limit, (nbytes, nbytes + more_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))

@@ -37,8 +37,8 @@ def _is_within(root: str, folder: str, link: str) -> bool:
         folder = os.path.dirname(folder)
 
 
-def require_regular(path: str) -> None:
-    """Raise OSError for a pipe, a device or a socket, on which whoever opens it may wait for ever."""
+def require_regular(path: str | int) -> None:
+    """Raise OSError for a pipe, a device or a socket (or its descriptor): whoever reads it may wait for ever."""
     if not (stat.S_ISREG(mode := os.stat(path).st_mode) or stat.S_ISDIR(mode)):
         raise OSError("no regular file but a pipe, a device or a socket: save it to a file first")
 

@@ -1,18 +1,24 @@
-"""The process in which strangers' Parquet files are read, with little memory: where pyarrow ends it, so be it.
+"""The process in which a stranger's Parquet file is read, with little memory: where pyarrow ends it, so be it.
 
     python -m asr.parquet_child SOCKET MEMORY_BYTES
 
 This one forks those that read, and reads nothing itself. ``SOCKET`` is the descriptor of a Unix socket (SEQPACKET). A
-message comes with descriptors:
+message with descriptors (a socket, two files to write to and, where it has one, a Parquet file) makes a process that
+answers at that socket; a message with its id asks how it ended: the answer is as ``subprocess`` has it, and 0 where it
+had to be ended.
 
-- ``footer``, with a file that has a footer and holes in place of the rest. The answer is how the process that read it
-  has ended: with 3 where pyarrow said why, in words that the file then holds.
-- ``pages``, with a socket, two files to write to and, where there is one, the Parquet file. There is no answer, but a
-  process that listens at that socket. A frame says what to read: the ``size`` of the file, ``group``, ``columns``, so
-  many ``rows`` at a time; and what may be taken: ``memory`` beyond MEMORY_BYTES, ``written`` (both in bytes) and
-  ``cpu_s``. From then on each byte, 0 or 1, asks for some megabytes of record batches in the first or second file. A
-  frame answers: how many ``bytes`` of an Arrow stream the file begins with, 0 at the end, or what pyarrow has to
-  ``say``. Of a Parquet file that has not come, ranges are asked for (``asr.ranges``).
+What reads has one file in its life. The first frame says its ``size``; the answer, before it is looked at: the ``pid``,
+the ``limits`` on memory (from outside they may be raised by MORE_BYTES) and what else is ``missing`` of the
+confinement. Then each frame is a question:
+
+- ``open``: the footer is read. Answers ``{}``.
+- ``group``, ``columns`` and so many ``rows`` at a time: that is read from now on. Where ``present`` is over 0, it is
+  only told which cells of the first column are there, which may have so many bytes. No answer.
+- ``file``, 0 or 1: some megabytes of record batches go to this file. Answers how many ``bytes`` of an Arrow stream it
+  begins with, 0 at the end.
+
+What pyarrow has to ``say`` against it may be any answer. Of a Parquet file that it does not have, ranges are asked for
+(``asr.ranges``).
 """
 
 from __future__ import annotations
@@ -21,125 +27,150 @@ import contextlib
 import mmap
 import os
 import resource
+import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute  # type: ignore[import-untyped]
 import pyarrow.ipc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from asr.confinement import bounds, confine, end_with_parent, restrict
+from asr.address import bytes_of
+from asr.confinement import bounds, confine, deaf, end_with_parent, restrict
 from asr.errors import DataError
-from asr.messages import receive, send
-from asr.parquet_guard import CPU_S, MESSAGE_BYTES, RANGE_BYTES, SAID
+from asr.messages import ASKED, receive, send
+from asr.parquet_guard import MESSAGE_BYTES, MORE_BYTES, RANGE_BYTES
 from asr.ranges import buffered
 
+MOST_FOOTER_BYTES = 64 << 20  # pyarrow's own limit is 100 MB
 TOGETHER_BYTES = 8 << 20  # of batches: asking for each takes its time
 
-_ERRORS = (pa.ArrowException, DataError, ValueError, OSError)
+_END_MS = 50
+_KEPT = 1000  # ends of processes that nobody has asked about
+_ERRORS = (pa.ArrowException, DataError, ValueError, LookupError, OSError)
 
 
 def main() -> None:
-    """Answer until the parent has gone."""
-    end_with_parent()
+    """Answer until the parent has gone: the process, as threads of it come and go."""
+    deaf()
     pa.set_memory_pool(pa.system_memory_pool())  # the others take more than they are asked for, and keep it
     _warm_up()
     most = bounds(int(sys.argv[2]))
     missing = restrict()
+    ended: dict[int, int] = {}
     with socket.socket(fileno=int(sys.argv[1])) as parent:
         while True:
-            data, descriptors, _, _ = socket.recv_fds(parent, 16, 4)
+            data, given, _, _ = socket.recv_fds(parent, 16, 4)
             if not data:
                 return
-            pid = os.fork()
-            if not pid:
-                _child(data, descriptors, most, missing)
-            for each in descriptors:
-                os.close(each)
-            if data == b"footer":
-                parent.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
-            _bury()
+            if given:
+                if not os.fork():
+                    _child(parent, given, most, missing)
+                for each in given:
+                    os.close(each)
+            _bury(ended)
+            if not given:
+                (pid,) = ASKED.unpack(data)
+                parent.send(ASKED.pack(ended.pop(pid) if pid in ended else _killed(pid)))
 
 
-def _bury() -> None:
-    """Forget the processes that have ended."""
+def _bury(ended: dict[int, int]) -> None:
+    """Note how the processes that have ended did."""
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[found[0]] = os.waitstatus_to_exitcode(found[1])
+    while len(ended) > _KEPT:
+        ended.pop(next(iter(ended)))
 
 
-def _child(data: bytes, descriptors: Sequence[int], most: Mapping[int, int], missing: Sequence[str]) -> None:
-    """Do what a forked process does, and end it."""
+def _killed(pid: int) -> int:
+    """End a process; return how it ended, 0 for one that was still there: that does not mean the same."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        for _ in range(_END_MS):  # who hears of the end of a process may be faster than its end
+            if (found := os.waitpid(pid, os.WNOHANG))[0]:
+                return os.waitstatus_to_exitcode(found[1])
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return 0
+
+
+def _child(forker: socket.socket, given: Sequence[int], most: Mapping[int, int], missing: Sequence[str]) -> None:
+    """Do what a process does that reads, and end it."""
     status = 1
     try:
         end_with_parent()
-        if data == b"footer":
-            resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-            confine(most)
-            status = SAID if _read_footer(descriptors[0]) else 0
-        else:
-            with socket.socket(fileno=descriptors[0]) as parent:
-                _answer(parent, descriptors[1:], most, missing)
-            status = 0
+        forker.close()
+        with socket.socket(fileno=given[0]) as parent:
+            _answer(parent, given[1:3], given[3:], most, missing)
+        status = 0
+    except (EOFError, ConnectionError):
+        status = 0
+    except MemoryError:
+        status = os.EX_UNAVAILABLE
     finally:
         os._exit(status)
 
 
-def _read_footer(descriptor: int) -> str:
-    """Look at all that is looked at later. Returns what pyarrow says against it, and leaves it in the file."""
-    said = ""
-    try:
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            opened = pq.ParquetFile(pa.PythonFile(file))
-            metadata = opened.metadata
-            for group in map(metadata.row_group, range(metadata.num_row_groups)):
-                for number in range(group.num_columns):
-                    leaf = group.column(number)
-                    _ = leaf.path_in_schema, leaf.statistics, leaf.compression
-            _ = opened.schema_arrow
-    except MemoryError:
-        raise
-    except _ERRORS as error:
-        said = _words(error)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, said.encode(errors="replace"), 0)
-    return said
-
-
-def _words(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:MESSAGE_BYTES]
-
-
-def _answer(parent: socket.socket, given: Sequence[int], most: Mapping[int, int], missing: Sequence[str]) -> None:
-    asked, files, parquet = receive(parent), given[:2], given[2:]
-    resource.setrlimit(resource.RLIMIT_CPU, (asked["cpu_s"], asked["cpu_s"]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (asked["written"], asked["written"]))
+def _answer(
+    parent: socket.socket, files: Sequence[int], parquet: Sequence[int], most: Mapping[int, int], missing: Sequence[str]
+) -> None:
+    size = receive(parent)["size"]
     # Where somebody makes a file shorter that is mapped, this process ends.
     mapped = mmap.mmap(parquet[0], 0, prot=mmap.PROT_READ) if parquet else b""
-    spare = {resource.RLIMIT_AS: len(mapped)}
-    refused = confine({limit: nbytes + asked["memory"] + spare.get(limit, 0) for limit, nbytes in most.items()})
-    send(parent, {"missing": [*missing, *refused]})
+    limits = {**most, resource.RLIMIT_AS: most[resource.RLIMIT_AS] + len(mapped)}
+    refused = confine(limits, MORE_BYTES)
+    send(parent, {"pid": os.getpid(), "limits": list(limits.items()), "missing": [*missing, *refused]})
     if parquet:
         opened = pa.BufferReader(pa.py_buffer(mapped))
     else:
-        opened = pa.PythonFile(buffered(parent, 0, asked["size"], RANGE_BYTES), mode="r")
-    batches = _batches(opened, asked)
-    while turn := parent.recv(1):
+        opened = pa.PythonFile(buffered(parent, 0, size, RANGE_BYTES, ahead=1), mode="r")
+    reads: list[Any] = []
+    while True:
+        asked = receive(parent)
         try:
-            send(parent, {"bytes": _write(batches, files[turn[0]])})
+            if "open" in asked:
+                reads = [_footer(opened, size), iter(())]
+                send(parent, {})
+            elif "group" in asked:
+                reads[1] = _batches(reads[0], asked)
+            else:
+                send(parent, {"bytes": _write(reads[1], files[asked["file"]])})
         except MemoryError:
             raise
         except _ERRORS as error:
-            send(parent, {"say": _words(error)})
+            send(parent, {"say": (" ".join(str(error).split()) or type(error).__name__)[:MESSAGE_BYTES]})
+
+
+def _footer(opened: Any, size: int) -> Any:
+    """Look at all that is looked at later."""
+    end = opened.read_at(8, max(size - 8, 0))
+    if end[4:] == b"PAR1" and (length := int.from_bytes(end[:4], "little")) > MOST_FOOTER_BYTES:
+        raise ValueError(f"its footer has {length:,} bytes")
+    file = pq.ParquetFile(opened, pre_buffer=False)  # a thread would read ahead, and there is none
+    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
+        for number in range(group.num_columns):
+            leaf = group.column(number)
+            _ = leaf.path_in_schema, leaf.statistics, leaf.compression
+    _ = file.schema_arrow
+    return file
 
 
 def _batches(file: Any, asked: Mapping[str, Any]) -> Iterator[Any]:
-    opened = pq.ParquetFile(file, pre_buffer=False)
     wanted = {"batch_size": asked["rows"], "row_groups": [asked["group"]], "columns": asked["columns"]}
-    for batch in opened.iter_batches(use_threads=False, **wanted):
-        yield batch.replace_schema_metadata(None)
+    most = total = asked["present"]
+    for batch in file.iter_batches(use_threads=False, **wanted):
+        if most:
+            total -= batch.nbytes
+            if total < 0:
+                raise ValueError(f"row group {asked['group']} unpacks to over {most:,} bytes of audio")
+            yield pa.record_batch({"present": bytes_of(batch.column(0)).is_valid()})
+        else:
+            yield batch.replace_schema_metadata(None)
 
 
 def _write(batches: Iterator[Any], into: int) -> int:
@@ -161,15 +192,13 @@ def _write(batches: Iterator[Any], into: int) -> int:
 
 def _warm_up() -> None:
     """Read a table of our own: what is begun late cannot be any more."""
-    with contextlib.ExitStack() as stack:
-        file, into = (os.memfd_create("table") for _ in range(2))
-        stack.callback(os.close, into)
-        with os.fdopen(file, "w+b") as table:
-            pq.write_table(pa.table({"audio": [{"bytes": b"", "path": "a"}], "text": [["a"]]}), table)
-            table.flush()
-            _read_footer(file)
-            asked = {"rows": 1, "group": 0, "columns": ["audio", "text"]}
-            _write(_batches(pa.PythonFile(table, mode="r"), asked), into)
+    with os.fdopen(os.memfd_create("table"), "w+b") as table, os.fdopen(os.memfd_create("batches"), "w+b") as into:
+        pq.write_table(pa.table({"audio": [{"bytes": b"", "path": "a"}], "text": [["a"]]}), table)
+        table.flush()
+        file = _footer(pa.PythonFile(table, mode="r"), os.fstat(table.fileno()).st_size)
+        for present in (0, 100):
+            asked = {"rows": 1, "group": 0, "columns": ["audio", "text"], "present": present}
+            _write(_batches(file, asked), into.fileno())
 
 
 if __name__ == "__main__":

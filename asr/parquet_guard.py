@@ -1,4 +1,4 @@
-"""Strangers' Parquet files, read by processes with little memory (``asr.parquet_child``): this is who asks them.
+"""Strangers' Parquet files, each read by a confined process of its own (``asr.parquet_child``): this is who asks them.
 
 pyarrow ends its process over a footer that says there are no columns where there are some, and takes gigabytes for a
 footer of megabytes or a page of a hundred bytes. What asks here reads no pages, and a footer after another process has
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -16,37 +17,47 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from asr.arrow_types import plain as _plain
+from asr.confinement import Allowance
 from asr.errors import DataError
-from asr.messages import receive, send
+from asr.messages import ASKED, receive, send
 from asr.printable import printable
 from asr.ranges import Ranges
 from asr.sandbox_process import NONSENSE, started, tell
 
-MEMORY_BYTES = 512 << 20  # beyond what the process begins with
-CPU_S = 30
-SAID = 3
+MEMORY_BYTES = 512 << 20  # beyond what a process begins with
+MORE_BYTES = 16 << 30  # that may be let it have beyond that: more than any plan
 MESSAGE_BYTES = 500
 RANGE_BYTES = 64 << 20  # of one question: far away each takes its time
+_CPU_S = 30
 _ANSWER_S = 120.0
-_END_S = 0.2
 _UNPACKED_PER_S = 10 << 20  # bytes in a second of CPU time, at the least
-_END_BYTES = 8  # the length of the footer, and PAR1
-_FOOTER_BYTES = 64 << 20  # pyarrow's own limit is 100 MB
-_TOO_MUCH = "make what reads it crash, or take too much memory or time"
-_ENDED = "the process that reads Parquet files has ended, or does not answer"
+_TRIES = 3
+_ENDED = "what reads Parquet files has ended, or does not answer"
+_HOW = {
+    os.EX_UNAVAILABLE: "take too much memory",
+    -signal.SIGXCPU: "take too much time",
+    -signal.SIGXFSZ: "take too much memory",
+}
 _TUNABLES = "glibc.malloc.hugetlb=1"  # memory that is used once costs a sixth in pages of 2 MB
-
-_own = threading.local()
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A part of a Parquet file: the open file, its path (None for one far away), and what is to be read of it."""
+class File:
+    """A Parquet file as pyarrow reads it, its size in bytes, and its descriptor (None for one far away)."""
 
     opened: Any
-    path: str | None
+    size: int
+    descriptor: int | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is to be read of a Parquet file."""
+
     group: int
     columns: Sequence[str]
     rows: int
@@ -54,181 +65,208 @@ class Wanted:
     total: int
     """Rows that there are."""
     memory: int
-    """Bytes that reading and unpacking it takes, at the most."""
+    """Bytes that reading and unpacking takes, beyond MEMORY_BYTES."""
+    present: int = 0
+    """Over 0: only which cells of the first column are there, which may have so many bytes, as a column ``present``."""
 
 
 class Guard:
-    """The process that starts those which read. It ends, and they do, with the thread that made it."""
+    """The process that forks those which read. All threads of this process share it."""
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
-        self._made_in = os.getpid()
-        self._process, self._socket = started("asr.parquet_child", memory_bytes, GLIBC_TUNABLES=_TUNABLES)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process, self._socket = started("asr.parquet_child", MEMORY_BYTES, GLIBC_TUNABLES=_TUNABLES)
         self._socket.settimeout(_ANSWER_S)
         self.close = weakref.finalize(self, _end, self._process, self._socket)
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
-        """Whether it can be asked: not where it has ended, nor in a process that was forked from its own."""
-        return self.close.alive and self._made_in == os.getpid()
+        """Whether it can be asked."""
+        return self.close.alive and self._process.poll() is None
 
-    def require_readable(self, opened: Any) -> None:
-        """Raise ValueError where pyarrow cannot read the footer of an open file, or not in its bounds, or crashes.
-
-        OSError where the guard itself has ended or does not answer, which is no file's fault.
-        """
-        copy = _footer(opened)
-        if copy is None:
-            return  # pyarrow says of it what it is not
+    def start(self, descriptors: Sequence[int]) -> None:
+        """Start a process that reads, with a socket, two files to write to and perhaps the Parquet file."""
         try:
-            socket.send_fds(self._socket, [b"footer"], [copy])
-            answer = self._socket.recv(16)
-            if not answer:
-                raise EOFError
-            said = os.pread(copy, MESSAGE_BYTES, 0).decode(errors="replace") if answer == b"%d" % SAID else ""
-        except (OSError, EOFError) as error:
+            socket.send_fds(self._socket, [b"read"], descriptors)
+        except OSError as error:
             self.close()
             raise OSError(_ENDED) from error
-        finally:
-            os.close(copy)
-        if answer != b"0":
-            in_words = said and "alloc" not in said  # std::bad_alloc comes as a broken footer
-            raise ValueError(printable(said, MESSAGE_BYTES) if in_words else f"its footer would {_TOO_MUCH}")
 
-    def batches(self, wanted: Wanted) -> Iterator[Any]:
-        """Yield record batches. The next one is read meanwhile.
+    def end_of(self, pid: int) -> int:
+        """Return how a process that reads has ended, as ``subprocess`` has it; 0 where it must be ended."""
+        try:
+            with self._lock:
+                self._socket.send(ASKED.pack(pid))
+                answer = self._socket.recv(ASKED.size)
+            return int(ASKED.unpack(answer)[0])
+        except (OSError, ValueError) as error:
+            self.close()
+            raise OSError(_ENDED) from error
 
-        Raises DataError unreadable where pyarrow cannot read them, or not in their bounds, or crashes. OSError as
-        ``require_readable``.
-        """
-        with self._reader(wanted) as (reader, files):
-            size = wanted.opened.size()
-            ranges = Ranges(wanted.opened, size, RANGE_BYTES) if wanted.path is None else None
-            try:
-                send(reader, _question(wanted, size))
-                tell(tuple(map(str, _answer(reader, ranges)["missing"])))
-                yield from _read(reader, files, ranges, wanted.total)
-            except (EOFError, ConnectionError, TimeoutError, ValueError, LookupError, TypeError) as error:
-                self._require_alive(error)
-                raise DataError("unreadable", f"row group {wanted.group}: its pages would {_TOO_MUCH}") from None
+
+class Reader:
+    """A process that reads one Parquet file, whose footer it has read.
+
+    Raises DataError unreadable where pyarrow cannot read the footer, or not in its bounds, or crashes. OSError where a
+    process has ended or does not answer, and that is no file's fault.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file, self._guard, self._made_in, self._pid = file, _guard(), os.getpid(), 0
+        self._ranges: Ranges | None = None
+        self._socket, its = socket.socketpair()
+        with contextlib.ExitStack() as ours, its:
+            ours.callback(self._socket.close)
+            self._files = [os.memfd_create("batches", os.MFD_CLOEXEC) for _ in range(2)]
+            for each in self._files:
+                ours.callback(os.close, each)
+            given = [its.fileno(), *self._files]
+            self._guard.start(given if file.descriptor is None else [*given, file.descriptor])
+            self.close = weakref.finalize(self, ours.pop_all().close)
+        with self._explained("its footer"):
+            send(self._socket, {"size": file.size})
+            self._begin()
+            self._renew(0)
+            send(self._socket, {"open": True})
+            self._answer()
+
+    def batches(self, part: Part) -> Iterator[Any]:
+        """Yield record batches. The next ones are read meanwhile. Raises as to make a reader does."""
+        left, turn, what = part.total, 0, f"row group {part.group}: its pages"
+        asked = {"group": part.group, "columns": list(part.columns), "rows": part.rows, "present": part.present}
+        with self._explained(what):
+            self._renew(part.memory)
+            send(self._socket, asked)
+            send(self._socket, {"file": turn})
+        while some := self._some(turn, what):
+            turn, left = 1 - turn, left - sum(batch.num_rows for batch in some)
+            if left < 0:
+                raise DataError("unreadable", f"{what}: {NONSENSE}")
+            yield from some
+
+    def _begin(self) -> None:
+        begun = self._answer()
+        self._pid, self._allowance = int(begun["pid"]), None
+        self._limits = {int(limit): int(nbytes) for limit, nbytes in begun["limits"]}
+        missing = [str(each) for each in begun["missing"]]
+        try:
+            self._allowance = Allowance(self._pid)
+        except OSError as error:
+            missing.append(f"limits on CPU time and file size: {error}")
+        tell(tuple(missing))
+
+    def _renew(self, memory: int) -> None:
+        """Let it have what the next part takes."""
+        self._ranges = Ranges(self._file.opened, self._file.size, RANGE_BYTES)
+        if self._allowance is not None:
+            most = {limit: nbytes + min(memory, MORE_BYTES) for limit, nbytes in self._limits.items()}
+            self._allowance.renew(_CPU_S + memory // _UNPACKED_PER_S, MEMORY_BYTES + memory, most)
+
+    def _some(self, turn: int, what: str) -> list[Any]:
+        """Return the batches that one of the files holds, and have the other filled."""
+        with self._explained(what):
+            nbytes = int(self._answer()["bytes"])
+            if not nbytes:
+                return []
+            send(self._socket, {"file": 1 - turn})
+            return _stream(self._files[turn], nbytes)
+
+    def _answer(self) -> dict[str, Any]:
+        """Return the next answer. Meanwhile send what is asked of a file that is far away."""
+        while "read" in (answer := receive(self._socket, time.monotonic() + _ANSWER_S)):
+            _, offset, count = map(int, answer["read"])
+            if self._ranges is None or self._file.descriptor is not None:
+                raise ValueError(NONSENSE)
+            self._socket.settimeout(_ANSWER_S)
+            self._ranges.answer(self._socket, offset, count)
+        if "say" in answer:
+            raise DataError("unreadable", printable(str(answer["say"]), MESSAGE_BYTES))
+        return answer
 
     @contextlib.contextmanager
-    def _reader(self, wanted: Wanted) -> Iterator[tuple[socket.socket, tuple[int, int]]]:
-        """Start a process that reads; yield our end of the socket to it, and the files that it writes to in turn."""
-        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-            reader, its = socket.socketpair()
-            ours.enter_context(reader)
-            theirs.enter_context(its)
-            files = (_memory(ours), _memory(ours))
-            descriptors = [its.fileno(), *files]
-            if wanted.path is not None:
-                descriptors.append(os.open(wanted.path, os.O_RDONLY | os.O_CLOEXEC))
-                theirs.callback(os.close, descriptors[-1])
-            try:
-                socket.send_fds(self._socket, [b"pages"], descriptors)
-            except OSError as error:
-                self.close()
-                raise OSError(_ENDED) from error
-            theirs.close()
-            yield reader, files
-
-    def _require_alive(self, error: Exception) -> None:
-        """Raise OSError where it has ended: those that read end with it."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_S)
+    def _explained(self, what: str) -> Iterator[None]:
+        """Say what it means that there is no answer, or one without a sense."""
+        if self._made_in != os.getpid():
+            raise OSError(_ENDED)
+        try:
+            yield
+        except DataError as error:
+            if "alloc" in error.detail:  # std::bad_alloc comes as a broken file
+                raise DataError("unreadable", f"{what} would take too much memory") from None
+            raise
+        except (EOFError, OSError, ValueError, LookupError, TypeError) as error:
+            code = self._guard.end_of(self._pid)
             self.close()
-            raise OSError(_ENDED) from error
+            if code == -signal.SIGKILL:  # the machine needed its memory
+                raise OSError(_ENDED) from error
+            raise DataError("unreadable", f"{what} would {_HOW.get(code, 'make what reads it crash')}") from None
 
 
-def require_readable(opened: Any) -> None:
-    """Raise as ``Guard.require_readable``, of the guard of this thread; the first call starts one."""
-    try:
-        _guard().require_readable(opened)
-    except OSError:  # of the machine's: another one is tried
-        _guard().require_readable(opened)
+class Readers:
+    """Reads parts of one file, each by a process that is free; another is started where the machine ends it.
+
+    Raises as Reader.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._free = [self._started()]
+
+    def batches(self, part: Part) -> Iterator[Any]:
+        """Yield record batches. Raises as Reader."""
+        done = 0
+        for tries_left in reversed(range(_TRIES)):
+            reader = self._free.pop() if self._free else self._started()
+            try:
+                for batch in islice(reader.batches(part), done, None):
+                    yield batch
+                    done += 1
+                self._free[:] = [reader]
+                return
+            except OSError:
+                if not tries_left:
+                    raise
+            finally:
+                if reader not in self._free:
+                    reader.close()
+
+    def close(self) -> None:
+        """End the process that is free."""
+        while self._free:
+            self._free.pop().close()
+
+    def _started(self) -> Reader:
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(OSError):
+                return Reader(self._file)
+        return Reader(self._file)
 
 
-def batches(wanted: Wanted) -> Iterator[Any]:
-    """Yield what ``Guard.batches`` does, of the guard of this thread; the first call starts one."""
-    done = 0
-    try:
-        for batch in _guard().batches(wanted):
-            yield batch
-            done += 1
-        return
-    except OSError:
-        pass  # of the machine's: another one is tried
-    for number, batch in enumerate(_guard().batches(wanted)):
-        if number >= done:
-            yield batch
+def _forget() -> None:
+    global _shared, _lock
+    _shared, _lock = None, threading.Lock()
 
 
 def _guard() -> Guard:
-    guard: Guard | None = getattr(_own, "guard", None)
-    if guard is None or not guard.alive:
-        guard = _own.guard = Guard()
-    return guard
+    global _shared
+    with _lock:
+        if _shared is None or not _shared.alive:
+            _shared = Guard()
+        return _shared
 
 
-def _footer(opened: Any) -> int | None:
-    """Return a descriptor of a file like an open one, whose footer alone is there; None where it has none."""
-    size = opened.size()
-    end = opened.read_at(_END_BYTES, max(size - _END_BYTES, 0))
-    length = int.from_bytes(end[:4], "little") + _END_BYTES
-    if end[4:] != b"PAR1" or not _END_BYTES < length <= size:
-        return None
-    if length > _FOOTER_BYTES:
-        raise ValueError(f"its footer has {length:,} bytes")
-    copy = os.memfd_create("footer", os.MFD_CLOEXEC)
-    os.ftruncate(copy, size)
-    footer, at = memoryview(opened.read_at(length, size - length)), size - length
-    while footer:
-        written = os.pwrite(copy, footer, at)
-        footer, at = footer[written:], at + written
-    return copy
-
-
-def _question(wanted: Wanted, size: int) -> dict[str, Any]:
-    what = {"size": size, "group": wanted.group, "columns": list(wanted.columns), "rows": wanted.rows}
-    most = {"memory": wanted.memory, "written": MEMORY_BYTES + wanted.memory}
-    return {**what, **most, "cpu_s": CPU_S + wanted.memory // _UNPACKED_PER_S}
-
-
-def _memory(stack: contextlib.ExitStack) -> int:
-    file = os.memfd_create("batches", os.MFD_CLOEXEC)
-    stack.callback(os.close, file)
-    return file
-
-
-def _read(reader: socket.socket, files: tuple[int, int], ranges: Ranges | None, rows: int) -> Iterator[Any]:
-    """Yield the batches that a process reads, of so many rows."""
-    turn = 0
-    reader.send(bytes([turn]))
-    while nbytes := _answer(reader, ranges)["bytes"]:
-        reader.send(bytes([1 - turn]))
-        some = _stream(files[turn], nbytes)
-        turn = 1 - turn
-        got = sum(batch.num_rows for batch in some)
-        rows -= got
-        if not got or rows < 0:
-            raise ValueError("rows that are not there")
-        yield from some
-
-
-def _answer(reader: socket.socket, ranges: Ranges | None) -> dict[str, Any]:
-    """Return the next answer. Meanwhile send what is asked of a file that is far away."""
-    while "read" in (answer := receive(reader, time.monotonic() + _ANSWER_S)):
-        _, offset, count = map(int, answer["read"])
-        if ranges is None:
-            raise ValueError("a range of a file that is there")
-        reader.settimeout(_ANSWER_S)
-        ranges.answer(reader, offset, count)
-    if "say" in answer:
-        raise DataError("unreadable", printable(str(answer["say"]), MESSAGE_BYTES))
-    return answer
+_shared: Guard | None = None
+_lock = threading.Lock()
+os.register_at_fork(after_in_child=_forget)  # who is forked has processes of its own
 
 
 def _stream(file: int, nbytes: int) -> list[Any]:
-    """Return a copy of the record batches in a file. Raises ValueError for what are none."""
+    """Return a copy of the record batches in a file. Raises ValueError for what are none, or without a row."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
     if os.fstat(file).st_size < nbytes:
@@ -240,33 +278,15 @@ def _stream(file: int, nbytes: int) -> list[Any]:
     try:
         with pa.ipc.open_stream(copy) as stream:
             batches = list(stream)
-        for column in (column for batch in batches for column in batch.columns):
-            column.view(_with_bytes(column.type)).validate(full=True)
+        for batch in batches:
+            batch.validate()
+            for column in batch.columns:
+                column.view(_plain(column.type)).validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(NONSENSE) from error
+    if not all(batch.num_rows for batch in batches):
+        raise ValueError(NONSENSE)
     return batches
-
-
-def _with_bytes(kind: Any) -> Any:
-    """Return an Arrow type like this one, with bytes in place of texts: one that is no UTF-8 is its row's fault."""
-    import pyarrow as pa
-
-    for text, plain in ((pa.string(), pa.binary()), (pa.large_string(), pa.large_binary())):
-        if kind == text:
-            return plain
-    if isinstance(kind, pa.StructType):
-        return pa.struct([pa.field(field.name, _with_bytes(field.type)) for field in kind])
-    if isinstance(kind, pa.MapType):
-        return pa.map_(_with_bytes(kind.key_type), _with_bytes(kind.item_type))
-    if isinstance(kind, pa.FixedSizeListType):
-        return pa.list_(_with_bytes(kind.value_type), kind.list_size)
-    if isinstance(kind, pa.LargeListType):
-        return pa.large_list(_with_bytes(kind.value_type))
-    if isinstance(kind, pa.ListType):
-        return pa.list_(_with_bytes(kind.value_type))
-    if isinstance(kind, pa.DictionaryType):
-        return pa.dictionary(kind.index_type, _with_bytes(kind.value_type), kind.ordered)
-    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
 def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:

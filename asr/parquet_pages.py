@@ -80,6 +80,8 @@ def _headers(opened: Any, leaf: Any) -> Iterator[tuple[int, dict[int, Any]]]:
                 if begin == at and len(window) >= min(end - at, _MAX_HEADER):
                     raise _unreadable(leaf) from None
                 window, begin = opened.read_at(min(size, end - at), at), at
+                if len(window) < min(size, end - at):  # somebody has made the file shorter
+                    raise _unreadable(leaf) from None
                 size *= 16
         at = begin + length
         if any(type(header.get(field)) is not int or header[field] < 0 for field in (1, 2, 3)):

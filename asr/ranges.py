@@ -65,9 +65,11 @@ class FarFile(io.RawIOBase):
         return len(data)
 
 
-def buffered(other: socket.socket, number: int, size: int, most: int = RANGE_BYTES) -> BinaryIO:
-    """Return a ``FarFile`` that asks for RANGE_BYTES at a time, and for up to ``most`` where so many are wanted."""
-    return io.BufferedReader(FarFile(other, number, size, most), RANGE_BYTES)
+def buffered(
+    other: socket.socket, number: int, size: int, most: int = RANGE_BYTES, ahead: int = RANGE_BYTES
+) -> BinaryIO:
+    """Return a ``FarFile`` that asks for ``ahead`` bytes at a time, and for up to ``most`` where so many are wanted."""
+    return io.BufferedReader(FarFile(other, number, size, most), ahead)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,15 @@ gets no more memory than the plan has.
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from asr import parquet_guard, storage
 from asr.errors import DataError
+from asr.folders import require_regular
 from asr.parquet_pages import Pages, believed, walk
 
 BATCH_BYTES = 64 << 20  # at most, of all columns
@@ -32,36 +35,64 @@ FAR_CHUNK = 8 << 20
 
 @dataclass(frozen=True)
 class Table:
-    """A Parquet file: what pyarrow makes of its footer, and the bytes below it."""
+    """A Parquet file: what pyarrow makes of its footer, the bytes below it, and who reads its pages."""
 
     file: Any
-    opened: Any
-    path: str | None
-    """None where each read is a question to a server: of columns over FAR_CHUNK, the footer is believed then."""
+    below: parquet_guard.File
+    readers: parquet_guard.Readers
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.below.size
+
+    def close(self) -> None:
+        """End who reads it. The file is closed when nobody has it any more."""
+        self.readers.close()
 
     def pages(self, leaf: Any) -> Pages:
-        """Return what a column of a row group unpacks to. Raises DataError where its pages cannot be read."""
-        is_far = self.path is None and leaf.total_compressed_size > FAR_CHUNK
-        return believed(leaf) if is_far else walk(self.opened, leaf)
+        """Return what a column of a row group unpacks to. Raises DataError where its pages cannot be read.
+
+        Where each read is a question to a server, the footer is believed of columns over FAR_CHUNK.
+        """
+        is_far = self.below.descriptor is None and leaf.total_compressed_size > FAR_CHUNK
+        return believed(leaf) if is_far else walk(self.below.opened, leaf)
 
 
-def open_parquet(opened: Any, uri: str) -> Table:
-    """Return the Parquet file at ``uri``, which is open.
+def open_parquet(uri: str) -> Table:
+    """Open a Parquet file.
 
-    Raises ValueError for what is none, crashes pyarrow, or has more rows than bytes.
+    Raises ValueError for what is none, crashes pyarrow, or has more rows than bytes; OSError as ``storage.open_input``.
     """
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    size = opened.size()
-    parquet_guard.require_readable(opened)
+    below = _opened(uri)
     try:
-        file = pq.ParquetFile(opened)
+        readers = parquet_guard.Readers(below)
+        file = pq.ParquetFile(below.opened)
+    except DataError as error:
+        raise ValueError(error.detail) from None
     except pa.ArrowException as error:
         raise ValueError(" ".join(str(error).split())) from None
-    if file.metadata.num_rows > max(FEW_ROWS, size):
-        raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows in {size:,} bytes")
-    return Table(file, opened, None if storage.is_remote(uri) else storage.local_path(uri))
+    if file.metadata.num_rows > max(FEW_ROWS, below.size):
+        raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows in {below.size:,} bytes")
+    return Table(file, below, readers)
+
+
+def _opened(uri: str) -> parquet_guard.File:
+    import pyarrow as pa
+
+    if storage.is_remote(uri):
+        opened = storage.open_input(uri)
+        return parquet_guard.File(opened, opened.size(), None)
+    # One descriptor for all that read: what is put in its place meanwhile is another file. O_NONBLOCK for pipes.
+    descriptor = os.open(storage.local_path(uri), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    raw = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it lasts as long as the file
+    file = parquet_guard.File(pa.PythonFile(raw, mode="r"), os.fstat(descriptor).st_size, descriptor)
+    weakref.finalize(file, os.close, descriptor)
+    require_regular(descriptor)
+    return file
 
 
 def audio_cells(table: Table, group: int, column: str) -> Iterator[Any]:
@@ -70,7 +101,7 @@ def audio_cells(table: Table, group: int, column: str) -> Iterator[Any]:
     Raises DataError too_large where they come to over MAX_GROUP_BYTES, or over MAX_UNPACKED times the file (and over
     FEW_BYTES): one clip that a million rows name.
     """
-    total, most = 0, min(MAX_GROUP_BYTES, max(FEW_BYTES, MAX_UNPACKED * table.opened.size()))
+    total, most = 0, _most_audio(table)
     for batch in batches(table, group, [column], most):
         total += batch.nbytes
         if total > most:
@@ -83,12 +114,27 @@ def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iter
 
     Raises DataError too_large, before anything is unpacked, where their pages come to over ``most`` bytes, the pages
     that are open together or one row to over OPEN_BYTES and a group's bound, or lists have more entries than bytes.
-    And as ``asr.parquet_guard.batches``, which reads them: the pages may take more than they say.
+    And as ``asr.parquet_guard.Reader``: the pages may take more than they say.
     """
+    yield from table.readers.batches(_planned(table, group, columns, most))
+
+
+def present(table: Table, group: int, column: str) -> Any:
+    """Return which cells of a row group's audio column are there, as booleans. Raises DataError as ``audio_cells``."""
+    import pyarrow as pa
+
+    most = _most_audio(table)
+    part = replace(_planned(table, group, [column], most), present=most)
+    return pa.chunked_array([batch.column(0) for batch in table.readers.batches(part)], pa.bool_())
+
+
+def _most_audio(table: Table) -> int:
+    return min(MAX_GROUP_BYTES, max(FEW_BYTES, MAX_UNPACKED * table.size))
+
+
+def _planned(table: Table, group: int, columns: Sequence[str], most: int) -> parquet_guard.Part:
     rows, memory = _plan(table, group, columns, most)
-    total = table.file.metadata.row_group(group).num_rows
-    wanted = parquet_guard.Wanted(table.opened, table.path, group, columns, rows, total, memory)
-    yield from parquet_guard.batches(wanted)
+    return parquet_guard.Part(group, columns, rows, table.file.metadata.row_group(group).num_rows, memory)
 
 
 def _plan(table: Table, group: int, columns: Sequence[str], most: int) -> tuple[int, int]:
@@ -97,7 +143,7 @@ def _plan(table: Table, group: int, columns: Sequence[str], most: int) -> tuple[
     A batch takes ``fixed`` bytes at most, and ``each`` for every row.
     """
     packed = total = opened = fixed = each = 0
-    size = table.opened.size()
+    size = table.size
     # pandas writes a group of padded clips as one dictionary, many times the file: it is open as a whole.
     room = max(OPEN_BYTES, 4 * size, min(MAX_GROUP_BYTES, most, MAX_UNPACKED * size))
     for number, leaf in _numbered(table, group, columns):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 from asr import storage
-from asr.address import bytes_of, parquet_row
+from asr.address import parquet_row
 from asr.errors import DataError, UserError
-from asr.row_groups import FEW_BYTES, MAX_GROUP_BYTES, MAX_UNPACKED, Table, audio_cells, batches, leaves, open_parquet
+from asr.row_groups import FEW_BYTES, MAX_GROUP_BYTES, MAX_UNPACKED, Table, batches, leaves, open_parquet, present
 from asr.sources.cells import AudioColumn, Record, audio_column, metadata_columns, paths, records, table_rows
 from asr.sources.columns import Columns, choose
 from asr.sources.config import SourceConfig
@@ -31,18 +31,21 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
 
 
 def _file_rows(config: SourceConfig, uri: str, name: str) -> Iterator[Utterance | Quarantined]:
-    with storage.explained(uri, "cannot be read as Parquet"), storage.open_input(uri) as opened:
-        try:
-            table = open_parquet(opened, uri)
-        except ValueError as error:
-            raise UserError(f"{uri}: not Parquet: {error}") from None
+    with storage.explained(uri, "cannot be read as Parquet"), closing(_opened(uri)) as table:
         columns = choose(config, table.file.schema_arrow.names, uri, ("audio", "text"))
         audio = audio_column(table.file.schema_arrow, columns, uri)
         # Of all that is read beside the audio, however it was packed: texts that unpack to more are made to.
-        reader = _Reader(table, columns, audio, uri, name, max(FEW_BYTES, MAX_UNPACKED * opened.size()))
+        reader = _Reader(table, columns, audio, uri, name, max(FEW_BYTES, MAX_UNPACKED * table.size))
         for group in range(table.file.num_row_groups):
             with _explained(uri):
                 yield from reader.rows(group)
+
+
+def _opened(uri: str) -> Table:
+    try:
+        return open_parquet(uri)
+    except ValueError as error:
+        raise UserError(f"{uri}: not Parquet: {error}") from None
 
 
 @contextmanager
@@ -109,8 +112,8 @@ class _Reader:
         statistics = next((leaf.statistics for leaf in self._audio_leaves(group)), None)
         if statistics is not None and statistics.has_null_count and statistics.null_count in (0, count):
             return repeat(statistics.null_count == 0, count)
-        cells = audio_cells(self.table, group, self.audio.bytes_column)
-        return (there for part in cells for there in bytes_of(part).is_valid().to_pylist())
+        there = present(self.table, group, self.audio.bytes_column)
+        return (cell.as_py() for cell in there)
 
 
 def _length(record: Record) -> int:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +13,15 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
-from asr.messages import receive, send
+from asr.messages import ASKED, receive, send
 from asr.parquet_child import TOGETHER_BYTES
-from asr.parquet_guard import CPU_S, MEMORY_BYTES
+from asr.parquet_guard import MEMORY_BYTES
 from asr.sandbox_process import started
 
-ASKED = {"group": 0, "columns": ["text"], "rows": 2, "memory": 0, "written": MEMORY_BYTES, "cpu_s": CPU_S}
+PART = {"group": 0, "columns": ["text"], "rows": 2, "present": 0}
+
+
+Forker = tuple[psutil.Process, socket.socket]
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def table(tmp_path: Path) -> Iterator[int]:
 
 
 @pytest.fixture
-def parent() -> Iterator[tuple[psutil.Process, socket.socket]]:
+def parent() -> Iterator[Forker]:
     """What forks readers, and the socket to it."""
     process, ours = started("asr.parquet_child", MEMORY_BYTES)
     with ours:
@@ -40,20 +45,23 @@ def parent() -> Iterator[tuple[psutil.Process, socket.socket]]:
 class Reader:
     """A process that reads pages, asked by hand."""
 
-    def __init__(self, parent: socket.socket, parquet: int, **asked: object) -> None:
+    def __init__(self, parent: socket.socket, parquet: int) -> None:
         self.socket, theirs = socket.socketpair()
         self.files = [os.memfd_create("batches") for _ in range(2)]
         with theirs:
-            socket.send_fds(parent, [b"pages"], [theirs.fileno(), *self.files, parquet])
-        send(self.socket, {"size": os.fstat(parquet).st_size, **ASKED, **asked})
-        self.missing = receive(self.socket)["missing"]
+            socket.send_fds(parent, [b"read"], [theirs.fileno(), *self.files, parquet])
+        send(self.socket, {"size": os.fstat(parquet).st_size})
+        self.begun = receive(self.socket)
 
-    def answer(self, turn: int = 0) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
+    def answer(self, **asked: object) -> dict[str, Any]:
+        """Ask something."""
+        send(self.socket, asked)
+        return receive(self.socket)
+
+    def batches(self, turn: int = 0) -> tuple[int, list[pa.RecordBatch]]:
         """Ask for some batches."""
-        self.socket.send(bytes([turn]))
-        said = receive(self.socket)
-        data = os.pread(self.files[turn], said.get("bytes", 0), 0)
-        return said, list(pa.ipc.open_stream(data)) if data else []
+        nbytes = self.answer(file=turn)["bytes"]
+        return nbytes, list(pa.ipc.open_stream(os.pread(self.files[turn], nbytes, 0))) if nbytes else []
 
     def __enter__(self) -> Self:
         return self
@@ -64,42 +72,49 @@ class Reader:
             os.close(file)
 
 
-def test_megabytes_of_batches_come_together_until_there_are_no_more(
-    parent: tuple[psutil.Process, socket.socket], table: int
-) -> None:
+def test_megabytes_of_batches_come_together_until_there_are_no_more(parent: Forker, table: int) -> None:
     with Reader(parent[1], table) as reader:
-        assert isinstance(reader.missing, list)
+        assert reader.answer(open=True) == {}
+        send(reader.socket, PART)
         texts, sizes = [], []
-        while (got := reader.answer(len(sizes) % 2))[1]:
+        while (got := reader.batches(len(sizes) % 2))[1]:
             assert [batch.num_rows for batch in got[1]] == [2] * len(got[1])
             texts += [text[0] for batch in got[1] for text in batch.column(0).to_pylist()]
-            sizes.append(got[0]["bytes"])
-        assert got[0] == {"bytes": 0}
-    assert texts == [str(n % 10) for n in range(50)]
-    assert max(sizes) < TOGETHER_BYTES + (3 << 20)
+            sizes.append(got[0])
+        assert texts == [str(n % 10) for n in range(50)]
+        assert max(sizes) < TOGETHER_BYTES + (3 << 20)
+        send(reader.socket, {**PART, "group": 1, "rows": 50, "present": 60 << 20})
+        assert [batch.to_pydict() for batch in reader.batches()[1]] == [{"present": [True] * 50}]
+        send(reader.socket, {**PART, "group": 1, "present": 20 << 20})
+        assert "20,971,520 bytes of audio" in reader.answer(file=0)["say"]
 
 
-def test_several_read_at_a_time_and_each_in_its_own_bounds(
-    parent: tuple[psutil.Process, socket.socket], table: int
-) -> None:
-    with Reader(parent[1], table, memory=-MEMORY_BYTES) as little, Reader(parent[1], table, group=1) as much:
-        assert len(parent[0].children()) == 2
+def test_several_read_at_a_time_and_each_in_its_own_bounds(parent: Forker, table: int) -> None:
+    with Reader(parent[1], table) as little, Reader(parent[1], table) as much:
+        assert {each.pid for each in parent[0].children()} == {little.begun["pid"], much.begun["pid"]}
+        for reader in (little, much):
+            assert reader.answer(open=True) == {}
+            send(reader.socket, PART)
+        for limit, nbytes in little.begun["limits"]:
+            resource.prlimit(little.begun["pid"], limit, (nbytes - MEMORY_BYTES, nbytes))
         with pytest.raises((EOFError, ConnectionError)):
-            little.answer()
-        assert much.answer()[1]
+            little.batches()
+        assert much.batches()[1]
+        parent[1].send(ASKED.pack(little.begun["pid"]))
+        assert ASKED.unpack(parent[1].recv(ASKED.size))[0] in (os.EX_UNAVAILABLE, -signal.SIGABRT)
+        parent[1].send(ASKED.pack(much.begun["pid"]))
+        assert parent[1].recv(ASKED.size) == ASKED.pack(0)  # it had not ended
+        assert not parent[0].children()
 
 
-def test_what_pyarrow_says_is_told_and_who_read_it_is_buried(
-    parent: tuple[psutil.Process, socket.socket], table: int
-) -> None:
-    for asked in ({"group": 9}, {"columns": ["text"], "group": -1}):
-        with Reader(parent[1], table, **asked) as reader:
-            said, batches = reader.answer()
-            assert not batches
-            assert str(said["say"])
-    with os.fdopen(os.memfd_create("no footer"), "wb") as none:
+def test_what_pyarrow_says_is_told(parent: Forker, table: int) -> None:
+    with Reader(parent[1], table) as reader:
+        assert reader.answer(open=True) == {}
+        for group in (9, -1):
+            send(reader.socket, {**PART, "group": group})
+            assert "row_group" in reader.answer(file=0)["say"]
+    with os.fdopen(os.memfd_create("no footer"), "w+b") as none:
         none.write(b"PAR1")
         none.flush()
-        socket.send_fds(parent[1], [b"footer"], [none.fileno()])
-        assert parent[1].recv(16) == b"3"
-    assert not parent[0].children()
+        with Reader(parent[1], none.fileno()) as reader:
+            assert "footer" in reader.answer(open=True)["say"]

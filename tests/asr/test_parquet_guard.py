@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -18,9 +19,10 @@ from asr import parquet_guard, storage
 from asr.address import open_address, parquet_row
 from asr.audio import encode_flac
 from asr.errors import DataError, UserError
-from asr.parquet_guard import Guard
-from asr.row_groups import Table, audio_cells, open_parquet
+from asr.parquet_guard import _forget, _guard, _stream
+from asr.row_groups import Table, audio_cells, batches, open_parquet
 from asr.sources import SourceConfig, rows
+from asr.utterance import Utterance
 
 # Of 71 bytes: a footer of two columns, with a row group of three.
 KILLER = bytes.fromhex(
@@ -64,17 +66,18 @@ def test_71_bytes_at_an_address_ended_the_process(killer: Path) -> None:
             open_address(f"{killer}#row_group=0&row=0&column=audio")
 
 
-def test_a_footer_took_all_memory(tmp_path: Path) -> None:
+def test_a_footer_took_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 200_000  # of three bytes each, for which pyarrow keeps some hundred MB
     columns = bytes([0x19, 0xFC, *(count >> 7 * at & 127 | 128 * (at < 2) for at in range(3))]) + b"\x26\0\0" * count
     footer = KILLER[4:-8].replace(bytes.fromhex("193c260000260000260000"), columns)
     (tmp_path / "a").write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
-    guard = Guard(32 << 20)
+    monkeypatch.setattr(parquet_guard, "MEMORY_BYTES", 32 << 20)
+    _forget()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match="memory"):
-        guard.require_readable(storage.open_input(tmp_path / "a"))
+        open_parquet(str(tmp_path / "a"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (32 << 10)
-    guard.close()
+    _forget()
 
 
 @pytest.mark.parametrize("content", [LENGTHS, PREFIXES])
@@ -90,50 +93,123 @@ def test_a_page_of_a_hundred_bytes_took_gigabytes(content: bytes, where: str, tm
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> Table:
+def many(tmp_path: Path) -> Iterator[Table]:
     """40 MB of audio in a row group."""
     cells = [Random(n).randbytes(400_000) for n in range(100)]
     pq.write_table(pa.table({"audio": cells}), tmp_path / "many")
-    return open_parquet(storage.open_input(tmp_path / "many"), str(tmp_path / "many"))
+    table = open_parquet(str(tmp_path / "many"))
+    yield table
+    table.close()
 
 
 def readers() -> list[psutil.Process]:
     """The processes that read pages for this one."""
-    return psutil.Process(parquet_guard._guard()._process.pid).children()
+    return psutil.Process(_guard().pid).children()
 
 
-def test_a_page_that_crashes_its_reader_ended_the_run(many: Table, tmp_path: Path) -> None:
+def test_a_page_that_crashes_its_reader_ended_the_run(many: Table) -> None:
     cells = audio_cells(many, 0, "audio")
     next(cells)
-    [reader] = readers()
-    reader.send_signal(signal.SIGABRT)
+    readers()[-1].send_signal(signal.SIGABRT)
     with pytest.raises(DataError, match="crash"):
         list(cells)
     assert sum(map(len, audio_cells(many, 0, "audio"))) == 100  # another one is read as before
 
 
-def test_no_row_is_lost_or_met_twice_where_the_guard_ends(many: Table) -> None:
+@pytest.mark.parametrize("killed", [lambda: readers()[-1], lambda: psutil.Process(_guard().pid)])
+def test_where_the_machine_needs_its_memory_no_row_is_lost_or_met_twice(
+    many: Table, killed: Callable[[], psutil.Process]
+) -> None:
     expected = [cell for part in audio_cells(many, 0, "audio") for cell in part.to_pylist()]
     cells = audio_cells(many, 0, "audio")
     heard = next(cells).to_pylist()
-    parquet_guard._guard()._process.kill()
+    killed().kill()
     assert heard + [cell for part in cells for cell in part.to_pylist()] == expected
+
+
+def test_where_the_machine_needs_its_memory_a_footer_is_read_again(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a")
+    _guard()._process.kill()
+    open_parquet(str(tmp_path / "a")).close()
+    with ThreadPoolExecutor(1) as pool:  # nor does it end with who asked first
+        pool.submit(_forget).result()
+        pool.submit(_guard).result()
+    open_parquet(str(tmp_path / "a")).close()
+
+
+def test_who_is_forked_in_the_middle_reads_on_and_so_does_its_parent(many: Table) -> None:
+    expected = [cell for part in audio_cells(many, 0, "audio") for cell in part.to_pylist()]
+    cells = audio_cells(many, 0, "audio")
+    heard = next(cells).to_pylist()
+    pid = os.fork()
+    if not pid:
+        try:
+            rest = [cell for part in cells for cell in part.to_pylist()]
+            os._exit(0 if heard + rest == expected else 3)
+        finally:
+            os._exit(4)
+    assert heard + [cell for part in cells for cell in part.to_pylist()] == expected
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_a_reader_that_nobody_listens_to_ends(many: Table) -> None:
     cells = audio_cells(many, 0, "audio")
     next(cells)
-    [reader] = readers()
+    reader = readers()[-1]
     cells.close()  # type: ignore[attr-defined]
     while reader.is_running() and reader.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
+
+
+def test_a_file_has_one_reader_and_a_footer_is_read_once(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"audio": [b"a" * 9] * 200, "text": ["b"] * 200}), tmp_path / "a", row_group_size=1)
+    table = open_parquet(str(tmp_path / "a"))
+    before = {reader.pid for reader in readers()}
+    for group in range(200):
+        assert [batch.num_rows for batch in batches(table, group, ["text"], 1000)] == [1]
+    assert {reader.pid for reader in readers()} == before
+    table.close()
+
+
+def test_thousands_of_row_groups_that_are_kept_took_a_descriptor_each(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"audio": [b"a" * 9] * 200}), tmp_path / "a.parquet", row_group_size=1)
+    descriptors = []
+    for group in range(200):
+        open_address(parquet_row(str(tmp_path / "a.parquet"), group, 0, "audio"))
+        descriptors.append(len(os.listdir("/proc/self/fd")))
+    assert descriptors[-1] == descriptors[1]
+
+
+def test_what_is_put_in_a_files_place_meanwhile_is_another_file(tmp_path: Path) -> None:
+    for name in "ab":
+        pq.write_table(pa.table({"text": [name] * 4, "audio": [b"x"] * 4}), tmp_path / name, row_group_size=2)
+    found = rows(SourceConfig(format="parquet", source=str(tmp_path / "a")), tmp_path / "cache")
+    first = next(found)
+    (tmp_path / "b").rename(tmp_path / "a")
+    assert [row.text for row in (first, *found) if isinstance(row, Utterance)] == ["a"] * 4
+
+
+def test_a_file_that_was_made_shorter_was_read_for_ever(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a" * 99] * 4, "audio": [b"x"] * 4}), tmp_path / "a", row_group_size=2)
+    found = rows(SourceConfig(format="parquet", source=str(tmp_path / "a")), tmp_path / "cache")
+    next(found)
+    next(found)
+    os.truncate(tmp_path / "a", 100)
+    with pytest.raises(UserError, match=r"read|deserialize"):
+        list(found)
+
+
+def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.parquet")
+    with pytest.raises(OSError, match="pipe"):
+        open_parquet(str(tmp_path / "a.parquet"))
 
 
 def batches_of(content: bytes, says: int | None = None) -> list[pa.RecordBatch]:
     file = os.memfd_create("batch")
     try:
         os.write(file, content)
-        return parquet_guard._stream(file, len(content) if says is None else says)
+        return _stream(file, len(content) if says is None else says)
     finally:
         os.close(file)
 
@@ -152,37 +228,6 @@ def test_what_a_reader_says_is_looked_through() -> None:
         batches_of(whole, says=len(whole) + 4096)  # reading there would end this process
 
 
-def test_thousands_of_row_groups_that_are_kept_took_a_descriptor_each(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"audio": [b"a" * 9] * 200}), tmp_path / "a.parquet", row_group_size=1)
-    descriptors = []
-    for group in range(200):
-        open_address(parquet_row(str(tmp_path / "a.parquet"), group, 0, "audio"))
-        descriptors.append(len(os.listdir("/proc/self/fd")))
-    assert descriptors[-1] == descriptors[1]
-
-
-def test_an_ordinary_file_and_what_is_none_pass(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"text": [json.dumps(n) for n in range(10)]}), tmp_path / "a")
-    (tmp_path / "b").write_bytes(b"no Parquet")
-    guard = Guard()
-    for name in "ab":
-        guard.require_readable(storage.open_input(tmp_path / name))
-    guard.close()
-
-
-def test_the_end_of_the_guard_was_blamed_on_a_file(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a")
-    opened = storage.open_input(tmp_path / "a")
-    for guard in (Guard(), parquet_guard._guard()):
-        guard._process.kill()
-        guard._process.wait()
-        with pytest.raises(OSError, match="has ended"):
-            guard.require_readable(opened)
-        assert not guard.alive
-    parquet_guard._guard()._process.kill()
-    parquet_guard.require_readable(opened)  # another one is tried
-
-
 def test_a_crash_beside_good_files_is_one_line(killer: Path, tmp_path: Path) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
@@ -199,16 +244,14 @@ def test_no_wrong_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
     whole = (tmp_path / "a").read_bytes()
     footer = int.from_bytes(whole[-8:-4], "little")
     random, ended = Random(1), 0
-    guard = Guard()
     for _ in range(100):
         wrong = bytearray(whole)
         for _ in range(random.randint(1, 4)):
             wrong[len(whole) - 8 - random.randint(1, footer)] = random.randrange(256)
         (tmp_path / "b").write_bytes(wrong)
         try:
-            guard.require_readable(storage.open_input(tmp_path / "b"))
+            open_parquet(str(tmp_path / "b")).close()
         except ValueError as error:
             ended += "crash" in str(error)
-        assert guard.alive
+        assert _guard().alive
     assert ended  # some do: else this test would show nothing
-    guard.close()

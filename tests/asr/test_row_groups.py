@@ -6,7 +6,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
-from asr import row_groups, storage
+from asr import row_groups
 from asr.errors import DataError
 from asr.row_groups import BATCH_ROWS, FEW_ROWS, audio_cells, batches, leaves, open_parquet
 
@@ -22,7 +22,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def written(path: Path, audio: pa.Array, text: list[str]) -> pq.ParquetFile:
     pq.write_table(pa.table({"audio": audio, "text": text}), path, compression="zstd", store_schema=False)
-    return open_parquet(storage.open_input(path), str(path))
+    return open_parquet(str(path))
 
 
 def test_small_rows_come_many_at_a_time_and_large_ones_few(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_small_rows_come_many_at_a_time_and_large_ones_few(tmp_path: Path) -> No
 def test_a_column_is_its_parts_and_none_that_begins_like_it(tmp_path: Path) -> None:
     table = pa.table({"audio": [{"bytes": b"x", "path": "a"}], "audio2": [b"y"]})
     pq.write_table(table, tmp_path / "a")
-    file = open_parquet(storage.open_input(tmp_path / "a"), str(tmp_path / "a"))
+    file = open_parquet(str(tmp_path / "a"))
     assert [leaf.path_in_schema for leaf in leaves(file, 0, ["audio"])] == ["audio.bytes", "audio.path"]
     assert [leaf.path_in_schema for leaf in leaves(file, 0, ["audio.bytes"])] == ["audio.bytes"]
 
@@ -56,6 +56,6 @@ def test_audio_is_read_to_a_bound(tmp_path: Path) -> None:
 def test_what_is_no_parquet_or_has_more_rows_than_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"PAR1" * 20)
     with pytest.raises(ValueError, match=r"\w"):
-        open_parquet(storage.open_input(tmp_path / "a"), str(tmp_path / "a"))
+        open_parquet(str(tmp_path / "a"))
     with pytest.raises(ValueError, match="rows in"):
         written(tmp_path / "b", pa.nulls(FEW_ROWS + 1, pa.binary()), [""] * (FEW_ROWS + 1))
