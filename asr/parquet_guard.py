@@ -200,7 +200,7 @@ class Reader:
                 raise DataError("unreadable", f"{what} would take too much memory") from None
             raise
         except (EOFError, OSError, ValueError, LookupError, TypeError) as error:
-            code = self._guard.end_of(self._pid)
+            code = self._guard.end_of(self._pid) if self._pid else -signal.SIGKILL  # it has not looked at the file
             self.close()
             if code == -signal.SIGKILL:  # the machine needed its memory
                 raise OSError(_ENDED) from error

@@ -11,6 +11,7 @@ import io
 import os
 import socket
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -20,6 +21,7 @@ from asr.messages import read, receive, send
 RANGE_BYTES = 1 << 20
 # Decoding may read a file two or three times: its end first, and all of it again where a seek missed.
 MAX_PASSES = 8
+REMEMBERED_BYTES = 2 << 20
 BLOCK_BYTES = 1 << 16  # what a request counts for at least: a byte at a time, a file would last for years
 
 
@@ -70,6 +72,53 @@ def buffered(
 ) -> BinaryIO:
     """Return a ``FarFile`` that asks for ``ahead`` bytes at a time, and for up to ``most`` where so many are wanted."""
     return io.BufferedReader(FarFile(other, number, size, most), ahead)
+
+
+class Remembered(io.RawIOBase):
+    """A pyarrow file far away as a Python file: what is looked at first and read soon after is asked for once."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._size, self._position = file, file.size(), 0
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position, which may be behind the end, and return it."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with what comes next, and return how many bytes that are. Raises as the file does."""
+        count = max(min(len(buffer), self._size - self._position), 0)
+        data = self._read(self._position, count)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _read(self, offset: int, count: int) -> bytes:
+        for begin, data in self._kept.items():
+            if begin <= offset and offset + count <= begin + len(data):
+                return data[offset - begin : offset - begin + count]
+        data = bytes(self._file.read_at(count, offset))
+        if count <= BLOCK_BYTES:
+            self._bytes += len(data) - len(self._kept.pop(offset, b""))
+            self._kept[offset] = data
+        while self._bytes > REMEMBERED_BYTES:
+            self._bytes -= len(self._kept.popitem(last=False)[1])
+        return data
 
 
 @dataclass(frozen=True)

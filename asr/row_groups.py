@@ -17,6 +17,7 @@ from asr import parquet_guard, storage
 from asr.errors import DataError
 from asr.folders import require_regular
 from asr.parquet_pages import Pages, believed, walk
+from asr.ranges import Remembered
 
 BATCH_BYTES = 64 << 20  # at most, of all columns
 OPEN_BYTES = 128 << 20  # of pages that are open at a time, and of one row; or four times the file
@@ -84,8 +85,8 @@ def _opened(uri: str) -> parquet_guard.File:
     import pyarrow as pa
 
     if storage.is_remote(uri):
-        opened = storage.open_input(uri)
-        return parquet_guard.File(opened, opened.size(), None)
+        far = storage.open_input(uri)
+        return parquet_guard.File(pa.PythonFile(Remembered(far), mode="r"), far.size(), None)
     # One descriptor for all that read: what is put in its place meanwhile is another file. O_NONBLOCK for pipes.
     descriptor = os.open(storage.local_path(uri), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     raw = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it lasts as long as the file

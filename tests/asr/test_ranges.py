@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 
 from asr.errors import DataError
 from asr.messages import receive
-from asr.ranges import MAX_PASSES, RANGE_BYTES, Ranges, buffered, descriptor
+from asr.ranges import BLOCK_BYTES, MAX_PASSES, RANGE_BYTES, REMEMBERED_BYTES, Ranges, Remembered, buffered, descriptor
 
 CONTENT = os.urandom(3 * RANGE_BYTES + 17)
 
@@ -131,3 +133,34 @@ def test_a_byte_at_a_time_a_file_ends_too(pair: tuple[socket.socket, socket.sock
             ranges.answer(ours, 0, 1)
     ours.shutdown(socket.SHUT_RDWR)
     drain.join()
+
+
+class Counted:
+    """A pyarrow file, and which ranges it was asked for."""
+
+    def __init__(self, content: bytes) -> None:
+        self.file, self.asked = pa.BufferReader(content), list[tuple[int, int]]()
+
+    def size(self) -> int:
+        return int(self.file.size())
+
+    def read_at(self, count: int, offset: int) -> bytes:
+        self.asked.append((offset, count))
+        return bytes(self.file.read_at(count, offset))
+
+
+def test_what_is_looked_at_and_then_read_is_asked_for_once() -> None:
+    content = np.random.default_rng(0).bytes(REMEMBERED_BYTES + 10 * BLOCK_BYTES)
+    far = Counted(content)
+    opened = pa.PythonFile(Remembered(far), mode="r")
+    assert opened.size() == len(content)
+    for _ in range(2):
+        assert opened.read_at(5000, 100) == content[100:5100]
+        assert opened.read_at(10, 5090) == content[5090:5100]
+        assert opened.read_at(100, len(content) - 10) == content[-10:]
+    assert far.asked == [(100, 5000), (len(content) - 10, 10)]
+    for offset in range(0, len(content), BLOCK_BYTES):  # more than is kept
+        assert opened.read_at(BLOCK_BYTES, offset) == content[offset : offset + BLOCK_BYTES]
+    assert opened.read_at(5000, 100) == content[100:5100]
+    assert far.asked[-1] == (100, 5000)
+    assert opened.read_at(2 * BLOCK_BYTES, 0) == content[: 2 * BLOCK_BYTES]
