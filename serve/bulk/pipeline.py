@@ -127,7 +127,7 @@ def hear(
 def _hush() -> None:
     """Keep Ray Data's plans and advice in its log file and off the screen; its errors stay."""
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        if handler.name == "console":  # Ray Data's own: others are those of who called, for more than this
             handler.setLevel(logging.ERROR)
 
 

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 import ray
+import ray.data
 
 from asr.clip import Transcript
 from asr.errors import DataError, UserError
 from serve.bulk.passage import Order
-from serve.bulk.pipeline import Workforce, describe, hear
+from serve.bulk.pipeline import Workforce, _hush, describe, hear
 from serve.config import ServeConfig
 from serve.engine import Engine, load_engine
 from serve.request import Asked
@@ -80,3 +82,17 @@ def test_a_model_that_is_not_there_is_a_persons_mistake(ray_cluster: None, tmp_p
     with pytest.raises(UserError, match="nowhere") as caught:
         describe(ServeConfig(model=f"{tmp_path}/nowhere"), load_engine, Workforce(1, 1, False, 2))
     assert type(caught.value) is UserError
+
+
+def test_warnings_of_the_calling_program_were_silenced_with_ray_datas_advice(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("ray.data")
+    mine = logging.StreamHandler()
+    logger.addHandler(mine)
+    logger.addHandler(caplog.handler)  # as pytest does where a logger does not propagate
+    try:
+        _hush()
+        assert mine.level == caplog.handler.level == logging.NOTSET
+        assert {handler.level for handler in logger.handlers if handler.name == "console"} == {logging.ERROR}
+    finally:
+        logger.removeHandler(mine)
+        logger.removeHandler(caplog.handler)
