@@ -108,6 +108,12 @@ class Guard:
             self.close()
             raise OSError(_ENDED) from error
 
+    def leave(self) -> None:
+        """Let go of it, in a process that was forked from the one that it belongs to: it ends with the last of them."""
+        self.close.detach()
+        self._socket.close()
+        self._process.returncode = 0  # it is no child of this process
+
 
 class Reader:
     """A process that reads one Parquet file, whose footer it has read.
@@ -249,6 +255,8 @@ class Readers:
 
 def _forget() -> None:
     global _shared, _lock
+    if _shared is not None:
+        _shared.leave()
     _shared, _lock = None, threading.Lock()
 
 

@@ -19,7 +19,7 @@ from asr import parquet_guard, storage
 from asr.address import open_address, parquet_row
 from asr.audio import encode_flac
 from asr.errors import DataError, UserError
-from asr.parquet_guard import _forget, _guard, _stream
+from asr.parquet_guard import _guard, _stream
 from asr.row_groups import Table, audio_cells, batches, open_parquet
 from asr.sources import SourceConfig, rows
 from asr.utterance import Utterance
@@ -72,12 +72,12 @@ def test_a_footer_took_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     footer = KILLER[4:-8].replace(bytes.fromhex("193c260000260000260000"), columns)
     (tmp_path / "a").write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
     monkeypatch.setattr(parquet_guard, "MEMORY_BYTES", 32 << 20)
-    _forget()
+    _guard().close()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match="memory"):
         open_parquet(str(tmp_path / "a"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (32 << 10)
-    _forget()
+    _guard().close()
 
 
 @pytest.mark.parametrize("content", [LENGTHS, PREFIXES])
@@ -132,7 +132,7 @@ def test_where_the_machine_needs_its_memory_a_footer_is_read_again(tmp_path: Pat
     _guard()._process.kill()
     open_parquet(str(tmp_path / "a")).close()
     with ThreadPoolExecutor(1) as pool:  # nor does it end with who asked first
-        pool.submit(_forget).result()
+        pool.submit(_guard().close).result()
         pool.submit(_guard).result()
     open_parquet(str(tmp_path / "a")).close()
 
