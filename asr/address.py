@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, quote
 
 from asr import storage
+from asr.arrow_types import bytes_of
 from asr.errors import DataError, UserError
 from asr.folders import require_regular
 from asr.row_groups import audio_cells, open_parquet
@@ -173,6 +174,10 @@ class _Cache:
 
     def __init__(self, limit: int, cost: Callable[[Any], int]) -> None:
         self.limit, self.cost = limit, cost
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)  # another thread may have been in the middle of something
+
+    def _begin(self) -> None:
         self.values: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self.total = 0
         self.lock = threading.RLock()
@@ -189,7 +194,7 @@ class _Cache:
             return self.values[key]
 
 
-_files = _Cache(OPEN_FILES, lambda _: 1)
+_files = _Cache(OPEN_FILES, lambda file: int(getattr(file, "cost", 1)))
 _rows = _Cache(ROWS_BYTES, lambda column: int(getattr(column, "nbytes", 1)))
 
 
@@ -214,7 +219,7 @@ def _cell(uri: str, fields: dict[str, str]) -> bytes:
         group = int(fields["row_group"])
         values = _rows.get((*stamp, group, column), lambda: _parquet_column(uri, stamp, group, column))
         if isinstance(values, DataError):
-            raise values
+            raise DataError(values.reason, values.detail)
     else:
         batch = int(fields["batch"])
         values = _rows.get((*stamp, batch, column), lambda: _arrow_column(uri, stamp, batch, column))
@@ -228,28 +233,27 @@ def _parquet_column(uri: str, stamp: tuple[Any, ...], group: int, column: str) -
     """Return a row group's audio, or what is wrong with it, so that it is not read again for each of its rows."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    table = _files.get(("parquet", *stamp), lambda: open_parquet(uri))
-    is_struct = table.file.schema_arrow.field(column).type.num_fields > 0
     try:
+        table = _files.get(("parquet", *stamp), lambda: open_parquet(uri))
+        is_struct = table.file.schema_arrow.field(column).type.num_fields > 0
         cells = audio_cells(table, group, f"{column}.bytes" if is_struct else column)
         return pa.chunked_array([bytes_of(part) for part in cells])
-    except DataError as error:
-        fault = DataError(error.reason, f"{uri}: {error.detail}")
+    except (DataError, ValueError) as error:
+        fault = DataError(*_said(error, uri))
         if storage.is_remote(uri):  # another time the storage may answer
             raise fault from None
         return fault
 
 
+def _said(error: Exception, uri: str) -> tuple[str, str]:
+    if isinstance(error, DataError):
+        return error.reason, f"{uri}: {error.detail}"
+    return "unreadable", f"{uri}: {_reason(error)}"
+
+
 def _arrow_column(uri: str, stamp: tuple[Any, ...], batch: int, column: str) -> Any:
     file, schema = _files.get(("arrow", *stamp), lambda: open_arrow(uri))
     return bytes_of(read_batch(file, schema, batch).column(column))
-
-
-def bytes_of(values: Any) -> Any:
-    """Return the bytes of an Arrow array of audio: the array itself, or its structs' ``bytes``."""
-    import pyarrow.compute as pc  # type: ignore[import-untyped]
-
-    return pc.struct_field(values, "bytes") if values.type.num_fields > 0 else values
 
 
 def open_arrow(uri: str) -> tuple[Any, Any]:

@@ -45,3 +45,10 @@ def _nested(kind: Any) -> Any:
         pa.DictionaryType: lambda: pa.dictionary(kind.index_type, plain(kind.value_type), kind.ordered),
     }
     return make[type(kind)]() if type(kind) in make else None
+
+
+def bytes_of(values: Any) -> Any:
+    """Return the bytes of an Arrow array of audio: the array itself, or its structs' ``bytes``."""
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+    return pc.struct_field(values, "bytes") if values.type.num_fields > 0 else values

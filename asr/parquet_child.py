@@ -24,6 +24,8 @@ What pyarrow has to ``say`` against it may be any answer. Of a Parquet file that
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import mmap
 import os
 import resource
@@ -39,16 +41,17 @@ import pyarrow.compute  # type: ignore[import-untyped]
 import pyarrow.ipc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from asr.address import bytes_of
+from asr.arrow_types import bytes_of
 from asr.confinement import bounds, confine, deaf, end_with_parent, restrict
 from asr.errors import DataError
 from asr.messages import ASKED, receive, send
-from asr.parquet_guard import MESSAGE_BYTES, MORE_BYTES, RANGE_BYTES
+from asr.parquet_guard import CPU_S, MESSAGE_BYTES, MORE_BYTES, RANGE_BYTES
 from asr.ranges import buffered
 
 MOST_FOOTER_BYTES = 64 << 20  # pyarrow's own limit is 100 MB
 TOGETHER_BYTES = 8 << 20  # of batches: asking for each takes its time
 
+_libc = ctypes.CDLL(None)
 _END_MS = 50
 _KEPT = 1000  # ends of processes that nobody has asked about
 _ERRORS = (pa.ArrowException, DataError, ValueError, LookupError, OSError)
@@ -59,6 +62,8 @@ def main() -> None:
     deaf()
     pa.set_memory_pool(pa.system_memory_pool())  # the others take more than they are asked for, and keep it
     _warm_up()
+    gc.collect()
+    gc.freeze()  # what children never look at stays memory that all share
     most = bounds(int(sys.argv[2]))
     missing = restrict()
     ended: dict[int, int] = {}
@@ -120,13 +125,15 @@ def _answer(
     parent: socket.socket, files: Sequence[int], parquet: Sequence[int], most: Mapping[int, int], missing: Sequence[str]
 ) -> None:
     size = receive(parent)["size"]
-    # Where somebody makes a file shorter that is mapped, this process ends.
-    mapped = mmap.mmap(parquet[0], 0, prot=mmap.PROT_READ) if parquet else b""
+    mapped = _mapped(parquet[0]) if parquet else b""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, resource.getrlimit(resource.RLIMIT_CPU)[1]))
     limits = {**most, resource.RLIMIT_AS: most[resource.RLIMIT_AS] + len(mapped)}
     refused = confine(limits, MORE_BYTES)
     send(parent, {"pid": os.getpid(), "limits": list(limits.items()), "missing": [*missing, *refused]})
-    if parquet:
+    if mapped:
         opened = pa.BufferReader(pa.py_buffer(mapped))
+    elif parquet:
+        opened = pa.PythonFile(os.fdopen(parquet[0], "rb"), mode="r")
     else:
         opened = pa.PythonFile(buffered(parent, 0, size, RANGE_BYTES, ahead=1), mode="r")
     reads: list[Any] = []
@@ -139,11 +146,29 @@ def _answer(
             elif "group" in asked:
                 reads[1] = _batches(reads[0], asked)
             else:
-                send(parent, {"bytes": _write(reads[1], files[asked["file"]])})
+                nbytes = _write(reads[1], files[asked["file"]])
+                if not nbytes:
+                    reads[1] = iter(())
+                    _give_back()
+                send(parent, {"bytes": nbytes})
         except MemoryError:
             raise
         except _ERRORS as error:
             send(parent, {"say": (" ".join(str(error).split()) or type(error).__name__)[:MESSAGE_BYTES]})
+
+
+def _mapped(descriptor: int) -> mmap.mmap | bytes:
+    """Return a file as memory; nothing where that cannot be. Where somebody makes it shorter, this process ends."""
+    try:
+        return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+    except (ValueError, OSError):
+        return b""
+
+
+def _give_back() -> None:
+    """Give memory that is free to the machine: who reads another part may be another file's process."""
+    with contextlib.suppress(AttributeError):  # not every C library has it
+        _libc.malloc_trim(0)
 
 
 def _footer(opened: Any, size: int) -> Any:
@@ -199,6 +224,7 @@ def _warm_up() -> None:
         for present in (0, 100):
             asked = {"rows": 1, "group": 0, "columns": ["audio", "text"], "present": present}
             _write(_batches(file, asked), into.fileno())
+        _give_back()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -74,13 +75,14 @@ def buffered(
     return io.BufferedReader(FarFile(other, number, size, most), ahead)
 
 
-class Remembered(io.RawIOBase):
-    """A pyarrow file far away as a Python file: what is looked at first and read soon after is asked for once."""
+class Positioned(io.RawIOBase):
+    """A file as a Python file with a position of its own: who is forked shares a descriptor's.
 
-    def __init__(self, file: Any) -> None:
-        self._file, self._size, self._position = file, file.size(), 0
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
-        self._bytes = 0
+    ``read_at`` returns so many bytes from a place on, fewer at the end, and raises what reading does.
+    """
+
+    def __init__(self, read_at: Callable[[int, int], bytes], size: int) -> None:
+        self._read_at, self._size, self._position = read_at, size, 0
 
     def readable(self) -> bool:
         """Yes."""
@@ -103,16 +105,26 @@ class Remembered(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer with what comes next, and return how many bytes that are. Raises as the file does."""
         count = max(min(len(buffer), self._size - self._position), 0)
-        data = self._read(self._position, count)
+        data = self._read_at(count, self._position)
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
-    def _read(self, offset: int, count: int) -> bytes:
+
+class Remembered:
+    """What was read of a file far away last: what is looked at first and read soon after is asked for once."""
+
+    def __init__(self, read_at: Callable[[int, int], bytes]) -> None:
+        self._read_at = read_at
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def read_at(self, count: int, offset: int) -> bytes:
+        """Return so many bytes from a place on. Raises as reading the file does."""
         for begin, data in self._kept.items():
             if begin <= offset and offset + count <= begin + len(data):
                 return data[offset - begin : offset - begin + count]
-        data = bytes(self._file.read_at(count, offset))
+        data = bytes(self._read_at(count, offset))
         if count <= BLOCK_BYTES:
             self._bytes += len(data) - len(self._kept.pop(offset, b""))
             self._kept[offset] = data

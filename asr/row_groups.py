@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from asr import parquet_guard, storage
+from asr import storage
 from asr.errors import DataError
 from asr.folders import require_regular
 from asr.parquet_pages import Pages, believed, walk
-from asr.ranges import Remembered
+from asr.parquet_pool import Readers
+from asr.parquet_reader import File, Part
+from asr.ranges import Positioned, Remembered
 
 BATCH_BYTES = 64 << 20  # at most, of all columns
 OPEN_BYTES = 128 << 20  # of pages that are open at a time, and of one row; or four times the file
@@ -30,6 +32,7 @@ FEW_BYTES = 256 << 20
 # A row has words of its own, or a name: a table of more rows than bytes says nothing in most of them.
 FEW_ROWS = 100_000
 FEW_ENTRIES = 1_000_000  # of lists
+FOOTER_BYTES = 256 << 10  # take some 5 MB
 # Far away each page's header would be a question of its own; what is small comes at once.
 FAR_CHUNK = 8 << 20
 
@@ -39,13 +42,18 @@ class Table:
     """A Parquet file: what pyarrow makes of its footer, the bytes below it, and who reads its pages."""
 
     file: Any
-    below: parquet_guard.File
-    readers: parquet_guard.Readers
+    below: File
+    readers: Readers
 
     @property
     def size(self) -> int:
         """Bytes."""
         return self.below.size
+
+    @property
+    def cost(self) -> int:
+        """What it takes to keep it open: 1, and more for a footer of megabytes."""
+        return 1 + int(self.file.metadata.serialized_size) // FOOTER_BYTES
 
     def close(self) -> None:
         """End who reads it. The file is closed when nobody has it any more."""
@@ -70,7 +78,7 @@ def open_parquet(uri: str) -> Table:
 
     below = _opened(uri)
     try:
-        readers = parquet_guard.Readers(below)
+        readers = Readers(below)
         file = pq.ParquetFile(below.opened)
     except DataError as error:
         raise ValueError(error.detail) from None
@@ -81,19 +89,24 @@ def open_parquet(uri: str) -> Table:
     return Table(file, below, readers)
 
 
-def _opened(uri: str) -> parquet_guard.File:
-    import pyarrow as pa
-
+def _opened(uri: str) -> File:
     if storage.is_remote(uri):
         far = storage.open_input(uri)
-        return parquet_guard.File(pa.PythonFile(Remembered(far), mode="r"), far.size(), None)
+        return File(_python_file(Remembered(far.read_at).read_at, far.size()), far.size(), None)
     # One descriptor for all that read: what is put in its place meanwhile is another file. O_NONBLOCK for pipes.
     descriptor = os.open(storage.local_path(uri), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    raw = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it lasts as long as the file
-    file = parquet_guard.File(pa.PythonFile(raw, mode="r"), os.fstat(descriptor).st_size, descriptor)
+    size = os.fstat(descriptor).st_size
+    opened = _python_file(lambda count, offset: os.pread(descriptor, count, offset), size)
+    file = File(opened, size, descriptor)
     weakref.finalize(file, os.close, descriptor)
     require_regular(descriptor)
     return file
+
+
+def _python_file(read_at: Callable[[int, int], bytes], size: int) -> Any:
+    import pyarrow as pa
+
+    return pa.PythonFile(Positioned(read_at, size), mode="r")
 
 
 def audio_cells(table: Table, group: int, column: str) -> Iterator[Any]:
@@ -115,7 +128,7 @@ def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iter
 
     Raises DataError too_large, before anything is unpacked, where their pages come to over ``most`` bytes, the pages
     that are open together or one row to over OPEN_BYTES and a group's bound, or lists have more entries than bytes.
-    And as ``asr.parquet_guard.Reader``: the pages may take more than they say.
+    And as ``asr.parquet_reader.Reader``: the pages may take more than they say.
     """
     yield from table.readers.batches(_planned(table, group, columns, most))
 
@@ -133,9 +146,9 @@ def _most_audio(table: Table) -> int:
     return min(MAX_GROUP_BYTES, max(FEW_BYTES, MAX_UNPACKED * table.size))
 
 
-def _planned(table: Table, group: int, columns: Sequence[str], most: int) -> parquet_guard.Part:
+def _planned(table: Table, group: int, columns: Sequence[str], most: int) -> Part:
     rows, memory = _plan(table, group, columns, most)
-    return parquet_guard.Part(group, columns, rows, table.file.metadata.row_group(group).num_rows, memory)
+    return Part(group, columns, rows, table.file.metadata.row_group(group).num_rows, memory)
 
 
 def _plan(table: Table, group: int, columns: Sequence[str], most: int) -> tuple[int, int]:

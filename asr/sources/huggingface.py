@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from asr import storage
-from asr.address import arrow_row, bytes_of, open_arrow, read_batch
+from asr.address import arrow_row, open_arrow, read_batch
+from asr.arrow_types import bytes_of
 from asr.config import suggestion
 from asr.errors import DataError, UserError
 from asr.manifest import json_object

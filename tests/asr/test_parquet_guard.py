@@ -19,7 +19,8 @@ from asr import parquet_guard, storage
 from asr.address import open_address, parquet_row
 from asr.audio import encode_flac
 from asr.errors import DataError, UserError
-from asr.parquet_guard import _guard, _stream
+from asr.parquet_guard import guard
+from asr.parquet_reader import _stream
 from asr.row_groups import Table, audio_cells, batches, open_parquet
 from asr.sources import SourceConfig, rows
 from asr.utterance import Utterance
@@ -72,12 +73,12 @@ def test_a_footer_took_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     footer = KILLER[4:-8].replace(bytes.fromhex("193c260000260000260000"), columns)
     (tmp_path / "a").write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
     monkeypatch.setattr(parquet_guard, "MEMORY_BYTES", 32 << 20)
-    _guard().close()
+    guard().close()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match="memory"):
         open_parquet(str(tmp_path / "a"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (32 << 10)
-    _guard().close()
+    guard().close()
 
 
 @pytest.mark.parametrize("content", [LENGTHS, PREFIXES])
@@ -104,7 +105,7 @@ def many(tmp_path: Path) -> Iterator[Table]:
 
 def readers() -> list[psutil.Process]:
     """The processes that read pages for this one."""
-    return psutil.Process(_guard().pid).children()
+    return psutil.Process(guard().pid).children()
 
 
 def test_a_page_that_crashes_its_reader_ended_the_run(many: Table) -> None:
@@ -116,7 +117,7 @@ def test_a_page_that_crashes_its_reader_ended_the_run(many: Table) -> None:
     assert sum(map(len, audio_cells(many, 0, "audio"))) == 100  # another one is read as before
 
 
-@pytest.mark.parametrize("killed", [lambda: readers()[-1], lambda: psutil.Process(_guard().pid)])
+@pytest.mark.parametrize("killed", [lambda: readers()[-1], lambda: psutil.Process(guard().pid)])
 def test_where_the_machine_needs_its_memory_no_row_is_lost_or_met_twice(
     many: Table, killed: Callable[[], psutil.Process]
 ) -> None:
@@ -129,11 +130,11 @@ def test_where_the_machine_needs_its_memory_no_row_is_lost_or_met_twice(
 
 def test_where_the_machine_needs_its_memory_a_footer_is_read_again(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a")
-    _guard()._process.kill()
+    guard()._process.kill()
     open_parquet(str(tmp_path / "a")).close()
     with ThreadPoolExecutor(1) as pool:  # nor does it end with who asked first
-        pool.submit(_guard().close).result()
-        pool.submit(_guard).result()
+        pool.submit(guard().close).result()
+        pool.submit(guard).result()
     open_parquet(str(tmp_path / "a")).close()
 
 
@@ -253,5 +254,5 @@ def test_no_wrong_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
             open_parquet(str(tmp_path / "b")).close()
         except ValueError as error:
             ended += "crash" in str(error)
-        assert _guard().alive
+        assert guard().alive
     assert ended  # some do: else this test would show nothing

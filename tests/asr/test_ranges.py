@@ -14,7 +14,17 @@ import pytest
 
 from asr.errors import DataError
 from asr.messages import receive
-from asr.ranges import BLOCK_BYTES, MAX_PASSES, RANGE_BYTES, REMEMBERED_BYTES, Ranges, Remembered, buffered, descriptor
+from asr.ranges import (
+    BLOCK_BYTES,
+    MAX_PASSES,
+    RANGE_BYTES,
+    REMEMBERED_BYTES,
+    Positioned,
+    Ranges,
+    Remembered,
+    buffered,
+    descriptor,
+)
 
 CONTENT = os.urandom(3 * RANGE_BYTES + 17)
 
@@ -152,7 +162,7 @@ class Counted:
 def test_what_is_looked_at_and_then_read_is_asked_for_once() -> None:
     content = np.random.default_rng(0).bytes(REMEMBERED_BYTES + 10 * BLOCK_BYTES)
     far = Counted(content)
-    opened = pa.PythonFile(Remembered(far), mode="r")
+    opened = pa.PythonFile(Positioned(Remembered(far.read_at).read_at, far.size()), mode="r")
     assert opened.size() == len(content)
     for _ in range(2):
         assert opened.read_at(5000, 100) == content[100:5100]
