@@ -124,3 +124,16 @@ def test_raw_containers_are_told_by_name() -> None:
     assert raw_container(parquet_row("/a.parquet", 0, 9, "a", "x.g722")) == "g722"
     assert raw_container(tar_member("/a.tar", 0, 9, "x.wav")) is None
     assert raw_container("/a.g722/b.wav") is None
+
+
+def test_a_fault_that_is_remembered_kept_all_who_met_it(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"audio": [b"sound" * 99] * 4}), tmp_path / "a.parquet", compression="zstd")
+    whole = bytearray((tmp_path / "a.parquet").read_bytes())
+    whole[40:60] = bytes(20)
+    (tmp_path / "a.parquet").write_bytes(whole)
+    met = []
+    for _ in range(3):
+        with pytest.raises(DataError, match=r"a\.parquet") as caught:
+            open_address(address.parquet_row(str(tmp_path / "a.parquet"), 0, 1, "audio"))
+        met.append(caught.value)
+    assert met[1] is not met[2]

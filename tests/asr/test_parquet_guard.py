@@ -20,7 +20,6 @@ from asr.address import open_address, parquet_row
 from asr.audio import encode_flac
 from asr.errors import DataError, UserError
 from asr.parquet_guard import guard
-from asr.parquet_reader import _stream
 from asr.row_groups import Table, audio_cells, batches, open_parquet
 from asr.sources import SourceConfig, rows
 from asr.utterance import Utterance
@@ -204,29 +203,6 @@ def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.parquet")
     with pytest.raises(OSError, match="pipe"):
         open_parquet(str(tmp_path / "a.parquet"))
-
-
-def batches_of(content: bytes, says: int | None = None) -> list[pa.RecordBatch]:
-    file = os.memfd_create("batch")
-    try:
-        os.write(file, content)
-        return _stream(file, len(content) if says is None else says)
-    finally:
-        os.close(file)
-
-
-def test_what_a_reader_says_is_looked_through() -> None:
-    batch = pa.record_batch({"audio": [b"a" * 99, b"b"], "text": [["a"], None]})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_batch(batch)
-    whole = sink.getvalue().to_pybytes()
-    assert batches_of(whole) == [batch]
-    for wrong in (b"", b"nonsense" * 9, whole[:-40], whole.replace(b"\x63\0\0\0\x64", b"\x63\0\0\x70\x64")):
-        with pytest.raises(ValueError, match=r"\w"):
-            batches_of(wrong)
-    with pytest.raises(ValueError, match="nonsense"):
-        batches_of(whole, says=len(whole) + 4096)  # reading there would end this process
 
 
 def test_a_crash_beside_good_files_is_one_line(killer: Path, tmp_path: Path) -> None:
