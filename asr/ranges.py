@@ -26,55 +26,6 @@ REMEMBERED_BYTES = 2 << 20
 BLOCK_BYTES = 1 << 16  # what a request counts for at least: a byte at a time, a file would last for years
 
 
-class FarFile(io.RawIOBase):
-    """The reader's side: ``size`` bytes behind a socket as a file, to which the other side gave a ``number``.
-
-    It asks for ``most`` bytes at a time. Reading raises DataError as the other side says.
-    """
-
-    def __init__(self, other: socket.socket, number: int, size: int, most: int = RANGE_BYTES) -> None:
-        self._other, self._number, self._size, self._position, self._most = other, number, size, 0, most
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position, which may be behind the end, and return it."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with what comes next, and return how many bytes that are."""
-        count = min(len(buffer), self._size - self._position, self._most)
-        if count <= 0:
-            return 0
-        send(self._other, {"read": [self._number, self._position, count]})
-        answer = receive(self._other)
-        if "reason" in answer:
-            raise DataError(answer["reason"], answer["detail"])
-        data = read(self._other, answer["bytes"])
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-
-def buffered(
-    other: socket.socket, number: int, size: int, most: int = RANGE_BYTES, ahead: int = RANGE_BYTES
-) -> BinaryIO:
-    """Return a ``FarFile`` that asks for ``ahead`` bytes at a time, and for up to ``most`` where so many are wanted."""
-    return io.BufferedReader(FarFile(other, number, size, most), ahead)
-
-
 class Positioned(io.RawIOBase):
     """A file as a Python file with a position of its own: who is forked shares a descriptor's.
 
@@ -104,11 +55,38 @@ class Positioned(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer with what comes next, and return how many bytes that are. Raises as the file does."""
-        count = max(min(len(buffer), self._size - self._position), 0)
+        count = min(len(buffer), self._size - self._position)
+        if count <= 0:
+            return 0
         data = self._read_at(count, self._position)
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+
+class FarFile(Positioned):
+    """The reader's side: ``size`` bytes behind a socket as a file, to which the other side gave a ``number``.
+
+    It asks for ``most`` bytes at a time. Reading raises DataError as the other side says.
+    """
+
+    def __init__(self, other: socket.socket, number: int, size: int, most: int = RANGE_BYTES) -> None:
+        super().__init__(self._asked, size)
+        self._other, self._number, self._most = other, number, most
+
+    def _asked(self, count: int, offset: int) -> bytes:
+        send(self._other, {"read": [self._number, offset, min(count, self._most)]})
+        answer = receive(self._other)
+        if "reason" in answer:
+            raise DataError(answer["reason"], answer["detail"])
+        return read(self._other, answer["bytes"])
+
+
+def buffered(
+    other: socket.socket, number: int, size: int, most: int = RANGE_BYTES, ahead: int = RANGE_BYTES
+) -> BinaryIO:
+    """Return a ``FarFile`` that asks for ``ahead`` bytes at a time, and for up to ``most`` where so many are wanted."""
+    return io.BufferedReader(FarFile(other, number, size, most), ahead)
 
 
 class Remembered:
