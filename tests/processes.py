@@ -18,6 +18,22 @@ def left_over(mark: str) -> list[psutil.Process]:
     return left
 
 
+def below(*words: str) -> list[psutil.Process]:
+    """Return what this process has started, and all that these have, with these words in their command line.
+
+    What has ended, or ends meanwhile, has none: a zombie is there until its parent asks for it.
+    """
+    return [one for one in psutil.Process().children(recursive=True) if all(word in command(one) for word in words)]
+
+
+def command(process: psutil.Process | None) -> str:
+    """Return the command line of a process, with spaces between; nothing for one that has ended."""
+    try:
+        return " ".join(process.cmdline()) if process else ""
+    except psutil.Error:
+        return ""
+
+
 def _has(process: psutil.Process, mark: str) -> bool:
     try:
         return bool(process.environ().get(MARK) == mark)

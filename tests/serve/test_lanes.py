@@ -20,6 +20,7 @@ from serve.errors import ApiError
 from serve.lanes import SHORT_BYTES, THREADS, Lane, Lanes
 from serve.memory import SHORT_SAMPLES, SMALL_BYTES
 from serve.request import Sound, Watch, open_sound
+from tests.processes import below
 from tests.serve.conftest import ADMIN_KEY, KEY, FakeEndpoint
 from tests.serve.fakes import voice
 
@@ -56,11 +57,8 @@ def ask(fake: FakeEndpoint, upload: bytes, key: str = KEY) -> float:
 
 def ingress(fake: FakeEndpoint) -> psutil.Process:
     """The process of the fake application's Api, which holds the samples."""
-    found = [
-        one for one in psutil.Process().children(recursive=True) if "ServeReplica:fake:Api" in " ".join(one.cmdline())
-    ]
-    assert len(found) == 1
-    return found[0]
+    [found] = below("ServeReplica:fake:Api")
+    return found
 
 
 @contextmanager

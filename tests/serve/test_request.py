@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from serve.request import (
 )
 from tests.asr.sounds import wav16
 from tests.asr.test_sandbox import waveforms
+from tests.processes import below, command
 from tests.serve.fakes import babble, noise, voice
 
 LOG_MEL = LogMel(WhisperFeatureExtractor())
@@ -277,13 +277,9 @@ def test_chinese_gets_no_space_between_windows_and_its_translation_does() -> Non
 
 def children(kind: str) -> list[psutil.Process]:
     """What forks the decoding processes of the real endpoint's ingress."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            words, parent = process.cmdline(), process.parent()
-            if "asr.sandbox_child" in words and words[-1].startswith(f"prepare-{kind}"):
-                found += [process] if parent and "ServeReplica:whisperfleet:Api" in "".join(parent.cmdline()) else []
-    return found
+    [ingress] = below("ServeReplica:whisperfleet:Api")
+    mine = (" asr.sandbox_child ", f" prepare-{kind}")
+    return [one for one in ingress.children() if all(word in command(one) for word in mine)]
 
 
 def workers(forkers: list[psutil.Process]) -> list[psutil.Process]:
@@ -298,8 +294,7 @@ def test_over_http_a_decoder_that_dies_costs_its_own_request(client: openai.Open
     texts = [ask(flac) for flac in flacs[:2]]
     while len(victims := workers(children("short"))) < 2:  # they were started with the endpoint
         pass
-    ingress = children("short")[0].parent()
-    assert ingress
+    [ingress] = below("ServeReplica:whisperfleet:Api")
     for victim in victims:
         victim.suspend()
     with ThreadPoolExecutor(2) as pool:
