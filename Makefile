@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo test setup setup-dev setup-bench lint types pytest lock clean
+.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo docs test setup setup-dev setup-bench lint types pytest lock clean
 
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -59,6 +59,9 @@ lock: setup-dev       ## write constraints.txt from what .venv holds, and cluste
 	@$(BIN)/uv pip compile pyproject.toml --extra client --extra ctranslate2 --extra qlora --constraint constraints.txt \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet >> .venv/requirements.new
 	@mv .venv/requirements.new cluster/requirements.txt
+
+docs: setup           ## write docs/tree.md and docs/configuration.md from the code
+	@$(BIN)/python -m docs.generate
 
 clean:                ## remove .venv; runs and the cache stay
 	rm -rf .venv

@@ -24,10 +24,8 @@ from asr.checkpoint import find_checkpoint
 from asr.config import Section
 from asr.digest import folder_digests, sha256, verify
 from asr.errors import UserError
+from asr.export_formats import Format, Quantization
 from asr.model import SpeechModel
-
-Format = Literal["transformers", "ctranslate2"]
-Quantization = Literal["int8", "int8_float16", "float16", "float32"]
 
 RECORD = "export.json"
 MODEL = "model.bin"

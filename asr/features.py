@@ -7,12 +7,14 @@ frames of one constant value (see ``pad``), so that nothing needs to be padded b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from transformers import WhisperFeatureExtractor
 
 from asr.audio import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from transformers import WhisperFeatureExtractor
 
 # Whether the encoder hears a clip at its own length, or padded to the whole window.
 Context = Literal["short", "full"]

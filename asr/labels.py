@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
-
-from transformers import WhisperTokenizer
+from typing import TYPE_CHECKING, Literal
 
 from asr.errors import DataError, UserError
 from asr.language import NAMES
 from asr.segments import Segment
+
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
 
 Task = Literal["transcribe", "translate"]
 IGNORED = -100

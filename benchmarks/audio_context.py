@@ -34,8 +34,8 @@ from asr.utterance import Utterance
 from train.adapter import adapt
 from train.config import TrainConfig
 from train.data.prepare import PrepareConfig, prepare, source
+from train.examples import Order, Recipe
 from train.feeding.collate import collate
-from train.feeding.tensors import Order, Recipe
 from train.feeding.tensors import prepare as prepare_row
 from train.fit import training_corpus
 from train.strategy import LoraSettings

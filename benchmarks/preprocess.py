@@ -31,10 +31,12 @@ from asr.utterance import Utterance
 from cluster.session import ray_session
 from train.augmentation.augment import Augmentation
 from train.data.admission import Admission
-from train.data.corpus import Corpus, DataConfig, load
+from train.data.config import DataConfig
+from train.data.corpus import Corpus, load
 from train.data.prepare import PrepareConfig, prepare, source
+from train.examples import Order, Recipe
 from train.feeding.stream import stream
-from train.feeding.tensors import Order, Recipe, tools
+from train.feeding.tensors import tools
 from train.order.ordering import Ordering
 from train.order.packing import Packing
 from train.order.plan import PlanConfig

@@ -31,8 +31,8 @@ from asr.sandbox import decode_utterances, own
 from asr.utterance import Utterance
 from benchmarks.preprocess import PROMPTS, RECIPE, corpus_of, epochs_of
 from train.data.prepare import PrepareConfig, prepare, source
+from train.examples import Order
 from train.feeding import tensors
-from train.feeding.tensors import Order
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""The options of ``submit``, ``status``, ``logs``, ``stop`` and ``cluster up / down``."""
+"""The options of ``submit``, ``status``, ``logs``, ``stop`` and ``cluster up / down``.
+
+What speaks with Ray is imported once they are read: a help text need not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,11 +20,13 @@ from rich.table import Table
 
 from asr.errors import UserError
 from asr.secret_words import is_secret_name, is_secret_value
-from cluster import interpreter, launch, local, termination
+from cluster import launch, local, termination
 from cluster.checkout import Checkout
 from cluster.configurations import bring, locate, missing
 from cluster.environment import Environment, runtime_environment
-from cluster.jobs import Cluster, Job, Order, dashboard
+
+if TYPE_CHECKING:
+    from cluster.jobs import Cluster, Job, Order
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 _HERE_ONLY = ("submit", "status", "logs", "stop", "cluster")
@@ -60,6 +65,8 @@ def submit(  # noqa: PLR0913 - the options of a verb
     ] = None,
     as_json: Json = False,
 ) -> None:
+    from cluster.jobs import Order
+
     checkout, cluster = Checkout.here(), _cluster(address)
     if words:
         earlier, typed = None, locate(checkout.root, Path.cwd(), words)
@@ -157,6 +164,8 @@ def down() -> None:
 
 def send(cluster: Cluster, checkout: Checkout, name: str, order: Order, variables: Mapping[str, str]) -> Job:
     """Send the checkout to a cluster, say what stays, and start what is ordered under a name. Raises UserError."""
+    from cluster import interpreter
+
     words, brought = bring(checkout.root, order.words)
     contents = checkout.contents(order.asked, brought)
     environment = {
@@ -187,6 +196,8 @@ def default_name(words: Sequence[str]) -> str:
 
 
 def _cluster(address: str | None) -> Cluster:
+    from cluster.jobs import Cluster, dashboard
+
     head = local.running(local.folder())
     return Cluster(dashboard(address, head.address if head else None))
 

@@ -18,8 +18,8 @@ import requests
 
 from asr.errors import UserError
 from cluster import auth, scratch, termination
+from cluster.ray_settings import ENVIRONMENT
 from cluster.resources import WAITING_ACTORS
-from cluster.session import ENVIRONMENT
 
 DASHBOARD_PORT = 8265
 _HOST = "127.0.0.1"

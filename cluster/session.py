@@ -14,18 +14,11 @@ import ray
 
 from asr.errors import UserError
 from cluster import scratch, termination
+from cluster.ray_settings import ENVIRONMENT
 from cluster.resources import WAITING_ACTORS
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _ANSWER_S = 10.0
-
-# What all processes of a Ray that we start are told, where whoever starts it says nothing else.
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 @contextmanager

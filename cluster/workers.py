@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ray.train
 from pydantic import Field, model_validator
 
 from asr.config import Section
-from cluster.resources import require, threads_each
+from cluster.resources import threads_each
 
 
 class Elastic(Section):
@@ -59,19 +58,3 @@ class Workers(Section):
     def most(self) -> int:
         """Workers that a run asks for."""
         return self.elastic.max if self.elastic else self.count
-
-    def require(self) -> None:
-        """Raise UserError where the connected cluster is too small: Ray Train would wait for ever."""
-        wanted = {"CPU": self.least * self.threads, "GPU": self.least * self.gpu}
-        key = "workers.elastic.min" if self.elastic else "workers.count"
-        hints = {"CPU": f"lower {key} or workers.cpus_each", "GPU": "workers.gpu=false, or fewer workers"}
-        require(wanted, "training", hints)
-
-    def scaling_config(self) -> ray.train.ScalingConfig:
-        """Return the same for Ray Train."""
-        return ray.train.ScalingConfig(
-            num_workers=(self.least, self.most) if self.elastic else self.count,
-            **{"elastic_resize_monitor_interval_s": self.elastic.look_every_s} if self.elastic else {},
-            use_gpu=self.gpu,
-            resources_per_worker={"CPU": self.threads} | ({"GPU": 1} if self.gpu else {}),
-        )

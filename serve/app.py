@@ -19,7 +19,7 @@ from asr.artifact import fetched, find_base, is_artifact, read_card
 from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
 from asr.export import is_ctranslate2, read_export
-from cluster.resources import require
+from cluster.scaling import require
 from cluster.session import ray_session
 from serve.api import Api
 from serve.config import ServeConfig

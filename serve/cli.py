@@ -1,4 +1,4 @@
-"""The verb ``serve``."""
+"""The verb ``serve``. The endpoint is imported once the options are read: with it come torch and Ray."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from asr.config import resolve
-from serve.app import running
 from serve.config import ServeConfig
 
 _SETTING = re.compile(r"[a-z_]+(\.[^=:/]+)*=")
@@ -37,6 +36,8 @@ def serve(
     elif model:
         words = [*words, f"model={json.dumps(model)}"]
     resolved = resolve(ServeConfig, config, words).value
+    from serve.app import running
+
     with running(resolved) as url:
         typer.echo(_announcement(resolved, url, as_json))
         _until_signal()

@@ -22,7 +22,7 @@ from train.capacity.options import options
 from train.capacity.shapes import shape_of
 from train.checks.check import check
 from train.config import TrainConfig
-from train.data.corpus import DataConfig
+from train.data.config import DataConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RECIPES = sorted(path for path in CONFIGS.rglob("*.yaml") if not path.name.startswith("serve"))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from asr.config import resolve
+from docs.generate import configuration, tree
 from train.config import TrainConfig
 from train.data.prepare import PrepareConfig
 from whisperfleet.cli import ITSELF, VERBS
@@ -67,6 +68,19 @@ def test_a_command_of_the_guide_exists_and_its_settings_are_valid(command: str) 
         file = next((ROOT / word for word in words if word.endswith(".yaml")), None)
         settings = [word for word in words if "=" in word]
         resolve(section, file, settings)
+
+
+def test_pages_that_the_code_tells_are_as_make_docs_writes_them() -> None:
+    for name, page in {"tree.md": tree(), "configuration.md": configuration()}.items():
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == page, f"docs/{name}: run make docs"
+
+
+def test_each_key_is_explained() -> None:
+    rows = [line for line in configuration().splitlines() if line.startswith("| `")]
+    assert len(rows) > 120
+    for row in rows:
+        *_, explained, end = row.split(" |")
+        assert explained.strip() and not end, row
 
 
 def test_links_lead_somewhere() -> None:

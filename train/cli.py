@@ -1,4 +1,8 @@
-"""The options of ``train`` and ``evaluate``."""
+"""The options of ``train`` and ``evaluate``.
+
+What does the work is imported once the options are read: with it come torch, transformers and Ray, seconds that a help
+text, a mistake in a configuration and a dry run need not wait for.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from asr import storage
-from asr.artifact import load_model
 from asr.cache import cache_root
 from asr.config import Resolved, resolve
 from asr.errors import UserError
@@ -22,26 +25,21 @@ from asr.features import Context
 from asr.folders import require_writable
 from asr.language import code_or_none
 from asr.manifest import write_quarantine
-from asr.model import SpeechModel, best_device
 from asr.naming import short_names
 from asr.quarantine import by_reason
 from asr.report import with_interval, write_report
 from asr.sources import rows
 from asr.unretryable import writing
 from asr.utterance import Quarantined, Utterance
-from train.capacity.cost import described
 from train.config import TrainConfig
 from train.data.cli import AudioRoot, Column, Config, Delimiter, Format, Header, Split, source_of
 from train.deepspeed import derive
-from train.evaluate import evaluate as evaluate_model
 from train.explain import explain
-from train.fit import fit
-from train.sweep import results
-from train.sweep.record import Record
-from train.sweep.space import resolve_sweep
-from train.sweep.sweep import sweep
-from train.sweep.trials import Trial, make_trials
 from train.watching.show import counting, ended, interruptible, training
+
+if TYPE_CHECKING:
+    from train.sweep.record import Record
+    from train.sweep.trials import Trial
 
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -60,11 +58,16 @@ def train(
 ) -> None:
     resolved = resolve(TrainConfig, config, settings or [])
     if varied:
+        from train.sweep.space import resolve_sweep
+        from train.sweep.trials import make_trials
+
         asked = resolve_sweep(varied)
         trials = make_trials(asked, config, settings or [])
         if dry_run:
             _show_trials(trials, as_json)
             return
+        from train.sweep.sweep import sweep
+
         with interruptible():
             record = sweep(resolved.value, asked, trials, address)
         _show_sweep(record, as_json)
@@ -72,6 +75,9 @@ def train(
     if dry_run:
         show_settings(resolved, as_json)
         return
+    from train.capacity.cost import described
+    from train.fit import fit
+
     with training() as on_progress:
         fitted = fit(resolved.value, on_progress, address)
     account = fitted.card.training
@@ -89,6 +95,8 @@ def _show_trials(trials: Sequence[Trial], as_json: bool) -> None:
 
 
 def _show_sweep(record: Record, as_json: bool) -> None:
+    from train.sweep import results
+
     found = results.summary(record)
     if as_json:
         print(json.dumps(found))
@@ -131,6 +139,7 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     out: Annotated[Path | None, typer.Option(help="Folder for report.html, table.csv and evaluation.json.")] = None,
     as_json: Json = False,
 ) -> None:
+    wanted = _context(context)
     source = source_of(
         column,
         source=str(manifest),
@@ -151,9 +160,14 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     if out is not None:
         with writing(out, then=_AGAIN):
             require_writable(out)
+    from asr.artifact import load_model
+    from asr.model import best_device
+    from train.evaluate import evaluate as evaluate_model
+
     model = load_model(model_name, best_device())
+    heard_in = model.context if wanted is None else wanted
     with counting("transcribing") as advance:
-        done = evaluate_model(model, utterances, _context(context, model), spoken, advance)
+        done = evaluate_model(model, utterances, heard_in, spoken, advance)
     evaluation, quarantined = done.evaluation, [*unread, *done.quarantined]
     why = explain(evaluation) if evaluation.results else []
     if out is not None:
@@ -204,10 +218,11 @@ def _show_evaluation(evaluation: Evaluation, quarantined: Sequence[Quarantined],
         Console(markup=False, highlight=False).print(table)
 
 
-def _context(asked: str, model: SpeechModel) -> Context:
+def _context(asked: str) -> Context | None:
+    """Return the context that was asked for, None for the model's own."""
     match asked:
         case "auto":
-            return model.context
+            return None
         case "short" | "full":
             return asked
     raise UserError(f"--context {asked}: unknown", "choose full, short or auto")

@@ -13,8 +13,8 @@ from asr.language import code
 from asr.places import KeptPlace, ModelPlace
 from cluster.workers import Workers
 from train.augmentation.augment import Augmentation
-from train.data.corpus import DataConfig
-from train.feeding.tensors import Recipe
+from train.data.config import DataConfig
+from train.examples import Recipe
 from train.order.packing import Packing
 from train.order.plan import PlanConfig
 from train.run.evaluation import EvaluationConfig

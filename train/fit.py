@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from asr.artifact import Card
 from asr.checkpoint import find_checkpoint
 from asr.utterance import Quarantined
+from cluster.scaling import require_workers
 from cluster.session import ray_session
 from train import strategy
 from train.augmentation import augment
@@ -60,7 +61,7 @@ def fit(
     corpus = training_corpus(config) if corpus is None else corpus
     run.claim(config, corpus.fingerprint, config.workers.count if fixed_world_size(config.parallelism) else None)
     with ray_session(address):
-        config.workers.require()
+        require_workers(config.workers)
         scoring = scored_on(config, run.place)
         with watching(run, config, on_progress, on_scored) as (board, history):
             ledger = run.file(LEDGER) if config.run.ledger else None

@@ -1,4 +1,4 @@
-"""The verb ``export``."""
+"""The verb ``export``. What writes is imported once the options are read: with it come torch and transformers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from asr.export import Format, Quantization
-from asr.export import export as write
+from asr.export_formats import Format, Quantization
 
 
 def export(
@@ -21,6 +20,8 @@ def export(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
+    from asr.export import export as write
+
     write(model, out, form, quantization)
     size = sum(path.stat().st_size for path in out.iterdir())
     if as_json:

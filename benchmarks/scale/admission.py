@@ -20,9 +20,10 @@ from benchmarks.scale.figures import Figure, Sizes, median_s
 from cluster.session import ray_session
 from train.augmentation.augment import Augmentation
 from train.data.admission import Admission
-from train.data.corpus import DataConfig, load
+from train.data.config import DataConfig
+from train.data.corpus import load
 from train.data.listed import Listed
-from train.feeding.tensors import Recipe
+from train.examples import Recipe
 from train.order.ordering import Ordering
 from train.order.packing import Packing
 from train.order.plan import PlanConfig

@@ -25,9 +25,10 @@ from benchmarks.scale.corpora import language, speech
 from benchmarks.scale.figures import Figure, Sizes
 from benchmarks.scale.processes import using
 from cluster.session import ray_session
+from train.examples import Order, Passage, Recipe
 from train.feeding import stream as module
 from train.feeding.stream import stream
-from train.feeding.tensors import Order, Passage, Recipe, TensorRow
+from train.feeding.tensors import TensorRow
 
 _CLIPS = 6  # of a micro-batch
 _LABEL_TOKENS = 30

@@ -1,11 +1,11 @@
-"""The verb ``transcribe``."""
+"""The verb ``transcribe``. What hears is imported once the options are read: with it come torch and transformers."""
 
 from __future__ import annotations
 
 import json
 import time
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,12 +16,11 @@ from asr.sound import AUTO, NAMED, SoundChoice
 from cluster import termination
 from serve.bulk.folder import FAILURES, Format, document
 from serve.bulk.inputs import find
-from serve.bulk.job import Job
-from serve.bulk.passage import LIMITS
 from serve.bulk.progress import shown
 from serve.config import ServeConfig
-from serve.engine import load_engine
-from serve.transcribe import Transcription, hear
+
+if TYPE_CHECKING:
+    from serve.bulk.job import Job
 
 EngineChoice = Literal["auto", "torch", "ctranslate2"]
 
@@ -74,11 +73,13 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
     chosen = formats or [Format.TXT]
     config = ServeConfig(model=model, engine=engine)
     sound, roots = SoundChoice(track, channel), audio_root or []
+    if out is None and (overwrite or address is not None):
+        raise UserError(f"{'--overwrite' if overwrite else '--address'} needs --out")
+    from serve.bulk.job import Job
+
     job = Job(inputs, out or "", chosen, config, language, task, prompt, words, overwrite, sound, roots)
     if out is not None:
         _write(job, address, as_json)
-    elif overwrite or address is not None:
-        raise UserError(f"{'--overwrite' if overwrite else '--address'} needs --out")
     else:
         _print(job, as_json)
 
@@ -110,6 +111,10 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
 
 def _print(job: Job, as_json: bool) -> None:
     """Transcribe in this process, without Ray, and print each file when it is heard."""
+    from serve.bulk.passage import LIMITS
+    from serve.engine import load_engine
+    from serve.transcribe import Transcription, hear
+
     (form, *more), everything = job.formats, find(job.inputs, job.audio_roots)
     found = everything.inputs
     if more or (form != Format.TXT and len(found) > 1 and not as_json):

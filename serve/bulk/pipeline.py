@@ -15,7 +15,8 @@ from ray.data import ActorPoolStrategy, ExecutionResources, TaskPoolStrategy
 
 from asr.errors import UserError
 from asr.features import WINDOW_S
-from cluster.resources import DATA_TASK_CPUS, require, threads_each
+from cluster.resources import DATA_TASK_CPUS, threads_each
+from cluster.scaling import require
 from serve.bulk.decoder import Decoder, MakeEngine, unpacked
 from serve.bulk.passage import Order, Passage, passages
 from serve.config import ServeConfig

@@ -13,7 +13,7 @@ from docker.utils import exclude_paths
 from dockerfile_parse import DockerfileParser
 from packaging.specifiers import SpecifierSet
 
-from cluster.session import ENVIRONMENT
+from cluster.ray_settings import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "cluster/Dockerfile"

@@ -1,21 +1,17 @@
-"""What is missing is named before anything waits for it; the cluster is a real one."""
-
 from __future__ import annotations
 
+import os
+
 import pytest
-import ray
 
-from asr.errors import UserError
-from cluster.resources import require
-
-HINTS = {"CPU": "fewer cores", "GPU": "gpu=false"}
+from cluster.resources import threads_each
 
 
-def test_what_is_there_is_enough(ray_cluster: None) -> None:
-    require({"CPU": ray.cluster_resources()["CPU"], "GPU": 0}, "it", HINTS)
-
-
-@pytest.mark.parametrize(("kind", "amount"), [("CPU", 10_000), ("GPU", 1)])
-def test_what_is_missing_is_named_with_what_to_do(ray_cluster: None, kind: str, amount: int) -> None:
-    with pytest.raises(UserError, match=f"the run needs {amount} {kind}s, the cluster has .*{HINTS[kind]}"):
-        require({kind: amount}, "the run", HINTS)
+@pytest.mark.parametrize(
+    ("asked", "gpu", "count", "threads"), [(3, True, 9, 3), (0, True, 9, 4), (0, False, 3, 2), (0, False, 99, 1)]
+)
+def test_threads_as_asked_else_cores_shared_or_four_beside_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, asked: int, gpu: bool, count: int, threads: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert threads_each(asked, gpu, count) == threads

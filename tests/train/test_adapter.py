@@ -13,8 +13,9 @@ from asr.model import SpeechModel
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
 from train.adapter import adapt, load_base
+from train.examples import Order, Passage, Recipe
 from train.feeding.collate import collate
-from train.feeding.tensors import Order, Passage, Recipe, prepare
+from train.feeding.tensors import prepare
 from train.gradients import silent_weights
 from train.strategy import LoraSettings, Strategy
 from train.trainer import token_loss

@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from whisperfleet.cli import VERBS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -62,6 +65,59 @@ def test_a_person_s_mistake_is_one_line_and_exit_code_2() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "whisperfleet: no-such.yaml: no such configuration file (see configs/ for examples)\n"
+
+
+LIGHT = """
+import contextlib, io, sys
+import typer
+from whisperfleet import __main__ as command
+from whisperfleet.cli import VERBS
+
+def helps(table, before=()):
+    for name, entry in table.items():
+        words = (*before, name) if name else before
+        yield words
+        yield from () if isinstance(entry, tuple) else helps(entry, words)
+
+def answered(*words):
+    sys.argv = ["whisperfleet", *words]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            command.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+    late = sorted({"torch", "transformers", "ray"} & set(sys.modules))
+    assert not late, (words, late)
+    return code, out.getvalue(), err.getvalue()
+
+for words in helps(VERBS):
+    code, out, _ = answered(*words, "--help")
+    assert code == 0 and "Usage: whisperfleet" in out, (words, out)
+for words in (
+    "train configs/demo.yaml optim.max_step=3",
+    "train configs/demo.yaml --sweep grace=3",
+    "train configs/demo.yaml data.validation=a.jsonl --sweep optim.max_step=grid(3)",
+    "check configs/demo.yaml optim.max_step=3",
+    "plan configs/demo.yaml optim.max_step=3",
+    "evaluate builtin:base --manifest a.jsonl --context shrot",
+    "data inspect a.jsonl min_s=3",
+    "data prepare a.jsonl --out b min_s=3",
+    "transcribe a.wav --model builtin:base --overwrite",
+    "serve builtin:base prot=3",
+    "demo optim.max_step=3",
+):
+    code, out, err = answered(*words.split())
+    assert (code, out) == (2, "") and err.startswith("whisperfleet: "), (words, code, out, err)
+    print(err, end="")
+"""
+
+
+def test_each_verb_s_help_and_a_mistake_waited_for_torch_transformers_and_ray() -> None:
+    """From 2.4 to 6.3 s of CPU before anybody could read what was wrong."""
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 11
 
 
 def test_all_mistakes_of_a_config_are_reported_at_once() -> None:

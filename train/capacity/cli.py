@@ -1,4 +1,4 @@
-"""The options of `plan`."""
+"""The options of ``plan``. What estimates is imported once they are read: with it come torch and transformers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,13 +14,14 @@ from rich.table import Table
 
 from asr.config import resolve
 from cluster.gpus import Fleet, parse
-from train.capacity.cost import Cost, planned
-from train.capacity.memory import GIB
-from train.capacity.options import Option, cheapest, options, setup_of
-from train.capacity.setup import Setup
-from train.capacity.shapes import shape_of
-from train.capacity.speed import cpu_flops
 from train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from train.capacity.cost import Cost
+    from train.capacity.options import Option
+    from train.capacity.setup import Setup
+
+_GIB = 1024**3
 
 
 def plan(
@@ -32,6 +33,11 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     resolved = resolve(TrainConfig, config, settings or []).value
+    from train.capacity.cost import planned
+    from train.capacity.options import cheapest, options, setup_of
+    from train.capacity.shapes import shape_of
+    from train.capacity.speed import cpu_flops
+
     shape = shape_of(resolved.base)
     fleet = parse(gpus, cpu_flops)
     found = options(resolved, shape, fleet, hours)
@@ -67,7 +73,7 @@ def _table(found: Sequence[Option], costs: Sequence[Cost]) -> Table:
         setup, memory = option.setup, option.memory
         shared = setup.parallelism + (" + offload" if setup.offload == "cpu" else "")
         cells = [setup.strategy, shared, "yes" if setup.checkpointing else ""]
-        cells += [f"{memory.peak / GIB:.1f}", f"{memory.host / GIB:.1f}" if memory.host else ""]
+        cells += [f"{memory.peak / _GIB:.1f}", f"{memory.host / _GIB:.1f}" if memory.host else ""]
         if option.reason:
             table.add_row(*cells, "", "", "", option.reason, style="dim")
             continue

@@ -1,4 +1,4 @@
-"""The options of `check`."""
+"""The options of ``check``. The steps are imported once the options are read: with them come torch and Ray."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections import Counter
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr.config import resolve
 from asr.errors import UserError
-from train.checks.check import NODE_STEPS, STEPS, Result, check_nodes
-from train.checks.check import check as check_config
 from train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from train.checks.check import Result
 
 _COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "failed": typer.colors.RED, "skipped": None}
 
@@ -36,6 +37,9 @@ def check(
             "whisperfleet submit --follow -- check --cluster",
         )
     resolved = resolve(TrainConfig, config, settings or []).value if config else None
+    from train.checks.check import NODE_STEPS, STEPS, check_nodes
+    from train.checks.check import check as check_config
+
     steps = [*(STEPS if config else ()), *(NODE_STEPS if cluster else ())]
     results: list[Result] = []
 

@@ -11,6 +11,7 @@ import torch
 
 from asr import storage
 from asr.errors import UserError
+from cluster.scaling import require_workers
 from cluster.session import ray_session
 from train.checks.subject import Outcome, Subject
 from train.deepspeed import derive
@@ -72,7 +73,7 @@ def cluster(subject: Subject) -> Outcome:
     """The cluster has the workers' CPUs and GPUs."""
     workers = subject.config.workers
     with ray_session(subject.address):
-        workers.require()
+        require_workers(workers)
         if subject.config.data.validation is not None:
             choose_beside(subject.config.evaluation.where, workers, ray.cluster_resources())
     each = f"{workers.threads} CPUs" + (" and a GPU" if workers.gpu else "")

@@ -28,8 +28,9 @@ from asr.sources import SourceConfig, is_stream, rows
 from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
 from train.data.admission import Admission
+from train.examples import Order, Passage
 from train.feeding.collate import collate
-from train.feeding.tensors import Order, Passage, prepare, tools
+from train.feeding.tensors import prepare, tools
 
 State = Literal["ok", "warning", "failed", "skipped"]
 

@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import WhisperTokenizer
 
 from asr.audio import SAMPLE_RATE
 from asr.batches import batches
@@ -22,10 +21,14 @@ from asr.sandbox import MOST_TASKS, decode_utterances, probes
 from asr.segments import split
 from asr.utterance import Quarantined, Utterance
 from train.data.ahead import kept
+from train.data.config import LongClips
 from train.data.utterances import Admitted
-from train.feeding.tensors import MIN_AUDIO_S, Recipe, tools
+from train.examples import MIN_AUDIO_S, Recipe
+from train.feeding.tensors import tools
 
-LongClips = Literal["quarantine", "split"]
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
+
 _BATCH = 1024
 _GRACE_CLIPS = 100
 _THREADS = min(8, 2 * (os.cpu_count() or 1))  # for headers that wait for a disk or a network

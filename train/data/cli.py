@@ -19,7 +19,6 @@ from asr.config import resolve
 from asr.errors import UserError
 from asr.folders import require_writable
 from asr.manifest import write_quarantine
-from asr.processor import load_processor
 from asr.sources import SourceConfig, is_stream
 from asr.sources import rows as source_rows
 from asr.unretryable import writing
@@ -92,6 +91,8 @@ def inspect(  # noqa: PLR0913 - the options of a verb
         names = ", ".join(str(part.split) for part in there.values())
         raise UserError(f"{source} has the splits {names}", "say which: --split train --against-split test")
     other = _other(read, against, against_split)
+    from asr.processor import load_processor  # with it comes transformers: not for a help text or a wrong setting
+
     tokenizer, _ = load_processor(find_checkpoint(base))
     if out is not None:
         with writing(out, then=_AGAIN):

@@ -6,58 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from pydantic import Field, model_validator
-
 from asr.cache import cache_root
-from asr.config import Section
 from asr.errors import UserError
-from asr.sources import SourceConfig, is_stream, rows
+from asr.sources import is_stream, rows
 from asr.utterance import Quarantined
-from train.data.admission import Admission, LongClips, require_usable
+from train.data.admission import Admission, require_usable
+from train.data.config import DataConfig
 from train.data.listed import Listed, without_repeats
 from train.data.reader import Streamed, Windows
 from train.data.utterances import Admitted, collect
-from train.feeding.tensors import Order
+from train.examples import Order
 from train.order.mix import shares
 from train.order.ordering import Ordering
 from train.order.plan import MicroBatch, Step
-
-
-class DataConfig(Section):
-    """Where speech comes from, and what happens to what cannot be used."""
-
-    train: SourceConfig | list[SourceConfig]
-    """What is trained on: a manifest, a folder, an address, ``hf:owner/name``, ``prompts:it``; or a list of several."""
-    validation: SourceConfig | None = None
-    """What training is steered by: the word error rate on it."""
-    retention: SourceConfig | None = None
-    """Another language or domain, which the model should still know afterwards; scored, never trained on."""
-    temperature: float = Field(1.0, ge=1.0)
-    """How several sources without weights are mixed: each gets size ** (1 / temperature). 1 takes all as they are."""
-    max_quarantined_share: float = Field(0.05, ge=0.0, le=1.0)
-    """The run fails once more than this share of the utterances met so far could not be used."""
-    max_damaged_share: float = Field(0.0, ge=0.0, le=1.0)
-    """Clips of whose sound a larger share cannot be decoded are quarantined as corrupt; silence stands for the rest."""
-    long_clips: LongClips = "quarantine"
-    """What happens to clips over 30 s: quarantined, or split at the times of their segments."""
-    window_clips: int = Field(1000, ge=1)
-    """Streams are planned so many utterances at a time: more pads less and shuffles better, and takes more memory."""
-
-    @model_validator(mode="after")
-    def _all_weights_or_none(self) -> DataConfig:
-        weighted = [source.weight is not None for source in self.sources]
-        if not self.sources:
-            raise ValueError("train: no source to train on")
-        if any(weighted) and not all(weighted):
-            raise ValueError("train: either every source has a weight, or none")
-        if len(weighted) > 1 and any(map(is_stream, self.sources)) and not all(weighted):
-            raise ValueError("train: the size of a stream is unknown: beside other sources each needs a weight")
-        return self
-
-    @property
-    def sources(self) -> list[SourceConfig]:
-        """The sources of ``train``, one or several."""
-        return self.train if isinstance(self.train, list) else [self.train]
 
 
 class Corpus(Protocol):

@@ -8,10 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
-from transformers import WhisperTokenizer
 
 from train.data import casing, pace
 from train.data.ahead import ahead
@@ -20,6 +20,9 @@ from train.data.filters import Filters
 from train.data.pace import PaceFigures
 from train.data.prepare import OnProgress, Row, length_of
 from train.data.survey import Repeats, Same, Survey, look
+
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
 
 BIN_S = 0.5
 NUM_BINS = 61  # up to Whisper's window of 30 s, and one for all that is longer

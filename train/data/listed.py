@@ -13,7 +13,7 @@ import ray
 
 from asr.utterance import Quarantined
 from train.data.utterances import Utterances
-from train.feeding.tensors import Order
+from train.examples import Order
 from train.order.mix import Runs, draw
 from train.order.ordering import Ordering, orders
 from train.order.packing import Columns

@@ -19,7 +19,7 @@ from asr.sources import SourceConfig, rows
 from asr.utterance import Quarantined
 from train.data.admission import Admission
 from train.data.utterances import Admitted, Utterances, collect
-from train.feeding.tensors import Order
+from train.examples import Order
 from train.order.ordering import Ordering, orders
 from train.order.plan import Epoch, MicroBatch, Step
 

@@ -7,10 +7,9 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from transformers import WhisperTokenizer
 
 from asr.audio import DEFAULT_LIMITS, SAMPLE_RATE
 from asr.errors import DataError
@@ -25,6 +24,9 @@ from train.data.characters import Characters
 from train.data.filters import Filters
 from train.data.pace import Pace
 from train.data.prepare import Row
+
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
 
 Same = Literal["transcript", "audio"]
 

@@ -16,9 +16,10 @@ from asr.labels import IGNORED
 from asr.utterance import Quarantined
 from train.data.admission import require_usable
 from train.data.corpus import Corpus
+from train.examples import Order, Recipe
 from train.feeding.collate import collate
 from train.feeding.stream import stream
-from train.feeding.tensors import Order, Recipe, TensorRow
+from train.feeding.tensors import TensorRow
 from train.order.plan import MicroBatch
 
 

@@ -18,7 +18,8 @@ from ray.data import ExecutionResources, TaskPoolStrategy
 
 from asr.features import FRAMES_PER_S
 from cluster.resources import DATA_TASK_CPUS
-from train.feeding.tensors import Order, Passage, Recipe, TensorRow, prepare, prepare_all
+from train.examples import Order, Passage, Recipe
+from train.feeding.tensors import TensorRow, prepare, prepare_all
 
 __all__ = ["Order", "Passage", "Recipe", "TensorRow", "prepare", "stream"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE, AudioLimits
+from asr.audio import SAMPLE_RATE
 from asr.checkpoint import find_checkpoint
 from asr.errors import DataError
 from asr.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
@@ -22,51 +22,14 @@ from asr.sandbox import MOST_TASKS, decode_utterances
 from asr.segments import Segment
 from asr.silence import require_sound
 from asr.utterance import Quarantined, Utterance
-from train.augmentation.augment import Augmentation, Speed, augment, mask
+from train.augmentation.augment import Speed, augment, mask
+from train.examples import Order, Passage, Recipe
 
-MIN_AUDIO_S = 0.1  # shorter than any word
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
+
 Sound = np.ndarray | DataError
-_UNCHANGED = Augmentation()
 _WINDOW_SAMPLES = WINDOW_FRAMES * HOP
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What turns an utterance into features and labels, beside the utterance itself."""
-
-    checkpoint: str
-    language: str | None
-    task: Task
-    augment: Augmentation = _UNCHANGED
-    seed: int = 0
-    max_damaged_share: float = 0.0
-
-    @property
-    def limits(self) -> AudioLimits:
-        """Of what an utterance may be: no longer than what Whisper hears at once."""
-        return AudioLimits(min_audio_s=MIN_AUDIO_S, max_audio_s=WINDOW_S, max_damaged_share=self.max_damaged_share)
-
-
-@dataclass(frozen=True)
-class Passage:
-    """What the network hears as one clip: an utterance, or neighbours packed into a window.
-
-    ``previous`` is the text before, a prompt that is not scored.
-    """
-
-    utterances: tuple[Utterance, ...]
-    timestamps: bool = False
-    previous: str = ""
-
-
-@dataclass(frozen=True)
-class Order:
-    """One micro-batch on its way to becoming tensors: self-contained, so that any node can prepare it."""
-
-    passages: tuple[Passage, ...] = ()
-    context_s: float = 0.0
-    own_s: float = 0.0
-    epoch: int = 0
 
 
 @dataclass(frozen=True)

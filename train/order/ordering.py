@@ -10,7 +10,7 @@ import numpy as np
 from asr.features import WINDOW_S
 from train.augmentation.augment import Augmentation, speeds
 from train.data.utterances import Utterances
-from train.feeding.tensors import Order, Passage
+from train.examples import Order, Passage
 from train.order.mix import Runs, shuffled
 from train.order.packing import Columns, Packing, items, windows
 from train.order.plan import Epoch, MicroBatch, PlanConfig, plan_epoch

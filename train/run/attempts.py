@@ -13,6 +13,7 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, ValidationCon
 from ray.train.torch import TorchTrainer
 
 from asr.unretryable import unretryable
+from cluster.scaling import scaling_config
 from train.run.entry import enter
 from train.run.folder import RunFolder
 from train.run.judge import Beside
@@ -50,7 +51,7 @@ def _trainer(run: RunFolder, job: Job) -> TorchTrainer:
     return TorchTrainer(
         enter,
         train_loop_config={"job": ray.put(job)},
-        scaling_config=config.workers.scaling_config(),
+        scaling_config=scaling_config(config.workers),
         validation_config=_validation(job),
         run_config=run.run_config(
             failure_config=FailureConfig(max_failures=0),  # counted here: Ray would try again whatever the error is

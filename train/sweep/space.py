@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import ray.tune
 import yaml
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -69,6 +68,8 @@ class Values(Section):
 
         A grid is no domain: all of it is tried.
         """
+        import ray.tune  # a second: a mistake in a sweep is told without it
+
         if self.choice is not None:
             return ray.tune.choice(list(self.choice))
         assert self.bounds is not None

@@ -14,6 +14,7 @@ import ray.tune
 
 from asr.errors import UserError
 from cluster.resources import DATA_TASK_CPUS, WAITING_ACTORS
+from cluster.scaling import require_workers
 from cluster.session import ray_session
 from train.config import TrainConfig
 from train.data.corpus import Corpus
@@ -54,7 +55,7 @@ def sweep(config: TrainConfig, settings: SweepConfig, trials: Sequence[Trial], a
         corpora = _read(waiting)
         with ray_session(address):
             for trial in waiting:
-                trial.config.workers.require()
+                require_workers(trial.config.workers)
             at_once = room_for(settings.concurrent, waiting, ray.cluster_resources())
             show.say(f"{at_once} at a time")
             _run(Bench(tuple(trials), _shared(corpora)), waiting, settings, record, at_once)

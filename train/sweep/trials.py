@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr import storage
 from asr.config import resolve
 from asr.errors import UserError
 from train.config import TrainConfig
-from train.run.folder import RunFolder
 from train.sweep.space import SweepConfig, Values, draw
+
+if TYPE_CHECKING:
+    from train.run.folder import RunFolder
 
 TRIALS = "trials"  # the folder of the trials' runs, in that of the sweep
 _FROM = "command line: "  # how asr.config calls what is not from a file
@@ -44,6 +46,8 @@ class Trial:
     @property
     def run(self) -> RunFolder:
         """Its run's folder."""
+        from train.run.folder import RunFolder
+
         return RunFolder.of(self.config)
 
     @property
@@ -78,6 +82,8 @@ def make_trials(sweep: SweepConfig, file: Path | None, words: Sequence[str] = ()
         mistakes += _wrong_values(key, values, file, words)
     if mistakes:
         raise UserError("\n".join(dict.fromkeys(mistakes)))
+    from train.run.folder import RunFolder  # and with it torch and Ray: the mistakes above are told without them
+
     folder = storage.join(RunFolder.of(base).place, TRIALS)
     trials = []
     for number, settings in enumerate(draw(sweep, TrainConfig, base.seed)):

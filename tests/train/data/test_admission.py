@@ -13,7 +13,7 @@ from asr.utterance import Quarantined, Utterance
 from tests.asr.sounds import CODECS, encoded, tone
 from train.data.admission import Admission, require_usable
 from train.data.utterances import Admitted
-from train.feeding.tensors import Recipe
+from train.examples import Recipe
 
 RULES = Admission(Recipe("builtin:tiny.en", None, "transcribe"))
 GOOD = Utterance("good", "/no/matter.wav", "some words", 2.5)

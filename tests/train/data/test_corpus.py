@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import ray
-from pydantic import ValidationError
 
 from asr.errors import UserError
 from asr.utterance import Utterance
 from tests.manifests import write_beside
 from tests.train.corpora import met, ordering
 from train.data.admission import Admission
-from train.data.corpus import Corpus, DataConfig, load
+from train.data.config import DataConfig
+from train.data.corpus import Corpus, load
 from train.data.reader import Streamed, Windows
-from train.feeding.tensors import Recipe
+from train.examples import Recipe
 from train.order.packing import Packing
 from train.order.plan import PlanConfig
 
@@ -36,22 +36,6 @@ def manifest(folder: Path, rows: list[Utterance], name: str = "train.jsonl") -> 
 
 def rows(count: int) -> list[Utterance]:
     return [Utterance(f"u{n}", f"/clips/u{n}.wav", f"text {n}", 0.5 + n % 8) for n in range(count)]
-
-
-def test_one_source_or_several() -> None:
-    assert [source.source for source in data(train="a.jsonl").sources] == ["a.jsonl"]
-    both = data(train=["a.jsonl", {"source": "b.jsonl", "format": "manifest"}])
-    assert [source.source for source in both.sources] == ["a.jsonl", "b.jsonl"]
-    again = DataConfig.model_validate(both.model_dump(mode="json"))
-    assert again == both
-    wrong: list[tuple[Any, str]] = [
-        ([], "no source to train on"),
-        ([{"source": "a", "weight": 1}, "b"], "every source has a weight, or none"),
-        ([{"source": "hf:a/b", "streaming": True}, "b"], "the size of a stream is unknown"),
-    ]
-    for given, message in wrong:
-        with pytest.raises(ValidationError, match=message):
-            data(train=given)
 
 
 def test_a_manifest_as_a_corpus(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from train.augmentation.augment import Augmentation, Speed
 from train.data import reader
 from train.data.admission import Admission
 from train.data.reader import Reader, Streamed, Windows
-from train.feeding.tensors import Recipe
+from train.examples import Recipe
 from train.order.ordering import Ordering
 from train.order.packing import Packing
 from train.order.plan import PlanConfig

@@ -17,8 +17,8 @@ from asr.utterance import Quarantined, Utterance
 from tests.train.corpora import listed, ordering
 from train.data.listed import Listed
 from train.data.utterances import Admitted
+from train.examples import Recipe
 from train.feeding.feed import Feed, Met, Portion, Share
-from train.feeding.tensors import Recipe
 from train.order.plan import MicroBatch, PlanConfig, padding
 
 RECIPE = Recipe("builtin:tiny.en", None, "transcribe")

@@ -8,9 +8,10 @@ import pytest
 
 from asr.utterance import Utterance
 from tests.train.feeding.test_tensors import RECIPE, faulty
+from train.examples import Order, Passage
 from train.feeding import stream as module
 from train.feeding.stream import stream
-from train.feeding.tensors import Order, Passage, prepare
+from train.feeding.tensors import prepare
 
 
 def orders_of(clips: list[Utterance]) -> list[Order]:

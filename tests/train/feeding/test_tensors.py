@@ -16,8 +16,9 @@ from asr.labels import IGNORED
 from asr.model import SpeechModel
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation, Spec, Speed, augment, mask
+from train.examples import Order, Passage, Recipe
 from train.feeding.collate import collate
-from train.feeding.tensors import Order, Passage, Recipe, prepare
+from train.feeding.tensors import prepare
 from train.trainer import token_loss
 
 RECIPE = Recipe("builtin:tiny.en", None, "transcribe")

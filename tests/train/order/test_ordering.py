@@ -12,8 +12,9 @@ from asr.utterance import Utterance
 from tests.train.corpora import listed, ordering, spoken
 from train.augmentation.augment import Augmentation, Speed
 from train.data.utterances import Admitted, collect
+from train.examples import Order, Passage, Recipe
 from train.feeding.collate import collate
-from train.feeding.tensors import Order, Passage, Recipe, prepare
+from train.feeding.tensors import prepare
 from train.order.ordering import orders
 from train.order.packing import Packing
 from train.order.plan import Item, MicroBatch, PlanConfig

@@ -1,0 +1,77 @@
+"""What the demo decides by itself; the whole of it runs in tests/e2e."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asr.evaluation import Evaluation, UtteranceResult
+from asr.utterance import Utterance
+from whisperfleet.ask import Answer
+from whisperfleet.stages import SERVED_CLIPS, Outcome, same_question, show_answers, spread
+
+
+def evaluation(hypothesis: str, seconds: float) -> Evaluation:
+    return Evaluation("x", "it", "full", [UtteranceResult("a", "Uno, due.", hypothesis, 1.0)], seconds)
+
+
+def outcome(*answers: Answer) -> Outcome:
+    return Outcome(
+        before=evaluation("tre quattro", 3.0),
+        short=evaluation("Uno, due.", 1.0),
+        full=evaluation("uno tre", 2.0),
+        training={"seconds": 10.0, "audio_s": 55.0},
+        answers=answers,
+        artifact=Path("runs/demo-1/artifact"),
+        report=Path("runs/demo-1/report.html"),
+    )
+
+
+def test_the_json_line_has_every_promised_figure() -> None:
+    line = outcome(Answer("a", "Uno, due.", "uno due", "", 0.1)).line()
+    assert line == {
+        "wer_before": 1.0,
+        "wer_after_short": 0.0,
+        "wer_after_full": 0.5,
+        "wer_before_ortho": 1.0,
+        "wer_after_short_ortho": 0.0,
+        "wer_after_full_ortho": 1.0,
+        "test_clips": 1,
+        "train_seconds": 10.0,
+        "train_audio_s_per_s": 5.5,
+        "eval_seconds_short": 1.0,
+        "eval_seconds_full": 2.0,
+        "served_ok": True,
+        "artifact": str(Path("runs/demo-1/artifact").resolve()),
+        "report": str(Path("runs/demo-1/report.html").resolve()),
+    }
+
+
+@pytest.mark.parametrize("answers", [[], [Answer("a", "x", None, "500", 0.1)]], ids=["none", "an error"])
+def test_served_ok_needs_every_answer(answers: list[Answer]) -> None:
+    assert outcome(*answers).line()["served_ok"] is False
+
+
+def test_the_served_clips_are_of_all_lengths() -> None:
+    clips = [Utterance(str(i), "a.flac", "x", duration_s=float(i)) for i in range(64)]
+    chosen = [clip.duration_s for clip in spread(clips)]
+    assert len(chosen) == SERVED_CLIPS
+    assert chosen[0] < 10 < 60 < chosen[-1]
+    assert len(spread(clips[:3])) == 3
+
+
+def test_a_kept_wer_is_not_taken_for_that_of_another_model_or_other_clips() -> None:
+    """A demo interrupted before training and started again with another ``base`` showed the WER of the first."""
+    kept, clip = evaluation("uno", 1.0), Utterance("a", "a.flac", "Uno, due.")
+    assert same_question(kept, "x", [clip], "it")
+    assert not same_question(kept, "y", [clip], "it")
+    assert not same_question(kept, "x", [clip], "en")
+    assert not same_question(kept, "x", [Utterance("a", "a.flac", "Uno, tre.")], "it")
+    assert not same_question(kept, "x", [clip, Utterance("b", "b.flac", "Due.")], "it")
+
+
+def test_brackets_in_a_transcript_are_printed_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    show_answers([Answer("a", "a [bold]chiocciola[/bold]", "a [@]", "", 0.1), Answer("b", "b", None, "[x] 500", 0.1)])
+    printed = capsys.readouterr().out
+    assert "[bold]chiocciola[/bold]" in printed and "a [@]" in printed and "[x] 500" in printed

@@ -1,0 +1,53 @@
+"""What the network is to be trained on, before anything is decoded: utterances as windows, windows as micro-batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asr.features import WINDOW_S
+from asr.labels import Task
+from asr.limits import AudioLimits
+from asr.utterance import Utterance
+from train.augmentation.augment import Augmentation
+
+MIN_AUDIO_S = 0.1  # shorter than any word
+_UNCHANGED = Augmentation()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What turns an utterance into features and labels, beside the utterance itself."""
+
+    checkpoint: str
+    language: str | None
+    task: Task
+    augment: Augmentation = _UNCHANGED
+    seed: int = 0
+    max_damaged_share: float = 0.0
+
+    @property
+    def limits(self) -> AudioLimits:
+        """Of what an utterance may be: no longer than what Whisper hears at once."""
+        return AudioLimits(min_audio_s=MIN_AUDIO_S, max_audio_s=WINDOW_S, max_damaged_share=self.max_damaged_share)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What the network hears as one clip: an utterance, or neighbours packed into a window.
+
+    ``previous`` is the text before, a prompt that is not scored.
+    """
+
+    utterances: tuple[Utterance, ...]
+    timestamps: bool = False
+    previous: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One micro-batch on its way to becoming tensors: self-contained, so that any node can prepare it."""
+
+    passages: tuple[Passage, ...] = ()
+    context_s: float = 0.0
+    own_s: float = 0.0
+    epoch: int = 0
