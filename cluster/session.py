@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import ray
+from ray.job_config import JobConfig
 
 from asr.errors import UserError
 from cluster import scratch, termination
@@ -19,6 +20,7 @@ from cluster.resources import WAITING_ACTORS
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _ANSWER_S = 10.0
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 @contextmanager
@@ -55,12 +57,31 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
 def _connect(address: str) -> None:
     try:
         knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(
+            address=address, log_to_driver=False, logging_level=logging.WARNING, job_config=_where_our_packages_are()
+        )
     except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(
             f"no Ray cluster answers at '{address}': {first}", "is it up, and RAY_AUTH_MODE set alike?"
         ) from None
+
+
+class _Path(list[str]):
+    """What Ray's workers search for modules, whose last folder is searched first: ours, whatever Ray adds."""
+
+    def extend(self, folders: Iterable[str]) -> None:
+        super().extend([*folders, str(_ROOT)])
+
+
+def _where_our_packages_are() -> JobConfig:
+    """Return settings by which workers find our packages before a user's ``train.py`` in the working directory.
+
+    Ray 2.60 has workers look first in the working directory of whoever connects, and has no setting against that.
+    """
+    config = JobConfig()
+    config._py_driver_sys_path = _Path()
+    return config
 
 
 def knock(address: str) -> None:
@@ -79,6 +100,7 @@ def _start_local() -> None:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            job_config=_where_our_packages_are(),
         )
     token = Path("~/.ray/auth_token").expanduser()
     if token.is_file():

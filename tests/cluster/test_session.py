@@ -14,7 +14,9 @@ import psutil
 import pytest
 import ray
 
+import cluster.session
 from cluster.session import knock, ray_session
+from tests.litter import litter
 from tests.processes import MARK, left_over
 
 
@@ -31,6 +33,33 @@ def run(script: str, tmp_path: Path) -> tuple[str, list[psutil.Process]]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, left_over(mark)
+
+
+def test_ray_s_workers_imported_a_train_py_of_the_working_directory(tmp_path: Path) -> None:
+    """``No module named 'train.run'``: Ray has them look there first."""
+    printed, left = run(
+        f"""
+        import os
+        import whisperfleet
+        import ray
+        from cluster.session import ray_session
+        os.chdir({str(litter(tmp_path))!r})
+
+        @ray.remote
+        def found():
+            import asr.errors, cluster.resources, serve.config, train.config
+            return [module.__file__ for module in (asr, cluster, serve, train)]
+
+        with ray_session():
+            print(*ray.get(found.remote()), sep="\\n")
+        """,
+        tmp_path,
+    )
+    root = Path(cluster.session.__file__).resolve().parents[1]
+    assert [Path(line) for line in printed.splitlines()] == [
+        root / name / "__init__.py" for name in ("asr", "cluster", "serve", "train")
+    ]
+    assert not left
 
 
 def test_a_local_cluster_lasts_as_long_as_the_block_and_leaves_nothing_running(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from asr.cache import cache_root
 from asr.sources import prompts
+from tests.litter import litter
 from tests.manifests import write_beside
 
 STEPS = 6
@@ -34,7 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a manifest of real English prompts, as a user would bring their own speech."""
-    folder = tmp_path_factory.mktemp("demo")
+    folder = litter(tmp_path_factory.mktemp("demo"))
     good, _ = prompts.utterances("en", prompts.fetch("en", cache_root()))
     write_beside(folder / "mine.jsonl", good[:110])
     return folder

@@ -12,6 +12,7 @@ import pytest
 
 from asr.errors import UserError
 from serve.cli import serve
+from tests.litter import litter
 
 
 def of_session(session: int) -> list[int]:
@@ -27,10 +28,15 @@ def of_session(session: int) -> list[int]:
     return found
 
 
-def test_serve_says_where_and_leaves_nothing_behind(tiny_en_name: str) -> None:
+def test_serve_says_where_and_leaves_nothing_behind(tiny_en_name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "whisperfleet", "serve", tiny_en_name, "name=tiny", "port=0", "--json"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=litter(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout and process.stderr
         ready = json.loads(process.stdout.readline())

@@ -22,6 +22,7 @@ from serve.config import ServeConfig
 from serve.engine import load_engine
 from serve.transcribe import transcribe as in_process
 from tests.asr.sounds import wav16
+from tests.litter import litter
 
 
 def test_one_file_is_printed(
@@ -129,14 +130,15 @@ def test_a_killed_run_goes_on(tiny_en_name: str, english_clips: list[Utterance],
     out = tmp_path / "out"
     command = [sys.executable, "-m", "whisperfleet", "transcribe", str(tmp_path / "in"), "--model", tiny_en_name]
     command += ["--out", str(out), "--engine", "torch", "--json"]
-    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL) as process:
+    here = litter(tmp_path / "here")
+    with subprocess.Popen(command, cwd=here, start_new_session=True, stdout=subprocess.DEVNULL) as process:
         until = time.monotonic() + 240
         while not list(out.glob("*.txt")) and time.monotonic() < until:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
     written = {path: path.stat().st_mtime_ns for path in out.glob("*.txt")}
     assert 0 < len(written) < len(files)
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=True, timeout=300)
     summary = json.loads(done.stdout)
     assert summary["skipped"] == len(written)
     assert summary["transcribed"] == len(files) - len(written)

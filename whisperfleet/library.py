@@ -1,0 +1,92 @@
+"""What a program calls: the work of the verbs, as functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from asr.artifact import load_model
+from asr.cache import cache_root
+from asr.config import resolve
+from asr.features import Context
+from asr.language import code_or_none
+from asr.model import best_device
+from asr.sources import SourceConfig, rows
+from asr.utterance import Quarantined, Utterance
+from serve import app, engine
+from serve import transcribe as transcription
+from serve.config import ServeConfig
+from serve.engine import Engine
+from serve.transcribe import Transcription
+from train import evaluate as scoring
+from train import fit as training
+from train.config import TrainConfig
+from train.evaluate import Evaluated
+from train.fit import Fitted
+
+
+def load_engine(model: str, *settings: str) -> Engine:
+    """Load a model for ``transcribe``: an artifact's folder, a hub id, a local checkpoint or ``builtin:base``.
+
+    ``settings`` are words like ``engine=torch`` or ``gpu=1``, of the keys of ``serve``. Raises UserError where the
+    model is missing, damaged or no Whisper.
+    """
+    return engine.load_engine(_endpoint(model, settings))
+
+
+def transcribe(audio: str | Path, model: str | Engine, language: str | None = None) -> Transcription:
+    """Transcribe a file of any length in this process, with the words that the endpoint would answer.
+
+    ``language`` is a code or name; without, it is detected. Raises UserError for a language that the model does not
+    know, DataError for a file that cannot be used.
+    """
+    loaded = load_engine(model) if isinstance(model, str) else model
+    return transcription.transcribe(loaded, Path(audio), language)
+
+
+def fit(config: str | Path | TrainConfig, *settings: str) -> Fitted:
+    """Fine-tune on Ray as ``whisperfleet train`` does; return the artifact's place and its card.
+
+    ``config`` is a YAML file or a configuration made of it, ``settings`` are words like ``optim.max_steps=300`` over
+    the file's. Raises UserError for what a person must mend.
+    """
+    if isinstance(config, TrainConfig):
+        if settings:
+            raise TypeError("settings go with a file: a configuration is changed by its own model_copy")
+        return training.fit(config)
+    return training.fit(resolve(TrainConfig, Path(config), settings).value)
+
+
+def evaluate(
+    model: str, source: str | SourceConfig, language: str | None = None, context: Context | None = None
+) -> Evaluated:
+    """Transcribe labelled speech and score it.
+
+    ``evaluation`` has ``wer``, ``wer_ortho`` and ``cer`` with intervals, and each transcript; ``quarantined`` is what
+    could not take part. ``source`` is whatever ``data prepare`` reads. ``context`` is ``full`` (each clip padded to
+    30 s) or ``short``; without, the model's own. Raises UserError where no clip is usable.
+    """
+    described = SourceConfig(source=source) if isinstance(source, str) else source
+    given = list(rows(described, cache_root()))
+    utterances = [row for row in given if isinstance(row, Utterance)]
+    loaded = load_model(model, best_device())
+    done = scoring.evaluate(loaded, utterances, context or loaded.context, code_or_none(language))
+    unread = [row for row in given if isinstance(row, Quarantined)]
+    return Evaluated(done.evaluation, [*unread, *done.quarantined])
+
+
+@contextmanager
+def running(model: str, *settings: str) -> Iterator[str]:
+    """Serve a model for the length of the block; yield the base URL of the endpoint, OpenAI's audio API below ``/v1``.
+
+    ``settings`` are words like ``port=0``, of the keys of ``serve``. Raises UserError where the model or the port is
+    not to be had.
+    """
+    with app.running(_endpoint(model, settings)) as url:
+        yield url
+
+
+def _endpoint(model: str, settings: tuple[str, ...]) -> ServeConfig:
+    return resolve(ServeConfig, None, [*settings, f"model={json.dumps(model)}"]).value
