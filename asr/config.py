@@ -117,7 +117,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        raise UserError(f"{file}: no such configuration file", "see configs/ for examples") from None
+        raise UserError(f"{file}: no such configuration file", "`whisperfleet recipe` has examples") from None
     except yaml.MarkedYAMLError as error:  # its own words would show the line, which may hold a secret
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""

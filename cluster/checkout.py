@@ -1,9 +1,8 @@
-"""What of this checkout travels to a cluster: what git tracks, and what is asked for by name."""
+"""What travels to a cluster: of a checkout what git tracks, of an installed copy all, and what is named."""
 
 from __future__ import annotations
 
 import os
-import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from pathlib import Path, PurePosixPath
 from pathspec import GitIgnoreSpec
 
 from asr.errors import UserError
-from cluster import git
+from cluster import git, project
 
 MAX_BYTES = 100_000_000
 _SHOWN = 3
-# Where git cannot say what belongs to the project: the packages of pyproject.toml, and these.
+# Where git cannot say what belongs to the project: its packages, and these.
 _PROGRAM = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "configs/demo.yaml")
+_OF_PACKAGES = (".py", ".j2", ".html", ".css", ".js", ".svg", ".typed")
 _RELEVANT = (".py", ".yaml", ".yml", ".json", ".jsonl", ".j2", ".toml", "/")
 
 # In the words of .gitignore, of names in small letters: what is said to look like a secret where it travels, and is
@@ -90,23 +90,28 @@ class Contents:
 
 @dataclass(frozen=True)
 class Checkout:
-    """A folder with this project in it."""
+    """A folder with this project in it, or one that is worked in with an installed copy.
+
+    Of the latter nothing travels but what is named, and with it the copy: ``installed`` is where that lies.
+    """
 
     root: Path
+    installed: Path | None = None
 
     @classmethod
     def here(cls) -> Checkout:
-        """Return the checkout that this very file is in. Raises UserError where it is an installed copy."""
-        root = Path(__file__).resolve().parent.parent
-        if not (root / "pyproject.toml").is_file() or not (root / "constraints.txt").is_file():
-            raise UserError(
-                f"{root}: not a checkout, and it is the checkout that a cluster gets",
-                "clone the repository and install it with pip install --editable .",
-            )
-        return cls(root)
+        """Return the checkout that this very file is in, or the working directory where it is installed."""
+        return cls(project.ROOT) if project.is_checkout() else cls(Path.cwd(), project.ROOT)
+
+    @property
+    def pins(self) -> Path:
+        """The folder of ``pyproject.toml`` and ``constraints.txt``."""
+        return project.files(self.installed or self.root)
 
     def commit(self) -> str:
         """Return git's short name of the commit, with ``+`` where files differ from it; "" where git knows none."""
+        if self.installed:
+            return ""
         try:
             return git.commit(self.root)
         except git.NoGit:
@@ -120,6 +125,8 @@ class Checkout:
         is asked for. Raises UserError where what is asked for is not there.
         """
         remarks: list[str] = []
+        if self.installed:
+            return Contents(dict(_copy(self.installed)) | dict(self._named(asked)) | dict(brought or {}))
         try:
             names, stays = self._tracked()
             untracked = git.untracked(self.root)
@@ -148,7 +155,7 @@ class Checkout:
             if not path.exists():
                 raise UserError(f"--with {word}: there is no such file or folder")
             if not path.is_relative_to(self.root.resolve()):
-                raise UserError(f"--with {word}: outside of the checkout {self.root}", "copy it there, or to --storage")
+                raise UserError(f"--with {word}: outside of {self.root}", "copy it there, or to --storage")
             name = path.relative_to(self.root.resolve())
             if ".git" in name.parts:
                 raise UserError(f"--with {word}: git's own files do not travel", "they may hold a remote's password")
@@ -172,16 +179,9 @@ class Checkout:
         return _Ignored([(folder, _rules(file)) for folder, file in found if file.is_file()])
 
     def _program(self) -> Iterator[str]:
-        """Yield the names of the packages' modules and data, as pyproject.toml has them."""
+        """Yield the names of the packages' modules and data, and of what they need."""
         yield from (name for name in _PROGRAM if (self.root / name).is_file())
-        setuptools = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-        for pattern in setuptools["packages"]["find"]["include"]:
-            for package in sorted(self.root.glob(pattern)):
-                if (package / "__init__.py").is_file():
-                    data = [f"**/{one}" for one in setuptools.get("package-data", {}).get(package.name, ())]
-                    for path in (found for wanted in ("**/*.py", *data) for found in package.glob(wanted)):
-                        if not _stays(name := path.relative_to(self.root).as_posix()):
-                            yield name
+        yield from _packages(self.root)
 
     def _present(self, names: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
         """Return the files among ``names``, and the links to what is not among them: those stay."""
@@ -210,6 +210,24 @@ class Checkout:
                         yield inside, found
             else:
                 raise UserError(f"--with {name}: there is no such file or folder in {self.root}")
+
+
+def _packages(root: Path) -> Iterator[str]:
+    """Yield the names of our packages' modules and data."""
+    for package in project.PACKAGES:
+        for path in sorted((root / package).rglob("*")):
+            name = path.relative_to(root).as_posix()
+            if path.suffix in _OF_PACKAGES and path.is_file() and not _stays(name):
+                yield name
+
+
+def _copy(root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of an installed copy by their names in a checkout."""
+    for name in _packages(root):
+        yield name, root / name
+    pins = project.files(root)
+    for path in (pins / "pyproject.toml", pins / "constraints.txt", *(pins / "configs").glob("*.yaml")):
+        yield path.relative_to(pins).as_posix(), path
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def send(cluster: Cluster, checkout: Checkout, name: str, order: Order, variable
         contents.pack(archive)
         for remark in (*contents.remarks, *missing(checkout.root, order.words, order.storage, contents.files)):
             typer.echo(f"whisperfleet: {remark}", err=True)
-        installed = runtime_environment(order.packages, checkout.root)
+        installed = runtime_environment(order.packages, checkout.pins)
         runtime_env = {"working_dir": str(archive), "env_vars": environment, **installed}
         return cluster.submit(name, shlex.join(["python", "-m", launch.__name__, *words]), order, runtime_env)
 

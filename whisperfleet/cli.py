@@ -16,6 +16,7 @@ from cluster import termination
 ITSELF = ""
 VERBS: Mapping[str, Any] = {
     "demo": ("whisperfleet.demo:demo", "The whole way on real speech: WER before, fine-tune, WER after, serve, ask."),
+    "recipe": ("whisperfleet.recipe:recipe", "Print a configuration to copy; without a name, list them."),
     "data": {
         "inspect": (
             "train.data.cli:inspect",

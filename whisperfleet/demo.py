@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from asr.config import resolve
+from cluster.project import configurations
 from train.config import TrainConfig
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
+CONFIG = configurations()["demo"]
 _RESULT = "result.json"  # written last: the demo in this folder went the whole way
 
 

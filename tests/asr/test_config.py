@@ -213,7 +213,7 @@ def test_files_that_are_no_configuration(file: Path, content: bytes, part: str) 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     assert refused(file=tmp_path / "no.yaml") == [
-        f"{tmp_path}/no.yaml: no such configuration file (see configs/ for examples)"
+        f"{tmp_path}/no.yaml: no such configuration file (`whisperfleet recipe` has examples)"
     ]
     assert "cannot be read" in refused(file=tmp_path)[0]
 

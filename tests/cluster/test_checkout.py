@@ -29,11 +29,7 @@ SECRETS = (
     ),
 )
 PROGRAM = ("pyproject.toml", "constraints.txt", "asr/__init__.py", "asr/a.py", "configs/demo.yaml")
-PROJECT = """[tool.setuptools.packages.find]
-include = ["asr*"]
-[tool.setuptools.package-data]
-asr = ["*.j2", "static/*"]
-"""
+PROJECT = "[project]\n"
 
 
 def project(root: Path) -> Path:
@@ -218,10 +214,26 @@ def test_too_much_is_refused_with_the_biggest_named(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "x.zip").exists()
 
 
-def test_what_is_no_checkout_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkout_module, "__file__", str(tmp_path / "site-packages" / "cluster" / "checkout.py"))
-    with pytest.raises(UserError, match="not a checkout"):
-        Checkout.here()
+def test_an_installed_copy_travels_with_its_pins_and_nothing_of_the_working_directory(tmp_path: Path) -> None:
+    packages, here = tmp_path / "site-packages", tmp_path / "here"
+    for name in ("asr/__init__.py", "asr/report.html.j2", "whisperfleet/project/configs/demo.yaml", "torch/a.py"):
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).touch()
+    for name in ("pyproject.toml", "constraints.txt"):
+        (packages / "whisperfleet/project" / name).write_text(name)
+    add(here, "mine.yaml", "data/train.jsonl", "data/other.jsonl", "id_rsa")
+    checkout = Checkout(here, packages)
+    contents = checkout.contents(checkout.asked(here, ["data/train.jsonl"]), {"mine.yaml": here / "mine.yaml"})
+    assert set(contents.files) == {
+        *("asr/__init__.py", "asr/report.html.j2", "pyproject.toml", "constraints.txt", "configs/demo.yaml"),
+        *("data/train.jsonl", "mine.yaml"),
+    }
+    assert packed(contents, tmp_path)["constraints.txt"] == b"constraints.txt"
+    assert (checkout.commit(), contents.remarks) == ("", ())
+    assert checkout.pins == packages / "whisperfleet/project"
+
+
+def test_without_git_nothing_is_known_of_a_commit(tmp_path: Path) -> None:
     assert Checkout(tmp_path).commit() == ""
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from asr.cache import cache_root
 from asr.sources import prompts
+from tests.installed import Installed, install
 from tests.litter import litter
 from tests.manifests import write_beside
 
@@ -41,10 +41,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "whisperfleet", "demo", "--manifest", "mine.jsonl", *SETTINGS]
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Not this checkout: what a wheel of it leaves in an environment."""
+    return install(tmp_path_factory.mktemp("wheel"))
+
+
+def start(installed: Installed, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [installed.command, "demo", "--manifest", "mine.jsonl", *SETTINGS],
+        cwd=folder,
+        env=installed.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -71,9 +82,9 @@ def wait_until_gone(session: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def outcome(folder: Path) -> Iterator[dict[str, Any]]:
+def outcome(installed: Installed, folder: Path) -> Iterator[dict[str, Any]]:
     """The demo, interrupted with Ctrl-C after its first checkpoint, then run to its end."""
-    first = start(folder)
+    first = start(installed, folder)
     kept = folder / "runs/demo-1/checkpoints/checkpoint_manager_snapshot.json"  # Ray's list of whole checkpoints
     deadline = time.monotonic() + 400
     while not (kept.is_file() and "step_0000002" in kept.read_text()):
@@ -85,7 +96,7 @@ def outcome(folder: Path) -> Iterator[dict[str, Any]]:
     assert first.returncode not in (0, 2)
     assert "Traceback" not in complaint, complaint
     wait_until_gone(first.pid)
-    second = start(folder)
+    second = start(installed, folder)
     output, log = second.communicate(timeout=600)
     assert second.returncode == 0, log
     wait_until_gone(second.pid)

@@ -64,7 +64,9 @@ def test_a_person_s_mistake_is_one_line_and_exit_code_2() -> None:
     done = run("train", "no-such.yaml")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "whisperfleet: no-such.yaml: no such configuration file (see configs/ for examples)\n"
+    assert (
+        done.stderr == "whisperfleet: no-such.yaml: no such configuration file (`whisperfleet recipe` has examples)\n"
+    )
 
 
 LIGHT = """
