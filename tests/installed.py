@@ -50,9 +50,8 @@ def install(scratch: Path) -> Installed:
     made = Installed(scratch / "environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(made.folder)], check=True)
     (wheel,) = scratch.glob("*.whl")
-    subprocess.run(
-        [*pip, "--python", made.python, "install", "--quiet", "--no-deps", str(wheel)], check=True, capture_output=True
-    )
+    install = [*pip, "--python", made.python, "install", "--quiet", "--no-deps", str(wheel)]
+    subprocess.run(install, env=made.environment(), check=True, capture_output=True)
     (packages,) = made.folder.glob("lib/python*/site-packages")
     # a path only: the .pth files there, and with them the checkout, are not read
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
