@@ -5,12 +5,14 @@ Legend: B rows, M mel bins, T frames (10 ms each), S encoder positions (20 ms ea
 
 from __future__ import annotations
 
+import ctypes
 import json
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,7 +36,7 @@ _DEFAULTS: dict[str, Quantization] = {"cpu": "int8", "cuda": "float16"}
 class CTranslateModel:
     """A network for ``asr.hearing``, and what must be known of it. ``replica`` loads the weights once more.
 
-    ``known_languages`` are the codes it has tokens for, ``language`` what it was fine-tuned for (None: any);
+    ``quantization`` is the type of its weights. ``known_languages`` are the codes it has tokens for, ``language`` what it was fine-tuned for (None: any);
     ``short_context`` whether it was trained to hear clips shorter than 30 s without padding. ``nbytes`` is what its
     weights occupy.
     """
@@ -43,6 +45,7 @@ class CTranslateModel:
     replica: Callable[[], Any]
     tokenizer: WhisperTokenizer
     log_mel: LogMel
+    quantization: Quantization
     known_languages: frozenset[str]
     language: str | None = None
     short_context: bool = False
@@ -70,6 +73,7 @@ class CTranslateModel:
             replica=replica,
             tokenizer=tokenizer,
             log_mel=LogMel(WhisperFeatureExtractor(feature_size=whisper.n_mels)),
+            quantization=quantization,
             known_languages=known_languages,
             language=record.card.language if record and record.card else None,
             short_context=bool(record and record.card and record.card.short_context),
@@ -195,11 +199,36 @@ def _found(result: Any) -> Found:
     return Found(tokens, float(result.scores[0]) / (len(tokens) + 1), float(result.no_speech_prob))
 
 
+@cache
+def loads(device: str) -> bool:
+    """Return whether CTranslate2 runs on a device. On a GPU it opens cuBLAS 12 when it first computes, and a torch for
+    CUDA 13 brings another one: of the package nvidia-cublas-cu12 it is opened here, so that it is found then."""
+    try:
+        import ctranslate2
+    except ImportError:
+        return False
+    if device == "cpu":
+        return True
+    if not ctranslate2.get_cuda_device_count():
+        return False
+    spec = find_spec("nvidia.cublas")
+    folders = [Path(folder) / "lib" for folder in (spec.submodule_search_locations or ())] if spec else []
+    for library in ("libcublasLt.so.12", "libcublas.so.12"):
+        found = [str(folder / library) for folder in folders if (folder / library).is_file()]
+        try:
+            ctypes.CDLL((found or [library])[0], mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            return False
+    return True
+
+
 def _check(device: str, quantization: Quantization) -> None:
     try:
         import ctranslate2
     except ImportError:
-        raise UserError("the ctranslate2 engine is not installed", "pip install 'whisperfleet[ctranslate2]'") from None
+        raise UserError("the ctranslate2 engine is not installed", "pip install ctranslate2") from None
+    if device == "cuda" and not loads(device):
+        raise UserError("CTranslate2 finds no cuBLAS 12", "pip install 'whisperfleet[gpu]', or engine=torch")
     if quantization not in ctranslate2.get_supported_compute_types(device):
         able = sorted(set(get_args(Quantization)) & ctranslate2.get_supported_compute_types(device))
         raise UserError(f"quantization={quantization} is nothing for this {device}", f"choose {' or '.join(able)}")

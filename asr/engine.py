@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from typing import Literal, Protocol
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ import torch
 from asr.adapters import SharedBase, num_bytes
 from asr.artifact import load_model
 from asr.clip import Clip, Transcript
-from asr.ctranslate import CTranslateModel
+from asr.ctranslate import CTranslateModel, loads
 from asr.decode import decode
 from asr.export import Quantization, is_ctranslate2
 from asr.features import Context, LogMel
@@ -32,7 +31,7 @@ class ModelInfo:
     """What must be known of a model, without its weights, to prepare a request for it.
 
     ``languages`` are the codes it has tokens for, ``language`` what is spoken where a request names none (None: it is
-    detected). ``engine`` is what runs it.
+    detected). ``engine`` is what runs it, ``precision`` the type of its weights.
     """
 
     name: str
@@ -41,6 +40,13 @@ class ModelInfo:
     context: Context
     log_mel: LogMel
     engine: EngineName = "torch"
+    precision: str = "float32"
+
+    @property
+    def computed(self) -> str:
+        """How it is run, for people."""
+        heard = "each window padded to 30 s" if self.context == "full" else "each window at its own length"
+        return f"{self.engine}, {self.precision}, {heard}"
 
 
 class Engine(Protocol):
@@ -164,7 +170,7 @@ def load_engine(
     """Load whatever ``name`` names: artifact, checkpoint or export. ``threads`` 0 leaves their number as it is.
 
     ``quantization`` is CTranslate2's; without, int8 on a CPU and float16 on a GPU. ``auto`` takes CTranslate2 for what
-    was exported for it, and on a CPU where it is installed; else torch. Raises UserError where the model is missing,
+    was exported for it, and wherever it loads; else torch. Raises UserError where the model is missing,
     damaged or no Whisper, or the engine is not installed.
     """
     chosen = choose(name, device) if engine == "auto" else engine
@@ -180,7 +186,7 @@ def choose(name: str, device: str) -> EngineName:
     """Return the engine that ``auto`` stands for."""
     if is_ctranslate2(name):
         return "ctranslate2"
-    return "ctranslate2" if device == "cpu" and find_spec("ctranslate2") else "torch"
+    return "ctranslate2" if loads(device) else "torch"
 
 
 def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
@@ -194,6 +200,7 @@ def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
         context=model.context,
         log_mel=model.log_mel,
         engine="torch",
+        precision=str(model.network.dtype).removeprefix("torch."),
     )
 
 
@@ -205,5 +212,6 @@ def _ctranslate_engine(model: CTranslateModel, public_name: str) -> CTranslateEn
         context="short" if model.short_context else "full",
         log_mel=model.log_mel,
         engine="ctranslate2",
+        precision=model.quantization,
     )
     return CTranslateEngine(model, info)

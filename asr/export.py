@@ -160,7 +160,7 @@ def _write_ctranslate2(source: _Source, draft: Path, quantization: Quantization)
     try:
         from ctranslate2.converters.transformers import WhisperLoader
     except ImportError:
-        raise UserError("CTranslate2 is not installed", "pip install 'whisperfleet[ctranslate2]'") from None
+        raise UserError("CTranslate2 is not installed", "pip install ctranslate2") from None
     model = _load(source, torch.float32)
     # What its TransformersConverter does with a folder, which would have to be written first.
     with torch.no_grad():

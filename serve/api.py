@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from fastapi.responses import JSONResponse
 from ray.serve.handle import DeploymentHandle
 
 from asr.audio import AudioLimits
+from asr.engine import ModelInfo
 from asr.features import WINDOW_S
 from asr.labels import Task
 from serve.access_log import AccessLog
@@ -145,6 +147,12 @@ class Api:
         if holder is not None and not holder.metrics:
             raise ApiError(403, "this API key may not read metrics: it has no metrics: true", "forbidden")
         return Response(self._metrics.text(), media_type=CONTENT_TYPE)
+
+    async def default_model(self) -> ModelInfo:
+        """Return what is known of the default model. Called by handle, not by HTTP."""
+        catalogue = self._traffic.catalogue
+        version = catalogue.entries[catalogue.default].stable
+        return replace((await self._traffic.pin(version)).info, name=catalogue.default)
 
     async def drain(self) -> None:
         """Let nobody in any more, and return when all who are in have been answered. Called by handle, not by HTTP."""

@@ -23,6 +23,7 @@ from cluster.scaling import require
 from cluster.session import ray_session
 from serve.api import Api
 from serve.config import ServeConfig
+from serve.engine import ModelInfo
 from serve.haproxy import haproxy_settings, ingress_host
 from serve.keys import read_keys
 from serve.models.catalogue import opened
@@ -90,6 +91,12 @@ def deploy(
                 raise UserError(line.removeprefix(_USER_ERROR)) from None
         error.add_note("\n".join(told))
         raise
+
+
+def served() -> ModelInfo:
+    """Return what is known of the default model of the endpoint that runs."""
+    info: ModelInfo = ray.serve.get_app_handle(APP).default_model.remote().result()
+    return info
 
 
 def drain(name: str) -> None:

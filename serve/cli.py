@@ -7,12 +7,15 @@ import re
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr.config import resolve
 from serve.config import ServeConfig
+
+if TYPE_CHECKING:
+    from serve.engine import ModelInfo
 
 _SETTING = re.compile(r"[a-z_]+(\.[^=:/]+)*=")
 
@@ -36,10 +39,10 @@ def serve(
     elif model:
         words = [*words, f"model={json.dumps(model)}"]
     resolved = resolve(ServeConfig, config, words).value
-    from serve.app import running
+    from serve.app import running, served
 
     with running(resolved) as url:
-        typer.echo(_announcement(resolved, url, as_json))
+        typer.echo(_announcement(resolved, url, served(), as_json))
         _until_signal()
 
 
@@ -56,10 +59,11 @@ def _until_signal() -> None:
     stop.wait()
 
 
-def _announcement(config: ServeConfig, url: str, as_json: bool) -> str:
+def _announcement(config: ServeConfig, url: str, model: ModelInfo, as_json: bool) -> str:
     if as_json:
-        return json.dumps({"url": url, "model": config.public_name, "models": list(config.artifacts)})
+        run = {"engine": model.engine, "precision": model.precision, "context": model.context}
+        return json.dumps({"url": url, "model": config.public_name, "models": list(config.artifacts), **run})
     curl = f"curl {url}/v1/audio/transcriptions -F model={config.public_name} -F file=@speech.wav"
     names = ", ".join(f"'{name}'" for name in config.artifacts)
     served = "is served" if len(config.artifacts) == 1 else "are served"
-    return f"{names} {served} at {url}\n  {curl}\nCtrl-C ends it."
+    return f"{names} {served} at {url} ({model.computed})\n  {curl}\nCtrl-C ends it."

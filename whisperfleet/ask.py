@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import UserError
 from asr.utterance import Utterance
-from serve.app import running
+from serve.app import running, served
 from serve.config import ServeConfig
+from serve.engine import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,20 @@ class Answer:
     seconds: float
 
 
-def ask(model: str, clips: Sequence[Utterance]) -> list[Answer]:
-    """Serve the artifact in folder ``model`` on loopback and send it all clips at once, so that they share batches."""
+def ask(
+    model: str, clips: Sequence[Utterance], on_ready: Callable[[ModelInfo], None] = lambda info: None
+) -> list[Answer]:
+    """Serve the artifact in folder ``model`` on loopback and send it all clips at once, so that they share batches.
+
+    ``on_ready`` is told what runs it. Raises UserError where the client is not installed.
+    """
     try:
         import openai  # an extra: only whoever asks needs a client
     except ImportError:
         raise UserError("the openai client is not installed", "pip install 'whisperfleet[client]'") from None
     config = ServeConfig(model=str(Path(model).resolve()), port=0)
     with running(config) as url:
+        on_ready(served())
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none-needed", max_retries=0)
 
         def one(clip: Utterance) -> Answer:

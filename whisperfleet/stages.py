@@ -83,7 +83,7 @@ def whole_way(config: TrainConfig, folder: Path, manifest: str) -> Outcome:
     full = measured(folder / "after-full.json", str(artifact), test, "full", config.language)
     report = record(artifact, before, short, full)
     stage(6, "serve the artifact, and ask it over HTTP")
-    answers = ask(str(artifact), spread(test))
+    answers = ask(str(artifact), spread(test), lambda model: out.print(f"      {model.computed}"))
     show_answers(answers)
     outcome = Outcome(before, short, full, read_card(artifact).training, answers, artifact, report)
     stage(7, f"done in {duration(time.monotonic() - started)}")

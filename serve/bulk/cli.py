@@ -104,7 +104,8 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
         left_out = sum(summary.not_audio.values())
         others = f", {left_out} other {'file is' if left_out == 1 else 'files are'} not audio" if left_out else ""
         counts = f"{summary.transcribed} of {summary.files} files transcribed"
-        typer.echo(f"{job.out}: {counts}, {audio}{skipped}{failed}{warned}{named}{others}")
+        computed = f" ({summary.computed})" if summary.computed else ""
+        typer.echo(f"{job.out}: {counts}, {audio}{skipped}{failed}{warned}{named}{others}{computed}")
     if summary.failed:
         raise typer.Exit(1)
 
@@ -124,6 +125,7 @@ def _print(job: Job, as_json: bool) -> None:
     if str(everything):
         typer.echo(str(everything), err=True)
     engine = load_engine(job.config)
+    typer.echo(f"{job.config.model}: {engine.info.computed}", err=True)
     asked = job.asked(engine.info)
     faults = []
     for one in found:

@@ -42,6 +42,8 @@ class Summary:
     notes: Sequence[str]
     not_audio: Mapping[str, int]
     repeated: int
+    computed: str
+    """How the model is run; "" where there was nothing to do."""
 
 
 def transcribe_all(
@@ -95,6 +97,7 @@ def _transcribed(
         notes=[*notes, *filter(None, [str(found)])],
         not_audio=found.not_audio,
         repeated=found.repeated,
+        computed=tally.computed,
     )
 
 
@@ -113,7 +116,7 @@ def _outcomes(
     asked = job.asked(model)
     orders = [Order(number, absolute(one.address), asked, sound=job.sound) for number, one in enumerate(inputs)]
     gathering = Gathering(orders)
-    tally.begin()
+    tally.begin(model.computed)
     while orders:
         sized = [(order, inputs[order.number].bytes) for order in orders]
         for passage in hear(sized, model, config, make_engine, workforce):
@@ -135,8 +138,10 @@ class _Tally:
         self._done_bytes = self._audio_s = 0.0
         self._files = self._failed = 0
         self._begun: float | None = None
+        self.computed = ""
 
-    def begin(self) -> None:
+    def begin(self, computed: str) -> None:
+        self.computed = computed
         self._begun = time.monotonic()
 
     def add(self, passage: Passage, again: bool) -> None:

@@ -23,7 +23,9 @@ def loaded(request: pytest.FixtureRequest, tiny_en_name: str) -> Engine:
 def test_both_engines_know_the_same_of_a_model(loaded: Engine) -> None:
     info = loaded.info
     assert (info.name, info.language, info.languages, info.context) == ("tiny", "en", frozenset({"en"}), "full")
-    assert info.engine == ("torch" if isinstance(loaded, engine.TorchEngine) else "ctranslate2")
+    how = ("torch", "float32") if isinstance(loaded, engine.TorchEngine) else ("ctranslate2", "int8")
+    assert (info.engine, info.precision) == how
+    assert info.computed == f"{', '.join(how)}, each window padded to 30 s"
     assert len(pickle.dumps(info)) < 200_000, "it travels without the weights"
 
 
@@ -68,7 +70,7 @@ def test_what_was_exported_is_read_by_the_engine_it_was_exported_for(random_chec
 
 
 def test_without_the_package_torch_is_chosen(monkeypatch: pytest.MonkeyPatch, random_checkpoint: Path) -> None:
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    monkeypatch.setattr(engine, "loads", lambda device: False)
     assert choose(str(random_checkpoint), "cpu") == "torch"
 
 

@@ -41,6 +41,7 @@ def test_serve_says_where_and_leaves_nothing_behind(tiny_en_name: str, tmp_path:
         assert process.stdout and process.stderr
         ready = json.loads(process.stdout.readline())
         assert ready["model"] == "tiny"
+        assert (ready["engine"], ready["precision"], ready["context"]) == ("ctranslate2", "int8", "full")
         with urllib.request.urlopen(f"{ready['url']}/readyz", timeout=60) as response:
             assert response.status == 200
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: everybody in the foreground gets it
