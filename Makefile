@@ -23,6 +23,7 @@ setup-bench: .venv/.ready-bench  ## the same with what serving is compared with
 lint:                 ## rules and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/deptry . --no-ansi 2> .venv/deptry.log || { cat .venv/deptry.log >&2; exit 1; }
 
 types:                ## static types
 	@$(BIN)/mypy
@@ -51,12 +52,12 @@ bench: setup          ## LoRA steps and encoding at the clips' own length agains
 pytest:               ## the whole suite, slow tests too
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
-lock: setup-dev       ## write constraints.txt from what .venv holds, and cluster/requirements.txt, with hashes, from that
+lock: setup-dev setup-bench  ## write constraints.txt from what .venv holds, and cluster/requirements.txt, with hashes, from that
 	@head -1 constraints.txt > .venv/constraints.new
 	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> .venv/constraints.new
 	@mv .venv/constraints.new constraints.txt
 	@head -2 cluster/requirements.txt > .venv/requirements.new
-	@$(BIN)/uv pip compile pyproject.toml --extra client --extra ctranslate2 --extra qlora --constraint constraints.txt \
+	@$(BIN)/uv pip compile pyproject.toml --extra client --extra deepspeed --extra qlora --constraint constraints.txt \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet >> .venv/requirements.new
 	@mv .venv/requirements.new cluster/requirements.txt
 
@@ -74,15 +75,15 @@ clean:                ## remove .venv; runs and the cache stay
 	$(PYTHON) -m venv .venv
 
 .venv/.ready: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,deepspeed]'
 	@touch $@
 
 .venv/.ready-bench: .venv/.ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,deepspeed,bench]'
 	@touch $@
 
 .venv/.ready-dev: .venv/.ready tests/fetch.py
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,deepspeed,dev]'
 	$(BIN)/python -m tests.fetch
 	@command -v chromium chromedriver > /dev/null || if test "$$(id -u)" = 0; \
 		then apt-get update -qq && apt-get install -y -qq chromium chromium-driver > /dev/null; \

@@ -12,6 +12,9 @@ from typing import Any, Literal
 # first. image: whatever the nodes have, with a warning where it differs.
 Environment = Literal["pinned", "pip", "uv", "image"]
 
+_WITH = "deepspeed"  # the extra that every job may need
+_BOUND = re.compile("[=<>!~ ]")
+
 WORKING_DIR = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"  # Ray's word for the job's folder while it installs
 
 
@@ -23,7 +26,9 @@ def pins(root: Path) -> dict[str, str]:
         name, equals, version = line.partition("==")
         if equals:
             locked[_key(name)] = version.strip()
-    return {name: locked[_key(name)] for name in project["dependencies"] if _key(name) in locked}
+    wanted = [*project["dependencies"], *(project.get("optional-dependencies", {}).get(_WITH, ()))]
+    names = [_BOUND.split(one)[0] for one in wanted]
+    return {name: locked[_key(name)] for name in names if _key(name) in locked}
 
 
 def runtime_environment(kind: str, root: Path) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def differences(root: Path) -> list[str]:
     found = []
     for name, wanted in pins(root).items():
         installed = version(name)
-        if installed != wanted:
+        if installed != wanted and (installed or _key(name) != _WITH):
             found.append(f"{_key(name)} {installed or 'is missing'}, pinned {wanted}")
     return found
 

@@ -24,7 +24,7 @@ NODE = {
     "python_version": "3.11",
     "python_full_version": "3.11.9",
 }
-EXTRAS = ("client", "ctranslate2", "qlora")
+EXTRAS = ("client", "deepspeed", "qlora")
 
 
 def parsed(entry: str) -> tuple[Requirement, list[str]]:

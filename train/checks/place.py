@@ -26,7 +26,8 @@ def machine(subject: Subject) -> Outcome:
     require(config.strategy, config.workers.gpu)
     if config.parallelism != "ddp" and importlib.util.find_spec("deepspeed") is None:
         raise UserError(
-            f"parallelism={config.parallelism} needs deepspeed, which is not installed", "pip install deepspeed"
+            f"parallelism={config.parallelism} needs deepspeed, which is not installed",
+            "pip install 'whisperfleet[deepspeed]'",
         )
     derive(config, config.workers.most)
     config.tracking.require()
