@@ -8,11 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from fontTools.unicodedata import script
+
 Why = Literal["control", "other_script", "many_tokens", "rare"]
 
 MANY_TOKENS = 3
 RARE = 2  # occurrences
 FOREIGN_SHARE = 0.01  # of all letters: below it a script is a stray one
+
+_ANY = {"Zyyy", "Zinh"}  # letters of no script of their own: modifiers such as Uzbek's apostrophe, Japanese long marks
+# Scripts that are written along with another one, however few their letters are.
+_ALONG = {"Hani": ("Hira", "Kana", "Hang", "Bopo"), "Hira": ("Kana",), "Kana": ("Hira",), "Bopo": ("Hani",)}
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,14 @@ class Characters:
         """Return the odd ones, most frequent first. ``num_tokens`` tells what a text costs.
 
         ``control``: control, format and private characters, and what stands for a lost one. ``other_script``: a letter
-        of a script with under 1 % of the letters, such as a Cyrillic а among Latin ones. ``many_tokens``: 3 or more.
-        ``rare``: once or twice in all, except letters and digits of ASCII.
+        of a script (Unicode's property) with under 1 % of the letters, such as a Cyrillic а among Latin ones.
+        ``many_tokens``: 3 or more. ``rare``: once or twice in all, except letters and digits of ASCII.
         """
         letters: Counter[str] = Counter()
         for character, count in self.counts.items():
             if unicodedata.category(character)[0] == "L":
-                letters[_script(character)] += count
-        strays = {script for script, count in letters.items() if count < FOREIGN_SHARE * letters.total()}
+                letters[script(character)] += count
+        strays = _strays(letters)
         found = []
         for character, count in sorted(self.counts.items(), key=lambda item: (-item[1], item[0])):
             tokens = num_tokens(character)
@@ -66,23 +72,22 @@ class Characters:
         return tuple(found)
 
 
+def _strays(letters: Counter[str]) -> set[str]:
+    """Return the scripts with few letters that are not written along with one of many."""
+    least = FOREIGN_SHARE * letters.total()
+    few = {name for name, count in letters.items() if count < least} - _ANY
+    return {name for name in few if not any(letters[other] >= least for other in _ALONG.get(name, ()))}
+
+
 def _why(character: str, count: int, tokens: int, strays: set[str]) -> list[Why]:
     category = unicodedata.category(character)
     why: list[Why] = []
     if category[0] == "C" or character == "\N{REPLACEMENT CHARACTER}":
         why.append("control")
-    if category[0] == "L" and _script(character) in strays:
+    if category[0] == "L" and script(character) in strays:
         why.append("other_script")
     if tokens >= MANY_TOKENS:
         why.append("many_tokens")
     if count <= RARE and not (character.isascii() and character.isalnum()):
         why.append("rare")
     return why
-
-
-def _script(letter: str) -> str:
-    """Return the first word of a letter's name, which is its script (LATIN, CYRILLIC, THAANA, CJK ...).
-
-    Python's tables have no script property; half-width and full-width forms are scripts of their own here.
-    """
-    return unicodedata.name(letter, "?").split()[0]

@@ -36,3 +36,24 @@ def test_each_odd_character_is_named_with_its_reason_and_where_it_is(odd: dict[s
 def test_ordinary_text_is_not_listed(odd: dict[str, OddCharacter]) -> None:
     assert set(odd) == {"а", "\x07", "\ufffd", "\N{CUNEIFORM SIGN GUD}", "§"}
     assert next(iter(odd)) == "\N{CUNEIFORM SIGN GUD}"  # the most frequent first
+
+
+def strays(*texts: str) -> set[str]:
+    """The characters of another script than the others."""
+    characters = Characters(examples=1)
+    for number, text in enumerate(texts):
+        characters.add(str(number), text)
+    return {each.character for each in characters.odd(lambda text: 1) if "other_script" in each.why}
+
+
+def test_marks_that_belong_to_a_language_were_taken_for_strays() -> None:
+    """The first word of a letter's name was its script: KATAKANA-HIRAGANA, IDEOGRAPHIC, MODIFIER were none of these."""
+    assert not strays("ラーメンを食べる " * 300, "人々", "〆切", "ｱ")
+    assert not strays("oʻzbek tili " * 300, "maʼno", "gʻalaba")
+    assert not strays("한국말 " * 300, "漢字")
+
+
+def test_a_stray_among_them_is_still_one() -> None:
+    assert strays("ラーメンを食べる " * 300, "말", "а") == {"말", "а"}
+    assert strays("中文和汉字" * 300, "の") == {"の"}
+    assert strays("bello " * 300, "ｆｕｌｌ") == set()  # a wide form is a Latin letter all the same
