@@ -165,9 +165,8 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     from train.evaluate import evaluate as evaluate_model
 
     model = load_model(model_name, best_device())
-    heard_in = model.context if wanted is None else wanted
     with counting("transcribing") as advance:
-        done = evaluate_model(model, utterances, heard_in, spoken, advance)
+        done = evaluate_model(model, utterances, wanted, spoken, advance)
     evaluation, quarantined = done.evaluation, [*unread, *done.quarantined]
     why = explain(evaluation) if evaluation.results else []
     if out is not None:

@@ -37,17 +37,19 @@ class Evaluated:
 def evaluate(
     model: SpeechModel,
     utterances: Sequence[Utterance],
-    context: Context,
+    context: Context | None,
     language: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     batch_clips: int = 16,
 ) -> Evaluated:
     """Transcribe ``utterances`` and score them; those without words are transcribed too, and counted apart.
 
-    ``language`` is for those that name none; without either, the artifact's language holds, and at last the model
-    detects it. Of rows with the same id the first counts. ``on_progress`` is called with (clips done, clips in all).
+    ``context`` None is the model's own. ``language`` is for those that name none; without either, the artifact's
+    language holds, and at last the model detects it. Of rows with the same id the first counts. ``on_progress`` is
+    called with (clips done, clips in all).
     Raises UserError where no clip is usable.
     """
+    context = context or model.context
     usable: list[tuple[Utterance, Clip, float]] = []
     quarantined: list[Quarantined] = []
     for utterance, waveform in _waveforms(utterances):

@@ -72,7 +72,7 @@ def evaluate(
     given = list(rows(described, cache_root()))
     utterances = [row for row in given if isinstance(row, Utterance)]
     loaded = load_model(model, best_device())
-    done = scoring.evaluate(loaded, utterances, context or loaded.context, code_or_none(language))
+    done = scoring.evaluate(loaded, utterances, context, code_or_none(language))
     unread = [row for row in given if isinstance(row, Quarantined)]
     return Evaluated(done.evaluation, [*unread, *done.quarantined])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 from asr.audio import encode_flac
 from asr.errors import UserError
 from asr.evaluation import Evaluation, UtteranceResult
-from asr.model import SpeechModel
 from asr.report import write_report
 from asr.spreadsheet import told
 from asr.utterance import Utterance
@@ -156,13 +154,10 @@ def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, tiny_en_name: s
         evaluate(tiny_en_name, prepared / "test.jsonl", language="itallian")
 
 
-def test_a_context_is_taken_from_the_artifact_unless_asked_for(tiny_en: SpeechModel) -> None:
-    trained_short = replace(tiny_en, short_context=True)
-    assert _context("auto", trained_short) == "short"
-    assert _context("auto", tiny_en) == "full"
-    assert _context("full", trained_short) == "full"
+def test_a_context_is_the_model_s_own_unless_asked_for() -> None:
+    assert [_context(asked) for asked in ("auto", "full", "short")] == [None, "full", "short"]
     with pytest.raises(UserError, match="--context medium"):
-        _context("medium", trained_short)
+        _context("medium")
 
 
 def test_dry_run_prints_each_setting_with_its_origin_and_trains_nothing(

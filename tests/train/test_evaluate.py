@@ -44,9 +44,10 @@ def test_progress_comes_chunk_by_chunk(
 
 def test_a_model_of_short_contexts_is_asked_in_either(english_model: SpeechModel, flac_clips: list[Utterance]) -> None:
     model = replace(english_model, short_context=True)
-    for context in ("short", "full"):
+    for context, expected in ((None, "short"), ("full", "full")):
         evaluation = evaluate(model, flac_clips[:3], context).evaluation  # type: ignore[arg-type]
-        assert (evaluation.context, len(evaluation.results)) == (context, 3)
+        assert (evaluation.context, len(evaluation.results)) == (expected, 3)
+    assert evaluate(english_model, flac_clips[:1], None).evaluation.context == "full"
 
 
 def test_words_where_nobody_speaks_are_insertions_of_their_own(
