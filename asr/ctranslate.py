@@ -211,7 +211,7 @@ def loads(device: str) -> bool:
         return True
     if not ctranslate2.get_cuda_device_count():
         return False
-    spec = find_spec("nvidia.cublas")
+    spec = find_spec("nvidia") and find_spec("nvidia.cublas")
     folders = [Path(folder) / "lib" for folder in (spec.submodule_search_locations or ())] if spec else []
     for library in ("libcublasLt.so.12", "libcublas.so.12"):
         found = [str(folder / library) for folder in folders if (folder / library).is_file()]

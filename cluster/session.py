@@ -15,12 +15,12 @@ from ray.job_config import JobConfig
 
 from asr.errors import UserError
 from cluster import scratch, termination
+from cluster.project import ROOT
 from cluster.ray_settings import ENVIRONMENT
 from cluster.resources import WAITING_ACTORS
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _ANSWER_S = 10.0
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 @contextmanager
@@ -57,9 +57,9 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
 def _connect(address: str) -> None:
     try:
         knock(address)
-        ray.init(
-            address=address, log_to_driver=False, logging_level=logging.WARNING, job_config=_where_our_packages_are()
-        )
+        # a client's settings are pickled for a server, which may have other packages; its folder is no worker's either
+        config = None if address.startswith("ray://") else _where_our_packages_are()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, job_config=config)
     except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(
@@ -71,7 +71,7 @@ class _Path(list[str]):
     """What Ray's workers search for modules, whose last folder is searched first: ours, whatever Ray adds."""
 
     def extend(self, folders: Iterable[str]) -> None:
-        super().extend([*folders, str(_ROOT)])
+        super().extend([*folders, str(ROOT)])
 
 
 def _where_our_packages_are() -> JobConfig:

@@ -17,15 +17,13 @@ from pydantic_core import PydanticUndefined
 
 from asr.places import mark_of
 from asr.sources import SourceConfig
+from cluster.project import PACKAGES, ROOT
 from serve.config import ServeConfig
 from serve.keys import Key
 from train.config import TrainConfig
 from train.data.inspect import InspectConfig
 from train.data.prepare import PrepareConfig
 from train.sweep.space import SweepConfig, Values
-
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("asr", "cluster", "train", "serve", "whisperfleet")
 
 # What is described by a table of its own wherever it stands.
 _APART: dict[type[BaseModel], str] = {SourceConfig: "source", Values: "values"}

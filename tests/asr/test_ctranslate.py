@@ -14,7 +14,7 @@ from ctranslate2 import StorageView
 from asr import audio
 from asr.artifact import load_model
 from asr.clip import Clip, Transcript
-from asr.ctranslate import CTranslateModel
+from asr.ctranslate import CTranslateModel, loads
 from asr.decode import decode
 from asr.errors import UserError
 from asr.evaluation import Evaluation, UtteranceResult
@@ -250,3 +250,13 @@ def test_without_the_package_it_is_named(tiny_en_name: str, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     with pytest.raises(UserError, match="pip install ctranslate2"):
         CTranslateModel.load(tiny_en_name)
+
+
+def test_a_gpu_without_nvidia_s_packages_was_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``find_spec`` of a module in a package that is not there raises."""
+    monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: (_ for _ in ()).throw(OSError))
+    loads.cache_clear()
+    assert not loads("cuda")
+    loads.cache_clear()
+    assert loads("cpu")

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from train.capacity.options import Option
     from train.capacity.setup import Setup
 
-_GIB = 1024**3
-
 
 def plan(
     config: Annotated[Path, typer.Argument(help="YAML file; see configs/.")],
@@ -67,13 +65,15 @@ def _heading(base: str, setup: Setup, fleet: Fleet) -> str:
 
 
 def _table(found: Sequence[Option], costs: Sequence[Cost]) -> Table:
+    from train.capacity.memory import GIB
+
     cost = "device hours" if costs[0].money is None else "cost"
     table = Table("strategy", "parallelism", "checkpointing", "peak, GiB", "host, GiB", "step, s", "hours", cost, "")
     for option, price in zip(found, costs, strict=True):
         setup, memory = option.setup, option.memory
         shared = setup.parallelism + (" + offload" if setup.offload == "cpu" else "")
         cells = [setup.strategy, shared, "yes" if setup.checkpointing else ""]
-        cells += [f"{memory.peak / _GIB:.1f}", f"{memory.host / _GIB:.1f}" if memory.host else ""]
+        cells += [f"{memory.peak / GIB:.1f}", f"{memory.host / GIB:.1f}" if memory.host else ""]
         if option.reason:
             table.add_row(*cells, "", "", "", option.reason, style="dim")
             continue
