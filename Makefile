@@ -2,9 +2,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo docs test setup setup-dev setup-bench lint types pytest lock clean
+.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo docs test test-fast test-long setup setup-dev setup-bench lint types pytest lock clean
 
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -49,8 +50,14 @@ overload: setup-bench ## ten times the load that can be served: health, refusals
 bench: setup          ## LoRA steps and encoding at the clips' own length against 30 s, one table and a JSON line
 	@$(BIN)/python -m benchmarks.audio_context --save benchmarks/results/audio_context.json
 
-pytest:               ## the whole suite, slow tests too
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+pytest:               ## the whole suite but `test-long`, in as many processes as there are cores
+	@HF_HUB_OFFLINE=1 $(PYTEST)
+
+test-fast: setup-dev  ## what needs no Ray and no weights: under 2 minutes
+	@HF_HUB_OFFLINE=1 $(PYTEST) -m 'not (ray or weights or slow or long)'
+
+test-long: setup-dev  ## what takes minutes: hours of audio in every codec, nodes cut off, random kills, a soak
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m long
 
 lock: setup-dev setup-bench  ## write constraints.txt from what .venv holds, and cluster/requirements.txt, with hashes, from that
 	@head -1 constraints.txt > .venv/constraints.new

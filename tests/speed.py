@@ -1,0 +1,58 @@
+"""How the suite stays quick: tests that share something dear share a process, and a slow test says that it is one.
+
+The hooks here are ``tests/conftest.py``'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LIMIT_S = 5.0
+"""What a test may take that is not marked as slow: what waits for a core on a busy machine is not counted."""
+
+BY_FIXTURE = {
+    "ray": ("ray_cluster",),
+    "weights": ("tiny_en_name", "base_checkpoint", "english_model"),
+}
+"""Marks that a test has by what it asks for. Whoever starts Ray or loads a checkpoint by itself says so by itself."""
+
+_SCHEDSTAT = Path("/proc/self/schedstat")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it asks for, and name the process that runs it: the one of its file, or of its group.
+
+    A group is dear to start for each process: one Ray for a folder's tests. The dearest groups begin.
+    """
+    for item in items:
+        for mark, fixtures in BY_FIXTURE.items():
+            if set(fixtures) & set(getattr(item, "fixturenames", ())):
+                item.add_marker(mark)
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+def _group(item: pytest.Item) -> str:
+    file, _, _ = item.nodeid.partition("::")
+    return f"ray in {'/'.join(file.split('/')[:2])}" if item.get_closest_marker("ray") else file
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that takes longer than it says."""
+    began, waited = time.monotonic(), _waited_s()
+    yield
+    took = time.monotonic() - began - (_waited_s() - waited)
+    if took > LIMIT_S and not {"slow", "long"} & {mark.name for mark in item.iter_markers()}:
+        pytest.fail(f"took {took:.1f} s: make it quicker, or mark it as slow", pytrace=False)
+
+
+def _waited_s() -> float:
+    """Return how long this process has waited for a core."""
+    return int(_SCHEDSTAT.read_text().split()[1]) / 1e9 if _SCHEDSTAT.exists() else 0.0
