@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo docs test test-fast test-long setup setup-dev setup-bench lint types pytest lock clean
+.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo docs test test-fast test-long setup setup-dev setup-bench lint types pytest lock wheel clean
 
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -67,6 +67,11 @@ lock: setup-dev setup-bench  ## write constraints.txt from what .venv holds, and
 	@$(BIN)/uv pip compile pyproject.toml --extra client --extra deepspeed --extra qlora --constraint constraints.txt \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet >> .venv/requirements.new
 	@mv .venv/requirements.new cluster/requirements.txt
+
+wheel: setup          ## dist/whisperfleet-VERSION.whl, for machines without this checkout
+	@rm -rf build
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 docs: setup           ## write docs/tree.md and docs/configuration.md from the code
 	@$(BIN)/python -m docs.generate
