@@ -56,7 +56,7 @@ pytest:               ## the whole suite but `test-long`, in as many processes a
 test-fast: setup-dev  ## what needs no Ray and no weights: under 2 minutes
 	@HF_HUB_OFFLINE=1 $(PYTEST) -m 'not (ray or weights or slow or long)'
 
-test-long: setup-dev  ## what takes minutes: hours of audio in every codec, nodes cut off, random kills, a soak
+test-long: setup-dev  ## what takes minutes a test: hours of audio, random kills, nodes cut off, a wheel with all its packages (needs the registry)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m long
 
 lock: setup-dev setup-bench  ## write constraints.txt from what .venv holds, and cluster/requirements.txt, with hashes, from that
