@@ -72,7 +72,7 @@ def client_error(error: Exception) -> bool:
 
 
 def _known() -> str:
-    import fsspec
+    import fsspec  # type: ignore[import-untyped]
 
     names = sorted(set(fsspec.available_protocols()) - _NO_STORAGE - {"file", "memory"})
     return f"use a path, or one of {', '.join(names)}"
