@@ -56,7 +56,7 @@ def fsspec_filesystem(scheme: str, authority: str) -> FileSystem:
 def _as_pyarrows(filesystem: Any) -> FileSystem:
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-    class Handler(FSSpecHandler):  # type: ignore[misc]
+    class Handler(FSSpecHandler):
         """Makes the folders that a file is written into, as buckets do: on a server they have to be there."""
 
         def open_output_stream(self, path: str, metadata: Any) -> Any:
