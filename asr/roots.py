@@ -38,10 +38,13 @@ class Roots:
         """Return the address of what a row calls ``name``.
 
         An address of a place that a root lies at gets the root's query, as that is a person's. Raises DataError
-        address_not_allowed for what lies in no root, and for a query of the row's own.
+        address_not_allowed for what lies in no root, for a query of the row's own, and for a scheme in it that is
+        none of ``ROW_SCHEMES``: in a folder of ``ftp://`` rows have names, no addresses.
         """
         try:
             uri, member = without_member(storage.join(self.folder, plain(name)))
+            if "://" in name and storage.is_remote(name) and storage.parts(name)[0] not in storage.ROW_SCHEMES:
+                raise UserError(f"{name}: no row names such storage")
             asked = _parts(uri)
         except UserError as error:
             raise DataError(REASON, str(error)) from None

@@ -1,4 +1,8 @@
-"""Files anywhere: local, ``s3://``, ``gs://``, ``hf://`` and what else pyarrow or fsspec opens, all in one way."""
+"""Files anywhere: local, ``s3://``, ``gs://``, ``hf://`` and what else pyarrow or fsspec opens, all in one way.
+
+Every storage that fsspec knows is for the addresses that a person wrote. What rows may name is less: ``ROW_SCHEMES``,
+which ``asr.roots`` enforces.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +19,20 @@ from urllib.parse import unquote
 
 from asr.errors import UserError
 from asr.folders import local_sizes, require_regular
+from asr.fsspec_storage import client_error, fsspec_filesystem
 from asr.text_lines import BoundedText
 from asr.unretryable import unretryable, writing
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem  # type: ignore[import-untyped]
 
-# pyarrow's own, which need no Python per byte, and those of fsspec that are storage. Web addresses are none, as they
-# cannot be listed; and fsspec knows forty more, with which a word in a file would make a cluster call hosts.
+# pyarrow's own, which need no Python per byte, and buckets of fsspec's. It knows forty more, with which a word in a
+# file would make a cluster call hosts.
 ARROW_SCHEMES = frozenset({"s3", "gs", "gcs", "abfs", "abfss", "hdfs"})
-FSSPEC_SCHEMES = frozenset({"hf", "az", "adl", "memory"})
-HOW_WRITTEN = "use a path, s3://, gs://, abfs://, hdfs://, hf:// or file://"
+ROW_SCHEMES = ARROW_SCHEMES | {"hf", "az", "adl", "memory"}
+HOW_WRITTEN = (
+    "use a path, s3://, gs://, abfs://, hdfs://, hf://, ftp://, sftp://, file:// or another storage of fsspec's"
+)
 
 _NAME_CHARACTERS = 50  # of a file's own name in that of its draft: 255 bytes are all that a name may have
 
@@ -72,9 +79,7 @@ def resolve(place: str | Path) -> tuple[FileSystem, str]:
     if scheme in ARROW_SCHEMES:
         filesystem, root = _arrow_filesystem(f"{scheme}://{authority}{query}")
         return filesystem, f"{root.rstrip('/')}/{path.lstrip('/')}".rstrip("/")
-    if scheme not in FSSPEC_SCHEMES:
-        raise UserError(f"'{place}' is no address that can be read", HOW_WRITTEN)
-    filesystem = _fsspec_filesystem(scheme)
+    filesystem = fsspec_filesystem(scheme, authority)
     return filesystem, filesystem.handler.fs._strip_protocol(str(place))
 
 
@@ -95,17 +100,6 @@ def _arrow_filesystem(root: str) -> tuple[FileSystem, str]:
     except ValueError as error:
         raise UserError(f"'{root}' is no address that can be read: {_line(error)}") from None
     return filesystem, path
-
-
-@cache
-def _fsspec_filesystem(scheme: str) -> FileSystem:
-    import fsspec  # type: ignore[import-untyped]
-    from pyarrow.fs import FSSpecHandler, PyFileSystem
-
-    try:
-        return PyFileSystem(FSSpecHandler(fsspec.filesystem(scheme)))
-    except (ImportError, ValueError) as error:  # unknown to fsspec, or its package is not installed
-        raise UserError(f"'{scheme}://' cannot be read: {_line(error)}", "use a path, s3://, gs:// or hf://") from None
 
 
 def join(place: str | Path, *names: str) -> str:
@@ -281,6 +275,10 @@ def explained(place: str | Path, what: str) -> Iterator[None]:
     except OSError as error:
         mistake = UserError(f"{place}: {what}: {_line(error)}")
         raise unretryable(error, str(place)) or mistake from None
+    except Exception as error:
+        if not client_error(error):
+            raise
+        raise UserError(f"{place}: {what}: {_line(error)}") from None
 
 
 def _line(error: Exception) -> str:

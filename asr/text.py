@@ -53,9 +53,9 @@ def _normalised(text: str, language: str | None) -> str:
 
 
 def _legacy(text: str, language: str | None) -> str:
-    """Without Whisper's British-to-American spelling table, which transformers does not ship.
+    """Whisper's rules from transformers, and for English its British-to-American spellings, which that does not ship.
 
-    So ``colour`` for ``color`` counts as an error, and an English rate may lie a little above the published one.
+    Of whisper-normalizer only the table: its own rules say "because" for "cause" and more that Whisper's do not.
     """
     return _whisper_normaliser(language == "en", language in LEGACY_SPLIT)(text)
 
@@ -65,7 +65,14 @@ def _whisper_normaliser(english: bool, split_letters: bool) -> Callable[[str], s
     # Imported here: one to two seconds that only a comparison with published tables is worth.
     from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
-    return EnglishTextNormalizer({}) if english else BasicTextNormalizer(split_letters=split_letters)
+    return EnglishTextNormalizer(_spellings()) if english else BasicTextNormalizer(split_letters=split_letters)
+
+
+def _spellings() -> dict[str, str]:
+    """Return Whisper's table of spellings, entry for entry (openai/whisper, normalizers/english.json)."""
+    from whisper_normalizer.english import EnglishSpellingNormalizer
+
+    return EnglishSpellingNormalizer().mapping
 
 
 @cache

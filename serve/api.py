@@ -20,6 +20,7 @@ from asr.audio import AudioLimits
 from asr.engine import ModelInfo
 from asr.features import WINDOW_S
 from asr.labels import Task
+from serve import schemas
 from serve.access_log import AccessLog
 from serve.admission import Admission
 from serve.answers import Answer
@@ -38,6 +39,7 @@ from serve.models.fleet import Fleet
 from serve.models.rollout import Rollout
 from serve.models.traffic import Traffic
 from serve.observer import Books, Observer, facts
+from serve.openapi import HEARD, ORDERED, answers, document
 from serve.page import router as page
 from serve.parameters import asked_of
 from serve.readiness import Readiness
@@ -62,8 +64,9 @@ def _opened_books() -> Books:
     return _books[0]
 
 
-# The form is parsed by hand: a schema would show nothing of it. A redirect would repeat the Host that was sent.
-app = FastAPI(title="whisperfleet", openapi_url=None, redirect_slashes=False)
+# The form is parsed by hand, within limits; `serve.openapi` says what is in it. FastAPI's pages of the document load
+# scripts from elsewhere. A redirect would repeat the Host that was sent.
+app = FastAPI(title="whisperfleet", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 install(app)
 app.add_middleware(Observer, books=_opened_books)
 app.include_router(page)
@@ -95,44 +98,44 @@ class Api:
         self._desk = Desk(config, self._keys, self._traffic, self._fleet, rollout)
         self._created = int(time.time())
 
-    @app.post("/v1/audio/transcriptions")
+    @app.post("/v1/audio/transcriptions", **HEARD)
     async def transcriptions(self, request: Request) -> Response:
         """Write down what is said in an uploaded file."""
         return await self._answer(request, "transcribe")
 
-    @app.post("/v1/audio/translations")
+    @app.post("/v1/audio/translations", **HEARD)
     async def translations(self, request: Request) -> Response:
         """Write it down in English, whatever is spoken."""
         return await self._answer(request, "translate")
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", **answers(schemas.Models, 401))
     async def models(self, request: Request) -> dict[str, Any]:
         """List the models by their public names."""
         self._keys.holder(request.headers.get("authorization"))
         return {"object": "list", "data": [self._listed(name) for name in self._traffic.catalogue.entries]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", **answers(schemas.Model, 401, 404))
     async def model(self, name: str, request: Request) -> dict[str, Any]:
         """Describe one of them."""
         self._keys.holder(request.headers.get("authorization"))
         return self._listed(self._traffic.catalogue.name(name))
 
-    @app.get("/admin/models")
+    @app.get("/admin/models", **answers(schemas.States, 401, 403))
     async def model_states(self, request: Request) -> Response:
         """Tell whoever looks after the models what each name stands for."""
         return await self._desk.listing(request)
 
-    @app.post("/admin/models/{verb}/{name:path}")
+    @app.post("/admin/models/{verb}/{name:path}", **ORDERED)
     async def change_model(self, verb: str, name: str, request: Request) -> Response:
         """Load, promote, roll back or unload a model."""
         return await self._desk.change(request, verb, name)
 
-    @app.get("/healthz")
+    @app.get("/healthz", **answers(schemas.Status))
     async def healthz(self) -> dict[str, str]:
         """Answer as long as this process is alive."""
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", **answers(schemas.Status, 503))
     async def readyz(self) -> Response:
         """Answer 200 where a replica answers that holds the default model, else 503; 503 too while it drains."""
         if self._house.closed:
@@ -140,13 +143,18 @@ class Api:
         await self._readiness.check()
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics")
+    @app.get("/metrics", **answers(None, 401, 403, media_type="text/plain"))
     async def metrics(self, request: Request) -> Response:
         """Tell Prometheus what was counted; where keys are asked for, it needs one that may know of all of them."""
         holder = self._keys.holder(request.headers.get("authorization"))
         if holder is not None and not holder.metrics:
             raise ApiError(403, "this API key may not read metrics: it has no metrics: true", "forbidden")
         return Response(self._metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.get("/openapi.json", **answers(schemas.Document))
+    async def openapi(self) -> Response:
+        """Describe all of this to programs."""
+        return JSONResponse(document(app))
 
     async def default_model(self) -> ModelInfo:
         """Return what is known of the default model. Called by handle, not by HTTP."""

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from fastapi.responses import StreamingResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus
 from starlette.types import Message, Receive, Scope, Send
 
 from serve.answers import Answer
@@ -21,6 +22,10 @@ logger = logging.getLogger("ray.serve")
 # A client that does not take so much in this time reads nothing: a kilobyte a second is slower than any line.
 SEND_S = 60.0
 PIECE_BYTES = 64 * 1024
+# nginx and most of its kind cut an answer of which nothing comes for 60 s; clients pass over a comment.
+PING_S = 15.0
+
+AppStatus.disable_automatic_graceful_drain()  # a stream ends with its last word: whoever stops us waits for that
 
 
 def _pieces(message: Message) -> Iterator[Message]:
@@ -40,35 +45,45 @@ def _pieces(message: Message) -> Iterator[Message]:
         )
 
 
-class EventStream(StreamingResponse):
-    """A response that gives back what it holds (its place in the house, its windows) when it ends, however it ends."""
+class EventStream(EventSourceResponse):
+    """A response that gives back what it holds (its place in the house, its windows) when it ends, however it ends.
+
+    While no event comes, a comment does, every ``PING_S`` seconds.
+    """
 
     def __init__(
         self, content: AsyncIterator[str], held: AsyncExitStack, headers: Mapping[str, str] | None = None
     ) -> None:
-        # nginx would otherwise collect the events, and a browser's cache keep them
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})}
-        super().__init__(content, media_type="text/event-stream", headers=headers)
+        # a browser's cache would otherwise keep the events; that nginx should not collect them, the library says
+        headers = {"Cache-Control": "no-cache", **(headers or {})}
+        encoded = (event.encode() async for event in content)
+        super().__init__(encoded, headers=headers, ping=PING_S, ping_message_factory=_ping)
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events, as ASGI asks, until the client has gone or has not read on for ``SEND_S`` seconds."""
         loop = asyncio.get_running_loop()
+        whole = asyncio.Lock()  # no comment between the pieces of an event
         async with self._held:
             try:
                 async with asyncio.timeout(None) as unread:
 
                     async def sent(message: Message) -> None:
-                        for piece in _pieces(message):
-                            unread.reschedule(loop.time() + SEND_S)
-                            await send(piece)
-                            unread.reschedule(None)
+                        async with whole:
+                            for piece in _pieces(message):
+                                unread.reschedule(loop.time() + SEND_S)
+                                await send(piece)
+                                unread.reschedule(None)
 
                     await super().__call__(scope, receive, sent)
             except TimeoutError:
                 if not unread.expired():
                     raise
                 logger.warning("a client has not read its stream for %g s: it is closed", SEND_S)
+
+
+def _ping() -> ServerSentEvent:
+    return ServerSentEvent(comment="still listening", sep="\n")
 
 
 async def events(

@@ -9,6 +9,7 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Response
 
 from asr.language import NAMES
+from serve.openapi import answers
 
 _FOLDER = Path(__file__).parent / "static"
 _LANGUAGES = "<!-- languages -->"
@@ -33,13 +34,13 @@ router = APIRouter()
 
 
 # `include_router(router)` is all that an app needs. The links within the page are relative: it works under any prefix.
-@router.get("/")
+@router.get("/", **answers(None, media_type="text/html"))
 async def index() -> Response:
     """Return the page."""
     return _answer("index.html")
 
 
-@router.get("/page/{name}")
+@router.get("/page/{name}", **answers(None, 404, media_type="*/*"))
 async def part(name: str) -> Response:
     """Return what the page loads: its style, its script and its icon."""
     if name not in _TYPES:

@@ -6,6 +6,8 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+from whisper_normalizer.english import EnglishSpellingNormalizer
 
 from asr.text import Normaliser, normalise
 
@@ -88,6 +90,22 @@ def test_legacy_is_whispers_own() -> None:
     assert normalise("Mr. Smith's got twenty-one dollars.", "legacy", "en") == "mister smith has got $21"
     assert normalise("Perché [musica] no?", "legacy", "it") == "perché no"
     assert normalise("你好。", "legacy", "zh") == "你 好"
+
+
+def test_legacy_english_is_spelt_as_in_published_tables() -> None:
+    assert normalise("The colour of Grey's jewellery, cause it's twenty-one.", "legacy", "en") == (
+        "the color of gray is jewelry cause it is 21"
+    )
+    assert normalise("The colour", "legacy", "it") == normalise("The colour", "normalised", "en") == "the colour"
+
+
+def test_legacy_english_gives_the_words_of_transformers_with_whispers_table() -> None:
+    table = EnglishSpellingNormalizer().mapping
+    theirs = EnglishTextNormalizer(table)
+    assert len(table) > 1700
+    for british in table:
+        sentence = f"Mr. {british.title()} isn't {british}, uh, for £{len(british)}.50!"
+        assert normalise(sentence, "legacy", "en") == theirs(sentence).strip()
 
 
 @pytest.mark.parametrize("normaliser", NORMALISERS)

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx
+import openai
 import pytest
 import uvicorn
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 import serve.events
 from asr.clip import Spoken, Transcript
@@ -120,7 +122,7 @@ def test_a_number_that_json_does_not_have_never_leaves_as_one() -> None:
     assert json.loads(bytes(told.response().body))["segments"] == [segment]
 
 
-SCOPE: dict[str, Any] = {"type": "http", "asgi": {"spec_version": "2.3"}}
+SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "asgi": {"spec_version": "2.3"}}
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -205,5 +207,72 @@ def test_a_stream_that_is_read_slowly_is_whole(monkeypatch: pytest.MonkeyPatch) 
     async def long() -> AsyncIterator[str]:
         yield 20 * serve.events.PIECE_BYTES * "y" + "z"  # a second: as one piece it would be too slow
 
-    asyncio.run(EventStream(long(), AsyncExitStack())({"type": "http"}, receive, send))
+    asyncio.run(EventStream(long(), AsyncExitStack())(SCOPE, receive, send))
     assert b"".join(read) == 20 * serve.events.PIECE_BYTES * b"y" + b"z"
+
+
+async def as_read(content: AsyncIterator[str], send_s: float = 0.0) -> bytes:
+    """Return what a client gets of a stream that takes ``send_s`` for each message."""
+    read: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        await asyncio.sleep(send_s)
+        read.append(message.get("body", b""))
+
+    async def receive() -> Message:
+        await asyncio.sleep(60.0)
+        return {"type": "http.disconnect"}
+
+    await EventStream(content, AsyncExitStack())(SCOPE, receive, send)
+    return b"".join(read)
+
+
+def test_a_comment_keeps_a_stream_open_while_nothing_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.events, "PING_S", 0.05)
+
+    async def silent() -> AsyncIterator[str]:
+        yield "event: a\ndata: 1\n\n"
+        await asyncio.sleep(0.3)
+        yield "event: a\ndata: 2\n\n"
+
+    body = asyncio.run(as_read(silent()))
+    assert body.startswith(b"event: a\ndata: 1\n\n: still listening\n\n")
+    assert body.endswith(b": still listening\n\nevent: a\ndata: 2\n\n")
+    assert set(body.split(b"\n\n")) == {b"event: a\ndata: 1", b": still listening", b"event: a\ndata: 2", b""}
+
+
+def test_no_comment_comes_between_the_pieces_of_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.events, "PING_S", 0.02)
+    event = "data: " + 6 * serve.events.PIECE_BYTES * "y" + "\n\n"
+
+    async def long() -> AsyncIterator[str]:
+        yield event
+        yield event
+
+    body = asyncio.run(as_read(long(), 0.03))
+    assert body.replace(b": still listening\n\n", b"") == 2 * event.encode()
+    assert set(body.split(b"\n\n")) == {event.strip().encode(), b": still listening", b""}
+
+
+def test_the_official_client_passes_over_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.events, "PING_S", 0.05)
+
+    async def slow() -> AsyncIterator[Passage]:
+        await asyncio.sleep(0.2)
+        yield passage(1, "two")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        body = events(passage(0, "one"), slow(), answer(), lambda: asyncio.get_running_loop().time() + 60.0)
+        await EventStream(body, AsyncExitStack())(scope, receive, send)
+
+    async def ask() -> list[str]:
+        transport = httpx.ASGITransport(app)
+        async with openai.AsyncOpenAI(
+            api_key="any", base_url="http://a/v1", http_client=httpx.AsyncClient(transport=transport)
+        ) as client:
+            stream = await client.audio.transcriptions.create(model="m", file=("a.wav", b"RIFF"), stream=True)
+            return [event.type async for event in stream]
+
+    assert asyncio.run(ask()) == ["transcript.text.delta", "transcript.text.delta", "transcript.text.done"]
