@@ -9,20 +9,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from asr import storage
 from asr.checkpoint import Checkpoint, find_checkpoint
 from asr.convert import convert
-from tests.asr.tiny_whisper import ct2_variables, random_whisper, write_ct2_folder
+from tests.asr.tiny_whisper import MULTILINGUAL, ct2_variables, random_whisper, write_ct2_folder
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """On a busy machine torch's threads wait for each other: small networks ran eight times as long on two."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def one_thread_again() -> Iterator[None]:
+    """What loads an engine in a test may have set their number."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +59,18 @@ def random_checkpoint(ct2_original: Path, tmp_path_factory: pytest.TempPathFacto
     """The same in transformers' layout, not to be changed."""
     folder = tmp_path_factory.mktemp("random") / "transformers"
     convert(ct2_original, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_multilingual(base_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random network with a real vocabulary of 99 languages that stops after some tokens, not to be changed."""
+    folder = tmp_path_factory.mktemp("random") / "multilingual"
+    random_whisper(MULTILINGUAL).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
+        shutil.copyfile(base_checkpoint.folder / name, folder / name)
+    heads = {"max_length": 10, "alignment_heads": [[1, 0], [2, 3]]}
+    GenerationConfig.from_pretrained(base_checkpoint.folder, **heads).save_pretrained(folder)
     return folder
 
 

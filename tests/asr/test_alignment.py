@@ -13,8 +13,8 @@ from transformers import WhisperForConditionalGeneration, WhisperTokenizer
 from asr import audio
 from asr.alignment import Line, align, path_times, words_of
 from asr.audio import SAMPLE_RATE
-from asr.checkpoint import find_checkpoint
-from asr.clip import Clip, Word
+from asr.checkpoint import Checkpoint, find_checkpoint
+from asr.clip import Clip, Transcript, Word
 from asr.decode import decode
 from asr.features import pad
 from asr.hearing import duration_s
@@ -55,6 +55,13 @@ def test_a_path_of_blocks_is_found() -> None:
     assert path_times(match) == pytest.approx([0.0, 0.2, 0.9])
 
 
+@pytest.fixture(scope="module")
+def tokenizer(base_checkpoint: Checkpoint) -> WhisperTokenizer:
+    """That of 99 languages."""
+    found: WhisperTokenizer = WhisperTokenizer.from_pretrained(base_checkpoint.folder)
+    return found
+
+
 def grouped(tokenizer: WhisperTokenizer, text: str, language: str) -> list[Word]:
     tokens = text_ids(tokenizer, text)
     times_s = [0.1 * number for number in range(len(tokens) + 1)]
@@ -74,8 +81,10 @@ def grouped(tokenizer: WhisperTokenizer, text: str, language: str) -> list[Word]
         ("今日は、雨「だ」。", "ja", ["今", "日", "は、", "雨", "「だ」。"]),
     ],
 )
-def test_words_are_what_stands_between_spaces(text: str, language: str, words: list[str]) -> None:
-    found = [word.text for word in grouped(base().tokenizer, text, language)]
+def test_words_are_what_stands_between_spaces(
+    tokenizer: WhisperTokenizer, text: str, language: str, words: list[str]
+) -> None:
+    found = [word.text for word in grouped(tokenizer, text, language)]
     assert "".join(found).strip() == text
     assert [word.strip() for word in found] == [word.strip() for word in words] or language == "ja"
     if language == "ja":  # tokens of several characters stay whole
@@ -85,8 +94,7 @@ def test_words_are_what_stands_between_spaces(text: str, language: str, words: l
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(min_size=1, max_size=40), language=st.sampled_from(["it", "ja"]))
-def test_no_letter_is_lost_and_times_rise(text: str, language: str) -> None:
-    tokenizer = base().tokenizer
+def test_no_letter_is_lost_and_times_rise(tokenizer: WhisperTokenizer, text: str, language: str) -> None:
     tokens = tokenizer(text, add_special_tokens=False).input_ids
     end = tokenizer.eos_token_id
     if not tokens or max(tokens) >= end:
@@ -97,8 +105,7 @@ def test_no_letter_is_lost_and_times_rise(text: str, language: str) -> None:
     assert all(a.start_s <= b.start_s for a, b in pairwise(found))
 
 
-def test_a_comma_takes_no_time_of_its_word_and_a_pause_none_of_the_next_sentence() -> None:
-    tokenizer = base().tokenizer
+def test_a_comma_takes_no_time_of_its_word_and_a_pause_none_of_the_next_sentence(tokenizer: WhisperTokenizer) -> None:
     tokens = text_ids(tokenizer, "No. No")
     assert [tokenizer.decode([token]) for token in tokens] == [" No", ".", " No"]
     yes, no = words_of(tokenizer, tokens, "it", [1.0, 1.3, 1.8, 9.0], [1.0, 0.1, 0.5])
@@ -111,47 +118,59 @@ def waveforms(english_clips: list[Utterance]) -> list[np.ndarray]:
     return [audio.decode(str(clip.audio)) for clip in english_clips[:3]]
 
 
-def heard(model: SpeechModel, waveforms: list[np.ndarray]) -> list[tuple[Word, ...]]:
-    clips = [Clip(model.log_mel(waveform), "en", words=True) for waveform in waveforms]
-    return [transcript.words for transcript in decode(model, clips, "full")]
+def heard(model: SpeechModel, waveforms: list[np.ndarray]) -> list[Transcript]:
+    return decode(model, [Clip(model.log_mel(waveform), "en", words=True) for waveform in waveforms], "full")
 
 
-def test_words_lie_in_the_clip_in_order(tiny_en: SpeechModel, waveforms: list[np.ndarray]) -> None:
-    for words, waveform in zip(heard(tiny_en, waveforms), waveforms, strict=True):
+@pytest.fixture(scope="module")
+def together(tiny_en: SpeechModel, waveforms: list[np.ndarray]) -> list[Transcript]:
+    """What is heard of them in one batch."""
+    return heard(tiny_en, waveforms)
+
+
+@pytest.mark.slow
+def test_words_lie_in_the_clip_in_order(together: list[Transcript], waveforms: list[np.ndarray]) -> None:
+    for transcript, waveform in zip(together, waveforms, strict=True):
+        words = transcript.words
         assert len(words) >= 8
         assert all(0 <= word.start_s < word.end_s <= len(waveform) / SAMPLE_RATE + 0.01 for word in words)
         assert all(a.end_s <= b.start_s for a, b in pairwise(words))
         assert all(0 < word.probability <= 1 for word in words)
 
 
-def test_silence_before_moves_every_word_by_itself(tiny_en: SpeechModel, waveforms: list[np.ndarray]) -> None:
+@pytest.mark.slow
+def test_silence_before_moves_every_word_by_itself(
+    tiny_en: SpeechModel, together: list[Transcript], waveforms: list[np.ndarray]
+) -> None:
     moved = [np.concatenate([np.zeros(2 * SAMPLE_RATE, dtype=np.float32), waveform]) for waveform in waveforms]
     shifts = []
-    for early, late in zip(heard(tiny_en, waveforms), heard(tiny_en, moved), strict=True):
-        if [word.text.lower() for word in early] != [word.text.lower() for word in late]:
+    for early, late in zip(together, heard(tiny_en, moved), strict=True):
+        if [word.text.lower() for word in early.words] != [word.text.lower() for word in late.words]:
             continue  # silence may change the words, too
-        shifts += [b.end_s - a.end_s for a, b in zip(early, late, strict=True)]
+        shifts += [b.end_s - a.end_s for a, b in zip(early.words, late.words, strict=True)]
     assert len(shifts) > 15
     assert np.median(shifts) == pytest.approx(2.0, abs=0.03)
     assert np.mean(np.abs(np.array(shifts) - 2.0) < 0.15) > 0.9
 
 
-def test_times_are_those_of_transformers(tiny_en_name: str, tiny_en: SpeechModel, waveforms: list[np.ndarray]) -> None:
+@pytest.mark.slow
+def test_times_are_those_of_transformers(
+    tiny_en_name: str, tiny_en: SpeechModel, together: list[Transcript], waveforms: list[np.ndarray]
+) -> None:
     """Its own reading of the same attention gives each token's end, on a path through the silence behind, too."""
     plain = WhisperForConditionalGeneration.from_pretrained(
         find_checkpoint(tiny_en_name).folder, dtype=torch.float32, attn_implementation="eager"
     )
     differences = []
-    for waveform in waveforms:
-        clip = Clip(tiny_en.log_mel(waveform), "en", words=True)
-        features = torch.from_numpy(pad([clip.features], 3000))
+    for transcript, waveform in zip(together, waveforms, strict=True):
+        sound = tiny_en.log_mel(waveform)
+        features = torch.from_numpy(pad([sound], 3000))
         output: Any = plain.generate(
             features,
-            attention_mask=(torch.arange(3000) < clip.features.shape[1]).long()[None],
+            attention_mask=(torch.arange(3000) < sound.shape[1]).long()[None],
             return_token_timestamps=True,
             return_dict_in_generate=True,
         )
-        [transcript] = decode(tiny_en, [clip], "full")
         theirs: dict[int, float] = {}
         found, times_s = output["sequences"][0].tolist(), output["token_timestamps"][0].tolist()
         theirs |= zip(found[-len(times_s) :], times_s, strict=True)
@@ -163,11 +182,15 @@ def test_times_are_those_of_transformers(tiny_en_name: str, tiny_en: SpeechModel
     assert np.median(np.abs(differences)) < 0.06
 
 
-def test_lines_of_one_batch_do_not_meet(tiny_en: SpeechModel, waveforms: list[np.ndarray]) -> None:
-    together = heard(tiny_en, waveforms)
+@pytest.mark.slow
+def test_lines_of_one_batch_do_not_meet(
+    tiny_en: SpeechModel, together: list[Transcript], waveforms: list[np.ndarray]
+) -> None:
     assert [heard(tiny_en, [waveform])[0] for waveform in waveforms] == together
 
 
+@pytest.mark.slow
+@pytest.mark.weights
 def test_italian_words_stand_where_they_are_heard() -> None:
     """Two prompts behind each other: the words of the second begin where the first ends."""
     model = base()
@@ -182,10 +205,12 @@ def test_italian_words_stand_where_they_are_heard() -> None:
     assert all(word.end_s <= border_s + 0.3 for word in both.words[:count])
 
 
-def test_without_known_heads_the_upper_layers_serve(tiny_en: SpeechModel, waveforms: list[np.ndarray]) -> None:
+def test_without_known_heads_the_upper_layers_serve(
+    tiny_en: SpeechModel, together: list[Transcript], waveforms: list[np.ndarray]
+) -> None:
     network: Any = tiny_en.network
     clip = Clip(tiny_en.log_mel(waveforms[0]), "en", words=True)
-    [known] = decode(tiny_en, [clip], "full")
+    known = together[0]
     heads = network.generation_config.alignment_heads
     network.generation_config.alignment_heads = None
     try:

@@ -38,6 +38,12 @@ def clips(tiny_en: SpeechModel, english_clips: list[Utterance]) -> list[Clip]:
 
 
 @pytest.fixture(scope="module")
+def found(tiny_en: SpeechModel, clips: list[Clip]) -> list[Transcript]:
+    """What is heard of it."""
+    return decode(tiny_en, clips, "full")
+
+
+@pytest.fixture(scope="module")
 def brief(tiny_en: SpeechModel) -> SpeechModel:
     """The same network, stopped after some tokens: without training for it, a short context ends in loops."""
     config = GenerationConfig.from_dict(tiny_en.network.generation_config.to_dict() | {"max_length": 12})
@@ -69,27 +75,27 @@ def random_clips(*frames: int, language: str | None = None) -> list[Clip]:
     return [Clip(generator.normal(size=(80, n)).astype(np.float16), language) for n in frames]
 
 
+@pytest.mark.slow
 def test_the_tokens_are_those_of_transformers_own_generate(
-    tiny_en: SpeechModel, tiny_en_name: str, clips: list[Clip]
+    tiny_en: SpeechModel, tiny_en_name: str, clips: list[Clip], found: list[Transcript]
 ) -> None:
     plain = WhisperForConditionalGeneration.from_pretrained(find_checkpoint(tiny_en_name).folder, dtype=torch.float32)
     features = torch.from_numpy(pad([clip.features for clip in clips], WINDOW_FRAMES))
     mask = torch.ones(features.shape[0], WINDOW_FRAMES, dtype=torch.long)
     expected = plain.generate(features, attention_mask=mask).tolist()
     end = tiny_en.tokenizer.eos_token_id
-    found = decode(tiny_en, clips, "full")
     for transcript, row in zip(found, expected, strict=True):
         assert list(transcript.tokens) == [i for i in row if i < end]
         assert transcript.text == tiny_en.tokenizer.decode(row, skip_special_tokens=True).strip()
 
 
-def test_real_speech_is_understood(tiny_en: SpeechModel, english_clips: list[Utterance], clips: list[Clip]) -> None:
+def test_real_speech_is_understood(english_clips: list[Utterance], found: list[Transcript]) -> None:
     said = sorted(english_clips[:3], key=lambda clip: -(clip.duration_s or 0.0))
-    found = decode(tiny_en, clips, "full")
     results = [UtteranceResult(u.id, u.text, t.text, u.duration_s or 0.0) for u, t in zip(said, found, strict=True)]
     assert Evaluation("tiny.en", "en", "full", results, 1.0).wer.rate < 0.3, results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["short", "full"])
 def test_batched_or_alone_the_same_words_in_the_order_given(
     brief: SpeechModel, clips: list[Clip], context: Context
@@ -197,24 +203,24 @@ def test_the_context_holds_the_clip_and_a_margin(frames: int) -> None:
     assert short == WINDOW_FRAMES or MARGIN_FRAMES <= short - frames < MARGIN_FRAMES + 100
 
 
+@pytest.mark.slow
+@pytest.mark.weights
 def test_real_wishes_of_all_kinds_share_a_batch() -> None:
     """Italian speech: other prompts, languages, tasks, times and words; each as it is alone."""
     first, second, third = italian(8)[:3]
     spelling = "Premere cancelletto. Asterisk, Whisperfleet."
     wishes = [
-        Clip(first, "it"),
         Clip(first, "it", prompt=spelling * 3),
-        Clip(second, "it", timestamps=True, words=True),
+        Clip(second, timestamps=True, words=True),
         Clip(third, "it", "translate", prompt="Press pound."),
         Clip(second, "it", prompt=spelling, temperature=0.4),
-        Clip(third, timestamps=True),
     ]
     together = decode(base(), wishes, "full")
     assert together == [decode(base(), [wish], "full")[0] for wish in wishes]
-    assert together[5].language == "it"
-    assert [one.temperature for one in together] == [0.0, 0.0, 0.0, 0.0, 0.4, 0.0]
-    assert [bool(one.words) for one in together] == [False, False, True, False, False, False]
-    assert len({one.text for one in together}) >= 4
+    assert together[1].language == "it"
+    assert [one.temperature for one in together] == [0.0, 0.0, 0.0, 0.4]
+    assert [bool(one.words) for one in together] == [False, True, False, False]
+    assert len({one.text for one in together}) >= 3
     for one in together:
         assert one.text
         assert -1.5 < one.avg_logprob < 0.0
@@ -222,6 +228,7 @@ def test_real_wishes_of_all_kinds_share_a_batch() -> None:
         assert 0.5 < one.compression_ratio < 2.0
 
 
+@pytest.mark.slow
 def test_english_with_and_without_prompt_times_and_words(tiny_en: SpeechModel, clips: list[Clip]) -> None:
     wishes = [replace(clips[0], prompt="Asterisk, voicemail."), replace(clips[1], timestamps=True), clips[2]]
     wishes += [replace(clips[2], words=True, temperature=0.6), replace(clips[0], timestamps=True, prompt="Hello.")]
@@ -238,9 +245,9 @@ def test_english_with_and_without_prompt_times_and_words(tiny_en: SpeechModel, c
             assert [(segment.start_s, segment.end_s) for segment in one.segments] == [(0.0, length_s)]
 
 
-def test_a_prompt_changes_the_spelling(tiny_en: SpeechModel, clips: list[Clip]) -> None:
+def test_a_prompt_changes_the_spelling(tiny_en: SpeechModel, clips: list[Clip], found: list[Transcript]) -> None:
     """What stands before is written in capitals, and so is what follows."""
-    [plain] = decode(tiny_en, [clips[0]], "full")
+    plain = found[0]
     [loud] = decode(tiny_en, [replace(clips[0], prompt=plain.text.upper() * 2)], "full")
     assert plain.text != plain.text.upper()
     assert sum(map(str.isupper, loud.text)) > len(loud.text) / 2
@@ -311,10 +318,12 @@ def test_without_fallback_all_stays_as_it_was_found(multilingual: SpeechModel, m
     assert listener.asked == [[0.0, 0.0]]
 
 
-def test_real_speech_passes_at_once(tiny_en: SpeechModel, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_speech_passes_at_once(
+    tiny_en: SpeechModel, clips: list[Clip], found: list[Transcript], monkeypatch: pytest.MonkeyPatch
+) -> None:
     listener = Listener(monkeypatch)
-    assert decode(tiny_en, clips, "full", fallback=True) == decode(tiny_en, clips, "full")
-    assert listener.asked == [[0.0] * len(clips)] * 2
+    assert decode(tiny_en, clips, "full", fallback=True) == found
+    assert listener.asked == [[0.0] * len(clips)]
 
 
 def test_where_nobody_speaks_there_are_no_words(multilingual: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,15 +15,17 @@ ENGLISH, MULTILINGUAL = 51864, 51865
 CODES = {torch.float32: 0, torch.int8: 1, torch.int16: 2, torch.int32: 3, torch.float16: 4, torch.bfloat16: 5}
 
 
-def random_whisper(vocab_size: int = ENGLISH, dtype: torch.dtype = torch.float32) -> WhisperForConditionalGeneration:
+def random_whisper(
+    vocab_size: int = ENGLISH, dtype: torch.dtype = torch.float32, layers: tuple[int, int] = (2, 3)
+) -> WhisperForConditionalGeneration:
     """All weights random, but for the biases of the feed-forward layers: these are equal, so that aliases are made."""
     torch.manual_seed(7)
     end = vocab_size - 1608
     config = WhisperConfig(
         vocab_size=vocab_size,
         d_model=16,
-        encoder_layers=2,
-        decoder_layers=3,
+        encoder_layers=layers[0],
+        decoder_layers=layers[1],
         encoder_attention_heads=2,
         decoder_attention_heads=4,
         encoder_ffn_dim=24,

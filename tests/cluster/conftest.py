@@ -6,13 +6,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+import whisperfleet.__main__ as command
 from cluster.jobs import Cluster
 from cluster.local import Head, down, up
 
@@ -64,6 +65,30 @@ def running() -> Iterator[Running]:
         finally:
             down(place)
         assert not head.is_running
+
+
+Verb = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def verb(running: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Verb:
+    """Run the command to its end as ``Running.run`` does, but in this process: another one imports for seconds."""
+    monkeypatch.setattr(command.termination, "take", lambda: None)  # the signal is the test run's
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", running.head.address)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(running.token))
+
+    def run(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["whisperfleet", *words])
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                command.main()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

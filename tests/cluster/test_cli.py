@@ -1,4 +1,4 @@
-"""The verbs for jobs as a person types them, against a real head."""
+"""The verbs for jobs as a person types them, against a real head; one of them in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,41 +15,47 @@ from asr.errors import UserError
 from asr.utterance import Utterance
 from cluster.cli import _variables, default_name
 from cluster.jobs import Cluster, Order
-from tests.cluster.conftest import Running
+from tests.cluster.conftest import Running, Verb
 from tests.manifests import write_beside
 
-POLL_S, PATIENCE_S = 0.5, 240.0
+POLL_S, PATIENCE_S = 0.1, 240.0
 
 
-def test_a_verb_of_this_checkout_runs_there(running: Running, tmp_path: Path, english_clips: list[Utterance]) -> None:
+@pytest.mark.slow
+def test_a_verb_of_this_checkout_runs_there(
+    verb: Verb, running: Running, tmp_path: Path, english_clips: list[Utterance]
+) -> None:
     write_beside(tmp_path / "clips.jsonl", english_clips[:3])
-    done = running.run("submit", "--follow", "--name", "looks", "--", "data", "inspect", str(tmp_path / "clips.jsonl"))
+    done = verb("submit", "--follow", "--name", "looks", "--", "data", "inspect", str(tmp_path / "clips.jsonl"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"job 'looks', attempt 1, on {running.head.address}: data inspect ")
     assert re.search(r"^rows +3, of which 3 usable", done.stdout, re.MULTILINE)
-    (job,) = json.loads(running.run("status", "looks", "--json").stdout)
+    (job,) = json.loads(verb("status", "looks", "--json").stdout)
     assert (job["name"], job["state"], job["exit_code"]) == ("looks", "succeeded", 0)
     assert job["order"]["words"] == ["data", "inspect", str(tmp_path / "clips.jsonl")]
-    assert re.search(r"^rows +3, of which 3 usable", running.run("logs", "looks").stdout, re.MULTILINE)
+    assert re.search(r"^rows +3, of which 3 usable", verb("logs", "looks").stdout, re.MULTILINE)
 
 
 @pytest.mark.slow  # two starts of a verb that imports all of training
-def test_a_mistake_there_has_its_exit_code_here_and_the_same_name_tries_again(running: Running, tmp_path: Path) -> None:
+def test_a_mistake_there_has_its_exit_code_here_and_the_same_name_tries_again(verb: Verb, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("base: builtin:base\nbse: x\n")
     words = ["--name", "wrong", "--storage", str(tmp_path / "shared")]
-    done = running.run("submit", *words, "--follow", "--", "train", str(tmp_path / "mine.yaml"))
+    done = verb("submit", *words, "--follow", "--", "train", str(tmp_path / "mine.yaml"))
     assert done.returncode == 2, done.stdout + done.stderr
     assert "unknown key 'bse' (did you mean 'base'?)" in done.stdout  # of a file from outside of the checkout
     assert "job 'wrong' failed with exit code 2" in done.stderr
-    made = json.loads(running.run("submit", "--name", "wrong", "--json").stdout)
+    made = json.loads(verb("submit", "--name", "wrong", "--json").stdout)
     assert made["attempt"] == 2
     assert made["order"]["words"] == ["train", str(tmp_path / "mine.yaml")]
     assert made["order"]["storage"] == str(tmp_path / "shared")
-    assert running.run("logs", "wrong", "--follow").returncode == 2
-    assert "│ 2 " in running.run("status", "wrong").stdout
+    assert verb("logs", "wrong", "--follow").returncode == 2
+    assert "│ 2 " in verb("status", "wrong").stdout
 
 
-def test_ctrl_c_while_following_leaves_the_job_running_and_stop_ends_it(running: Running, cluster: Cluster) -> None:
+@pytest.mark.slow
+def test_ctrl_c_while_following_leaves_the_job_running_and_stop_ends_it(
+    running: Running, cluster: Cluster, verb: Verb
+) -> None:
     cluster.submit("sleeps", "echo begun; exec sleep 600", Order(("train",)), {})
     with running.start("logs", "sleeps", "--follow") as follower:
         assert follower.stdout is not None and follower.stderr is not None
@@ -61,11 +67,11 @@ def test_ctrl_c_while_following_leaves_the_job_running_and_stop_ends_it(running:
     assert follower.returncode == 130
     assert "job 'sleeps' goes on: whisperfleet logs sleeps --follow, whisperfleet stop sleeps" in said
     assert cluster.find("sleeps").state == "running"
-    done = running.run("stop", "sleeps")
+    done = verb("stop", "sleeps")
     assert done.stdout == "job 'sleeps' was stopped; to go on with it: whisperfleet submit --name sleeps\n"
-    again = running.run("stop", "sleeps")
+    again = verb("stop", "sleeps")
     assert (again.returncode, again.stderr) == (2, "whisperfleet: job 'sleeps' has ended already: it was stopped\n")
-    followed = running.run("logs", "sleeps", "--follow")
+    followed = verb("logs", "sleeps", "--follow")
     assert (followed.returncode, followed.stderr) == (1, "job 'sleeps' was stopped\n")
 
 
@@ -82,40 +88,39 @@ def test_ctrl_c_while_following_leaves_the_job_running_and_stop_ends_it(running:
         (["status"], {"RAY_ADDRESS": "http://127.0.0.1:1"}, "no cluster answers at http://127.0.0.1:1"),
     ],
 )
-def test_a_person_s_mistake_is_one_line(
-    running: Running, words: list[str], settings: dict[str, str], said: str
-) -> None:
-    done = running.run(*words, **settings)
+def test_a_person_s_mistake_is_one_line(verb: Verb, words: list[str], settings: dict[str, str], said: str) -> None:
+    done = verb(*words, **settings)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow  # two starts of a real run
+@pytest.mark.weights
 def test_a_run_that_was_stopped_goes_on_under_its_name(
-    running: Running, tmp_path: Path, english_clips: list[Utterance]
+    verb: Verb, tmp_path: Path, english_clips: list[Utterance]
 ) -> None:
     write_beside(tmp_path / "clips.jsonl", english_clips[:16])
     (tmp_path / "tiny.yaml").write_text(
         "base: builtin:tiny.en\n"
         "data: {train: clips.jsonl}\n"  # relative, as `run.folder` is: both lie in --storage
         "run: {name: tiny, checkpoint_every_steps: 1}\n"
-        "optim: {max_steps: 30, warmup_steps: 1}\n"  # more than a busy machine takes between two looks and a stop
+        "optim: {max_steps: 12, warmup_steps: 1}\n"  # more than are taken between two looks and a stop
         "plan: {max_clips: 2, micro_batches_per_step: 1, full_window_share: 0}\n"
         "lora: {rank: 4}\n"
         "workers: {cpus_each: 1}\n"
     )
     folder = tmp_path / "runs" / "tiny"
-    done = running.run("submit", "--storage", str(tmp_path), "--", "train", str(tmp_path / "tiny.yaml"))
+    done = verb("submit", "--storage", str(tmp_path), "--", "train", str(tmp_path / "tiny.yaml"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("job 'train-tiny', attempt 1, ")
     until = time.monotonic() + PATIENCE_S
     while not list(folder.glob("checkpoints/step_*")) and time.monotonic() < until:
         time.sleep(POLL_S)
-    assert running.run("stop", "train-tiny").returncode == 0
+    assert verb("stop", "train-tiny").returncode == 0
     assert not (folder / "artifact" / CARD).exists()
     before = {path.name for path in folder.glob("checkpoints/step_*")}
     assert before
-    done = running.run("submit", "--name", "train-tiny", "--follow")
+    done = verb("submit", "--name", "train-tiny", "--follow")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "artifact" / CARD).is_file()
     steps = [json.loads(line).get("step") for line in (folder / "history.jsonl").read_text().splitlines()]

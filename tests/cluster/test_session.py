@@ -35,6 +35,8 @@ def run(script: str, tmp_path: Path) -> tuple[str, list[psutil.Process]]:
     return done.stdout, left_over(mark)
 
 
+@pytest.mark.slow
+@pytest.mark.ray
 def test_ray_s_workers_imported_a_train_py_of_the_working_directory(tmp_path: Path) -> None:
     """``No module named 'train.run'``: Ray has them look there first."""
     printed, left = run(
@@ -62,6 +64,8 @@ def test_ray_s_workers_imported_a_train_py_of_the_working_directory(tmp_path: Pa
     assert not left
 
 
+@pytest.mark.slow
+@pytest.mark.ray
 def test_a_local_cluster_lasts_as_long_as_the_block_and_leaves_nothing_running(tmp_path: Path) -> None:
     (tmp_path / ".ray").mkdir()
     printed, left = run(
@@ -96,6 +100,7 @@ def test_a_local_cluster_lasts_as_long_as_the_block_and_leaves_nothing_running(t
     assert token.stat().st_mode & 0o777 == 0o600  # whoever reads it may run code in the cluster
 
 
+@pytest.mark.slow
 def test_a_wrong_address_is_a_persons_mistake_within_seconds(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # nobody listens on it

@@ -16,6 +16,7 @@ from asr.cache import cache_root
 from asr.utterance import Utterance
 from cluster.resources import WAITING_ACTORS
 from tests.manifests import write_beside
+from tests.train.checks.doctored import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "cluster/slurm/train.sbatch"
@@ -116,15 +117,17 @@ def test_before_the_time_is_up_the_job_is_queued_again(slurm: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.weights
 def test_a_verb_runs_on_the_ray_that_the_script_starts(
-    slurm: Path, english_clips: list[Utterance], tmp_path: Path, tiny_en_name: str
+    slurm: Path, english_clips: list[Utterance], tmp_path: Path
 ) -> None:
     unshare = shutil.which("unshare")
     assert unshare is not None, "util-linux has it"
     namespaces = [unshare, *ALONE, *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
     manifest = tmp_path / "train.jsonl"
     write_beside(manifest, english_clips[:12])
-    words = ["check", str(ROOT / "configs/demo.yaml"), f"base={tiny_en_name}", "language=en", f"data.train={manifest}"]
+    base = tiny_checkpoint(tmp_path / "random")
+    words = ["check", str(ROOT / "configs/demo.yaml"), f"base={base}", "language=en", f"data.train={manifest}"]
     settings = [f"workers.cpus_each={CPUS}", f"run.folder={tmp_path / 'runs'}", "--json"]
     done = run(slurm, *words, *settings, before=(*namespaces, "sh", "-c", IN_A_FOLDER_OF_ITS_OWN, "-"))
     assert done.returncode == 0, done.stdout + done.stderr

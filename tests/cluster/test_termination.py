@@ -205,8 +205,17 @@ STARTS = """termination.begin()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to_all", [False, True], ids=["command", "group"])
-@pytest.mark.parametrize("after_s", [0.5, 1.5, 2.5, 3.5])
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("after_s", "to_all"),
+    [
+        (0.5, False),
+        (1.5, True),
+        (2.5, False),
+        (3.5, True),
+        *(pytest.param(*one, marks=pytest.mark.long) for one in [(0.5, True), (1.5, False), (2.5, True), (3.5, False)]),
+    ],
+)
 def test_sigterm_while_ray_starts_is_one_line_and_no_list_of_addresses(after_s: float, to_all: bool) -> None:
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
