@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo docs test test-fast test-long setup setup-dev setup-bench lint types pytest lock clean
+.PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo docs test test-fast test-long setup setup-dev setup-bench lint types pytest lock wheel clean
 
 help:                 ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -56,7 +56,7 @@ pytest:               ## the whole suite but `test-long`, in as many processes a
 test-fast: setup-dev  ## what needs no Ray and no weights: under 2 minutes
 	@HF_HUB_OFFLINE=1 $(PYTEST) -m 'not (ray or weights or slow or long)'
 
-test-long: setup-dev  ## what takes minutes: hours of audio in every codec, nodes cut off, random kills, a soak
+test-long: setup-dev  ## what takes minutes a test: hours of audio, random kills, nodes cut off, a wheel with all its packages (needs the registry)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m long
 
 lock: setup-dev setup-bench  ## write constraints.txt from what .venv holds, and cluster/requirements.txt, with hashes, from that
@@ -67,6 +67,11 @@ lock: setup-dev setup-bench  ## write constraints.txt from what .venv holds, and
 	@$(BIN)/uv pip compile pyproject.toml --extra client --extra deepspeed --extra qlora --constraint constraints.txt \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet >> .venv/requirements.new
 	@mv .venv/requirements.new cluster/requirements.txt
+
+wheel: setup          ## dist/whisperfleet-VERSION.whl, for machines without this checkout
+	@rm -rf build
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 docs: setup           ## write docs/tree.md and docs/configuration.md from the code
 	@$(BIN)/python -m docs.generate
