@@ -19,7 +19,6 @@ from asr.features import Context
 from asr.generation import Found, Start, generate, whisper_of
 from asr.hearing import hear
 from asr.model import SpeechModel
-from asr.whisper import hearing_only, joined
 
 
 def decode(
@@ -74,6 +73,8 @@ class _TorchNetwork:
 
     @torch.inference_mode()
     def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> _Encoded:
+        from asr.whisper import joined  # transformers' networks come with it
+
         network = whisper_of(self.model.network)
         adapters = [self.adapters[clip] for clip in clips] if self.adapters else ()
         states, row = [], 0
@@ -86,6 +87,8 @@ class _TorchNetwork:
 
     @torch.inference_mode()
     def languages(self, encoded: _Encoded, rows: Sequence[int]) -> list[str]:
+        from asr.whisper import hearing_only
+
         network, taken = whisper_of(self.model.network), encoded.taken(rows)
         config = network.generation_config
         names, ids = zip(*config.lang_to_id.items(), strict=True)
@@ -102,6 +105,8 @@ class _TorchNetwork:
         return generate(self.model, taken.states_BSD, starts, taken.adapters, taken.mask_B11S)
 
     def align(self, encoded: _Encoded, rows: Sequence[int], lines: Sequence[Line]) -> list[tuple[Word, ...]]:
+        from asr.whisper import hearing_only
+
         network, taken = whisper_of(self.model.network), encoded.taken(rows)
         with row_adapters(taken.adapters), hearing_only(network, lambda: taken.mask_B11S):
             return align(self.model, taken.states_BSD, lines)

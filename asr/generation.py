@@ -11,11 +11,10 @@ from random import Random
 from typing import Any
 
 import torch
-from transformers import DynamicCache, EncoderDecoderCache, WhisperTokenizer
+from transformers import WhisperTokenizer
 
 from asr.adapters import row_adapters
 from asr.model import SpeechModel
-from asr.whisper import hearing_only
 
 # The first segment starts within its first second (Whisper's max_initial_timestamp), in steps of 20 ms.
 _LAST_INITIAL_TIME = 50
@@ -111,6 +110,8 @@ def generate(
     decoder has no more positions. ``adapters`` are the rows', in a network that has several. Encoder states of several
     contexts come with their mask from ``asr.whisper.joined``.
     """
+    from asr.whisper import hearing_only  # transformers' networks come with it
+
     network = whisper_of(model.network)
     decoder = _Decoder(network, encoded_BSD, starts, adapters, mask_B11S)
     with hearing_only(network, decoder.mask):
@@ -147,6 +148,8 @@ class _Decoder:
         adapters: Sequence[str],
         mask_B11S: torch.Tensor | None,
     ) -> None:
+        from transformers import DynamicCache, EncoderDecoderCache
+
         self._network = network
         self._adapters = adapters
         self._encoded_BSD = encoded_BSD

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import WhisperTokenizer
@@ -12,7 +12,9 @@ from transformers.utils import logging
 from asr.checkpoint import Checkpoint
 from asr.features import Context, LogMel
 from asr.processor import load_processor, loading
-from asr.whisper import AnyContextWhisper
+
+if TYPE_CHECKING:
+    from asr.whisper import AnyContextWhisper
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def load_checkpoint(
 
     ``quantization`` is a transformers quantization config: linear layers are then made on ``device`` as it says.
     """
+    from asr.whisper import AnyContextWhisper  # three seconds, which processes without a network need not wait
+
     logging.disable_progress_bar()  # a bar of 245 tensors says nothing to anybody
     tokenizer, log_mel = load_processor(checkpoint)
     with loading(checkpoint):

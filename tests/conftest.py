@@ -35,6 +35,8 @@ __all__ = ["pytest_collection_modifyitems", "pytest_runtest_call"]
 os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
 # Ray Train takes note of one checkpoint a look, and small runs make several in a second: each would cost two more.
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
+# Ray makes its workers give way to every other process. Here that is the tests beside these: they would wait for all.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 # A shell that starts the suite in its background has it ignore Ctrl-C, and every command that tests press it for, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -5,7 +5,9 @@ They end with this folder's tests: on two cores, their replicas would keep train
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,14 +18,21 @@ import httpx
 import openai
 import pytest
 import ray.serve
+from ray.serve.handle import DeploymentHandle
 
 from asr.errors import UserError
 from asr.utterance import Utterance
 from serve.app import deploy, running
 from serve.config import ServeConfig
 from serve.engine import Engine, load_engine
+from serve.models.fleet import Fleet
+from serve.transcriber import replicas
 from tests.serve.fakes import FakeEngine
 from tests.serve.guarded import Guarded, run_guarded
+from tests.serve.slow import SlowEngine
+
+# How often replicas tell the controller what waits, in s: Serve's own ten would make each change of their number wait.
+os.environ["RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S"] = "1"
 
 KEY = "a key of the fake endpoint"
 ADMIN_KEY = "a key that may change its models"
@@ -102,7 +111,50 @@ def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fa
     try:
         yield FakeEndpoint(f"{endpoint}/fake", folder)
     finally:
-        ray.serve.delete("fake")
+        ray.serve.delete("fake", _blocking=False)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two replicas without an ingress, whose engines keep diaries in ``folder`` (see ``slow``)."""
+
+    handle: DeploymentHandle
+    folder: Path
+
+    async def complete(self) -> None:
+        """Return when there are two, of which none has decoded anything."""
+        fleet = Fleet(self.handle)
+        while len(await fleet.held()) < 2:
+            await asyncio.sleep(0.1)
+        for diary in self.folder.iterdir():
+            if Path("/proc", diary.name).exists():
+                diary.write_text("")
+            else:
+                diary.unlink()
+
+
+@pytest.fixture(scope="package")
+def deployed_pair(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """They take 0.3 s for each window of 30 s, two windows a batch; models but ``first`` take no time."""
+    folder = tmp_path_factory.mktemp("pair")
+
+    def make_engine(config: ServeConfig) -> Engine:
+        if config.model == "broken":
+            raise UserError("broken is damaged")
+        return SlowEngine(config, folder, 0.01 if config.model == "first" else 0.0)
+
+    config = ServeConfig(model="first", replicas=2, cpus_each=1, max_batch_audio_s=60.0)
+    try:
+        yield Pair(ray.serve.run(replicas(config, make_engine), name="pair", route_prefix=None), folder)
+    finally:
+        ray.serve.delete("pair", _blocking=False)
+
+
+@pytest.fixture
+def pair(deployed_pair: Pair) -> Pair:
+    """The same at the beginning of each test, whatever the test before did to them."""
+    asyncio.run(deployed_pair.complete())
+    return deployed_pair
 
 
 @pytest.fixture(scope="package")

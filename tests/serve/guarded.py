@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +19,9 @@ from serve.app import running
 from serve.config import ServeConfig
 from serve.engine import Engine
 from tests.serve.fakes import FakeEngine
-from tests.serve.test_cli import of_session
+from tests.serve.test_cli import gone
 
 KEYS = {"one": "a key of the first guest", "other": "a key of the other guest", "keeper": "a key of who may do more"}
-ENDS_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,7 @@ def run_guarded(folder: Path, **environment: str) -> Iterator[Guarded]:
             yield Guarded(process.stdout.readline().strip(), folder / "access.jsonl", process.pid)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-            until = time.monotonic() + ENDS_S
-            while of_session(process.pid) and time.monotonic() < until:
-                time.sleep(0.1)
+            assert gone(process.pid), "HAProxy, or Ray, outlived a Ray that was killed"
 
 
 def main() -> None:

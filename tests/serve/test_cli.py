@@ -5,14 +5,24 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
+import openai
+import psutil
 import pytest
 
 from asr.errors import UserError
+from asr.utterance import Utterance
 from serve.cli import serve
 from tests.litter import litter
+
+ENDS_S = 30.0
 
 
 def of_session(session: int) -> list[int]:
@@ -28,24 +38,106 @@ def of_session(session: int) -> list[int]:
     return found
 
 
-def test_serve_says_where_and_leaves_nothing_behind(tiny_en_name: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "whisperfleet", "serve", tiny_en_name, "name=tiny", "port=0", "--json"]
+@dataclass(frozen=True)
+class Served:
+    """The process of a ``serve`` of its own, whose Ray belongs to its session, and what it said once it was ready."""
+
+    process: subprocess.Popen[str]
+    ready: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        return str(self.ready["url"])
+
+
+@contextmanager
+def served(model: str, folder: Path, **environment: str) -> Iterator[Served]:
+    """Run one for the length of the block, in a folder; then it is killed, if it still runs."""
     with subprocess.Popen(
-        command,
-        cwd=litter(tmp_path),
+        [sys.executable, "-m", "whisperfleet", "serve", model, "name=tiny", "port=0", "--json"],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env=os.environ | environment,
     ) as process:
-        assert process.stdout and process.stderr
-        ready = json.loads(process.stdout.readline())
-        assert ready["model"] == "tiny"
-        assert (ready["engine"], ready["precision"], ready["context"]) == ("ctranslate2", "int8", "full")
-        with urllib.request.urlopen(f"{ready['url']}/readyz", timeout=60) as response:
-            assert response.status == 200
-        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: everybody in the foreground gets it
-        rest, complaints = process.communicate(timeout=120)
+        assert process.stdout
+        try:
+            yield Served(process, json.loads(process.stdout.readline()))
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            gone(process.pid)
+
+
+def gone(session: int) -> bool:
+    """Wait until no process of a session is left that was killed; return whether that is so."""
+    until = time.monotonic() + ENDS_S
+    while of_session(session) and time.monotonic() < until:
+        time.sleep(0.1)
+    return not of_session(session)
+
+
+def names(session: int) -> set[str]:
+    return {psutil.Process(pid).name() for pid in of_session(session)}
+
+
+def open_ports(session: int) -> set[int]:
+    """The ports at which processes of a session listen to the outside."""
+    return {
+        connection.laddr.port
+        for pid in of_session(session)
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.ip in ("0.0.0.0", "::")
+    }
+
+
+def is_the_endpoint(port: int) -> bool:
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/v1/models", timeout=10)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200 and '"object":"list"' in answer.text  # Ray's figures are at any path
+
+
+@pytest.fixture(scope="module")
+def command(tiny_en_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The verb as a person starts it; the last of the three tests of it ends it."""
+    with served(tiny_en_name, litter(tmp_path_factory.mktemp("here"))) as running:
+        yield running
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_serve_says_where_and_what_and_then_hears_words(command: Served, english_clips: list[Utterance]) -> None:
+    ready = command.ready
+    assert ready["model"] == "tiny"
+    assert (ready["engine"], ready["precision"], ready["context"]) == ("ctranslate2", "int8", "full")
+    assert httpx.get(f"{command.url}/readyz", timeout=60).status_code == 200
+    with openai.OpenAI(base_url=f"{command.url}/v1", api_key="none-needed", max_retries=0) as client:
+        audio = Path(str(english_clips[0].audio)).read_bytes()
+        heard = client.audio.transcriptions.create(model="tiny", file=("clip.flac", audio))
+    assert len(heard.text.split()) >= 8
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_it_is_behind_haproxy_and_lets_nobody_in_from_outside(command: Served) -> None:
+    session = command.process.pid
+    assert "haproxy" in names(session)
+    assert is_the_endpoint(int(command.url.rpartition(":")[2]))
+    outside = open_ports(session)
+    assert outside  # of Ray itself, and HAProxy's figures
+    assert [port for port in outside if is_the_endpoint(port)] == []
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_ctrl_c_ends_it_and_leaves_nothing_behind(command: Served) -> None:
+    process = command.process
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: everybody in the foreground gets it
+    rest, complaints = process.communicate(timeout=120)
     assert (process.returncode, rest, complaints) == (0, "", "")
     assert of_session(process.pid) == []
 

@@ -7,24 +7,21 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import ray.exceptions
-import ray.serve
-from ray.serve.handle import DeploymentHandle
 
 from asr.clip import Transcript
 from serve.admission import Admission, Visit
-from serve.config import ServeConfig
 from serve.metrics import Metrics, Whose
 from serve.models.version import Version
 from serve.sending import ATTEMPTS, Sender
-from serve.transcriber import Batch, Heard, replicas
-from tests.serve.slow import clip, replicas_of, slow
+from serve.transcriber import Batch, Heard
+from tests.serve.conftest import Pair
+from tests.serve.slow import clip, replicas_of
 
-VERSION = Version("slow")
+VERSION = Version("first")
 
 
 def sender(transcriber: Any, visit: Visit, metrics: Metrics, within_s: float = 60.0, request: str = "r") -> Sender:
@@ -146,30 +143,18 @@ def test_who_is_cancelled_withdraws_the_window(house: Admission, metrics: Metric
     assert stub.cancelled == 1
 
 
-@pytest.fixture
-def two(ray_cluster: None, tmp_path: Path) -> Iterator[DeploymentHandle]:
-    """Two replicas that take 0.3 s for each window of 30 s, two windows a batch."""
-    config = ServeConfig(model="slow", replicas=2, cpus_each=1, max_batch_audio_s=60.0)
-    try:
-        yield ray.serve.run(replicas(config, slow(tmp_path, 0.01)), name="killed", route_prefix=None)
-    finally:
-        ray.serve.delete("killed")
-
-
 @pytest.mark.slow
-def test_a_replica_that_is_killed_costs_no_request(
-    two: DeploymentHandle, tmp_path: Path, house: Admission, metrics: Metrics
-) -> None:
+def test_a_replica_that_is_killed_costs_no_request(pair: Pair, house: Admission, metrics: Metrics) -> None:
     async def ask(number: int) -> list[str]:
         with house.enter() as visit:
-            one = sender(two, visit, metrics, request=str(number))
+            one = sender(pair.handle, visit, metrics, request=str(number))
             texts = await asyncio.gather(*[one.send(clip(f"{number}-{place}")) for place in range(6)])
         return [transcript.text for transcript in texts]
 
     async def kill() -> int:
-        while not all(len(prompts) >= 4 for prompts in replicas_of(tmp_path).values()):
+        while not all(len(prompts) >= 4 for prompts in replicas_of(pair.folder).values()):
             await asyncio.sleep(0.05)
-        victim = next(iter(replicas_of(tmp_path)))
+        victim = next(iter(replicas_of(pair.folder)))
         os.kill(victim, signal.SIGKILL)
         return victim
 
@@ -177,10 +162,12 @@ def test_a_replica_that_is_killed_costs_no_request(
         *answers, victim = await asyncio.gather(*[ask(number) for number in range(8)], kill())
         return answers, victim
 
-    assert len(replicas_of(tmp_path)) == 2
+    assert len(replicas_of(pair.folder)) == 2
     answers, victim = asyncio.run(both())
     assert answers == [[f"{number}-{place}" for place in range(6)] for number in range(8)]
-    decoded = Counter(prompt for pid, prompts in replicas_of(tmp_path).items() for prompt in prompts if pid != victim)
+    decoded = Counter(
+        prompt for pid, prompts in replicas_of(pair.folder).items() for prompt in prompts if pid != victim
+    )
     assert sum(decoded.values()) >= 24  # the other took over what the dead one had
     again = re.search(rb'windows_sent_again_total{key="none",model="m",version="stable"} ([0-9.]+)', metrics.text())
     assert again and 1 <= float(again[1]) <= 48

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from statistics import median
+from statistics import quantiles
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,7 +18,9 @@ import pytest
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import noise
 from tests.serve.guarded import KEYS, Guarded
-from tests.serve.test_haproxy import open_ports
+from tests.serve.test_cli import open_ports
+
+pytestmark = pytest.mark.slow  # thousands of connections, and processes that may wait for a core
 
 HEALTHY_S = 0.05
 SOON_S = 5.0
@@ -48,7 +50,10 @@ def connected(
 
 
 def health_s(guarded: Guarded) -> float:
-    """The median of twenty asks, each with a connection of its own."""
+    """What a quarter of twenty asks took at most, each with a connection of its own.
+
+    An attack that holds what health needs holds up all of them; other work on the machine only some.
+    """
     found = []
     for _ in range(20):
         begun = time.perf_counter()
@@ -57,7 +62,7 @@ def health_s(guarded: Guarded) -> float:
         assert connection.getresponse().status == 200
         found.append(time.perf_counter() - begun)
         connection.close()
-    return median(found)
+    return quantiles(found, n=4)[0]
 
 
 def transcribe(guarded: Guarded, key: str) -> httpx.Response:

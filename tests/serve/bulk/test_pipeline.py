@@ -42,6 +42,7 @@ def test_actors_leave_room_for_those_that_read(monkeypatch: pytest.MonkeyPatch, 
     found.require()
 
 
+@pytest.mark.slow
 def test_recordings_of_all_lengths_share_batches_and_come_back_whole(ray_cluster: None, tmp_path: Path) -> None:
     lengths = {0: 70.0, 1: 3.0, 2: 4.0, 3: 5.0}
     for number, seconds in lengths.items():

@@ -5,39 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray.serve
 
 from asr.errors import UserError
-from serve.config import ServeConfig
-from serve.engine import Engine
 from serve.errors import ApiError
 from serve.models.fleet import Fleet
 from serve.models.version import Version
-from serve.transcriber import replicas
-from tests.serve.slow import SlowEngine, clip, replicas_of
+from tests.serve.conftest import Pair
+from tests.serve.slow import clip, replicas_of
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fleet")
+@pytest.fixture
+def folder(pair: Pair) -> Path:
+    return pair.folder
 
 
-@pytest.fixture(scope="module")
-def fleet(ray_cluster: None, folder: Path) -> Iterator[Fleet]:
-    def make_engine(config: ServeConfig) -> Engine:
-        if config.model == "broken":
-            raise UserError("broken is damaged")
-        return SlowEngine(config, folder, 0.0)
-
-    config = ServeConfig(model="first", replicas=2, cpus_each=1)
-    try:
-        yield Fleet(ray.serve.run(replicas(config, make_engine), name="fleet", route_prefix=None))
-    finally:
-        ray.serve.delete("fleet")
+@pytest.fixture
+def fleet(pair: Pair) -> Fleet:
+    return Fleet(pair.handle)
 
 
 def test_every_replica_loads_decodes_once_and_unloads(fleet: Fleet, folder: Path) -> None:

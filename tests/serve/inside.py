@@ -1,0 +1,88 @@
+"""The whole endpoint in this process, behind ASGI: the real ingress and one real replica, without Serve between them.
+
+What Serve, its proxies and its pickling between processes add is tested in ``test_api_served``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray.serve
+import torch
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+
+from serve.api import Api, app
+from serve.config import ServeConfig
+from serve.models.stock import MakeEngine
+from serve.transcriber import Transcriber
+
+INGRESS: Any = Api.__bases__[0]  # the class without what Serve puts around it
+
+
+class Asked:
+    """A method of the replica, asked as through a handle: what is given to it and what it returns is pickled."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+
+    def remote(self, *words: Any) -> asyncio.Task[Any]:
+        """Return what may be awaited, or cancelled."""
+        return asyncio.create_task(self._answer(pickle.loads(pickle.dumps(words))))
+
+    async def _answer(self, words: tuple[Any, ...]) -> Any:
+        answer = self._method(*words)
+        return pickle.loads(pickle.dumps(await answer if inspect.isawaitable(answer) else answer))
+
+
+class Handle:
+    """What the ingress asks of Serve's handle, for the one replica that there is."""
+
+    def __init__(self, replica: Any) -> None:
+        self._replica = replica
+
+    def __getattr__(self, method: str) -> Asked:
+        return Asked(getattr(self._replica, method))
+
+
+class Endpoint:
+    """The ASGI application, which is made in the event loop that serves it, as Serve does."""
+
+    def __init__(self, config: ServeConfig, make_engine: MakeEngine) -> None:
+        self._config = config
+        self._make_engine = make_engine
+        self.api: Any = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        await receive()
+        handle: Any = Handle(Transcriber(self._config, self._make_engine))
+        self.api = INGRESS(self._config, handle)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+@contextmanager
+def inside(config: ServeConfig, make_engine: MakeEngine) -> Iterator[TestClient]:
+    """Yield a client of such an endpoint: an ``httpx.Client``, through which OpenAI's own may speak."""
+    endpoint = Endpoint(config, make_engine)
+    switch_s, threads = sys.getswitchinterval(), torch.get_num_threads()  # both are the ingress's to set in its process
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ray.serve, "get_replica_context", lambda: SimpleNamespace(servable_object=endpoint.api))
+            with TestClient(endpoint, raise_server_exceptions=False, follow_redirects=False) as client:
+                yield client
+    finally:
+        sys.setswitchinterval(switch_s)
+        torch.set_num_threads(threads)
