@@ -1,4 +1,4 @@
-"""A cluster of three nodes, one of them unlike the others in every way that a check can name."""
+"""A cluster of two nodes, and of a third one that is unlike them in every way that a check can name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow.fs import S3FileSystem
 
 from asr.errors import UserError
 from asr.utterance import Utterance
@@ -21,13 +23,37 @@ from train.checks.nodes import Nodes
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def three_nodes(third: dict[str, str], settings: list[str], **variables: str) -> tuple[str, dict[str, Any]]:
-    """Return the short id of the third node, and the outcomes of the steps."""
+@dataclass(frozen=True)
+class Looked:
+    """The outcomes of the steps on nodes that are alike, and once a third one is there, with its short id."""
+
+    runs: Path
+    alike: dict[str, Any]
+    unlike: dict[str, Any]
+    third: str
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory: pytest.TempPathFactory, s3_server: str, english_clips: list[Utterance]) -> Looked:
+    """One cluster for both: its nodes take long to start."""
+    folder = tmp_path_factory.mktemp("nodes")
+    S3FileSystem(endpoint_override=s3_server, scheme="http", allow_bucket_creation=True).create_dir("speech")
+    information = folder / "older" / "torch-1.0.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0.0\n")
+    subject(folder, "builtin:tiny.en", english_clips[:1])
+    settings = ["base=builtin:tiny.en", f"data.train={folder / 'train.jsonl'}"]
+    third = {
+        "PYTHONPATH": str(folder / "older"),
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "WHISPERFLEET_CACHE": str(folder / "empty"),
+    }
+    on_two, on_three = [*settings, f"run.folder={folder / 'runs'}"], [*settings, "run.folder=s3://speech/runs"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.train.checks.several_nodes", json.dumps(third), json.dumps(settings)],
+        [sys.executable, "-m", "tests.train.checks.several_nodes", *map(json.dumps, (third, on_two, on_three))],
         cwd=ROOT,
-        env=inherited | variables,
+        env=inherited | {"AWS_ENDPOINT_URL": f"http://{s3_server}"},
         capture_output=True,
         text=True,
         timeout=400,
@@ -35,37 +61,26 @@ def three_nodes(third: dict[str, str], settings: list[str], **variables: str) ->
     )
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout.splitlines()[-1])
-    return printed["third"][:6], printed["outcomes"]
+    return Looked(folder / "runs", printed["alike"], printed["unlike"], printed["third"][:6])
 
 
-@pytest.mark.slow  # three nodes start
-def test_nodes_that_are_alike(tmp_path: Path, english_clips: list[Utterance]) -> None:
-    subject(tmp_path, "builtin:tiny.en", english_clips[:1])
-    settings = ["base=builtin:tiny.en", f"data.train={tmp_path / 'train.jsonl'}", f"run.folder={tmp_path / 'runs'}"]
-    _, outcomes = three_nodes({}, settings)
-    assert {name: outcome["state"] for name, outcome in outcomes.items() if outcome["state"] != "ok"} == {
+@pytest.mark.ray
+@pytest.mark.slow
+def test_nodes_that_are_alike(looked: Looked) -> None:
+    assert {name: outcome["state"] for name, outcome in looked.alike.items() if outcome["state"] != "ok"} == {
         "GPUs": "skipped"
     }
-    assert outcomes["nodes"]["detail"].startswith("3 nodes, 4 CPUs, 0 GPUs: ")
+    assert looked.alike["nodes"]["detail"].startswith("2 nodes, 3 CPUs, 0 GPUs: ")
+    assert looked.alike["network"]["detail"] == "2 nodes reach each other, gloo adds up over all"
+    assert list(looked.runs.rglob("*")) in ([], [looked.runs / "whisper"])  # nothing is left behind
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_node_that_is_unlike_the_others_is_named(looked: Looked) -> None:
+    name, outcomes = looked.third, looked.unlike
+    assert outcomes["nodes"]["state"] == "ok" and outcomes["nodes"]["detail"].startswith("3 nodes, 4 CPUs, 0 GPUs: ")
     assert outcomes["network"]["detail"] == "3 nodes reach each other, gloo adds up over all"
-    assert list((tmp_path / "runs").rglob("*")) in ([], [tmp_path / "runs" / "whisper"])  # nothing is left behind
-
-
-@pytest.mark.slow  # three nodes start
-def test_a_node_that_is_unlike_the_others_is_named(tmp_path: Path, s3: str, english_clips: list[Utterance]) -> None:
-    information = tmp_path / "older" / "torch-1.0.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0.0\n")
-    subject(tmp_path, "builtin:tiny.en", english_clips[:1])
-    address = s3.partition("endpoint_override=")[2].partition("&")[0]
-    settings = ["base=builtin:tiny.en", f"data.train={tmp_path / 'train.jsonl'}", "run.folder=s3://speech/runs"]
-    third = {
-        "PYTHONPATH": str(tmp_path / "older"),
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
-        "WHISPERFLEET_CACHE": str(tmp_path / "empty"),
-    }
-    name, outcomes = three_nodes(third, settings, AWS_ENDPOINT_URL=f"http://{address}")
-    assert outcomes["nodes"]["state"] == "ok"
     versions = outcomes["versions"]
     assert versions["state"] == "failed" and "torch 1.0.0 on" in versions["detail"]
     assert f"/{name}" in versions["detail"]
