@@ -29,6 +29,7 @@ _LOOK_S = 0.001
 _SPREAD_S = 0.3
 _AFTER_A_BAR = b"\r\n\x1b[?25h"  # which ends in the middle of a line, and has hidden the cursor
 _WAKE = signal.SIGURG  # of no use to anybody: it ends a wait of the main thread, where its handlers are called
+_WAKES, _WAKES_EVERY_S = 10, 0.05  # a thread that was just about to wait is not woken by the first
 _TAKEN = frozenset({signal.SIGTERM})
 
 _asked, _told = threading.Event(), threading.Event()
@@ -63,9 +64,7 @@ class _Working(_Phase):
         if not callable(signal.getsignal(signal.SIGTERM)):  # somebody wants it to end the process
             _NOTHING.meet()
         _thread.interrupt_main(signal.SIGTERM)
-        main = threading.main_thread().ident
-        assert main is not None
-        signal.pthread_kill(main, _WAKE)
+        _wake()
 
 
 class _Running(_Working):
@@ -206,6 +205,16 @@ def _receive() -> None:
         with _changing:
             assert _phase is not None
             _phase.meet()
+        for _ in range(_WAKES):
+            if _asked.wait(_WAKES_EVERY_S):
+                break
+            _wake()
+
+
+def _wake() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, _WAKE)
 
 
 def _enter(phase: _Phase) -> None:

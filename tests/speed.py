@@ -15,7 +15,7 @@ LIMIT_S = 5.0
 """What a test may take that is not marked as slow, where it has a core for itself."""
 
 BY_FIXTURE = {
-    "ray": ("ray_cluster",),
+    "ray": ("ray_cluster", "running"),
     "weights": ("tiny_en_name", "base_checkpoint", "english_model"),
 }
 """Marks that a test has by what it asks for. Whoever starts Ray or loads a checkpoint by itself says so by itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,13 +11,13 @@ from asr.audio import SAMPLE_RATE
 LEVELS_DBFS = (-70.0, -50.0, -35.0, -23.0, -12.0)
 
 
-def noises(seconds: float) -> dict[str, np.ndarray]:
-    """Return each kind of noise at each level [samples], 16 kHz, clipped to -1..1, and digital silence."""
+def noises(seconds: float, levels: Sequence[float] = LEVELS_DBFS) -> dict[str, np.ndarray]:
+    """Return each kind of noise at each of these levels [samples], 16 kHz, clipped to -1..1, and digital silence."""
     made = {"silence": np.zeros(round(seconds * SAMPLE_RATE), np.float32)}
     for kind, make in KINDS.items():
         noise = make(_times(seconds))
         noise /= np.sqrt(np.mean(noise**2))
-        for level in LEVELS_DBFS:
+        for level in levels:
             made[f"{kind} at {level:g} dB"] = np.clip(noise * 10 ** (level / 20), -1.0, 1.0).astype(np.float32)
     return made
 

@@ -119,6 +119,7 @@ def test_real_speech_ends_at_different_times_and_each_row_keeps_its_adapter(
     assert merged.tokens == together[1].tokens
 
 
+@pytest.mark.slow
 def test_adapters_come_and_go_and_nobody_notices(base: SharedBase, folders: list[Path]) -> None:
     plain = base.nbytes
     clips = clips_of_all_kinds()[:2]

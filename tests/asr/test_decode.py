@@ -318,6 +318,7 @@ def test_without_fallback_all_stays_as_it_was_found(multilingual: SpeechModel, m
     assert listener.asked == [[0.0, 0.0]]
 
 
+@pytest.mark.slow
 def test_real_speech_passes_at_once(
     tiny_en: SpeechModel, clips: list[Clip], found: list[Transcript], monkeypatch: pytest.MonkeyPatch
 ) -> None:

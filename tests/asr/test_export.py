@@ -57,9 +57,15 @@ def write_artifact(
     return folder
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: Path) -> Path:
+    return write_artifact(tmp_path_factory.mktemp("written") / "artifact", str(random_checkpoint))
+
+
 @pytest.fixture
-def artifact(tmp_path: Path, random_checkpoint: Path) -> Path:
-    return write_artifact(tmp_path / "artifact", str(random_checkpoint))
+def artifact(tmp_path: Path, written: Path) -> Path:
+    """A copy of it that a test may damage."""
+    return Path(shutil.copytree(written, tmp_path / "artifact"))
 
 
 def test_transformers_alone_loads_the_merged_weights(artifact: Path, random_checkpoint: Path, tmp_path: Path) -> None:
@@ -91,6 +97,7 @@ def test_half_of_the_size_in_float16(artifact: Path, tmp_path: Path) -> None:
     assert network.dtype == torch.float16
 
 
+@pytest.mark.slow
 def test_a_plain_pipeline_hears_what_we_hear(tiny_en_name: str, english_clips: list[Utterance], tmp_path: Path) -> None:
     export(tiny_en_name, tmp_path / "out", "transformers")
     waveform = audio.decode(Path(str(english_clips[0].audio)))

@@ -16,7 +16,7 @@ from asr.recording import Window, join
 from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from asr.windows import MARGIN_S, MAX_PAUSE_S, MAX_WINDOW_S, split_at_quiet, windows
-from tests.asr.noises import noises
+from tests.asr.noises import LEVELS_DBFS, noises
 
 NOISE = np.random.default_rng(0).standard_normal(40 * SAMPLE_RATE).astype(np.float32) * 0.1
 LONGEST = round(MAX_WINDOW_S * SAMPLE_RATE)
@@ -119,9 +119,16 @@ def test_no_prompt_is_without_a_window(italian_prompts: dict[str, np.ndarray], g
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [4.0, MAX_WINDOW_S + 1])
-def test_no_window_where_nobody_speaks(seconds: float) -> None:
-    assert [kind for kind, noise in noises(seconds).items() if windows(noise)] == []
+@pytest.mark.parametrize(
+    ("seconds", "levels"),
+    [
+        (4.0, LEVELS_DBFS),
+        (MAX_WINDOW_S + 1, LEVELS_DBFS[2:3]),
+        pytest.param(45.0, LEVELS_DBFS, marks=pytest.mark.long),
+    ],
+)
+def test_no_window_where_nobody_speaks(seconds: float, levels: tuple[float, ...]) -> None:
+    assert [kind for kind, noise in noises(seconds, levels).items() if windows(noise)] == []
 
 
 def test_a_short_clip_is_one_window(prompts: list[np.ndarray]) -> None:

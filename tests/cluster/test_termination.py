@@ -86,6 +86,20 @@ def test_a_second_signal_while_the_line_of_the_first_is_said_changes_nothing() -
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, LINE)
 
 
+def test_a_wake_that_comes_just_before_the_wait_was_lost() -> None:
+    """The handler was called when the wait was over: a scheduler would have killed the command before."""
+    lost = """import threading
+    kill, wakes = signal.pthread_kill, []
+    signal.pthread_kill = lambda *which: kill(*which) if wakes else wakes.append(which)
+    termination.begin()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    begun = time.monotonic()
+    try: time.sleep(30)
+    except KeyboardInterrupt: print(len(wakes), time.monotonic() - begun < 20)"""
+    done = run(COMMAND.format(body=lost))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 True\n", "")
+
+
 def test_a_command_that_ends_in_good_order_keeps_its_exit_code() -> None:
     in_order = f"termination.begin()\n    try: {KILL}\n    except KeyboardInterrupt: sys.exit(0)"
     for body, code in ((in_order, 0), ("sys.exit(2)", 2)):

@@ -29,7 +29,7 @@ SETTINGS = [
     "run.checkpoint_every_steps=2",
     "plan.full_window_share=0.1",
 ]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.weights, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

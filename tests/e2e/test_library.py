@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.weights
 def test_the_readme_s_example_runs(english_clips: list[Utterance], tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
     (example,) = (block for block in blocks if "import whisperfleet" in block)

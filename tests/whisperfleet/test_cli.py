@@ -115,6 +115,7 @@ for words in (
 """
 
 
+@pytest.mark.slow
 def test_each_verb_s_help_and_a_mistake_waited_for_torch_transformers_and_ray() -> None:
     """From 2.4 to 6.3 s of CPU before anybody could read what was wrong."""
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False)

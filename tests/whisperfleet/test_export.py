@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import whisperfleet.__main__ as command
 from asr.export import read_export
 
 
@@ -16,6 +17,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_written_for_ctranslate2(tiny_en_name: str, tmp_path: Path) -> None:
     done = run(tiny_en_name, str(tmp_path / "out"), "--format", "ctranslate2", "--json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -26,6 +28,7 @@ def test_a_checkpoint_is_written_for_ctranslate2(tiny_en_name: str, tmp_path: Pa
     assert record is not None and record.quantization == "int8"
 
 
+@pytest.mark.weights
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -34,11 +37,17 @@ def test_a_checkpoint_is_written_for_ctranslate2(tiny_en_name: str, tmp_path: Pa
         (["builtin:tiny.en", "out", "--quantization", "int8"], "quantization=int8 is not for transformers"),
     ],
 )
-def test_a_persons_mistake_is_one_line_and_exit_code_2(words: list[str], complaint: str) -> None:
-    done = run(*words)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"whisperfleet: {complaint}")
-    assert done.stderr.count("\n") == 1
+def test_a_persons_mistake_is_one_line_and_exit_code_2(
+    words: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command.termination, "take", lambda: None)  # the signal is the test run's
+    monkeypatch.setattr(sys, "argv", ["whisperfleet", "export", *words])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert err.startswith(f"whisperfleet: {complaint}")
+    assert err.count("\n") == 1
 
 
 def test_an_unknown_format_is_refused() -> None:
