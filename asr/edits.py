@@ -1,8 +1,8 @@
-"""The one place that counts edits between a reference and a hypothesis; ``asr.scoring`` and ``asr.metrics`` call it."""
+"""The one place that finds edits between a reference and a hypothesis; ``asr.metrics`` and ``asr.scoring`` call it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
@@ -74,18 +74,6 @@ def count(alignment: Iterable[AlignedSpan]) -> EditCounts:
     for span in alignment:
         units[span.operation] += max(len(span.reference), len(span.hypothesis))
     return EditCounts(units["equal"], units["substitute"], units["delete"], units["insert"])
-
-
-def count_words(references: Sequence[str], hypotheses: Sequence[str]) -> EditCounts:
-    """Return the word edits of parallel texts. Raises ValueError where their numbers differ."""
-    pairs = zip(references, hypotheses, strict=True)
-    return sum((count(align_words(reference, hypothesis)) for reference, hypothesis in pairs), EditCounts())
-
-
-def count_characters(references: Sequence[str], hypotheses: Sequence[str]) -> EditCounts:
-    """Return the character edits of parallel texts. Raises ValueError where their numbers differ."""
-    pairs = zip(references, hypotheses, strict=True)
-    return sum((count(align_characters(reference, hypothesis)) for reference, hypothesis in pairs), EditCounts())
 
 
 def _align(reference: list[str], hypothesis: list[str]) -> list[AlignedSpan]:

@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from asr.errors import UserError
 from asr.features import Context
-from asr.scoring import Score, SilenceScore, UtteranceScore, pool, score, score_silence, score_utterance
+from asr.scoring import Score, SilenceScore, Unit, UtteranceScore, score, score_silence, score_utterance
 from asr.spreadsheet import cells
+from asr.text import Normaliser
 
 _EMPTY_SHARE = 0.5
 
@@ -54,18 +55,21 @@ class Evaluation:
     @cached_property
     def wer(self) -> Score:
         """Normalised word error rate."""
-        return pool([one.words for one in self.scored])
+        return self._rate("normalised", "word")
 
     @cached_property
     def wer_ortho(self) -> Score:
         """Orthographic word error rate: case and punctuation count."""
-        references = [one.reference for one in self.results]
-        return score(references, [one.hypothesis for one in self.results], "orthographic", self.language)
+        return self._rate("orthographic", "word")
 
     @cached_property
     def cer(self) -> Score:
         """Normalised character error rate."""
-        return pool([one.characters for one in self.scored])
+        return self._rate("normalised", "character")
+
+    def _rate(self, normaliser: Normaliser, unit: Unit) -> Score:
+        references = [one.reference for one in self.results]
+        return score(references, [one.hypothesis for one in self.results], normaliser, self.language, unit)
 
     @cached_property
     def on_silence(self) -> SilenceScore:

@@ -1,21 +1,18 @@
-"""Word and character error rates of transcripts, with bootstrap intervals."""
+"""Word and character error rates of transcripts, with bootstrap intervals: what ``asr.metrics`` count, as figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
-import numpy as np
-
-from asr.edits import AlignedSpan, EditCounts, align_characters, align_words, count
+from asr.edits import AlignedSpan, EditCounts, align_words, count
 from asr.errors import UserError
 from asr.text import Normaliser, normalise
 
 Unit = Literal["word", "character"]
 
-# Resamples are drawn in blocks of so many utterance indices (32 MB), so that memory does not grow with the test set.
-_BLOCK = 4_000_000
+_NAMES: dict[Unit, str] = {"word": "wer", "character": "cer"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,6 @@ class UtteranceScore:
     """The edits of one utterance after normalisation, and which word met which."""
 
     words: EditCounts
-    characters: EditCounts
     alignment: list[AlignedSpan]
 
 
@@ -77,7 +73,7 @@ def score_utterance(
     reference = normalise(reference, normaliser, language)
     hypothesis = normalise(hypothesis, normaliser, language)
     alignment = align_words(reference, hypothesis)
-    return UtteranceScore(count(alignment), count(align_characters(reference, hypothesis)), alignment)
+    return UtteranceScore(count(alignment), alignment)
 
 
 def score(
@@ -91,37 +87,15 @@ def score(
 
     Raises ValueError where the numbers of texts differ, UserError where there is none.
     """
-    pairs = zip(references, hypotheses, strict=True)
-    scored = [score_utterance(reference, hypothesis, normaliser, language) for reference, hypothesis in pairs]
-    return pool([one.words if unit == "word" else one.characters for one in scored])
-
-
-def pool(counts: Sequence[EditCounts]) -> Score:
-    """Return the error rate over utterances that were counted one by one. Raises UserError where there is none."""
-    low, high = bootstrap_interval(counts)
-    return Score(sum(counts, EditCounts()), low, high)
-
-
-def bootstrap_interval(
-    counts: Sequence[EditCounts], seed: int = 0, resamples: int = 1000, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return the bounds of a percentile interval of the pooled rate, from ``resamples`` draws of whole utterances.
-
-    Utterances are what is independent, not words (Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR
-    performance evaluation", ICASSP 2004). The same counts in the same order give the same bounds.
-    Raises UserError where there is no utterance.
-    """
-    if not counts:
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references, but {len(hypotheses)} hypotheses")
+    if not references:
         raise UserError("there is no utterance to score", "was every row of the test set quarantined?")
-    errors = np.array([one.errors for one in counts])
-    lengths = np.array([one.reference_length for one in counts])
-    generator = np.random.default_rng(seed)
-    rates = np.empty(resamples)
-    step = max(1, _BLOCK // len(counts))
-    for start in range(0, resamples, step):
-        block = rates[start : start + step]
-        drawn = generator.integers(len(counts), size=(len(block), len(counts)))
-        block[:] = errors[drawn].sum(axis=1) / np.maximum(lengths[drawn].sum(axis=1), 1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(rates, [tail, 1 - tail])
-    return float(low), float(high)
+    from asr.metrics import load  # two seconds: evaluate and datasets
+
+    with load(_NAMES[unit]) as metric:
+        told = metric.compute(
+            predictions=hypotheses, references=references, normaliser=normaliser, language=language, interval=True
+        )
+    counts = EditCounts(**{field.name: told[field.name] for field in fields(EditCounts)})
+    return Score(counts, told["low"], told["high"])

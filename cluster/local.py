@@ -160,7 +160,10 @@ def _wait_until_up(head: Head, place: Path) -> None:
 
 
 def _born(pid: int) -> str:
-    """Return when a process began, in words that no other one of the same number shares; "" where it has ended."""
+    """Return when a process began, in words that no other one of the same number shares; "" where it has ended.
+
+    Ticks since boot: psutil's public ``create_time`` adds the time of boot, which moves when the clock is set.
+    """
     if Path("/proc/self/stat").exists():
         try:
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

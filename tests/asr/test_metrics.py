@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from evaluate import Metric
 
+from asr.metrics import load
 from asr.metrics.cer.cer import Cer
 from asr.metrics.wer.wer import Wer
 
@@ -60,3 +61,17 @@ def test_counts_of_shards_add_up(metric: type[Metric], name: str, tmp_path: Path
     shards = [module.compute(predictions=[p], references=[r]) for p, r in zip(predictions, references, strict=True)]
     for key in set(whole) - {name}:
         assert whole[key] == sum(shard[key] for shard in shards)
+
+
+def test_texts_are_compared_as_they_are_unless_a_normaliser_is_named(tmp_path: Path) -> None:
+    module = Wer(keep_in_memory=True, cache_dir=str(tmp_path))
+    texts = {"predictions": ["buongiorno anna"], "references": ["Buongiorno, Anna."]}
+    assert module.compute(**texts)["wer"] == 1.0
+    told = module.compute(**texts, normaliser="normalised", language="it", interval=True)
+    assert (told["wer"], told["low"], told["high"]) == (0.0, 0.0, 0.0)
+
+
+def test_loading_needs_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", "/proc/nowhere")
+    with load("cer") as metric:
+        assert metric.compute(predictions=["ab"], references=["abc"])["cer"] == pytest.approx(1 / 3)

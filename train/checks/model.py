@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
+import psutil
 import torch
 
 from asr.clip import Clip
@@ -73,5 +73,4 @@ def spare_bytes() -> int:
     """Return the memory that is left where ``best_device`` computes."""
     if best_device() == "cuda":
         return int(torch.cuda.mem_get_info()[0])
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    return int(psutil.virtual_memory().available)

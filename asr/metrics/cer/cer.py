@@ -2,8 +2,9 @@
 
 import evaluate
 
-from asr.edits import count_characters
-from asr.metrics import metric_info
+from asr.edits import align_characters
+from asr.metrics import Asked, metric_info, rates
+from asr.text import Normaliser
 
 
 class Cer(evaluate.Metric):
@@ -12,5 +13,12 @@ class Cer(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         return metric_info("Character error rate", "cer", "characters")
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float | int]:
-        return count_characters(references, predictions).as_metric("cer")
+    def _compute(
+        self,
+        predictions: list[str],
+        references: list[str],
+        normaliser: Normaliser | None = None,
+        language: str | None = None,
+        interval: bool = False,
+    ) -> dict[str, float | int]:
+        return rates("cer", align_characters, references, predictions, Asked(normaliser, language, interval))

@@ -2,8 +2,9 @@
 
 import evaluate
 
-from asr.edits import count_words
-from asr.metrics import metric_info
+from asr.edits import align_words
+from asr.metrics import Asked, metric_info, rates
+from asr.text import Normaliser
 
 
 class Wer(evaluate.Metric):
@@ -12,5 +13,12 @@ class Wer(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         return metric_info("Word error rate", "wer", "words")
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float | int]:
-        return count_words(references, predictions).as_metric("wer")
+    def _compute(
+        self,
+        predictions: list[str],
+        references: list[str],
+        normaliser: Normaliser | None = None,
+        language: str | None = None,
+        interval: bool = False,
+    ) -> dict[str, float | int]:
+        return rates("wer", align_words, references, predictions, Asked(normaliser, language, interval))
