@@ -58,6 +58,17 @@ class Nodes:
 
     def add(self, cpus: int, resources: str = "{}") -> Node:
         """Start a node, and wait until the cluster knows it."""
+        (node,) = self.add_all([cpus], resources)
+        return node
+
+    def add_all(self, cpus: Sequence[int], resources: str = "{}") -> list[Node]:
+        """Start nodes with so many CPUs each, beside each other, and wait until the cluster knows them all."""
+        added = [self._started(count, resources) for count in cpus]
+        for node in added:
+            self._wait(node)
+        return added
+
+    def _started(self, cpus: int, resources: str) -> Node:
         number = len(self.nodes) + 1
         name, address = f"{self.bridge}n{number}", f"{self.network}.{number + 1}"
         cable = f"{self.bridge}c{number}"
@@ -95,8 +106,17 @@ class Nodes:
             )
         node = Node(name, address, process)
         self.nodes.append(node)
-        self._wait(node)
         return node
+
+    @property
+    def present(self) -> list[Node]:
+        """The nodes that were not taken away, the head first."""
+        return [node for node in self.nodes if node.process.poll() is None]
+
+    def with_workers(self, count: int, cpus: int) -> list[Node]:
+        """Start nodes until there are so many beside the head; return these."""
+        self.add_all([cpus] * (count - len(self.present) + 1))
+        return self.present[1:]
 
     def take_away(self, node: Node) -> None:
         """End a node as a power cut would: nobody is told."""
@@ -195,6 +215,7 @@ def nodes(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[N
             "RAY_health_check_failure_threshold": "3",
             "RAY_health_check_initial_delay_ms": "1000",
             "RAY_health_check_timeout_ms": "1000",
+            "RAY_worker_niceness": "0",
             "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
             "GLOO_SOCKET_IFNAME": "eth0",  # gloo would take the host name's address, which is 127.0.0.1 in all of them
             "PATH": f"{BIN}{os.pathsep}{own.get('PATH', '')}",

@@ -33,6 +33,8 @@ from tests.serve.slow import SlowEngine
 
 # How often replicas tell the controller what waits, in s: Serve's own ten would make each change of their number wait.
 os.environ["RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S"] = "1"
+# Where the tests beside these have the cores, a proxy takes longer to start than the 5 s after which Serve kills it.
+os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"
 
 KEY = "a key of the fake endpoint"
 ADMIN_KEY = "a key that may change its models"

@@ -64,6 +64,7 @@ def test_an_artifact_that_was_never_finished_is_refused(tmp_path: Path) -> None:
         raise AssertionError("it was served")
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_load_ends_the_deployment_at_once_and_with_the_reason(endpoint: str) -> None:
     def refuse(config: ServeConfig) -> Engine:
         raise UserError("this is not a Whisper", "choose another")
@@ -96,13 +97,14 @@ def test_keys_that_cannot_be_read_are_named_before_anything_starts(tiny_en_name:
         raise AssertionError("it was served")
 
 
+@pytest.mark.slow
 def test_a_drained_application_answers_who_is_in_and_lets_nobody_in_any_more(endpoint: str, tmp_path: Path) -> None:
     config = ServeConfig(model="m", cpus_each=1, request_timeout_s=60.0)
     deploy(config, lambda config: FakeEngine(config, tmp_path), "drained", "/drained")
     try:
         check_draining(FakeEndpoint(f"{endpoint}/drained", tmp_path))
     finally:
-        ray.serve.delete("drained")
+        ray.serve.delete("drained", _blocking=False)
 
 
 def check_draining(fake: FakeEndpoint) -> None:

@@ -47,17 +47,19 @@ def deployed(endpoint: str, tiny_en_name: str, tmp_path_factory: pytest.TempPath
     app |= {"name": "deployed", "route_prefix": "/deployed", "args": app["args"] | here}
     _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=True)
     yield f"{endpoint}/deployed"
-    ray.serve.delete("deployed")
+    ray.serve.delete("deployed", _blocking=False)
 
 
+@pytest.mark.slow
 def test_the_ray_service_answers_with_the_words_that_were_said(
     deployed: str, flacs: list[bytes], english_clips: list[Utterance]
 ) -> None:
     with openai.OpenAI(base_url=f"{deployed}/v1", api_key=KEY, max_retries=0) as client:
-        heard = [client.audio.transcriptions.create(model="mine", file=flac, language="en").text for flac in flacs[:4]]
-    assert score([clip.text for clip in english_clips[:4]], heard, "normalised", "en").rate < 0.2
+        heard = [client.audio.transcriptions.create(model="mine", file=flac, language="en").text for flac in flacs[:2]]
+    assert score([clip.text for clip in english_clips[:2]], heard, "normalised", "en").rate < 0.2
 
 
+@pytest.mark.slow
 def test_it_asks_for_a_key_and_says_that_it_is_ready(deployed: str, flacs: list[bytes]) -> None:
     stranger = openai.OpenAI(base_url=f"{deployed}/v1", api_key="unknown", max_retries=0)
     with stranger as client, pytest.raises(openai.AuthenticationError):

@@ -135,6 +135,7 @@ TEXTS = ("http://127.0.0.1:{port}/a.flac", "file://{file}", "{file}")
 PLAYLISTS = ("#EXTM3U\n#EXTINF:1,\n{0}\n", "ffconcat version 1.0\nfile '{0}'\n", "<MPD><BaseURL>{0}</BaseURL></MPD>")
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_and_no_file_of_the_servers_opened(
     endpoint: str, tmp_path: Path, flacs: list[bytes]
 ) -> None:
@@ -169,6 +170,7 @@ def test_nothing_is_fetched_and_no_file_of_the_servers_opened(
 MB = 1_000_000
 
 
+@pytest.mark.slow
 def test_a_client_that_sends_far_too_much_can_read_that_it_did(client: openai.OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as raised:
         client.audio.transcriptions.create(model="tiny", file=bytes(100 * MB))
@@ -177,6 +179,7 @@ def test_a_client_that_sends_far_too_much_can_read_that_it_did(client: openai.Op
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
+@pytest.mark.slow
 def test_so_can_one_that_speaks_plain_http(endpoint: str, connection: str, chunked: bool) -> None:
     place = urlsplit(endpoint)
     assert place.hostname and place.port

@@ -1,4 +1,4 @@
-"""Two thousand damaged files and forms: none ends a process, holds it up, or is answered with a 500."""
+"""A thousand damaged files and forms, or two thousand: none ends a process, holds it up, or is answered with a 500."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from asr.audio import SAMPLE_RATE, decode
 from tests.serve.conftest import KEY, FakeEndpoint
 from tests.serve.expendable import decode_all
 from tests.serve.mutations import NAMES, SECONDS, damaged, form, originals
 
-FILES = range(1_700)
+FILES, MORE = range(600), range(600, 1_700)
 STREAM_IN_MID_FILE = 237_233
 FORMS = range(100_000, 100_400)
 AT_ONCE = 6  # the endpoint takes in seven
@@ -31,10 +32,14 @@ def test_a_number_names_the_same_input_for_ever() -> None:
     assert ([damaged(number) for number in range(50)], form(100_000)) == first
 
 
-def test_damaged_files_are_sound_or_refused_with_a_reason() -> None:
-    fate = decode_all(FILES)
+@pytest.mark.parametrize(
+    "files",
+    [pytest.param(FILES, marks=pytest.mark.slow, id="some"), pytest.param(MORE, marks=pytest.mark.long, id="more")],
+)
+def test_damaged_files_are_sound_or_refused_with_a_reason(files: range) -> None:
+    fate = decode_all(files)
     assert not fate.faults, "\n".join(fate.faults)
-    assert fate.outcomes.total() == len(FILES)
+    assert fate.outcomes.total() == len(files)
     for kind in NAMES:  # else the damage is too great to reach the decoders, or too small to be any
         answers = Counter({reason: count for (of, reason), count in fate.outcomes.items() if of == kind})
         assert answers["sound"] > 20, f"{kind}: {answers}"
@@ -46,6 +51,7 @@ def test_a_stream_that_begins_in_mid_file_is_no_index_error() -> None:
     assert len({len(decode(data)) for _ in range(200)}) == 1  # it depended on what lay in memory beyond an array
 
 
+@pytest.mark.slow
 def test_damaged_forms_are_answered_and_never_with_a_500(fake: FakeEndpoint) -> None:
     with httpx.Client(timeout=TIME_LIMIT_S, headers={"authorization": f"Bearer {KEY}"}) as client:
 

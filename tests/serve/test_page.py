@@ -467,6 +467,7 @@ def test_a_file_can_be_dropped(page: Page, scripted: Scripted) -> None:
     assert scripted.asked["file"] == b"some bytes"
 
 
+@pytest.mark.slow
 def test_a_key_is_asked_for_and_kept_for_this_tab_only(browser: Chrome, fake: FakeEndpoint, tmp_path: Path) -> None:
     (tmp_path / "talk.flac").write_bytes(voice(9.0))
     page = Page(browser, f"{fake.url}/")
@@ -485,14 +486,15 @@ def test_a_key_is_asked_for_and_kept_for_this_tab_only(browser: Chrome, fake: Fa
 
 @pytest.fixture(scope="module")
 def talk(english_clips: list[Utterance], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A minute of speech: more than one window."""
+    """Forty seconds of speech: more than one window."""
     pause = np.zeros(8_000, np.float32)
-    clips = [part for clip in english_clips[:8] for part in (decode(str(clip.audio)), pause)]
+    clips = [part for clip in english_clips[3:10] for part in (decode(str(clip.audio)), pause)]
     path = tmp_path_factory.mktemp("talk") / "talk.flac"
     path.write_bytes(encode_flac(np.concatenate(clips)))
     return path
 
 
+@pytest.mark.slow
 def test_real_speech_becomes_words_and_the_endpoints_own_subtitles(
     browser: Chrome, endpoint: str, client: openai.OpenAI, talk: Path, tmp_path: Path
 ) -> None:
@@ -515,6 +517,7 @@ def test_real_speech_becomes_words_and_the_endpoints_own_subtitles(
     assert not page.complaints()
 
 
+@pytest.mark.slow
 def test_what_the_microphone_hears_becomes_words_that_can_be_heard(browser: Chrome, endpoint: str) -> None:
     page = Page(browser, endpoint)
     page.until(lambda: page.find("#model").get_property("value"))

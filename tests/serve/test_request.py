@@ -287,6 +287,7 @@ def workers(forkers: list[psutil.Process]) -> list[psutil.Process]:
     return [worker for forker in forkers for worker in forker.children()]
 
 
+@pytest.mark.slow
 def test_over_http_a_decoder_that_dies_costs_its_own_request(client: openai.OpenAI, flacs: list[bytes]) -> None:
     def ask(audio: bytes) -> str:
         return client.audio.transcriptions.create(model="tiny", file=("a", audio), language="en").text

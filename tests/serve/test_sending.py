@@ -152,9 +152,9 @@ def test_a_replica_that_is_killed_costs_no_request(pair: Pair, house: Admission,
         return [transcript.text for transcript in texts]
 
     async def kill() -> int:
-        while not all(len(prompts) >= 4 for prompts in replicas_of(pair.folder).values()):
+        while not (busy := [pid for pid, prompts in replicas_of(pair.folder).items() if len(prompts) >= 4]):
             await asyncio.sleep(0.05)
-        victim = next(iter(replicas_of(pair.folder)))
+        victim = busy[0]
         os.kill(victim, signal.SIGKILL)
         return victim
 

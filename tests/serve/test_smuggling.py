@@ -117,6 +117,7 @@ AGREED: dict[str, Attack] = {
 
 
 @pytest.mark.parametrize("kind", ["unclear", "agreed"])
+@pytest.mark.slow
 def test_no_second_request_gets_in_behind_haproxys_back(guarded: Guarded, kind: str) -> None:
     attacks = UNCLEAR if kind == "unclear" else AGREED
     answers: dict[str, int] = {}

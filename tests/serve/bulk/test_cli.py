@@ -24,6 +24,9 @@ from serve.transcribe import transcribe as in_process
 from tests.asr.sounds import wav16
 from tests.litter import litter
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 BLOCK = 8  # windows that come back together: a run over more of them can be ended between two
 
 

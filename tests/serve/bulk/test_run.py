@@ -28,6 +28,8 @@ from serve.transcribe import hear
 from tests.asr.sounds import encoded, wav16
 from tests.serve.fakes import FakeEngine, babble, voice
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def recordings(english_clips: list[Utterance], tmp_path: Path) -> Path:
@@ -61,7 +63,7 @@ def decoded(folder: Path) -> int:
 def test_the_words_are_those_of_in_process_transcription(
     ray_cluster: None, tiny_en_name: str, recordings: Path, tmp_path: Path
 ) -> None:
-    config = ServeConfig(model=tiny_en_name, engine="torch")
+    config = ServeConfig(model=tiny_en_name, engine="torch", cpus_each=1)
     out = tmp_path / "out"
     seen: list[Done] = []
     summary = transcribe_all(

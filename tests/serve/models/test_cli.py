@@ -17,6 +17,8 @@ from serve.models import cli
 from tests.serve.conftest import ADMIN_KEY, KEY, FakeEndpoint, metrics
 from tests.serve.fakes import voice
 
+pytestmark = pytest.mark.slow  # each waits for other processes, which may wait for a core
+
 Told = Callable[[], list[dict[str, Any]]]
 
 

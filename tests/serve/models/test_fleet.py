@@ -27,6 +27,7 @@ def fleet(pair: Pair) -> Fleet:
     return Fleet(pair.handle)
 
 
+@pytest.mark.slow
 def test_every_replica_loads_decodes_once_and_unloads(fleet: Fleet, folder: Path) -> None:
     async def ask() -> None:
         second = (await fleet.inspect("second")).version
@@ -43,6 +44,7 @@ def test_every_replica_loads_decodes_once_and_unloads(fleet: Fleet, folder: Path
     asyncio.run(ask())
 
 
+@pytest.mark.slow
 def test_what_one_of_them_cannot_load_is_told_to_whoever_loads_it_and_kept_from_clients(fleet: Fleet) -> None:
     async def ask() -> None:
         broken = Version("broken")
@@ -56,6 +58,7 @@ def test_what_one_of_them_cannot_load_is_told_to_whoever_loads_it_and_kept_from_
     asyncio.run(ask())
 
 
+@pytest.mark.slow
 def test_a_replica_that_died_holds_up_nobody_and_its_successor_loads_what_it_is_asked_for(
     fleet: Fleet, folder: Path
 ) -> None:
