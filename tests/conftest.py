@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from pyarrow.fs import S3FileSystem
 
 from asr import sandbox
@@ -35,6 +36,11 @@ __all__ = ["pytest_collection_modifyitems", "pytest_runtest_call"]
 os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
 # Ray Train takes note of one checkpoint a look, and small runs make several in a second: each would cost two more.
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
+
+# Examples of a property: a few in `make test`, `make test-long` asks for more by HYPOTHESIS_PROFILE.
+settings.register_profile("default", max_examples=25, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # A shell that starts the suite in its background has it ignore Ctrl-C, and every command that tests press it for, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
