@@ -104,6 +104,10 @@ class Trouble:
         try:
             wait_for_checkpoint(self.folder, step, lambda: process.poll() is None)
             os.killpg(process.pid, ends)
+        except AssertionError:  # it has ended by itself, or has come to nothing in all that time
+            process.kill()
+            pytest.fail("\n".join(process.communicate()))
+        try:
             stdout, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
