@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from pyarrow.fs import S3FileSystem
 
 from asr import sandbox
@@ -37,6 +38,11 @@ os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 # Ray makes its workers give way to every other process. Here that is the tests beside these: they would wait for all.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+# Examples of a property: a few in `make test`, `make test-long` asks for more by HYPOTHESIS_PROFILE.
+settings.register_profile("default", max_examples=25, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # A shell that starts the suite in its background has it ignore Ctrl-C, and every command that tests press it for, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -16,7 +16,7 @@ LIMIT_S = 5.0
 
 BY_FIXTURE = {
     "ray": ("ray_cluster", "running"),
-    "weights": ("tiny_en_name", "base_checkpoint", "english_model"),
+    "weights": ("tiny_en_name", "base_checkpoint", "english_model", "small_base"),
 }
 """Marks that a test has by what it asks for. Whoever starts Ray or loads a checkpoint by itself says so by itself."""
 

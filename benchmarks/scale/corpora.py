@@ -50,9 +50,13 @@ def language(checkpoint: str) -> str:
     return "en" if checkpoint.endswith(".en") else "it"
 
 
-def speech(folder: Path, checkpoint: str, most: int = 64) -> tuple[list[Utterance], float]:
-    """Return real clips as ``data prepare`` leaves them, and how many seconds one has on average."""
-    prepared = prepare(source(f"prompts:{language(checkpoint)}", cache_root()), folder, PrepareConfig())
+def speech(folder: Path, checkpoint: str, prompts: int | None = None, most: int = 64) -> tuple[list[Utterance], float]:
+    """Return real clips as ``data prepare`` leaves them, and how many seconds one has on average.
+
+    ``prompts`` are prepared, or all that there are.
+    """
+    config = PrepareConfig(test_share=0.5, min_test_clips=1) if prompts else PrepareConfig()
+    prepared = prepare(source(f"prompts:{language(checkpoint)}", cache_root())[:prompts], folder, config)
     clips = read_manifest(prepared.manifests["test"])[:most]
     return clips, sum(clip.duration_s or 0.0 for clip in clips) / len(clips)
 

@@ -34,6 +34,8 @@ class Sizes:
     utterances: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     admitted: tuple[int, ...] = (30_000, 100_000)
     checkpoint: str = "builtin:base"
+    prompts: int | None = None
+    """Of real speech that is prepared; all where it is None."""
     decoder: str = "builtin:tiny.en"
     """What the simulated replicas decode with: a fast one makes fewer events of as many requests."""
     workers: int = 1000
@@ -54,6 +56,7 @@ SMALL = Sizes(
     utterances=(2_000,),
     admitted=(200,),
     checkpoint="builtin:tiny.en",
+    prompts=40,
     workers=4,
     rows=16,
     pipelines=(1,),

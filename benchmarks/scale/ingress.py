@@ -52,7 +52,7 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 def ingress(sizes: Sizes) -> list[Figure]:
     """Return the figures of requests, of what is empty, and of the ingress's threads."""
     with TemporaryDirectory(prefix="wf-") as name:
-        clips, audio_s = speech(Path(name), sizes.checkpoint)
+        clips, audio_s = speech(Path(name), sizes.checkpoint, sizes.prompts)
         spoken = [Spoken(Path(str(clip.audio)), clip.text, clip.duration_s or 0.0) for clip in clips]
         uploaded = statistics.mean(one.path.stat().st_size for one in spoken)
         figures = [

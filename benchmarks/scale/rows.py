@@ -50,7 +50,7 @@ def rows(sizes: Sizes) -> list[Figure]:
     """Return the figures of empty pipelines, one and several at once, and of one that decodes."""
     figures = []
     with TemporaryDirectory() as folder, ray_session():
-        clips, audio_s = speech(Path(folder), sizes.checkpoint)
+        clips, audio_s = speech(Path(folder), sizes.checkpoint, sizes.prompts)
         for pipelines in sizes.pipelines:
             each = max(8, sizes.rows // pipelines)
             tell(f"{pipelines} pipelines of {each} micro-batches without work")

@@ -233,7 +233,7 @@ def measured(sizes: Sizes) -> Service:
     tell("measuring batches of the real engine")
     engine = load_engine(ServeConfig(model=sizes.decoder, name="scale"))
     with TemporaryDirectory() as folder:
-        clips, _ = speech(Path(folder), sizes.decoder)
+        clips, _ = speech(Path(folder), sizes.decoder, sizes.prompts)
         waveform = decode(joined(clips, WINDOW_S, Path(folder, "window.flac")).path)
     clip = Clip(engine.info.log_mel(waveform[: int(WINDOW_S * SAMPLE_RATE)]), language(sizes.decoder))
     most, cores = int(BUDGET_S / WINDOW_S), os.cpu_count() or 1

@@ -6,11 +6,13 @@ import pytest
 
 from asr.artifact import load_model
 from asr.cache import cache_root
+from asr.checkpoint import find_checkpoint
 from asr.manifest import read_manifest
-from asr.model import SpeechModel
+from asr.model import SpeechModel, load_checkpoint
 from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from tests.manifests import write_beside
+from tests.train.checks.doctored import edit, tiny_checkpoint
 from tests.train.runs import Finished, Runs, finish
 from train.data.prepare import PrepareConfig, prepare
 
@@ -19,6 +21,20 @@ from train.data.prepare import PrepareConfig, prepare
 def english_model() -> SpeechModel:
     """Whisper tiny.en with its published weights. Shared: whoever trains it takes a copy of the network."""
     return load_model("builtin:tiny.en")
+
+
+@pytest.fixture(scope="session")
+def small_base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint of a few random weights, for runs of which the words do not matter: it says a few tokens."""
+    base = tiny_checkpoint(tmp_path_factory.mktemp("small") / "base", "builtin:tiny.en")
+    edit(base / "generation_config.json", lambda told: told.update(max_length=12))
+    return str(base)
+
+
+@pytest.fixture(scope="session")
+def small_model(small_base: str) -> SpeechModel:
+    """The same, loaded. Shared: whoever trains it takes a copy of the network."""
+    return load_checkpoint(find_checkpoint(small_base))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from train.config import TrainConfig
 from train.fit import Fitted, fit, training_corpus
 from train.watching.progress import Progress
 
-STEPS = 8
+STEPS = 10
 
 
 @dataclass

@@ -30,12 +30,13 @@ DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 def prepared(tmp_path: Path, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]) -> Path:
     """A folder prepared from real clips and one file that is no audio."""
     (tmp_path / "notes.wav").write_text("buy milk")
-    rows = [*english_clips, Utterance("notes", str(tmp_path / "notes.wav"), "buy milk")]
+    rows = [*english_clips[:12], Utterance("notes", str(tmp_path / "notes.wav"), "buy milk")]
     write_beside(tmp_path / "mine.jsonl", rows)
-    prepare(str(tmp_path / "mine.jsonl"), tmp_path / "out", ["min_test_clips=6"], as_json=False)
+    prepare(str(tmp_path / "mine.jsonl"), tmp_path / "out", ["min_test_clips=4"], as_json=False)
     return tmp_path / "out"
 
 
+@pytest.mark.slow
 def test_evaluate_writes_a_report_a_table_and_the_figures(
     prepared: Path, tiny_en_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,7 +49,7 @@ def test_evaluate_writes_a_report_a_table_and_the_figures(
     assert summary["errors"][0].startswith("of ")
     with (tmp_path / "ev" / "table.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == summary["utterances"] >= 6
+    assert len(rows) == summary["utterances"] >= 4
     assert "<html" in (tmp_path / "ev" / "report.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "ev" / "evaluation.json").read_text(encoding="utf-8"))["summary"]["wer"]
 
@@ -69,9 +70,9 @@ def mixed(tmp_path: Path, english_clips: list[Utterance]) -> Path:
 
 
 def test_evaluate_says_why_rows_are_in_quarantine_and_all_rows_are_somewhere(
-    mixed: Path, tiny_en_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mixed: Path, small_base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluate(tiny_en_name, str(mixed), out=tmp_path / "ev", as_json=True)
+    evaluate(small_base, str(mixed), out=tmp_path / "ev", as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["quarantined"] == sum(one["rows"] for one in found["quarantine"]) == 6
     assert {one["reason"]: one["rows"] for one in found["quarantine"]} == {
@@ -90,10 +91,8 @@ def test_evaluate_says_why_rows_are_in_quarantine_and_all_rows_are_somewhere(
     assert "nan" not in [row.reference for row in Evaluation.load(tmp_path / "ev" / "evaluation.json").results]
 
 
-def test_evaluate_prints_the_table_for_people(
-    mixed: Path, tiny_en_name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    evaluate(tiny_en_name, str(mixed))
+def test_evaluate_prints_the_table_for_people(mixed: Path, small_base: str, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(small_base, str(mixed))
     printed = capsys.readouterr().out
     assert "words on silence: " in printed and " of 1 clip without words" in printed
     assert "9 rows: 2 clips scored, 1 without words, 6 in quarantine; " in printed
@@ -101,7 +100,7 @@ def test_evaluate_prints_the_table_for_people(
 
 
 def test_a_half_filled_table_was_evaluated_as_a_set_of_silence_without_a_word(
-    mixed: Path, english_clips: list[Utterance], tiny_en_name: str, capsys: pytest.CaptureFixture[str]
+    mixed: Path, english_clips: list[Utterance], small_base: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = mixed.with_suffix(".csv")
     texts = [english_clips[0].text, "", ""]
@@ -109,49 +108,49 @@ def test_a_half_filled_table_was_evaluated_as_a_set_of_silence_without_a_word(
         f'{clip.audio},"{text}"\n' for clip, text in zip(beside(table.parent, english_clips[:3]), texts, strict=True)
     ]
     table.write_text("path,text\n" + "".join(lines))
-    evaluate(tiny_en_name, str(table))
+    evaluate(small_base, str(table))
     assert "warning: 2 of 3 references are empty, which says that nobody speaks there" in capsys.readouterr().out
-    evaluate(tiny_en_name, str(table), as_json=True)
+    evaluate(small_base, str(table), as_json=True)
     assert len(json.loads(capsys.readouterr().out)["warnings"]) == 1
 
 
 def test_silence_alone_can_be_evaluated(
-    mixed: Path, tiny_en_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mixed: Path, small_base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mixed.write_text('{"audio": "silence.flac", "text": ""}')
-    evaluate(tiny_en_name, str(mixed), out=tmp_path / "ev")
+    evaluate(small_base, str(mixed), out=tmp_path / "ev")
     printed = capsys.readouterr().out
     assert printed.startswith("no error rate: no reference has words\nwords on silence: ")
     assert (tmp_path / "ev" / "table.csv").is_file() and not (tmp_path / "ev" / "report.html").exists()
 
 
-def test_a_source_of_nothing_but_faults_says_which(mixed: Path, tiny_en_name: str) -> None:
+def test_a_source_of_nothing_but_faults_says_which(mixed: Path, small_base: str) -> None:
     mixed.write_text('{"id": "a", "audio": "silence.flac", "text": NaN}')
     with pytest.raises(
         UserError, match="none of 1 rows can be evaluated, the first: a: not_text: the transcript is nan"
     ):
-        evaluate(tiny_en_name, str(mixed))
+        evaluate(small_base, str(mixed))
 
 
-def test_a_full_disk_under_a_report_is_named(prepared: Path, tiny_en_name: str, tmp_path: Path) -> None:
+def test_a_full_disk_under_a_report_is_named(prepared: Path, small_base: str, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 1) as disk:
         fill(disk)
         with pytest.raises(UserError, match=rf"{disk}/ev.*no space left") as caught:
-            evaluate(tiny_en_name, prepared / "test.jsonl", out=disk / "ev")
+            evaluate(small_base, prepared / "test.jsonl", out=disk / "ev")
         assert "give the same command again" in caught.value.hint
 
 
-def test_evaluate_reads_a_table_as_the_hint_says(prepared: Path, tiny_en_name: str) -> None:
+def test_evaluate_reads_a_table_as_the_hint_says(prepared: Path, small_base: str) -> None:
     row = json.loads((prepared / "test.jsonl").read_text(encoding="utf-8").splitlines()[0])
     (prepared / "t.csv").write_text(f'Datei;Wortlaut\n{row["audio_filepath"]};"{row["text"]}"\n')
     with pytest.raises(UserError, match="--column audio=NAME"):
-        evaluate(tiny_en_name, prepared / "t.csv")
-    evaluate(tiny_en_name, prepared / "t.csv", column=["audio=Datei", "text=Wortlaut"], delimiter=";")
+        evaluate(small_base, prepared / "t.csv")
+    evaluate(small_base, prepared / "t.csv", column=["audio=Datei", "text=Wortlaut"], delimiter=";")
 
 
-def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, tiny_en_name: str) -> None:
+def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, small_base: str) -> None:
     with pytest.raises(UserError, match="did you mean 'italian'"):
-        evaluate(tiny_en_name, prepared / "test.jsonl", language="itallian")
+        evaluate(small_base, prepared / "test.jsonl", language="itallian")
 
 
 def test_a_context_is_the_model_s_own_unless_asked_for() -> None:
@@ -213,9 +212,10 @@ def test_the_results_of_a_sweep_name_the_best(tmp_path: Path, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["best"]["trial"] == "001"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644)])
 def test_the_umask_says_who_may_read_what_the_verbs_write(
-    english_clips: list[Utterance], tiny_en_name: str, tmp_path: Path, umask: int, mode: int
+    english_clips: list[Utterance], small_base: str, tmp_path: Path, umask: int, mode: int
 ) -> None:
     """A hospital's transcripts and recordings, prepared and evaluated: of all files and folders."""
     for clip in english_clips[:12]:
@@ -228,7 +228,7 @@ def test_the_umask_says_who_may_read_what_the_verbs_write(
         inspect(str(tmp_path / "set"), out=out / "inspected", as_json=True)
         prepare(str(tmp_path / "set"), out / "prepared", ["min_test_clips=2"], as_json=True)
         if umask == 0o077:
-            evaluate(tiny_en_name, out / "prepared/test.jsonl", out=out / "evaluated")
+            evaluate(small_base, out / "prepared/test.jsonl", out=out / "evaluated")
     finally:
         os.umask(before)
     written = {path.relative_to(out).as_posix(): path.stat().st_mode & 0o777 for path in out.rglob("*")}

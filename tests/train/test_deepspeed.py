@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +23,14 @@ from train.deepspeed import derive, fixed_world_size
 
 PARALLEL = ("ddp", "zero1", "zero2", "zero3")
 BASIC = [Case(parallelism, strategy) for parallelism, strategy in product(PARALLEL, ("full", "lora"))]
+# In `make test` each way to share has one case, and ZeRO-3, where checkpoints have to be gathered, both strategies.
+SHORT = {
+    Case("ddp", "full"),
+    Case("zero1", "lora"),
+    Case("zero2", "full"),
+    Case("zero3", "full"),
+    Case("zero3", "lora"),
+}
 DROPOUT = ("lora.dropout=0.3",)
 RESUMED = [
     *(Case(parallelism, "full", resume_at=2) for parallelism in ("zero2", "zero3")),
@@ -31,6 +42,15 @@ SAME = [  # other ways to compute the same
     Case("zero3", "frozen_encoder"),
 ]
 ROUNDED = [Case(parallelism, "lora", ("precision=bf16",)) for parallelism in ("ddp", "zero3")]
+SHORT |= {RESUMED[0], RESUMED[3], SAME[1], ROUNDED[1]}
+
+
+def params(cases: Sequence[Case]) -> list[Any]:
+    """Return cases as parameters: slow ones, and long ones those that `make test` can do without."""
+    return [
+        pytest.param(case, id=case.name, marks=pytest.mark.slow if case in SHORT else pytest.mark.long)
+        for case in cases
+    ]
 
 
 def config(*settings: str) -> TrainConfig:
@@ -49,10 +69,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two_workers(base: Path, ray_cluster: None) -> dict[Case, Outcome]:
-    """All cases on two workers, in one Ray Train run: starting one takes longer than training in it."""
-    whole = [Case(case.parallelism, case.strategy, case.settings) for case in RESUMED if case.settings]
-    cases = [*BASIC, *whole, *RESUMED, *SAME, *ROUNDED]
+def two_workers(request: pytest.FixtureRequest, base: Path, ray_cluster: None) -> dict[Case, Outcome]:
+    """The cases of all tests that are run, on two workers in one Ray Train run: starting one takes longer than a case.
+
+    A case that goes on comes after the one that it goes on with.
+    """
+    tests = [item for item in request.session.items if item.path == request.path]
+    asked = {item.callspec.params["case"] for item in tests if "two_workers" in getattr(item, "fixturenames", ())}
+    whole = {replace(case, resume_at=0) for case in asked}
+    cases = sorted(asked | whole, key=lambda case: (case.resume_at, case.name))
     trainer = TorchTrainer(
         run_all,
         train_loop_config={"cases": cases, "base": base, "folder": base.parent / "two"},
@@ -69,8 +94,7 @@ def plain(base: Path) -> dict[str, Outcome]:
     return {strategy: run(Case("ddp", strategy), base, base.parent / "one") for strategy in strategies}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", [*BASIC, *SAME], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", params([*BASIC, *SAME]))
 def test_two_workers_train_as_one_process_does(
     case: Case, two_workers: dict[Case, Outcome], plain: dict[str, Outcome]
 ) -> None:
@@ -83,8 +107,7 @@ def test_two_workers_train_as_one_process_does(
     assert max(alone.norms) > case.config.optim.max_grad_norm
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", [*BASIC, *SAME, *ROUNDED], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", params([*BASIC, *SAME, *ROUNDED]))
 def test_checkpoints_hold_whole_weights_that_load_without_deepspeed(
     case: Case, two_workers: dict[Case, Outcome], base: Path
 ) -> None:
@@ -106,10 +129,9 @@ def test_checkpoints_hold_whole_weights_that_load_without_deepspeed(
     assert any(value.any() for name, value in expected.items() if "lora_B" in name) or case.strategy != "lora"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", RESUMED, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", params(RESUMED))
 def test_a_resumed_run_ends_in_the_same_weights(case: Case, two_workers: dict[Case, Outcome]) -> None:
-    whole = two_workers[Case(case.parallelism, case.strategy, case.settings)]
+    whole = two_workers[replace(case, resume_at=0)]
     resumed = two_workers[case]
     assert resumed.losses == whole.losses[case.resume_at :]
     expected = load_file(whole.folder / GATHERED)
@@ -117,8 +139,7 @@ def test_a_resumed_run_ends_in_the_same_weights(case: Case, two_workers: dict[Ca
         assert torch.equal(value, expected[name]), name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", ROUNDED, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", params(ROUNDED))
 def test_bf16_learns_nearly_the_same(case: Case, two_workers: dict[Case, Outcome], plain: dict[str, Outcome]) -> None:
     assert two_workers[case].losses == pytest.approx(plain["lora"].losses, rel=1e-3)
     assert two_workers[case].losses != pytest.approx(plain["lora"].losses, rel=1e-6), "it was not fp32"

@@ -19,14 +19,14 @@ def heard(model: SpeechModel, utterances: Sequence[Utterance]) -> dict[str, str]
 
 
 def test_tiny_en_understands_telephone_prompts(english_model: SpeechModel, flac_clips: list[Utterance]) -> None:
-    clips = flac_clips[:12]
+    clips = flac_clips[:6]
     reported: list[tuple[int, int]] = []
     done = evaluate(english_model, clips, "full", on_progress=lambda now, total: reported.append((now, total)))
     assert done.quarantined == []
     assert 0.0 <= done.evaluation.wer.rate < 0.3
     assert {one.id: one.reference for one in done.evaluation.results} == {clip.id: clip.text for clip in clips}
     assert done.evaluation.audio_s == pytest.approx(sum(clip.duration_s or 0.0 for clip in clips), abs=0.01)
-    assert reported == [(12, 12)]
+    assert reported == [(6, 6)]
     assert done.evaluation.seconds > 0
     shuffled = list(clips)
     Random(0).shuffle(shuffled)
@@ -34,20 +34,20 @@ def test_tiny_en_understands_telephone_prompts(english_model: SpeechModel, flac_
 
 
 def test_progress_comes_chunk_by_chunk(
-    english_model: SpeechModel, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+    small_model: SpeechModel, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("train.evaluate._CHUNK", 2)
     reported: list[tuple[int, int]] = []
-    evaluate(english_model, flac_clips[:5], "short", on_progress=lambda now, total: reported.append((now, total)))
+    evaluate(small_model, flac_clips[:5], "short", on_progress=lambda now, total: reported.append((now, total)))
     assert reported == [(2, 5), (4, 5), (5, 5)]
 
 
-def test_a_model_of_short_contexts_is_asked_in_either(english_model: SpeechModel, flac_clips: list[Utterance]) -> None:
-    model = replace(english_model, short_context=True)
+def test_a_model_of_short_contexts_is_asked_in_either(small_model: SpeechModel, flac_clips: list[Utterance]) -> None:
+    model = replace(small_model, short_context=True)
     for context, expected in ((None, "short"), ("full", "full")):
         evaluation = evaluate(model, flac_clips[:3], context).evaluation  # type: ignore[arg-type]
         assert (evaluation.context, len(evaluation.results)) == (expected, 3)
-    assert evaluate(english_model, flac_clips[:1], None).evaluation.context == "full"
+    assert evaluate(small_model, flac_clips[:1], None).evaluation.context == "full"
 
 
 def test_words_where_nobody_speaks_are_insertions_of_their_own(
@@ -65,7 +65,7 @@ def test_words_where_nobody_speaks_are_insertions_of_their_own(
     assert found.evaluation.on_silence.words >= len(flac_clips[2].text.split()) - 2
 
 
-def test_rows_that_cannot_be_used_are_named(english_model: SpeechModel, flac_clips: list[Utterance]) -> None:
+def test_rows_that_cannot_be_used_are_named(small_model: SpeechModel, flac_clips: list[Utterance]) -> None:
     clip = flac_clips[0]
     rows = [
         replace(clip, id="gone", audio="/no/such.flac"),
@@ -76,7 +76,7 @@ def test_rows_that_cannot_be_used_are_named(english_model: SpeechModel, flac_cli
         replace(clip, id="cut", start_s=1.0, end_s=1.01),
     ]
     reported: list[int] = []
-    done = evaluate(english_model, rows, "short", on_progress=lambda now, total: reported.append(now))
+    done = evaluate(small_model, rows, "short", on_progress=lambda now, total: reported.append(now))
     assert [one.id for one in done.evaluation.results] == [clip.id]
     assert [one.id for one in done.evaluation.silence] == ["wordless", "signs"]
     reasons = {row.id: row.reason for row in done.quarantined}
@@ -84,22 +84,22 @@ def test_rows_that_cannot_be_used_are_named(english_model: SpeechModel, flac_cli
     counted = len(done.evaluation.results) + len(done.evaluation.silence) + len(done.quarantined)
     assert counted == len(rows) == reported[-1] + len(done.quarantined)
     with pytest.raises(UserError, match="none of 1 utterances can be evaluated, the first: gone: missing_file"):
-        evaluate(english_model, rows[:1], "short")
+        evaluate(small_model, rows[:1], "short")
 
 
 def test_a_clip_that_is_named_twice_was_scored_twice(
-    english_model: SpeechModel, flac_clips: list[Utterance], trips: list[int]
+    small_model: SpeechModel, flac_clips: list[Utterance], trips: list[int]
 ) -> None:
-    done = evaluate(english_model, [flac_clips[0], flac_clips[1], flac_clips[0]], "short")
+    done = evaluate(small_model, [flac_clips[0], flac_clips[1], flac_clips[0]], "short")
     assert trips == [2]  # requests to the sandbox
     assert [row.reason for row in done.quarantined] == ["duplicate_id"]
     assert len(done.evaluation.results) == 2
 
 
 def test_the_language_of_a_row_comes_first_then_what_was_asked_then_the_models(
-    english_model: SpeechModel, flac_clips: list[Utterance]
+    small_model: SpeechModel, flac_clips: list[Utterance]
 ) -> None:
-    clip, model = flac_clips[0], replace(english_model, language="en")
+    clip, model = flac_clips[0], replace(small_model, language="en")
     assert evaluate(model, [clip], "short").evaluation.language == "en"
     with pytest.raises(UserError, match="English only, not 'fr'"):
         evaluate(model, [replace(clip, language=None)], "short", "fr")

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks.memory import Case, measure
+from benchmarks.memory import Case, measure, measure_each
 from tests.train.capacity.networks import MakeSetup, trainable
 from train.capacity.activations import saved_bytes
 from train.capacity.memory import memory, trained_parameters
@@ -77,9 +77,26 @@ def test_workers_of_ddp_copy_gradients_into_buckets(make_setup: MakeSetup) -> No
     assert together.peak - alone.peak == 4 * trained_parameters(make_setup(**given))
 
 
+SMALL = (
+    Case("full", "tiny"),
+    Case("frozen_encoder", "tiny", checkpointing=True),
+    Case("lora", "tiny", checkpointing=True),
+    Case("dora", "tiny"),
+)
+
+
 @pytest.mark.slow
+def test_the_prediction_is_within_15_percent_of_real_processes() -> None:
+    found = measure_each(SMALL, threads=1)
+    assert [one["case"] for one in found] == [case.name for case in SMALL]
+    assert [one for one in found if abs(one["error"]) > 0.15] == []
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_prediction_is_within_15_percent_of_a_real_process(strategy: str, checkpointing: bool) -> None:
+def test_the_prediction_is_within_15_percent_of_a_real_process_on_a_larger_size(
+    strategy: str, checkpointing: bool
+) -> None:
     found = measure(Case(strategy, checkpointing=checkpointing), threads=2)
     assert abs(found["error"]) <= 0.15, found

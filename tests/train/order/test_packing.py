@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -44,7 +44,6 @@ def test_the_short_form() -> None:
 
 
 @given(corpora(), PACKINGS, st.integers(0, 3))
-@settings(deadline=None)
 def test_windows_hold_each_utterance_once_within_every_bound(columns: Columns, packing: Packing, seed: int) -> None:
     random = np.random.default_rng(seed)
     first, count = windows(columns, packing, AROUND, random)

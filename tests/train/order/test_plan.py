@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.cache import cache_root
@@ -54,7 +54,6 @@ def batches(steps: Iterable[Step]) -> list[MicroBatch]:
 
 
 @given(corpora(), CONFIGS, st.integers(0, 5))
-@settings(deadline=None)
 def test_each_utterance_once_an_epoch_and_every_bound_kept(items: Items, config: PlanConfig, epoch: int) -> None:
     size = config.micro_batches_per_step
     if len(items) < size:
@@ -77,7 +76,6 @@ def test_each_utterance_once_an_epoch_and_every_bound_kept(items: Items, config:
 
 
 @given(corpora(), st.integers(0, 3))
-@settings(deadline=None)
 def test_the_margin_is_kept(items: Items, epoch: int) -> None:
     config = PlanConfig(max_clips=1, margin_s=0.5, full_window_share=0.0)
     for batch in batches(plan_epoch(items, config, 0, epoch)):

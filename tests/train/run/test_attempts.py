@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import random
 import re
@@ -12,8 +13,8 @@ import sys
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
@@ -25,25 +26,31 @@ import ray.train
 import torch
 
 from asr.artifact import load_model
+from asr.config import resolve
 from asr.errors import UserError
 from tests.asr.disks import fill, small_disk
 from tests.manifests import write_beside
 from tests.processes import MARK, left_over
 from tests.train.runs import STEPS, Finished, Runs, finish, planned
+from train.config import TrainConfig
 from train.fit import fit
 from train.run import attempts as module
 from train.run import ledger
 from train.run.folder import RunFolder
 from train.watching.progress import Progress
 
-PATIENCE_S = 180.0  # for a first checkpoint on a busy machine
+PATIENCE_S = 300.0  # for a first checkpoint on a busy machine
+RECORD = "checkpoints/checkpoint_manager_snapshot.json"
+SCRIPT = (
+    "import sys; from asr.config import resolve; from train.config import TrainConfig; from train.fit import fit\n"
+    "fit(resolve(TrainConfig, None, sys.argv[1:]).value)"
+)
 
 
-def wait_for_checkpoint(run: Path, alive: Callable[[], bool]) -> None:
-    """Return when Ray knows of a checkpoint: from there on a run must be able to go on."""
-    record = run / "checkpoints" / "checkpoint_manager_snapshot.json"
+def wait_for_checkpoint(run: Path, step: int, alive: Callable[[], bool]) -> None:
+    """Return when Ray knows of the checkpoint of a step: from there on a run must be able to go on."""
     until = time.monotonic() + PATIENCE_S
-    while not (record.is_file() and "step_0000002" in record.read_text()):
+    while not ((run / RECORD).is_file() and f"step_{step:07d}" in (run / RECORD).read_text()):
         assert alive()
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -56,126 +63,170 @@ def workers() -> list[psutil.Process]:
     return [one for one in found if one.pid in ours and (one.info["cmdline"] or [])[:1] == ["ray::RayTrainWorker"]]
 
 
-@pytest.mark.slow
-def test_a_worker_that_is_killed_costs_nothing_but_time(
-    whole: Finished, runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The promise of resuming: the same weights as if nothing had happened, dropout masks and all."""
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, what it had said, and what still ran of all that it had started."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    left: list[psutil.Process]
+    newest: str | None
+    """The checkpoint from which the run goes on."""
+
+
+class Trouble:
+    """One run that is ended by one thing after the other, and goes on each time; it has a small disk of its own."""
+
+    def __init__(self, runs: Runs, place: Path) -> None:
+        self.runs, self.place = runs, place
+        self.folder = place / "trouble"
+
+    @property
+    def settings(self) -> list[str]:
+        return [*self.runs.settings("trouble"), f"run.folder={self.place}"]
+
+    def config(self, *settings: str) -> TrainConfig:
+        return resolve(TrainConfig, None, [*self.settings, *settings]).value
+
+    def command(self, words: list[str], step: int, ends: signal.Signals) -> Ended:
+        """Have a process with a Ray of its own train up to a checkpoint, and send a signal to its whole group."""
+        mark = uuid.uuid4().hex
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        process = subprocess.Popen(
+            [sys.executable, *words, *self.settings],
+            env=environment | {MARK: mark},
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_for_checkpoint(self.folder, step, lambda: process.poll() is None)
+            os.killpg(process.pid, ends)
+        except AssertionError:  # it has ended by itself, or has come to nothing in all that time
+            process.kill()
+            pytest.fail("\n".join(process.communicate()))
+        try:
+            stdout, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        return Ended(process.returncode, stdout, stderr, left_over(mark), module.newest(RunFolder(str(self.folder))))
+
+
+@pytest.fixture(scope="module")
+def trouble(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trouble]:
+    """The run before anything has happened. Where no disk can be mounted it has a plain folder."""
+    place = tmp_path_factory.mktemp("trouble")
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(pytest.skip.Exception):
+            stack.enter_context(small_disk(place, 32))
+        yield Trouble(runs, place)
+
+
+@pytest.fixture(scope="module")
+def terminated(trouble: Trouble, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """First a scheduler ends it. That is the command; what it says is what a person reads."""
+    empty = tmp_path_factory.mktemp("settings") / "empty.yaml"
+    empty.write_text("")
+    return trouble.command(["-m", "whisperfleet", "train", str(empty)], 2, signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def interrupted(trouble: Trouble, terminated: Ended) -> Ended:
+    """Then a person presses Ctrl-C, which reaches the whole process group."""
+    assert not (trouble.folder / "artifact").exists()
+    return trouble.command(["-c", SCRIPT], 4, signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def full_disk(trouble: Trouble, interrupted: Ended, ray_cluster: None) -> tuple[UserError, int] | None:
+    """Then the disk is full: the error, and how often the run was tried. Afterwards there is room again."""
+    if not trouble.place.is_mount():
+        return None
+    attempts: list[object] = []
+    real = module._trainer
+    ballast = fill(trouble.place, leave=2_000_000)  # no room for another checkpoint
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
+        patch.setattr(module, "_trainer", lambda *args: attempts.append(args) or real(*args))
+        fit(trouble.config("tracking.report_to=[]"))
+    ballast.unlink()
+    return caught.value, len(attempts)
+
+
+@pytest.fixture(scope="module")
+def killed(trouble: Trouble, full_disk: object, ray_cluster: None) -> tuple[Finished, str]:
+    """Last its worker is killed, and it comes to its end: what it made, and what it said of it."""
     ended = False
 
     def kill() -> None:
-        wait_for_checkpoint(runs.folder / "killed", lambda: not ended)
+        wait_for_checkpoint(trouble.folder, 6, lambda: not ended)
         for worker in workers():
             worker.kill()
 
+    said = io.StringIO()
     thread = Thread(target=kill)
     thread.start()
     try:
-        killed = finish(runs.config("killed", "workers.max_failures=1"))
+        with contextlib.redirect_stderr(said):
+            done = finish(trouble.config("workers.max_failures=1"))
     finally:
         ended = True
         thread.join()
-    assert "worker 0 died (" in capsys.readouterr().err
-    assert 2 <= killed.progress[-1].resumed_at < STEPS
-    assert killed.progress[-1].loss == pytest.approx(whole.progress[-1].loss, abs=1e-5)
-    assert killed.adapter.keys() == whole.adapter.keys()
-    for name, weight in whole.adapter.items():
-        assert torch.allclose(killed.adapter[name], weight, rtol=0, atol=1e-5), name
-    audio_s = (killed.fitted.card.training["audio_s"], whole.fitted.card.training["audio_s"])
-    assert audio_s[0] == pytest.approx(audio_s[1])
+    return done, said.getvalue()
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_everything_and_two_workers_go_on(whole: Finished, runs: Runs) -> None:
-    """A terminal's Ctrl-C reaches the whole process group. Two workers then share what one had left to do."""
-    mark = uuid.uuid4().hex
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    script = (
-        "import sys; from asr.config import resolve; from train.config import TrainConfig; from train.fit import fit\n"
-        "fit(resolve(TrainConfig, None, sys.argv[1:]).value)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, *runs.settings("stopped")],
-        env=environment | {MARK: mark},
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_for_checkpoint(runs.folder / "stopped", lambda: process.poll() is None)
-        os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == -signal.SIGINT, stderr
-    assert stderr.strip().endswith("KeyboardInterrupt")
-    assert left_over(mark) == []
-    assert not (runs.folder / "stopped" / "artifact").exists()
-
-    two = finish(runs.config("stopped", "workers.count=2"))
-    assert 2 <= two.progress[-1].resumed_at < STEPS
-    assert two.progress[-1].step == two.fitted.card.training["step"] == STEPS
-    audio_s = two.fitted.card.training["audio_s"]  # nothing was heard twice, nothing left out
-    assert audio_s == pytest.approx(whole.fitted.card.training["audio_s"])
-    assert two.progress[-1].loss == pytest.approx(whole.progress[-1].loss, rel=0.1)  # but for other dropout masks
-    load_model(str(two.fitted.artifact))
-
-
-@pytest.mark.slow
-def test_a_schedulers_sigterm_ends_a_run_in_one_line(runs: Runs, tmp_path: Path) -> None:
+def test_a_schedulers_sigterm_ends_a_run_in_one_line(terminated: Ended) -> None:
     """It often reaches all processes at once, Ray's too. Ray's C++ has a handler that prints a stack of addresses."""
-    mark = uuid.uuid4().hex
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    (tmp_path / "empty.yaml").write_text("")
-    command = [sys.executable, "-m", "whisperfleet", "train", str(tmp_path / "empty.yaml")]
-    process = subprocess.Popen(
-        [*command, *runs.settings("terminated"), "optim.max_steps=1000"],
-        env=environment | {MARK: mark},
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_for_checkpoint(runs.folder / "terminated", lambda: process.poll() is None)
-        os.killpg(process.pid, signal.SIGTERM)
-        stdout, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 128 + signal.SIGTERM, stderr
-    *steps, last = stderr.splitlines()
+    assert terminated.returncode == 128 + signal.SIGTERM, terminated.stderr
+    *steps, last = terminated.stderr.splitlines()
     assert re.fullmatch(
-        r"ended by SIGTERM at step \d+ of 1000: the same command goes on from the last checkpoint, if there is one",
+        rf"ended by SIGTERM at step \d+ of {STEPS}: the same command goes on from the last checkpoint, if there is one",
         last,
-    ), stderr
-    assert all(line.startswith("step ") for line in steps), stderr
-    assert stdout == ""
-    assert left_over(mark) == []
-    assert module.newest(RunFolder(str(runs.folder / "terminated"))) is not None  # from which it goes on
+    ), terminated.stderr
+    assert all(line.startswith("step ") for line in steps), terminated.stderr
+    assert terminated.stdout == ""
+    assert terminated.left == []
+    assert terminated.newest is not None
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_full_disk_is_a_persons_matter_and_the_run_goes_on_once_there_is_room(
-    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_stops_everything(interrupted: Ended) -> None:
+    assert interrupted.returncode == -signal.SIGINT, interrupted.stderr
+    assert interrupted.stderr.strip().endswith("KeyboardInterrupt")
+    assert interrupted.left == []
+    assert interrupted.newest is not None and interrupted.newest >= "step_0000004"
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_a_persons_matter_that_comes_out_of_a_worker_as_it_went_in_and_is_not_tried_again(
+    trouble: Trouble, full_disk: tuple[UserError, int] | None
 ) -> None:
     """It was told as `worker 0 died`, and tried again in vain."""
-    attempts: list[object] = []
-    real = module._trainer
-    monkeypatch.setattr(module, "_trainer", lambda *args: attempts.append(args) or real(*args))
-    with small_disk(tmp_path / "disk", 24) as disk:
-        config = runs.config("full", f"run.folder={disk}", "optim.max_steps=4", "tracking.report_to=[]")
-        ballast = fill(disk, leave=5_000_000)  # room for one checkpoint, and not for two
-        with pytest.raises(UserError, match="no space left for a checkpoint of 3") as caught:
-            fit(config)
-        assert caught.value.message.startswith(f"{disk}/full/checkpoints: ")
-        assert caught.value.hint == "free some space: the same command goes on from the last checkpoint"
-        assert len(attempts) == 1
-        ballast.unlink()
-        done = finish(config)
-        assert done.progress[-1].resumed_at == 2
-        assert done.fitted.card.training["step"] == 4
+    if full_disk is None:
+        pytest.skip("a small disk cannot be mounted here")
+    error, attempts = full_disk
+    assert error.message.startswith(f"{trouble.folder}/checkpoints: no space left for a checkpoint of 3")
+    assert error.hint == "free some space: the same command goes on from the last checkpoint"
+    assert attempts == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_was_terminated_interrupted_without_room_and_killed_costs_nothing_but_time(
+    whole: Finished, killed: tuple[Finished, str]
+) -> None:
+    """The promise of resuming: the same weights as if nothing had happened, dropout masks and all."""
+    done, said = killed
+    assert "worker 0 died (" in said
+    assert 6 <= done.progress[-1].resumed_at < STEPS
+    assert done.progress[-1].loss == pytest.approx(whole.progress[-1].loss, abs=1e-5)
+    assert done.adapter.keys() == whole.adapter.keys()
+    for name, weight in whole.adapter.items():
+        assert torch.allclose(done.adapter[name], weight, rtol=0, atol=1e-5), name
+    audio_s = (done.fitted.card.training["audio_s"], whole.fitted.card.training["audio_s"])
+    assert audio_s[0] == pytest.approx(audio_s[1])
+    load_model(str(done.fitted.artifact))
 
 
 def test_who_died_of_what_is_said_in_one_line() -> None:
@@ -183,7 +234,7 @@ def test_who_died_of_what_is_said_in_one_line() -> None:
     assert module._lost(ray.train.WorkerGroupError("...", failures)) == "worker 0, 1 died (RuntimeError: SIGKILL)"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_persons_mistake_comes_out_of_a_worker_as_it_went_in_and_is_not_tried_again(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -222,43 +273,74 @@ def test_failures_are_counted_since_the_newest_checkpoint(
     assert len(attempts) == goes_on + 1
 
 
-@pytest.mark.slow
-def test_workers_killed_at_random_points_and_restarted_as_2_1_2_meet_each_utterance_once_an_epoch(
-    whole: Finished, runs: Runs
-) -> None:
-    """And the learning rate of each step is that of a run that nobody killed."""
-    seed = random.randrange(1_000_000)
-    print(f"seed {seed}")  # shown where the test fails
-    chance = random.Random(seed)
-    config = runs.config("random", "run.ledger=true", "run.checkpoint_every_steps=1", "workers.max_failures=0")
-    learning_rates: dict[int, float] = {}
-    for count, last in ((2, chance.randint(2, 4)), (1, chance.randint(4, 6)), (2, None)):
-
-        def on_progress(now: Progress, last: int | None = last) -> None:
-            learning_rates[now.step] = now.learning_rate
-            if last is not None and now.step >= last:
-                chance.choice(workers()).send_signal(signal.SIGKILL)
-
-        with pytest.raises(ray.train.WorkerGroupError) if last is not None else contextlib.nullcontext():
-            fit(config.model_copy(update={"workers": config.workers.model_copy(update={"count": count})}), on_progress)
-    lines = list(ledger.read(str(runs.folder / "random" / ledger.LEDGER)))
-    assert [line.step for line in lines] == list(range(1, STEPS + 1))
+def met_once(runs: Runs, config: TrainConfig) -> None:
+    """Each step was trained on what was planned for it, and each utterance met once an epoch."""
+    lines = list(ledger.read(str(runs.folder / config.run.name / ledger.LEDGER)))
+    assert [line.step for line in lines] == list(range(1, config.optim.max_steps + 1))
     assert [sorted(line.ids) for line in lines] == [sorted(ids) for ids in planned(config)]
     epochs = defaultdict(list)
     for line in lines:
         epochs[line.epoch] += line.ids
     assert len(epochs) >= 2
     assert sorted(epochs[0]) == sorted(clip.id for clip in runs.clips)
-    assert learning_rates == {one.step: one.learning_rate for one in whole.progress}
+
+
+def killed_at(config: TrainConfig, step: int, chance: random.Random) -> list[Progress]:
+    """Go on until a step, and kill one of the workers there."""
+    seen: list[Progress] = []
+
+    def on_progress(now: Progress) -> None:
+        seen.append(now)
+        if now.step >= step:
+            chance.choice(workers()).send_signal(signal.SIGKILL)
+
+    with pytest.raises(ray.train.WorkerGroupError):
+        fit(config, on_progress)
+    return seen
 
 
 @pytest.mark.slow
-def test_elastic_workers_share_steps_that_they_do_not_divide(ray_cluster: None, runs: Runs) -> None:
-    """Three micro-batches a step, one or two workers: what is left over is filled up with idle ones."""
-    settings = ["workers.elastic={min: 1, max: 2}", "plan.micro_batches_per_step=3", "run.ledger=true"]
-    config = runs.config("elastic", *settings, "optim.max_steps=4")
+def test_elastic_workers_killed_at_a_random_point_while_ray_wrote_its_record_and_then_one_meet_each_utterance_once(
+    whole: Finished, runs: Runs
+) -> None:
+    """Three micro-batches a step, which two workers do not divide: what is left over is filled up with idle ones.
+
+    One worker shares what two had left to do, and the learning rate of each step is that of a run that nobody killed.
+    """
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")  # shown where the test fails
+    chance = random.Random(seed)
+    settings = ["run.ledger=true", "run.checkpoint_every_steps=1", "plan.micro_batches_per_step=3"]
+    config = runs.config("random", *settings, "workers.max_failures=0")
+    elastic = runs.config("random", *settings, "workers.max_failures=0", "workers.elastic={min: 1, max: 2}")
+    before = killed_at(elastic, chance.randint(3, 6), chance)
+    record = runs.folder / "random" / RECORD
+    record.write_bytes(record.read_bytes()[:-30])  # as by a driver that dies while it is written
     done = finish(config)
-    lines = list(ledger.read(str(runs.folder / "elastic" / ledger.LEDGER)))
-    assert [sorted(line.ids) for line in lines] == [sorted(ids) for ids in planned(config)]
-    assert [one.step for one in done.progress] == [1, 2, 3, 4]
-    assert all(0 < one.loss < 5 for one in done.progress)
+    assert 1 <= done.progress[0].resumed_at < STEPS
+    assert done.progress[-1].step == STEPS
+    assert all(0 < one.loss < 5 for one in [*before, *done.progress])
+    met_once(runs, config)
+    learning_rates = {one.step: one.learning_rate for one in [*before, *done.progress]}
+    assert learning_rates == {one.step: one.learning_rate for one in whole.progress}
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.timeout(3600)
+def test_twenty_random_kills_and_restarts_as_2_1_2_meet_each_utterance_once_an_epoch(runs: Runs) -> None:
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")  # shown where the test fails
+    chance = random.Random(seed)
+    settings = ["run.ledger=true", "run.checkpoint_every_steps=1", "workers.max_failures=0", "optim.max_steps=126"]
+    config, learning_rates = runs.config("twenty", *settings), {}
+    for attempt in range(20):
+        count = config.workers.model_copy(update={"count": 2 - attempt % 2})
+        step = 6 * attempt + chance.randint(2, 6)  # the progress that says so comes a second or so later
+        seen = killed_at(config.model_copy(update={"workers": count}), step, chance)
+        learning_rates |= {one.step: one.learning_rate for one in seen}
+    done = finish(config.model_copy(update={"workers": config.workers.model_copy(update={"count": 2})}))
+    learning_rates |= {one.step: one.learning_rate for one in done.progress}
+    met_once(runs, config)
+    peak = config.optim.learning_rate
+    assert learning_rates == {step: pytest.approx(peak * (126 - step) / 125) for step in range(1, 127)}

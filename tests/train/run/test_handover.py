@@ -24,6 +24,7 @@ from train.run.handover import hand_over
 from train.run.report import STATE
 from train.strategy import Strategy
 from train.watching.history import History
+from train.watching.progress import Failed
 
 TOTALS = {"step": 7, "seconds": 3.5, "audio_s": 60.0, "wait_s": 0.5, "quarantined": []}
 DATA = {"fingerprint": "sha256:1", "clips": 24, "quarantined": {"missing_file": 2}}
@@ -153,6 +154,23 @@ def test_a_run_that_was_not_scored_has_a_curve_of_its_loss(
     assert CURVE in card.files
     assert (card.training["step"], card.evaluations) == (7, [])
     assert "evaluations" not in card.training
+
+
+def test_a_card_and_its_page_tell_which_evaluations_failed(
+    english_model: SpeechModel, out: Path, tmp_path: Path
+) -> None:
+    every_four = ["run.checkpoint_every_steps=4", "evaluation.every_steps=4"]
+    settings = config("lora", "data.validation=v.jsonl", "data.retention=r.jsonl", *every_four)
+    history = History(str(tmp_path))
+    add(history, at(1))
+    for step in (0, 4, 7):
+        history.add_failed(Failed(step, "data.retention: none of 3 utterances can be evaluated"))
+    for step in (4, 7):
+        history.add_scored(scored(step, 0.2))
+    card = hand_over(out, settings, DATA, checkpoint(english_model, settings, tmp_path / "last"), history=history.path)
+    assert [one["step"] for one in card.training["failed_evaluations"]] == [0, 4, 7]
+    assert "retention" not in card.training
+    assert "Evaluations that failed, at steps 0, 4, 7, the last of them: data.ret" in (out / README).read_text()
 
 
 def test_a_run_on_an_artifact_hands_over_its_child(english_model: SpeechModel, tmp_path: Path) -> None:

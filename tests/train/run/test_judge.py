@@ -77,17 +77,17 @@ def random_states() -> list[bytes]:
 
 @pytest.mark.parametrize("strategy", ["lora", "full"])
 def test_scoring_leaves_a_network_in_training_as_it_was(
-    strategy: Strategy, brief_model: SpeechModel, flac_clips: list[Utterance]
+    strategy: Strategy, small_model: SpeechModel, flac_clips: list[Utterance]
 ) -> None:
     """The next dropout masks are those of a run that is not scored."""
-    network = trained(brief_model, strategy)
+    network = trained(small_model, strategy)
     network.get_submodule("base_model" if strategy == "lora" else "model").eval()  # a part that was not training
     modes = [module.training for module in network.modules()]
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
     states = random_states()
     judge = Judge(scoring(flac_clips, (flac_clips[4],)), None, [], 0)
-    judge.score_base(brief_model)
-    scored = judge.score(network, brief_model, 2)
+    judge.score_base(small_model)
+    scored = judge.score(network, small_model, 2)
     assert random_states() == states
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(weight, weights[name]) for name, weight in network.state_dict().items())
@@ -111,26 +111,26 @@ def test_the_live_network_says_what_its_checkpoint_says(
     assert said.summary["wer"] != before.summary["wer"]
 
 
-def test_a_base_that_was_scored_is_not_scored_again(brief_model: SpeechModel, flac_clips: list[Utterance]) -> None:
+def test_a_base_that_was_scored_is_not_scored_again(small_model: SpeechModel, flac_clips: list[Utterance]) -> None:
     known = Scored(0, "retention", {"wer": {"rate": 0.1}})
     judge = Judge(scoring(flac_clips, (flac_clips[4],)), None, [known], 0)
-    judge.score_base(replace(brief_model, network=None))  # type: ignore[arg-type]
+    judge.score_base(replace(small_model, network=None))  # type: ignore[arg-type]
     assert judge.scored == [known]
 
 
 def test_clips_that_cannot_be_read_leave_the_others_to_be_scored(
-    brief_model: SpeechModel, flac_clips: list[Utterance]
+    small_model: SpeechModel, flac_clips: list[Utterance]
 ) -> None:
     gone = replace(flac_clips[0], id="gone", audio="/no/such.flac")
-    some = score(brief_model, scoring([gone, *flac_clips]), "validation", 2, "short")
+    some = score(small_model, scoring([gone, *flac_clips]), "validation", 2, "short")
     assert some.summary["utterances"] == 2
     with pytest.raises(UserError, match=r"data\.validation: none of 1 utterances can be evaluated.*missing_file"):
-        score(brief_model, scoring([gone]), "validation", 2, "short")
+        score(small_model, scoring([gone]), "validation", 2, "short")
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("CUDA error: out of memory"), UserError("nothing to be heard")])
 def test_an_evaluation_that_fails_for_any_reason_is_told_and_the_others_are_made(
-    fault: Exception, brief_model: SpeechModel, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+    fault: Exception, small_model: SpeechModel, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[object] = []
     board = SimpleNamespace(post=SimpleNamespace(remote=told.append), scored=SimpleNamespace(remote=list))
@@ -144,18 +144,18 @@ def test_an_evaluation_that_fails_for_any_reason_is_told_and_the_others_are_made
 
     monkeypatch.setattr(judge_module, "evaluate", failing)
     judge = Judge(scoring(flac_clips, (flac_clips[4],)), board, [], 0)
-    judge.score_base(brief_model)
-    scored = judge.score(trained(brief_model, "lora"), brief_model, 2)
+    judge.score_base(small_model)
+    scored = judge.score(trained(small_model, "lora"), small_model, 2)
     assert scored is not None and scored.corpus == "validation"
     assert [type(one) for one in told] == [Failed, Scored, Failed]
     assert all(str(fault) in one.error for one in told if isinstance(one, Failed))
-    assert Judge(scoring([flac_clips[4]]), None, [], 0).score(trained(brief_model, "lora"), brief_model, 2) is None
+    assert Judge(scoring([flac_clips[4]]), None, [], 0).score(trained(small_model, "lora"), small_model, 2) is None
 
 
 def test_two_workers_hear_half_each_and_come_to_one_figure(
-    brief_model: SpeechModel, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+    small_model: SpeechModel, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = score(brief_model, scoring(flac_clips), "validation", 2, "short")
+    alone = score(small_model, scoring(flac_clips), "validation", 2, "short")
     said: list[tuple[list[UtteranceResult], float, str]] = []
 
     def gather(part: tuple[list[UtteranceResult], float, str]) -> list[tuple[list[UtteranceResult], float, str]]:
@@ -166,8 +166,8 @@ def test_two_workers_hear_half_each_and_come_to_one_figure(
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: len(said))
-    score(brief_model, scoring(flac_clips), "validation", 2, "short")
-    together = score(brief_model, scoring(flac_clips), "validation", 2, "short")
+    score(small_model, scoring(flac_clips), "validation", 2, "short")
+    together = score(small_model, scoring(flac_clips), "validation", 2, "short")
     assert [len(results) for results, _, _ in said] == [2, 1]
     figures = ("utterances", "audio_s", "wer", "wer_ortho", "cer")
     assert {name: together.summary[name] for name in figures} == {name: alone.summary[name] for name in figures}
@@ -178,6 +178,7 @@ class Data:
     """Manifests of a small run, and what is common to its configurations."""
 
     folder: Path
+    base: str
 
     def config(self, name: str, *settings: str) -> TrainConfig:
         return resolve(TrainConfig, None, [*self.common, f"run.name={name}", *settings]).value
@@ -185,7 +186,7 @@ class Data:
     @property
     def common(self) -> list[str]:
         return [
-            "base=builtin:tiny.en",
+            f"base={self.base}",
             *(f"data.{part}={self.folder / part}.jsonl" for part in ("train", "validation", "retention")),
             f"run.folder={self.folder}",
             "run.checkpoint_every_steps=2",
@@ -201,10 +202,10 @@ class Data:
 
 
 @pytest.fixture
-def data(tmp_path: Path, flac_clips: list[Utterance]) -> Data:
+def data(tmp_path: Path, small_base: str, flac_clips: list[Utterance]) -> Data:
     for name, clips in (("train", flac_clips[:12]), ("validation", flac_clips[12:18]), ("retention", flac_clips[18:])):
         write_beside(tmp_path / f"{name}.jsonl", clips)
-    return Data(tmp_path)
+    return Data(tmp_path, small_base)
 
 
 def test_what_a_run_is_scored_on(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,11 +225,28 @@ def finish(config: TrainConfig) -> tuple[Fitted, list[Progress]]:
     return fit(config, seen.append), seen
 
 
+def common_voice(data: Data, clips: list[Utterance], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Write a release of Common Voice, go to the folder above, and return the settings that name it from there."""
+    release = data.folder / "cv-en"
+    (release / "clips").mkdir(parents=True)
+    lines = ["client_id\tpath\tsentence\tlocale"]
+    for clip in clips[12:18]:
+        shutil.copy(str(clip.audio), release / "clips" / f"{clip.id}.flac")
+        lines.append(f"me\t{clip.id}.flac\t{clip.text}\ten")
+    (release / "dev.tsv").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(data.folder)
+    return ["data.validation={source: cv-en, format: common_voice, split: dev}", "data.train=train.jsonl"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_run_without_hope_stops_and_hands_over_its_best(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
-    config = data.config("inline", "optim.max_steps=40", "evaluation.patience=2", "evaluation.where=inline")
-    fitted, seen = finish(config)
+def test_a_run_without_hope_stops_and_hands_over_its_best(
+    data: Data, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is scored on a release in the folder above: workers stand in another one, and found no file there."""
+    above = common_voice(data, flac_clips, monkeypatch)
+    hopeless = ["optim.max_steps=40", "evaluation.patience=2", "evaluation.where=inline"]
+    fitted, seen = finish(data.config("inline", *above, *hopeless))
     run, artifact = data.folder / "inline", Path(fitted.artifact)
     assert "by the workers" in capsys.readouterr().err
 
@@ -287,22 +305,14 @@ def test_a_run_at_an_address_is_scored_beside_its_workers(data: Data, s3: str, t
     assert {entry.name for entry in storage.list_files(storage.join(run, "artifact"))} >= {CURVE, README, "card.json"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_common_voice_release_is_scored_on_from_the_folder_above_and_unreadable_speech_does_not_end_a_run(
+def test_unreadable_speech_does_not_end_a_run(
     data: Data, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Workers stand in another folder: the first evaluation found no file, and the run died of it."""
-    clips = data.folder / "cv-en" / "clips"
-    clips.mkdir(parents=True)
-    lines = ["client_id\tpath\tsentence\tlocale"]
-    for clip in flac_clips[12:18]:
-        shutil.copy(str(clip.audio), clips / f"{clip.id}.flac")
-        lines.append(f"me\t{clip.id}.flac\t{clip.text}\ten")
-    (data.folder / "cv-en" / "dev.tsv").write_text("\n".join(lines) + "\n")
+    """The first evaluation found no file, and the run died of it."""
     write_beside(data.folder / "retention.jsonl", [replace(clip, audio="/no/such.flac") for clip in flac_clips[18:]])
-    monkeypatch.chdir(data.folder)
-    above = ["data.validation={source: cv-en, format: common_voice, split: dev}", "data.train=train.jsonl"]
+    above = common_voice(data, flac_clips, monkeypatch)
     fitted, seen = finish(data.config("above", *above, "optim.max_steps=4", "evaluation.where=inline"))
     assert seen[-1].step == 4
     training = fitted.card.training
@@ -315,12 +325,12 @@ def test_a_common_voice_release_is_scored_on_from_the_folder_above_and_unreadabl
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_an_evaluation_beside_the_workers_that_fails_is_told_to_the_board(
-    brief_model: SpeechModel, flac_clips: list[Utterance], tmp_path: Path
+    small_model: SpeechModel, small_base: str, flac_clips: list[Utterance], tmp_path: Path
 ) -> None:
-    trained(brief_model, "lora").save_pretrained(tmp_path / "step_0000002")  # type: ignore[operator]
+    trained(small_model, "lora").save_pretrained(tmp_path / "step_0000002")  # type: ignore[operator]
     gone = replace(flac_clips[0], audio="/no/such.flac")
     board = ray.remote(num_cpus=0)(ProgressBoard).remote()
-    beside = Beside(replace(scoring([gone]), beside=True), "builtin:tiny.en", 1, board)
+    beside = Beside(replace(scoring([gone]), beside=True), small_base, 1, board)
     assert beside(ray.train.Checkpoint.from_directory(str(tmp_path / "step_0000002"))) == {}
     ((_, told),) = ray.get(board.fetch.remote(0))
     assert isinstance(told, Failed)

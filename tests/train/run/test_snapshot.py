@@ -1,21 +1,17 @@
+"""What is left of Ray's record; a run that goes on from a torn one is in test_attempts."""
+
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import pytest
-import ray.train
 
 from asr.config import resolve
-from tests.train.run.test_attempts import workers
-from tests.train.runs import STEPS, Runs, finish
 from train.config import TrainConfig
-from train.fit import fit
 from train.run.folder import RunFolder
 from train.run.snapshot import mend, newest
 from train.run.upload import STATE
-from train.watching.progress import Progress
 
 RECORD = "checkpoints/checkpoint_manager_snapshot.json"
 
@@ -60,20 +56,3 @@ def test_the_newest_checkpoint_has_a_name(tmp_path: Path) -> None:
     assert newest(run) is None
     mend(run)
     assert newest(run) == "step_0000002"
-
-
-@pytest.mark.slow
-def test_a_driver_that_died_while_ray_wrote_its_record_goes_on(ray_cluster: None, runs: Runs) -> None:
-    config = runs.config("torn", "workers.max_failures=0")
-
-    def kill(now: Progress) -> None:
-        if now.step >= 5:
-            random.choice(workers()).kill()
-
-    with pytest.raises(ray.train.WorkerGroupError):
-        fit(config, kill)
-    record = runs.folder / "torn" / RECORD
-    record.write_bytes(record.read_bytes()[:-30])
-    done = finish(config)
-    assert done.progress[0].resumed_at in (2, 4)
-    assert done.progress[-1].step == STEPS
