@@ -58,7 +58,7 @@ test-fast: setup-dev  ## what needs no Ray and no weights: under 2 minutes
 	@HF_HUB_OFFLINE=1 $(PYTEST) -m 'not (ray or weights or slow or long)'
 
 test-long: setup-dev  ## what takes minutes a test: hours of audio, random kills, nodes cut off, a wheel with all its packages (needs the registry)
-	@HF_HUB_OFFLINE=1 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long
+	@HF_HUB_OFFLINE=1 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m 'long or hypothesis'
 
 lock: setup-dev setup-bench  ## write constraints.txt from what .venv holds, and cluster/requirements.txt, with hashes, from that
 	@head -1 constraints.txt > .venv/constraints.new
