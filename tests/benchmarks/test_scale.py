@@ -142,8 +142,11 @@ def test_a_part_measured_later_stands_beside_the_others(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["benchmark"] == "scale"
 
 
+LONG = [pytest.param(part, marks=pytest.mark.long) for part in ("driver", "router", "ingress")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["admission", "rows", "driver", "router", "ingress", "simulation"])
+@pytest.mark.parametrize("part", ["admission", "rows", "simulation", *LONG])
 def test_a_part_with_real_processes_runs(part: str, ray_cluster: None) -> None:
     found = scale.run(part, SMALL)
     # Differences of two times: of a few requests or rows they are next to nothing, and may be below 0.
