@@ -37,6 +37,7 @@ from train.fit import fit
 from train.run import attempts as module
 from train.run import ledger
 from train.run.folder import RunFolder
+from train.watching.history import NAME
 from train.watching.progress import Progress
 
 PATIENCE_S = 300.0  # for a first checkpoint on a busy machine
@@ -49,11 +50,19 @@ SCRIPT = (
 
 def wait_for_checkpoint(run: Path, step: int, alive: Callable[[], bool]) -> None:
     """Return when Ray knows of the checkpoint of a step: from there on a run must be able to go on."""
+    _wait(lambda: _holds(run / RECORD, f"step_{step:07d}"), alive)
+
+
+def _wait(happens: Callable[[], bool], alive: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE_S
-    while not ((run / RECORD).is_file() and f"step_{step:07d}" in (run / RECORD).read_text()):
+    while not happens():
         assert alive()
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and text in path.read_text()
 
 
 def workers() -> list[psutil.Process]:
@@ -103,6 +112,8 @@ class Trouble:
         )
         try:
             wait_for_checkpoint(self.folder, step, lambda: process.poll() is None)
+            # The driver asks once a second what there is, and may have heard of no step yet.
+            _wait(lambda: _holds(self.folder / NAME, f'"step": {step},'), lambda: process.poll() is None)
             os.killpg(process.pid, ends)
         except AssertionError:  # it has ended by itself, or has come to nothing in all that time
             process.kill()
