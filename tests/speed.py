@@ -25,7 +25,8 @@ BY_FIXTURE = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by what it asks for, and name the process that runs it: the one of its file, or of its group.
 
-    A group is dear to start for each process: one Ray for a folder's tests. The dearest groups begin.
+    All that use Ray are one group, which begins: they share one, and two that start at once on two cores keep each other
+    beyond the time that Ray gives a start.
     """
     for item in items:
         for mark, fixtures in BY_FIXTURE.items():
@@ -37,8 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    file, _, _ = item.nodeid.partition("::")
-    return f"ray in {'/'.join(file.split('/')[:2])}" if item.get_closest_marker("ray") else file
+    return "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,7 +37,7 @@ import os
 import pytest
 
 @pytest.mark.parametrize("number", range(3))
-def test_in_the_process_of_its_folder_s_ray(ray_cluster, number):
+def test_in_the_process_of_the_ray(ray_cluster, number):
     with open(os.environ["SEEN"], "a") as seen:
         print(os.getpid(), file=seen)
 """
@@ -61,11 +61,10 @@ def test_a_test_over_the_limit_fails_unless_it_is_marked(tmp_path: Path) -> None
     assert "took 0.4 s: make it quicker, or mark it as slow" in printed
 
 
-def test_tests_of_a_folder_that_share_a_ray_share_a_process(tmp_path: Path) -> None:
+def test_tests_that_share_a_ray_share_a_process(tmp_path: Path) -> None:
     """pytest 9.2 with pytest-xdist 3.8 let the groups go without a word (pytest-xdist#1386)."""
     for name in ("one", "other"):
-        (tmp_path / "tests/train").mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"tests/train/test_{name}.py").write_text(SHARING)
+        (tmp_path / f"test_{name}.py").write_text(SHARING)
     seen = tmp_path / "seen"
     assert "6 passed" in run(tmp_path, "--numprocesses=2", "--dist=loadgroup", SEEN=str(seen))
     assert len(seen.read_text().split()) == 6

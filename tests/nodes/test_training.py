@@ -45,7 +45,13 @@ class Training:
         ]
         self._run, self._log = folder / "nodes", folder / "train.log"
         (folder / "run.yaml").write_text("base: builtin:tiny.en\n")
-        command = [BIN / "whisperfleet", "train", folder / "run.yaml", *self._runs.settings("nodes"), *self._settings]
+        command: list[str | Path] = [
+            BIN / "whisperfleet",
+            "train",
+            folder / "run.yaml",
+            *self._runs.settings("nodes"),
+            *self._settings,
+        ]
         self._process = cluster.start(command, self._log)
 
     def wait(self, what: str, done: Callable[[], bool]) -> int:
@@ -104,7 +110,7 @@ def test_a_node_is_taken_away_and_another_comes_and_each_utterance_is_met_once_a
     new = cluster.add(cpus=3)
     training.wait("a worker on the new node", lambda: workers(cluster, new) == 1)
     seen = training.steps("steps on both", last_step(tmp_path / "nodes") + 4)
-    epochs = defaultdict(list)
+    epochs: defaultdict[int, list[str]] = defaultdict(list)
     for line in training.end(seen):
         epochs[line.epoch] += line.ids
     assert max(epochs) >= 1
