@@ -25,8 +25,8 @@ BY_FIXTURE = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by what it asks for, and name the process that runs it: the one of its file, or of its group.
 
-    All that use Ray are one group, which begins: they share one, and two that start at once on two cores keep each other
-    beyond the time that Ray gives a start.
+    All that use Ray are one group, which begins: they share one, and two that start at once on two cores keep each
+    other beyond the time that Ray gives a start.
     """
     for item in items:
         for mark, fixtures in BY_FIXTURE.items():
