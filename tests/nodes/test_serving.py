@@ -22,7 +22,7 @@ PATIENCE_S = 240.0
 ANSWER_S = 60.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_node_with_a_replica_is_taken_away_and_no_request_is_lost(
     pool: Nodes, english_clips: list[Utterance], tmp_path: Path
 ) -> None:

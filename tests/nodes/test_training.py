@@ -82,7 +82,7 @@ def workers(cluster: Nodes, node: Node) -> int:
     return cluster.processes(node, "ray::RayTrainWorker")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_node_is_taken_away_and_the_other_goes_on_with_what_was_planned(
     pool: Nodes, english_clips: list[Utterance], tmp_path: Path
 ) -> None:

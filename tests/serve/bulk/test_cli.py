@@ -129,7 +129,7 @@ def test_a_folder_is_filled_and_a_failure_is_told(
     assert "0 of 2 files transcribed" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_goes_on(
     ray_cluster: None,
     tiny_en_name: str,

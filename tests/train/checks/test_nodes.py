@@ -65,7 +65,7 @@ def looked(tmp_path_factory: pytest.TempPathFactory, s3_server: str, english_cli
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_nodes_that_are_alike(looked: Looked) -> None:
     assert {name: outcome["state"] for name, outcome in looked.alike.items() if outcome["state"] != "ok"} == {
         "GPUs": "skipped"
@@ -76,7 +76,7 @@ def test_nodes_that_are_alike(looked: Looked) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_node_that_is_unlike_the_others_is_named(looked: Looked) -> None:
     name, outcomes = looked.third, looked.unlike
     assert outcomes["nodes"]["state"] == "ok" and outcomes["nodes"]["detail"].startswith("3 nodes, 4 CPUs, 0 GPUs: ")
