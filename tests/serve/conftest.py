@@ -135,9 +135,12 @@ class Pair:
                 diary.unlink()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def deployed_pair(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """They take 0.3 s for each window of 30 s, two windows a batch; models but ``first`` take no time."""
+    """They take 0.3 s for each window of 30 s, two windows a batch; models but ``first`` take no time.
+
+    They end with their module: Ray has no room for them and a third application.
+    """
     folder = tmp_path_factory.mktemp("pair")
 
     def make_engine(config: ServeConfig) -> Engine:
@@ -149,7 +152,7 @@ def deployed_pair(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -
     try:
         yield Pair(ray.serve.run(replicas(config, make_engine), name="pair", route_prefix=None), folder)
     finally:
-        ray.serve.delete("pair", _blocking=False)
+        ray.serve.delete("pair")
 
 
 @pytest.fixture
