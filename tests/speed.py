@@ -12,7 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 LIMIT_S = 5.0
-"""What a test may take that is not marked as slow, where it has a core for itself."""
+"""What a test may take that has none of ``MARKS``, where it has a core for itself."""
+
+MARKS = {"slow", "long", "ray", "weights"}
+"""What ``make test-fast`` leaves out."""
 
 BY_FIXTURE = {
     "ray": ("ray_cluster", "running"),
@@ -47,7 +50,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     began = time.monotonic()
     yield
     took = time.monotonic() - began
-    if took > LIMIT_S * _busy() and not {"slow", "long"} & {mark.name for mark in item.iter_markers()}:
+    if took > LIMIT_S * _busy() and not MARKS & {mark.name for mark in item.iter_markers()}:
         pytest.fail(f"took {took:.1f} s: make it quicker, or mark it as slow", pytrace=False)
 
 
