@@ -60,7 +60,8 @@ def _as_pyarrows(filesystem: Any) -> FileSystem:
         """Makes the folders that a file is written into, as buckets do: on a server they have to be there."""
 
         def open_output_stream(self, path: str, metadata: Any) -> Any:
-            self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if "memory" not in self.fs.protocol:  # which needs none, and would keep them when the file has gone
+                self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             return super().open_output_stream(path, metadata)
 
     return PyFileSystem(Handler(filesystem))

@@ -6,6 +6,7 @@ from random import Random
 import psutil
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pytest
 
 from asr.parquet_guard import guard
 from asr.parquet_pool import MOST_FREE
@@ -34,6 +35,7 @@ def test_of_many_tables_that_are_open_a_few_have_a_process_and_all_are_read(tmp_
     assert len(waiting()) <= MOST_FREE + 1
 
 
+@pytest.mark.slow
 def test_a_process_that_holds_much_does_not_wait(tmp_path: Path) -> None:
     large = table(tmp_path / "large", [Random(n).randbytes(LEAN_BYTES // 4) for n in range(8)])
     before = waiting()

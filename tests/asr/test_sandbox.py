@@ -171,6 +171,7 @@ def test_each_thread_has_its_own_which_ends_with_it() -> None:
     assert b"MainThread" in Path(f"/proc/{own().pid}/cmdline").read_bytes()
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_parent_even_in_mid_decode() -> None:
     code = (
         "import os, signal, threading\n"
