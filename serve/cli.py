@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.config import resolve
+from asr.imports import lasting_imports
 from serve.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def serve(
     elif model:
         words = [*words, f"model={json.dumps(model)}"]
     resolved = resolve(ServeConfig, config, words).value
-    from serve.app import running, served
+    with lasting_imports():
+        from serve.app import running, served
 
     with running(resolved) as url:
         typer.echo(_announcement(resolved, url, served(), as_json))

@@ -28,9 +28,9 @@ from asr.sandbox_task import Task
 from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from cluster.session import ray_session
-from tests.speed import pytest_collection_modifyitems, pytest_runtest_call
+from tests.speed import pytest_collection, pytest_collection_modifyitems, pytest_runtest_call
 
-__all__ = ["pytest_collection_modifyitems", "pytest_runtest_call"]
+__all__ = ["pytest_collection", "pytest_collection_modifyitems", "pytest_runtest_call"]
 
 # The server takes any key, but its clients look for one, and ask the cloud's own address where there is none.
 os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}

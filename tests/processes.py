@@ -7,7 +7,7 @@ import time
 import psutil
 
 MARK = "WHISPERFLEET_TEST"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0  # an agent of Ray's whose raylet died while it started looks for 10 s, once it has started
 
 
 def left_over(mark: str) -> list[psutil.Process]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
+
+from asr.imports import end_quickly, lasting_imports
 
 LIMIT_S = 5.0
 """What a test may take that has none of ``MARKS``, where it has a core for itself."""
@@ -38,6 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(_group(item)))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave thousands of tests and modules out of the rounds of the garbage collector, which are most of this time."""
+    end_quickly()
+    with lasting_imports():
+        return (yield)
 
 
 def _group(item: pytest.Item) -> str:

@@ -47,7 +47,7 @@ def run(folder: Path, *options: str, **variables: str) -> str:
     (folder / "conftest.py").write_text(CONFTEST)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), *options]
     settings = ["-o", "markers=slow\nlong\nray\nweights", str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), **variables}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", **variables}
     return subprocess.run(
         [*command, *settings], cwd=folder, env=environment, capture_output=True, text=True, check=False
     ).stdout

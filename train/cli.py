@@ -23,6 +23,7 @@ from asr.errors import UserError
 from asr.evaluation import Evaluation
 from asr.features import Context
 from asr.folders import require_writable
+from asr.imports import lasting_imports
 from asr.language import code_or_none
 from asr.manifest import write_quarantine
 from asr.naming import short_names
@@ -75,8 +76,9 @@ def train(
     if dry_run:
         show_settings(resolved, as_json)
         return
-    from train.capacity.cost import described
-    from train.fit import fit
+    with lasting_imports():
+        from train.capacity.cost import described
+        from train.fit import fit
 
     with training() as on_progress:
         fitted = fit(resolved.value, on_progress, address)
@@ -160,9 +162,10 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     if out is not None:
         with writing(out, then=_AGAIN):
             require_writable(out)
-    from asr.artifact import load_model
-    from asr.model import best_device
-    from train.evaluate import evaluate as evaluate_model
+    with lasting_imports():
+        from asr.artifact import load_model
+        from asr.model import best_device
+        from train.evaluate import evaluate as evaluate_model
 
     model = load_model(model_name, best_device())
     with counting("transcribing") as advance:

@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asr.imports import end_quickly
 from cluster import termination
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the command line."""
     termination.take()
+    end_quickly()
     try:
         app(prog_name="whisperfleet")
     except SystemExit as ended:

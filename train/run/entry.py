@@ -6,9 +6,12 @@ from typing import Any
 
 import ray
 
+from asr.imports import lasting_imports
+
 
 def enter(loop_config: dict[str, Any]) -> None:
     """Run ``train.worker.train_worker``. ``job`` is a reference to its ``Job``, which the controller need not read."""
-    from train.worker import train_worker
+    with lasting_imports():
+        from train.worker import train_worker
 
     train_worker({"job": ray.get(loop_config["job"])})
