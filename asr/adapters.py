@@ -19,7 +19,7 @@ from uuid import uuid4
 from safetensors import SafetensorError
 from torch import nn
 
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 from asr.model import SpeechModel
 
 NONE = "__base__"  # what PEFT calls the adapter of a row that has none
@@ -139,7 +139,7 @@ class SharedBase:
             else:
                 network = PeftModel.from_pretrained(network, str(folder), name, is_trainable=False, **options)
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise UserError(f"{folder}: this adapter cannot be loaded: {reason}") from error
         _name_rows(network)
         self._network = network.eval()

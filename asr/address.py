@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, quote
 
 from asr import storage
 from asr.arrow_types import bytes_of
-from asr.errors import DataError, UserError
+from asr.errors import DataError, UserError, one_line
 from asr.folders import require_regular
 from asr.row_groups import audio_cells, open_parquet
 
@@ -113,7 +113,7 @@ def _container_field(name: str) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 def _open_local(path: str) -> tuple[BinaryIO, int]:

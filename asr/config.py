@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 from asr.places import settled
 from asr.secret_words import may_be_told
 
@@ -124,7 +124,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         what = " ".join(filter(None, (error.context, error.problem)))
         raise UserError(f"{file}: cannot be read as YAML: {what}{where}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{file}: cannot be read as YAML: {one_line(error)}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):

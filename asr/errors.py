@@ -29,3 +29,8 @@ class DataError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, in one line; the name of its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

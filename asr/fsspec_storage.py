@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem  # type: ignore[import-untyped]
@@ -40,17 +40,17 @@ def fsspec_filesystem(scheme: str, authority: str) -> FileSystem:
     try:
         return _as_pyarrows(url_to_fs(f"{address}/")[0])
     except ImportError as error:
-        raise UserError(f"'{address}' cannot be read: {_line(error)}", "install that on every node") from None
+        raise UserError(f"'{address}' cannot be read: {one_line(error)}", "install that on every node") from None
     except ValueError as error:
-        what = "no storage is called so" if "not known" in str(error) else _line(error)
+        what = "no storage is called so" if "not known" in str(error) else one_line(error)
         raise UserError(f"'{address}' cannot be read: {what}", _known()) from None
     except TypeError as error:  # a class of fsspec's that wants more than addresses say
         hint = f"set what it asks for as FSSPEC_{scheme.upper()}_..., on every node"
-        raise UserError(f"'{address}' cannot be read: {_line(error)}", hint) from None
+        raise UserError(f"'{address}' cannot be read: {one_line(error)}", hint) from None
     except Exception as error:  # the host's answer, or none: some clients connect at once, each with errors of its own
         if not isinstance(error, OSError) and not client_error(error):
             raise
-        raise UserError(f"'{address}' cannot be reached: {_line(error)}", "look at host, port and user") from None
+        raise UserError(f"'{address}' cannot be reached: {one_line(error)}", "look at host, port and user") from None
 
 
 def _as_pyarrows(filesystem: Any) -> FileSystem:
@@ -77,7 +77,3 @@ def _known() -> str:
 
     names = sorted(set(fsspec.available_protocols()) - _NO_STORAGE - {"file", "memory"})
     return f"use a path, or one of {', '.join(names)}"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -43,7 +43,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from asr.arrow_types import bytes_of
 from asr.confinement import bounds, confine, deaf, end_with_parent, restrict
-from asr.errors import DataError
+from asr.errors import DataError, one_line
 from asr.messages import ASKED, receive, send
 from asr.parquet_guard import CPU_S, MESSAGE_BYTES, MORE_BYTES, RANGE_BYTES
 from asr.ranges import buffered
@@ -154,7 +154,7 @@ def _answer(
         except MemoryError:
             raise
         except _ERRORS as error:
-            send(parent, {"say": (" ".join(str(error).split()) or type(error).__name__)[:MESSAGE_BYTES]})
+            send(parent, {"say": one_line(error)[:MESSAGE_BYTES]})
 
 
 def _mapped(descriptor: int) -> mmap.mmap | bytes:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
 from asr.checkpoint import Checkpoint
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 from asr.features import LogMel
 
 
@@ -38,7 +38,7 @@ def loading(checkpoint: Checkpoint) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UserError(
             f"checkpoint '{checkpoint.name}' cannot be loaded as Whisper: {reason}", str(checkpoint.folder)
         ) from error

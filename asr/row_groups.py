@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from asr import storage
-from asr.errors import DataError
+from asr.errors import DataError, one_line
 from asr.folders import require_regular
 from asr.parquet_pages import Pages, believed, walk
 from asr.parquet_pool import Readers
@@ -83,7 +83,7 @@ def open_parquet(uri: str) -> Table:
     except DataError as error:
         raise ValueError(error.detail) from None
     except pa.ArrowException as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        raise ValueError(one_line(error)) from None
     if file.metadata.num_rows > max(FEW_ROWS, below.size):
         raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows in {below.size:,} bytes")
     return Table(file, below, readers)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import unquote
 
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 from asr.folders import local_sizes, require_regular
 from asr.fsspec_storage import client_error, fsspec_filesystem
 from asr.text_lines import BoundedText
@@ -98,7 +98,7 @@ def _arrow_filesystem(root: str) -> tuple[FileSystem, str]:
     try:
         filesystem, path = FileSystem.from_uri(root)
     except ValueError as error:
-        raise UserError(f"'{root}' is no address that can be read: {_line(error)}") from None
+        raise UserError(f"'{root}' is no address that can be read: {one_line(error)}") from None
     return filesystem, path
 
 
@@ -269,17 +269,13 @@ def explained(place: str | Path, what: str) -> Iterator[None]:
         raise UserError(f"{place}: no such file or folder") from None
     except UnicodeDecodeError as error:
         hint = "save it as UTF-8; of what Windows wrote: iconv -f CP1252 -t UTF-8, or -f UTF-16"
-        raise UserError(f"{place}: {what}: {_line(error)}", hint) from None
+        raise UserError(f"{place}: {what}: {one_line(error)}", hint) from None
     except UnicodeEncodeError:
         raise UserError(f"{str(place)!r}: {what}: its name is no UTF-8", "rename it") from None
     except OSError as error:
-        mistake = UserError(f"{place}: {what}: {_line(error)}")
+        mistake = UserError(f"{place}: {what}: {one_line(error)}")
         raise unretryable(error, str(place)) or mistake from None
     except Exception as error:
         if not client_error(error):
             raise
-        raise UserError(f"{place}: {what}: {_line(error)}") from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        raise UserError(f"{place}: {what}: {one_line(error)}") from None

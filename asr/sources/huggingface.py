@@ -14,7 +14,7 @@ from asr import storage
 from asr.address import arrow_row, open_arrow, read_batch
 from asr.arrow_types import bytes_of
 from asr.config import suggestion
-from asr.errors import DataError, UserError
+from asr.errors import DataError, UserError, one_line
 from asr.manifest import json_object
 from asr.roots import Roots
 from asr.sources import repository
@@ -141,7 +141,7 @@ def _arrow_explained(place: str, at: int) -> Iterator[None]:
         raise
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         what = f"broken at byte {at}" if at else "not an Arrow stream"
-        raise UserError(f"{place}: {what}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{place}: {what}: {one_line(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -247,4 +247,4 @@ def _explained(config: SourceConfig) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{config.source}: {' '.join(str(error.__cause__ or error).split())}") from None
+        raise UserError(f"{config.source}: {one_line(error.__cause__ or error)}") from None

@@ -10,7 +10,7 @@ from typing import Any
 
 from asr import storage
 from asr.address import parquet_row
-from asr.errors import DataError, UserError
+from asr.errors import DataError, UserError, one_line
 from asr.row_groups import FEW_BYTES, MAX_GROUP_BYTES, MAX_UNPACKED, Table, batches, leaves, open_parquet, present
 from asr.sources.cells import AudioColumn, Record, audio_column, metadata_columns, paths, records, table_rows
 from asr.sources.columns import Columns, choose
@@ -58,7 +58,7 @@ def _explained(uri: str) -> Iterator[None]:
     except DataError as error:
         raise UserError(f"{uri}: {error.detail}") from None
     except (pa.ArrowException, MemoryError) as error:
-        raise UserError(f"{uri}: cannot be read as Parquet: {' '.join(str(error).split())}") from None
+        raise UserError(f"{uri}: cannot be read as Parquet: {one_line(error)}") from None
 
 
 class _Reader:

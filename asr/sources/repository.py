@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
-from asr.errors import DataError, UserError
+from asr.errors import DataError, UserError, one_line
 from asr.roots import REASON
 
 MAX_BYTES = 256 << 20  # of one clip in a stream, which is held in memory whole
@@ -38,7 +38,7 @@ def read(path: str, name: str) -> bytes:
     except DataError:
         raise
     except Exception as error:  # of any library between here and the file: it is this row's
-        raise DataError("missing_file", f"{path}: {' '.join(str(error).split())}") from None
+        raise DataError("missing_file", f"{path}: {one_line(error)}") from None
     if len(data) > MAX_BYTES:
         raise DataError("too_large", f"{path}: over {MAX_BYTES:,} bytes")
     return data

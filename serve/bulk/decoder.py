@@ -10,7 +10,7 @@ from dataclasses import replace
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from asr.clip import Clip, Transcript
-from asr.errors import DataError
+from asr.errors import DataError, one_line
 from serve.bulk.passage import Passage, cost_s
 from serve.config import ServeConfig
 from serve.engine import Engine
@@ -73,7 +73,7 @@ class Decoder:
         if self._failures == MAX_FAILURES:
             raise error
         logger.exception("decoding failed")
-        return DataError("not_decoded", f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return DataError("not_decoded", f"{type(error).__name__}: {one_line(error)}")
 
 
 def packed(passages: Iterable[Passage]) -> pa.Table:

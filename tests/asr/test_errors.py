@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.errors import DataError, UserError
+from asr.errors import DataError, UserError, one_line
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]))
 
@@ -46,3 +46,11 @@ def test_what_is_shown(error: Exception, text: str) -> None:
 def test_the_two_are_not_each_other() -> None:
     assert not issubclass(UserError, DataError), "who must act decides: a row is not a person's mistake"
     assert not issubclass(DataError, UserError)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(OSError("no\nsuch  \r host"), "no such host"), (ValueError("\n"), "ValueError"), (KeyError(), "KeyError")],
+)
+def test_what_an_error_says_is_one_line_and_never_none(error: Exception, line: str) -> None:
+    assert one_line(error) == line

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from asr import storage
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 from asr.sources import SourceConfig
 from asr.sources.detect import HUB, detect
 from asr.sources.huggingface import saved_index
@@ -60,5 +60,5 @@ def _of_data_set(config: SourceConfig) -> Iterable[str]:
     try:
         names: list[str] = get_dataset_split_names(config.source.removeprefix(HUB), config.config)
     except Exception as error:  # of half a dozen kinds, and any for a stranger's file
-        raise UserError(f"{config.source}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{config.source}: {one_line(error)}") from None
     return names

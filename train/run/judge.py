@@ -19,7 +19,7 @@ from asr import storage
 from asr.artifact import merge_adapter
 from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.features import Context
 from asr.labels import prompt_ids
@@ -219,7 +219,7 @@ def score(model: SpeechModel, scoring: Scoring, corpus: Corpus, step: int, conte
             mistake = error.message
         except Exception as error:  # a run does not die of its evaluation; half a sample is no figure
             traceback.print_exc()
-            results, mistake = None, f"{type(error).__name__}: {' '.join(str(error).split())[:_SHOWN_CHARACTERS]}"
+            results, mistake = None, f"{type(error).__name__}: {one_line(error)[:_SHOWN_CHARACTERS]}"
     parts = [(results, seconds, mistake)] if alone else gather((results, seconds, mistake))
     broken = any(part is None for part, _, _ in parts)
     everything = sorted((result for part, _, _ in parts for result in part or ()), key=lambda result: result.id)

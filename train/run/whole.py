@@ -12,7 +12,7 @@ import torch.distributed
 from peft import PeftModel, get_peft_model
 from torch import nn
 
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 from asr.whisper import AnyContextWhisper
 
 # Weights are exchanged one by one, so workers that get on are never further apart than one of them takes.
@@ -84,7 +84,7 @@ def _tried(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
 
 def _agree(error: Exception | None, group: Any) -> None:
     """Raise UserError in all workers where one of them has an error, and that error itself where they do not come."""
-    said = "" if error is None else f"{type(error).__name__}: {' '.join(str(error).split())[:_SHOWN_CHARACTERS]}"
+    said = "" if error is None else f"{type(error).__name__}: {one_line(error)[:_SHOWN_CHARACTERS]}"
     everybody: list[Any] = [said]
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         everybody *= torch.distributed.get_world_size()
