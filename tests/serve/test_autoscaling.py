@@ -102,5 +102,5 @@ def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: Deplo
     assert running() == 2
     asyncio.run(load(1, until=1))
     assert running() == 1
-    assert len(replicas_of(tmp_path)) == 2
+    assert len(replicas_of(tmp_path)) >= 2  # on a slow machine the second may go and come again meanwhile
     assert len(answered) > 16

@@ -116,6 +116,7 @@ class Trouble:
             _wait(lambda: known_step(self.folder) > known, lambda: process.poll() is None)
             # The driver asks once a second what there is: one that has heard of no step yet says other words.
             _wait(lambda: '"step": 1,' in (self.folder / NAME).read_text(), lambda: process.poll() is None)
+            time.sleep(0.5)  # it writes the history first, and then tells who shows it
             os.killpg(process.pid, ends)
         except AssertionError:  # it has ended by itself, or has come to nothing in all that time
             process.kill()
