@@ -7,12 +7,12 @@ import time
 import psutil
 
 MARK = "WHISPERFLEET_TEST"
-PATIENCE_S = 60.0  # an agent of Ray's whose raylet died while it started looks for 10 s, once it has started
+PATIENCE_S = 20.0
 
 
-def left_over(mark: str) -> list[psutil.Process]:
+def left_over(mark: str, patience_s: float = PATIENCE_S) -> list[psutil.Process]:
     """Return what still runs of those whose environment has ``MARK=mark``, once they have had time to end."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + patience_s
     while (left := [one for one in psutil.process_iter() if _has(one, mark)]) and time.monotonic() < until:
         time.sleep(0.2)
     return left

@@ -48,7 +48,6 @@ def test_an_import_that_fails_leaves_the_collector_at_work() -> None:
 
 
 def test_at_the_end_nothing_is_looked_for() -> None:
-    """Cycles that are left are not collected, and what an earlier handler prints still is."""
     body = """
 class Loop:
     def __del__(self): print("collected")

@@ -212,11 +212,12 @@ def test_a_schedulers_sigterm_ends_a_run_in_one_line(terminated: Ended) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_ctrl_c_stops_everything(interrupted: Ended) -> None:
+def test_ctrl_c_stops_everything(terminated: Ended, interrupted: Ended) -> None:
     assert interrupted.returncode == -signal.SIGINT, interrupted.stderr
     assert interrupted.stderr.strip().endswith("KeyboardInterrupt")
     assert interrupted.left == []
-    assert interrupted.newest is not None and interrupted.newest >= "step_0000002"
+    assert terminated.newest is not None and interrupted.newest is not None
+    assert interrupted.newest > terminated.newest  # it had gone on, by one checkpoint at least
 
 
 @pytest.mark.slow
@@ -234,12 +235,13 @@ def test_a_full_disk_is_a_persons_matter_that_comes_out_of_a_worker_as_it_went_i
 
 @pytest.mark.slow
 def test_a_run_that_was_terminated_interrupted_without_room_and_killed_costs_nothing_but_time(
-    whole: Finished, killed: tuple[Finished, str]
+    whole: Finished, interrupted: Ended, killed: tuple[Finished, str]
 ) -> None:
     """The promise of resuming: the same weights as if nothing had happened, dropout masks and all."""
     done, said = killed
     assert "worker 0 died (" in said
-    assert 3 <= done.progress[-1].resumed_at < STEPS
+    assert interrupted.newest is not None
+    assert int(interrupted.newest.removeprefix("step_")) < done.progress[-1].resumed_at < STEPS
     assert done.progress[-1].loss == pytest.approx(whole.progress[-1].loss, abs=1e-5)
     assert done.adapter.keys() == whole.adapter.keys()
     for name, weight in whole.adapter.items():
