@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,3 +28,11 @@ def lasting_imports() -> Iterator[None]:
 def end_quickly() -> None:
     """Leave out the search for garbage at the end of the process, which takes seconds where torch was imported."""
     atexit.register(gc.freeze)
+
+
+def leave_out(package: str) -> None:
+    """Have this process believe that a package is not installed. Without effect where it is imported already.
+
+    PEFT imports bitsandbytes wherever it is, and that torch's compiler: a third of all that a training worker imports.
+    """
+    sys.modules.setdefault(package, None)  # type: ignore[arg-type]  # Python's own way to say so

@@ -22,6 +22,7 @@ from asr.artifact import load_model
 from asr.audio import SAMPLE_RATE, decode, encode_flac
 from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
+from asr.imports import leave_out
 from asr.model import SpeechModel
 from asr.sandbox import Child
 from asr.sandbox_task import Task
@@ -38,6 +39,8 @@ os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 # Ray makes its workers give way to every other process. Here that is the tests beside these: they would wait for all.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+leave_out("bitsandbytes")  # before folders' own conftests import PEFT: as where QLoRA is not installed, and sooner
 
 # Examples of a property: a few in `make test`, `make test-long` asks for more by HYPOTHESIS_PROFILE.
 settings.register_profile("default", max_examples=25, deadline=None)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from asr.config import Section
 from asr.errors import UserError
+from asr.imports import leave_out
 
 Strategy = Literal["full", "frozen_encoder", "lora", "dora", "qlora"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -30,6 +31,12 @@ class LoraSettings(Section):
 def has_adapter(strategy: Strategy) -> bool:
     """Return whether training ends in an adapter for the base model, rather than in a model of its own."""
     return strategy in ("lora", "dora", "qlora")
+
+
+def import_only_for(strategy: Strategy) -> None:
+    """Have PEFT, which this process is about to import, leave bitsandbytes alone where no weight is kept in 4 bits."""
+    if strategy != "qlora":
+        leave_out("bitsandbytes")
 
 
 def require(strategy: Strategy, gpu: bool) -> None:

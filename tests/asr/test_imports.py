@@ -9,7 +9,7 @@ from asr.imports import lasting_imports
 
 RUN = """
 import gc
-from asr.imports import end_quickly, lasting_imports
+from asr.imports import end_quickly, lasting_imports, leave_out
 {body}
 """
 
@@ -57,3 +57,16 @@ loop.itself = loop
 del loop, Loop"""
     assert run(body.format(end="")) == "collected\n"
     assert run(body.format(end="end_quickly()")) == ""
+
+
+def test_what_is_left_out_is_not_found_unless_it_is_there() -> None:
+    body = """
+import importlib.util, json
+leave_out("wave"), leave_out("json")
+print(importlib.util.find_spec("wave"))
+import json
+import wave"""
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(body)
+    assert failed.value.stdout == "None\n"
+    assert "import of wave halted" in failed.value.stderr

@@ -50,7 +50,7 @@ def _trainer(run: RunFolder, job: Job) -> TorchTrainer:
     config = job.config
     return TorchTrainer(
         enter,
-        train_loop_config={"job": ray.put(job)},
+        train_loop_config={"job": ray.put(job), "strategy": config.strategy},
         scaling_config=scaling_config(config.workers),
         validation_config=_validation(job),
         run_config=run.run_config(

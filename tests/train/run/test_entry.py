@@ -21,5 +21,5 @@ def test_ray_trains_controller_need_import_nothing_of_ours_but_this() -> None:
 def test_the_worker_gets_the_job_that_was_put(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr(train.worker, "train_worker", given.append)
-    enter({"job": ray.put("the job")})
+    enter({"job": ray.put("the job"), "strategy": "lora"})
     assert given == [{"job": "the job"}]
