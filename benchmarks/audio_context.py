@@ -24,16 +24,17 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.audio import decode as decode_audio
-from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
 from asr.config import resolve
 from asr.features import WINDOW_S, Context, pad
 from asr.hearing import context_frames
 from asr.model import load_checkpoint
+from asr.sources import SourceConfig
 from asr.utterance import Utterance
 from train.adapter import adapt
 from train.config import TrainConfig
-from train.data.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare
+from train.data.splits import rows_of
 from train.examples import Order, Recipe
 from train.feeding.collate import collate
 from train.feeding.tensors import prepare as prepare_row
@@ -53,7 +54,7 @@ def main() -> None:
     asked = options.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
     with TemporaryDirectory() as folder:
-        prepared = prepare(source(f"prompts:{LANGUAGE}", cache_root()), Path(folder), PrepareConfig())
+        prepared = prepare(rows_of(SourceConfig(source=f"prompts:{LANGUAGE}")), Path(folder), PrepareConfig())
         settings = [f"base={BASE}", f"language={LANGUAGE}", f"data.train={prepared.manifests['train']}"]
         config = resolve(TrainConfig, None, [*settings, "plan.full_window_share=0"]).value
         corpus = training_corpus(config)

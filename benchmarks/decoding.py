@@ -25,7 +25,6 @@ from rich.table import Table
 
 from asr.audio import SAMPLE_RATE
 from asr.audio import decode as decode_audio
-from asr.cache import cache_root
 from asr.clip import Clip, Transcript
 from asr.decode import decode
 from asr.engine import CTranslateEngine, TorchEngine, load_engine
@@ -34,9 +33,11 @@ from asr.hearing import hear
 from asr.manifest import read_manifest
 from asr.model import best_device
 from asr.scoring import score
+from asr.sources import SourceConfig
 from asr.utterance import Utterance
 from benchmarks.provenance import provenance, tell
-from train.data.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare
+from train.data.splits import rows_of
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
     asked = options.parse_args()
     device = best_device()
     with TemporaryDirectory() as folder:
-        prepared = prepare(source(f"prompts:{asked.language}", cache_root()), Path(folder), PrepareConfig())
+        prepared = prepare(rows_of(SourceConfig(source=f"prompts:{asked.language}")), Path(folder), PrepareConfig())
         splits = [read_manifest(prepared.manifests[name]) for name in ("test", "train", "validation")]
         spoken = list(chain.from_iterable(splits))[: asked.clips]
         waves = [decode_audio(str(clip.audio)) for clip in spoken]

@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.audio import decode
-from asr.cache import cache_root
 from asr.sources import SourceConfig
 from asr.utterance import Utterance
 from cluster.session import ray_session
@@ -33,7 +32,8 @@ from train.augmentation.augment import Augmentation
 from train.data.admission import Admission
 from train.data.config import DataConfig
 from train.data.corpus import Corpus, load
-from train.data.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare
+from train.data.splits import rows_of
 from train.examples import Order, Recipe
 from train.feeding.stream import stream
 from train.feeding.tensors import tools
@@ -65,7 +65,7 @@ def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as the bare loop's; 15 would yield to all else that runs
     with TemporaryDirectory() as folder, ray_session():
-        manifest = prepare(source(PROMPTS, cache_root()), Path(folder), PrepareConfig()).manifests["train"]
+        manifest = prepare(rows_of(SourceConfig(source=PROMPTS)), Path(folder), PrepareConfig()).manifests["train"]
         corpus = corpus_of(manifest)
         epoch = [order for order in epochs_of(corpus) if order.epoch == 0]
         clips = [utterance for order in epoch for passage in order.passages for utterance in passage.utterances]

@@ -25,12 +25,13 @@ from typing import Any
 import numpy as np
 
 from asr.audio import AudioLimits, decode
-from asr.cache import cache_root
 from asr.errors import DataError
 from asr.sandbox import decode_utterances, own
+from asr.sources import SourceConfig
 from asr.utterance import Utterance
 from benchmarks.preprocess import PROMPTS, RECIPE, corpus_of, epochs_of
-from train.data.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare
+from train.data.splits import rows_of
 from train.examples import Order
 from train.feeding import tensors
 
@@ -53,7 +54,7 @@ def measure(epochs: int = 10, rounds: int = 5) -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
     with TemporaryDirectory() as folder:
-        manifest = prepare(source(PROMPTS, cache_root()), Path(folder), PrepareConfig()).manifests["train"]
+        manifest = prepare(rows_of(SourceConfig(source=PROMPTS)), Path(folder), PrepareConfig()).manifests["train"]
         orders = [order for order in epochs_of(corpus_of(manifest)) if order.epoch == 0]
         clips = sum(len(passage.utterances) for order in orders for passage in order.passages)
         with ProcessPoolExecutor(cores + 1, get_context("spawn")) as pool:

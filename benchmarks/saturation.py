@@ -17,17 +17,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from asr.cache import cache_root
 from asr.config import resolve
 from asr.manifest import read_manifest
 from asr.scoring import score
+from asr.sources import SourceConfig
 from benchmarks.provenance import provenance, tell
 from benchmarks.serving.host import LANGUAGE
 from benchmarks.serving.load import saturating
 from benchmarks.serving.speech import Spoken
 from serve.app import running
 from serve.config import ServeConfig
-from train.data.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare
+from train.data.splits import rows_of
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ def main() -> None:
 
 def speech(folder: Path, count: int) -> list[Spoken]:
     """Return the first clips of all splits, those that no artifact was trained on first."""
-    prepared = prepare(source(f"prompts:{LANGUAGE}", cache_root()), folder, PrepareConfig())
+    prepared = prepare(rows_of(SourceConfig(source=f"prompts:{LANGUAGE}")), folder, PrepareConfig())
     rows = [row for name in ("test", "train", "validation") for row in read_manifest(prepared.manifests[name])]
     return [Spoken(Path(str(row.audio)), row.text, row.duration_s or 0.0) for row in rows[:count]]
 

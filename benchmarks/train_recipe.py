@@ -22,15 +22,16 @@ from typing import Any
 
 from rich.console import Console
 
-from asr.cache import cache_root
 from asr.manifest import read_manifest, write_manifest
+from asr.sources import SourceConfig
 from asr.utterance import Utterance
 from benchmarks.preprocess import measure
 from benchmarks.provenance import provenance, tell
 from benchmarks.recipe.figures import compare, table
 from benchmarks.recipe.side import Side
 from benchmarks.recipe.work import Work
-from train.data.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare
+from train.data.splits import rows_of
 from train.strategy import LoraSettings
 
 CLIPS_PER_STEP = 8
@@ -72,7 +73,7 @@ def _options() -> argparse.ArgumentParser:
 def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return all figures; ``folder`` is for everything that is written on the way."""
     tell(f"preparing prompts:{asked.language}")
-    prepared = prepare(source(f"prompts:{asked.language}", cache_root()), folder / "data", PrepareConfig())
+    prepared = prepare(rows_of(SourceConfig(source=f"prompts:{asked.language}")), folder / "data", PrepareConfig())
     clips = chosen(prepared.manifests["train"], asked.steps * CLIPS_PER_STEP)
     work = Work(
         base=asked.base,

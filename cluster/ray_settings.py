@@ -9,3 +9,10 @@ ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+# What those of a local one are told besides: nobody takes its node away, and nobody looks at its dashboard. Each would
+# cost a process, or the figures of all processes every five seconds.
+LOCAL = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "REPORTER_UPDATE_INTERVAL_MS": "600000",
+}

@@ -16,7 +16,7 @@ from ray.job_config import JobConfig
 from asr.errors import UserError
 from cluster import scratch, termination
 from cluster.project import ROOT
-from cluster.ray_settings import ENVIRONMENT
+from cluster.ray_settings import ENVIRONMENT, LOCAL
 from cluster.resources import WAITING_ACTORS
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
@@ -36,7 +36,8 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    own = {} if address else {name: value for name, value in (settings or {}).items() if name not in os.environ}
+    wanted = {} if address else {**LOCAL, **(settings or {})}
+    own = {name: value for name, value in wanted.items() if name not in os.environ}
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:

@@ -18,7 +18,7 @@ _RESULT = "result.json"  # written last: the demo in this folder went the whole 
 
 def demo(
     settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over demo.yaml.")] = None,
-    manifest: Annotated[str, typer.Option(help="Speech: a JSONL manifest of your own, or prompts:it.")] = "prompts:it",
+    manifest: Annotated[str, typer.Option(help="Speech: data of your own, or prompts:it.")] = "prompts:it",
     runs: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs"),
 ) -> None:
     folder = run_folder(runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from asr.artifact import CARD, Card, load_model, read_card, record_evaluations
-from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
+from asr.errors import UserError
 from asr.evaluation import Evaluation
 from asr.features import Context
 from asr.language import name
 from asr.manifest import read_manifest
 from asr.model import best_device
 from asr.report import duration, percent, with_interval, write_report
+from asr.sources import SourceConfig
 from asr.utterance import Utterance
 from train.config import TrainConfig
-from train.data.prepare import PrepareConfig, Prepared, prepare, source
+from train.data.prepare import PrepareConfig, Prepared, prepare
+from train.data.splits import rows_by_split
 from train.evaluate import evaluate
 from train.fit import fit
 from train.run.folder import RunFolder
@@ -97,9 +99,15 @@ def stage(number: int, what: str) -> None:
 
 
 def prepare_speech(spec: str, folder: Path) -> Prepared:
-    """Write the manifests of the demo's speech; the same source gives the same split every time."""
+    """Write the manifests of the demo's speech, in its own splits, or in one that is the same every time.
+
+    Raises UserError where a source that comes with splits has none to train on, or none to measure on.
+    """
     with counting("decoding") as advance:
-        prepared = prepare(source(spec, cache_root()), folder, PrepareConfig(), advance)
+        rows = rows_by_split(SourceConfig(source=spec))
+        if isinstance(rows, Mapping) and not {"train", "test"} <= rows.keys():
+            raise UserError(f"{spec}: its splits are {', '.join(rows)}", "the demo needs train and test")
+        prepared = prepare(rows, folder, PrepareConfig(), advance)
     minutes = {name: hours * 60 for name, hours in prepared.hours.items()}
     splits = ", ".join(f"{name} {count} ({minutes[name]:.0f} min)" for name, count in prepared.clips.items())
     out.print(f"      clips: {splits}\n      in quarantine: {prepared.reasons}")

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-from asr.cache import cache_root
 from asr.manifest import read_manifest
+from asr.sources import SourceConfig
 from asr.utterance import Utterance
-from train.data.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare
+from train.data.splits import rows_of
 from train.data.utterances import Utterances
 
 _WORDS = ("uno", "due", "tre", "quattro", "cinque", "la", "persona", "non", "risponde", "al", "telefono", "prego")
@@ -56,7 +57,7 @@ def speech(folder: Path, checkpoint: str, prompts: int | None = None, most: int 
     ``prompts`` are prepared, or all that there are.
     """
     config = PrepareConfig(test_share=0.5, min_test_clips=1) if prompts else PrepareConfig()
-    prepared = prepare(source(f"prompts:{language(checkpoint)}", cache_root())[:prompts], folder, config)
+    prepared = prepare(list(rows_of(SourceConfig(source=f"prompts:{language(checkpoint)}")))[:prompts], folder, config)
     clips = read_manifest(prepared.manifests["test"])[:most]
     return clips, sum(clip.duration_s or 0.0 for clip in clips) / len(clips)
 

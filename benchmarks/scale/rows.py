@@ -99,7 +99,7 @@ class Consumer:
 
     def take(self, count: int) -> tuple[float, int]:
         """Return the seconds from the first row to the last, and the bytes of features in them."""
-        with patch.object(module, "_prepare", untouched if self._idle else module._prepare):
+        with patch.object(module, "prepare_bundle", untouched if self._idle else module.prepare_bundle):
             found = stream(orders(self._clips, count), self._recipe, tasks=2)
             size = next(found).features_MT.nbytes
             begun = time.perf_counter()

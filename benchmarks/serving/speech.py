@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import SAMPLE_RATE, decode, encode_flac
-from asr.cache import cache_root
 from asr.manifest import read_manifest
+from asr.sources import SourceConfig
 from asr.utterance import Utterance
-from train.data.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare
+from train.data.splits import rows_of
 
 PAUSE_S = 0.5
 _SEED = 0
@@ -35,7 +36,7 @@ def short_and_long(language: str, folder: Path, clips: int, long_s: float) -> tu
     The file is of all splits, because one does not fill it, in an order drawn once: in that of their names, prompts
     that say nearly the same follow one another, as nobody speaks, and Whisper takes that for a loop.
     """
-    prepared = prepare(source(f"prompts:{language}", cache_root()), folder / "data", PrepareConfig())
+    prepared = prepare(rows_of(SourceConfig(source=f"prompts:{language}")), folder / "data", PrepareConfig())
     splits = {name: read_manifest(path) for name, path in prepared.manifests.items()}
     test = splits["test"]
     short = [Spoken(Path(str(clip.audio)), clip.text, clip.duration_s or 0.0) for clip in test[:clips]]

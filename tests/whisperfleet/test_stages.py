@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from asr.errors import UserError
 from asr.evaluation import Evaluation, UtteranceResult
 from asr.utterance import Utterance
 from whisperfleet.ask import Answer
-from whisperfleet.stages import SERVED_CLIPS, Outcome, same_question, show_answers, spread
+from whisperfleet.stages import SERVED_CLIPS, Outcome, prepare_speech, same_question, show_answers, spread
 
 
 def evaluation(hypothesis: str, seconds: float) -> Evaluation:
@@ -75,3 +76,13 @@ def test_brackets_in_a_transcript_are_printed_not_taken_for_markup(capsys: pytes
     show_answers([Answer("a", "a [bold]chiocciola[/bold]", "a [@]", "", 0.1), Answer("b", "b", None, "[x] 500", 0.1)])
     printed = capsys.readouterr().out
     assert "[bold]chiocciola[/bold]" in printed and "a [@]" in printed and "[x] 500" in printed
+
+
+def test_a_release_without_a_test_split_is_none_to_measure_on(tmp_path: Path) -> None:
+    """The demo dealt all rows of a release anew, those that its makers keep for testing among them."""
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.mp3").touch()
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text("client_id\tpath\tsentence\tlocale\nme\ta.mp3\tCiao\tit\n")
+    with pytest.raises(UserError, match=r"its splits are train, validation \(the demo needs train and test\)"):
+        prepare_speech(str(tmp_path), tmp_path / "out")

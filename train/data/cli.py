@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,22 +11,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from asr.cache import cache_root
 from asr.checkpoint import find_checkpoint
 from asr.config import resolve
 from asr.errors import UserError
 from asr.folders import require_writable
 from asr.manifest import write_quarantine
-from asr.sources import SourceConfig, is_stream
-from asr.sources import rows as source_rows
+from asr.sources import SourceConfig
 from asr.unretryable import writing
 from train.data.charts import draw_lengths
 from train.data.inspect import BIN_S, InspectConfig
 from train.data.inspect import inspect as inspect_rows
 from train.data.inspection_view import show
-from train.data.prepare import PrepareConfig, Row
+from train.data.prepare import PrepareConfig
 from train.data.prepare import prepare as prepare_rows
-from train.data.splits import given_splits
+from train.data.splits import given_splits, rows_by_split, rows_of
 from train.watching.show import counting
 
 Source = Annotated[
@@ -98,7 +94,7 @@ def inspect(  # noqa: PLR0913 - the options of a verb
         with writing(out, then=_AGAIN):
             require_writable(out)
     with counting("decoding") as advance:
-        result, survey = inspect_rows(_rows(read), tokenizer, settled, _rows(other) if other else None, advance)
+        result, survey = inspect_rows(rows_of(read), tokenizer, settled, rows_of(other) if other else None, advance)
     if out is not None:
         with writing(out, then=_AGAIN):
             draw_lengths(out / "lengths.png", result.histogram, BIN_S, _title(read))
@@ -138,10 +134,8 @@ def prepare(  # noqa: PLR0913 - the options of a verb
         header=header,
         audio_roots=audio_root,
     )
-    given = {re.sub(r"[^\w.-]+", "-", split): read} if split else given_splits(read)
-    parts = {name: _rows(part) for name, part in given.items()}
     with counting("decoding") as advance:
-        prepared = prepare_rows(parts or _rows(read), out, settled, advance)
+        prepared = prepare_rows(rows_by_split(read), out, settled, advance)
     if as_json:
         print(json.dumps(asdict(prepared), default=str))
         return
@@ -171,12 +165,6 @@ def _other(read: SourceConfig, against: str | None, split: str | None) -> Source
     if against == read.source:
         return read.model_copy(update={"split": split})
     return SourceConfig(source=against, split=split, language=read.language, audio_roots=read.audio_roots)
-
-
-def _rows(read: SourceConfig) -> Iterable[Row]:
-    """Return the rows of a source; all at once where that only holds addresses, so that their number is known."""
-    found = source_rows(read, cache_root())
-    return found if is_stream(read) else list(found)
 
 
 def _title(read: SourceConfig) -> str:

@@ -22,8 +22,6 @@ from asr.manifest import write_manifest, write_quarantine
 from asr.sandbox import decode_utterances
 from asr.silence import require_sound
 from asr.sound import DEFAULT_CHOICE
-from asr.sources import SourceConfig
-from asr.sources import rows as source_rows
 from asr.split import split
 from asr.unretryable import writing
 from asr.utterance import Quarantined, Utterance
@@ -67,11 +65,6 @@ class Prepared:
     def reasons(self) -> str:
         """What went into quarantine, in words: ``3 too_long, 1 not_audio``, or ``none``."""
         return ", ".join(f"{count} {reason}" for reason, count in self.quarantined.items()) or "none"
-
-
-def source(spec: str, cache: Path) -> list[Row]:
-    """Return all rows of a source that needs no more than its name. Raises UserError."""
-    return list(source_rows(SourceConfig(source=spec), cache))
 
 
 def prepare(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from asr import storage
+from asr.cache import cache_root
 from asr.errors import UserError, one_line
-from asr.sources import SourceConfig
+from asr.sources import SourceConfig, is_stream
+from asr.sources import rows as source_rows
 from asr.sources.detect import HUB, detect
 from asr.sources.huggingface import saved_index
+from train.data.prepare import Row
 
 # What other people call our splits, the surer name first. Any other split (``validated``, ``other``) has to be named.
 NAMES = {
@@ -28,6 +31,19 @@ def given_splits(config: SourceConfig) -> dict[str, SourceConfig]:
     named = {ours: next((name for name in names if name in there), None) for ours, names in NAMES.items()}
     found = {ours: config.model_copy(update={"split": name}) for ours, name in named.items() if name is not None}
     return found if len(found) > 1 else {}
+
+
+def rows_by_split(config: SourceConfig) -> Iterable[Row] | Mapping[str, Iterable[Row]]:
+    """Return a source's rows, by our names of the splits where it comes with several and is not asked for one."""
+    if config.split:
+        return {re.sub(r"[^\w.-]+", "-", config.split): rows_of(config)}
+    return {name: rows_of(part) for name, part in given_splits(config).items()} or rows_of(config)
+
+
+def rows_of(config: SourceConfig) -> Iterable[Row]:
+    """Return the rows of a source; all at once where that only holds addresses, so that their number is known."""
+    found = source_rows(config, cache_root())
+    return found if is_stream(config) else list(found)
 
 
 def _split_names(config: SourceConfig) -> frozenset[str]:

@@ -11,17 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import Any, cast
+from typing import cast
 
 import ray.data
 from ray.data import ExecutionResources, TaskPoolStrategy
 
 from asr.features import FRAMES_PER_S
 from cluster.resources import DATA_TASK_CPUS
-from train.examples import Order, Passage, Recipe
-from train.feeding.tensors import TensorRow, prepare, prepare_all
-
-__all__ = ["Order", "Passage", "Recipe", "TensorRow", "prepare", "stream"]
+from train.examples import Order, Recipe
+from train.feeding.task import prepare_bundle
+from train.feeding.tensors import TensorRow
 
 _TASK_STORE_BYTES = 96 * 1024**2  # features ahead, for each task; a chunk that begins while another ends has as much
 _PREFETCH = 1
@@ -82,7 +81,7 @@ def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=tasks * _TASK_STORE_BYTES)
     dataset = dataset.flat_map(
-        _prepare,
+        prepare_bundle,
         fn_kwargs={"recipe": recipe},
         num_cpus=DATA_TASK_CPUS,
         compute=TaskPoolStrategy(min(tasks, len(items))),
@@ -91,11 +90,6 @@ def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
     blocks = dataset.iterator().iter_batches(batch_size=None, prefetch_batches=_PREFETCH, batch_format="pyarrow")
     rows = (cast(TensorRow, pickle.loads(row.as_buffer())) for block in blocks for row in block["row"])
     return _Chunk(len(orders), chain([next(rows)], rows))
-
-
-def _prepare(row: dict[str, Any], recipe: Recipe) -> Iterator[dict[str, Any]]:
-    for prepared in prepare_all(pickle.loads(row["orders"]), recipe):
-        yield {"row": pickle.dumps(prepared)}
 
 
 def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:

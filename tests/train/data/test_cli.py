@@ -15,6 +15,7 @@ from asr.manifest import read_manifest, read_quarantine
 from asr.utterance import Utterance
 from tests.asr.sources.test_manifest import HOSTILE
 from tests.manifests import write_beside
+from tests.releases import write_release
 from train.data.cli import inspect, prepare
 
 
@@ -31,16 +32,8 @@ def manifest(tmp_path: Path, english_clips: list[Utterance]) -> str:
 def release(tmp_path: Path, english_clips: list[Utterance]) -> Path:
     """The clips as a Common Voice release with its own splits; one transcript of test is in train too."""
     folder = tmp_path / "cv" / "en"
-    (folder / "clips").mkdir(parents=True)
-    parts = {"train": english_clips[:8], "dev": english_clips[8:12], "test": english_clips[12:16]}
-    parts["test"] = [*parts["test"], replace(english_clips[20], text=english_clips[0].text)]
-    for split, rows in parts.items():
-        lines = ["client_id\tpath\tsentence\tlocale"]
-        for row in rows:
-            name = Path(str(row.audio)).name
-            shutil.copy(str(row.audio), folder / "clips" / name)
-            lines.append(f"them\t{name}\t{row.text}\ten")
-        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    test = [*english_clips[12:16], replace(english_clips[20], text=english_clips[0].text)]
+    write_release(folder, "en", train=english_clips[:8], dev=english_clips[8:12], test=test)
     return folder
 
 

@@ -13,12 +13,11 @@ from pydantic import ValidationError
 from asr.audio import SAMPLE_RATE, decode, encode_flac
 from asr.batches import ROWS
 from asr.errors import UserError
-from asr.manifest import read_manifest, read_quarantine, write_manifest
-from asr.sources import prompts
+from asr.manifest import read_manifest, read_quarantine
 from asr.utterance import Quarantined, Utterance
 from tests.asr.disks import fill, small_disk
 from train.data.ahead import ROWS_AHEAD
-from train.data.prepare import PrepareConfig, prepare, source
+from train.data.prepare import PrepareConfig, prepare
 
 CONFIG = PrepareConfig(min_test_clips=4, test_share=0.1, validation_share=0.1)
 
@@ -153,27 +152,6 @@ def test_raw_g722(tmp_path: Path) -> None:
             media.mux(stream.encode(None))
         rows.append(Utterance(str(number), str(path), f"parola {number}"))
     assert prepare(rows, tmp_path / "out", CONFIG).quarantined == {}
-
-
-def test_source_of_a_manifest(tmp_path: Path) -> None:
-    row = Utterance("1", str(tmp_path / "a.wav"), "Ciao")
-    write_manifest(tmp_path / "clips.jsonl", [row])
-    assert source(str(tmp_path / "clips.jsonl"), tmp_path) == [row]
-
-
-def test_source_of_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good, bad = Utterance("1", "/a.g722", "Ciao"), Quarantined("beep", "no_speech")
-    monkeypatch.setattr(prompts, "fetch", lambda language, cache: cache / language)
-    monkeypatch.setattr(prompts, "utterances", lambda language, folder: ([good], [bad]))
-    assert source("prompts:it", tmp_path) == [good, bad]
-
-
-@pytest.mark.parametrize(("spec", "meant"), [("prompt:it", "prompts:it"), ("FOLDER/clip.jsonl", "FOLDER/clips.jsonl")])
-def test_source_that_is_none(tmp_path: Path, spec: str, meant: str) -> None:
-    (tmp_path / "clips.jsonl").touch()
-    with pytest.raises(UserError) as caught:
-        source(spec.replace("FOLDER", str(tmp_path)), tmp_path)
-    assert f"did you mean '{meant.replace('FOLDER', str(tmp_path))}'?" in str(caught.value)
 
 
 def test_the_limits_must_leave_room() -> None:

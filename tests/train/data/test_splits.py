@@ -6,8 +6,10 @@ import datasets
 import pytest
 
 from asr.errors import UserError
-from asr.sources import SourceConfig
-from train.data.splits import given_splits
+from asr.manifest import write_manifest
+from asr.sources import SourceConfig, prompts
+from asr.utterance import Quarantined, Utterance
+from train.data.splits import given_splits, rows_by_split, rows_of
 
 
 def found(source: Path | str, **settings: str) -> dict[str, str | None]:
@@ -60,3 +62,39 @@ def test_a_data_set_that_the_hub_does_not_have(monkeypatch: pytest.MonkeyPatch) 
         found("hf:nobody/nothing")
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, config: ["train", "test"])
     assert found("hf:some/body") == {"train": "train", "test": "test"}
+
+
+def test_source_of_a_manifest(tmp_path: Path) -> None:
+    row = Utterance("1", str(tmp_path / "a.wav"), "Ciao")
+    write_manifest(tmp_path / "clips.jsonl", [row])
+    assert rows_of(SourceConfig(source=str(tmp_path / "clips.jsonl"))) == [row]
+
+
+def test_source_of_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = Utterance("1", "/a.g722", "Ciao"), Quarantined("beep", "no_speech")
+    monkeypatch.setattr(prompts, "fetch", lambda language, cache: cache / language)
+    monkeypatch.setattr(prompts, "utterances", lambda language, folder: ([good], [bad]))
+    assert rows_of(SourceConfig(source="prompts:it")) == [good, bad]
+
+
+@pytest.mark.parametrize(("spec", "meant"), [("prompt:it", "prompts:it"), ("FOLDER/clip.jsonl", "FOLDER/clips.jsonl")])
+def test_source_that_is_none(tmp_path: Path, spec: str, meant: str) -> None:
+    (tmp_path / "clips.jsonl").touch()
+    with pytest.raises(UserError) as caught:
+        rows_of(SourceConfig(source=spec.replace("FOLDER", str(tmp_path))))
+    assert f"did you mean '{meant.replace('FOLDER', str(tmp_path))}'?" in str(caught.value)
+
+
+def test_rows_come_by_split_where_there_are_several_or_one_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    for name in ("train", "dev", "other"):
+        (tmp_path / "clips" / f"{name}.mp3").touch()
+        (tmp_path / f"{name}.tsv").write_text(f"client_id\tpath\tsentence\tlocale\nme\t{name}.mp3\tCiao\tit\n")
+    for settings, names in (({}, ["train", "validation"]), ({"split": "other"}, ["other"])):
+        by_split = rows_by_split(SourceConfig(source=str(tmp_path), **settings))
+        assert isinstance(by_split, dict)
+        assert [len(list(rows)) for rows in by_split.values()] == [1] * len(names)
+        assert list(by_split) == names
+    (tmp_path / "dev.tsv").unlink()
+    ((row,),) = [rows_by_split(SourceConfig(source=str(tmp_path / "train.tsv")))]
+    assert row.id.startswith("train")

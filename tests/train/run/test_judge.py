@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from asr.model import SpeechModel
 from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
 from tests.manifests import write_beside
+from tests.releases import write_release
 from train.adapter import adapt
 from train.config import TrainConfig
 from train.fit import Fitted, fit
@@ -227,13 +227,7 @@ def finish(config: TrainConfig) -> tuple[Fitted, list[Progress]]:
 
 def common_voice(data: Data, clips: list[Utterance], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Write a release of Common Voice, go to the folder above, and return the settings that name it from there."""
-    release = data.folder / "cv-en"
-    (release / "clips").mkdir(parents=True)
-    lines = ["client_id\tpath\tsentence\tlocale"]
-    for clip in clips[12:18]:
-        shutil.copy(str(clip.audio), release / "clips" / f"{clip.id}.flac")
-        lines.append(f"me\t{clip.id}.flac\t{clip.text}\ten")
-    (release / "dev.tsv").write_text("\n".join(lines) + "\n")
+    write_release(data.folder / "cv-en", "en", dev=clips[12:18])
     monkeypatch.chdir(data.folder)
     return ["data.validation={source: cv-en, format: common_voice, split: dev}", "data.train=train.jsonl"]
 

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+from asr.utterance import Utterance
+from tests.train.feeding.test_tensors import RECIPE
+from train.examples import Order, Passage
+from train.feeding.task import prepare_bundle
+from train.feeding.tensors import prepare
+
+
+def test_a_bundle_becomes_its_rows(flac_clips: list[Utterance]) -> None:
+    orders = [Order((Passage((clip,)),), 6.0) for clip in flac_clips[:3]]
+    rows = [pickle.loads(row["row"]) for row in prepare_bundle({"orders": pickle.dumps(orders)}, RECIPE)]
+    assert [row.ids for row in rows] == [prepare(order, RECIPE).ids for order in orders]
+
+
+def test_it_is_unpickled_before_the_heavy_imports_which_it_makes_without_the_garbage_collector() -> None:
+    heavy = {"torch", "transformers"}
+    code = f"import sys, train.feeding.task\nprint(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
