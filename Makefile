@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# a process for each core that the machine shows, which `auto` may count by halves; so one thread in each
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=logical --dist=loadgroup --no-loadscope-reorder
+# one process more than there are cores, because those with Ray wait for half of their time; and one thread in each
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(shell expr $$(nproc) + 1) --dist=loadgroup --no-loadscope-reorder
 export OMP_NUM_THREADS ?= $(shell nproc)
 
 .PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo docs test test-fast test-long setup setup-dev setup-bench lint types pytest lock wheel clean

@@ -19,6 +19,9 @@ LIMIT_S = 5.0
 MARKS = {"slow", "long", "ray", "weights"}
 """What ``make test-fast`` leaves out."""
 
+TRAINING = ("tests/benchmarks", "tests/e2e", "tests/train")
+"""Half of what uses Ray, by its time."""
+
 BY_FIXTURE = {
     "ray": ("ray_cluster", "running"),
     "weights": ("tiny_en_name", "base_checkpoint", "english_model", "small_base"),
@@ -30,8 +33,7 @@ BY_FIXTURE = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by what it asks for, and name the process that runs it: the one of its file, or of its group.
 
-    All that use Ray are one group, which begins: they share one, and two that start at once on two cores keep each
-    other beyond the time that Ray gives a start.
+    All that use Ray are two groups, which begin: each shares one Ray, and computes while the other waits for its own.
     """
     for item in items:
         for mark, fixtures in BY_FIXTURE.items():
@@ -51,7 +53,12 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def _group(item: pytest.Item) -> str:
-    return "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+    file = item.nodeid.partition("::")[0]
+    if item.get_closest_marker("ray") is None:
+        return file
+    return (
+        "ray, of training" if file.startswith(("tests/benchmarks", "tests/e2e", "tests/train")) else "ray, of serving"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
