@@ -10,9 +10,10 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
-# What those of a local one are told besides: nobody takes its node away, and nobody looks at its dashboard. Each would
-# cost a process, or the figures of all processes every five seconds.
+# What those of a local one are told besides: nobody takes its node away, looks at its dashboard, or is shown its logs.
+# Each costs what a small machine has little of: a process for each run, and looks at all processes and all files.
 LOCAL = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "REPORTER_UPDATE_INTERVAL_MS": "600000",
+    "LOG_NAME_UPDATE_INTERVAL_S": "600",
 }

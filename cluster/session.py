@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import socket
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import ray
 from ray.job_config import JobConfig
 
+from asr.cache import cache_root
 from asr.errors import UserError
 from cluster import scratch, termination
 from cluster.project import ROOT
@@ -93,7 +95,7 @@ def knock(address: str) -> None:
 
 
 def _start_local() -> None:
-    with scratch.room(scratch.folder()):
+    with scratch.room(scratch.folder()), _patience(), _alone():
         ray.init(
             address="local",
             num_cpus=(os.cpu_count() or 1) + WAITING_ACTORS,
@@ -106,3 +108,27 @@ def _start_local() -> None:
     token = Path("~/.ray/auth_token").expanduser()
     if token.is_file():
         token.chmod(0o600)  # Ray writes it world-readable, and whoever reads it may run code in the cluster
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Start Ray in the block. Raises UserError where it takes longer than the half minute that Ray gives itself."""
+    try:
+        yield
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        raise UserError("Ray did not start within 30 s: this machine is too busy", "try again, or run less") from None
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Start Ray in the block while no other command of this user does: on few cores both would take too long."""
+    try:
+        file = (cache_root() / "ray-start.lock").open("a")
+    except OSError:  # no cache yet, or none of ours
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

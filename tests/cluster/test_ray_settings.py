@@ -4,7 +4,7 @@ import os
 
 import ray
 
-from cluster.ray_settings import ENVIRONMENT
+from cluster.ray_settings import ENVIRONMENT, LOCAL
 
 
 def test_each_process_of_a_ray_that_we_start_has_them(ray_cluster: None) -> None:
@@ -13,4 +13,4 @@ def test_each_process_of_a_ray_that_we_start_has_them(ray_cluster: None) -> None
         return dict(os.environ)
 
     assert all(name.startswith("RAY_") for name in ENVIRONMENT)
-    assert ray.get(there.remote()).items() >= ENVIRONMENT.items()
+    assert ray.get(there.remote()).items() >= {**ENVIRONMENT, **LOCAL}.items()

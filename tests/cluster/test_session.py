@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import uuid
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import ray
 
 import cluster.session
+from asr.errors import UserError
 from cluster.session import knock, ray_session
 from tests.litter import litter
 from tests.processes import MARK, left_over
@@ -154,3 +156,34 @@ def test_knocking() -> None:
         knock(where)  # no port: Ray knows better
     with pytest.raises(OSError):
         knock("127.0.0.1:1")
+
+
+def test_two_commands_that_started_ray_at_once_on_few_cores_both_took_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray gives itself half a minute. The second waits for the first, if there is a cache already."""
+    monkeypatch.setenv("WHISPERFLEET_CACHE", str(tmp_path / "none"))
+    with cluster.session._alone(), cluster.session._alone():
+        pass
+    monkeypatch.setenv("WHISPERFLEET_CACHE", str(tmp_path))
+    entered = threading.Event()
+
+    def second() -> None:
+        with cluster.session._alone():
+            entered.set()
+
+    with cluster.session._alone():
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        assert not entered.wait(0.2)
+    waiting.join(10)
+    assert entered.is_set()
+
+
+def test_a_ray_that_does_not_start_in_time_was_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because some of the raylet ...")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(UserError, match="Ray did not start within 30 s: this machine is too busy"):
+        cluster.session._start_local()

@@ -64,7 +64,7 @@ def test_a_checkpoint_trained_on_windows_keeps_timestamps(
     flac_clips: list[Utterance], english_model: SpeechModel
 ) -> None:
     packing = Packing(window_s=12.0, timestamp_share=0.5, previous_text_share=0.3)
-    how = ordering(PlanConfig(max_clips=2, full_window_share=0.0), packing)
+    how = ordering(PlanConfig(max_clips=1, full_window_share=0.0), packing)
     corpus = listed(how, [Admitted(clip, 15) for clip in flac_clips])
     recipe = Recipe("builtin:tiny.en", None, "transcribe")
     network, pad = deepcopy(english_model.network).train(), english_model.tokenizer.pad_token_id

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import random
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +27,7 @@ from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
 from tests.manifests import write_beside
 from tests.releases import write_release
+from tests.warm import Script
 from train.adapter import adapt
 from train.config import TrainConfig
 from train.fit import Fitted, fit
@@ -375,13 +373,6 @@ def small_network(strategy: Strategy) -> torch.nn.Module:
 def test_weights_that_deepspeed_shares_out_are_made_whole(tmp_path: Path) -> None:
     """In a process of its own: DeepSpeed changes torch for good."""
     launched = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", SHARED_OUT, str(tmp_path / "meet")],
-        cwd=Path(__file__).resolve().parents[3],
-        env=os.environ | launched,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = Script(SHARED_OUT, [str(tmp_path / "meet")], launched).wait(240)
     assert "WHOLE lora" in done.stdout, done.stderr
     assert "WHOLE full" in done.stdout, done.stderr

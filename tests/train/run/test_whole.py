@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.warm import Script
 
 WORKER = """
 import contextlib, os, sys, types
@@ -108,49 +105,25 @@ except RuntimeError as error:
 """
 
 
-def workers(body: str, tmp_path: Path) -> list[subprocess.Popen[str]]:
+def workers(body: str, tmp_path: Path) -> list[Script]:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     script = WORKER.replace("{body}", body)
-    found = []
-    for rank in range(2):
-        ranks = {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": "2"}
-        found.append(
-            subprocess.Popen(
-                [sys.executable, "-c", script, str(tmp_path / "meet")],
-                cwd=ROOT,
-                env=os.environ | ranks | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return found
+    ranks = [{"LOCAL_RANK": rank, "RANK": rank, "WORLD_SIZE": "2"} for rank in "01"]
+    return [Script(script, [str(tmp_path / "meet")], each | address) for each in ranks]
 
 
 @pytest.mark.slow
 def test_gathering_weights_that_fails_ended_the_run(tmp_path: Path) -> None:
-    both = workers(TOGETHER, tmp_path)
-    try:
-        for stdout, stderr in [process.communicate(timeout=240) for process in both]:
-            said = [line for line in stdout.splitlines() if line.startswith(("NO ", "TOLD", "GOES"))]
-            assert len(said) == len(SAID), stderr
-            assert [line for line, begins in zip(said, SAID, strict=True) if not line.startswith(begins)] == []
-    finally:
-        end(both)
+    for ended in [process.wait(240) for process in workers(TOGETHER, tmp_path)]:
+        said = [line for line in ended.stdout.splitlines() if line.startswith(("NO ", "TOLD", "GOES"))]
+        assert len(said) == len(SAID), ended.stderr
+        assert [line for line, begins in zip(said, SAID, strict=True) if not line.startswith(begins)] == []
 
 
 @pytest.mark.slow
 def test_a_worker_that_left_an_exchange_alone_does_not_wait_for_ever(tmp_path: Path) -> None:
-    both = workers(ALONE, tmp_path)
-    try:
-        stdout, stderr = both[1].communicate(timeout=240)
-        assert "ALONE CUDA error: out of memory" in stdout, stderr
-    finally:
-        end(both)
-
-
-def end(processes: list[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        process.kill()
-        process.communicate()
+    stays, leaves = workers(ALONE, tmp_path)
+    ended = leaves.wait(240)
+    stays.kill()
+    assert "ALONE CUDA error: out of memory" in ended.stdout, ended.stderr
