@@ -31,8 +31,5 @@ def end_quickly() -> None:
 
 
 def leave_out(package: str) -> None:
-    """Have this process believe that a package is not installed. Without effect where it is imported already.
-
-    PEFT imports bitsandbytes wherever it is, and that torch's compiler: a third of all that a training worker imports.
-    """
+    """Have this process believe that a package is not installed. Without effect where it is imported already."""
     sys.modules.setdefault(package, None)  # type: ignore[arg-type]  # Python's own way to say so

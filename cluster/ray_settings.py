@@ -16,4 +16,5 @@ LOCAL = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "REPORTER_UPDATE_INTERVAL_MS": "600000",
     "LOG_NAME_UPDATE_INTERVAL_S": "600",
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",  # of files, below which Ray looks without a pause
 }

@@ -6,15 +6,15 @@ import fcntl
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import ray
 from ray.job_config import JobConfig
 
-from asr.cache import cache_root
 from asr.errors import UserError
 from cluster import scratch, termination
 from cluster.project import ROOT
@@ -23,6 +23,7 @@ from cluster.resources import WAITING_ACTORS
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _ANSWER_S = 10.0
+_ONE_START_S = 60.0
 
 
 @contextmanager
@@ -95,7 +96,7 @@ def knock(address: str) -> None:
 
 
 def _start_local() -> None:
-    with scratch.room(scratch.folder()), _patience(), _alone():
+    with scratch.room(scratch.folder()), _in_time(), _one_at_a_time():
         ray.init(
             address="local",
             num_cpus=(os.cpu_count() or 1) + WAITING_ACTORS,
@@ -111,24 +112,37 @@ def _start_local() -> None:
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
+def _in_time() -> Iterator[None]:
     """Start Ray in the block. Raises UserError where it takes longer than the half minute that Ray gives itself."""
     try:
         yield
     except Exception as error:
-        if "timed out during startup" not in str(error):
+        if "timed out" not in str(error).lower():
             raise
-        raise UserError("Ray did not start within 30 s: this machine is too busy", "try again, or run less") from None
+        raise UserError(
+            "Ray did not start within 30 s: this machine is too busy, or one of Ray's processes has ended",
+            f"try again; its logs are in {scratch.folder()}/ray/session_latest/logs",
+        ) from error
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Start Ray in the block while no other command of this user does: on few cores both would take too long."""
-    try:
-        file = (cache_root() / "ray-start.lock").open("a")
-    except OSError:  # no cache yet, or none of ours
+def _one_at_a_time() -> Iterator[None]:
+    """Start Ray in the block once no other command of this user does: on few cores both would take too long.
+
+    Whoever waited for a minute starts all the same, and so does who cannot lock a file beside Ray's own.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            path = scratch.folder() / f"whisperfleet-{os.getuid()}.lock"
+            lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+            stack.callback(os.close, lock)
+            _wait_for(lock)
         yield
-        return
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+
+
+def _wait_for(lock: int) -> None:
+    until = time.monotonic() + _ONE_START_S
+    while time.monotonic() < until:
+        with suppress(BlockingIOError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.1)

@@ -40,7 +40,9 @@ os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 # Ray makes its workers give way to every other process. Here that is the tests beside these: they would wait for all.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-leave_out("bitsandbytes")  # before folders' own conftests import PEFT: as where QLoRA is not installed, and sooner
+# Before folders' own conftests import PEFT: as where QLoRA is not installed, which is sooner. Where it is, a process of
+# its own trains with it (tests/train/test_adapter.py), and so does every command that a test runs.
+leave_out("bitsandbytes")
 
 # Examples of a property: a few in `make test`, `make test-long` asks for more by HYPOTHESIS_PROFILE.
 settings.register_profile("default", max_examples=25, deadline=None)

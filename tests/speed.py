@@ -23,7 +23,7 @@ TRAINING = ("tests/benchmarks", "tests/e2e", "tests/train")
 """Half of what uses Ray, by its time."""
 
 BY_FIXTURE = {
-    "ray": ("ray_cluster", "running"),
+    "ray": ("ray_cluster", "running", "guarded"),
     "weights": ("tiny_en_name", "base_checkpoint", "english_model", "small_base"),
 }
 """Marks that a test has by what it asks for. Whoever starts Ray or loads a checkpoint by itself says so by itself."""
@@ -33,7 +33,8 @@ BY_FIXTURE = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by what it asks for, and name the process that runs it: the one of its file, or of its group.
 
-    All that use Ray are two groups, which begin: each shares one Ray, and computes while the other waits for its own.
+    All that use Ray are two groups, which begin. Tests of a group share one Ray, for which they often wait: the other
+    group computes meanwhile.
     """
     for item in items:
         for mark, fixtures in BY_FIXTURE.items():
@@ -56,9 +57,7 @@ def _group(item: pytest.Item) -> str:
     file = item.nodeid.partition("::")[0]
     if item.get_closest_marker("ray") is None:
         return file
-    return (
-        "ray, of training" if file.startswith(("tests/benchmarks", "tests/e2e", "tests/train")) else "ray, of serving"
-    )
+    return "ray: training" if file.startswith(TRAINING) else "ray: all else"
 
 
 @pytest.hookimpl(wrapper=True)

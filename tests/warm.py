@@ -1,8 +1,9 @@
-"""Processes that have imported training and DeepSpeed already: forked from one that has done it once for all tests."""
+"""Processes that have imported training and DeepSpeed already, forked from one that does it once for a test process."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import traceback
@@ -18,39 +19,42 @@ _warm.set_forkserver_preload(["train.worker", "deepspeed"])
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended and what it had said, as of ``subprocess.run``."""
+    """What a process had said by its end."""
 
-    returncode: int | None
     stdout: str
     stderr: str
 
 
 class Script:
-    """Python code in a process of its own, as ``python -c`` would run it."""
+    """Python code in a process of its own, with this one's environment and working directory."""
 
     def __init__(self, code: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         self._said = Path(tempfile.mkdtemp(prefix="wf-warm-"))
-        given = (code, list(arguments), dict(environment or {}), self._said)
-        self._process: BaseProcess = _warm.Process(target=_run, args=given)
+        given = (code, list(arguments), {**os.environ, **(environment or {})}, os.getcwd(), self._said)
+        self._process: BaseProcess = _warm.Process(target=_run, args=given, daemon=True)
         self._process.start()
 
     def wait(self, timeout_s: float) -> Ended:
-        """Return how it ended. One that has not by then is killed, and has no exit code."""
+        """Return what it said. One that has not ended by then is killed."""
         self._process.join(timeout_s)
-        ended = self._process.exitcode
+        self._process.kill()
+        said = Ended(*((self._said / name).read_text() for name in ("stdout", "stderr")))
         self.kill()
-        return Ended(ended, *((self._said / name).read_text() for name in ("stdout", "stderr")))
+        return said
 
     def kill(self) -> None:
         self._process.kill()
         self._process.join()
+        shutil.rmtree(self._said)
 
 
-def _run(code: str, arguments: list[str], environment: dict[str, str], said: Path) -> None:
+def _run(code: str, arguments: list[str], environment: dict[str, str], folder: str, said: Path) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         opened = os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)
+    os.environ.clear()
     os.environ |= environment
+    os.chdir(folder)
     sys.argv = ["-c", *arguments]
     try:
         exec(compile(code, "<script>", "exec"), {"__name__": "__main__"})

@@ -23,7 +23,7 @@ from asr.errors import UserError
 from asr.evaluation import Evaluation
 from asr.features import Context
 from asr.folders import require_writable
-from asr.imports import lasting_imports, leave_out
+from asr.imports import lasting_imports
 from asr.language import code_or_none
 from asr.manifest import write_quarantine
 from asr.naming import short_names
@@ -36,7 +36,7 @@ from train.config import TrainConfig
 from train.data.cli import AudioRoot, Column, Config, Delimiter, Format, Header, Split, source_of
 from train.deepspeed import derive
 from train.explain import explain
-from train.strategy import import_only_for
+from train.strategy import leave_out_unless_quantised
 from train.watching.show import counting, ended, interruptible, training
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def train(
         if dry_run:
             _show_trials(trials, as_json)
             return
-        from train.sweep.sweep import sweep
+        with lasting_imports():
+            from train.sweep.sweep import sweep
 
         with interruptible():
             record = sweep(resolved.value, asked, trials, address)
@@ -78,7 +79,7 @@ def train(
         show_settings(resolved, as_json)
         return
     with lasting_imports():
-        import_only_for(resolved.value.strategy)
+        leave_out_unless_quantised(resolved.value.strategy)
         from train.capacity.cost import described
         from train.fit import fit
 
@@ -165,7 +166,6 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
         with writing(out, then=_AGAIN):
             require_writable(out)
     with lasting_imports():
-        leave_out("bitsandbytes")  # an artifact is no such model
         from asr.artifact import load_model
         from asr.model import best_device
         from train.evaluate import evaluate as evaluate_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from asr.report import duration, percent, with_interval, write_report
 from asr.sources import SourceConfig
 from asr.utterance import Utterance
 from train.config import TrainConfig
-from train.data.prepare import PrepareConfig, Prepared, prepare
-from train.data.splits import rows_by_split
+from train.data.prepare import PrepareConfig, Prepared, Row, prepare
+from train.data.splits import given_splits, rows_of
 from train.evaluate import evaluate
 from train.fit import fit
 from train.run.folder import RunFolder
@@ -104,14 +104,21 @@ def prepare_speech(spec: str, folder: Path) -> Prepared:
     Raises UserError where a source that comes with splits has none to train on, or none to measure on.
     """
     with counting("decoding") as advance:
-        rows = rows_by_split(SourceConfig(source=spec))
-        if isinstance(rows, Mapping) and not {"train", "test"} <= rows.keys():
-            raise UserError(f"{spec}: its splits are {', '.join(rows)}", "the demo needs train and test")
-        prepared = prepare(rows, folder, PrepareConfig(), advance)
+        prepared = prepare(_rows(spec), folder, PrepareConfig(), advance)
     minutes = {name: hours * 60 for name, hours in prepared.hours.items()}
     splits = ", ".join(f"{name} {count} ({minutes[name]:.0f} min)" for name, count in prepared.clips.items())
     out.print(f"      clips: {splits}\n      in quarantine: {prepared.reasons}")
     return prepared
+
+
+def _rows(spec: str) -> Iterable[Row] | Mapping[str, Iterable[Row]]:
+    read = SourceConfig(source=spec)
+    given = given_splits(read)
+    if not given:
+        return rows_of(read)
+    if not {"train", "test"} <= given.keys():
+        raise UserError(f"{spec}: its splits are {', '.join(given)}", "name the files of one: the demo deals its rows")
+    return {name: rows_of(given[name]) for name in ("train", "test")}
 
 
 def measured(kept: Path, model: str, test: Sequence[Utterance], context: Context, language: str | None) -> Evaluation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -161,29 +162,50 @@ def test_knocking() -> None:
 def test_two_commands_that_started_ray_at_once_on_few_cores_both_took_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray gives itself half a minute. The second waits for the first, if there is a cache already."""
-    monkeypatch.setenv("WHISPERFLEET_CACHE", str(tmp_path / "none"))
-    with cluster.session._alone(), cluster.session._alone():
-        pass
-    monkeypatch.setenv("WHISPERFLEET_CACHE", str(tmp_path))
+    """Ray gives itself half a minute. The second waits until the first has started, but not for ever."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     entered = threading.Event()
 
     def second() -> None:
-        with cluster.session._alone():
+        with cluster.session._one_at_a_time():
             entered.set()
 
-    with cluster.session._alone():
+    with cluster.session._one_at_a_time():
         waiting = threading.Thread(target=second)
         waiting.start()
-        assert not entered.wait(0.2)
+        assert not entered.wait(0.3)
     waiting.join(10)
     assert entered.is_set()
+    monkeypatch.setattr(cluster.session, "_ONE_START_S", 0.3)
+    with cluster.session._one_at_a_time(), cluster.session._one_at_a_time():
+        pass
 
 
-def test_a_ray_that_does_not_start_in_time_was_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_file_can_be_locked_ray_starts_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "none"))
+    with cluster.session._one_at_a_time():
+        pass
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(cluster.session.fcntl, "flock", no_locks)
+    with cluster.session._one_at_a_time():
+        pass
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The current node timed out during startup. This could happen because some of the raylet failed to startup",
+        "Timed out waiting for file /tmp/ray/session_x/gcs_server_port_y",
+    ],
+)
+def test_a_ray_that_does_not_start_in_time_was_a_traceback(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def late(**_: object) -> None:
-        raise Exception("The current node timed out during startup. This could happen because some of the raylet ...")
+        raise Exception(said)
 
     monkeypatch.setattr(ray, "init", late)
-    with pytest.raises(UserError, match="Ray did not start within 30 s: this machine is too busy"):
+    with pytest.raises(UserError, match=r"Ray did not start within 30 s: .* \(try again; its logs are in /\S+/logs\)"):
         cluster.session._start_local()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -232,10 +234,11 @@ STARTS = """termination.begin()
 )
 def test_sigterm_while_ray_starts_is_one_line_and_no_list_of_addresses(after_s: float, to_all: bool) -> None:
     mark = uuid.uuid4().hex
+    place = tempfile.mkdtemp(prefix="wf-")  # of its own, or it may wait for another start, and Ray's is what is meant
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND.format(body=STARTS)],
         cwd=ROOT,
-        env=os.environ | {MARK: mark},
+        env=os.environ | {MARK: mark, "RAY_TMPDIR": place},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -251,3 +254,4 @@ def test_sigterm_while_ray_starts_is_one_line_and_no_list_of_addresses(after_s: 
     assert (process.returncode, stderr) == (128 + signal.SIGTERM, LINE)
     # An agent of Ray's whose raylet ended while it started looks for that for 10 s, once it has started.
     assert left_over(mark, patience_s=60.0) == []
+    shutil.rmtree(place)

@@ -112,11 +112,19 @@ def test_the_second_run_goes_on_where_the_first_was_stopped(outcome: dict[str, A
 
 def test_the_last_line_holds_sane_figures(outcome: dict[str, Any]) -> None:
     line = outcome["line"]
-    assert line["test_clips"] == TEST_CLIPS  # the release's own, of which none was trained on
+    assert line["test_clips"] == TEST_CLIPS
     for name in ("wer_before", "wer_after_short", "wer_after_full"):
         assert 0 <= line[name] <= line[f"{name}_ortho"] < 1
     assert line["served_ok"] is True
     assert line["train_seconds"] > 0
+
+
+def test_no_clip_of_the_release_s_test_split_was_trained_on(folder: Path) -> None:
+    rows = {name: (folder / f"runs/demo-1/data/{name}.jsonl").read_text().splitlines() for name in ("train", "test")}
+    said = {name: {json.loads(row)["text"] for row in found} for name, found in rows.items()}
+    table = (folder / "mine/train.tsv").read_text()
+    assert len(rows["train"]) == 24 and all(f"\t{text}\t" in table for text in said["train"])
+    assert all(f"\t{text}\t" not in table for text in said["test"])
 
 
 def test_fine_tuning_opens_the_short_context(outcome: dict[str, Any]) -> None:

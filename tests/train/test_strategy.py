@@ -35,15 +35,8 @@ def test_a_configuration_is_read_without_peft_and_without_a_network() -> None:
 
 def test_only_qlora_pays_for_bitsandbytes() -> None:
     """It brings torch's compiler into the process: seconds, and hundreds of MB, of each training worker."""
-    code = "from importlib.util import find_spec\nfrom train.strategy import import_only_for\n"
+    code = "from importlib.util import find_spec\nfrom train.strategy import leave_out_unless_quantised\n"
     for strategy in ("qlora", "lora"):
-        code += f"import_only_for('{strategy}')\nprint(find_spec('bitsandbytes') is not None)\n"
+        code += f"leave_out_unless_quantised('{strategy}')\nprint(find_spec('bitsandbytes') is not None)\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
-
-
-def test_peft_without_bitsandbytes_trains_all_other_strategies() -> None:
-    """As the tests beside this one do, in this process, which left it out before PEFT was imported."""
-    import peft
-
-    assert peft.get_peft_model and sys.modules["bitsandbytes"] is None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from asr.errors import UserError
 from asr.evaluation import Evaluation, UtteranceResult
+from asr.manifest import read_manifest
 from asr.utterance import Utterance
+from tests.manifests import write_beside
+from tests.releases import write_release
+from train.data.prepare import PrepareConfig
+from whisperfleet import stages
 from whisperfleet.ask import Answer
 from whisperfleet.stages import SERVED_CLIPS, Outcome, prepare_speech, same_question, show_answers, spread
 
@@ -79,10 +85,25 @@ def test_brackets_in_a_transcript_are_printed_not_taken_for_markup(capsys: pytes
 
 
 def test_a_release_without_a_test_split_is_none_to_measure_on(tmp_path: Path) -> None:
-    """The demo dealt all rows of a release anew, those that its makers keep for testing among them."""
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips/a.mp3").touch()
     for name in ("train", "dev"):
         (tmp_path / f"{name}.tsv").write_text("client_id\tpath\tsentence\tlocale\nme\ta.mp3\tCiao\tit\n")
-    with pytest.raises(UserError, match=r"its splits are train, validation \(the demo needs train and test\)"):
+    with pytest.raises(UserError, match=r"its splits are train, validation \(name the files of one"):
         prepare_speech(str(tmp_path), tmp_path / "out")
+
+
+def test_rows_without_splits_are_dealt_and_those_of_a_release_stay_where_they_are(
+    english_clips: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_beside(tmp_path / "mine.jsonl", english_clips)
+    monkeypatch.setattr(stages, "PrepareConfig", partial(PrepareConfig, min_test_clips=5))
+    dealt = prepare_speech(str(tmp_path / "mine.jsonl"), tmp_path / "dealt")
+    assert dealt.clips["test"] == 5 and sum(dealt.clips.values()) == len(english_clips)
+    write_release(tmp_path / "cv", "en", train=english_clips[:3], dev=[], test=english_clips[3:5])
+    given = prepare_speech(str(tmp_path / "cv"), tmp_path / "given")
+    found = {name: [clip.text for clip in read_manifest(manifest)] for name, manifest in given.manifests.items()}
+    told = {"train": english_clips[:3], "test": english_clips[3:5]}
+    assert {name: sorted(texts) for name, texts in found.items()} == {
+        name: sorted(clip.text for clip in clips) for name, clips in told.items()
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from asr import storage
 from asr.cache import cache_root
@@ -12,7 +13,9 @@ from asr.sources import SourceConfig, is_stream
 from asr.sources import rows as source_rows
 from asr.sources.detect import HUB, detect
 from asr.sources.huggingface import saved_index
-from train.data.prepare import Row
+
+if TYPE_CHECKING:
+    from train.data.prepare import Row
 
 # What other people call our splits, the surer name first. Any other split (``validated``, ``other``) has to be named.
 NAMES = {

@@ -12,9 +12,9 @@ from asr.imports import lasting_imports
 def enter(loop_config: dict[str, Any]) -> None:
     """Run ``train.worker.train_worker``. ``job`` is a reference to its ``Job``, which the controller need not read."""
     with lasting_imports():
-        from train.strategy import import_only_for
+        from train.strategy import leave_out_unless_quantised
 
-        import_only_for(loop_config["strategy"])
+        leave_out_unless_quantised(loop_config["strategy"])
         from train.worker import train_worker
 
     train_worker({"job": ray.get(loop_config["job"])})

@@ -22,10 +22,10 @@ from train.data.listed import Listed
 from train.fit import require, training_corpus
 from train.run.folder import RunFolder
 from train.sweep import results
+from train.sweep.entry import Bench, enter
 from train.sweep.halving import Halving
 from train.sweep.record import Outcome, Record, Report
 from train.sweep.space import SweepConfig
-from train.sweep.trial import Bench, run_trial
 from train.sweep.trials import Trial
 from train.watching import show
 
@@ -117,7 +117,7 @@ def _run(bench: Bench, waiting: Sequence[Trial], settings: SweepConfig, record: 
         for number, outcome in enumerate(record.outcomes):
             scheduler.remember(number, outcome.reports)
     here = ray.tune.PlacementGroupFactory([{_this_node(): 0.001}])  # its workers ask for what they need themselves
-    run = ray.tune.with_resources(ray.tune.with_parameters(run_trial, bench=bench), here)
+    run = ray.tune.with_resources(ray.tune.with_parameters(enter, bench=bench), here)
     with _quiet(), TemporaryDirectory(prefix="whisperfleet-") as scratch:
         ray.tune.Tuner(
             run,

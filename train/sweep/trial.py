@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import ray.tune
 
 from asr import storage
 from asr.errors import UserError
-from train.data.corpus import Corpus
 from train.fit import fit, training_corpus
+from train.sweep.entry import Bench
 from train.sweep.trials import Trial
 from train.watching.progress import Progress, Scored
 
 ERROR = "error.txt"  # in the folder of a run that failed
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all trials of a sweep share: themselves, and the utterances, which were read once.
-
-    ``corpora`` are by ``Trial.data_key``.
-    """
-
-    trials: tuple[Trial, ...]
-    corpora: Mapping[str, Corpus]
 
 
 def run_trial(drawn: dict[str, Any], bench: Bench) -> None:

@@ -17,8 +17,25 @@ def test_a_bundle_becomes_its_rows(flac_clips: list[Utterance]) -> None:
     assert [row.ids for row in rows] == [prepare(order, RECIPE).ids for order in orders]
 
 
-def test_it_is_unpickled_before_the_heavy_imports_which_it_makes_without_the_garbage_collector() -> None:
+def test_it_is_read_before_the_heavy_imports() -> None:
     heavy = {"torch", "transformers"}
     code = f"import sys, train.feeding.task\nprint(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_collector_is_kept_from_the_imports_and_from_nothing_that_comes_later() -> None:
+    """What was garbage at the end of each bundle stayed for ever."""
+    code = """
+import gc, pickle, sys, types
+from train.feeding.task import prepare_bundle
+stub = sys.modules["train.feeding.tensors"] = types.ModuleType("train.feeding.tensors")
+stub.prepare_all = lambda orders, recipe: iter(orders)
+frozen = []
+for _ in range(3):
+    list(prepare_bundle({"orders": pickle.dumps([1, 2])}, None))
+    frozen.append(gc.get_freeze_count())
+print(frozen[0] > 0, len(set(frozen)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True 1\n"

@@ -187,6 +187,13 @@ def killed(trouble: Trouble, full_disk: object, ray_cluster: None) -> tuple[Fini
     return done, said.getvalue()
 
 
+def same_weights(done: Finished, whole: Finished) -> None:
+    assert done.progress[-1].loss == pytest.approx(whole.progress[-1].loss, abs=1e-5)
+    assert done.adapter.keys() == whole.adapter.keys()
+    for name, weight in whole.adapter.items():
+        assert torch.allclose(done.adapter[name], weight, rtol=0, atol=1e-5), name
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_schedulers_sigterm_ends_a_run_in_one_line(terminated: Ended) -> None:
@@ -204,14 +211,19 @@ def test_a_schedulers_sigterm_ends_a_run_in_one_line(terminated: Ended) -> None:
 
 
 @pytest.mark.long  # of the command, tests/e2e has it
-@pytest.mark.ray
-def test_ctrl_c_in_a_program_of_a_users_own_stops_everything(runs: Runs, tmp_path: Path) -> None:
+def test_ctrl_c_in_a_program_of_a_users_own_stops_everything_and_costs_nothing_but_time(
+    whole: Finished, runs: Runs, tmp_path: Path
+) -> None:
     """It reaches the whole process group."""
-    interrupted = Trouble(runs, tmp_path).command(["-c", SCRIPT], signal.SIGINT)
+    trouble = Trouble(runs, tmp_path)
+    interrupted = trouble.command(["-c", SCRIPT], signal.SIGINT)
     assert interrupted.returncode == -signal.SIGINT, interrupted.stderr
     assert interrupted.stderr.strip().endswith("KeyboardInterrupt")
     assert interrupted.left == []
     assert interrupted.newest is not None
+    done = finish(trouble.config())
+    assert done.progress[-1].resumed_at >= int(interrupted.newest.removeprefix("step_"))
+    same_weights(done, whole)
 
 
 @pytest.mark.slow
@@ -236,10 +248,7 @@ def test_a_run_that_was_terminated_without_room_and_killed_costs_nothing_but_tim
     assert "worker 0 died (" in said
     assert terminated.newest is not None
     assert int(terminated.newest.removeprefix("step_")) < done.progress[-1].resumed_at < STEPS
-    assert done.progress[-1].loss == pytest.approx(whole.progress[-1].loss, abs=1e-5)
-    assert done.adapter.keys() == whole.adapter.keys()
-    for name, weight in whole.adapter.items():
-        assert torch.allclose(done.adapter[name], weight, rtol=0, atol=1e-5), name
+    same_weights(done, whole)
     audio_s = (done.fitted.card.training["audio_s"], whole.fitted.card.training["audio_s"])
     assert audio_s[0] == pytest.approx(audio_s[1])
     load_model(str(done.fitted.artifact))

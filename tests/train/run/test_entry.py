@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
 
 import train.worker
+from asr.config import resolve
+from train.config import TrainConfig
+from train.run import attempts
 from train.run.entry import enter
+from train.run.folder import RunFolder
 
 
 def test_ray_trains_controller_need_import_nothing_of_ours_but_this() -> None:
@@ -23,3 +30,33 @@ def test_the_worker_gets_the_job_that_was_put(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(train.worker, "train_worker", given.append)
     enter({"job": ray.put("the job"), "strategy": "lora"})
     assert given == [{"job": "the job"}]
+
+
+@pytest.mark.parametrize("strategy", ["lora", "qlora"])
+def test_only_for_qlora_is_there_bitsandbytes_and_the_imports_are_no_matter_for_the_collector(strategy: str) -> None:
+    code = f"""
+import gc, sys, types
+from importlib.util import find_spec
+import ray
+from train.run.entry import enter
+ray.get = lambda job: job
+stub = sys.modules["train.worker"] = types.ModuleType("train.worker")
+stub.train_worker = lambda given: print(find_spec("bitsandbytes") is not None, gc.get_freeze_count() > 0, given)
+enter({{"job": "the job", "strategy": "{strategy}"}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{strategy == 'qlora'} True {{'job': 'the job'}}\n"
+
+
+@pytest.mark.parametrize("strategy", ["lora", "qlora"])
+def test_it_is_told_the_run_s_strategy(strategy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said: dict[str, Any] = {}
+    monkeypatch.setattr(attempts, "TorchTrainer", lambda loop, **given: said.update(given))
+    monkeypatch.setattr("ray.put", lambda job: job)
+    config = resolve(
+        TrainConfig, None, ["base=none", "data.train=t.jsonl", f"run.folder={tmp_path}", "workers.gpu=true"]
+    )
+    changed = config.value.model_copy(update={"strategy": strategy})
+    job = SimpleNamespace(config=changed, scoring=None)
+    attempts._trainer(RunFolder.of(changed), job)  # type: ignore[arg-type]
+    assert said["train_loop_config"] == {"job": job, "strategy": strategy}

@@ -13,8 +13,9 @@ from asr.errors import UserError
 from tests.train.run.test_evaluation import scored
 from tests.train.sweep.test_trials import BASE
 from train.sweep import trial as module
+from train.sweep.entry import Bench
 from train.sweep.space import resolve_sweep
-from train.sweep.trial import ERROR, Bench, run_trial
+from train.sweep.trial import ERROR, run_trial
 from train.sweep.trials import make_trials
 
 

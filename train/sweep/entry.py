@@ -1,0 +1,34 @@
+"""Where the process of a trial begins: Ray Tune starts one for each, and it imports all of training first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asr.imports import lasting_imports
+from train.strategy import leave_out_unless_quantised
+from train.sweep.trials import Trial
+
+if TYPE_CHECKING:
+    from train.data.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials of a sweep share: themselves, and the utterances, which were read once.
+
+    ``corpora`` are by ``Trial.data_key``.
+    """
+
+    trials: tuple[Trial, ...]
+    corpora: Mapping[str, Corpus]
+
+
+def enter(drawn: dict[str, Any], bench: Bench) -> None:
+    """Run ``train.sweep.trial.run_trial``."""
+    leave_out_unless_quantised(bench.trials[int(drawn["trial"])].config.strategy)
+    with lasting_imports():
+        from train.sweep.trial import run_trial
+
+    run_trial(drawn, bench)
