@@ -15,6 +15,7 @@ from pathlib import Path
 
 _warm = get_context("forkserver")
 _warm.set_forkserver_preload(["train.worker", "deepspeed"])
+_STREAMS = ("stdout", "stderr")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Script:
 
     def __init__(self, code: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         self._said = Path(tempfile.mkdtemp(prefix="wf-warm-"))
+        for name in _STREAMS:
+            (self._said / name).touch()
         given = (code, list(arguments), {**os.environ, **(environment or {})}, os.getcwd(), self._said)
         self._process: BaseProcess = _warm.Process(target=_run, args=given, daemon=True)
         self._process.start()
@@ -38,20 +41,15 @@ class Script:
         """Return what it said. One that has not ended by then is killed."""
         self._process.join(timeout_s)
         self._process.kill()
-        said = Ended(*((self._said / name).read_text() for name in ("stdout", "stderr")))
-        self.kill()
-        return said
-
-    def kill(self) -> None:
-        self._process.kill()
         self._process.join()
+        said = Ended(*((self._said / name).read_text() for name in _STREAMS))
         shutil.rmtree(self._said)
+        return said
 
 
 def _run(code: str, arguments: list[str], environment: dict[str, str], folder: str, said: Path) -> None:
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        opened = os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(opened, number)
+    for number, name in enumerate(_STREAMS, start=1):
+        os.dup2(os.open(said / name, os.O_WRONLY | os.O_APPEND), number)
     os.environ.clear()
     os.environ |= environment
     os.chdir(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -101,6 +102,34 @@ def test_a_local_cluster_lasts_as_long_as_the_block_and_leaves_nothing_running(t
     assert left == []
     token = tmp_path / ".ray" / "auth_token"
     assert token.stat().st_mode & 0o777 == 0o600  # whoever reads it may run code in the cluster
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_ctrl_c_in_a_program_of_a_users_own_stops_everything(tmp_path: Path) -> None:
+    """It reaches the whole process group, Ray's processes too."""
+    mark = uuid.uuid4().hex
+    script = """
+        import time
+        from cluster.session import ray_session
+        with ray_session():
+            print("up", flush=True)
+            time.sleep(60)
+        """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {MARK: mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT, stderr
+    assert stderr.strip().endswith("KeyboardInterrupt")
+    assert left_over(mark) == []
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def test_a_configuration_is_read_without_peft_and_without_a_network() -> None:
 
 
 def test_only_qlora_pays_for_bitsandbytes() -> None:
-    """It brings torch's compiler into the process: seconds, and hundreds of MB, of each training worker."""
+    """It brings torch's compiler into each training worker, which has no use for it."""
     code = "from importlib.util import find_spec\nfrom train.strategy import leave_out_unless_quantised\n"
     for strategy in ("qlora", "lora"):
         code += f"leave_out_unless_quantised('{strategy}')\nprint(find_spec('bitsandbytes') is not None)\n"

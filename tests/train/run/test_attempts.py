@@ -210,7 +210,7 @@ def test_a_schedulers_sigterm_ends_a_run_in_one_line(terminated: Ended) -> None:
     assert terminated.newest is not None
 
 
-@pytest.mark.long  # of the command, tests/e2e has it
+@pytest.mark.long  # shorter: of the command in tests/e2e, of a session in tests/cluster/test_session.py
 def test_ctrl_c_in_a_program_of_a_users_own_stops_everything_and_costs_nothing_but_time(
     whole: Finished, runs: Runs, tmp_path: Path
 ) -> None:
