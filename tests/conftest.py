@@ -30,6 +30,7 @@ from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from cluster.session import ray_session
 from tests.speed import pytest_collection, pytest_collection_modifyitems, pytest_runtest_call
+from tests.warm.processes import warm_ray
 
 __all__ = ["pytest_collection", "pytest_collection_modifyitems", "pytest_runtest_call"]
 
@@ -57,7 +58,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A local Ray for the whole test run."""
-    with ray_session():
+    with warm_ray(), ray_session():
         yield
 
 

@@ -27,7 +27,7 @@ from asr.utterance import Utterance
 from asr.whisper import AnyContextWhisper
 from tests.manifests import write_beside
 from tests.releases import write_release
-from tests.warm import Script
+from tests.warm.processes import Script
 from train.adapter import adapt
 from train.config import TrainConfig
 from train.fit import Fitted, fit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.warm import Script
+from tests.warm.processes import Script
 
 WORKER = """
 import contextlib, os, sys, types

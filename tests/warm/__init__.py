@@ -1,0 +1,1 @@
+"""Processes that begin warm: with torch and the like imported."""

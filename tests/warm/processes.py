@@ -1,0 +1,92 @@
+"""Processes that have imported torch and the like already, forked from one that does it once for a test process."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ray._private.services
+
+from cluster.project import ROOT
+from tests.warm.client import ADDRESS, RAY_WORKER, ask, has_ended
+
+_STREAMS = ("stdout", "stderr")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process had said by its end."""
+
+    stdout: str
+    stderr: str
+
+
+class Script:
+    """Python code in a process of its own, with this one's environment and working directory."""
+
+    def __init__(self, code: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+        self._said = Path(tempfile.mkdtemp(prefix="wf-warm-"))
+        command, told = ["-c", code, *arguments], {**os.environ, **(environment or {})}
+        with (
+            open(os.devnull) as nothing,
+            (self._said / "stdout").open("a") as stdout,
+            (self._said / "stderr").open("a") as stderr,
+        ):
+            streams = nothing.fileno(), stdout.fileno(), stderr.fileno()
+            self._process = ask(_server(), command, told, os.getcwd(), streams)
+
+    def wait(self, timeout_s: float) -> Ended:
+        """Return what it said. One that has not ended by then is killed."""
+        if not has_ended(self._process, timeout_s):
+            with suppress(ProcessLookupError):
+                os.kill(self._process, signal.SIGKILL)
+            has_ended(self._process)
+        said = Ended(*((self._said / name).read_text() for name in _STREAMS))
+        shutil.rmtree(self._said)
+        return said
+
+
+@contextmanager
+def warm_ray() -> Iterator[None]:
+    """Have workers of a Ray that starts in the block be forked. Commands that a test runs start theirs as users do."""
+    start = ray._private.services.start_raylet
+    signature = inspect.signature(start)
+
+    def start_warm(*given: Any, **named: Any) -> Any:
+        bound = signature.bind(*given, **named)
+        bound.arguments["setup_worker_path"] = RAY_WORKER
+        os.environ[ADDRESS] = _server()
+        return start(*bound.args, **bound.kwargs)
+
+    ray._private.services.start_raylet = start_warm
+    try:
+        yield
+    finally:
+        ray._private.services.start_raylet = start
+
+
+@cache
+def _server() -> str:
+    """Start the server once, with the environment of then; return where it listens, though it imports yet."""
+    address = f"{tempfile.mkdtemp(prefix='wf-warm-')}/socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        number = listener.fileno()
+        command = [sys.executable, "-m", "tests.warm.server", str(number)]
+        server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, pass_fds=[number])
+    atexit.register(server.communicate)  # it ends with its input, and so it does where this process is killed
+    return address
