@@ -34,7 +34,8 @@ def test_a_hole_was_taken_for_a_pause(whole: bytes, share: float) -> None:
     for middle in (b"", bytes(length)):
         data = whole[:start] + middle + whole[start + length :]
         waveform, report = heard(data)
-        assert 0 < report.damaged_s < 1.5 and "not decodable" in report.warnings[0]
+        assert 0 < report.damaged_s < 1.5
+        assert "not decodable" in report.warnings[-1]  # behind a second track, which what is left of a tag may name
         ((start_s, end_s),) = [each for each in loud(waveform) if each[1] - each[0] > 0.2]
         assert (start_s, end_s) == (pytest.approx(10.0, abs=0.1), pytest.approx(11.0, abs=0.15))
         with pytest.raises(DataError, match="corrupt"):

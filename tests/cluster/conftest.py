@@ -14,8 +14,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 import whisperfleet.__main__ as command
+from cluster import local
 from cluster.jobs import Cluster
 from cluster.local import Head, down, up
+from tests.warm.processes import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {"object-store-memory": str(100 * 1024**2), "num-cpus": "6"}
@@ -55,11 +57,13 @@ def free_port() -> int:
 
 @pytest.fixture(scope="package")
 def running() -> Iterator[Running]:
+    detach = local._detach
     with TemporaryDirectory(prefix="wf-", dir="/tmp") as scratch:
         place, token = Path(scratch), Path(scratch, "token")
         try:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+                patch.setattr(local, "_detach", lambda command, log: detach(warm(command), log))
                 head = up(place, free_port(), OPTIONS)
             yield Running(head, place, token)
         finally:

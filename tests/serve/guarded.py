@@ -20,6 +20,7 @@ from serve.config import ServeConfig
 from serve.engine import Engine
 from tests.serve.fakes import FakeEngine
 from tests.serve.test_cli import gone
+from tests.warm.processes import warm_ray
 
 KEYS = {"one": "a key of the first guest", "other": "a key of the other guest", "keeper": "a key of who may do more"}
 
@@ -78,7 +79,7 @@ def main() -> None:
     def make_engine(config: ServeConfig) -> Engine:
         return FakeEngine(config, folder)
 
-    with running(config, make_engine) as url:
+    with warm_ray(), running(config, make_engine) as url:
         print(url, flush=True)
         sys.stdin.read()
 

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def warm_ray() -> Iterator[None]:
     def start_warm(*given: Any, **named: Any) -> Any:
         bound = signature.bind(*given, **named)
         bound.arguments["setup_worker_path"] = RAY_WORKER
-        os.environ[ADDRESS] = _server()
+        _server()
         return start(*bound.args, **bound.kwargs)
 
     ray._private.services.start_raylet = start_warm
@@ -78,15 +77,33 @@ def warm_ray() -> Iterator[None]:
         ray._private.services.start_raylet = start
 
 
-@cache
+def warm(command: Sequence[str]) -> list[str]:
+    """Return ``PYTHON -m MODULE ARGUMENTS`` so that the workers of a Ray that it starts are forked.
+
+    It works in a folder that has our tests, and as long as this process is there.
+    """
+    _server()
+    python, option, *words = command
+    assert option == "-m"
+    return [python, "-m", "tests.warm", *words]
+
+
 def _server() -> str:
-    """Start the server once, with the environment of then; return where it listens, though it imports yet."""
+    """Start the server once, with the environment of then; return where it listens, though it imports yet.
+
+    What this process starts finds it by its environment.
+    """
+    if ADDRESS in os.environ:
+        return os.environ[ADDRESS]
     address = f"{tempfile.mkdtemp(prefix='wf-warm-')}/socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(address)
         listener.listen(64)
         number = listener.fileno()
         command = [sys.executable, "-m", "tests.warm.server", str(number)]
-        server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, pass_fds=[number])
+        server = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[number]
+        )
     atexit.register(server.communicate)  # it ends with its input, and so it does where this process is killed
+    os.environ[ADDRESS] = address
     return address

@@ -14,6 +14,7 @@ import os
 import random
 import runpy
 import select
+import shlex
 import signal
 import socket
 import sys
@@ -26,20 +27,29 @@ from asr.imports import end_quickly, lasting_imports, leave_out
 from tests.warm.client import RAY_WORKER
 
 MODULES = (
-    "train.adapter",
-    "train.arguments",
-    "train.feeding.tensors",
+    "transformers.models.whisper.modeling_whisper",
+    "transformers.models.whisper.processing_whisper",
+    "transformers.trainer_seq2seq",
+    "peft",
     "deepspeed",
-    "pandas",
     "datasets",
-    "serve.engine",
-    "serve.schemas",
+    "jiwer",
+    "av",
+    "ctranslate2",
+    "aiohttp",
     "fastapi",
     "uvicorn",
+    "sse_starlette",
+    "python_multipart",
     "grpc",
     "jsonschema",
+    "prometheus_client",
+    "opentelemetry.sdk.metrics",
+    "rich.console",
 )
-"""All but Ray, which takes note of its settings while it is imported: each process has its own."""
+"""What others have written, but for Ray: it takes note of its settings while it is imported, for each process anew."""
+
+_INSTALLED = [folder for folder in sys.path[1:] if folder not in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
 
 _FORKS_WELL = "jemalloc_bg_thd"
 """The thread of pyarrow's allocator, which begins anew in a fork."""
@@ -85,6 +95,8 @@ def _become(command: list[str], environment: dict[str, str], folder: str, stream
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    for module in [name for name in sys.modules if name.partition(".")[0] in ("asr", "tests")]:
+        del sys.modules[module]  # a job on a cluster has its own
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -94,12 +106,12 @@ def _become(command: list[str], environment: dict[str, str], folder: str, stream
         return _ray_worker(command[1:])
     script = compile(command[1], "<script>", "exec")
     sys.argv = ["-c", *command[2:]]
-    sys.path[0] = ""
+    _search("")
     return lambda: exec(script, {"__name__": "__main__"})
 
 
 def _ray_worker(arguments: list[str]) -> Callable[[], object]:
-    """Do as Ray's ``setup_worker.py``: set what the worker's runtime environment says, and begin ``default_worker``."""
+    """Do as Ray's ``setup_worker.py``: do as its runtime environment says, and begin ``default_worker``."""
     from ray._private.runtime_env.context import RuntimeEnvContext
     from ray._private.utils import update_envs
     from ray._private.workers import setup_worker
@@ -109,12 +121,23 @@ def _ray_worker(arguments: list[str]) -> Callable[[], object]:
     parser.add_argument("--language")
     options, (program, *rest) = parser.parse_known_args(arguments)
     context = RuntimeEnvContext.deserialize(options.serialized_runtime_env_context)
-    if context.command_prefix or context.py_executable != sys.executable or "PYTHONPATH" in context.env_vars:
-        os.execv(sys.executable, [sys.executable, setup_worker.__file__, *arguments])  # it needs another Python
+    match context.command_prefix:
+        case []:
+            pass
+        case ["cd", folder, "&&"]:
+            os.chdir(shlex.split(folder)[0])
+        case _:  # another Python
+            os.execv(sys.executable, [sys.executable, setup_worker.__file__, *arguments])
     update_envs(context.env_vars)
     sys.argv = [program, *rest]
-    sys.path[0] = str(Path(program).parent)
+    _search(str(Path(program).parent))
     return lambda: runpy.run_path(program, run_name="__main__")
+
+
+def _search(first: str) -> None:
+    """Have modules be looked for where Python looks that has just started."""
+    folders = os.environ.get("PYTHONPATH", "")
+    sys.path[:] = [first, *(folders.split(os.pathsep) if folders else ()), *_INSTALLED]
 
 
 if __name__ == "__main__":
