@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import ray
 from ray.job_config import JobConfig
 
@@ -97,18 +98,48 @@ def knock(address: str) -> None:
 
 def _start_local() -> None:
     with scratch.room(scratch.folder()), _in_time(), _one_at_a_time():
-        ray.init(
-            address="local",
-            num_cpus=(os.cpu_count() or 1) + WAITING_ACTORS,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            job_config=_where_our_packages_are(),
-        )
+        others = set(psutil.Process().children())
+        try:
+            _init()
+        except Exception as error:
+            if not _is_late(error):
+                raise
+            _end(set(psutil.Process().children()) - others)
+            _init()  # what the processes of the first one read from disk is in memory now
     token = Path("~/.ray/auth_token").expanduser()
     if token.is_file():
         token.chmod(0o600)  # Ray writes it world-readable, and whoever reads it may run code in the cluster
+
+
+def _init() -> None:
+    ray.init(
+        address="local",
+        num_cpus=(os.cpu_count() or 1) + WAITING_ACTORS,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        job_config=_where_our_packages_are(),
+    )
+
+
+def _is_late(error: Exception) -> bool:
+    return "timed out" in str(error).lower()
+
+
+def _end(processes: Iterable[psutil.Process]) -> None:
+    """Kill what a start has left behind that came to nothing: Ray keeps no list of it."""
+    for process in processes:
+        for one in (*_below(process), process):
+            with suppress(psutil.Error):
+                one.kill()
+    psutil.wait_procs(list(processes), timeout=_ANSWER_S)
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return list(process.children(recursive=True))
+    return []
 
 
 @contextmanager
@@ -117,10 +148,10 @@ def _in_time() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if "timed out" not in str(error).lower():
+        if not _is_late(error):
             raise
         raise UserError(
-            "Ray did not start within 30 s: this machine is too busy, or one of Ray's processes has ended",
+            "Ray did not start within 30 s, twice: this machine is too busy, or one of Ray's processes has ended",
             f"try again; its logs are in {scratch.folder()}/ray/session_latest/logs",
         ) from error
 

@@ -1,4 +1,4 @@
-"""A cluster for jobs, started as `cluster up` starts one, once for the tests of this folder."""
+"""A cluster for jobs, once for the tests of this folder, started as `cluster up` starts one but for warm workers."""
 
 from __future__ import annotations
 

@@ -236,5 +236,36 @@ def test_a_ray_that_does_not_start_in_time_was_a_traceback(said: str, monkeypatc
         raise Exception(said)
 
     monkeypatch.setattr(ray, "init", late)
-    with pytest.raises(UserError, match=r"Ray did not start within 30 s: .* \(try again; its logs are in /\S+/logs\)"):
+    with pytest.raises(
+        UserError, match=r"Ray did not start within 30 s, twice: .* \(try again; its logs are in /\S+/logs\)"
+    ):
         cluster.session._start_local()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_busy_machine_on_which_ray_started_late_ended_a_command(tmp_path: Path) -> None:
+    """It starts again, and nothing is left of the first one."""
+    printed, left = run(
+        """
+        import psutil
+        import ray._private.services as services
+        from cluster.session import ray_session
+
+        starts, get_node = [], services.get_node
+
+        def late(*arguments):
+            starts.append(arguments)
+            if len(starts) == 1:
+                raise Exception("The current node timed out during startup.")
+            return get_node(*arguments)
+
+        services.get_node = late
+        with ray_session():
+            names = [one.name() for one in psutil.Process().children(recursive=True)]
+            print(len(starts) > 1, names.count("raylet"), names.count("gcs_server"))
+        """,
+        tmp_path,
+    )
+    assert printed.split() == ["True", "1", "1"]
+    assert left == []

@@ -1,14 +1,14 @@
-"""The whole way as a person goes it: the command, on real speech and real weights."""
+"""The whole way as a person goes it: the command, interrupted and gone on with, on real speech and real weights."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,26 +83,11 @@ def wait_until_gone(session: int) -> None:
     pytest.fail(f"still running: {left}")
 
 
-def outcome_of(demo: subprocess.Popen[str]) -> dict[str, Any]:
-    """Wait for its end; return what it said, and the figures of its last line."""
-    output, log = demo.communicate(timeout=600)
-    assert demo.returncode == 0, log
-    wait_until_gone(demo.pid)
-    return {"output": output, "log": log, "line": json.loads(output.splitlines()[-1])}
-
-
 @pytest.fixture(scope="module")
-def outcome(installed: Installed, folder: Path) -> dict[str, Any]:
-    """The demo, run to its end."""
-    return outcome_of(start(installed, folder))
-
-
-@pytest.mark.long  # here a run at a cluster, and a program of a user's own, are stopped and go on (tests/cluster)
-def test_a_second_demo_goes_on_where_ctrl_c_stopped_the_first(installed: Installed, folder: Path) -> None:
-    elsewhere = folder / "elsewhere"
-    shutil.copytree(folder / "mine", elsewhere / "mine")
-    first = start(installed, elsewhere)
-    kept = elsewhere / "runs/demo-1/checkpoints/checkpoint_manager_snapshot.json"  # Ray's list of whole checkpoints
+def outcome(installed: Installed, folder: Path) -> Iterator[dict[str, Any]]:
+    """The demo, interrupted with Ctrl-C after its first checkpoint, then run to its end."""
+    first = start(installed, folder)
+    kept = folder / "runs/demo-1/checkpoints/checkpoint_manager_snapshot.json"  # Ray's list of whole checkpoints
     deadline = time.monotonic() + 400
     while not (kept.is_file() and "step_0000002" in kept.read_text()):
         assert first.poll() is None, first.communicate()
@@ -113,10 +98,16 @@ def test_a_second_demo_goes_on_where_ctrl_c_stopped_the_first(installed: Install
     assert first.returncode not in (0, 2)
     assert "Traceback" not in complaint, complaint
     wait_until_gone(first.pid)
-    second = outcome_of(start(installed, elsewhere))
-    resumed = re.findall(r"resumed at (\d+)", second["log"])
-    assert resumed and int(resumed[-1]) >= 2, second["log"]
-    assert second["line"]["served_ok"] is True
+    second = start(installed, folder)
+    output, log = second.communicate(timeout=600)
+    assert second.returncode == 0, log
+    wait_until_gone(second.pid)
+    yield {"output": output, "log": log, "line": json.loads(output.splitlines()[-1])}
+
+
+def test_the_second_run_goes_on_where_the_first_was_stopped(outcome: dict[str, Any]) -> None:
+    resumed = re.findall(r"resumed at (\d+)", outcome["log"])
+    assert resumed and int(resumed[-1]) >= 2, outcome["log"]
 
 
 def test_the_last_line_holds_sane_figures(outcome: dict[str, Any]) -> None:

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,8 @@ from serve.config import ServeConfig
 from serve.engine import Engine
 from tests.serve.fakes import FakeEngine
 from tests.serve.test_cli import gone
-from tests.warm.processes import warm_ray
 
 KEYS = {"one": "a key of the first guest", "other": "a key of the other guest", "keeper": "a key of who may do more"}
-
-
-_STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -48,32 +43,21 @@ class Guarded:
 @contextmanager
 def run_guarded(folder: Path, **environment: str) -> Iterator[Guarded]:
     """Run one for the length of the block, its access log in ``folder``."""
-    with _started(folder, os.environ | environment) as process:
+    command = [sys.executable, "-m", "tests.serve.guarded", str(folder)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | environment,
+    ) as process:
         assert process.stdout
         try:
             yield Guarded(process.stdout.readline().strip(), folder / "access.jsonl", process.pid)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             assert gone(process.pid), "HAProxy, or Ray, outlived a Ray that was killed"
-
-
-def _started(folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start one, and again where Ray had no half minute of this machine's time, which it says itself."""
-    for _ in range(_STARTS):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.serve.guarded", str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env=environment,
-        )
-        assert process.stdout
-        if select.select([process.stdout], [], [])[0] and process.poll() is None:
-            break
-        with process:
-            gone(process.pid)
-    return process
 
 
 def main() -> None:
@@ -94,7 +78,7 @@ def main() -> None:
     def make_engine(config: ServeConfig) -> Engine:
         return FakeEngine(config, folder)
 
-    with warm_ray(), running(config, make_engine) as url:
+    with running(config, make_engine) as url:
         print(url, flush=True)
         sys.stdin.read()
 

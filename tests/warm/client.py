@@ -8,12 +8,13 @@ from __future__ import annotations
 import marshal
 import os
 import select
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 
 ADDRESS = "WHISPERFLEET_TESTS_WARM_SERVER"
-"""The environment variable that says where the server listens."""
+"""The environment variable that says where the server listens: a name without a file."""
 
 RAY_WORKER = os.path.abspath(__file__)
 """What the server is asked to run for a worker of Ray: the first word of the command."""
@@ -22,28 +23,26 @@ RAY_WORKER = os.path.abspath(__file__)
 def ask(
     address: str, command: Sequence[str], environment: Mapping[str, str], folder: str, streams: tuple[int, int, int]
 ) -> int:
-    """Return the number of a new process that runs ``command``: ``-c CODE ...``, or ``RAY_WORKER ...``.
+    """Return a descriptor (pidfd) of a new process that runs ``command``: ``-c CODE ...``, or ``RAY_WORKER ...``.
 
-    ``streams`` are the file descriptors of its input, output and errors.
+    ``streams`` are the file descriptors of its input, output and errors. It blocks the signals that this one blocks.
+    Raises OSError where no process came.
     """
-    asked = marshal.dumps((list(command), dict(environment), folder))
+    blocked = [int(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
+    asked = marshal.dumps((list(command), dict(environment), folder, blocked))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.connect(address)
+        connection.connect(f"\0{address}")
         socket.send_fds(connection, [len(asked).to_bytes(8, "big")], streams)
         connection.sendall(asked)
-        return int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "big")
+        answer, descriptors, *_ = socket.recv_fds(connection, 1, 1)
+    if not answer:
+        raise ConnectionError("the server of warm processes ended, or could not fork")
+    return descriptors[0]
 
 
 def has_ended(process: int, within_s: float | None = None) -> bool:
     """Wait until a process has ended, or the time is over."""
-    try:
-        descriptor = os.pidfd_open(process)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], within_s)[0])
-    finally:
-        os.close(descriptor)
+    return bool(select.select([process], [], [], within_s)[0])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -46,16 +48,23 @@ class Script:
         ):
             streams = nothing.fileno(), stdout.fileno(), stderr.fileno()
             self._process = ask(_server(), command, told, os.getcwd(), streams)
+        self._end = weakref.finalize(self, _end, self._process, self._said)
 
     def wait(self, timeout_s: float) -> Ended:
         """Return what it said. One that has not ended by then is killed."""
         if not has_ended(self._process, timeout_s):
-            with suppress(ProcessLookupError):
-                os.kill(self._process, signal.SIGKILL)
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
             has_ended(self._process)
         said = Ended(*((self._said / name).read_text() for name in _STREAMS))
-        shutil.rmtree(self._said)
+        self._end()
         return said
+
+
+def _end(process: int, said: Path) -> None:
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    os.close(process)
+    shutil.rmtree(said)
 
 
 @contextmanager
@@ -89,20 +98,24 @@ def warm(command: Sequence[str]) -> list[str]:
 
 
 def _server() -> str:
-    """Start the server once, with the environment of then; return where it listens, though it imports yet.
+    """Start the server once; return where it listens, though it imports yet.
 
     What this process starts finds it by its environment.
     """
     if ADDRESS in os.environ:
         return os.environ[ADDRESS]
-    address = f"{tempfile.mkdtemp(prefix='wf-warm-')}/socket"
+    address = f"wf-warm-{os.getpid()}-{uuid.uuid4().hex}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(address)
+        listener.bind(f"\0{address}")
         listener.listen(64)
         number = listener.fileno()
-        command = [sys.executable, "-m", "tests.warm.server", str(number)]
         server = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[number]
+            [sys.executable, "-m", "tests.warm.server", str(number)],
+            cwd=ROOT,
+            env={"OMP_NUM_THREADS": "1"} | os.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[number],
         )
     atexit.register(server.communicate)  # it ends with its input, and so it does where this process is killed
     os.environ[ADDRESS] = address

@@ -1,7 +1,8 @@
 """A process that has imported what training and serving import, and forks itself for whoever asks.
 
 These imports take five to ten seconds of a core, and the suite starts hundreds of processes. What a forked one does
-then is what a new one does.
+then is what a new one does, but for what Python and libraries draw or read once, at their start: all have one seed of
+the hashes of strings, and the server's ``HF_`` and ``OMP_`` settings.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import shlex
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 
-from asr.imports import end_quickly, lasting_imports, leave_out
+from asr.imports import lasting_imports, leave_out
 from tests.warm.client import RAY_WORKER
 
 MODULES = (
@@ -31,7 +34,6 @@ MODULES = (
     "transformers.models.whisper.processing_whisper",
     "transformers.trainer_seq2seq",
     "peft",
-    "deepspeed",
     "datasets",
     "jiwer",
     "av",
@@ -52,46 +54,72 @@ MODULES = (
 _INSTALLED = [folder for folder in sys.path[1:] if folder not in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
 
 _FORKS_WELL = "jemalloc_bg_thd"
-"""The thread of pyarrow's allocator, which begins anew in a fork."""
+"""The thread of pyarrow's allocator, which a fork does without."""
+
+_QLORA = "bitsandbytes"
+"""Left out by the product (``train.strategy``) wherever it may be: here while PEFT is imported, which looks for it."""
+
+_PATIENCE_S = 30.0
 
 
 def main(listener: socket.socket) -> None:
     """Import, and fork for each who asks, until the standard input ends. Who asked before has been waiting."""
-    leave_out("bitsandbytes")  # as tests/conftest.py
+    leave_out(_QLORA)
     with lasting_imports():
         for module in MODULES:
             importlib.import_module(module)
+    del sys.modules[_QLORA]
     assert "ray" not in sys.modules
-    threads = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")} - {_FORKS_WELL}
-    assert len(threads) == 1, f"a fork would not have the threads {threads}"
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    assert len([name for name in threads if name != _FORKS_WELL]) == 1, f"a fork would not have all of {threads}"
     gc.disable()
-    run = _serve(listener)
-    gc.enable()
-    run()
-
-
-def _serve(listener: socket.socket) -> Callable[[], object]:
-    """Return, in each forked process, what it is to do; and here, in the end, nothing to do."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever asked waits by itself
-    with listener:
-        while listener in select.select([listener, sys.stdin], [], [])[0]:
-            connection, _ = listener.accept()
-            with connection:
-                length, streams, *_ = socket.recv_fds(connection, 8, 3)
-                asked = marshal.loads(connection.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL))
-                process = os.fork()
-                if process == 0:
-                    return _become(*asked, streams)
-                connection.sendall(process.to_bytes(8, "big"))
+    while listener in select.select([listener, sys.stdin], [], [])[0]:
+        connection, _ = listener.accept()
+        connection.settimeout(_PATIENCE_S)
+        if run := _fork(connection):  # in the new process
+            listener.close()
+            gc.enable()
+            run()
+            return
+    os._exit(0)  # without a search for garbage, which takes seconds
+
+
+def _fork(connection: socket.socket) -> Callable[[], object] | None:
+    """Return None; and in a new process, for whoever asks at ``connection``, what that is to do."""
+    with connection, ExitStack() as ours:
+        try:
+            length, streams, *_ = socket.recv_fds(connection, 8, 3)
             for stream in streams:
-                os.close(stream)
-    return lambda: None
+                ours.callback(os.close, stream)
+            asked = marshal.loads(_read(connection, int.from_bytes(length, "big")))
+        except (OSError, EOFError, ValueError, TypeError):
+            return None  # who asked is gone, as a raylet that was killed
+        process = os.fork()
+        if process == 0:
+            ours.pop_all()
+            return _become(*asked, streams)
+        with suppress(OSError):  # who asked is gone, or the process is
+            descriptor = os.pidfd_open(process)
+            ours.callback(os.close, descriptor)
+            socket.send_fds(connection, [b"1"], [descriptor])
+    return None
 
 
-def _become(command: list[str], environment: dict[str, str], folder: str, streams: list[int]) -> Callable[[], object]:
+def _read(connection: socket.socket, length: int) -> bytes:
+    read = bytearray()
+    while len(read) < length and (more := connection.recv(length - len(read))):
+        read += more
+    return bytes(read)
+
+
+def _become(
+    command: list[str], environment: dict[str, str], folder: str, blocked: list[int], streams: list[int]
+) -> Callable[[], object]:
     """Make this process what Python makes of itself at its start; return what it is to run."""
     os.setpgid(0, 0)  # the raylet ends a worker's group with it, which shall not be ours
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -100,6 +128,7 @@ def _become(command: list[str], environment: dict[str, str], folder: str, stream
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    tempfile.tempdir = None
     random.seed()
     np.random.seed()
     if command[0] == RAY_WORKER:
@@ -121,13 +150,16 @@ def _ray_worker(arguments: list[str]) -> Callable[[], object]:
     parser.add_argument("--language")
     options, (program, *rest) = parser.parse_known_args(arguments)
     context = RuntimeEnvContext.deserialize(options.serialized_runtime_env_context)
+    cold = context.py_executable != sys.executable or bool(context.override_worker_entrypoint)  # another Python
     match context.command_prefix:
         case []:
             pass
         case ["cd", folder, "&&"]:
             os.chdir(shlex.split(folder)[0])
-        case _:  # another Python
-            os.execv(sys.executable, [sys.executable, setup_worker.__file__, *arguments])
+        case _:
+            cold = True
+    if cold:
+        os.execv(sys.executable, [sys.executable, setup_worker.__file__, *arguments])
     update_envs(context.env_vars)
     sys.argv = [program, *rest]
     _search(str(Path(program).parent))
@@ -141,5 +173,4 @@ def _search(first: str) -> None:
 
 
 if __name__ == "__main__":
-    end_quickly()
     main(socket.socket(fileno=int(sys.argv[1])))
