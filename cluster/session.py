@@ -25,6 +25,7 @@ from cluster.resources import WAITING_ACTORS
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _ANSWER_S = 10.0
 _ONE_START_S = 60.0
+_RAY = (str(Path(ray.__file__).parent), "ray::")  # how a word in the command line of Ray's own processes begins
 
 
 @contextmanager
@@ -98,13 +99,13 @@ def knock(address: str) -> None:
 
 def _start_local() -> None:
     with scratch.room(scratch.folder()), _in_time(), _one_at_a_time():
-        others = set(psutil.Process().children())
+        others = _of_ray()
         try:
             _init()
         except Exception as error:
             if not _is_late(error):
                 raise
-            _end(set(psutil.Process().children()) - others)
+            _end(_of_ray() - others)
             _init()  # what the processes of the first one read from disk is in memory now
     token = Path("~/.ray/auth_token").expanduser()
     if token.is_file():
@@ -127,19 +128,22 @@ def _is_late(error: Exception) -> bool:
     return "timed out" in str(error).lower()
 
 
+def _of_ray() -> set[psutil.Process]:
+    """Return what runs of Ray below this process, which may have started others: Ray keeps no list before it is up."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any(word.startswith(_RAY) for word in process.cmdline()):
+                found.add(process)
+    return found
+
+
 def _end(processes: Iterable[psutil.Process]) -> None:
-    """Kill what a start has left behind that came to nothing: Ray keeps no list of it."""
-    for process in processes:
-        for one in (*_below(process), process):
-            with suppress(psutil.Error):
-                one.kill()
-    psutil.wait_procs(list(processes), timeout=_ANSWER_S)
-
-
-def _below(process: psutil.Process) -> list[psutil.Process]:
-    with suppress(psutil.Error):
-        return list(process.children(recursive=True))
-    return []
+    ended = list(processes)
+    for process in ended:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(ended, timeout=_ANSWER_S)
 
 
 @contextmanager
