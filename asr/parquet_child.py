@@ -105,13 +105,13 @@ def _killed(pid: int) -> int:
 
 
 def _child(forker: socket.socket, given: Sequence[int], most: Mapping[int, int], missing: Sequence[str]) -> None:
-    """Do what a process does that reads, and end it."""
+    """Do what a process does that reads, and end it: its socket last, for by that it is known that there is an end."""
     status = 1
     try:
         end_with_parent()
         forker.close()
-        with socket.socket(fileno=given[0]) as parent:
-            _answer(parent, given[1:3], given[3:], most, missing)
+        parent = socket.socket(fileno=given[0])
+        _answer(parent, given[1:3], given[3:], most, missing)
         status = 0
     except (EOFError, ConnectionError):
         status = 0

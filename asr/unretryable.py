@@ -54,6 +54,7 @@ _ABOUT_FILES = re.compile(
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 _FOLDER = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST})  # where the one to write in is not there
 _TELLING = frozenset({"SafetensorError", "RayTaskError", "UserExceptionWithTraceback", "ArrowException", "ClientError"})
+_BY_RUST = re.compile(r"\(os error \d+\)$")
 _MOST = 2000  # characters of a message that are looked at
 
 
@@ -169,7 +170,8 @@ def _is_about_files(error: BaseException) -> bool:
 
 def _tells(error: BaseException) -> bool:
     """Return whether an error's text may tell of a disk."""
-    return isinstance(error, OSError | RuntimeError) or type(error).__name__ in _TELLING
+    by_rust = type(error) is Exception and bool(_BY_RUST.search(str(error)))  # tokenizers has no class of its own
+    return by_rust or isinstance(error, OSError | RuntimeError) or type(error).__name__ in _TELLING
 
 
 def _place(error: BaseException, place: str) -> str:

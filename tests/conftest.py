@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from pyarrow.fs import S3FileSystem
 
@@ -30,6 +31,7 @@ from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from cluster.session import ray_session
 from tests.speed import pytest_collection, pytest_collection_modifyitems, pytest_runtest_call
+from tests.train.checks.doctored import edit, tiny_checkpoint
 from tests.warm.processes import warm_ray
 
 __all__ = ["pytest_collection", "pytest_collection_modifyitems", "pytest_runtest_call"]
@@ -53,6 +55,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # A shell that starts the suite in its background has it ignore Ctrl-C, and every command that tests press it for, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def single_threaded() -> None:
+    """On a busy machine torch's threads wait for each other, and what loads an engine in a test sets their number.
+
+    All tests after it had two: they took up to three times the CPU time.
+    """
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +108,14 @@ def tiny_en_name() -> str:
 def tiny_en(tiny_en_name: str) -> SpeechModel:
     """The same checkpoint, loaded."""
     return load_model(tiny_en_name)
+
+
+@pytest.fixture(scope="session")
+def small_base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint of a few random weights, for what the words do not matter for: it says a few tokens."""
+    base = tiny_checkpoint(tmp_path_factory.mktemp("small") / "base", "builtin:tiny.en")
+    edit(base / "generation_config.json", lambda told: told.update(max_length=12))
+    return str(base)
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from tests import speed
+
 pytestmark = pytest.mark.slow  # processes of pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFTEST = """
 import pytest
+
+from tests import speed
 from tests import speed
 from tests.speed import pytest_collection_modifyitems, pytest_runtest_call
 speed.LIMIT_S = 0.2
-speed._busy = lambda: 1.0
+speed._slowness = lambda: 1.0
 
 @pytest.fixture(scope="session")
 def ray_cluster():
@@ -27,6 +31,8 @@ TESTS = """
 import os, time
 import pytest
 
+from tests import speed
+
 def test_quick(): pass
 def test_long_winded(): time.sleep(0.4)
 @pytest.mark.slow
@@ -35,6 +41,8 @@ def test_slow(): time.sleep(0.4)
 SHARING = """
 import os
 import pytest
+
+from tests import speed
 
 @pytest.mark.parametrize("number", range(3))
 def test_in_the_process_of_the_ray(ray_cluster, number):
@@ -69,3 +77,12 @@ def test_tests_that_share_a_ray_share_a_process(tmp_path: Path) -> None:
     assert "6 passed" in run(tmp_path, "--numprocesses=2", "--dist=loadgroup", SEEN=str(seen))
     assert len(seen.read_text().split()) == 6
     assert len(set(seen.read_text().split())) == 1
+
+
+def test_a_limit_in_seconds_failed_tests_for_what_else_ran_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_counting_s", lambda: 2 * speed.COUNTING_S)
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.0 * (os.cpu_count() or 1), 0.0, 0.0))
+    assert speed._slowness() == pytest.approx(6.0)
+    monkeypatch.setattr(speed, "_counting_s", lambda: speed.COUNTING_S / 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    assert speed._slowness() == 1.0

@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import GenerationConfig
 
 from asr import storage
 from asr.checkpoint import Checkpoint, find_checkpoint
 from asr.convert import convert
 from tests.asr.tiny_whisper import MULTILINGUAL, ct2_variables, random_whisper, write_ct2_folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine torch's threads wait for each other: small networks ran eight times as long on two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def one_thread_again() -> Iterator[None]:
-    """What loads an engine in a test may have set their number."""
-    yield
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

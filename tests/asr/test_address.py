@@ -32,6 +32,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path) if request.param == "local" else storage.join(request.getfixturevalue("s3"), tmp_path.name)
 
 
+@pytest.mark.slow
 def test_files_and_ranges(folder: str) -> None:
     data = bytes(range(256)) * 10_000  # several times what is read ahead
     storage.write_bytes(storage.join(folder, "a#1.bin"), data)

@@ -117,6 +117,7 @@ def test_probabilities_are_those_of_the_network_asked_at_once(babbler: SpeechMod
     assert found.avg_logprob == pytest.approx(float(steps.sum()) / (len(found.tokens) + 1), rel=1e-4)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), temperature=st.sampled_from([0.0, 0.5, 1.0, 3.0]))
 def test_times_come_in_pairs_and_never_go_back(babbler: SpeechModel, seed: int, temperature: float) -> None:

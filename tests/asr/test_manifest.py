@@ -125,6 +125,7 @@ def utterances(draw: st.DrawFn) -> Utterance:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(utterances(), min_size=1, max_size=8, unique_by=lambda u: u.id))
 def test_round_trip(rows: list[Utterance]) -> None:

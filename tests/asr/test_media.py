@@ -89,6 +89,7 @@ def outcome(source: Path | bytes) -> str:
         return error.reason
 
 
+@pytest.mark.slow
 def test_what_a_damaged_file_says_is_the_same_on_disk_and_in_memory(tmp_path: Path) -> None:
     for number in range(400):
         data = damaged(number)[1]

@@ -19,7 +19,7 @@ from asr import parquet_guard, storage
 from asr.address import open_address, parquet_row
 from asr.audio import encode_flac
 from asr.errors import DataError, UserError
-from asr.parquet_guard import guard
+from asr.parquet_guard import Guard, guard
 from asr.row_groups import Table, audio_cells, batches, open_parquet
 from asr.sources import SourceConfig, rows
 from asr.utterance import Utterance
@@ -90,6 +90,25 @@ def test_a_page_of_a_hundred_bytes_took_gigabytes(content: bytes, where: str, tm
         list(rows(SourceConfig(source=place), tmp_path / "cache"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (64 << 10)
     assert len(open_address(parquet_row(place, 0, 2, "audio"))[0].read()) == 5
+
+
+def test_a_process_that_took_too_much_was_said_to_crash_where_its_memory_went_slowly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket was closed first: whoever hears of that asks how it ended, and kills what has not ended soon after."""
+    left: list[int] = []
+    end_of = Guard.end_of
+
+    def asked(self: Guard, pid: int) -> int:
+        left.append(int(Path(f"/proc/{pid}/statm").read_text().split()[0]))
+        return end_of(self, pid)
+
+    monkeypatch.setattr(Guard, "end_of", asked)
+    (tmp_path / "a.parquet").write_bytes(LENGTHS)
+    for attempt in range(8):
+        with pytest.raises(UserError, match="too much memory"):
+            list(rows(SourceConfig(source=str(tmp_path / "a.parquet")), tmp_path / str(attempt)))
+    assert left and not any(left)
 
 
 @pytest.fixture

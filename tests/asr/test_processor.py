@@ -36,6 +36,7 @@ def test_a_damaged_file(checkpoint: Checkpoint) -> None:
     assert "cannot be loaded as Whisper" in refused(checkpoint)
 
 
+@pytest.mark.slow
 def test_no_network_is_imported_for_it() -> None:
     code = "import sys, asr.processor\nprint('transformers.models.whisper.modeling_whisper' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -96,17 +96,17 @@ def test_silence_takes_no_memory_and_sound_between_them_is_found(child: Child) -
 
 
 def test_who_watches_sees_it_come_and_may_stop_it_and_the_child_goes_on(child: Child) -> None:
-    long, seen = encode_flac(np.tile(decode(noise(30.0)), 120)), list[int]()
+    long, seen = encode_flac(np.tile(decode(noise(30.0)), 30)), list[int]()
 
     def watch(samples: int, nbytes: int) -> None:
         seen.append(samples)
-        if samples > 600 * SAMPLE_RATE:
+        if samples > 60 * SAMPLE_RATE:
             raise Stop
 
     limits = AudioLimits(max_audio_s=4000.0)
     with pytest.raises(Stop):
         child.decode(long, limits, watch=watch)
-    assert seen == sorted(seen) and 600 * SAMPLE_RATE < seen[-1] < 3600 * SAMPLE_RATE
+    assert seen == sorted(seen) and 60 * SAMPLE_RATE < seen[-1] < 900 * SAMPLE_RATE
     assert child.alive
     assert len(child.decode(TWO_S, LIMITS).waveform) == 2 * SAMPLE_RATE
 
@@ -338,8 +338,9 @@ def test_a_process_with_a_thousand_connections_decodes() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 def test_requests_failed_where_what_forks_the_decoders_was_killed() -> None:
-    for _ in range(5):
+    for _ in range(2):
         os.kill(own().forker, signal.SIGKILL)
         assert len(sandbox.decode(TWO_S, LIMITS).waveform) == 2 * SAMPLE_RATE
         os.kill(own().forker, signal.SIGKILL)

@@ -17,6 +17,8 @@ import ray.exceptions
 import ray.train
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from asr import storage, transfer
 from asr.cache import complete_or_absent
@@ -47,6 +49,11 @@ def saved_safely(place: Path) -> None:
     save_file({"weight": torch.zeros(2**18)}, place / "model.safetensors")
 
 
+def tokenizer(place: Path) -> None:
+    """Words enough for half a megabyte: Rust's error comes as a bare Exception."""
+    Tokenizer(WordLevel({f"{number:016d}": number for number in range(2**14)}, "?")).save(str(place / "tokenizer.json"))
+
+
 WRITERS: list[Callable[[Path], object]] = [
     lambda place: (place / "clip.flac").write_bytes(MEGABYTE),
     lambda place: storage.write_bytes(place / "record.json", MEGABYTE),
@@ -55,8 +62,9 @@ WRITERS: list[Callable[[Path], object]] = [
     cached,
     saved_by_torch,
     saved_safely,
+    tokenizer,
 ]
-NAMES = ["python", "storage", "pyarrow", "upload", "cache", "torch", "safetensors"]
+NAMES = ["python", "storage", "pyarrow", "upload", "cache", "torch", "safetensors", "tokenizers"]
 
 
 @pytest.fixture
@@ -98,6 +106,7 @@ for write in (lambda place: (place / "a").write_bytes(bytes(2**20)), saved_safel
 """
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files_is_told(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     done = subprocess.run(

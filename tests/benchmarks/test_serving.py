@@ -203,6 +203,7 @@ def test_a_turn_counts_what_was_answered(slow: Slow, tmp_path: Path) -> None:
         take_turn(side, "saturating", 1, spoken(tmp_path, "poison"))
 
 
+@pytest.mark.slow
 def test_a_side_stands_still_with_all_its_processes_while_it_is_another_s_turn() -> None:
     side = object.__new__(Side)
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"

@@ -97,11 +97,11 @@ def test_a_person_s_mistake_is_one_line(verb: Verb, words: list[str], settings: 
 @pytest.mark.slow  # two starts of a real run
 @pytest.mark.weights
 def test_a_run_that_was_stopped_goes_on_under_its_name(
-    verb: Verb, tmp_path: Path, english_clips: list[Utterance]
+    verb: Verb, tmp_path: Path, english_clips: list[Utterance], small_base: str
 ) -> None:
     write_beside(tmp_path / "clips.jsonl", english_clips[:16])
     (tmp_path / "tiny.yaml").write_text(
-        "base: builtin:tiny.en\n"
+        f"base: {small_base}\n"
         "data: {train: clips.jsonl}\n"  # relative, as `run.folder` is: both lie in --storage
         "run: {name: tiny, checkpoint_every_steps: 1}\n"
         "optim: {max_steps: 12, warmup_steps: 1}\n"  # more than are taken between two looks and a stop

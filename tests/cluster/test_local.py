@@ -76,6 +76,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(
             up(tmp_path, port)
 
 
+@pytest.mark.slow
 def test_what_does_not_come_up_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     with pytest.raises(UserError, match=r"no cluster came up: .*no-such-option.*head\.log"):

@@ -13,6 +13,7 @@ import pytest
 
 from asr.utterance import Utterance
 from tests.manifests import write_beside
+from tests.warm.processes import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +28,7 @@ def test_the_readme_s_example_runs(english_clips: list[Utterance], tmp_path: Pat
     write_beside(tmp_path / "test.jsonl", english_clips[:3])
     (tmp_path / "train.py").write_text(example)  # a name that ours has too
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "train.py"]
+    command = warm([sys.executable, "-m", "train.py"])  # its workers as users have them: tests/cluster/test_session.py
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     words, score, url = done.stdout.splitlines()

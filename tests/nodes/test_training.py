@@ -34,7 +34,7 @@ class Training:
     """A run of the command on a cluster, of two workers where there are two nodes."""
 
     def __init__(self, cluster: Nodes, english_clips: list[Utterance], folder: Path) -> None:
-        self._runs = Runs(folder, folder / "train.jsonl", english_clips)
+        self._runs = Runs(folder, folder / "train.jsonl", english_clips, "builtin:tiny.en")
         self._clips = english_clips
         write_beside(self._runs.manifest, english_clips)
         self._settings = [

@@ -98,7 +98,7 @@ def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: Deplo
         """Ask how many replicas run until so many do: beside the clients, which a busy machine lets wait for it."""
         while not seen or (seen[-1] != until and time.monotonic() < end):
             seen.append(await asyncio.to_thread(running))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)  # each look costs a good part of a core while it lasts
         done.set()
 
     async def load(clients: int, until: int) -> None:

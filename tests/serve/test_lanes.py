@@ -186,6 +186,7 @@ def test_what_does_not_fit_beside_others_is_told_to_come_again() -> None:
     assert opened(lanes, encode_flac(np.zeros(16_000, np.float32)))[0].windows == []
 
 
+@pytest.mark.slow
 def test_a_key_whose_recordings_wait_left_no_memory_for_another_keys() -> None:
     lanes = Lanes(4 * SHORT_SAMPLES * SAMPLE_BYTES)
     waiting, _ = opened(lanes, voice(200.0), "greedy")

@@ -266,6 +266,7 @@ def test_no_other_file_is_given_away(http: TestClient, name: str) -> None:
     assert http.get(f"/page/{name}").status_code == 404
 
 
+@pytest.mark.slow
 def test_languages_are_whispers_in_the_order_of_their_names(page: Page) -> None:
     options = Select(page.find("#language")).options
     assert {option.get_property("value"): option.text for option in options} == {"": "Detect"} | NAMES

@@ -12,7 +12,6 @@ from asr.model import SpeechModel, load_checkpoint
 from asr.sources.prompts import fetch, utterances
 from asr.utterance import Utterance
 from tests.manifests import write_beside
-from tests.train.checks.doctored import edit, tiny_checkpoint
 from tests.train.runs import Finished, Runs, finish
 from train.data.prepare import PrepareConfig, prepare
 
@@ -21,14 +20,6 @@ from train.data.prepare import PrepareConfig, prepare
 def english_model() -> SpeechModel:
     """Whisper tiny.en with its published weights. Shared: whoever trains it takes a copy of the network."""
     return load_model("builtin:tiny.en")
-
-
-@pytest.fixture(scope="session")
-def small_base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A checkpoint of a few random weights, for runs of which the words do not matter: it says a few tokens."""
-    base = tiny_checkpoint(tmp_path_factory.mktemp("small") / "base", "builtin:tiny.en")
-    edit(base / "generation_config.json", lambda told: told.update(max_length=12))
-    return str(base)
 
 
 @pytest.fixture(scope="session")
@@ -48,10 +39,10 @@ def flac_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory, flac_clips: list[Utterance]) -> Runs:
+def runs(tmp_path_factory: pytest.TempPathFactory, flac_clips: list[Utterance], small_base: str) -> Runs:
     """Settings for small runs over one manifest."""
     folder = tmp_path_factory.mktemp("runs")
-    return Runs(folder, folder / "train.jsonl", write_beside(folder / "train.jsonl", flac_clips))
+    return Runs(folder, folder / "train.jsonl", write_beside(folder / "train.jsonl", flac_clips), small_base)
 
 
 @pytest.fixture(scope="session")

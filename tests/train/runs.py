@@ -25,13 +25,14 @@ class Runs:
     folder: Path
     manifest: Path
     clips: list[Utterance]
+    base: str
 
     def config(self, name: str, *settings: str) -> TrainConfig:
         return resolve(TrainConfig, None, [*self.settings(name), *settings]).value
 
     def settings(self, name: str) -> list[str]:
         return [
-            "base=builtin:tiny.en",
+            f"base={self.base}",
             f"data.train={self.manifest}",
             f"run.folder={self.folder}",
             f"run.name={name}",

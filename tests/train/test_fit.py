@@ -65,7 +65,7 @@ def test_progress_arrives_up_to_the_last_step(whole: Finished) -> None:
     assert steps[-1] == STEPS
     last = whole.progress[-1]
     assert (last.max_steps, last.resumed_at) == (STEPS, 0)
-    assert 0 < last.loss < 5
+    assert 0 < last.loss < 12  # weights that know nothing have 10.9
     assert last.audio_per_s > 0
     assert last.learning_rate < 1e-3
 

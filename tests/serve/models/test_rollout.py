@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -174,19 +175,19 @@ def test_what_cannot_be_is_refused(verb: str, name: str, order: dict[str, str], 
     asyncio.run(ask())
 
 
-# From here on: a real endpoint, a real checkpoint and a real adapter for it.
+# From here on: a real endpoint, a real network, of a few random weights, and a real adapter for it.
 
 ADMIN = "a key that may change its models"
 
 
 @pytest.fixture(scope="module")
-def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_en_name: str) -> Path:
+def adapter(tmp_path_factory: pytest.TempPathFactory, small_base: str) -> Path:
     """An artifact that says what its base says: an adapter at the beginning of its training."""
     folder = tmp_path_factory.mktemp("adapter") / "artifact"
-    network = load_checkpoint(find_checkpoint(tiny_en_name)).network
+    network = load_checkpoint(find_checkpoint(small_base)).network
     get_peft_model(network, LoraConfig(r=4, target_modules=["q_proj", "v_proj"])).save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
-    complete(folder, card(tiny_en_name, short_context=False))
+    complete(folder, card(small_base, short_context=False))
     return folder
 
 
@@ -232,12 +233,12 @@ class Clients:
 
 
 @pytest.fixture(scope="module")
-def served(endpoint: str, tiny_en_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeConfig]:
+def served(endpoint: str, small_base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeConfig]:
     """A third application: its configuration. It ends with this module."""
     folder = tmp_path_factory.mktemp("served")
     (folder / "keys.yaml").write_text(f"- {{name: keeper, key: {ADMIN}, admin: true}}")
     config = ServeConfig(
-        model=tiny_en_name,
+        model=small_base,
         name="tiny",
         engine="torch",
         cpus_each=1,
@@ -278,7 +279,7 @@ def test_no_request_fails_while_versions_come_and_go(
             others.next(3)
             cli.unload("second", **here)
             while not others.failures:
-                pass
+                time.sleep(0.01)
         assert {type(error) for error in others.failures} == {openai.NotFoundError}
         assert len(set(others.answers)) == 1
     assert clients.failures == []

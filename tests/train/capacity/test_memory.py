@@ -78,10 +78,10 @@ def test_workers_of_ddp_copy_gradients_into_buckets(make_setup: MakeSetup) -> No
 
 
 SMALL = (
-    Case("full", "tiny"),
-    Case("frozen_encoder", "tiny", checkpointing=True),
-    Case("lora", "tiny", checkpointing=True),
-    Case("dora", "tiny"),
+    Case("full", "tiny", clips=2),
+    Case("frozen_encoder", "tiny", checkpointing=True, clips=2),
+    Case("lora", "tiny", checkpointing=True, clips=2),
+    Case("dora", "tiny", clips=2),
 )
 
 

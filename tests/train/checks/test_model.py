@@ -12,6 +12,8 @@ from train.checks import model as checks_model
 from train.checks.model import decoding, gradients
 
 
+@pytest.mark.slow
+@pytest.mark.weights
 def test_a_real_base_hears_words_and_learns(tmp_path: Path, english_clips: list[Utterance]) -> None:
     checked = subject(tmp_path, "builtin:tiny.en", english_clips[:3])
     heard = decoding(checked)
@@ -31,6 +33,7 @@ def test_each_strategy_with_activation_checkpointing(
     assert gradients(subject(tmp_path, base, english_clips[:3], *settings)).state == "ok"
 
 
+@pytest.mark.slow
 def test_adapters_that_no_gradient_reaches(
     tmp_path: Path, english_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:

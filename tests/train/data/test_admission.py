@@ -108,6 +108,7 @@ def test_a_length_reckoned_from_a_bit_rate_refuses_nothing(tmp_path: Path) -> No
     assert admitted.utterance.duration_s == pytest.approx(3.0, abs=0.1) and not quarantined
 
 
+@pytest.mark.slow
 def test_many_lengths_in_one_go_are_those_of_one_by_one(tmp_path: Path, trips: list[int]) -> None:
     guessed = encoded(tmp_path / "guessed.mp3", tone(3.0, 48_000), *CODECS["mp3"])
     guessed.write_bytes(guessed.read_bytes() + bytes(1_000_000))

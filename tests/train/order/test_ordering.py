@@ -68,7 +68,9 @@ def test_a_checkpoint_trained_on_windows_keeps_timestamps(
     corpus = listed(how, [Admitted(clip, 15) for clip in flac_clips])
     recipe = Recipe("builtin:tiny.en", None, "transcribe")
     network, pad = deepcopy(english_model.network).train(), english_model.tokenizer.pad_token_id
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-5)
+    for fixed in (network.model.encoder, network.model.decoder.embed_tokens):
+        fixed.requires_grad_(False)  # two thirds of the time
+    optimiser = torch.optim.AdamW([one for one in network.parameters() if one.requires_grad], lr=1e-5)
     losses = []
     for step in islice(corpus.steps(0), 24):
         batch = collate(prepare(corpus.orders(step)[0], recipe), pad)

@@ -157,7 +157,8 @@ def full_disk(trouble: Trouble, terminated: Ended, ray_cluster: None) -> tuple[U
     for half in (trouble.folder / "checkpoints").glob("step_*"):
         if int(half.name.removeprefix("step_")) > known:
             shutil.rmtree(half)  # of the terminated run: another in its place would find room
-    ballast = fill(trouble.place, leave=2_000_000)  # no room for another checkpoint
+    size = sum(file.stat().st_size for file in (trouble.folder / "checkpoints" / f"step_{known:07}").iterdir())
+    ballast = fill(trouble.place, leave=size // 2)  # no room for another checkpoint
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
         patch.setattr(module, "_trainer", lambda *args: attempts.append(args) or real(*args))
         fit(trouble.config("tracking.report_to=[]"))
@@ -234,7 +235,7 @@ def test_a_full_disk_is_a_persons_matter_that_comes_out_of_a_worker_as_it_went_i
     if full_disk is None:
         pytest.skip("a small disk cannot be mounted here")
     error, attempts = full_disk
-    assert error.message.startswith(f"{trouble.folder}/checkpoints: no space left for a checkpoint of 3")
+    assert error.message.startswith(f"{trouble.folder}/checkpoints: no space left for a checkpoint of ")
     assert error.hint == "free some space: the same command goes on from the last checkpoint"
     assert attempts == 1
 
@@ -344,7 +345,7 @@ def test_elastic_workers_killed_at_a_random_point_while_ray_wrote_its_record_and
     done = finish(config)
     assert 1 <= done.progress[0].resumed_at < STEPS
     assert done.progress[-1].step == STEPS
-    assert all(0 < one.loss < 5 for one in [*before, *done.progress])
+    assert all(0 < one.loss < 12 for one in [*before, *done.progress])
     met_once(runs, config)
     learning_rates = {one.step: one.learning_rate for one in [*before, *done.progress]}
     assert learning_rates == {one.step: one.learning_rate for one in whole.progress}

@@ -43,6 +43,7 @@ def test_a_sweep_stops_the_worse_names_the_best_and_goes_on_where_it_was_killed(
 ) -> None:
     write_beside(tmp_path / "validation.jsonl", runs.clips[:4])
     words = [*runs.settings("swept"), f"data.validation={tmp_path / 'validation.jsonl'}", "optim.max_steps=4"]
+    words.append("base=builtin:tiny.en")  # whose words tell the better from the worse
     words.append("optim.warmup_steps=0")  # so that the second step meets weights that the first has broken
     asked = resolve_sweep(["optim.learning_rate=grid(0.001, 0.05, 1e30)"])
     made = make_trials(asked, None, words)

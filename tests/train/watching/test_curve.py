@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.train.run.test_evaluation import scored
@@ -35,6 +36,7 @@ def looked_at(path: Path) -> tuple[tuple[int, int], int]:
         return image.size, len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0))
 
 
+@pytest.mark.slow
 def test_the_picture_shows_what_there_is(tmp_path: Path) -> None:
     for name, evaluated, height in (("with", True, 840), ("without", False, 528)):
         (tmp_path / name).mkdir()
