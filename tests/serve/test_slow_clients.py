@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from statistics import quantiles
+from statistics import median
 from urllib.parse import urlsplit
 
 import httpx
@@ -50,10 +50,7 @@ def connected(
 
 
 def health_s(guarded: Guarded) -> float:
-    """What a quarter of twenty asks took at most, each with a connection of its own.
-
-    An attack that holds what health needs holds up all of them; other work on the machine only some.
-    """
+    """The median of twenty asks, each with a connection of its own: other work on the machine holds up some of them."""
     found = []
     for _ in range(20):
         begun = time.perf_counter()
@@ -62,7 +59,12 @@ def health_s(guarded: Guarded) -> float:
         assert connection.getresponse().status == 200
         found.append(time.perf_counter() - begun)
         connection.close()
-    return quantiles(found, n=4)[0]
+    return median(found)
+
+
+def healthy_s(guarded: Guarded) -> float:
+    """What that may be under attack, by what it is before."""
+    return max(HEALTHY_S, 5 * health_s(guarded))
 
 
 def transcribe(guarded: Guarded, key: str) -> httpx.Response:
@@ -88,15 +90,17 @@ def until_closed(raw: socket.socket) -> bytes:
 def test_health_is_answered_beside_thousands_of_unfinished_request_heads(
     guarded: Guarded, count: int, source: str
 ) -> None:
+    most_s = healthy_s(guarded)
     with connected(guarded.address, count, "GET /healthz HTTP/1.1\r\nHost: a\r\nX-A", source):
-        assert health_s(guarded) < HEALTHY_S
+        assert health_s(guarded) < most_s
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_who_has_no_valid_key_holds_nothing(guarded: Guarded, version: str) -> None:
+    most_s = healthy_s(guarded)
     with connected(guarded.address, 140, UPLOAD.format(version=version, key="a wrong one")) as opened:
         begun = time.monotonic()
-        assert health_s(guarded) < HEALTHY_S
+        assert health_s(guarded) < most_s
         answers = [until_closed(one) for one in opened]
         assert time.monotonic() - begun < SOON_S
     assert all(answer.startswith(b"HTTP/1.1 401") and b'"invalid_api_key"' in answer for answer in answers)
@@ -130,8 +134,9 @@ def test_who_sends_much_with_a_wrong_key_can_read_that_it_is_wrong(guarded: Guar
 
 
 def test_idle_uploads_of_one_key_leave_a_place_for_others(guarded: Guarded) -> None:
+    most_s = healthy_s(guarded)
     with connected(guarded.address, 64, UPLOAD.format(version="1.1", key=KEYS["one"])) as opened:
-        assert health_s(guarded) < HEALTHY_S
+        assert health_s(guarded) < most_s
         assert transcribe(guarded, KEYS["other"]).status_code == 200
         opened[0].settimeout(0.5)
         displaced = [one for one in opened if _answer_begun(one)]
