@@ -99,7 +99,8 @@ def muxed(
                 packets.append(packet)
         if picture is not None:
             for number in range(round(picture_s * 5)):
-                frame = av.VideoFrame(32, 32, "yuv420p")
+                seen = np.random.default_rng(number).integers(0, 256, (48, 32), np.uint8)  # a new frame holds anything
+                frame = av.VideoFrame.from_ndarray(seen, "yuv420p")
                 frame.pts = number
                 packets += picture.encode(frame)
             packets += picture.encode(None)
