@@ -15,7 +15,7 @@ from train.config import TrainConfig
 from train.fit import Fitted, fit, training_corpus
 from train.watching.progress import Progress
 
-STEPS = 10
+STEPS = 20  # small networks take a tenth of a second for each: what stops a run a second later must find it running
 
 
 @dataclass

@@ -81,7 +81,7 @@ def test_a_run_goes_on_with_its_own_settings_only(whole: Finished, runs: Runs, t
     (runs.folder / "other").mkdir()
     shutil.copy(runs.folder / "whole" / "run.json", runs.folder / "other")
     with pytest.raises(UserError, match=r"other settings: seed, optim"):
-        fit(runs.config("other", "seed=1", "optim.max_steps=20"))
+        fit(runs.config("other", "seed=1", "optim.max_steps=30"))
     write_beside(tmp_path / "fewer.jsonl", runs.clips[:-1])
     with pytest.raises(UserError, match=r"other settings: data\.train$|other settings: data\.train "):
         fit(runs.config("other", f"data.train={tmp_path / 'fewer.jsonl'}"))

@@ -359,6 +359,7 @@ def test_twenty_random_kills_and_restarts_as_2_1_2_meet_each_utterance_once_an_e
     print(f"seed {seed}")  # shown where the test fails
     chance = random.Random(seed)
     settings = ["run.ledger=true", "run.checkpoint_every_steps=1", "workers.max_failures=0", "optim.max_steps=126"]
+    settings.append("base=builtin:tiny.en")  # whose steps take longer than it takes to hear of them
     config, learning_rates = runs.config("twenty", *settings), {}
     for attempt in range(20):
         count = config.workers.model_copy(update={"count": 2 - attempt % 2})
