@@ -18,7 +18,9 @@ _NO_STORAGE = frozenset(
     *("blockcache", "cached", "filecache", "simplecache", "dir", "reference", "zip", "tar", "libarchive", "dask"),
     *("git", "github", "gist", "jlab", "jupyter", "pyscript"),
 }
-_CLIENTS = frozenset({"ftplib", "paramiko", "smbprotocol", "webdav4", "httpx", "botocore", "google", "azure", "ossfs"})
+_CLIENTS = frozenset(
+    {"ftplib", "paramiko", "smbprotocol", "webdav4", "httpx", "httpx2", "botocore", "google", "azure", "ossfs"}
+)
 
 
 @cache

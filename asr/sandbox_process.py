@@ -15,6 +15,7 @@ import weakref
 from dataclasses import dataclass
 from functools import cache
 
+from asr import sandbox_start
 from asr.confinement import Allowance, environment
 from asr.messages import ASKED, BORN, readable, receive
 
@@ -60,13 +61,13 @@ class Worker:
 
 
 def started(module: str, memory_bytes: int, **variables: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start ``python -m module SOCKET MEMORY_BYTES`` with a clean environment; return it and our end of the socket.
+    """Start a module of ours with a socket and a bound in bytes, in a clean environment; return it and our end.
 
     ``variables`` are of the environment, beside those that all have.
     """
     ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-    # The name of the thread is for those who look at a list of processes.
-    words = ["-P", "-m", module, str(theirs.fileno()), str(memory_bytes), threading.current_thread().name]
+    name = threading.current_thread().name  # for those who look at a list of processes
+    words = ["-P", sandbox_start.__file__, module, str(theirs.fileno()), str(memory_bytes), name]
     # All of the path: a cluster's nodes find the packages where Ray put them.
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     with theirs:

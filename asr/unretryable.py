@@ -164,14 +164,20 @@ def _is_about_files(error: BaseException) -> bool:
     if getattr(error, "filename", None) is not None:
         return True
     text = _text(error)
+    if _by_rust(error):
+        return True
     by_os = isinstance(error, OSError) or type(error).__name__ in _TELLING or "Error: [Errno " in text
     return by_os and bool(_PATH.search(text) or _ABOUT_FILES.search(text))
 
 
 def _tells(error: BaseException) -> bool:
     """Return whether an error's text may tell of a disk."""
-    by_rust = type(error) is Exception and bool(_BY_RUST.search(str(error)))  # tokenizers has no class of its own
-    return by_rust or isinstance(error, OSError | RuntimeError) or type(error).__name__ in _TELLING
+    return _by_rust(error) or isinstance(error, OSError | RuntimeError) or type(error).__name__ in _TELLING
+
+
+def _by_rust(error: BaseException) -> bool:
+    """Whether it is an error of tokenizers, which has no class of its own, about a file that it does not name."""
+    return type(error) is Exception and bool(_BY_RUST.search(str(error)))
 
 
 def _place(error: BaseException, place: str) -> str:

@@ -152,7 +152,7 @@ def up(
         typer.echo(json.dumps({"address": head.address, "ray": head.gcs, "pid": head.pid}))
         return
     typer.echo(f"a cluster of this machine is up: {head.address}")
-    typer.echo(f"  whisperfleet submit --storage {Path.cwd()} --follow -- train configs/demo.yaml")
+    typer.echo(f"  whisperfleet submit --storage {Path.cwd()} --follow -- train CONFIG.yaml")
     typer.echo("  whisperfleet submit --follow -- check --cluster\n  whisperfleet cluster down")
 
 

@@ -14,7 +14,7 @@ class Elastic(Section):
     min: int = Field(1, ge=1)
     """Fewer are waited for."""
     max: int = Field(ge=1)
-    """More are not asked for."""
+    """More are not asked for. It has to be said where ``elastic`` is."""
     look_every_s: float = Field(60.0, gt=0.0)
     """How often it is looked whether more workers fit by now. Each change costs a restart from the last checkpoint."""
 

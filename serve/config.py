@@ -47,7 +47,7 @@ class ServeConfig(Section):
     model: ModelPlace = ""
     """What to serve: an artifact's folder, a hub id, a local checkpoint, or builtin:base."""
     name: str = ""
-    """What clients call the model; see ``public_name`` for what they call it without."""
+    """What clients call the model; without, its hub id, the name of its folder, or of an artifact's run."""
     models: dict[str, ModelPlace] = Field(default_factory=dict)
     """More to serve, or all of it: what clients call each, and what it is. The first is the default, ``model`` before
     all; the others are loaded when they are asked for."""
@@ -65,8 +65,8 @@ class ServeConfig(Section):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes any free one."""
     keys: Place = ""
-    """Who may ask: a YAML file of API keys, or ``env:NAME`` for an environment variable that holds the same; see
-    ``serve.keys``. Without, nobody is asked for a key."""
+    """Who may ask: a YAML file of API keys, or ``env:NAME`` for an environment variable that holds the same. Without,
+    nobody is asked for a key."""
     exposed: bool = False
     """Whether ``host`` may be reachable from outside without ``keys``: put a gateway that asks for them in front."""
     engine: Literal["auto", "torch", "ctranslate2"] = "auto"

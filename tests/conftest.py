@@ -111,11 +111,17 @@ def tiny_en(tiny_en_name: str) -> SpeechModel:
 
 
 @pytest.fixture(scope="session")
-def small_base(tmp_path_factory: pytest.TempPathFactory) -> str:
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A checkpoint of a few random weights, for what the words do not matter for: it says a few tokens."""
     base = tiny_checkpoint(tmp_path_factory.mktemp("small") / "base", "builtin:tiny.en")
     edit(base / "generation_config.json", lambda told: told.update(max_length=12))
     return str(base)
+
+
+@pytest.fixture(scope="session")
+def small_base(small_checkpoint: str) -> str:
+    """The same, for tests that load it: they are marked."""
+    return small_checkpoint
 
 
 @pytest.fixture(scope="session")

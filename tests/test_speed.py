@@ -16,8 +16,6 @@ pytestmark = pytest.mark.slow  # processes of pytest
 ROOT = Path(__file__).resolve().parent.parent
 CONFTEST = """
 import pytest
-
-from tests import speed
 from tests import speed
 from tests.speed import pytest_collection_modifyitems, pytest_runtest_call
 speed.LIMIT_S = 0.2
@@ -31,8 +29,6 @@ TESTS = """
 import os, time
 import pytest
 
-from tests import speed
-
 def test_quick(): pass
 def test_long_winded(): time.sleep(0.4)
 @pytest.mark.slow
@@ -41,8 +37,6 @@ def test_slow(): time.sleep(0.4)
 SHARING = """
 import os
 import pytest
-
-from tests import speed
 
 @pytest.mark.parametrize("number", range(3))
 def test_in_the_process_of_the_ray(ray_cluster, number):

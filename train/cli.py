@@ -30,6 +30,7 @@ from asr.naming import short_names
 from asr.quarantine import by_reason
 from asr.report import with_interval, write_report
 from asr.sources import rows
+from asr.sources.detect import require
 from asr.unretryable import writing
 from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
@@ -59,6 +60,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     resolved = resolve(TrainConfig, config, settings or [])
+    if not dry_run:
+        require(resolved.value.data.read)
     if varied:
         from train.sweep.space import resolve_sweep
         from train.sweep.trials import make_trials

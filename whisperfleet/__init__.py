@@ -19,12 +19,16 @@ __all__ = ["__version__", "evaluate", "fit", "load_engine", "running", "transcri
 own_packages.first()
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return metadata.version("whisperfleet")
-    if name in __all__:
-        return getattr(import_module("whisperfleet.library"), name)
-    raise AttributeError(f"module 'whisperfleet' has no attribute '{name}'")
+if TYPE_CHECKING:
+    __version__: str
+else:  # not for type checkers, for which a module with this function has every name
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return metadata.version("whisperfleet")
+        if name in __all__:
+            return getattr(import_module("whisperfleet.library"), name)
+        raise AttributeError(f"module 'whisperfleet' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

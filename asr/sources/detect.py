@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from asr import storage
@@ -52,6 +53,13 @@ def detect(config: SourceConfig) -> Format:
         f"'{source}' is no file, no folder and none of {', '.join(_prompt_names())}, hf:OWNER/NAME",
         suggestion(source, [*_prompt_names(), *_neighbours(source)]),
     )
+
+
+def require(sources: Iterable[SourceConfig]) -> None:
+    """Raise UserError for a source of this machine that is not there: before what takes time to import or to start."""
+    for config in sources:
+        if config.format == "auto" and not storage.is_remote(config.source) and not storage.kind(config.source):
+            detect(config)
 
 
 def _file_format(source: str) -> Format:

@@ -12,10 +12,11 @@ import typer
 from asr import storage
 from asr.errors import DataError, UserError
 from asr.labels import Task
+from asr.language import code
 from asr.sound import AUTO, NAMED, SoundChoice
 from cluster import termination
 from serve.bulk.folder import FAILURES, Format, document
-from serve.bulk.inputs import find
+from serve.bulk.inputs import Found, find
 from serve.bulk.progress import shown
 from serve.config import ServeConfig
 
@@ -75,13 +76,18 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
     sound, roots = SoundChoice(track, channel), audio_root or []
     if out is None and (overwrite or address is not None):
         raise UserError(f"{'--overwrite' if overwrite else '--address'} needs --out")
+    if language:
+        code(language)
+    everything = find(inputs, roots) if out is None else None
+    if everything is not None and everything.inputs and all(_is_gone(one.address) for one in everything.inputs):
+        raise UserError("\n".join(f"{one.address}: no such file" for one in everything.inputs))
     from serve.bulk.job import Job
 
     job = Job(inputs, out or "", chosen, config, language, task, prompt, words, overwrite, sound, roots)
-    if out is not None:
+    if everything is None:
         _write(job, address, as_json)
     else:
-        _print(job, as_json)
+        _print(job, everything, as_json)
 
 
 def _write(job: Job, address: str | None, as_json: bool) -> None:
@@ -110,20 +116,24 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _print(job: Job, as_json: bool) -> None:
-    """Transcribe in this process, without Ray, and print each file when it is heard."""
-    from serve.bulk.passage import LIMITS
-    from serve.engine import load_engine
-    from serve.transcribe import Transcription, hear
+def _is_gone(address: str) -> bool:
+    """Whether a file of this machine is not there, which needs no model to be told."""
+    return not storage.is_remote(address) and not storage.kind(address)
 
-    (form, *more), everything = job.formats, find(job.inputs, job.audio_roots)
-    found = everything.inputs
+
+def _print(job: Job, everything: Found, as_json: bool) -> None:
+    """Transcribe in this process, without Ray, and print each file when it is heard."""
+    (form, *more), found = job.formats, everything.inputs
     if more or (form != Format.TXT and len(found) > 1 and not as_json):
         raise UserError("several files or formats cannot be printed as one", "name a folder with --out")
     if as_json and form in (Format.SRT, Format.VTT):
         raise UserError(f"--json prints no {form.value}", "leave one of both out, or name a folder with --out")
     if str(everything):
         typer.echo(str(everything), err=True)
+    from serve.bulk.passage import LIMITS
+    from serve.engine import load_engine
+    from serve.transcribe import Transcription, hear
+
     engine = load_engine(job.config)
     typer.echo(f"{job.config.model}: {engine.info.computed}", err=True)
     asked = job.asked(engine.info)

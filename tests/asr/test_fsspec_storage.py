@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ftplib
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
@@ -12,6 +16,8 @@ from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[impor
 from asr import storage
 from asr.errors import UserError
 from asr.fsspec_storage import client_error, fsspec_filesystem
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Attic(MemoryFileSystem):
@@ -84,3 +90,18 @@ def test_a_password_in_an_address_is_not_repeated() -> None:
     with pytest.raises(UserError, match="set FSSPEC_FTP_PASSWORD on every node") as caught:
         fsspec_filesystem("ftp", "team:secret@host")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_hub_that_is_not_reached_was_a_traceback() -> None:
+    """Its client changed from httpx to httpx2, whose errors were nobody's."""
+    done = subprocess.run(
+        [sys.executable, "-m", "whisperfleet", "data", "inspect", "hf://datasets/a/b/x.jsonl"],
+        cwd=ROOT,
+        env=os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "hf://datasets/a/b/x.jsonl: cannot be reached" in done.stderr

@@ -181,6 +181,7 @@ def test_it_is_found_however_it_is_wrapped(error: Exception) -> None:
             ),
             "/d/a: no permission",
         ),
+        (Exception("Permission denied (os error 13)"), "/runs/a: no permission"),  # tokenizers
         (UserError("mend it"), "mend it"),
         (ray.train.WorkerGroupError("died", {0: UserError("mend it")}), "mend it"),
     ],

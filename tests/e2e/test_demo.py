@@ -7,9 +7,8 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ import pytest
 
 from asr.cache import cache_root
 from asr.sources import prompts
-from tests.installed import ROOT, Installed, install
+from tests.installed import Installed, install
 from tests.litter import litter
 from tests.releases import write_release
-from tests.warm.processes import warm
 
 STEPS = 6
 TEST_CLIPS = 12
@@ -52,11 +50,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return install(tmp_path_factory.mktemp("wheel"))
 
 
-def start(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
+def start(installed: Installed, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*command, "demo", "--manifest", "mine", *SETTINGS],
+        [installed.command, "demo", "--manifest", "mine", *SETTINGS],
         cwd=folder,
-        env=Installed.environment() | environment,
+        env=installed.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -88,12 +86,8 @@ def wait_until_gone(session: int) -> None:
 
 @pytest.fixture(scope="module")
 def outcome(installed: Installed, folder: Path) -> Iterator[dict[str, Any]]:
-    """The demo, interrupted with Ctrl-C after its first checkpoint, then run to its end as a user's own is.
-
-    Before that it is this checkout's, with workers that are forked: they save half a minute of two cores.
-    """
-    python, *words = warm([sys.executable, "-m", "whisperfleet"])
-    first = start([python, "-P", *words], folder, PYTHONPATH=str(ROOT))
+    """The demo, interrupted with Ctrl-C after its first checkpoint, then run to its end."""
+    first = start(installed, folder)
     kept = folder / "runs/demo-1/checkpoints/checkpoint_manager_snapshot.json"  # Ray's list of whole checkpoints
     deadline = time.monotonic() + 400
     while not (kept.is_file() and "step_0000002" in kept.read_text()):
@@ -105,7 +99,7 @@ def outcome(installed: Installed, folder: Path) -> Iterator[dict[str, Any]]:
     assert first.returncode not in (0, 2)
     assert "Traceback" not in complaint, complaint
     wait_until_gone(first.pid)
-    second = start([installed.command], folder)
+    second = start(installed, folder)
     output, log = second.communicate(timeout=600)
     assert second.returncode == 0, log
     wait_until_gone(second.pid)

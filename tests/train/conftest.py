@@ -39,10 +39,10 @@ def flac_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory, flac_clips: list[Utterance], small_base: str) -> Runs:
+def runs(tmp_path_factory: pytest.TempPathFactory, flac_clips: list[Utterance], small_checkpoint: str) -> Runs:
     """Settings for small runs over one manifest."""
     folder = tmp_path_factory.mktemp("runs")
-    return Runs(folder, folder / "train.jsonl", write_beside(folder / "train.jsonl", flac_clips), small_base)
+    return Runs(folder, folder / "train.jsonl", write_beside(folder / "train.jsonl", flac_clips), small_checkpoint)
 
 
 @pytest.fixture(scope="session")

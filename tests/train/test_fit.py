@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import whisperfleet
 from asr.artifact import load_model
 from asr.audio import decode as decode_audio
 from asr.clip import Clip
@@ -56,6 +57,18 @@ def test_a_run_says_what_it_took_by_the_formula_of_its_plan(whole: Finished, run
     as_planned = prices.planned(replace(option, time=steps, steps=STEPS), config)
     assert as_planned.device_hours == pytest.approx(prices.spent(config, taken).device_hours)
     assert as_planned.money == pytest.approx(2 * taken["seconds"] / 3600)
+
+
+@pytest.mark.slow
+def test_a_program_trains_by_a_file_and_words_as_the_command_does(
+    ray_cluster: None, runs: Runs, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("base: elsewhere\ndata: {train: nowhere.jsonl}\nrun: {name: by-a-program}\n")
+    words = [word for word in runs.settings("mine") if not word.startswith("run.name=")]
+    fitted = whisperfleet.fit(tmp_path / "mine.yaml", *words, "optim.max_steps=2")
+    assert fitted.artifact == str(runs.folder / "by-a-program" / "artifact")
+    assert (fitted.card.base.name, fitted.card.training["step"]) == (runs.base, 2)
+    load_model(str(fitted.artifact))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""``python -m tests.warm MODULE ARGUMENTS`` runs a module, or FILE.py, here; the workers of its Ray are forked."""
+"""``python -m tests.warm MODULE ARGUMENTS`` runs a module in this process; the workers of its Ray are forked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,4 @@ from tests.warm.processes import warm_ray
 if __name__ == "__main__":
     del sys.argv[0]
     with warm_ray():
-        if sys.argv[0].endswith(".py"):
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        else:
-            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

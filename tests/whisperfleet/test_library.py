@@ -1,4 +1,4 @@
-"""The functions that a program calls, on a real checkpoint and real speech; ``fit`` is in tests/e2e."""
+"""The functions that a program calls, on a real checkpoint and real speech; ``fit`` is in tests/train/test_fit.py."""
 
 from __future__ import annotations
 

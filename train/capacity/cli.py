@@ -31,6 +31,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     resolved = resolve(TrainConfig, config, settings or []).value
+    parse(gpus, lambda: 1.0)  # a mistake in it, before torch is imported
     from train.capacity.cost import planned
     from train.capacity.options import cheapest, options, setup_of
     from train.capacity.shapes import shape_of

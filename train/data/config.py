@@ -47,3 +47,8 @@ class DataConfig(Section):
     def sources(self) -> list[SourceConfig]:
         """The sources of ``train``, one or several."""
         return self.train if isinstance(self.train, list) else [self.train]
+
+    @property
+    def read(self) -> list[SourceConfig]:
+        """All sources, those of ``train`` and what a run is scored on."""
+        return [*self.sources, *(one for one in (self.validation, self.retention) if one is not None)]

@@ -60,9 +60,7 @@ def test_a_clip_that_would_be_longer_than_a_window_is_planned_at_its_own_speed()
 
 
 @pytest.mark.slow
-def test_a_checkpoint_trained_on_windows_keeps_timestamps(
-    flac_clips: list[Utterance], english_model: SpeechModel
-) -> None:
+def test_a_decoder_trained_on_windows_keeps_timestamps(flac_clips: list[Utterance], english_model: SpeechModel) -> None:
     packing = Packing(window_s=12.0, timestamp_share=0.5, previous_text_share=0.3)
     how = ordering(PlanConfig(max_clips=2, full_window_share=0.0), packing)
     corpus = listed(how, [Admitted(clip, 15) for clip in flac_clips])
