@@ -79,8 +79,8 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
     if language:
         code(language)
     everything = find(inputs, roots) if out is None else None
-    if everything is not None and everything.inputs and all(_is_gone(one.address) for one in everything.inputs):
-        raise UserError("\n".join(f"{one.address}: no such file" for one in everything.inputs))
+    if everything is not None:
+        _require_printable(everything, chosen, as_json)
     from serve.bulk.job import Job
 
     job = Job(inputs, out or "", chosen, config, language, task, prompt, words, overwrite, sound, roots)
@@ -116,6 +116,17 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+def _require_printable(everything: Found, formats: list[Format], as_json: bool) -> None:
+    """Raise UserError for what cannot be printed, or is not there: before a model is loaded."""
+    (form, *more), found = formats, everything.inputs
+    if more or (form != Format.TXT and len(found) > 1 and not as_json):
+        raise UserError("several files or formats cannot be printed as one", "name a folder with --out")
+    if as_json and form in (Format.SRT, Format.VTT):
+        raise UserError(f"--json prints no {form.value}", "leave one of both out, or name a folder with --out")
+    if found and all(_is_gone(one.address) for one in found):
+        raise UserError("\n".join(f"{one.address}: no such file" for one in found))
+
+
 def _is_gone(address: str) -> bool:
     """Whether a file of this machine is not there, which needs no model to be told."""
     return not storage.is_remote(address) and not storage.kind(address)
@@ -123,11 +134,7 @@ def _is_gone(address: str) -> bool:
 
 def _print(job: Job, everything: Found, as_json: bool) -> None:
     """Transcribe in this process, without Ray, and print each file when it is heard."""
-    (form, *more), found = job.formats, everything.inputs
-    if more or (form != Format.TXT and len(found) > 1 and not as_json):
-        raise UserError("several files or formats cannot be printed as one", "name a folder with --out")
-    if as_json and form in (Format.SRT, Format.VTT):
-        raise UserError(f"--json prints no {form.value}", "leave one of both out, or name a folder with --out")
+    (form,), found = job.formats, everything.inputs
     if str(everything):
         typer.echo(str(everything), err=True)
     from serve.bulk.passage import LIMITS
