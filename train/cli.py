@@ -60,8 +60,6 @@ def train(
     as_json: Json = False,
 ) -> None:
     resolved = resolve(TrainConfig, config, settings or [])
-    if not dry_run:
-        require(resolved.value.data.read)
     if varied:
         from train.sweep.space import resolve_sweep
         from train.sweep.trials import make_trials
@@ -71,6 +69,7 @@ def train(
         if dry_run:
             _show_trials(trials, as_json)
             return
+        require(resolved.value.data.read)
         with lasting_imports():
             from train.sweep.sweep import sweep
 
@@ -81,6 +80,7 @@ def train(
     if dry_run:
         show_settings(resolved, as_json)
         return
+    require(resolved.value.data.read)
     with lasting_imports():
         leave_out_unless_quantised(resolved.value.strategy)
         from train.capacity.cost import described

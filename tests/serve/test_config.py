@@ -110,4 +110,4 @@ def test_the_example_holds_every_key_at_its_default() -> None:
     resolved = resolve(ServeConfig, CONFIGS / "serve.yaml", ["model=m"])
     assert resolved.value == ServeConfig(model="m")
     unnamed = {key for key, _, origin in resolved.rows() if origin == "default"}
-    assert unnamed == {"name", "exposed"}
+    assert unnamed == set()
