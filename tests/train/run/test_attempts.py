@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import random
 import re
@@ -346,7 +347,7 @@ def test_elastic_workers_killed_at_a_random_point_while_ray_wrote_its_record_and
     done = finish(config)
     assert 1 <= done.progress[0].resumed_at < STEPS
     assert done.progress[-1].step == STEPS
-    assert all(0 < one.loss < 12 for one in [*before, *done.progress])
+    assert [one.loss for one in [*before, *done.progress] if abs(one.loss - math.log(51_864)) > 0.4] == []
     met_once(runs, config)
     learning_rates = {one.step: one.learning_rate for one in [*before, *done.progress]}
     assert learning_rates == {one.step: one.learning_rate for one in whole.progress}
