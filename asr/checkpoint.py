@@ -46,6 +46,7 @@ def find_checkpoint(name: str) -> Checkpoint:
     An artifact is one too: its adapter is merged into its base, in the cache. Raises UserError where it does not exist,
     cannot be fetched or is not what its digest says.
     """
+    require(name)
     if name.startswith(BUILTIN):
         return _builtin(name)
     if storage.is_remote(name):
@@ -55,13 +56,24 @@ def find_checkpoint(name: str) -> Checkpoint:
     folder = Path(storage.local_path(name)).expanduser()
     if folder.is_dir():
         return _local(name, folder)
-    if _HUB_ID.fullmatch(name) and not folder.exists():
-        return _hub(name)
-    raise UserError(
-        f"no checkpoint '{name}'",
-        "give a hub id such as openai/whisper-small, a local folder, an artifact, or one of "
-        + ", ".join(builtin_names()),
-    )
+    return _hub(name)
+
+
+def require(name: str) -> None:
+    """Raise UserError where no checkpoint can have this name here; nothing is fetched, and no file read."""
+    if name.startswith(BUILTIN):
+        if name not in builtin_names():
+            raise UserError(f"no checkpoint '{name}'", "the builtin ones are " + ", ".join(builtin_names()))
+        return
+    if storage.is_remote(name):
+        return
+    folder = Path(storage.local_path(name)).expanduser()
+    if not folder.is_dir() and (folder.exists() or not _HUB_ID.fullmatch(name)):
+        raise UserError(
+            f"no checkpoint '{name}'",
+            "give a hub id such as openai/whisper-small, a local folder, an artifact, or one of "
+            + ", ".join(builtin_names()),
+        )
 
 
 def missing(name: str) -> str:
@@ -97,8 +109,6 @@ def hub_id(name: str) -> str:
 
 def _builtin(name: str) -> Checkpoint:
     short = name.removeprefix(BUILTIN)
-    if short not in registry.BUILTINS:
-        raise UserError(f"no checkpoint '{name}'", "the builtin ones are " + ", ".join(builtin_names()))
     builtin = registry.BUILTINS[short]
     digest = builtin.digests["model.bin"]
     return _converted(name, f"builtin-{short}", digest, lambda source: registry.fetch(builtin, source))

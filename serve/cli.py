@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.checkpoint import require
 from asr.config import resolve
 from asr.imports import lasting_imports
 from serve.config import ServeConfig
@@ -40,6 +41,8 @@ def serve(
     elif model:
         words = [*words, f"model={json.dumps(model)}"]
     resolved = resolve(ServeConfig, config, words).value
+    for artifact in resolved.artifacts.values():
+        require(artifact)
     with lasting_imports():
         from serve.app import running, served
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from asr import storage
 from asr.cache import cache_root
+from asr.checkpoint import require as require_checkpoint
 from asr.config import Resolved, resolve
 from asr.errors import UserError
 from asr.evaluation import Evaluation
@@ -80,6 +81,7 @@ def train(
     if dry_run:
         show_settings(resolved, as_json)
         return
+    require_checkpoint(resolved.value.base)
     require(resolved.value.data.read)
     with lasting_imports():
         leave_out_unless_quantised(resolved.value.strategy)
@@ -148,6 +150,7 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     as_json: Json = False,
 ) -> None:
     wanted = _context(context)
+    require_checkpoint(model_name)
     source = source_of(
         column,
         source=str(manifest),

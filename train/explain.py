@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+
+from fontTools.unicodedata import script, script_name
 
 from asr import language
 from asr.evaluation import Evaluation
@@ -59,12 +60,12 @@ def _spaces(evaluation: Evaluation) -> str:
 
 
 def _script(texts: Iterable[str]) -> str:
-    """Return the script of most letters, as the first word of their Unicode names: Latin, Thaana ..."""
+    """Return the script of most letters, by Unicode's name: Latin, Thaana ..."""
     letters = Counter(letter for text in texts for letter in text if letter.isalpha())
     scripts: Counter[str] = Counter()
     for letter, number in letters.items():
-        scripts[unicodedata.name(letter, "?").split()[0]] += number
-    return scripts.most_common(1)[0][0].capitalize() if scripts else ""
+        scripts[script(letter)] += number
+    return script_name(scripts.most_common(1)[0][0]) if scripts else ""
 
 
 def _some(ids: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from asr.checkpoint import require
 from asr.export_formats import Format, Quantization
 
 
@@ -20,6 +21,7 @@ def export(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
+    require(model)
     from asr.export import export as write
 
     write(model, out, form, quantization)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from asr import storage
+from asr.checkpoint import require
 from asr.errors import DataError, UserError
 from asr.labels import Task
 from asr.language import code
@@ -78,6 +79,7 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
         raise UserError(f"{'--overwrite' if overwrite else '--address'} needs --out")
     if language:
         code(language)
+    require(model)
     everything = find(inputs, roots) if out is None else None
     if everything is not None:
         _require_printable(everything, chosen, as_json)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serve.line import Line, Waiting
@@ -221,7 +221,19 @@ def test_who_comes_waits_for_at_most_two_windows_of_each_other_request(
     raise AssertionError("the clip waited longer")
 
 
+def assert_none_is_far_behind(served: Counter[str]) -> None:
+    """Assert that nobody lacks more of an equal part than one batch of theirs, and that leads come of left-over room.
+
+    What a batch has left, always less than a window, goes to whoever has a window that fits, though it leads: nobody
+    else can use it. One who was just first gets up to that much of each batch until all others were first.
+    """
+    count = len(served)
+    assert served.total() / count - min(served.values()) <= BUDGET_S * (1 - 1 / count) + 1e-6
+    assert max(served.values()) - min(served.values()) <= BUDGET_S + 30.0 * (count - 1)
+
+
 @settings(deadline=None)
+@example(files=[10, 12, 27, 28, 29], batches=4)  # 12 s fits where 27 s and 28 s do not: it leads by 276 s
 @given(files=st.lists(st.integers(10, 30), min_size=2, max_size=6), batches=st.integers(1, 20))
 def test_no_request_is_ever_far_behind_another(files: list[int], batches: int) -> None:
     line: Line[str] = Line()
@@ -231,7 +243,7 @@ def test_no_request_is_ever_far_behind_another(files: list[int], batches: int) -
     for _ in range(batches):
         for waiting in line.take(BUDGET_S):
             served[waiting.request] += waiting.audio_s
-    assert max(served.values()) - min(served.values()) <= BUDGET_S + 30.0
+    assert_none_is_far_behind(served)
 
 
 def of_keys(line: Line[str], requests: dict[str, int], windows: int = 100, audio_s: float = 30.0) -> None:
@@ -278,4 +290,4 @@ def test_no_key_is_ever_far_behind_another(requests: list[Step], batches: int) -
     for _ in range(batches):
         for waiting in line.take(BUDGET_S):
             served[waiting.key] += waiting.audio_s
-    assert max(served.values()) - min(served.values()) <= BUDGET_S + 30.0
+    assert_none_is_far_behind(served)

@@ -111,6 +111,12 @@ for words in (
     "train configs/demo.yaml data.train=nowhere.jsonl",
     "plan configs/demo.yaml --gpus foo",
     "transcribe a.wav --model builtin:base --language xx",
+    "transcribe a.wav --model builtin:large --out b",
+    "serve builtin:large",
+    "evaluate builtin:large --manifest a.jsonl",
+    "export builtin:large b",
+    "serve ./nowhere",
+    "train configs/demo.yaml base=builtin:large",
 ):
     code, out, err = answered(*words.split())
     assert (code, out) == (2, "") and err.startswith("whisperfleet: "), (words, code, out, err)
@@ -123,7 +129,7 @@ def test_each_verb_s_help_and_a_mistake_waited_for_torch_transformers_and_ray() 
     """From 2.4 to 6.3 s of CPU before anybody could read what was wrong."""
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 14
+    assert len(done.stdout.splitlines()) == 20
 
 
 def test_all_mistakes_of_a_config_are_reported_at_once() -> None:
