@@ -62,6 +62,7 @@ def test_a_path_has_one_name() -> None:
         assert plain(name) == name
 
 
+@pytest.mark.slow
 def test_rows(folder: str, tmp_path: Path) -> None:
     cells = [{"bytes": b"a" * n, "path": f"{n}.wav"} if n % 3 else None for n in range(10)]
     table = pa.table({"my audio": cells, "plain": [b"b" * n for n in range(10)]})

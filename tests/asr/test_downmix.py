@@ -30,6 +30,7 @@ def test_one_channel_inverted_was_silence_with_a_transcript() -> None:
     assert report.warnings == ("the channels cancel each other for 2.00 s: channel 0 was taken there",)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 6), st.floats(0.71, 1.4), st.data())
 def test_whatever_cancels_the_speech_is_as_loud_as_on_one_channel(count: int, gain: float, data: st.DataObject) -> None:

@@ -23,6 +23,8 @@ from asr.whisper import AnyContextWhisper
 from tests.asr.speech import base, italian
 from tests.asr.tiny_whisper import MULTILINGUAL, random_whisper
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 40
 
 

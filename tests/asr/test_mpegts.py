@@ -23,6 +23,7 @@ def tone_at(waveform: np.ndarray) -> list[float]:
     return [start_s for start_s, end_s in loud(waveform) if end_s - start_s > 0.3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture_s", [0.0, 12.0])
 @pytest.mark.parametrize("kind", ["zeros", "noise", "missing"])
 def test_packets_that_were_lost_beside_a_picture_were_a_pause(tmp_path: Path, picture_s: float, kind: str) -> None:
@@ -44,6 +45,7 @@ def test_a_pause_is_one(tmp_path: Path, picture_s: float) -> None:
     assert len(waveform) / SAMPLE_RATE == pytest.approx(11.0, abs=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later_s", [1800.0, 40_000.0])
 def test_two_recordings_that_were_joined_lay_hours_apart(tmp_path: Path, later_s: float) -> None:
     first = recording(tmp_path / "a.ts")

@@ -13,6 +13,8 @@ from asr.packets import Packets
 from asr.raw_frames import intact_until
 from tests.asr.sounds import CODECS, encoded, loud, tone
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"mp3": CODECS["mp3"], "aac": ("aac", "adts"), "ac3": ("ac3", "ac3")}
 RANDOM = np.random.default_rng(0)
 

@@ -139,6 +139,7 @@ def test_no_errors(tmp_path: Path) -> None:
     assert "every word of every utterance is right" in page.text
 
 
+@pytest.mark.slow
 def test_a_language_without_spaces_is_warned_of(tmp_path: Path) -> None:
     assert "Japanese writes no spaces" in report(tmp_path, evaluation(("今日は", "今日わ"), language="ja"))
     assert "no spaces" not in report(tmp_path, evaluation(("uno", "due")))
@@ -183,6 +184,7 @@ def test_a_model_is_named_by_its_run_and_its_path_is_a_note(tmp_path: Path) -> N
     assert [one["title"] for one in page.attributes("th") if "title" in one] == [RUN]
 
 
+@pytest.mark.slow
 def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     other = RUN.replace("somebody", "nobody")
     page = Page(report(tmp_path, evaluation(("uno", "due"), checkpoint=RUN), evaluation(("a", "b"), checkpoint=other)))
@@ -191,6 +193,7 @@ def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert "demo-1 (1) short" in twice.text and "demo-1 (2) short" in twice.text
 
 
+@pytest.mark.slow
 def test_what_is_in_quarantine_is_a_table(tmp_path: Path) -> None:
     rows = [
         Quarantined("<i>a", "not_text", "the transcript is nan"),

@@ -25,6 +25,7 @@ def written(path: Path, audio: pa.Array, text: list[str]) -> pq.ParquetFile:
     return open_parquet(str(path))
 
 
+@pytest.mark.slow
 def test_small_rows_come_many_at_a_time_and_large_ones_few(tmp_path: Path) -> None:
     small = written(tmp_path / "a", pa.array([b"x"] * 3000), ["said"] * 3000)
     assert [batch.num_rows for batch in batches(small, 0, ["audio", "text"], 1 << 30)] == [BATCH_ROWS, BATCH_ROWS, 952]

@@ -10,6 +10,8 @@ import pytest
 from asr.sandbox import MEMORY_BYTES
 from asr.sandbox_process import NONSENSE, Forker
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def forker() -> Iterator[Forker]:

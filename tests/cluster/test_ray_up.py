@@ -121,6 +121,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str,
         yield config
 
 
+@pytest.mark.slow
 def test_aws_starts_the_nodes_that_the_file_asks_for(cloud: dict[str, Any]) -> None:
     full = aws.bootstrap_aws(prepare_config(cloud))
     provider = AWSNodeProvider(full["provider"], full["cluster_name"])

@@ -178,6 +178,7 @@ async def never_read(body: AsyncIterator[str], held: AsyncExitStack) -> None:
     await serving
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_never_read_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve.events, "SEND_S", 0.2)
 
@@ -191,6 +192,7 @@ def test_a_stream_that_is_never_read_gives_its_place_back(monkeypatch: pytest.Mo
     asyncio.run(attack())
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_read_slowly_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve.events, "SEND_S", 0.5)
     read: list[bytes] = []
@@ -241,6 +243,7 @@ def test_a_comment_keeps_a_stream_open_while_nothing_is_heard(monkeypatch: pytes
     assert set(body.split(b"\n\n")) == {b"event: a\ndata: 1", b": still listening", b"event: a\ndata: 2", b""}
 
 
+@pytest.mark.slow
 def test_no_comment_comes_between_the_pieces_of_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve.events, "PING_S", 0.02)
     event = "data: " + 6 * serve.events.PIECE_BYTES * "y" + "\n\n"

@@ -24,6 +24,8 @@ from tests.processes import below
 from tests.serve.conftest import ADMIN_KEY, KEY, FakeEndpoint
 from tests.serve.fakes import voice
 
+pytestmark = pytest.mark.slow
+
 HOUR_S = 3600
 CLIP = voice(1.0)
 BLOCK = 65_535  # samples: the longest of FLAC

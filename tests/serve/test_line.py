@@ -232,6 +232,7 @@ def assert_none_is_far_behind(served: Counter[str]) -> None:
     assert max(served.values()) - min(served.values()) <= BUDGET_S + 30.0 * (count - 1)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @example(files=[10, 12, 27, 28, 29], batches=4)  # 12 s fits where 27 s and 28 s do not: it leads by 276 s
 @given(files=st.lists(st.integers(10, 30), min_size=2, max_size=6), batches=st.integers(1, 20))
@@ -277,6 +278,7 @@ def test_a_clip_of_a_key_overtakes_any_number_of_another_keys_files() -> None:
     assert "one0-0" in taken(line)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     requests=st.lists(st.tuples(st.integers(1, 8), st.integers(5, 30)), min_size=2, max_size=5),

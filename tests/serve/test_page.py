@@ -37,6 +37,8 @@ from serve.page import router
 from tests.serve.conftest import KEY, FakeEndpoint
 from tests.serve.fakes import noise, voice
 
+pytestmark = pytest.mark.slow
+
 DEMANDED = "WHISPERFLEET_TEST_BROWSER"  # set to 1 where the page must not go untested
 PATIENCE_S = 60.0
 

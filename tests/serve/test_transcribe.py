@@ -72,6 +72,7 @@ def test_so_does_a_long_one_with_times(
     )
 
 
+@pytest.mark.slow
 def test_most_of_the_first_windows_decide_the_language() -> None:
     listener = Listener(languages=["it", "en", "it"])
     recording = hear(listener, voice(100.0), Asked())
@@ -87,6 +88,7 @@ def sides(left: np.ndarray, right: np.ndarray) -> bytes:
     return wav16(channels, channels=2)
 
 
+@pytest.mark.slow
 def test_each_channel_is_heard_and_one_language_is_found_for_all() -> None:
     listener = Listener(languages=["it", "en", "it"])
     call = sides(babble(40.0), np.concatenate([np.zeros(SAMPLE_RATE * 10, np.float32), babble(4.0)]))
@@ -97,6 +99,7 @@ def test_each_channel_is_heard_and_one_language_is_found_for_all() -> None:
     assert recording.sound is not None and recording.sound.channels == 2
 
 
+@pytest.mark.slow
 def test_the_chosen_channel_alone_is_heard(tmp_path: Path) -> None:
     path = tmp_path / "call.wav"
     path.write_bytes(sides(babble(20.0), babble(4.0)))
@@ -106,12 +109,14 @@ def test_the_chosen_channel_alone_is_heard(tmp_path: Path) -> None:
         assert found.warnings == ()
 
 
+@pytest.mark.slow
 def test_each_window_may_have_its_own_language() -> None:
     listener = Listener(languages=["it", "en", "it", "en"])
     hear(listener, voice(100.0), Asked(language_per_window=True))
     assert [clip.language for call in listener.calls for clip in call] == [None] * 4
 
 
+@pytest.mark.slow
 def test_what_is_asked_reaches_every_window() -> None:
     asked = Asked("it", False, "translate", "Digium", 0.4, True, True)
     listener = Listener()
@@ -139,7 +144,9 @@ def test_real_italian_is_recognised_written_down_and_translated() -> None:
     assert {"the", "to", "you", "your", "is"} & set(english.text.lower().split()), english.text
 
 
-@pytest.mark.parametrize("audio", [noise(8.0), encode_flac(np.zeros(SAMPLE_RATE * 8, np.float32))])
+@pytest.mark.parametrize(
+    "audio", [noise(8.0), encode_flac(np.zeros(SAMPLE_RATE * 8, np.float32))], ids=["noise", "silence"]
+)
 def test_nothing_spoken_is_an_empty_recording(audio: bytes) -> None:
     listener = Listener()
     recording = hear(listener, audio, Asked())

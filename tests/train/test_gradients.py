@@ -90,6 +90,7 @@ def test_training_stops_at_the_first_step_and_says_which_weights(tmp_path: Path)
         train(network, tmp_path, [clips(2)] * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["full", "lora"])
 def test_activation_checkpointing_reaches_every_weight(strategy: str, tmp_path: Path) -> None:
     """peft pull request 617: behind reentrant checkpoints the encoder's adapters would stay what they were."""

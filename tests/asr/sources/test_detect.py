@@ -37,6 +37,7 @@ def message(source: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FOLDERS)
 def test_folders(tmp_path: Path, place: Callable[[Path], str], format: str) -> None:
     assert found(place(touch(tmp_path / "set", FOLDERS[format]))) == format

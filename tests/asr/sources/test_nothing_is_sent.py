@@ -103,6 +103,7 @@ NAMES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_table_row_sent_our_credentials_to_a_host_of_its_choice(

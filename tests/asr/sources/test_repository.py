@@ -151,6 +151,7 @@ def test_files_on_the_hub_are_those_of_the_data_set(path: str) -> None:
         repository.read(path.replace("a.", "../../other/private/a."), "owner/name")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_file_above_the_cap_took_all_memory(own: Path, packed: bool) -> None:
     path = own / "large"

@@ -207,6 +207,7 @@ def test_a_folder_that_was_written_before_there_was_a_choice_is_gone_on_with(tmp
         opened(str(tmp_path), "one.mp3", channel="left")
 
 
+@pytest.mark.slow
 def test_a_bucket_is_a_folder_too(s3: str) -> None:
     place = storage.join(s3, "transcripts")
     folder = opened(place, "deep/one.mp3", "two.mp3")

@@ -20,6 +20,8 @@ from serve.models.trial import AT_ONCE, Trial, compare
 from serve.models.version import Described, Version
 from tests.serve.fakes import voice
 
+pytestmark = pytest.mark.slow
+
 INFO = ModelInfo("m", frozenset({"en", "it"}), None, "full", LogMel(WhisperFeatureExtractor()))
 GOOD, BAD = (Described(Version(name, "f"), INFO, 1) for name in ("good", "bad"))
 

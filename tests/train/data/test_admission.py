@@ -26,6 +26,7 @@ def admit(
     return list(rules.admit(rows, quarantined)), quarantined
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_quarantined_by_name_with_its_reason() -> None:
     bad = {
         "no_transcript": replace(GOOD, id="silent", text=" \n"),
@@ -46,6 +47,7 @@ def test_what_cannot_be_used_is_quarantined_by_name_with_its_reason() -> None:
     assert admitted[0].tokens == 2  # " some words"
 
 
+@pytest.mark.slow
 def test_a_missing_duration_is_measured(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(encode_flac(np.zeros(3 * SAMPLE_RATE, np.float32)))
     rows = [

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 
 from train.data.charts import draw_lengths
+
+pytestmark = pytest.mark.slow
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -37,6 +37,7 @@ def release(tmp_path: Path, english_clips: list[Utterance]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_prepare_prints_the_splits_and_what_went_into_quarantine(
     manifest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,6 +53,7 @@ def test_prepare_refuses_an_unknown_setting(tmp_path: Path) -> None:
         prepare("prompts:it", tmp_path, ["min_test_clip=6"])
 
 
+@pytest.mark.slow
 def test_prepare_keeps_the_splits_of_a_release(
     release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +64,7 @@ def test_prepare_keeps_the_splits_of_a_release(
     assert all(clip.language == "en" and clip.duration_s for clip in read_manifest(tmp_path / "out/validation.jsonl"))
 
 
+@pytest.mark.slow
 def test_prepare_one_split(release: Path, tmp_path: Path) -> None:
     prepare(str(release), tmp_path / "out", split="dev")
     assert len(read_manifest(tmp_path / "out/dev.jsonl")) == 4
@@ -131,6 +134,7 @@ def test_inspect_counts_against_its_own_limits(
     assert result["faults"]["too_long"] > 1 and len(result["fault_examples"]["too_long"]) == 1
 
 
+@pytest.mark.slow
 def test_one_hostile_row_of_each_kind_ended_the_whole_run(
     tmp_path: Path, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]
 ) -> None:

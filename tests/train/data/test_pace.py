@@ -43,6 +43,7 @@ def test_good_speech_gives_no_warning(language: str) -> None:
         assert figures(few).findings() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["it", "en", "fr", "es", "ru"])
 @pytest.mark.parametrize("by", [1, -1, 2])
 def test_transcripts_shifted_by_a_row_are_told_with_the_way_back(language: str, by: int) -> None:

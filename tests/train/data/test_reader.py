@@ -50,6 +50,7 @@ def streamed(how: Ordering, window_clips: int, **weights: float | None) -> Strea
     return Streamed(Windows(sources, window_clips, RULES, how))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOW)
 @pytest.mark.parametrize(("size", "window_clips"), [(70, 20), (64, 20), (30, 60), (70, 60)])
 def test_every_utterance_of_a_stream_once_an_epoch(
@@ -64,6 +65,7 @@ def test_every_utterance_of_a_stream_once_an_epoch(
         assert Counter(met(streamed(HOW[name], window_clips, a=None), range(40), workers)) == Counter(seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOW)
 def test_a_stream_goes_on_at_any_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Sources(monkeypatch, a=45)

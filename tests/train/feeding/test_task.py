@@ -4,11 +4,15 @@ import pickle
 import subprocess
 import sys
 
+import pytest
+
 from asr.utterance import Utterance
 from tests.train.feeding.test_tensors import RECIPE
 from train.examples import Order, Passage
 from train.feeding.task import prepare_bundle
 from train.feeding.tensors import prepare
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_bundle_becomes_its_rows(flac_clips: list[Utterance]) -> None:
