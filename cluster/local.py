@@ -18,6 +18,7 @@ import requests
 
 from asr.errors import UserError
 from cluster import auth, scratch, termination
+from cluster.ports import free_ports
 from cluster.ray_settings import ENVIRONMENT
 from cluster.resources import WAITING_ACTORS
 
@@ -74,7 +75,7 @@ def up(place: Path, port: int = DASHBOARD_PORT, options: Mapping[str, str] | Non
     _claim(place)
     scratch.require_room(place, "the same command starts it")
     auth.ensure_token()
-    (free, client) = _free_ports(2)
+    free, client = free_ports(2)
     wanted = {
         "node-ip-address": _HOST,
         "port": str(free),
@@ -174,14 +175,6 @@ def _born(pid: int) -> str:
         words = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
         state, _, began = subprocess.run(words, capture_output=True, text=True, check=False).stdout.partition(" ")
     return "" if state.startswith("Z") else began.strip()
-
-
-def _free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server((_HOST, 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
 
 
 def _listens(port: int) -> bool:

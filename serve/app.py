@@ -19,6 +19,7 @@ from asr.artifact import fetched, find_base, is_artifact, read_card
 from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
 from asr.export import is_ctranslate2, read_export
+from cluster.ports import free_ports
 from cluster.scaling import require
 from cluster.session import ray_session
 from serve.api import Api
@@ -122,7 +123,7 @@ def _available_port(config: ServeConfig) -> int:
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the proxy does: no wait for old connections
         try:
-            probe.bind((config.host, config.port))
+            probe.bind((config.host, config.port or free_ports(1)[0]))
         except OSError as error:
             hint = "choose another, or port=0 for any free one"
             raise UserError(f"cannot listen on {config.host}:{config.port}: {error.strerror}", hint) from None

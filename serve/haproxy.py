@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
+
+from cluster.ports import free_ports
 
 # Ray's own switch: 0 or 1 in the environment decides instead of us.
 SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
@@ -37,7 +38,7 @@ def haproxy_settings(host: str) -> Iterator[dict[str, str]]:
         if host not in _HOSTS or os.environ.get(SWITCH) == "0" or not _start_script(place / "haproxy", host):
             yield {}
             return
-        statistics, metrics, fallback = _free_ports(3)
+        statistics, metrics, fallback = free_ports(3)
         yield {
             SWITCH: "1",
             BINARY: str(place / "haproxy"),
@@ -72,11 +73,3 @@ def _start_script(path: Path, host: str) -> bool:
         return not subprocess.run([path, "-v"], capture_output=True, check=False).returncode
     except (ImportError, OSError):  # a folder may allow no programs
         return False
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as open_:
-        taken = [open_.enter_context(socket.socket()) for _ in range(count)]
-        for one in taken:
-            one.bind(("", 0))
-        return [one.getsockname()[1] for one in taken]

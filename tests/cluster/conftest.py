@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import whisperfleet.__main__ as command
 from cluster import local
 from cluster.jobs import Cluster
 from cluster.local import Head, down, up
+from cluster.ports import free_ports
 from tests.warm.processes import warm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,11 +50,6 @@ class Running:
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 @pytest.fixture(scope="package")
 def running() -> Iterator[Running]:
     detach = local._detach
@@ -64,7 +59,7 @@ def running() -> Iterator[Running]:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
                 patch.setattr(local, "_detach", lambda command, log: detach(warm(command), log))
-                head = up(place, free_port(), OPTIONS)
+                head = up(place, *free_ports(1), OPTIONS)
             yield Running(head, place, token)
         finally:
             down(place)

@@ -16,7 +16,8 @@ import pytest
 from asr.errors import UserError
 from cluster import local
 from cluster.local import Head, down, up
-from tests.cluster.conftest import OPTIONS, Running, free_port
+from cluster.ports import free_ports
+from tests.cluster.conftest import OPTIONS, Running
 
 ENDS_S = 10.0
 
@@ -47,7 +48,7 @@ def test_what_runs_is_found_and_not_started_again(running: Running) -> None:
 def test_down_ends_what_it_started_and_nothing_else(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(running.token))
     with TemporaryDirectory(prefix="wf-", dir="/tmp") as scratch:
-        other = up(Path(scratch), free_port(), OPTIONS)
+        other = up(Path(scratch), *free_ports(1), OPTIONS)
         assert down(Path(scratch)) == other
         assert not other.is_running
         assert left_of(other.group) == []
@@ -80,7 +81,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(
 def test_what_does_not_come_up_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     with pytest.raises(UserError, match=r"no cluster came up: .*no-such-option.*head\.log"):
-        up(tmp_path / "place", free_port(), {"no-such-option": "1"})
+        up(tmp_path / "place", *free_ports(1), {"no-such-option": "1"})
     assert local.running(tmp_path / "place") is None
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from asr.utterance import Utterance
-from tests.cluster.conftest import free_port
+from cluster.ports import free_ports
 from tests.installed import Installed, install_whole
 from tests.litter import litter
 from tests.manifests import write_beside
@@ -104,7 +104,7 @@ def cluster(installed: Installed) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="wf-", dir="/tmp") as place:
         token = {"RAY_AUTH_TOKEN_PATH": f"{place}/token"}
         environment = installed.environment() | token
-        up = [installed.python, "-c", UP, place, str(free_port())]
+        up = [installed.python, "-c", UP, place, str(*free_ports(1))]
         done = subprocess.run(up, cwd="/", env=environment, capture_output=True, text=True, check=True)
         try:
             yield token | {"RAY_ADDRESS": done.stdout.strip()}

@@ -95,7 +95,17 @@ def test_what_was_interrupted_goes_on_and_no_other_run_or_model_mixes_its_words_
         (tmp_path / f"{number}.flac").write_bytes(voice(3.0 + number))
     out = tmp_path / "out"
     job = Job([f"{tmp_path}/*.flac"], str(out), [Format.TXT], ServeConfig(model="fake", max_batch_audio_s=30.0))
-    command = ["-m", "whisperfleet", "transcribe", *job.inputs, "--model", "x", "--out", str(out), "--overwrite"]
+    command = [
+        "-m",
+        "whisperfleet",
+        "transcribe",
+        *job.inputs,
+        "--model",
+        "some/model",
+        "--out",
+        str(out),
+        "--overwrite",
+    ]
     others: list[subprocess.CompletedProcess[str]] = []
 
     def begin_another_and_stop(done: Done) -> None:  # while the first one runs
