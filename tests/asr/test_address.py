@@ -89,6 +89,7 @@ def test_rows(folder: str, tmp_path: Path) -> None:
     assert reason(parquet_row(storage.join(folder, "x.arrow"), 0, 0, "plain")) == "unreadable"
 
 
+@pytest.mark.slow
 def test_neighbouring_rows_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"audio": [bytes([n]) * 10_000 for n in range(40)]}), path, row_group_size=10)

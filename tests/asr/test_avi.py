@@ -70,6 +70,7 @@ def test_words_behind_damage_came_early_and_nobody_was_told(whole: bytes, way: s
         decode(broken(whole, way))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["zeros", "missing"])
 def test_times_behind_damage_given_back_as_offset_find_the_same_sound(whole: bytes, way: str) -> None:
     data = broken(whole, way)

@@ -80,6 +80,7 @@ def test_a_file_of_the_machine_cannot_be_read(hostile: Child, name: str, path: s
     assert attack(hostile, name, place).reason == "refused"
 
 
+@pytest.mark.slow
 def test_no_file_can_be_written_or_removed(hostile: Child, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_text("mine")

@@ -95,6 +95,7 @@ def test_sixty_channels_were_called_corrupt() -> None:
     assert decode(riff(pcm.tobytes(), channels=60)).std() == pytest.approx(tone(1.0).std(), rel=0.01)
 
 
+@pytest.mark.slow
 def test_sound_at_another_rate_has_the_same_length_whatever_is_taken(make_wav: Callable[[str], bytes]) -> None:
     lengths = {channel: len(decode(make_wav(channel), choice=SoundChoice(channel=channel))) for channel in CHANNELS}
     assert set(lengths.values()) == {3 * SAMPLE_RATE}

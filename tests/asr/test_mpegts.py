@@ -37,6 +37,7 @@ def test_packets_that_were_lost_beside_a_picture_were_a_pause(tmp_path: Path, pi
         decode(damaged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture_s", [0.0, 14.0])
 def test_a_pause_is_one(tmp_path: Path, picture_s: float) -> None:
     voice = Voice(tone(6.0), pause_at_s=3.0, pause_s=5.0)

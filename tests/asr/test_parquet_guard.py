@@ -94,6 +94,7 @@ def test_a_page_of_a_hundred_bytes_took_gigabytes(content: bytes, where: str, tm
     assert len(open_address(parquet_row(place, 0, 2, "audio"))[0].read()) == 5
 
 
+@pytest.mark.slow
 def test_a_process_that_took_too_much_was_said_to_crash_where_its_memory_went_slowly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -315,6 +315,7 @@ def test_times_in_the_second_part_of_a_joined_ogg_were_beyond_its_end(tmp_path: 
             at_its_time(joined, whole, start_s)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("codec", "container"), [("flac", "flac"), ("aac", "mpegts"), ("libmp3lame", "mp3")])
 def test_so_were_those_of_other_joined_files(tmp_path: Path, codec: str, container: str) -> None:
     part = np.concatenate([np.zeros(2 * 48_000, np.float32), tone(1.0, 48_000)])

@@ -176,6 +176,7 @@ def test_the_histogram_counts_every_utterance_once(durations_s: list[float]) -> 
 RUN = "/home/somebody/work/runs/demo-1/artifact"
 
 
+@pytest.mark.slow
 def test_a_model_is_named_by_its_run_and_its_path_is_a_note(tmp_path: Path) -> None:
     before, after = evaluation(("uno", "due"), checkpoint="builtin:base"), evaluation(("uno", "uno"), checkpoint=RUN)
     page = Page(report(tmp_path, before, after))

@@ -41,6 +41,7 @@ def test_thirty_seconds_are_computed_bit_for_bit(
     assert torch.equal(logits(network), logits(original))
 
 
+@pytest.mark.slow
 def test_half_precision_too(original: WhisperForConditionalGeneration, network: AnyContextWhisper) -> None:
     assert torch.equal(logits(network.bfloat16()), logits(random_whisper(dtype=torch.bfloat16)))
 

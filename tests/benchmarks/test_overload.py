@@ -70,6 +70,7 @@ def test_health_is_asked_all_along_by_another_process(url: str) -> None:
         assert set(none) == {float("inf")}
 
 
+@pytest.mark.slow
 def test_a_bare_server_answers_too() -> None:
     with bare() as url, probing(url) as found:
         pass

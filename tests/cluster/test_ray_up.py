@@ -137,6 +137,7 @@ def test_aws_starts_the_nodes_that_the_file_asks_for(cloud: dict[str, Any]) -> N
     }
 
 
+@pytest.mark.slow
 def test_the_endpoint_s_file_is_what_serve_deploys() -> None:
     serve_files.check(written("serve"))
 

@@ -38,6 +38,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_sigterm_interrupts_once() -> None:
     twice = f"""termination.begin()
     assert termination.interrupts() and not termination.asked()
@@ -76,6 +77,7 @@ def test_what_a_verb_says_itself_is_the_only_line() -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "ended by SIGTERM at 4\n")
 
 
+@pytest.mark.slow
 def test_a_second_signal_while_the_line_of_the_first_is_said_changes_nothing() -> None:
     twice = f"""write = os.write
     def slow(*said):

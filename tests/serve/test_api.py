@@ -132,6 +132,7 @@ def test_too_large_an_upload_is_refused(fake_client: openai.OpenAI) -> None:
     assert (raised.value.status_code, raised.value.code) == (413, "too_large")
 
 
+@pytest.mark.slow
 def test_a_language_that_is_none_is_met_with_the_nearest(fake_client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="did you mean 'italian'"):
         fake_client.audio.transcriptions.create(**GIVEN | {"language": "itallian"})
@@ -197,6 +198,7 @@ def check_events(found: list[Any], response_format: str) -> None:
         assert done.language == "italian" and done.segments == deltas[0].segments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("response_format", FORMATS)
 def test_every_format_with_every_parameter(

@@ -20,6 +20,7 @@ AT_ONCE = 6  # the endpoint takes in seven
 TIME_LIMIT_S = 30.0
 
 
+@pytest.mark.slow
 def test_the_originals_are_whole() -> None:
     for kind, files in originals().items():
         for data in files:

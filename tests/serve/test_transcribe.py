@@ -144,6 +144,7 @@ def test_real_italian_is_recognised_written_down_and_translated() -> None:
     assert {"the", "to", "you", "your", "is"} & set(english.text.lower().split()), english.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "audio", [noise(8.0), encode_flac(np.zeros(SAMPLE_RATE * 8, np.float32))], ids=["noise", "silence"]
 )
@@ -154,6 +155,7 @@ def test_nothing_spoken_is_an_empty_recording(audio: bytes) -> None:
     assert recording.duration_s == pytest.approx(8.0)
 
 
+@pytest.mark.slow
 def test_silence_around_speech_is_not_decoded_but_its_time_counts() -> None:
     silence = np.zeros(SAMPLE_RATE * 20, np.float32)
     listener = Listener()

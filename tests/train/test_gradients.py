@@ -99,6 +99,7 @@ def test_activation_checkpointing_reaches_every_weight(strategy: str, tmp_path: 
     assert network.is_activation_checkpointing
 
 
+@pytest.mark.slow
 def test_a_step_without_tokens_is_not_judged_and_the_hooks_are_gone_afterwards(tmp_path: Path) -> None:
     network = adapt(tiny_network(), "lora", SETTINGS)
     idle = clips(2)

@@ -139,6 +139,7 @@ def test_going_on_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path: Path
         assert torch.equal(expected, found), name
 
 
+@pytest.mark.slow
 def test_a_full_local_disk_is_named_and_not_that_of_the_runs_folder(tmp_path: Path) -> None:
     with small_disk(tmp_path / "scratch", 1) as scratch:
         fill(scratch)

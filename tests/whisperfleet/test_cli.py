@@ -26,6 +26,7 @@ def targets(table: Any = VERBS, prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
+@pytest.mark.slow
 def test_version_is_the_package_s() -> None:
     assert run("--version").stdout == f"whisperfleet {metadata.version('whisperfleet')}\n"
 

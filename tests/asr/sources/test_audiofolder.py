@@ -170,6 +170,7 @@ def test_what_a_person_must_mend(tmp_path: Path, clips: list[Utterance]) -> None
     assert "no folder 'dev'" in message(str(tmp_path), split="dev", format="audiofolder")
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_text_ended_the_run_with_a_traceback(tmp_path: Path, clips: list[Utterance]) -> None:
     for stem in (b"a", b"\xff"):
         folder = os.fsencode(tmp_path)

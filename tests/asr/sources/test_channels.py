@@ -63,6 +63,7 @@ def test_each_channel_is_an_utterance(manifest: Path) -> None:
     assert isinstance(found[-1], Quarantined) and found[-1].reason == "missing_file"
 
 
+@pytest.mark.slow
 def test_what_was_chosen_survives_a_manifest(manifest: Path, tmp_path: Path) -> None:
     chosen = [row for row in read(manifest, channel="each") if isinstance(row, Utterance)]
     again = tmp_path / "again.jsonl"

@@ -43,6 +43,7 @@ def test_folders(tmp_path: Path, place: Callable[[Path], str], format: str) -> N
     assert found(place(touch(tmp_path / "set", FOLDERS[format]))) == format
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "format"),
     [("a.jsonl", "manifest"), ("a.csv", "csv"), ("a.tsv", "csv"), ("a.parquet", "parquet"), ("a.TAR", "webdataset")],

@@ -41,6 +41,7 @@ def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Pat
     )
 
 
+@pytest.mark.slow
 def test_what_we_write_ourselves(tmp_path: Path, clips: list[Utterance]) -> None:
     rows = [
         Utterance("a", str(tmp_path / "a.wav"), "uno", 1.5, "it", "Anna", meta={"page": 3}),

@@ -94,6 +94,7 @@ def test_cells_without_bytes(tmp_path: Path, clips: list[Utterance]) -> None:
     assert len(decode(paths[0].audio)) == len(decode(clips[0].audio))
 
 
+@pytest.mark.slow
 def test_a_file_written_anew_is_read_anew(tmp_path: Path, clips: list[Utterance]) -> None:
     path = tmp_path / "a.parquet"
     lengths = []

@@ -86,6 +86,7 @@ def attacks(folder: Path, port: int) -> list[str]:
     return [*local, *spelled, *linked, *hosts, *chained]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [True, False])
 def test_rows_read_any_file_and_asked_any_host(
     own: Path, clips: list[Utterance], streaming: bool, monkeypatch: pytest.MonkeyPatch

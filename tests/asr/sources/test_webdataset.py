@@ -173,6 +173,7 @@ def test_a_packed_tar_is_told_how_to_unpack_it(tmp_path: Path, name: str, mode: 
     assert f"unpack it: {tool}" in message(str(tmp_path / name), format="webdataset")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [-512, -(2**60), 2**60, 2**80])
 def test_a_size_that_leads_nowhere_never_ended(tmp_path: Path, clips: list[Utterance], size: int) -> None:
     """Also: ended the run with a traceback, or none of the tar was read."""

@@ -309,6 +309,7 @@ def test_a_formula_in_a_file_name_or_fault_is_text_in_the_table_and_is_read_back
     assert set(again._warnings) == set(names)
 
 
+@pytest.mark.slow
 def test_another_run_that_takes_an_address_is_noticed(s3: str) -> None:
     """A bucket has no locks: the first run mixed its transcripts with those of the second."""
     place = storage.join(s3, f"taken-{os.getpid()}")

@@ -66,6 +66,7 @@ def test_silence_is_one_passage_of_nothing(tmp_path: Path) -> None:
     assert (only.of, only.content, only.duration_s) == (0, None, 4.0)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
     (only,) = passages(Order(0, str(tmp_path / "gone.wav"), ASKED), INFO)
     assert isinstance(only.content, DataError) and only.content.reason == "missing_file"

@@ -51,6 +51,7 @@ def test_a_missing_clip_is_a_warning_and_many_are_an_error(tmp_path: Path, engli
         data(subject(tmp_path / "two", "builtin:tiny.en", [*gone, *english_clips[2:]]))
 
 
+@pytest.mark.slow
 def test_rows_without_words_or_of_a_minute_are_counted_without_decoding(
     tmp_path: Path, english_clips: list[Utterance]
 ) -> None:

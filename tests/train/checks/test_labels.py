@@ -102,6 +102,7 @@ def test_a_tokenizer_of_another_checkpoint(tmp_path: Path, checkpoint: Path, eng
         order(subject(tmp_path, checkpoint, italian(english_clips), "language=it"))
 
 
+@pytest.mark.slow
 def test_labels_over_448_tokens(tmp_path: Path, english_clips: list[Utterance]) -> None:
     wordy = replace(english_clips[0], text="word " * 500)
     outcome = length(subject(tmp_path, "builtin:tiny.en", [wordy, *english_clips[1:]]))
@@ -133,6 +134,7 @@ def test_a_generation_config_that_contradicts_the_labels(
         generation(subject(tmp_path, tiny, italian(english_clips), "language=it"))
 
 
+@pytest.mark.slow
 def test_a_language_that_openai_leaves_open_contradicts_nothing(
     tmp_path: Path, tiny: Path, english_clips: list[Utterance]
 ) -> None:

@@ -45,6 +45,7 @@ def test_a_long_clip_is_split_where_the_configuration_says_so(tmp_path: Path, en
         subject(tmp_path, "builtin:tiny.en", [long]).pieces(long, 41.0)
 
 
+@pytest.mark.slow
 def test_the_batch_is_the_shortest_clips_as_the_network_gets_them(
     tmp_path: Path, english_clips: list[Utterance]
 ) -> None:

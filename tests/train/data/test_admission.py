@@ -102,6 +102,7 @@ def test_a_few_faults_are_borne_but_not_more_than_allowed() -> None:
     assert "data.max_quarantined_share" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_length_reckoned_from_a_bit_rate_refuses_nothing(tmp_path: Path) -> None:
     clip = encoded(tmp_path / "clip.mp3", tone(3.0, 48_000), *CODECS["mp3"])
     clip.write_bytes(clip.read_bytes() + bytes(1_000_000))  # FFmpeg takes the zeros for two minutes of sound

@@ -71,6 +71,7 @@ def test_prepare_one_split(release: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").glob("*.jsonl")] == ["dev.jsonl"]
 
 
+@pytest.mark.slow
 def test_prepare_a_table_with_foreign_names(release: Path, tmp_path: Path) -> None:
     table = (release / "train.tsv").read_text().replace("sentence", "quote").replace("path", "recording")
     (release / "clips" / "list.csv").write_text(table.replace(",", "").replace("\t", ","))
@@ -87,6 +88,7 @@ def test_prepare_a_table_with_foreign_names(release: Path, tmp_path: Path) -> No
         prepare(str(release), tmp_path / "out", column=["quote"])
 
 
+@pytest.mark.slow
 def test_prepare_a_table_as_the_hint_says(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No header, and cells that a character separates which nobody would guess."""
     lines = (release / "train.tsv").read_text().splitlines()[1:]

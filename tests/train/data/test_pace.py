@@ -78,6 +78,7 @@ def test_transcripts_of_other_clips_are_told(seed: int) -> None:
     assert any("long transcripts do not go with long clips" in found for found in shuffled.findings())
 
 
+@pytest.mark.slow
 def test_the_transcript_of_the_whole_recording_with_each_clip_is_told() -> None:
     pairs = prompts("it")
     whole = " ".join(text for text, _ in pairs[:40])

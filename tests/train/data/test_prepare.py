@@ -120,6 +120,7 @@ def test_nothing_usable_says_why(tmp_path: Path) -> None:
     assert len(read_quarantine(tmp_path / "quarantine.parquet")) == 20
 
 
+@pytest.mark.slow
 def test_stretches_of_one_recording(tmp_path: Path) -> None:
     whole = noise(12.0)
     path = tmp_path / "long.flac"

@@ -74,6 +74,7 @@ def test_a_stream_goes_on_at_any_step(name: str, monkeypatch: pytest.MonkeyPatch
         assert list(islice(streamed(HOW[name], 20, a=None).steps(first), 20 - first)) == whole[first:]
 
 
+@pytest.mark.slow
 def test_no_two_epochs_of_a_stream_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     Sources(monkeypatch, a=20)
     corpus = streamed(ordering(PlanConfig(max_clips=3)), 20, a=None)

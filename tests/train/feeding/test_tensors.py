@@ -99,6 +99,7 @@ def test_a_window_without_its_faulty_part(flac_clips: list[Utterance], english_m
     assert max(same.labels_BL[0]) < zero
 
 
+@pytest.mark.slow
 def test_a_window_longer_than_the_manifest_said_leaves_out_what_does_not_fit(flac_clips: list[Utterance]) -> None:
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 29 * SAMPLE_RATE).astype(np.float32)
     long = replace(flac_clips[0], id="long", audio=encode_flac(noise), duration_s=3.0)

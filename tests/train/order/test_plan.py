@@ -76,6 +76,7 @@ def test_each_utterance_once_an_epoch_and_every_bound_kept(items: Items, config:
     assert len(idle) < size  # no step is idle as a whole
 
 
+@pytest.mark.slow
 @given(corpora(), st.integers(0, 3))
 def test_the_margin_is_kept(items: Items, epoch: int) -> None:
     config = PlanConfig(max_clips=1, margin_s=0.5, full_window_share=0.0)
