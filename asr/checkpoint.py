@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from asr import registry, storage
 from asr.cache import cache_root, complete_or_absent
 from asr.digest import folder_digests, sha256, verify
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 
 BUILTIN = "builtin:"
 ARTIFACT_MARKS = ("card.json", "adapter_config.json")  # in a folder that is, or was going to be, an artifact
@@ -61,14 +61,18 @@ def find_checkpoint(name: str) -> Checkpoint:
 
 def require(name: str) -> None:
     """Raise UserError where no checkpoint can have this name here; nothing is fetched, and no file read."""
+    if storage.is_remote(name):
+        return
+    try:
+        folder = Path(storage.local_path(name)).expanduser()
+    except RuntimeError as error:  # a user's who is none
+        raise UserError(f"no checkpoint '{name}': {one_line(error)}", "give the folder's whole path") from None
+    if name and folder.is_dir():
+        return
     if name.startswith(BUILTIN):
         if name not in builtin_names():
             raise UserError(f"no checkpoint '{name}'", "the builtin ones are " + ", ".join(builtin_names()))
-        return
-    if storage.is_remote(name):
-        return
-    folder = Path(storage.local_path(name)).expanduser()
-    if not folder.is_dir() and (folder.exists() or not _HUB_ID.fullmatch(name)):
+    elif folder.exists() or not _HUB_ID.fullmatch(name):
         raise UserError(
             f"no checkpoint '{name}'",
             "give a hub id such as openai/whisper-small, a local folder, an artifact, or one of "
@@ -109,6 +113,8 @@ def hub_id(name: str) -> str:
 
 def _builtin(name: str) -> Checkpoint:
     short = name.removeprefix(BUILTIN)
+    if short not in registry.BUILTINS:
+        raise UserError(f"no checkpoint '{name}'", "the builtin ones are " + ", ".join(builtin_names()))
     builtin = registry.BUILTINS[short]
     digest = builtin.digests["model.bin"]
     return _converted(name, f"builtin-{short}", digest, lambda source: registry.fetch(builtin, source))

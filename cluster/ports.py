@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 # The kernel gives a port from its own range to any connection that is made, so one from there is soon taken. Below it,
-# Ray's workers have theirs, up to 19,999.
+# Ray's workers have theirs by default, up to 19,999.
 _FIRST = 20_000
 _KERNELS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _KERNELS_FIRST = 32_768  # where that cannot be read
@@ -17,11 +17,11 @@ _TRIES = 1_000
 
 
 def free_ports(count: int) -> list[int]:
-    """Return as many different ports, on which nothing listens and which no connection will take by chance.
+    """Return as many different ports, which no connection will take by chance; nothing listens on them over IPv4.
 
     Raises OSError where there are not so many.
     """
-    candidates = range(_FIRST, max(_kernels_first(), _FIRST + 1))
+    candidates = range(_FIRST, max(min(_kernels_first(), 65_536), _FIRST + 1))
     chosen = random.SystemRandom().sample(candidates, min(_TRIES, len(candidates)))
     with ExitStack() as held:
         found = list(islice(filter(_is_free, chosen), count))

@@ -41,8 +41,9 @@ def serve(
     elif model:
         words = [*words, f"model={json.dumps(model)}"]
     resolved = resolve(ServeConfig, config, words).value
-    for artifact in resolved.artifacts.values():
-        require(artifact)
+    if not resolved.registry:  # which may have put others in their place since
+        for artifact in resolved.artifacts.values():
+            require(artifact)
     with lasting_imports():
         from serve.app import running, served
 

@@ -85,8 +85,10 @@ class Line(Generic[T]):
     each window of theirs that is taken makes the next one due later by what the window cost; and "now", the virtual
     time, goes ahead by what a batch took divided by how many shared it: among keys, and in each key among its requests.
     The window that is due first is always in the next batch and decides the group. The rest of it is filled with
-    windows of like cost first: engines pad those of one length together. So nobody's part is ever more than a batch
-    late; who has windows that fit into the room a batch has left may lead by more, as nobody else can use that room.
+    windows of like cost first: engines pad those of one length together. Where each request has windows of one
+    length, nobody's part is ever more than a batch late; who has windows that fit into the room a batch has left may
+    lead by more, as nobody else can use that room. Where lengths differ within a request, one that is first with a
+    short window brings others' short ones along, and its own long ones wait longer than that.
     """
 
     def __init__(self) -> None:

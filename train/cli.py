@@ -70,6 +70,8 @@ def train(
         if dry_run:
             _show_trials(trials, as_json)
             return
+        for trial in trials:
+            require_checkpoint(trial.config.base)
         require(resolved.value.data.read)
         with lasting_imports():
             from train.sweep.sweep import sweep

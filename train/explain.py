@@ -10,6 +10,7 @@ from fontTools.unicodedata import script, script_name
 from asr import language
 from asr.evaluation import Evaluation
 from asr.quality import MAX_COMPRESSION_RATIO, compression_ratio
+from train.data.characters import ANY_SCRIPT
 
 _HIGH = 0.5  # from here on something is wrong, rather than not yet learnt
 _SHOWN = 3
@@ -64,7 +65,8 @@ def _script(texts: Iterable[str]) -> str:
     letters = Counter(letter for text in texts for letter in text if letter.isalpha())
     scripts: Counter[str] = Counter()
     for letter, number in letters.items():
-        scripts[script(letter)] += number
+        if (code := script(letter)) not in ANY_SCRIPT:
+            scripts[code] += number
     return script_name(scripts.most_common(1)[0][0]) if scripts else ""
 
 

@@ -79,7 +79,8 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
         raise UserError(f"{'--overwrite' if overwrite else '--address'} needs --out")
     if language:
         code(language)
-    require(model)
+    if out is None:  # a folder that is complete needs no model any more
+        require(model)
     everything = find(inputs, roots) if out is None else None
     if everything is not None:
         _require_printable(everything, chosen, as_json)

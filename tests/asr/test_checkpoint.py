@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from asr import convert
-from asr.checkpoint import builtin_names, find_checkpoint, hub_id
+from asr.checkpoint import builtin_names, find_checkpoint, hub_id, require
 from asr.digest import sha256
 from asr.errors import UserError
 
@@ -152,3 +152,26 @@ def test_a_hub_id_that_cannot_be_fetched(tmp_path: Path, name: str, said: str) -
 
 def test_the_builtin_names() -> None:
     assert builtin_names() == ["builtin:base", "builtin:tiny.en"]
+
+
+@pytest.mark.parametrize("name", ["builtin:base", "openai/whisper-tiny", "s3://bucket/a model", "here", "./here", "~"])
+def test_what_may_be_there_is_not_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    require(name)
+
+
+def test_a_folder_that_is_called_like_a_builtin_was_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "builtin:mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    require("builtin:mine")
+
+
+@pytest.mark.parametrize("name", ["", "builtin:large", "no-such-folder", "./a/b", "~nobody-here/a", "a file"])
+def test_what_cannot_be_there_is_one_line_before_anything_is_fetched(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no checkpoint"):
+        require(name)

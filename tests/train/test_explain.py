@@ -35,3 +35,9 @@ def test_clips_in_which_nothing_was_heard_are_counted() -> None:
 def test_languages_without_spaces_are_read_by_characters() -> None:
     lines = explain(evaluation(("今日はいい天気です", "今日はいい転機です"), language="ja"))
     assert lines[1:] == ["Japanese is written without spaces, a sentence is one word: read the CER"]
+
+
+def test_long_marks_of_a_loop_were_taken_for_a_script() -> None:
+    """``ー`` is of no script of its own: 'transcripts are in Common letters'."""
+    said = explain(evaluation(("ދިވެހި ބަސް", "あーーーーーーーーーーーー"), language="dv"))
+    assert any("Hiragana" in line and "Thaana" in line for line in said), said

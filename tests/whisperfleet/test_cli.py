@@ -117,12 +117,13 @@ for words in (
     "train configs/demo.yaml data.train=nowhere.jsonl",
     "plan configs/demo.yaml --gpus foo",
     "transcribe a.wav --model builtin:base --language xx",
-    "transcribe a.wav --model builtin:large --out b",
+    "transcribe configs/demo.yaml --model builtin:large",
     "serve builtin:large",
     "evaluate builtin:large --manifest a.jsonl",
     "export builtin:large b",
     "serve ./nowhere",
     "train configs/demo.yaml base=builtin:large",
+    "export ~nobody/there b",
 ):
     code, out, err = answered(*words.split())
     assert (code, out) == (2, "") and err.startswith("whisperfleet: "), (words, code, out, err)
@@ -135,7 +136,7 @@ def test_each_verb_s_help_and_a_mistake_waited_for_torch_transformers_and_ray() 
     """From 2.4 to 6.3 s of CPU before anybody could read what was wrong."""
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 20
+    assert len(done.stdout.splitlines()) == 21
 
 
 @pytest.mark.slow

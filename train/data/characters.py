@@ -16,7 +16,9 @@ MANY_TOKENS = 3
 RARE = 2  # occurrences
 FOREIGN_SHARE = 0.01  # of all letters: below it a script is a stray one
 
-_ANY = {"Zyyy", "Zinh"}  # letters of no script of their own: modifiers such as Uzbek's apostrophe, Japanese long marks
+ANY_SCRIPT = {"Zyyy", "Zinh"}
+"""Of letters of no script of their own: modifiers such as Uzbek's apostrophe, Japanese long marks."""
+
 # Scripts that are written along with another one, however few their letters are.
 _ALONG = {"Hani": ("Hira", "Kana", "Hang", "Bopo"), "Hira": ("Kana",), "Kana": ("Hira",), "Bopo": ("Hani",)}
 
@@ -75,7 +77,7 @@ class Characters:
 def _strays(letters: Counter[str]) -> set[str]:
     """Return the scripts with few letters that are not written along with one of many."""
     least = FOREIGN_SHARE * letters.total()
-    few = {name for name, count in letters.items() if count < least} - _ANY
+    few = {name for name, count in letters.items() if count < least} - ANY_SCRIPT
     return {name for name in few if not any(letters[other] >= least for other in _ALONG.get(name, ()))}
 
 
