@@ -199,6 +199,8 @@ def test_the_trials_of_a_sweep_are_listed_before_any_of_them_runs(
     assert len(json.loads(capsys.readouterr().out)["trials"]) == 4
     with pytest.raises(UserError, match=r"did you mean 'lora\.rank'"):
         train(DEMO, settings, varied=["lora.rnk=grid(4, 8)"])
+    with pytest.raises(UserError, match="no checkpoint 'builtin:large'"):
+        train(DEMO, settings, varied=["base=grid(builtin:base, builtin:large)"])
     assert list(tmp_path.iterdir()) == []
 
 
