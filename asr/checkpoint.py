@@ -47,7 +47,7 @@ def find_checkpoint(name: str) -> Checkpoint:
     cannot be fetched or is not what its digest says.
     """
     require(name)
-    if name.startswith(BUILTIN):
+    if name in builtin_names():
         return _builtin(name)
     if storage.is_remote(name):
         from asr.artifact import fetched  # it imports this module
@@ -113,8 +113,6 @@ def hub_id(name: str) -> str:
 
 def _builtin(name: str) -> Checkpoint:
     short = name.removeprefix(BUILTIN)
-    if short not in registry.BUILTINS:
-        raise UserError(f"no checkpoint '{name}'", "the builtin ones are " + ", ".join(builtin_names()))
     builtin = registry.BUILTINS[short]
     digest = builtin.digests["model.bin"]
     return _converted(name, f"builtin-{short}", digest, lambda source: registry.fetch(builtin, source))

@@ -16,17 +16,17 @@ _KERNELS_FIRST = 32_768  # where that cannot be read
 _TRIES = 1_000
 
 
-def free_ports(count: int) -> list[int]:
-    """Return as many different ports, which no connection will take by chance; nothing listens on them over IPv4.
+def free_ports(count: int, family: socket.AddressFamily = socket.AF_INET) -> list[int]:
+    """Return as many different ports, on which nothing listens and which no connection will take by chance.
 
     Raises OSError where there are not so many.
     """
     candidates = range(_FIRST, max(min(_kernels_first(), 65_536), _FIRST + 1))
     chosen = random.SystemRandom().sample(candidates, min(_TRIES, len(candidates)))
     with ExitStack() as held:
-        found = list(islice(filter(_is_free, chosen), count))
+        found = list(islice((port for port in chosen if _is_free(port, family)), count))
         while len(found) < count:  # a kernel that was told to give all ports
-            found.append(_bound(held.enter_context(socket.socket()), 0))
+            found.append(_bound(held.enter_context(socket.socket(family)), 0))
         return found
 
 
@@ -37,8 +37,8 @@ def _kernels_first() -> int:
         return _KERNELS_FIRST
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
+def _is_free(port: int, family: socket.AddressFamily) -> bool:
+    with socket.socket(family) as probe:
         try:
             _bound(probe, port)
         except OSError:

@@ -123,7 +123,7 @@ def _available_port(config: ServeConfig) -> int:
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the proxy does: no wait for old connections
         try:
-            probe.bind((config.host, config.port or (0 if family == socket.AF_INET6 else free_ports(1)[0])))
+            probe.bind((config.host, config.port or free_ports(1, family)[0]))
         except OSError as error:
             hint = "choose another, or port=0 for any free one"
             raise UserError(f"cannot listen on {config.host}:{config.port}: {error.strerror}", hint) from None

@@ -20,7 +20,7 @@ COUNTING_S = 0.25
 """What ``_counting_s`` takes on an idle core of an ordinary machine."""
 
 MARKS = {"slow", "long", "ray", "weights"}
-"""What ``make test-fast`` leaves out."""
+"""Of tests that may take longer. ``make test-fast`` leaves them out, and what is marked ``medium``."""
 
 TRAINING = ("tests/benchmarks", "tests/e2e", "tests/train")
 """Half of what uses Ray, by its time."""

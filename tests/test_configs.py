@@ -107,7 +107,7 @@ def test_a_recipe_is_valid_as_it_stands(path: Path) -> None:
     assert every is None or every % config.run.checkpoint_every_steps == 0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "gpus"),
     [

@@ -70,7 +70,7 @@ def test_a_command_of_the_guide_exists_and_its_settings_are_valid(command: str) 
         resolve(section, file, settings)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_pages_that_the_code_tells_are_as_make_docs_writes_them() -> None:
     for name, page in {"tree.md": tree(), "configuration.md": configuration()}.items():
         assert (ROOT / "docs" / name).read_text(encoding="utf-8") == page, f"docs/{name}: run make docs"

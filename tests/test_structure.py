@@ -26,7 +26,7 @@ def test_there_are_modules() -> None:
     assert len(MODULES) > 30
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_imports_run_one_way() -> None:
     done = subprocess.run(
         [Path(sys.executable).parent / "lint-imports", "--no-cache"],
@@ -43,7 +43,7 @@ def test_a_file_is_one_noun_of_at_most_300_lines() -> None:
     assert not {path: lines for path, lines in lengths.items() if lines > MAX_LINES}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_module_says_what_it_is() -> None:
     assert not [relative(path) for path in MODULES if not summary(path)]
 

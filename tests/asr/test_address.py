@@ -62,7 +62,7 @@ def test_a_path_has_one_name() -> None:
         assert plain(name) == name
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_rows(folder: str, tmp_path: Path) -> None:
     cells = [{"bytes": b"a" * n, "path": f"{n}.wav"} if n % 3 else None for n in range(10)]
     table = pa.table({"my audio": cells, "plain": [b"b" * n for n in range(10)]})
@@ -89,7 +89,7 @@ def test_rows(folder: str, tmp_path: Path) -> None:
     assert reason(parquet_row(storage.join(folder, "x.arrow"), 0, 0, "plain")) == "unreadable"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_neighbouring_rows_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"audio": [bytes([n]) * 10_000 for n in range(40)]}), path, row_group_size=10)

@@ -121,7 +121,7 @@ def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
     assert_is_tone(decode(path), 1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["wav", *CODECS, "g722"])
 def test_a_stretch_is_the_same_as_cutting_the_whole(tmp_path: Path, name: str) -> None:
     rate = 16_000 if name == "g722" else 48_000
@@ -226,7 +226,7 @@ def test_damaged_files_are_data_errors_or_sound(tmp_path: Path, seed: int) -> No
         assert error.reason in ("not_audio", "corrupt", "truncated", "no_samples", "too_short", "too_large", "too_long")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_ten_minutes_are_fine_by_default_and_refused_early_when_limited(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     path.write_bytes(wav16(np.tile(tone(1.0, 8_000), 600), 8_000))
@@ -237,7 +237,7 @@ def test_ten_minutes_are_fine_by_default_and_refused_early_when_limited(tmp_path
     assert len(decode(path, start_s=580.0, end_s=590.0, limits=AudioLimits(max_audio_s=30.0))) == 10 * SAMPLE_RATE
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_seconds_cap_holds_while_decoding_when_no_header_tells(tmp_path: Path) -> None:
     """Low-rate Opus is the known bomb: here 60 s of silence in a few hundred bytes a second, and no length given."""
     path = encoded(tmp_path / "bomb.opus", np.zeros(60 * 48_000, np.float32), "libopus", "ogg")
@@ -271,7 +271,7 @@ def test_forged_channels() -> None:
     assert reason(riff(b"\0" * 2 * 65 * 1000, channels=65)) == "unsupported"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_many_tiny_chunks_do_not_hang() -> None:
     clip = wav16(tone(1.0))
     at = clip.index(b"data")

@@ -47,7 +47,7 @@ def broken(whole: bytes, way: str) -> bytes:
     return whole[:start] + middle + whole[start + length :]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_whole_file_is_whole(whole: bytes) -> None:
     waveform, report = heard(whole)
     assert not report.damaged_s and not report.warnings
@@ -55,7 +55,7 @@ def test_a_whole_file_is_whole(whole: bytes) -> None:
     decode(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("way", ["zeros", "noise", "missing"])
 def test_words_behind_damage_came_early_and_nobody_was_told(whole: bytes, way: str) -> None:
     waveform, report = heard(broken(whole, way))
@@ -70,7 +70,7 @@ def test_words_behind_damage_came_early_and_nobody_was_told(whole: bytes, way: s
         decode(broken(whole, way))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("way", ["zeros", "missing"])
 def test_times_behind_damage_given_back_as_offset_find_the_same_sound(whole: bytes, way: str) -> None:
     data = broken(whole, way)
@@ -89,7 +89,7 @@ def test_a_file_without_its_end_was_taken_for_whole(whole: bytes) -> None:
     decode(whole[: whole.rindex(b"idx1")])  # the packets are there, only their index is not
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_sizes_of_a_stream_refuse_nothing(whole: bytes) -> None:
     """A writer that cannot go back leaves the sizes open; without an index too."""
     for size in (0, 0xFFFFFFFF):
@@ -106,7 +106,7 @@ def test_without_an_index_bytes_tell_what_is_lost(whole: bytes) -> None:
     assert len(waveform) / SAMPLE_RATE == pytest.approx(SECONDS, abs=0.6) and report.damaged_s > 0.3
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_index_that_is_damaged_itself_is_not_believed(codec: str, tmp_path: Path) -> None:
     whole = muxed(tmp_path / "a.avi", "avi", codec, [Voice(beeps())]).read_bytes()
     at = whole.rindex(b"idx1") + 8 + 16 * 20 + 12
@@ -115,7 +115,7 @@ def test_an_index_that_is_damaged_itself_is_not_believed(codec: str, tmp_path: P
         assert len(waveform) == len(heard(whole)[0]) and not report.damaged_s
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_is_lost_at_the_end_is_silence(codec: str, tmp_path: Path) -> None:
     whole = muxed(tmp_path / "a.avi", "avi", codec, [Voice(beeps())]).read_bytes()
     index = whole.rindex(b"idx1")
@@ -153,7 +153,7 @@ def unaligned(folder: Path) -> bytes:
     return chunk(b"RIFF", b"AVI " + head + chunk(b"LIST", packets) + chunk(b"idx1", index))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("way", ["zeros", "missing"])
 def test_chunks_that_are_no_frames_keep_their_times_too(tmp_path: Path, way: str) -> None:
     whole = unaligned(tmp_path)

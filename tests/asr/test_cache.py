@@ -83,7 +83,7 @@ def _race(target: Path, barrier: Any, number: int) -> None:
         barrier.wait()  # all have finished their work and none has its result in place
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_of_processes_that_race_one_wins_whole(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(3)
@@ -119,7 +119,7 @@ def _use_and_wait(folder: Path, ready: Any, done: Any) -> None:
     done.wait(60)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_a_process_uses_stays_until_it_ends(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()

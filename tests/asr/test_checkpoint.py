@@ -131,7 +131,7 @@ def test_pickled_weights_are_no_checkpoint(tmp_path: Path) -> None:
         find_checkpoint(str(tmp_path / "old"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(("name", "said"), [("openai/whisper-nano", "cannot be reached"), ("a/b..c", "its name right")])
 def test_a_hub_id_that_cannot_be_fetched(tmp_path: Path, name: str, said: str) -> None:
     code = (

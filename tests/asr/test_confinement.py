@@ -54,7 +54,7 @@ def attack(child: Child, name: str, argument: object = "", limits: AudioLimits =
     return raised.value
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_secret_of_the_environment_is_in_the_child(hostile: Child) -> None:
     assert "PATH" in attack(hostile, "environment", "PATH").detail.split()
     assert attack(hostile, "environment", "s3cret").detail == ""
@@ -70,7 +70,7 @@ def test_the_environment_is_a_list_of_what_is_allowed(monkeypatch: pytest.Monkey
     assert set(given) - ENVIRONMENT == {"PYTHONPATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["read_file", "read_file_by_call"])
 @pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/environ", "/proc/{parent}/environ", "{folder}/mine"])
 def test_a_file_of_the_machine_cannot_be_read(hostile: Child, name: str, path: str, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_file_of_the_machine_cannot_be_read(hostile: Child, name: str, path: s
     assert attack(hostile, name, place).reason == "refused"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_file_can_be_written_or_removed(hostile: Child, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_text("mine")
@@ -132,7 +132,7 @@ def test_what_could_lead_out_of_it_is_refused(hostile: Child, name: str) -> None
     assert attack(hostile, name).reason == "refused"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_call_of_another_table_ends_the_child() -> None:
     child = started()
     found = attack(child, "i_am_32_bit")
@@ -141,7 +141,7 @@ def test_a_call_of_another_table_ends_the_child() -> None:
     child.close()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_nothing_else_is_open(hostile: Child, tmp_path: Path) -> None:
     with (tmp_path / "open").open("wb") as file, socket.create_server(("127.0.0.1", 0)) as listener:
         os.set_inheritable(file.fileno(), True)
@@ -157,20 +157,20 @@ def test_what_it_says_reaches_no_terminal(hostile: Child, capfd: pytest.CaptureF
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["fill_memory", "fill_shared_memory"])
 def test_the_machine_s_memory_cannot_be_filled(name: str) -> None:
     child = started(memory_bytes=200 << 20)
     assert attack(child, name).detail == "uploaded bytes: decoding took too much memory"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_one_that_only_spins_is_ended() -> None:
     child = started(stall_s=0.5)
     assert attack(child, "spin").detail == "uploaded bytes: decoding took too long"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_cpu_time_is_limited_even_where_nobody_waits() -> None:
     child = started(stall_s=60.0)
     Allowance(child.pid).renew(0.1, 0)  # to whole seconds
@@ -180,13 +180,13 @@ def test_cpu_time_is_limited_even_where_nobody_waits() -> None:
     assert time.monotonic() - before < 30
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_more_samples_are_written_than_the_limits_allow() -> None:
     child = started()
     assert attack(child, "huge_file").detail == "uploaded bytes: decoding wrote too much"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["drip", "ask_again", "touch"])
 def test_one_that_keeps_talking_is_ended_as_one_that_is_silent(name: str) -> None:
     child = started(stall_s=0.5)
@@ -196,7 +196,7 @@ def test_one_that_keeps_talking_is_ended_as_one_that_is_silent(name: str) -> Non
     assert time.monotonic() - before < 4
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_one_that_is_stopped_and_keeps_talking_is_left() -> None:
     def watch(samples: int, nbytes: int) -> None:
         raise Stop
@@ -207,7 +207,7 @@ def test_one_that_is_stopped_and_keeps_talking_is_left() -> None:
     assert time.monotonic() - before < 5
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "answer",
     [
@@ -252,7 +252,7 @@ def test_one_that_stays_hears_and_says_nothing_of_the_next(hostile: Child) -> No
     assert attack(hostile, "replay").detail == ""
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_samples_are_nobody_s_once_their_recording_is_done(hostile: Child) -> None:
     before = shared_bytes()
     for _ in range(20):

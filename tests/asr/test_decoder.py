@@ -17,7 +17,7 @@ def places(path: Path) -> list[tuple[int, int]]:
         return [(packet.pos, packet.size) for packet in media.demux(media.streams.audio[0]) if packet.size]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_all_behind_a_damaged_packet_was_silence_in_an_mp4(tmp_path: Path) -> None:
     """Bytes that redefine the channels leave FFmpeg's AAC decoder mute, without an error for what follows."""
     path = encoded(tmp_path / "a.m4a", tone(5.0, 48_000), "aac", "mp4", layout="stereo")

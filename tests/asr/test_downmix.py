@@ -30,7 +30,7 @@ def test_one_channel_inverted_was_silence_with_a_transcript() -> None:
     assert report.warnings == ("the channels cancel each other for 2.00 s: channel 0 was taken there",)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 6), st.floats(0.71, 1.4), st.data())
 def test_whatever_cancels_the_speech_is_as_loud_as_on_one_channel(count: int, gain: float, data: st.DataObject) -> None:
@@ -95,7 +95,7 @@ def test_sixty_channels_were_called_corrupt() -> None:
     assert decode(riff(pcm.tobytes(), channels=60)).std() == pytest.approx(tone(1.0).std(), rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_sound_at_another_rate_has_the_same_length_whatever_is_taken(make_wav: Callable[[str], bytes]) -> None:
     lengths = {channel: len(decode(make_wav(channel), choice=SoundChoice(channel=channel))) for channel in CHANNELS}
     assert set(lengths.values()) == {3 * SAMPLE_RATE}

@@ -78,7 +78,7 @@ def test_rates_are_jiwers(reference: str, hypothesis: str) -> None:
     assert count_characters([reference], [hypothesis]).rate == pytest.approx(jiwer.cer(reference, hypothesis))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(pairs=st.lists(st.tuples(WORDS, WORDS), max_size=6), cut=st.integers(0, 6))
 def test_counts_of_shards_add_up(pairs: list[tuple[str, str]], cut: int) -> None:
     references, hypotheses = [pair[0] for pair in pairs], [pair[1] for pair in pairs]

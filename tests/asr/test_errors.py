@@ -11,7 +11,7 @@ from asr.errors import DataError, UserError, one_line
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(message=TEXT, hint=TEXT)
 def test_a_user_error_survives_a_process_hop(message: str, hint: str) -> None:
     error = pickle.loads(pickle.dumps(UserError(message, hint)))

@@ -74,7 +74,7 @@ def test_equal_to_the_extractor(bins: int, name: str) -> None:
     assert_equal_to_the_extractor(bins, WAVEFORMS[name])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_real_speech(english_clips: list[Utterance]) -> None:
     for clip in english_clips[:4]:
         waveform = decode(Path(str(clip.audio)))
@@ -82,7 +82,7 @@ def test_real_speech(english_clips: list[Utterance]) -> None:
         assert_equal_to_the_extractor(80, waveform * np.float32(0.001))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(samples=st.integers(1, 30_000), level=st.sampled_from([1.0, 1e-2, 1e-4]), seed=st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=20)
 def test_any_length_and_level(samples: int, level: float, seed: int) -> None:

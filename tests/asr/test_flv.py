@@ -42,7 +42,7 @@ def test_a_hole_was_taken_for_a_pause(whole: bytes, share: float) -> None:
             decode(data)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_pause_is_no_damage(tmp_path: Path) -> None:
     voice = Voice(tone(2.0), pause_at_s=1.0, pause_s=3.0)
     for picture_s in (0.0, 6.0):

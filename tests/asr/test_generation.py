@@ -23,7 +23,7 @@ from asr.whisper import AnyContextWhisper
 from tests.asr.speech import base, italian
 from tests.asr.tiny_whisper import MULTILINGUAL, random_whisper
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 LENGTH = 40
 

@@ -73,7 +73,7 @@ def test_name_is_the_way_back() -> None:
         language.name("xx")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_importing_the_module_is_light() -> None:
     program = "import sys, asr.language; assert not {'torch', 'transformers', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -140,7 +140,7 @@ def test_no_language_is_none_and_a_language_is_its_code() -> None:
         language.code_or_none("q")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_library_is_not_asked_what_our_own_table_knows() -> None:
     program = (
         "import sys, asr.language as l; assert [l.code(w) for w in ('it', 'Italian', 'it-IT')] == ['it'] * 3;"

@@ -141,7 +141,7 @@ def test_round_trip(rows: list[Utterance]) -> None:
         assert read_manifest(path, audio_roots=["/elsewhere", "s3://bucket"]) == placed
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.builds(Quarantined, words, words, words), max_size=5))
 def test_quarantine_round_trip(rows: list[Quarantined]) -> None:

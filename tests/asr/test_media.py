@@ -106,7 +106,7 @@ def test_a_disk_that_cannot_be_read_is_the_row_s_fault(tmp_path: Path, monkeypat
     assert reason(tmp_path / "a.wav") == "unreadable"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_transport_stream_whose_clock_begins_anew_was_heard_elsewhere(tmp_path: Path) -> None:
     """33 bits at 90 kHz are 95443.7 s; FFmpeg then counts from before zero, or on beyond."""
     waveform = np.zeros(12 * 48_000, np.float32)

@@ -23,7 +23,7 @@ def tone_at(waveform: np.ndarray) -> list[float]:
     return [start_s for start_s, end_s in loud(waveform) if end_s - start_s > 0.3]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("picture_s", [0.0, 12.0])
 @pytest.mark.parametrize("kind", ["zeros", "noise", "missing"])
 def test_packets_that_were_lost_beside_a_picture_were_a_pause(tmp_path: Path, picture_s: float, kind: str) -> None:
@@ -37,7 +37,7 @@ def test_packets_that_were_lost_beside_a_picture_were_a_pause(tmp_path: Path, pi
         decode(damaged)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("picture_s", [0.0, 14.0])
 def test_a_pause_is_one(tmp_path: Path, picture_s: float) -> None:
     voice = Voice(tone(6.0), pause_at_s=3.0, pause_s=5.0)
@@ -46,7 +46,7 @@ def test_a_pause_is_one(tmp_path: Path, picture_s: float) -> None:
     assert len(waveform) / SAMPLE_RATE == pytest.approx(11.0, abs=0.2)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("later_s", [1800.0, 40_000.0])
 def test_two_recordings_that_were_joined_lay_hours_apart(tmp_path: Path, later_s: float) -> None:
     first = recording(tmp_path / "a.ts")

@@ -25,7 +25,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return made
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "codecs",
     [("libopus", "flac"), ("flac", "libopus"), ("libopus", "flac", "libopus"), ("flac", "libopus", "libopus", "flac")],

@@ -19,7 +19,7 @@ def listed(data: bytes) -> tuple[list[int], list[int]]:
         return [each.packet.pts for each in found], [each.skipped for each in found]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("picture_s", [0.0, 8.0])
 @pytest.mark.parametrize("pause_s", [0.0, 2.0])
 def test_in_a_whole_matroska_next_to_nothing_is_passed_over(tmp_path: Path, picture_s: float, pause_s: float) -> None:

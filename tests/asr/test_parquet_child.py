@@ -18,7 +18,7 @@ from asr.parquet_child import TOGETHER_BYTES
 from asr.parquet_guard import MEMORY_BYTES
 from asr.sandbox_process import started
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 PART = {"group": 0, "columns": ["text"], "rows": 2, "present": 0}
 

@@ -66,7 +66,7 @@ def test_71_bytes_at_an_address_ended_the_process(killer: Path) -> None:
             open_address(f"{killer}#row_group=0&row=0&column=audio")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_footer_took_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 200_000  # of three bytes each, for which pyarrow keeps some hundred MB
     columns = bytes([0x19, 0xFC, *(count >> 7 * at & 127 | 128 * (at < 2) for at in range(3))]) + b"\x26\0\0" * count
@@ -81,7 +81,7 @@ def test_a_footer_took_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     guard().close()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("content", [LENGTHS, PREFIXES])
 @pytest.mark.parametrize("where", ["local", "far"])
 def test_a_page_of_a_hundred_bytes_took_gigabytes(content: bytes, where: str, tmp_path: Path, s3: str) -> None:
@@ -94,7 +94,7 @@ def test_a_page_of_a_hundred_bytes_took_gigabytes(content: bytes, where: str, tm
     assert len(open_address(parquet_row(place, 0, 2, "audio"))[0].read()) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_process_that_took_too_much_was_said_to_crash_where_its_memory_went_slowly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +129,7 @@ def readers() -> list[psutil.Process]:
     return psutil.Process(guard().pid).children()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_page_that_crashes_its_reader_ended_the_run(many: Table) -> None:
     cells = audio_cells(many, 0, "audio")
     next(cells)
@@ -139,7 +139,7 @@ def test_a_page_that_crashes_its_reader_ended_the_run(many: Table) -> None:
     assert sum(map(len, audio_cells(many, 0, "audio"))) == 100  # another one is read as before
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("killed", [lambda: readers()[-1], lambda: psutil.Process(guard().pid)])
 def test_where_the_machine_needs_its_memory_no_row_is_lost_or_met_twice(
     many: Table, killed: Callable[[], psutil.Process]
@@ -151,7 +151,7 @@ def test_where_the_machine_needs_its_memory_no_row_is_lost_or_met_twice(
     assert heard + [cell for part in cells for cell in part.to_pylist()] == expected
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_where_the_machine_needs_its_memory_a_footer_is_read_again(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a")
     guard()._process.kill()
@@ -162,7 +162,7 @@ def test_where_the_machine_needs_its_memory_a_footer_is_read_again(tmp_path: Pat
     open_parquet(str(tmp_path / "a")).close()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_who_is_forked_in_the_middle_reads_on_and_so_does_its_parent(many: Table) -> None:
     expected = [cell for part in audio_cells(many, 0, "audio") for cell in part.to_pylist()]
     cells = audio_cells(many, 0, "audio")
@@ -178,7 +178,7 @@ def test_who_is_forked_in_the_middle_reads_on_and_so_does_its_parent(many: Table
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_reader_that_nobody_listens_to_ends(many: Table) -> None:
     cells = audio_cells(many, 0, "audio")
     next(cells)
@@ -188,7 +188,7 @@ def test_a_reader_that_nobody_listens_to_ends(many: Table) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_file_has_one_reader_and_a_footer_is_read_once(tmp_path: Path) -> None:
     pq.write_table(pa.table({"audio": [b"a" * 9] * 200, "text": ["b"] * 200}), tmp_path / "a", row_group_size=1)
     table = open_parquet(str(tmp_path / "a"))
@@ -199,7 +199,7 @@ def test_a_file_has_one_reader_and_a_footer_is_read_once(tmp_path: Path) -> None
     table.close()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_thousands_of_row_groups_that_are_kept_took_a_descriptor_each(tmp_path: Path) -> None:
     pq.write_table(pa.table({"audio": [b"a" * 9] * 200}), tmp_path / "a.parquet", row_group_size=1)
     descriptors = []
@@ -243,7 +243,7 @@ def test_a_crash_beside_good_files_is_one_line(killer: Path, tmp_path: Path) -> 
         list(rows(SourceConfig(source=str(folder)), tmp_path / "cache"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_wrong_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"audio": [b"a"] * 9, "text": [["b"], []] * 4 + [None]}), tmp_path / "a", store_schema=False

@@ -25,7 +25,7 @@ def table(path: Path, cells: list[bytes]) -> Table:
     return open_parquet(str(path))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_of_many_tables_that_are_open_a_few_have_a_process_and_all_are_read(tmp_path: Path) -> None:
     tables = [table(tmp_path / str(n), [b"%d" % n] * 3) for n in range(3 * MOST_FREE)]
     for _ in range(2):

@@ -14,7 +14,7 @@ def test_the_most_frequent_reason_comes_first_with_an_example_that_says_somethin
     assert by_reason([]) == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(st.lists(st.builds(Quarantined, st.text(), st.sampled_from("abc"), st.text(max_size=1))))
 def test_every_row_is_counted_once(rows: list[Quarantined]) -> None:
     found = by_reason(rows)

@@ -13,7 +13,7 @@ from asr.packets import Packets
 from asr.raw_frames import intact_until
 from tests.asr.sounds import CODECS, encoded, loud, tone
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 KINDS = {"mp3": CODECS["mp3"], "aac": ("aac", "adts"), "ac3": ("ac3", "ac3")}
 RANDOM = np.random.default_rng(0)

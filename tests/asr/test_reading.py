@@ -106,7 +106,7 @@ def noisy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return encoded(path, waveform, *(more | CODECS)[request.param]).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_upload_loses_the_packet_and_not_the_hour(noisy: bytes) -> None:
     """Words behind the damage keep their times, whatever the format. (MP3 crackles where it finds its feet again.)"""
     waveform, report = heard(damaged(noisy, 8.0, 0.5, 20.0))
@@ -116,7 +116,7 @@ def test_an_upload_loses_the_packet_and_not_the_hour(noisy: bytes) -> None:
     assert report.warnings, "nobody is told"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_training_does_not_take_what_is_damaged(noisy: bytes) -> None:
     report = heard(damaged(noisy, 8.0, 0.5, 20.0))[1]
     assert 0.2 < report.damaged_s < 3.0
@@ -139,7 +139,7 @@ def test_one_frame_of_a_flac_was_left_out_without_a_word(tmp_path: Path) -> None
             decode(damaged)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_bytes_missing_in_the_middle_of_an_mp3_are_silence_there(tmp_path: Path) -> None:
     """Its header counts frames and bytes: it was refused whole, as if its end were missing."""
     waveform = np.random.default_rng(0).normal(0, 0.03, 12 * 48_000).astype(np.float32)
@@ -165,7 +165,7 @@ def test_what_cannot_be_decoded_to_the_end_was_left_out_without_a_word(tmp_path:
         decode(whole[: 2 * third])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_file_that_is_mostly_damaged_is_refused(noisy: bytes) -> None:
     with pytest.raises(DataError):
         decode(damaged(noisy, 0.5, 19.0, 20.0), limits=AudioLimits(max_damaged_share=0.1))
@@ -188,7 +188,7 @@ def test_junk_behind_the_end_made_a_whole_file_truncated(tmp_path: Path, name: s
     assert len(waveform) == pytest.approx(len(decode(whole)), abs=0.1 * SAMPLE_RATE)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_joined_mp3s_were_truncated(tmp_path: Path) -> None:
     parts = [encoded(tmp_path / f"{n}.mp3", tone(n, 48_000), "libmp3lame", "mp3").read_bytes() for n in (2.0, 3.0, 1.0)]
     cover = b"ID3\x04\x00\x00" + bytes([0, 3, 0, 0]) + b"\xff\xd8" * (3 << 13)
@@ -270,7 +270,7 @@ def fragmented(folder: Path, seconds: float) -> bytes:
     return encoded(path, tone(seconds, 48_000), "aac", "mp4", **options).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_second_half_of_a_fragmented_mp4_was_lost_without_a_word(tmp_path: Path) -> None:
     whole = fragmented(tmp_path, 12.0)
     assert whole.count(b"moof") >= 5 and len(decode(whole)) / SAMPLE_RATE == pytest.approx(12.0, abs=0.1)
@@ -283,7 +283,7 @@ def test_the_second_half_of_a_fragmented_mp4_was_lost_without_a_word(tmp_path: P
         decode(broken)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_so_was_that_of_one_with_a_picture(tmp_path: Path) -> None:
     path = muxed(tmp_path / "a.mp4", "mp4", "aac", [Voice(tone(12.0))], 12.0, movflags="frag_keyframe+empty_moov")
     whole = path.read_bytes()
@@ -302,7 +302,7 @@ def test_wavpack_with_zeros_behind_a_bad_block_and_a_cut(tmp_path: Path) -> None
     assert len(waveform) == 10 * SAMPLE_RATE and 0 < report.damaged_s < 4
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["opus", "oggflac"])
 def test_times_in_the_second_part_of_a_joined_ogg_were_beyond_its_end(tmp_path: Path, name: str) -> None:
     codec = CODECS.get(name, ("flac", "ogg"))
@@ -315,7 +315,7 @@ def test_times_in_the_second_part_of_a_joined_ogg_were_beyond_its_end(tmp_path: 
             at_its_time(joined, whole, start_s)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(("codec", "container"), [("flac", "flac"), ("aac", "mpegts"), ("libmp3lame", "mp3")])
 def test_so_were_those_of_other_joined_files(tmp_path: Path, codec: str, container: str) -> None:
     part = np.concatenate([np.zeros(2 * 48_000, np.float32), tone(1.0, 48_000)])
@@ -336,7 +336,7 @@ def at_its_time(source: bytes, whole: np.ndarray, start_s: float) -> None:
         assert found == pytest.approx(expected, abs=0.03)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["opus", "oggflac"])
 @pytest.mark.parametrize("lost", [3, -3, -1])
 def test_a_page_of_an_ogg_that_is_lost_is_silence_in_its_place(tmp_path: Path, name: str, lost: int) -> None:

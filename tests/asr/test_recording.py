@@ -145,7 +145,7 @@ def test_what_each_channel_says_counts_as_heard() -> None:
     assert Recording(10.0, None, (), (), SoundReport(160_000, channel=EACH, channels=2)).heard_s == 20.0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(
     st.lists(
         st.tuples(

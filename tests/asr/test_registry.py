@@ -52,7 +52,7 @@ def write_wheel(folder: Path, part: Part, content: dict[str, bytes]) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_parts_are_put_together_in_order(packages: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
@@ -63,7 +63,7 @@ def test_the_parts_are_put_together_in_order(packages: Path, tmp_path: Path) -> 
     }
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_tampered_weights_are_refused_and_leave_no_checkpoint(
     packages: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +75,7 @@ def test_tampered_weights_are_refused_and_leave_no_checkpoint(
     assert list((own_cache / "checkpoints").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_network_is_said_in_one_line_with_what_to_do(
     packages: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +88,7 @@ def test_no_network_is_said_in_one_line_with_what_to_do(
     assert list((own_cache / "checkpoints").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_full_disk_is_no_matter_of_the_network(packages: Path, tmp_path: Path) -> None:
     heavy = Part("heavy-weights", "1.2", {"tiny/model.bin": "model.bin"})
     write_wheel(packages, heavy, {"tiny/model.bin": os.urandom(2**21)})
@@ -97,7 +97,7 @@ def test_a_full_disk_is_no_matter_of_the_network(packages: Path, tmp_path: Path)
     assert caught.value.message.startswith(f"{disk}: no space left for the package heavy-weights==1.2, ")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_source_archive_is_not_built(packages: Path, tmp_path: Path) -> None:
     """Building one would run what its author wrote."""
     for wheel in packages.iterdir():

@@ -139,7 +139,7 @@ def test_no_errors(tmp_path: Path) -> None:
     assert "every word of every utterance is right" in page.text
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_language_without_spaces_is_warned_of(tmp_path: Path) -> None:
     assert "Japanese writes no spaces" in report(tmp_path, evaluation(("今日は", "今日わ"), language="ja"))
     assert "no spaces" not in report(tmp_path, evaluation(("uno", "due")))
@@ -176,7 +176,7 @@ def test_the_histogram_counts_every_utterance_once(durations_s: list[float]) -> 
 RUN = "/home/somebody/work/runs/demo-1/artifact"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_model_is_named_by_its_run_and_its_path_is_a_note(tmp_path: Path) -> None:
     before, after = evaluation(("uno", "due"), checkpoint="builtin:base"), evaluation(("uno", "uno"), checkpoint=RUN)
     page = Page(report(tmp_path, before, after))
@@ -185,7 +185,7 @@ def test_a_model_is_named_by_its_run_and_its_path_is_a_note(tmp_path: Path) -> N
     assert [one["title"] for one in page.attributes("th") if "title" in one] == [RUN]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     other = RUN.replace("somebody", "nobody")
     page = Page(report(tmp_path, evaluation(("uno", "due"), checkpoint=RUN), evaluation(("a", "b"), checkpoint=other)))
@@ -194,7 +194,7 @@ def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert "demo-1 (1) short" in twice.text and "demo-1 (2) short" in twice.text
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_is_in_quarantine_is_a_table(tmp_path: Path) -> None:
     rows = [
         Quarantined("<i>a", "not_text", "the transcript is nan"),

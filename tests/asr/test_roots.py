@@ -77,7 +77,7 @@ def test_what_lies_outside_is_refused(folder: str, name: str) -> None:
     assert name in caught.value.detail
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
 def test_a_row_sends_no_credentials_to_a_host_of_its_choice(
     scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -25,7 +25,7 @@ def written(path: Path, audio: pa.Array, text: list[str]) -> pq.ParquetFile:
     return open_parquet(str(path))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_small_rows_come_many_at_a_time_and_large_ones_few(tmp_path: Path) -> None:
     small = written(tmp_path / "a", pa.array([b"x"] * 3000), ["said"] * 3000)
     assert [batch.num_rows for batch in batches(small, 0, ["audio", "text"], 1 << 30)] == [BATCH_ROWS, BATCH_ROWS, 952]
@@ -38,7 +38,7 @@ def test_small_rows_come_many_at_a_time_and_large_ones_few(tmp_path: Path) -> No
     assert max(size for _, size in sizes) <= BATCH_BYTES * 1.01
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_column_is_its_parts_and_none_that_begins_like_it(tmp_path: Path) -> None:
     table = pa.table({"audio": [{"bytes": b"x", "path": "a"}], "audio2": [b"y"]})
     pq.write_table(table, tmp_path / "a")

@@ -30,7 +30,7 @@ from tests.asr.sounds import encoded, tone, wav16
 from tests.serve.expendable import ABORT, FAIL, LIE, LIMITS, MEMORY_LIMIT_BYTES, STALL, SWELL
 from tests.serve.fakes import noise
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 TWO_S = noise(2.0)
 

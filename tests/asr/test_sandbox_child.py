@@ -24,7 +24,7 @@ from asr.sound import SoundReport
 FLAC = encode_flac(np.zeros(16_000, np.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_each_process_does_one_thing_and_ends_and_what_forks_them_ends_when_nobody_is_left() -> None:
     control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
     whole = {"found": json.loads(json.dumps(asdict(SoundReport(16_000))))}
@@ -87,7 +87,7 @@ def test_samples_are_written_megabyte_by_megabyte_from_where_it_is_told() -> Non
         assert collect.flush() == 4
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_it_is_lean() -> None:
     code = (
         "import sys, asr.sandbox_child\nprint(sorted({'torch', 'ray', 'transformers', 'pyarrow'} & set(sys.modules)))"

@@ -10,7 +10,7 @@ import pytest
 from asr.sandbox import MEMORY_BYTES
 from asr.sandbox_process import NONSENSE, Forker
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_waiting_ends_where_no_sample_comes(tmp_path: Path) -> None:
         Wait(file.fileno(), [], 0.01).frame(ours)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_samples_before_a_stall_brought_it_the_same_time_again() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, memory() as samples:
@@ -91,7 +91,7 @@ def test_samples_before_a_stall_brought_it_the_same_time_again() -> None:
         assert time.monotonic() - before < 1.9
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_reading_the_same_again_brings_no_time_and_reading_on_does() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, memory() as samples:

@@ -9,7 +9,7 @@ from asr.audio import SAMPLE_RATE, AudioLimits, decode
 from asr.errors import DataError
 from tests.asr.sounds import encoded
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 SECONDS, LOW_HZ, HZ_PER_S, RATE = 12.0, 300.0, 250.0, 48_000
 LOSING = AudioLimits(max_damaged_share=0.5)

@@ -69,7 +69,7 @@ def test_a_word_within_steady_noise_is_not_silent(english_clips: list[Utterance]
     assert not is_silent(hiss)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_quiet_speech_is_not_silent(english_clips: list[Utterance]) -> None:
     """40 dB quieter, as from a microphone across the hall, Whisper understands all; 60 dB quieter, nearly all."""
     for clip in english_clips[:6]:

@@ -39,7 +39,7 @@ def sound(folder: Path, kind: str) -> bytes:
     return encoded(folder / kind, waveform, *KINDS[kind]).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("tag", TAGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cover_between_joined_files_cost_the_sound_behind_it(tmp_path: Path, kind: str, tag: str) -> None:

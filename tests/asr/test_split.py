@@ -40,7 +40,7 @@ def test_clips_without_words_are_told_apart_by_id() -> None:
     assert transcript_key(first) != transcript_key(second)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=100, deadline=None)
 @given(
     texts=st.lists(st.text("abAB .1", max_size=5), min_size=60, max_size=120),

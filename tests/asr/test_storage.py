@@ -14,7 +14,7 @@ from asr.digest import sha256
 from asr.errors import DataError, UserError
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_write_read_and_list(root: str) -> None:
     assert not storage.exists(root)
     storage.write_text(storage.join(root, "a b/ü.txt"), "Grüße\r\n")

@@ -99,7 +99,7 @@ def test_legacy_english_is_spelt_as_in_published_tables() -> None:
     assert normalise("The colour", "legacy", "it") == normalise("The colour", "normalised", "en") == "the colour"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_legacy_english_gives_the_words_of_transformers_with_whispers_table() -> None:
     table = EnglishSpellingNormalizer().mapping
     theirs = EnglishTextNormalizer(table)
@@ -115,7 +115,7 @@ def test_nothing_stays_nothing(normaliser: Normaliser, text: str) -> None:
     assert normalise(text, normaliser) == ("..." if normaliser == "orthographic" and text == "..." else "")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None)
 @given(text=st.text() | IN_FIVE_SCRIPTS, language=st.sampled_from([None, "tr", "it"]))
 @pytest.mark.parametrize("normaliser", ["orthographic", "normalised"])
@@ -125,7 +125,7 @@ def test_idempotent(normaliser: Normaliser, text: str, language: str | None) -> 
     assert once == " ".join(once.split())
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_idempotent_on_every_character_that_could_change() -> None:
     every = (chr(code) for code in range(sys.maxunicode + 1))
     inert = {"Lo", "Cn", "Co", "Cs"}
@@ -134,7 +134,7 @@ def test_idempotent_on_every_character_that_could_change() -> None:
     assert [one for one in some if normalise(normalise(one)) != normalise(one)] == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None)
 @given(text=IN_FIVE_SCRIPTS)
 def test_no_letter_digit_or_mark_is_ever_lost(text: str) -> None:

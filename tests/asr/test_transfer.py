@@ -8,7 +8,7 @@ from asr import storage, transfer
 from asr.errors import UserError
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_folder_goes_up_and_comes_back_and_the_last_file_is_last(root: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "deep").mkdir(parents=True)

@@ -92,7 +92,7 @@ def test_the_frames_are_judged_as_the_package_judges_them(
     np.testing.assert_allclose(probabilities(centred), expected[asr.vad.LEAD_FRAMES :], atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_speech_after_long_silence_is_as_plain_as_alone(sentence: np.ndarray) -> None:
     line = np.random.default_rng(0).standard_normal(28_000 * FRAME).astype(np.float32) * np.float32(0.0003)  # 15 min
     alone, late = (
@@ -103,7 +103,7 @@ def test_speech_after_long_silence_is_as_plain_as_alone(sentence: np.ndarray) ->
     assert (late[plain] < 0.8).mean() < 0.08  # with one state throughout it is 0.16
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_where_a_block_begins_makes_no_difference(sentence: np.ndarray) -> None:
     two = np.concatenate([sentence, sentence])
     alone = speech(two)
@@ -115,7 +115,7 @@ def test_where_a_block_begins_makes_no_difference(sentence: np.ndarray) -> None:
         assert abs(spoken[0] - spoken[1]) < 0.05 * spoken[1]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_threads_do_not_disturb_each_other(english_clips: list[Utterance]) -> None:
     waveforms = [decode(clip.audio) for clip in english_clips[:8]]
     with ThreadPoolExecutor(4) as pool:
@@ -148,7 +148,7 @@ def test_a_doubtful_word_counts_where_there_is_hardly_anything_else(monkeypatch:
     assert hears(monkeypatch, frames_of(5.0, word=word)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), cells=st.integers(1, 60), rest=st.integers(0, FRAME - 1))
 def test_stretches_are_in_order_and_hold_all_that_is_sure(seed: int, cells: int, rest: int) -> None:
@@ -165,7 +165,7 @@ def test_stretches_are_in_order_and_hold_all_that_is_sure(seed: int, cells: int,
         assert any(start <= first and last <= end for start, end in found)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_hours_of_digital_silence_are_neither_judged_nor_read(
     sentence: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,12 +41,12 @@ def test_thirty_seconds_are_computed_bit_for_bit(
     assert torch.equal(logits(network), logits(original))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_half_precision_too(original: WhisperForConditionalGeneration, network: AnyContextWhisper) -> None:
     assert torch.equal(logits(network.bfloat16()), logits(random_whisper(dtype=torch.bfloat16)))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("frames", [2, 100, 550, 3000])
 def test_a_short_context_has_half_as_many_positions(network: AnyContextWhisper, frames: int) -> None:
     encoded = network.model.encoder(torch.randn(3, 80, frames))
@@ -116,13 +116,13 @@ def test_layers_are_dropped_in_training_only(network: AnyContextWhisper) -> None
     assert not torch.equal(network.model.encoder(features).last_hidden_state, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_saved_weights_load_in_plain_transformers(network: AnyContextWhisper, tmp_path: Path) -> None:
     network.save_pretrained(tmp_path)
     assert torch.equal(logits(WhisperForConditionalGeneration.from_pretrained(tmp_path)), logits(network))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_embeddings_are_saved_once_whoever_gathered_them(network: AnyContextWhisper, tmp_path: Path) -> None:
     """DeepSpeed hands over a copy under each name: 265 MB too much for large-v3."""
     network.save_pretrained(
@@ -142,7 +142,7 @@ def test_positions_are_looked_up_by_their_module(network: AnyContextWhisper) -> 
     assert torch.equal(network.model.encoder(torch.ones(1, 80, 100)).last_hidden_state, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_activations_computed_again_give_the_same_gradients(network: AnyContextWhisper) -> None:
     def gradients() -> dict[str, torch.Tensor]:
         network.zero_grad()

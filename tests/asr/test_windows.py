@@ -131,7 +131,7 @@ def test_no_window_where_nobody_speaks(seconds: float, levels: tuple[float, ...]
     assert [kind for kind, noise in noises(seconds, levels).items() if windows(noise)] == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_short_clip_is_one_window(prompts: list[np.ndarray]) -> None:
     for prompt in prompts:
         (window,) = windows(prompt)
@@ -139,7 +139,7 @@ def test_a_short_clip_is_one_window(prompts: list[np.ndarray]) -> None:
         assert window.start <= voice.start and voice.end <= window.end
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_every_prompt_of_a_long_recording_lies_in_one_window(long: Long) -> None:
     found, samples = long.windows, len(long.waveform)
     check(found, samples)
@@ -148,7 +148,7 @@ def test_every_prompt_of_a_long_recording_lies_in_one_window(long: Long) -> None
     assert sum(window.end - window.start for window in found) < 0.7 * samples  # the long pauses are left out
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_time_at_the_end_of_a_long_recording_is_true(long: Long) -> None:
     window, samples = long.windows[-1], len(long.waveform)
     heard = long.waveform[window.start : window.end]
@@ -161,7 +161,7 @@ def test_a_time_at_the_end_of_a_long_recording_is_true(long: Long) -> None:
     assert abs(word.start_s - true_s) < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_word_of_speech_without_a_pause_is_lost_or_heard_twice(prompts: list[np.ndarray]) -> None:
     waveform, places = recorded(prompts, [0.05] * len(prompts))
     found = windows(waveform)
@@ -204,7 +204,7 @@ def test_long_speech_is_cut_and_its_rest_shares_a_window(monkeypatch: pytest.Mon
     assert rest == (cut, 45 + MARGIN_S)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.04, 4.0), st.floats(0.04, 40.0)), min_size=1, max_size=12))
 def test_all_speech_is_in_the_windows_and_once(spans: list[tuple[float, float]]) -> None:

@@ -50,7 +50,7 @@ def url() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_requests_are_offered_whatever_becomes_of_them(url: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     found = asyncio.run(offer(url, [Spoken(tmp_path / "a", "a", 1.0)], per_s=100.0, seconds=0.05))
@@ -59,7 +59,7 @@ def test_requests_are_offered_whatever_becomes_of_them(url: str, tmp_path: Path)
     assert gone == {"ClientConnectorError": 2}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_health_is_asked_all_along_by_another_process(url: str) -> None:
     with probing(f"{url}/healthz") as found:
         pass
@@ -70,7 +70,7 @@ def test_health_is_asked_all_along_by_another_process(url: str) -> None:
         assert set(none) == {float("inf")}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_bare_server_answers_too() -> None:
     with bare() as url, probing(url) as found:
         pass

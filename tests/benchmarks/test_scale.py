@@ -28,7 +28,7 @@ def named(figures: list[Figure]) -> dict[str, float]:
     return {figure.what: figure.value for figure in figures}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_made_up_utterances_are_such_as_a_corpus_holds() -> None:
     made = utterances(500)
     columns = made.columns()
@@ -40,7 +40,7 @@ def test_made_up_utterances_are_such_as_a_corpus_holds() -> None:
     assert utterances(500).table == made.table
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", KINDS)
 def test_planning_is_measured_in_every_way(kind: str) -> None:
     found = measured(2_000, kind, 4)
@@ -92,7 +92,7 @@ def test_fewer_replicas_are_wanted_for_long_before_one_goes() -> None:
     assert decided([2] * 300, 3, 10.0, 300.0) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_core_seconds_are_those_of_our_own_processes() -> None:
     code = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\nsys.stdin.read()"
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def test_core_seconds_are_those_of_our_own_processes() -> None:
     assert nothing.of("busy") < 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_peak_of_memory_is_that_since_the_reset() -> None:
     code = """
 from benchmarks.scale.processes import peak_bytes, reset_peak, resident_bytes

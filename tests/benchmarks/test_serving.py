@@ -168,7 +168,7 @@ def spoken(folder: Path, *texts: str) -> list[Spoken]:
     return clips
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_saturating_clients_wait_for_their_answers(slow: Slow, tmp_path: Path) -> None:
     heard = saturating(slow.url, spoken(tmp_path, *"abcdef"), 2, "it")
     assert heard.texts == list("abcdef") and slow.most == 2
@@ -180,7 +180,7 @@ def test_speaking_clients_do_not(slow: Slow, tmp_path: Path) -> None:
     assert heard.texts == list("abcdef") and slow.most > 2
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("drive", [saturating, speaking])
 def test_a_refused_request_is_counted_and_the_others_go_on(
     drive: Callable[..., Heard], slow: Slow, tmp_path: Path
@@ -197,7 +197,7 @@ def test_an_endpoint_that_is_gone_is_an_error_too(tmp_path: Path) -> None:
     assert heard.errors.keys() == {0}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_turn_counts_what_was_answered(slow: Slow, tmp_path: Path) -> None:
     side = cast(Side, SimpleNamespace(name=OURS[0], url=slow.url, turn=nullcontext))
     done = take_turn(side, "saturating", 2, spoken(tmp_path, "a", "poison", "b"))
@@ -234,7 +234,7 @@ def test_a_side_stands_still_with_all_its_processes_while_it_is_another_s_turn()
                 one.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_serve_adds_is_measured_clip_by_clip(slow: Slow, tmp_path: Path) -> None:
     class Engine:
         turn = staticmethod(nullcontext)

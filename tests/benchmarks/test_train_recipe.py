@@ -168,7 +168,7 @@ def test_a_side_that_fails_shows_its_last_words(tmp_path: Path) -> None:
         side.until_pause()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_recipe_collates_as_published() -> None:
     processor = WhisperProcessor.from_pretrained(find_checkpoint("builtin:tiny.en").folder)
     rows = [

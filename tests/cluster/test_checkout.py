@@ -53,7 +53,7 @@ def packed(contents: Contents, folder: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_this_checkout_travels_as_git_tracks_it_and_nothing_in_it_looks_like_a_secret(tmp_path: Path) -> None:
     checkout = Checkout.here()
     contents = checkout.contents()

@@ -47,7 +47,7 @@ def test_nothing_is_refused_or_passed_over(name: str) -> None:
     assert problems(written(name)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["train", "serve"])
 @pytest.mark.parametrize(
     "slip",
@@ -120,7 +120,7 @@ def test_the_job_is_a_run_that_begins_on_one_node_and_grows_on_spot_nodes() -> N
     assert all(isinstance(value, str) for value in variables.values())
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_serve_takes_the_application() -> None:
     serve_files.check(serve_config())
 

@@ -49,7 +49,7 @@ def test_an_address_for_relative_places_is_no_folder(tmp_path: Path, monkeypatch
     assert Path.cwd() == tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_process_becomes_the_verb(tmp_path: Path) -> None:
     variables = os.environ | {STORAGE: str(tmp_path), PACKAGES: "image"}
     words = [sys.executable, "-m", "cluster.launch", "--version"]
@@ -57,7 +57,7 @@ def test_the_process_becomes_the_verb(tmp_path: Path) -> None:
     assert done.stdout.startswith("whisperfleet ")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_person_s_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     variables = os.environ | {STORAGE: str(tmp_path / "file"), PACKAGES: "image"}

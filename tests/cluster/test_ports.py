@@ -33,6 +33,15 @@ def test_one_that_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert port not in free_ports(1)
 
 
+def test_one_that_is_taken_over_ipv6_alone_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(ports, "_FIRST", port)
+        monkeypatch.setattr(ports, "_KERNELS", tmp_path / "range")
+        (tmp_path / "range").write_text(f"{port + 1} 65535")
+        assert port not in free_ports(1, socket.AF_INET6)
+
+
 @pytest.mark.parametrize("told", ["1024 65535", "", "none"])
 def test_a_kernel_that_gives_all_ports_or_does_not_say_is_none_without(
     told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

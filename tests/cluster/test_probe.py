@@ -51,7 +51,7 @@ def test_who_cannot_be_reached_is_named() -> None:
     assert list(failed) == ["gone"] and "refused" in failed["gone"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_sum_over_one_node_and_over_one_that_does_not_come() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         meeting = f"tcp://127.0.0.1:{free.getsockname()[1]}"

@@ -121,7 +121,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str,
         yield config
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_aws_starts_the_nodes_that_the_file_asks_for(cloud: dict[str, Any]) -> None:
     full = aws.bootstrap_aws(prepare_config(cloud))
     provider = AWSNodeProvider(full["provider"], full["cluster_name"])
@@ -137,7 +137,7 @@ def test_aws_starts_the_nodes_that_the_file_asks_for(cloud: dict[str, Any]) -> N
     }
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_endpoint_s_file_is_what_serve_deploys() -> None:
     serve_files.check(written("serve"))
 

@@ -58,7 +58,7 @@ def test_versions_are_those_of_the_constraints() -> None:
     assert project["build-system"]["requires"] == [str(LISTED["setuptools"])]  # with which our own is built
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_whatever_a_package_needs_is_in_the_list() -> None:
     """As pip would go through them: nothing is left for it to choose."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -82,7 +82,7 @@ def test_whatever_a_package_needs_is_in_the_list() -> None:
     assert len(seen) > 100
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("tampered", [False, True])
 def test_a_file_that_is_not_the_one_that_was_tested_is_not_installed(tmp_path: Path, tampered: bool) -> None:
     """An index, or who stands before it, gives out another file under a package's name and version."""

@@ -188,7 +188,7 @@ def test_knocking() -> None:
         knock("127.0.0.1:1")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_two_commands_that_started_ray_at_once_on_few_cores_both_took_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

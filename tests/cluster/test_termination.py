@@ -38,7 +38,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_sigterm_interrupts_once() -> None:
     twice = f"""termination.begin()
     assert termination.interrupts() and not termination.asked()
@@ -77,7 +77,7 @@ def test_what_a_verb_says_itself_is_the_only_line() -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "ended by SIGTERM at 4\n")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_second_signal_while_the_line_of_the_first_is_said_changes_nothing() -> None:
     twice = f"""write = os.write
     def slow(*said):
@@ -90,7 +90,7 @@ def test_a_second_signal_while_the_line_of_the_first_is_said_changes_nothing() -
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, LINE)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_wake_that_comes_just_before_the_wait_was_lost() -> None:
     """The handler was called when the wait was over: a scheduler would have killed the command before."""
     lost = """import threading
@@ -105,7 +105,7 @@ def test_a_wake_that_comes_just_before_the_wait_was_lost() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "1 True\n", "")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_command_that_ends_in_good_order_keeps_its_exit_code() -> None:
     in_order = f"termination.begin()\n    try: {KILL}\n    except KeyboardInterrupt: sys.exit(0)"
     for body, code in ((in_order, 0), ("sys.exit(2)", 2)):
@@ -113,7 +113,7 @@ def test_a_command_that_ends_in_good_order_keeps_its_exit_code() -> None:
         assert (done.returncode, done.stderr) == (code, "")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_handler_that_a_verb_has_for_itself_is_called() -> None:
     """As the endpoint's, which goes on until then and ends in good order."""
     own = """import threading
@@ -191,7 +191,7 @@ def test_a_signal_that_reached_what_was_started_too_is_told_before_that_ends_the
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "ended by SIGTERM at 4\n")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_signal_that_reached_only_the_command_is_put_in_order() -> None:
     body = f"""termination.begin()
     helper = {HELPER}

@@ -212,7 +212,7 @@ def test_the_age_is_that_of_the_oldest_request(hands: Hands) -> None:
     assert house.age_s == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0.1, 200.0), st.floats(0.0, 5.0)), max_size=60))
 def test_the_bounds_hold_and_nothing_is_left_over(steps: list[tuple[int, float, float]]) -> None:

@@ -79,7 +79,7 @@ SHORT = encode_flac(np.zeros(100, np.float32))
 MANY = wav16(np.zeros((16_000, 9), np.float32), channels=9)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("file", "options", "error", "code", "param"),
     [
@@ -124,7 +124,7 @@ def test_a_bad_request_is_refused_with_a_reason(
     assert isinstance(raised.value.body, dict) and set(raised.value.body) == {"message", "type", "param", "code"}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_too_large_an_upload_is_refused(fake_client: openai.OpenAI) -> None:
     file = b"x" * (MAX_BYTES + 1)
     with pytest.raises(openai.APIStatusError) as raised:
@@ -132,7 +132,7 @@ def test_too_large_an_upload_is_refused(fake_client: openai.OpenAI) -> None:
     assert (raised.value.status_code, raised.value.code) == (413, "too_large")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_language_that_is_none_is_met_with_the_nearest(fake_client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="did you mean 'italian'"):
         fake_client.audio.transcriptions.create(**GIVEN | {"language": "itallian"})
@@ -198,7 +198,7 @@ def check_events(found: list[Any], response_format: str) -> None:
         assert done.language == "italian" and done.segments == deltas[0].segments
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("response_format", FORMATS)
 def test_every_format_with_every_parameter(
@@ -278,7 +278,7 @@ def call() -> bytes:
     return wav16(channels, channels=2)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(("channel", "seconds"), [("left", [3, 6]), (0, [3, 6]), ("right", [4]), ("mix", [9, 6])])
 def test_one_channel_is_heard_on_request(
     fake_client: openai.OpenAI, call: bytes, channel: Any, seconds: list[int]
@@ -292,7 +292,7 @@ def test_one_channel_is_heard_on_request(
     assert not any(hasattr(segment, "channel") for segment in answer.segments)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("response_format", FORMATS)
 def test_each_channel_is_heard_and_all_are_told_in_order_of_time(
@@ -327,7 +327,7 @@ def test_each_channel_is_heard_and_all_are_told_in_order_of_time(
         assert (answer.audio["channel"], answer.audio["channels"]) == ("each", 2)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_damaged_upload_loses_the_packet_and_says_so(
     fake: FakeEndpoint, fake_client: openai.OpenAI, tmp_path: Path
 ) -> None:
@@ -348,14 +348,14 @@ def test_a_damaged_upload_loses_the_packet_and_says_so(
     assert "x-audio-warnings" not in plain.headers
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_windows_of_a_long_recording_are_joined_in_order(fake: FakeEndpoint, fake_client: openai.OpenAI) -> None:
     seconds = [int(word) for word in send(fake_client, 100.0).split()]
     assert len(seconds) >= 4 and sum(seconds) == pytest.approx(100, abs=len(seconds))
     assert min(seconds[:-1]) >= 25 and seconds[-1] < 25  # each cut lies in the last 5 s of 30, and the rest comes last
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_language_is_that_of_the_file_or_on_request_of_each_window(
     fake: FakeEndpoint, fake_client: openai.OpenAI
 ) -> None:

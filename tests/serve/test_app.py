@@ -74,7 +74,7 @@ def test_a_model_that_does_not_load_ends_the_deployment_at_once_and_with_the_rea
     assert "broken" not in ray.serve.status().applications
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_resources_and_limits_reach_the_deployments() -> None:
     api, transcriber = deployments(ServeConfig(model="m", replicas=3, cpus_each=5, gpu=0.5, max_queued=7))
     assert transcriber.num_replicas == 3
@@ -83,7 +83,7 @@ def test_resources_and_limits_reach_the_deployments() -> None:
     assert api.max_ongoing_requests > 7
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_range_of_replicas_is_scaled_by_queued_audio() -> None:
     _, transcriber = deployments(ServeConfig(model="m", replicas={"min": 2, "max": 5}))
     scaling = transcriber._deployment_config.autoscaling_config

@@ -78,7 +78,7 @@ def test_all_mistakes_are_named_at_once() -> None:
         application({"modl": "m", "model": "m", "exposed": True, "replicas": 0})
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_can_be_reached_from_outside_asks_for_keys_or_says_who_does() -> None:
     with pytest.raises(UserError, match="name a file of keys="):
         application({"model": "m"})

@@ -77,7 +77,7 @@ def test_a_second_file_is_refused() -> None:
         read([("file", b"RIFF"), *GOOD])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_damaged_form_is_read_or_refused_but_never_our_fault(data: st.DataObject) -> None:

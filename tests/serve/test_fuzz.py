@@ -20,14 +20,14 @@ AT_ONCE = 6  # the endpoint takes in seven
 TIME_LIMIT_S = 30.0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_originals_are_whole() -> None:
     for kind, files in originals().items():
         for data in files:
             assert abs(len(decode(data)) / SAMPLE_RATE - SECONDS) < 0.1, kind
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_number_names_the_same_input_for_ever() -> None:
     first = [damaged(number) for number in range(50)], form(100_000)
     originals.cache_clear()  # encoders may write random numbers, or the time
@@ -48,7 +48,7 @@ def test_damaged_files_are_sound_or_refused_with_a_reason(files: range) -> None:
         assert answers.total() - answers["sound"] > 50 and len(answers) >= 4, f"{kind}: {answers}"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_stream_that_begins_in_mid_file_is_no_index_error() -> None:
     data = damaged(STREAM_IN_MID_FILE)[1]
     assert len({len(decode(data)) for _ in range(200)}) == 1  # it depended on what lay in memory beyond an array

@@ -85,7 +85,7 @@ def test_there_are_files_for_every_connection(monkeypatch: pytest.MonkeyPatch) -
     assert connections() == MAX_CONNECTIONS
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_it_never_starts_itself_where_ray_is_told_to_start_it(written: Path) -> None:
     """As on a cluster: Ray's variable names the script."""
     environment = os.environ | {

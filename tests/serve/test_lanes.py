@@ -24,7 +24,7 @@ from tests.processes import below
 from tests.serve.conftest import ADMIN_KEY, KEY, FakeEndpoint
 from tests.serve.fakes import voice
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 HOUR_S = 3600
 CLIP = voice(1.0)

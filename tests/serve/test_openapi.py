@@ -31,7 +31,7 @@ def routes() -> dict[tuple[str, str], APIRoute]:
     return {(route.path_format, method.lower()): route for route in found for method in route.methods}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_it_is_openapi_3_1() -> None:
     assert DOCUMENT["openapi"].startswith("3.1")
     OpenAPIV31SpecValidator(DOCUMENT).validate()

@@ -37,7 +37,7 @@ from serve.page import router
 from tests.serve.conftest import KEY, FakeEndpoint
 from tests.serve.fakes import noise, voice
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 DEMANDED = "WHISPERFLEET_TEST_BROWSER"  # set to 1 where the page must not go untested
 PATIENCE_S = 60.0

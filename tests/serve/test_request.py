@@ -82,7 +82,7 @@ def test_speech_is_one_clip_of_its_own_length() -> None:
     np.testing.assert_array_equal(features, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_long_audio_is_cut_into_windows_that_lose_nothing() -> None:
     sound = open_sound(voice(65.0), AudioLimits())
     windows, features = zip(*prepared(sound, MANY), strict=True)
@@ -91,7 +91,7 @@ def test_long_audio_is_cut_into_windows_that_lose_nothing() -> None:
     assert len(windows) == 3 and max(each.shape[1] for each in features) <= 3000
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("seconds", [3.0, 65.0])
 def test_the_first_window_s_features_may_come_with_the_sound(seconds: float) -> None:
     there = list(prepared(open_sound(voice(seconds), AudioLimits(), MANY), MANY))
@@ -101,7 +101,7 @@ def test_the_first_window_s_features_may_come_with_the_sound(seconds: float) -> 
     assert open_sound(noise(3.0), AudioLimits(), MANY).first is None
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_samples_are_forgotten_once_they_have_been_used() -> None:
     sound = open_sound(voice(65.0), AudioLimits())
     whole = sound.waveform.copy()
@@ -140,7 +140,7 @@ def call() -> np.ndarray:
     return channels
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_each_channel_has_windows_of_its_own() -> None:
     sound = open_sound(wav16(call(), channels=2), AudioLimits(), choice=EACH_CHANNEL)
     assert (sound.report.channel, sound.report.channels) == (EACH, 2)
@@ -160,7 +160,7 @@ def test_each_channel_has_windows_of_its_own() -> None:
     assert sound.cost_s("full") == whole
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_windows_of_all_channels_are_prepared_from_their_own_samples_and_forgotten() -> None:
     sides = wav16(call(), channels=2)
     sound = open_sound(sides, AudioLimits(), MANY, EACH_CHANNEL)
@@ -172,7 +172,7 @@ def test_windows_of_all_channels_are_prepared_from_their_own_samples_and_forgott
         assert not sound.channels[window.channel].waveform[: window.end - 1024].any()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_one_channel_of_a_recording_is_taken_by_its_name_or_number() -> None:
     sides = wav16(call(), channels=2)
     for name, number, seconds in (("left", "0", 40.0), ("right", "1", 4.0)):
@@ -220,7 +220,7 @@ def test_each_channel_of_one_is_that_one() -> None:
     assert (sound.heard_s, sound.report.heard_channels) == (3.0, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_too_many_channels_for_each_are_refused() -> None:
     many = np.zeros((16_000, MAX_CHANNELS + 1), np.float32)
     with pytest.raises(DataError, match=f"has {MAX_CHANNELS + 1} channels.* choose one") as raised:
@@ -230,7 +230,7 @@ def test_too_many_channels_for_each_are_refused() -> None:
     assert len(most.channels) == MAX_CHANNELS
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_limit_of_audio_is_for_all_channels_together() -> None:
     open_sound(wav16(call(), channels=2), AudioLimits(max_audio_s=100.0), choice=EACH_CHANNEL)
     with pytest.raises(DataError, match=r"too_long: .*2 channels of 50\.0 s, over 99 s in all: choose one"):

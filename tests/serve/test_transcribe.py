@@ -72,7 +72,7 @@ def test_so_does_a_long_one_with_times(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_most_of_the_first_windows_decide_the_language() -> None:
     listener = Listener(languages=["it", "en", "it"])
     recording = hear(listener, voice(100.0), Asked())
@@ -88,7 +88,7 @@ def sides(left: np.ndarray, right: np.ndarray) -> bytes:
     return wav16(channels, channels=2)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_each_channel_is_heard_and_one_language_is_found_for_all() -> None:
     listener = Listener(languages=["it", "en", "it"])
     call = sides(babble(40.0), np.concatenate([np.zeros(SAMPLE_RATE * 10, np.float32), babble(4.0)]))
@@ -99,7 +99,7 @@ def test_each_channel_is_heard_and_one_language_is_found_for_all() -> None:
     assert recording.sound is not None and recording.sound.channels == 2
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_chosen_channel_alone_is_heard(tmp_path: Path) -> None:
     path = tmp_path / "call.wav"
     path.write_bytes(sides(babble(20.0), babble(4.0)))
@@ -109,14 +109,14 @@ def test_the_chosen_channel_alone_is_heard(tmp_path: Path) -> None:
         assert found.warnings == ()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_each_window_may_have_its_own_language() -> None:
     listener = Listener(languages=["it", "en", "it", "en"])
     hear(listener, voice(100.0), Asked(language_per_window=True))
     assert [clip.language for call in listener.calls for clip in call] == [None] * 4
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_is_asked_reaches_every_window() -> None:
     asked = Asked("it", False, "translate", "Digium", 0.4, True, True)
     listener = Listener()
@@ -144,7 +144,7 @@ def test_real_italian_is_recognised_written_down_and_translated() -> None:
     assert {"the", "to", "you", "your", "is"} & set(english.text.lower().split()), english.text
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "audio", [noise(8.0), encode_flac(np.zeros(SAMPLE_RATE * 8, np.float32))], ids=["noise", "silence"]
 )
@@ -155,7 +155,7 @@ def test_nothing_spoken_is_an_empty_recording(audio: bytes) -> None:
     assert recording.duration_s == pytest.approx(8.0)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_silence_around_speech_is_not_decoded_but_its_time_counts() -> None:
     silence = np.zeros(SAMPLE_RATE * 20, np.float32)
     listener = Listener()

@@ -89,7 +89,7 @@ def test_dora_adds_a_magnitude_to_each_adapter(network: AnyContextWhisper) -> No
     assert sum(".lora_magnitude_vector." in name for name in names) == sum(".lora_B." in name for name in names) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("strategy", "dtype"), [("full", torch.float32), ("frozen_encoder", torch.float32), ("lora", torch.bfloat16)]
 )

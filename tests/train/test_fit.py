@@ -101,7 +101,7 @@ def test_a_run_goes_on_with_its_own_settings_only(whole: Finished, runs: Runs, t
         fit(runs.config("other", f"data.train={tmp_path / 'fewer.jsonl'}"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_language_that_the_checkpoint_cannot_speak_is_found_before_any_worker_starts(
     runs: Runs, tmp_path: Path
 ) -> None:

@@ -90,7 +90,7 @@ def test_training_stops_at_the_first_step_and_says_which_weights(tmp_path: Path)
         train(network, tmp_path, [clips(2)] * 2)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("strategy", ["full", "lora"])
 def test_activation_checkpointing_reaches_every_weight(strategy: str, tmp_path: Path) -> None:
     """peft pull request 617: behind reentrant checkpoints the encoder's adapters would stay what they were."""
@@ -99,7 +99,7 @@ def test_activation_checkpointing_reaches_every_weight(strategy: str, tmp_path: 
     assert network.is_activation_checkpointing
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_step_without_tokens_is_not_judged_and_the_hooks_are_gone_afterwards(tmp_path: Path) -> None:
     network = adapt(tiny_network(), "lora", SETTINGS)
     idle = clips(2)

@@ -25,7 +25,7 @@ def test_adapters_are_lora_dora_and_qlora() -> None:
     assert [name for name in strategies if has_adapter(name)] == ["lora", "dora", "qlora"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_configuration_is_read_without_peft_and_without_a_network() -> None:
     """Drivers and data tasks read it, and start seconds sooner."""
     heavy = {"peft", "bitsandbytes", "transformers.models.whisper.modeling_whisper"}
@@ -34,7 +34,7 @@ def test_a_configuration_is_read_without_peft_and_without_a_network() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_only_qlora_pays_for_bitsandbytes() -> None:
     """It brings torch's compiler into each training worker, which has no use for it."""
     code = "from importlib.util import find_spec\nfrom train.strategy import leave_out_unless_quantised\n"

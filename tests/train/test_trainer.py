@@ -76,7 +76,7 @@ def trainer(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("split", [[8], [2, 2, 2, 2], [1, 7], [3, 5, 0]])
 def test_the_loss_is_one_mean_over_all_tokens_however_clips_fell_into_micro_batches(
     split: list[int], tmp_path: Path
@@ -123,7 +123,7 @@ def test_no_token_no_loss_and_no_nan() -> None:
     assert not logits.grad.any()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_going_on_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path: Path) -> None:
     """Optimiser, schedule and the dropout masks too."""
     batches = [clips(2) | {"labels": clips(2)["labels"].roll(n, 0)} for n in range(6)]
@@ -139,7 +139,7 @@ def test_going_on_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path: Path
         assert torch.equal(expected, found), name
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_full_local_disk_is_named_and_not_that_of_the_runs_folder(tmp_path: Path) -> None:
     with small_disk(tmp_path / "scratch", 1) as scratch:
         fill(scratch)

@@ -26,12 +26,12 @@ def targets(table: Any = VERBS, prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_version_is_the_package_s() -> None:
     assert run("--version").stdout == f"whisperfleet {metadata.version('whisperfleet')}\n"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_help_lists_every_verb_in_the_order_of_the_work() -> None:
     text = run("--help").stdout
     places = [text.index(f"│ {verb} ") for verb in VERBS]
@@ -44,28 +44,28 @@ def test_a_verb_s_function_exists(verb: str, target: str) -> None:
     assert callable(getattr(import_module(module), function)), verb
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_verb_has_its_own_help() -> None:
     done = run("data", "prepare", "--help")
     assert done.returncode == 0
     assert "--out" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_verb_that_has_verbs_is_one_itself() -> None:
     assert "Usage: whisperfleet serve [OPTIONS]" in run("serve", "--help").stdout
     assert "rollback" in run("serve", "models", "--help").stdout
     assert "--canary" in run("serve", "models", "promote", "--help").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_misspelt_verb_gets_a_suggestion_and_exit_code_2() -> None:
     done = run("trian")
     assert done.returncode == 2
     assert "train" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_person_s_mistake_is_one_line_and_exit_code_2() -> None:
     done = run("train", "no-such.yaml")
     assert done.returncode == 2
@@ -139,7 +139,7 @@ def test_each_verb_s_help_and_a_mistake_waited_for_torch_transformers_and_ray() 
     assert len(done.stdout.splitlines()) == 21
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_all_mistakes_of_a_config_are_reported_at_once() -> None:
     done = run("train", "configs/demo.yaml", "optim.max_step=3", "language=Itallian", "--dry-run")
     assert done.returncode == 2

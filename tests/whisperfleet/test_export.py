@@ -50,7 +50,7 @@ def test_a_persons_mistake_is_one_line_and_exit_code_2(
     assert err.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_unknown_format_is_refused() -> None:
     done = run("builtin:tiny.en", "out", "--format", "onnx")
     assert done.returncode == 2

@@ -31,7 +31,7 @@ def test_a_module_that_was_imported_before_under_such_a_name_is_named(tmp_path: 
     assert "ImportError: whisperfleet has a package of the name 'train', and train.py was imported" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_rest_of_the_working_directory_is_found_as_ever(tmp_path: Path) -> None:
     (tmp_path / "helpers.py").write_text("WHOSE = 'mine'")
     assert run("import whisperfleet, helpers\nprint(helpers.WHOSE)", tmp_path).stdout == "mine\n"

@@ -93,7 +93,7 @@ def test_a_release_without_a_test_split_is_none_to_measure_on(tmp_path: Path) ->
         prepare_speech(str(tmp_path), tmp_path / "out")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_rows_without_splits_are_dealt_and_those_of_a_release_stay_where_they_are(
     english_clips: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from asr.utterance import Quarantined, Utterance
 from tests.asr.sources.clips import assert_same_speech, audio, good, message, read, write_audio
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_metadata(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str], kind: str) -> None:
     names = write_audio(tmp_path / "set/train/wavs", clips, "wav")
@@ -29,7 +29,7 @@ def test_metadata(tmp_path: Path, clips: list[Utterance], place: Callable[[Path]
     assert read(address) == read(address, split="train") == read(join(address, "train"), format="audiofolder")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["mp3", "g722"])
 def test_pairs(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str], kind: str) -> None:
     """Raw G.722 too, whose format only its name tells."""
@@ -106,7 +106,7 @@ def test_a_folder_beside_the_one_with_a_table_vanished(tmp_path: Path) -> None:
     assert said(tmp_path / "more") == {"s1/y.wav": "due"}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_one_table_for_all_splits(tmp_path: Path, kind: str) -> None:
     """As ``datasets`` writes it: clips in train/ and test/, their table above."""
@@ -140,7 +140,7 @@ def test_a_row_of_no_split_is_told_once(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_ljspeech(tmp_path: Path, clips: list[Utterance]) -> None:
     """A table without a header or quoting, ids without a suffix, and two texts: the one as it is read aloud counts."""
     for number, clip in enumerate(clips):
@@ -155,7 +155,7 @@ def test_ljspeech(tmp_path: Path, clips: list[Utterance]) -> None:
     assert {row.text for row in good(chosen)} == {'Dr. "X'}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_a_person_must_mend(tmp_path: Path, clips: list[Utterance]) -> None:
     write_audio(tmp_path / "a", clips[:1], "wav")
     assert "no .txt or .lab beside any of the 1 audio files" in message(str(tmp_path))
@@ -170,7 +170,7 @@ def test_what_a_person_must_mend(tmp_path: Path, clips: list[Utterance]) -> None
     assert "no folder 'dev'" in message(str(tmp_path), split="dev", format="audiofolder")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_name_that_is_no_text_ended_the_run_with_a_traceback(tmp_path: Path, clips: list[Utterance]) -> None:
     for stem in (b"a", b"\xff"):
         folder = os.fsencode(tmp_path)

@@ -38,7 +38,7 @@ def read(source: Path, **options: object) -> list[Utterance | Quarantined]:
     return list(rows(SourceConfig(source=str(source), **options), source.parent))  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_source_chooses_and_a_row_chooses_for_itself(manifest: Path) -> None:
     for channel, expected in (("left", LEFT), ("right", RIGHT), ("mix", (LEFT + RIGHT) / 2)):
         stereo, _, two, _ = read(manifest, channel=channel)
@@ -48,7 +48,7 @@ def test_a_source_chooses_and_a_row_chooses_for_itself(manifest: Path) -> None:
         assert len(loud(decode_utterance(two))) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_each_channel_is_an_utterance(manifest: Path) -> None:
     found = read(manifest, channel="each")
     assert [row.id for row in found] == [
@@ -63,7 +63,7 @@ def test_each_channel_is_an_utterance(manifest: Path) -> None:
     assert isinstance(found[-1], Quarantined) and found[-1].reason == "missing_file"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_was_chosen_survives_a_manifest(manifest: Path, tmp_path: Path) -> None:
     chosen = [row for row in read(manifest, channel="each") if isinstance(row, Utterance)]
     again = tmp_path / "again.jsonl"
@@ -100,7 +100,7 @@ def test_two_speakers_of_one_call_were_one_utterance(manifest: Path) -> None:
     assert [row.id for row in read_manifest(manifest)] == ["stereo.wav#left", "stereo.wav#right"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_each_channel_was_a_request_to_the_sandbox_for_each_row(tmp_path: Path, trips: list[int]) -> None:
     mono, stereo = wav16(LEFT), wav16(np.stack([LEFT, RIGHT], axis=1), channels=2)
     given: list[Utterance | Quarantined] = [
@@ -114,7 +114,7 @@ def test_each_channel_was_a_request_to_the_sandbox_for_each_row(tmp_path: Path, 
     assert len(found) == 25 + 50 + 25 + 25 + 2
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_source_is_not_read_ahead_of_where_channels_are_counted() -> None:
     read = 0
 

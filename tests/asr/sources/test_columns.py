@@ -38,7 +38,7 @@ def test_ids(cell: dict[str, Any], expected: str) -> None:
     assert made({"audio": "a.wav", "text": "x", **cell}).id == expected
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [

@@ -25,7 +25,7 @@ def release(folder: Path, clips: list[Utterance], locale: str = "en", durations:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str]) -> None:
     address = place(release(tmp_path / "cv/en", clips))
     found = good(read(address, split="train"))
@@ -37,7 +37,7 @@ def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Pat
     assert read(join(address, "test.tsv")) == read(address, split="test", format="common_voice")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_without_durations_and_with_quotes(tmp_path: Path, clips: list[Utterance]) -> None:
     quoted = [Utterance(clip.id, clip.audio, f'"{clip.text}') for clip in clips]
     found = good(read(str(release(tmp_path / "en", quoted, durations=False)), split="train"))
@@ -45,7 +45,7 @@ def test_without_durations_and_with_quotes(tmp_path: Path, clips: list[Utterance
     assert {row.duration_s for row in found} == {None}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_dhivehi_needs_another_language(tmp_path: Path, clips: list[Utterance]) -> None:
     folder = str(release(tmp_path / "dv", clips[:2], locale="dv"))
     (row,) = read(folder, split="train")

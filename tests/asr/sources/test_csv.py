@@ -13,7 +13,7 @@ from asr.utterance import Quarantined, Utterance
 from tests.asr.sources.clips import assert_same_speech, good, message, read, write_audio
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str]) -> None:
     names = write_audio(tmp_path / "set/wavs", clips, "mp3")
     with open(tmp_path / "set/list.csv", "w", newline="", encoding="utf-8-sig") as file:

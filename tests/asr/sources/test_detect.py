@@ -37,13 +37,13 @@ def message(source: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("format", FOLDERS)
 def test_folders(tmp_path: Path, place: Callable[[Path], str], format: str) -> None:
     assert found(place(touch(tmp_path / "set", FOLDERS[format]))) == format
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "format"),
     [("a.jsonl", "manifest"), ("a.csv", "csv"), ("a.tsv", "csv"), ("a.parquet", "parquet"), ("a.TAR", "webdataset")],

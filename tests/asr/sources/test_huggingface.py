@@ -39,7 +39,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory, clips: list[Utterance])
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("streaming", [False, True])
 def test_what_lies_on_the_hub(repository: Path, clips: list[Utterance], streaming: bool) -> None:
     source = f"hf:{repository}"
@@ -54,7 +54,7 @@ def test_what_lies_on_the_hub(repository: Path, clips: list[Utterance], streamin
     assert "nothere" in message(source, split="train", config="nothere", streaming=streaming)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_parts_of_splits(repository: Path, clips: list[Utterance]) -> None:
     found = read(f"hf:{repository}", split="train[1:3]+test")
     assert_same_speech(found[:2], clips[1:3])
@@ -67,7 +67,7 @@ def test_a_name_that_nobody_has() -> None:
     assert "hf:owner/nothing" in message("hf:owner/nothing", split="train", streaming=True)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_saved_to_disk(
     tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +83,7 @@ def test_saved_to_disk(
     assert "leave streaming out" in message(address, split="train", streaming=True, format="huggingface")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # by datasets, of its metadata.csv
 def test_audio_in_files_of_its_own(tmp_path: Path, clips: list[Utterance]) -> None:
     """An audiofolder read by ``datasets``: the rows hold paths."""
@@ -99,7 +99,7 @@ def test_audio_in_files_of_its_own(tmp_path: Path, clips: list[Utterance]) -> No
     gc.collect()  # what datasets left open is to be found here, not in a later test
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_rows_without_audio(tmp_path: Path, clips: list[Utterance]) -> None:
     cells = [{"bytes": audio(clips[0], "wav"), "path": None}, None]
     data = datasets.Dataset.from_dict({"audio": cells, "text": ["uno", "due"]})
@@ -151,7 +151,7 @@ ELSEWHERE = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("path", ELSEWHERE)
 @pytest.mark.parametrize("key", ["data_files", "data_dir"])
@@ -202,7 +202,7 @@ def test_an_index_that_is_none_is_one_line(tmp_path: Path, index: str) -> None:
         assert name in message(str(tmp_path / name))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_broken_arrow_file_is_one_line_or_rows(tmp_path: Path, clips: list[Utterance]) -> None:
     """pyarrow read outside of the file where an offset said so: the process died, or strangers' bytes were text."""
     dataset(clips[:3], "g722").save_to_disk(tmp_path)

@@ -21,7 +21,7 @@ def write(folder: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str]) -> None:
     names = write_audio(tmp_path / "set/audio", clips, "wav")
     lines = [
@@ -41,7 +41,7 @@ def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Pat
     )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_we_write_ourselves(tmp_path: Path, clips: list[Utterance]) -> None:
     rows = [
         Utterance("a", str(tmp_path / "a.wav"), "uno", 1.5, "it", "Anna", meta={"page": 3}),
@@ -52,7 +52,7 @@ def test_what_we_write_ourselves(tmp_path: Path, clips: list[Utterance]) -> None
     assert read_manifest(tmp_path / "m.jsonl", audio_roots=["/"]) == rows
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_strict_reader_over_s3(tmp_path: Path, clips: list[Utterance], s3_put: Callable[[Path], str]) -> None:
     write(tmp_path / "set", [{"audio_filepath": "a.wav", "text": "uno"}])
     address = s3_put(tmp_path / "set")

@@ -103,7 +103,7 @@ NAMES = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_table_row_sent_our_credentials_to_a_host_of_its_choice(
@@ -122,7 +122,7 @@ def test_a_table_row_sent_our_credentials_to_a_host_of_its_choice(
     assert found[0].reason == REASON
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_objects_own_name_sent_our_credentials(bucket: str, evil: tuple[str, list[bytes]], tmp_path: Path) -> None:
     """What a bucket's listing calls a file was opened as an address with a query."""
     host, heard = evil

@@ -33,7 +33,7 @@ def ids(found: Sequence[Utterance | Quarantined]) -> list[str]:
     return [row.id for row in found]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @FEW
 @given(
     said=st.lists(SAID, min_size=1, max_size=10),
@@ -54,7 +54,7 @@ def test_tables(said: list[str], name: str, end: str, mark: bool, blank: bool) -
     assert whole == [f"{n}.wav" for n, row in enumerate(found) if isinstance(row, Utterance)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @FEW
 @given(st.lists(st.tuples(SAID, st.booleans()), min_size=1, max_size=10))
 def test_common_voice(said: list[tuple[str, bool]]) -> None:
@@ -66,7 +66,7 @@ def test_common_voice(said: list[tuple[str, bool]]) -> None:
         assert len(read(folder, split="train", format="common_voice")) == len(said)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @FEW
 @given(
     st.lists(
@@ -85,7 +85,7 @@ def test_manifests(lines: list[str]) -> None:
     assert len(broken) == sum(not line.startswith("{") or not line.endswith("}") for line in lines)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @FEW
 @given(st.sets(st.tuples(STEMS, st.sampled_from(["wav", "MKV", "txt", "dss", "json", "lab"]))))
 def test_audiofolders(files: set[tuple[str, str]]) -> None:
@@ -115,7 +115,7 @@ def write(folder: str, names: set[str]) -> None:
         Path(folder, name).write_text("said")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @FEW
 @given(st.lists(st.tuples(STEMS, st.sampled_from(["wav", "txt", "json"])), max_size=14))
 @example([("talk_1", "txt"), ("talk_1.02", "wav"), ("talk_1.30", "wav")])  # one row, which names both
@@ -162,7 +162,7 @@ SCHEMA = pa.schema(
 ).append(pa.field("duration", pa.float64()))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @FEW
 @given(st.lists(CELLS, max_size=8), st.integers(1, 3))
 def test_arrow_tables(cells: list[dict[str, Any]], group: int) -> None:
@@ -180,7 +180,7 @@ def test_arrow_tables(cells: list[dict[str, Any]], group: int) -> None:
             assert len(found) == len(set(ids(found))) == len(cells)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @FEW
 @given(
     st.lists(st.sampled_from(["a", "b", "letters/O", "gone"])), st.sets(st.sampled_from(["a", "b", "c", "letters/o"]))
@@ -211,7 +211,7 @@ def test_a_clip_that_is_written_in_two_ways_was_two_clips(tmp_path: Path, kind: 
     assert [row.audio for row in found if isinstance(row, Utterance)][:3] == [str(tmp_path / "a.wav")] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["jsonl", "metadata.jsonl", "metadata.parquet", "parquet", "hf", "tar", "pairs"])
 def test_what_nobody_has_transcribed_was_taken_for_silence(tmp_path: Path, kind: str) -> None:
     """An empty text says that nobody speaks; null, a key or a file that is not there say that nobody has written it."""

@@ -32,7 +32,7 @@ def structs(clips: list[Utterance], kind: str) -> list[Any]:
     return [{"bytes": audio(clip, kind), "path": f"{clip.id}.{kind}"} for clip in clips]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("form", ["binary", "struct"])
 def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str], form: str) -> None:
     cells = structs(clips, "g722") if form == "struct" else [audio(clip, "mp3") for clip in clips]
@@ -54,7 +54,7 @@ def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Pat
     assert "did you mean 'train'?" in message(address, split="trian")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_becomes_of_the_other_columns(tmp_path: Path, clips: list[Utterance]) -> None:
     segments = [{"start": 0.0, "end": 1.5, "text": "uno"}]
     columns = {
@@ -76,7 +76,7 @@ def test_what_becomes_of_the_other_columns(tmp_path: Path, clips: list[Utterance
     assert row.id == "7"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_cells_without_bytes(tmp_path: Path, clips: list[Utterance]) -> None:
     (name,) = write_audio(tmp_path, clips[:1], "flac")
     cells = [
@@ -94,7 +94,7 @@ def test_cells_without_bytes(tmp_path: Path, clips: list[Utterance]) -> None:
     assert len(decode(paths[0].audio)) == len(decode(clips[0].audio))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_file_written_anew_is_read_anew(tmp_path: Path, clips: list[Utterance]) -> None:
     path = tmp_path / "a.parquet"
     lengths = []
@@ -131,7 +131,7 @@ def often(value: Any, times: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(times, np.int32)), pa.array([value]))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_text_that_many_rows_name_took_all_memory(tmp_path: Path) -> None:
     """20 GB of a file of 800 bytes."""
     source = bomb(tmp_path, pa.array([b"x"] * 20_000), often("x" * (1 << 20), 20_000))
@@ -143,7 +143,7 @@ def test_a_text_too_long_for_one_is_its_rows(tmp_path: Path) -> None:
     assert [row.reason for row in found if isinstance(row, Quarantined)] == ["malformed_row"] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_clip_that_many_rows_name_took_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """20 GB, of which the table's rows took all where it counts no empty cells, and each clip where it does."""
     monkeypatch.setattr(row_groups, "MAX_GROUP_BYTES", 64 << 20)
@@ -201,7 +201,7 @@ def test_columns_that_no_table_should_have_are_one_line(tmp_path: Path) -> None:
     assert [row.audio for row in good(read(str(tmp_path / "y.parquet")))] == [f"{tmp_path}/a.wav"] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_broken_file_is_one_line_or_rows(tmp_path: Path) -> None:
     table = pa.table({"audio": [b"x" * 500] * 20, "text": [f"row {n}" for n in range(20)], "n": range(20)})
     pq.write_table(table, tmp_path / "a.parquet")
@@ -215,7 +215,7 @@ def test_a_broken_file_is_one_line_or_rows(tmp_path: Path) -> None:
             read(str(tmp_path / "a.parquet"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_forty_columns_of_one_long_text_took_all_memory(tmp_path: Path) -> None:
     """Each column had room for itself: 40 of 400 KB in 1000 rows were 16 GB of a file of 8 KB."""
     columns = {f"c{n}": often("x" * 400_000, 1000) for n in range(40)}
@@ -246,7 +246,7 @@ def _varint(number: int) -> bytes:
     return bytes([*found, number])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_lists_that_name_one_text_or_nothing_very_often_took_all_memory(tmp_path: Path) -> None:
     """One row of 20,000 segments with one text of 100 KB took 6 GB; one of 30 million empty ones a gigabyte."""
     for number, (entries, texts) in enumerate([(3000, pa.array(["x" * 100_000] * 3000)), (2_000_000, None)]):

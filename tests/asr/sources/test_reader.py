@@ -15,7 +15,7 @@ def test_every_format_has_a_reader() -> None:
     assert set(get_args(Format)) == {"auto", *reader._READERS}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"audio_filepath": "a.wav", "text": "uno"}\n' * 30_000 + "perch\xe9\n", encoding="latin-1")

@@ -86,7 +86,7 @@ def attacks(folder: Path, port: int) -> list[str]:
     return [*local, *spelled, *linked, *hosts, *chained]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("streaming", [True, False])
 def test_rows_read_any_file_and_asked_any_host(
     own: Path, clips: list[Utterance], streaming: bool, monkeypatch: pytest.MonkeyPatch
@@ -152,7 +152,7 @@ def test_files_on_the_hub_are_those_of_the_data_set(path: str) -> None:
         repository.read(path.replace("a.", "../../other/private/a."), "owner/name")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_file_above_the_cap_took_all_memory(own: Path, packed: bool) -> None:
     path = own / "large"

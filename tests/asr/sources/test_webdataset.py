@@ -40,7 +40,7 @@ def samples(clips: Sequence[Utterance], kind: str, first: int = 0) -> list[tuple
     return files
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["mp3", "g722"])
 def test_round_trip(tmp_path: Path, clips: list[Utterance], place: Callable[[Path], str], kind: str) -> None:
     write(tmp_path / "set/train-000.tar", samples(clips[:2], kind))
@@ -125,7 +125,7 @@ def test_which_of_two_recordings(tmp_path: Path, clips: list[Utterance]) -> None
     assert len(decode(row.audio)) == len(decode(clips[1].audio))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("cut", ["clip", "header", "between", "zeros"])
 def test_a_cut_tar_gives_what_is_whole(tmp_path: Path, clips: list[Utterance], cut: str) -> None:
     path = write(tmp_path / "a.tar", samples(clips, "wav"))
@@ -173,7 +173,7 @@ def test_a_packed_tar_is_told_how_to_unpack_it(tmp_path: Path, name: str, mode: 
     assert f"unpack it: {tool}" in message(str(tmp_path / name), format="webdataset")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("size", [-512, -(2**60), 2**60, 2**80])
 def test_a_size_that_leads_nowhere_never_ended(tmp_path: Path, clips: list[Utterance], size: int) -> None:
     """Also: ended the run with a traceback, or none of the tar was read."""
@@ -204,7 +204,7 @@ def test_files_with_holes_are_not_taken_for_sound(tmp_path: Path, clips: list[Ut
     assert isinstance(second, Utterance)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_clips_of_a_second_tar_joined_on_vanished(tmp_path: Path, clips: list[Utterance]) -> None:
     parts = [write(tmp_path / f"{n}.tar", samples(clips[n : n + 1], "wav", first=n)) for n in range(3)]
     joined = tmp_path / "joined.tar"
@@ -218,7 +218,7 @@ def test_clips_of_a_second_tar_joined_on_vanished(tmp_path: Path, clips: list[Ut
     assert "goes on behind its end, with what is no tar, at byte" in rest.detail
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_hard_linked_clip_left_only_its_text(tmp_path: Path, clips: list[Utterance]) -> None:
     folder = tmp_path / "set"
     folder.mkdir()

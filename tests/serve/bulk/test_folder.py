@@ -207,7 +207,7 @@ def test_a_folder_that_was_written_before_there_was_a_choice_is_gone_on_with(tmp
         opened(str(tmp_path), "one.mp3", channel="left")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_bucket_is_a_folder_too(s3: str) -> None:
     place = storage.join(s3, "transcripts")
     folder = opened(place, "deep/one.mp3", "two.mp3")
@@ -309,7 +309,7 @@ def test_a_formula_in_a_file_name_or_fault_is_text_in_the_table_and_is_read_back
     assert set(again._warnings) == set(names)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_another_run_that_takes_an_address_is_noticed(s3: str) -> None:
     """A bucket has no locks: the first run mixed its transcripts with those of the second."""
     place = storage.join(s3, f"taken-{os.getpid()}")

@@ -99,7 +99,7 @@ def test_what_means_nothing_is_a_persons_mistake(folder: Path, word: str) -> Non
         find([f"{folder}/{word}"])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_bucket(s3: str) -> None:
     for name in ("inputs/one.mp3", "inputs/more/two.ogg", "inputs/readme"):
         storage.write_bytes(storage.join(s3, *name.split("/")), b"abc")

@@ -25,7 +25,7 @@ INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtra
 ASKED = Asked("it", False, "translate", "Digium", 0.0, True, True)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_recording_is_cut_into_the_windows_of_the_endpoint(tmp_path: Path) -> None:
     path = tmp_path / "long.flac"
     path.write_bytes(voice(70.0))
@@ -43,7 +43,7 @@ def test_a_recording_is_cut_into_the_windows_of_the_endpoint(tmp_path: Path) -> 
     assert (again.position, again.of, again.window) == (1, len(found), sound.windows[1])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_each_channel_is_cut_into_windows_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "call.wav"
     path.write_bytes(wav16(np.stack([babble(40.0), np.resize(babble(4.0), 640_000)], axis=1), channels=2))
@@ -58,7 +58,7 @@ def test_each_channel_is_cut_into_windows_of_its_own(tmp_path: Path) -> None:
     assert np.array_equal(again.content.features, found[2].content.features)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_silence_is_one_passage_of_nothing(tmp_path: Path) -> None:
     path = tmp_path / "quiet.flac"
     path.write_bytes(encode_flac(np.zeros(4 * SAMPLE_RATE, np.float32)))
@@ -66,13 +66,13 @@ def test_silence_is_one_passage_of_nothing(tmp_path: Path) -> None:
     assert (only.of, only.content, only.duration_s) == (0, None, 4.0)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
     (only,) = passages(Order(0, str(tmp_path / "gone.wav"), ASKED), INFO)
     assert isinstance(only.content, DataError) and only.content.reason == "missing_file"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_one_that_kills_its_decoder_is_a_row_of_the_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, content in (("bad", ABORT), ("good", encode_flac(np.zeros(SAMPLE_RATE, np.float32)))):
         (tmp_path / name).write_bytes(content)

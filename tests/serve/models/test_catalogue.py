@@ -67,7 +67,7 @@ def test_the_files_that_a_version_turned_out_to_be_are_noted_everywhere() -> Non
     }
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(st.floats(0.01, 0.99), st.integers(0, 2**32))
 def test_a_candidate_answers_its_share_and_always_the_same_requests(share: float, seed: int) -> None:
     entry = Entry(OLD, candidate=NEW, share=share)

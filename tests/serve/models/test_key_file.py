@@ -15,7 +15,7 @@ KEY = "a-key-that-nobody-may-see"
 COMMAND = [sys.executable, "-m", "whisperfleet", "serve", "models", "list"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("way", ["environment", "standard input"])
 def test_a_running_command_does_not_show_its_key_in_the_process_list(way: str) -> None:
     """The endpoint is a socket that never answers; what it gets is the key, so that the command has read it."""
@@ -36,7 +36,7 @@ def test_a_running_command_does_not_show_its_key_in_the_process_list(way: str) -
                 command.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_key_on_the_command_line_is_refused_with_what_to_do_and_not_shown_again() -> None:
     done = subprocess.run([*COMMAND, "--key", KEY], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1

@@ -237,7 +237,7 @@ def test_a_version_without_a_fingerprint_is_whatever_is_there(shelf: Shelf) -> N
     assert run(shelf.describe(Version("a1"))).version == Version("a1", "f")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(deadline=None, max_examples=60)
 @given(
     asked=st.lists(st.tuples(st.sampled_from(["a1", "b2", "c3", "d4", "e5"]), st.integers(0, 6)), max_size=25),

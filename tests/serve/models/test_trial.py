@@ -20,7 +20,7 @@ from serve.models.trial import AT_ONCE, Trial, compare
 from serve.models.version import Described, Version
 from tests.serve.fakes import voice
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 INFO = ModelInfo("m", frozenset({"en", "it"}), None, "full", LogMel(WhisperFeatureExtractor()))
 GOOD, BAD = (Described(Version(name, "f"), INFO, 1) for name in ("good", "bad"))

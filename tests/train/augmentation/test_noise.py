@@ -88,7 +88,7 @@ def test_a_recording_that_disappears_is_a_persons_matter(folder: Path, speech: n
         with_noise(speech, config, np.random.default_rng(0))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_recording_damaged_behind_its_beginning_ended_a_run_hours_in(
     folder: Path, speech: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:

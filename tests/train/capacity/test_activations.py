@@ -50,7 +50,7 @@ def measured_bytes(setup: Setup) -> int:
     return sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in own)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("strategy", "precision", "checkpointing"), list(product(STRATEGIES, ("fp32", "bf16"), (False, True)))
 )
@@ -62,7 +62,7 @@ def test_saved_bytes_are_those_that_autograd_saves(
     assert saved_bytes(setup) == pytest.approx(measured_bytes(setup), rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("strategy", ["lora", "dora"])
 @pytest.mark.parametrize("adapters", [ATTENTION_ONLY, Adapters(16, 0.0, ADAPTERS.target_modules)])
 def test_saved_bytes_follow_the_adapters(make_setup: MakeSetup, strategy: str, adapters: Adapters) -> None:
@@ -82,7 +82,7 @@ FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(("strategy", "checkpointing"), list(product(STRATEGIES, (False, True))))
 def test_operations_are_those_that_pytorch_counts(make_setup: MakeSetup, strategy: str, checkpointing: bool) -> None:
     setup = make_setup(shape=OTHER, batch=Batch(2, 300, 40), strategy=strategy, checkpointing=checkpointing)

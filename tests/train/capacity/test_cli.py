@@ -36,7 +36,7 @@ def run(tmp_path: Path) -> Run:
     return call
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_it_prints_every_way_and_ends_with_what_to_set(run: Run) -> None:
     printed = run("--gpus", "4x24GB", "--price", "1.2")
     lines = printed.splitlines()
@@ -48,7 +48,7 @@ def test_it_prints_every_way_and_ends_with_what_to_set(run: Run) -> None:
     assert "workers.count=4 workers.gpu=true" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_json_has_the_same(run: Run) -> None:
     found = json.loads(run("--gpus", "4x24GB", "--price", "2", "--json"))
     assert found["parameters"] == 1543490560
@@ -69,7 +69,7 @@ def test_settings_of_the_command_line_count(run: Run) -> None:
     assert "with strategy=full, as configured: strategy=full" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_where_nothing_fits_it_says_what_to_lower(run: Run) -> None:
     assert "cheapest that fits: nothing; lower plan.max_audio_s" in run("--gpus", "1x1GB")
 
@@ -79,7 +79,7 @@ def test_unknown_devices_are_a_users_mistake(run: Run) -> None:
         run("--gpus", "3xZ80")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_configurations_price_holds_where_none_is_given(run: Run) -> None:
     asked = ["workers.price_per_hour=3", "--gpus", "4x24GB", "--json"]
     best = json.loads(run(*asked))["cheapest"]

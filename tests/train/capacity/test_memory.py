@@ -17,7 +17,7 @@ LARGE = SIZES["openai/whisper-large-v3"]
 STRATEGIES = ("full", "frozen_encoder", "lora", "dora")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_trained_parameters_are_those_that_require_gradients(make_setup: MakeSetup, strategy: str) -> None:
     setup = make_setup(strategy=strategy)

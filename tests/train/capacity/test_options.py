@@ -11,7 +11,7 @@ from train.capacity.options import Option, cheapest, options, setup_of
 from train.capacity.shapes import SIZES
 from train.config import TrainConfig
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 LARGE, BASE = SIZES["openai/whisper-large-v3"], SIZES["openai/whisper-base"]
 

@@ -25,7 +25,7 @@ def counted(shape: Shape) -> tuple[int, int]:
     return halves[0].num_parameters(), halves[1].num_parameters()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("shape", sorted(set(SIZES.values()), key=lambda shape: shape.parameters), ids=str)
 def test_parameters_are_counted_exactly(shape: Shape) -> None:
     assert (shape.encoder_parameters, shape.decoder_parameters) == counted(shape)
@@ -66,7 +66,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known() -> None:
         shape_of("openai/whisper-largev3")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_artifact_has_the_shape_of_what_it_goes_back_to(tmp_path: Path) -> None:
     parent = write_artifact(tmp_path / "parent", "builtin:tiny.en")
     assert shape_of(str(parent)) == SIZES["openai/whisper-tiny.en"]

@@ -58,7 +58,7 @@ def test_a_list_for_machines(recipe: Path, capsys: pytest.CaptureFixture[str]) -
     assert next(step for step in steps if step["name"] == "gradients")["state"] == "skipped"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_mistake_in_the_file_is_told_before_any_step(recipe: Path) -> None:
     with pytest.raises(UserError, match="did you mean"):
         check(recipe, ["optim.max_step=3"])

@@ -25,7 +25,7 @@ def texts(clips: list[Utterance], *given: str) -> list[Utterance]:
     return [replace(clip, text=given[i % len(given)]) for i, clip in enumerate(clips)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_good_data(tmp_path: Path, english_clips: list[Utterance]) -> None:
     outcome = data(subject(tmp_path, "builtin:tiny.en", english_clips))
     assert outcome.state == "ok"
@@ -39,7 +39,7 @@ def test_a_source_that_is_not_there(tmp_path: Path, english_clips: list[Utteranc
         data(checked)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_missing_clip_is_a_warning_and_many_are_an_error(tmp_path: Path, english_clips: list[Utterance]) -> None:
     gone = [replace(clip, audio=str(tmp_path / f"gone{i}.flac")) for i, clip in enumerate(english_clips[:2])]
     one = data(subject(tmp_path / "one", "builtin:tiny.en", [gone[0], *english_clips[1:]]))
@@ -51,7 +51,7 @@ def test_a_missing_clip_is_a_warning_and_many_are_an_error(tmp_path: Path, engli
         data(subject(tmp_path / "two", "builtin:tiny.en", [*gone, *english_clips[2:]]))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_rows_without_words_or_of_a_minute_are_counted_without_decoding(
     tmp_path: Path, english_clips: list[Utterance]
 ) -> None:
@@ -138,7 +138,7 @@ def test_a_language_without_spaces_is_to_be_read_by_characters(tmp_path: Path, e
     assert "CER" not in english.detail
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_silent_clips_with_words_are_a_finding(tmp_path: Path, english_clips: list[Utterance]) -> None:
     silence = encode_flac(np.zeros(32_000, dtype=np.float32))
     (tmp_path / "silence.flac").write_bytes(silence)
@@ -175,7 +175,7 @@ def test_one_source_of_several_and_the_validation_set_are_named(tmp_path: Path, 
     assert len(checked.training.utterances) == 48
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_transcripts_of_the_row_before_do_not_pass(tmp_path: Path, mixed_clips: list[Utterance]) -> None:
     good = speaking_rate(subject(tmp_path, "builtin:tiny.en", mixed_clips))
     assert good.state == "ok" and "rank correlation of text and length 0.9" in good.detail
@@ -185,7 +185,7 @@ def test_transcripts_of_the_row_before_do_not_pass(tmp_path: Path, mixed_clips: 
     assert "listen to some clips" in outcome.hint
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_transcript_of_the_hour_with_each_clip_does_not_pass(
     tmp_path: Path, english_clips: list[Utterance]
 ) -> None:

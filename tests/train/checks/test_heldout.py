@@ -27,7 +27,7 @@ def test_without_anything_to_score_there_is_nothing_to_decode(tmp_path: Path, en
     assert audio(checked(tmp_path, english_clips[:2])).state == "skipped"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_validation_that_no_worker_can_read_is_known_before_the_run(
     tmp_path: Path, english_clips: list[Utterance]
 ) -> None:
@@ -42,7 +42,7 @@ def test_validation_that_no_worker_can_read_is_known_before_the_run(
         audio(checked(tmp_path / "both", english_clips[:2], validation=bad, retention=bad[:3]))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["validation", "retention"])
 def test_sound_that_cannot_be_decoded_is_a_warning_and_much_of_it_an_error(
     name: str, tmp_path: Path, english_clips: list[Utterance]
@@ -57,7 +57,7 @@ def test_sound_that_cannot_be_decoded_is_a_warning_and_much_of_it_an_error(
         audio(checked(tmp_path / "two", english_clips[:2], **sets | {name: [faulty, english_clips[2]]}))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_held_out_clips_in_which_there_is_nothing_to_hear_are_told(
     tmp_path: Path, english_clips: list[Utterance]
 ) -> None:

@@ -34,7 +34,7 @@ def suppress(content: dict[str, Any], token: int) -> None:
     content["suppress_tokens"].append(token)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_good_base_passes_every_step(tmp_path: Path, tiny: Path, english_clips: list[Utterance]) -> None:
     checked = subject(tmp_path, tiny, italian(english_clips), "language=it")
     outcomes = [step(checked) for step in (base, language, start, order, length, generation)]
@@ -49,21 +49,21 @@ def test_a_base_that_is_not_there(tmp_path: Path, english_clips: list[Utterance]
         base(subject(tmp_path, "builtin:bass", english_clips[:2]))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_row_in_a_language_without_a_token(tmp_path: Path, english_clips: list[Utterance]) -> None:
     rows = [english_clips[0], replace(english_clips[1], language="it")]
     with pytest.raises(UserError, match="English only, not 'it'"):
         language(subject(tmp_path, "builtin:tiny.en", rows))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_tokenizer_that_starts_twice(tmp_path: Path, checkpoint: Path, english_clips: list[Utterance]) -> None:
     edit(checkpoint / "tokenizer_config.json", lambda content: content.update(eos_token="<|startoftranscript|>"))
     with pytest.raises(UserError, match=r"2 start-of-transcript tokens .*<\|startoftranscript\|>"):
         start(subject(tmp_path, checkpoint, italian(english_clips), "language=it"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_transcript_with_markup_of_its_own(tmp_path: Path, english_clips: list[Utterance]) -> None:
     marked = replace(english_clips[0], text="<|startoftranscript|> hello")
     outcome = start(subject(tmp_path, "builtin:tiny.en", [marked, *english_clips[1:4]]))
@@ -73,7 +73,7 @@ def test_a_transcript_with_markup_of_its_own(tmp_path: Path, english_clips: list
         start(subject(tmp_path, "builtin:tiny.en", [marked]))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_tokenizer_whose_end_is_another_token(
     tmp_path: Path, checkpoint: Path, english_clips: list[Utterance]
 ) -> None:
@@ -82,7 +82,7 @@ def test_a_tokenizer_whose_end_is_another_token(
         order(subject(tmp_path, checkpoint, italian(english_clips), "language=it"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_tokenizer_that_does_not_spell_what_was_said(
     tmp_path: Path, checkpoint: Path, english_clips: list[Utterance]
 ) -> None:
@@ -95,14 +95,14 @@ def test_a_tokenizer_that_does_not_spell_what_was_said(
         order(subject(tmp_path, checkpoint, italian(english_clips), "language=it"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_tokenizer_of_another_checkpoint(tmp_path: Path, checkpoint: Path, english_clips: list[Utterance]) -> None:
     edit(checkpoint / "config.json", lambda content: content.update(vocab_size=50_000))
     with pytest.raises(UserError, match="beyond the network's vocabulary of 50000"):
         order(subject(tmp_path, checkpoint, italian(english_clips), "language=it"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_labels_over_448_tokens(tmp_path: Path, english_clips: list[Utterance]) -> None:
     wordy = replace(english_clips[0], text="word " * 500)
     outcome = length(subject(tmp_path, "builtin:tiny.en", [wordy, *english_clips[1:]]))
@@ -112,7 +112,7 @@ def test_labels_over_448_tokens(tmp_path: Path, english_clips: list[Utterance]) 
         length(subject(tmp_path, "builtin:tiny.en", [wordy, *english_clips[1:3]]))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -134,7 +134,7 @@ def test_a_generation_config_that_contradicts_the_labels(
         generation(subject(tmp_path, tiny, italian(english_clips), "language=it"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_language_that_openai_leaves_open_contradicts_nothing(
     tmp_path: Path, tiny: Path, english_clips: list[Utterance]
 ) -> None:

@@ -24,7 +24,7 @@ def test_a_real_base_hears_words_and_learns(tmp_path: Path, english_clips: list[
     assert "lora trains" in learnt.detail
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("strategy", ["full", "frozen_encoder", "dora"])
 def test_each_strategy_with_activation_checkpointing(
     tmp_path: Path, english_clips: list[Utterance], strategy: str
@@ -69,7 +69,7 @@ def test_there_is_memory_to_spare() -> None:
     assert 1e8 < checks_model.spare_bytes() < 1e14
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_weights_that_are_not_numbers(tmp_path: Path, english_clips: list[Utterance]) -> None:
     checked = subject(tmp_path, tiny_checkpoint(tmp_path / "base", "builtin:tiny.en"), english_clips[:3])
     with torch.no_grad():

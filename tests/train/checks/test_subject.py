@@ -23,7 +23,7 @@ def test_a_sample_is_the_same_each_time_and_in_order() -> None:
     assert spread(rows[:5], 24) == rows[:5]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_longest_transcripts_are_among_the_labels_however_many_rows_there_are(
     tmp_path: Path, english_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,7 +34,7 @@ def test_the_longest_transcripts_are_among_the_labels_however_many_rows_there_ar
     assert [(row.id, row.reason) for row in checked.unlabelled] == [(wordy.id, "label_too_long")]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_long_clip_is_split_where_the_configuration_says_so(tmp_path: Path, english_clips: list[Utterance]) -> None:
     segments = [{"start": 0, "end": 20, "text": "one"}, {"start": 21, "end": 40, "text": "two"}]
     long = replace(english_clips[0], duration_s=41.0, meta={"segments": segments})
@@ -45,7 +45,7 @@ def test_a_long_clip_is_split_where_the_configuration_says_so(tmp_path: Path, en
         subject(tmp_path, "builtin:tiny.en", [long]).pieces(long, 41.0)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_batch_is_the_shortest_clips_as_the_network_gets_them(
     tmp_path: Path, english_clips: list[Utterance]
 ) -> None:

@@ -26,7 +26,7 @@ def admit(
     return list(rules.admit(rows, quarantined)), quarantined
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_cannot_be_used_is_quarantined_by_name_with_its_reason() -> None:
     bad = {
         "no_transcript": replace(GOOD, id="silent", text=" \n"),
@@ -47,7 +47,7 @@ def test_what_cannot_be_used_is_quarantined_by_name_with_its_reason() -> None:
     assert admitted[0].tokens == 2  # " some words"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_missing_duration_is_measured(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(encode_flac(np.zeros(3 * SAMPLE_RATE, np.float32)))
     rows = [
@@ -102,7 +102,7 @@ def test_a_few_faults_are_borne_but_not_more_than_allowed() -> None:
     assert "data.max_quarantined_share" in caught.value.hint
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_length_reckoned_from_a_bit_rate_refuses_nothing(tmp_path: Path) -> None:
     clip = encoded(tmp_path / "clip.mp3", tone(3.0, 48_000), *CODECS["mp3"])
     clip.write_bytes(clip.read_bytes() + bytes(1_000_000))  # FFmpeg takes the zeros for two minutes of sound

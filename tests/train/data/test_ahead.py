@@ -37,7 +37,7 @@ def test_no_more_rows_are_read_than_the_bound() -> None:
     results.close()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_comes_slowly_is_given_away_as_it_is_done() -> None:
     read = 0
 

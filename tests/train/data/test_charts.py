@@ -8,7 +8,7 @@ import pytest
 
 from train.data.charts import draw_lengths
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 
 def pixels(path: Path) -> np.ndarray:

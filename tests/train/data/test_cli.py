@@ -37,7 +37,7 @@ def release(tmp_path: Path, english_clips: list[Utterance]) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_prepare_prints_the_splits_and_what_went_into_quarantine(
     manifest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,7 +53,7 @@ def test_prepare_refuses_an_unknown_setting(tmp_path: Path) -> None:
         prepare("prompts:it", tmp_path, ["min_test_clip=6"])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_prepare_keeps_the_splits_of_a_release(
     release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,14 +64,14 @@ def test_prepare_keeps_the_splits_of_a_release(
     assert all(clip.language == "en" and clip.duration_s for clip in read_manifest(tmp_path / "out/validation.jsonl"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_prepare_one_split(release: Path, tmp_path: Path) -> None:
     prepare(str(release), tmp_path / "out", split="dev")
     assert len(read_manifest(tmp_path / "out/dev.jsonl")) == 4
     assert [path.name for path in (tmp_path / "out").glob("*.jsonl")] == ["dev.jsonl"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_prepare_a_table_with_foreign_names(release: Path, tmp_path: Path) -> None:
     table = (release / "train.tsv").read_text().replace("sentence", "quote").replace("path", "recording")
     (release / "clips" / "list.csv").write_text(table.replace(",", "").replace("\t", ","))
@@ -88,7 +88,7 @@ def test_prepare_a_table_with_foreign_names(release: Path, tmp_path: Path) -> No
         prepare(str(release), tmp_path / "out", column=["quote"])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_prepare_a_table_as_the_hint_says(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No header, and cells that a character separates which nobody would guess."""
     lines = (release / "train.tsv").read_text().splitlines()[1:]
@@ -136,7 +136,7 @@ def test_inspect_counts_against_its_own_limits(
     assert result["faults"]["too_long"] > 1 and len(result["fault_examples"]["too_long"]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_one_hostile_row_of_each_kind_ended_the_whole_run(
     tmp_path: Path, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]
 ) -> None:

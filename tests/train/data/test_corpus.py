@@ -38,7 +38,7 @@ def rows(count: int) -> list[Utterance]:
     return [Utterance(f"u{n}", f"/clips/u{n}.wav", f"text {n}", 0.5 + n % 8) for n in range(count)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_manifest_as_a_corpus(tmp_path: Path) -> None:
     bad = [replace(rows(1)[0], id="silent", text=""), replace(rows(1)[0], id="lecture", duration_s=99.0)]
     corpus = load(data(train=manifest(tmp_path, [*rows(60), *bad])), RULES, ordering(PLAN))
@@ -50,7 +50,7 @@ def test_a_manifest_as_a_corpus(tmp_path: Path) -> None:
     assert first == Counter(f"u{n}" for n in range(60))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_several_sources_with_equal_ids(tmp_path: Path) -> None:
     one, two = manifest(tmp_path, rows(40), "one.jsonl"), manifest(tmp_path, rows(10), "two.jsonl")
     corpus = load(data(train=[one, two]), RULES, ordering(PLAN))

@@ -40,7 +40,7 @@ def test_every_utterance_once_an_epoch_whatever_the_workers(name: str, workers: 
     assert Counter(seen) == Counter(met(corpus, range(40), 1))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", corpora())
 def test_a_resume_at_any_step_on_any_number_of_workers_is_the_rest_of_the_run(name: str) -> None:
     corpus = corpora()[name]

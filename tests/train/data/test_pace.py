@@ -43,7 +43,7 @@ def test_good_speech_gives_no_warning(language: str) -> None:
         assert figures(few).findings() == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("language", ["it", "en", "fr", "es", "ru"])
 @pytest.mark.parametrize("by", [1, -1, 2])
 def test_transcripts_shifted_by_a_row_are_told_with_the_way_back(language: str, by: int) -> None:
@@ -78,7 +78,7 @@ def test_transcripts_of_other_clips_are_told(seed: int) -> None:
     assert any("long transcripts do not go with long clips" in found for found in shuffled.findings())
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_transcript_of_the_whole_recording_with_each_clip_is_told() -> None:
     pairs = prompts("it")
     whole = " ".join(text for text, _ in pairs[:40])

@@ -33,7 +33,7 @@ def clips(count: int) -> list[Utterance]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_three_manifests_of_flac(tmp_path: Path) -> None:
     rows = clips(30)
     seen: list[tuple[int, int]] = []
@@ -53,7 +53,7 @@ def test_three_manifests_of_flac(tmp_path: Path) -> None:
     assert sum(prepared.hours.values()) * 3600 == pytest.approx(sum(1 + n / 20 for n in range(30)), abs=1)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_summary_is_written_last_and_says_what_there_is(tmp_path: Path) -> None:
     prepared = prepare(clips(12), tmp_path, CONFIG)
     summary = json.loads((tmp_path / "prepared.json").read_text())
@@ -65,7 +65,7 @@ def test_the_summary_is_written_last_and_says_what_there_is(tmp_path: Path) -> N
     assert not (tmp_path / "prepared.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_same_input_in_any_order_same_output(tmp_path: Path) -> None:
     rows = clips(20)
     first, second = prepare(rows, tmp_path / "1", CONFIG), prepare(rows[::-1], tmp_path / "2", CONFIG)
@@ -76,7 +76,7 @@ def test_same_input_in_any_order_same_output(tmp_path: Path) -> None:
     assert prepare(changed, tmp_path / "3", CONFIG).fingerprint != first.fingerprint
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_unusable_rows_are_named(tmp_path: Path) -> None:
     flac = encode_flac(noise(1.0))
     rows = [
@@ -120,7 +120,7 @@ def test_nothing_usable_says_why(tmp_path: Path) -> None:
     assert len(read_quarantine(tmp_path / "quarantine.parquet")) == 20
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_stretches_of_one_recording(tmp_path: Path) -> None:
     whole = noise(12.0)
     path = tmp_path / "long.flac"
@@ -135,7 +135,7 @@ def test_stretches_of_one_recording(tmp_path: Path) -> None:
         assert np.allclose(decode(str(clip.audio)), whole[start : start + 12_000], atol=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("id", ["../../escape", "/etc/passwd", "a/b", "A/b", "x" * 500, "ключ", ".."])
 def test_any_id_is_a_file_inside_the_folder(tmp_path: Path, id: str) -> None:
     prepared = prepare([*clips(12), Utterance(id, encode_flac(noise(1.0)), "ciao")], tmp_path / "out", CONFIG)
@@ -145,7 +145,7 @@ def test_any_id_is_a_file_inside_the_folder(tmp_path: Path, id: str) -> None:
     assert len({str(u.audio).lower() for u in rows}) == 13
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_raw_g722(tmp_path: Path) -> None:
     rows = []
     for number in range(12):
@@ -166,7 +166,7 @@ def test_the_limits_must_leave_room() -> None:
         PrepareConfig(min_audio_s=5, max_audio_s=5)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_filters_quarantine_by_name_and_lose_nothing(tmp_path: Path) -> None:
     second = encode_flac(noise(1.0))
     rows = [
@@ -192,7 +192,7 @@ def test_filters_quarantine_by_name_and_lose_nothing(tmp_path: Path) -> None:
     assert prepared.seconds_per_1000_clips > 0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_splits_that_a_source_comes_with_are_kept(tmp_path: Path) -> None:
     rows = clips(9)
     parts = {"train": iter(rows[:5]), "validation": rows[5:6], "test": [*rows[6:], rows[0]]}
@@ -208,7 +208,7 @@ def test_splits_that_a_source_comes_with_are_kept(tmp_path: Path) -> None:
         prepare({"train": rows, "test": [Utterance("no", "/none.wav", "ciao")]}, tmp_path, PrepareConfig())
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_long_clips_are_cut_at_their_segments(tmp_path: Path) -> None:
     whole = noise(70.0)
     segments = [{"start": 10.0 * n, "end": 10.0 * n + 8, "text": f"frase {n}"} for n in range(7)]
@@ -231,7 +231,7 @@ def test_long_clips_are_cut_at_their_segments(tmp_path: Path) -> None:
     assert np.allclose(decode(str(written["long#2"].audio)), whole[60 * SAMPLE_RATE : 68 * SAMPLE_RATE], atol=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_rows_are_read_as_they_are_decoded(tmp_path: Path) -> None:
     """The audio of a source may be larger than memory."""
     count = 2 * ROWS_AHEAD
@@ -249,13 +249,13 @@ def test_rows_are_read_as_they_are_decoded(tmp_path: Path) -> None:
     assert max(ahead_of_us) <= ROWS_AHEAD
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_each_clip_was_a_request_to_the_sandbox(tmp_path: Path, trips: list[int]) -> None:
     prepare(clips(2 * ROWS), tmp_path, CONFIG)
     assert sum(trips) == 2 * ROWS and len(trips) < ROWS / 4
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_full_disk_is_named(english_clips: list[Utterance], tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 1) as disk:
         fill(disk, leave=16384)
@@ -264,7 +264,7 @@ def test_a_full_disk_is_named(english_clips: list[Utterance], tmp_path: Path) ->
         assert caught.value.message.startswith(str(disk / "out"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_row_that_crashes_the_codec_loses_that_row_only(tmp_path: Path, crashing: bytes) -> None:
     rows = clips(12)
     prepared = prepare([*rows[:6], Utterance("crash", crashing, "ciao"), *rows[6:]], tmp_path, CONFIG)

@@ -50,7 +50,7 @@ def streamed(how: Ordering, window_clips: int, **weights: float | None) -> Strea
     return Streamed(Windows(sources, window_clips, RULES, how))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", HOW)
 @pytest.mark.parametrize(("size", "window_clips"), [(70, 20), (64, 20), (30, 60), (70, 60)])
 def test_every_utterance_of_a_stream_once_an_epoch(
@@ -65,7 +65,7 @@ def test_every_utterance_of_a_stream_once_an_epoch(
         assert Counter(met(streamed(HOW[name], window_clips, a=None), range(40), workers)) == Counter(seen)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", HOW)
 def test_a_stream_goes_on_at_any_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Sources(monkeypatch, a=45)
@@ -74,7 +74,7 @@ def test_a_stream_goes_on_at_any_step(name: str, monkeypatch: pytest.MonkeyPatch
         assert list(islice(streamed(HOW[name], 20, a=None).steps(first), 20 - first)) == whole[first:]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_two_epochs_of_a_stream_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     Sources(monkeypatch, a=20)
     corpus = streamed(ordering(PlanConfig(max_clips=3)), 20, a=None)

@@ -39,7 +39,7 @@ def test_a_clip_that_is_unfit_is_measured_all_the_same() -> None:
     assert other.fault is known
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_many_in_one_go_are_seen_as_one_by_one(
     english_clips: list[Utterance], crashing: bytes, trips: list[int]
 ) -> None:

@@ -12,7 +12,7 @@ from train.examples import Order, Passage
 from train.feeding.task import prepare_bundle
 from train.feeding.tensors import prepare
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.medium
 
 
 def test_a_bundle_becomes_its_rows(flac_clips: list[Utterance]) -> None:

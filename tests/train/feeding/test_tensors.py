@@ -65,7 +65,7 @@ def test_features_of_true_length_and_labels_of_what_is_said(
     assert row.ids == tuple(clip.id for clip in clips)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_cannot_be_used_is_named_and_the_rest_goes_on(flac_clips: list[Utterance]) -> None:
     good, bad = flac_clips[:2], faulty(flac_clips[0])
     row = prepare(order([good[0], *bad.values(), good[1]]), RECIPE)
@@ -99,7 +99,7 @@ def test_a_window_without_its_faulty_part(flac_clips: list[Utterance], english_m
     assert max(same.labels_BL[0]) < zero
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_window_longer_than_the_manifest_said_leaves_out_what_does_not_fit(flac_clips: list[Utterance]) -> None:
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 29 * SAMPLE_RATE).astype(np.float32)
     long = replace(flac_clips[0], id="long", audio=encode_flac(noise), duration_s=3.0)
@@ -185,7 +185,7 @@ def test_a_language_that_the_checkpoint_cannot_speak_is_a_persons_mistake(flac_c
         prepare(order([replace(flac_clips[0], language="it")]), RECIPE)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_file_that_crashes_the_codec_costs_a_micro_batch_one_clip(
     flac_clips: list[Utterance], crashing: bytes
 ) -> None:

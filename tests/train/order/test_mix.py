@@ -46,7 +46,7 @@ def test_natural_shares_are_the_sizes_and_weights_are_relative() -> None:
         shares([1, 2], [1.0, None], 1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(st.integers(1, 40), st.integers(1, 100), st.integers(0, 8))
 def test_no_utterance_comes_again_before_all_of_them_came(size: int, count: int, epochs: int) -> None:
     passes = alone(size)

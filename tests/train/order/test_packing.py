@@ -43,7 +43,7 @@ def test_the_short_form() -> None:
             Holder(packing=wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(corpora(), PACKINGS, st.integers(0, 3))
 def test_windows_hold_each_utterance_once_within_every_bound(columns: Columns, packing: Packing, seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -53,7 +53,7 @@ def batches(steps: Iterable[Step]) -> list[MicroBatch]:
     return [batch for step in steps for batch in step]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(corpora(), CONFIGS, st.integers(0, 5))
 def test_each_utterance_once_an_epoch_and_every_bound_kept(items: Items, config: PlanConfig, epoch: int) -> None:
     size = config.micro_batches_per_step
@@ -76,7 +76,7 @@ def test_each_utterance_once_an_epoch_and_every_bound_kept(items: Items, config:
     assert len(idle) < size  # no step is idle as a whole
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(corpora(), st.integers(0, 3))
 def test_the_margin_is_kept(items: Items, epoch: int) -> None:
     config = PlanConfig(max_clips=1, margin_s=0.5, full_window_share=0.0)
@@ -126,7 +126,7 @@ def test_the_share_of_full_windows_is_as_asked() -> None:
     assert {batch.context_s for batch in everything} == {WINDOW_S}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_less_than_a_tenth_is_padding_on_the_italian_prompts() -> None:
     good, _ = utterances("it", fetch("it", cache_root()))
     items = alone(min((probe(clip.audio, container="g722") or Length(0.0, False)).seconds, WINDOW_S) for clip in good)

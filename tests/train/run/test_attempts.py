@@ -278,7 +278,7 @@ def test_a_persons_mistake_comes_out_of_a_worker_as_it_went_in_and_is_not_tried_
     assert len(attempts) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(("checkpoints", "goes_on"), [("11", 1), ("112", 2), ("123456", 5)])
 def test_failures_are_counted_since_the_newest_checkpoint(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, checkpoints: str, goes_on: int

@@ -37,7 +37,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return storage.join(request.getfixturevalue("s3"), tmp_path.name, "best")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_weights_are_replaced_by_better_ones_only(place: str, tmp_path: Path) -> None:
     assert find(place) is None
     assert checkpoint(place) is None

@@ -17,7 +17,7 @@ from train.run.entry import enter
 from train.run.folder import RunFolder
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_ray_trains_controller_need_import_nothing_of_ours_but_this() -> None:
     heavy = {"torch", "transformers", "peft", "train.worker"}
     code = f"import sys, train.run.entry\nprint(sorted({heavy!r} & set(sys.modules)))"
@@ -33,7 +33,7 @@ def test_the_worker_gets_the_job_that_was_put(monkeypatch: pytest.MonkeyPatch) -
     assert given == [{"job": "the job"}]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("strategy", ["lora", "qlora"])
 def test_only_for_qlora_is_there_bitsandbytes_and_the_imports_are_no_matter_for_the_collector(strategy: str) -> None:
     code = f"""

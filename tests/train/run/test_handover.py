@@ -98,7 +98,7 @@ def test_trained_in_full_windows_only_is_not_called_short(
     assert not hand_over(out, settings, DATA, last).short_context
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_language_and_task_are_in_the_generation_config_of_a_multilingual_model(out: Path, tmp_path: Path) -> None:
     settings = config("lora", "language=it", base="builtin:base")
     model = load_model("builtin:base")

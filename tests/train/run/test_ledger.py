@@ -14,7 +14,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "l") if request.param == "local" else storage.join(request.getfixturevalue("s3"), "ledger")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_step_is_what_all_workers_met_in_it(place: str) -> None:
     one = [Met(0, ("a", "b")), Met(0, ("c",)), Met(0, ("d",)), Met(1, ("a",))]
     other = [Met(0, ("e",)), Met(0, ()), Met(0, ("f",)), Met(1, ("\u2028",))]

@@ -11,7 +11,7 @@ from tests.train.sweep.test_trials import trials
 from train.sweep.entry import Bench, enter
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_all_trials_share_is_read_before_training_is_imported() -> None:
     heavy = {"torch", "transformers", "peft", "train.fit"}
     code = f"import sys, train.sweep.entry\nprint(sorted({heavy!r} & set(sys.modules)))"
@@ -27,7 +27,7 @@ def test_the_trial_gets_its_number_and_the_bench(monkeypatch: pytest.MonkeyPatch
     assert given == [({"trial": 1}, bench)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("strategy", ["lora", "qlora"])
 def test_only_for_qlora_is_there_bitsandbytes_and_the_imports_are_no_matter_for_the_collector(strategy: str) -> None:
     code = f"""

@@ -42,7 +42,7 @@ def test_the_summary_is_for_machines(done: Record) -> None:
     assert [row["status"] for row in found["trials"]] == ["finished", "stopped", "failed"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_files_are_written_beside_the_trials(done: Record) -> None:
     results.write(done)
     with Path(done.place, results.TABLE).open(encoding="utf-8", newline="") as file:

@@ -47,12 +47,12 @@ def test_the_picture_shows_what_there_is(tmp_path: Path) -> None:
         assert colours > 50
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_one_step_is_enough(tmp_path: Path) -> None:
     assert draw(learnt(tmp_path, 1), tmp_path / "curve.png")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_long_run_is_thinned_to_what_a_picture_shows(tmp_path: Path) -> None:
     from train.watching import curve
 

@@ -22,7 +22,7 @@ def curve(folder: Path, name: str) -> list[tuple[int, float]]:
     return [(event.step, pytest.approx(event.value)) for event in events.Scalars(name)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_tensorboard_shows_one_curve_of_a_run_that_went_on(tmp_path: Path) -> None:
     (first,) = trackers(TrackingConfig(), "run", str(tmp_path), {})
     for step in (1, 2, 3, 4):
@@ -38,7 +38,7 @@ def test_tensorboard_shows_one_curve_of_a_run_that_went_on(tmp_path: Path) -> No
     assert curve(tmp_path / "tensorboard", "validation/wer") == [(2, 0.5)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_steps_made_again_within_a_second_were_shown_before_those_they_replace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
