@@ -35,6 +35,7 @@ APP = "whisperfleet"
 SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals never stand in the line themselves
 DRAIN_S = 25.0  # less than the 30 s that Kubernetes waits before it kills
 _USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
+_OF_OUR_OWN_CALLS = ("request_router", "router", "long_poll")  # Ray's modules, in the process that serves
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
@@ -57,7 +58,9 @@ def running(config: ServeConfig, make_engine: MakeEngine | None = None, address:
             _check_model(entry.stable.artifact)
     read_keys(config.keys)  # what is wrong with them is said here, not in the ingress's traceback
     port = _available_port(config)
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    logger = logging.getLogger("ray.serve")
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(_is_for_a_user)
     with ExitStack() as last, haproxy_settings(config.host) as settings, ray_session(address, settings):
         if ray.serve.status().proxies:
             raise UserError("a Ray Serve already runs on this cluster", "stop it, or start another cluster")
@@ -104,6 +107,11 @@ def drain(name: str) -> None:
     """Let nobody into an application any more, and wait ``DRAIN_S`` at most for the answers to those in."""
     with suppress(TimeoutError, RayError):
         ray.serve.get_app_handle(name).drain.remote().result(timeout_s=DRAIN_S)
+
+
+def _is_for_a_user(record: logging.LogRecord) -> bool:
+    """Whether it is news to who serves. Ray's router warns of each slow answer to our own calls, and asks again."""
+    return record.module not in _OF_OUR_OWN_CALLS
 
 
 def _check_model(name: str) -> None:

@@ -24,6 +24,7 @@ from serve.cli import serve
 from tests.litter import litter
 
 ENDS_S = 30.0
+IN_A_HURRY = {"RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "0.0001"}
 
 
 def of_session(session: int) -> list[int]:
@@ -106,8 +107,11 @@ def is_the_endpoint(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def command(tiny_en_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The verb as a person starts it; the last of the three tests of it ends it."""
-    with served(tiny_en_name, litter(tmp_path_factory.mktemp("here"))) as running:
+    """The verb as a person starts it; the last of the three tests of it ends it.
+
+    Ray is told to expect each answer at once, so that it warns of the slow ones as it does on a busy machine.
+    """
+    with served(tiny_en_name, litter(tmp_path_factory.mktemp("here")), **IN_A_HURRY) as running:
         yield running
 
 
