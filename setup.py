@@ -12,9 +12,9 @@ setup(
     package_dir={"whisperfleet.project": "."},
     package_data={
         "whisperfleet.project": ["pyproject.toml", "constraints.txt", "configs/*.yaml"],
-        "asr": ["*.j2", "py.typed"],
+        "asr": ["scoring/*.j2", "py.typed"],
         "cluster": ["py.typed"],
-        "serve": ["static/*", "py.typed"],
+        "serve": ["ingress/static/*", "py.typed"],
         "train": ["py.typed"],
         "whisperfleet": ["py.typed"],
     },

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from asr.labels import Task
+from asr.models.whisper.tokens import Task
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,16 @@ from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.table import Table
 
-from asr.adapters import NONE, SharedBase, num_bytes
-from asr.artifact import merge_adapter
-from asr.audio import decode as decode_audio
-from asr.cache import cache_root
-from asr.checkpoint import Checkpoint, find_checkpoint
+from asr.audio.decode import decode as decode_audio
 from asr.clip import Clip, Transcript
-from asr.decode import decode
-from asr.model import load_checkpoint
-from asr.sources.prompts import fetch, utterances
-from train.strategy import LoraSettings
+from asr.data.sources.prompts import fetch, utterances
+from asr.io.cache import cache_root
+from asr.models.artifact import merge_adapter
+from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.models.whisper.loading import load_checkpoint
+from asr.models.whisper.multi_lora import NONE, SharedBase, num_bytes
+from asr.models.whisper.torch_backend import decode
+from train.trainer.strategy import LoraSettings
 
 CLIPS = 16
 ADAPTERS = 3

@@ -23,24 +23,24 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from asr.audio import decode as decode_audio
-from asr.checkpoint import find_checkpoint
+from asr.audio.decode import decode as decode_audio
+from asr.audio.features import WINDOW_S, Context, pad
 from asr.config import resolve
-from asr.features import WINDOW_S, Context, pad
-from asr.hearing import context_frames
-from asr.model import load_checkpoint
-from asr.sources import SourceConfig
+from asr.data.sources import SourceConfig
+from asr.models.checkpoint import find_checkpoint
+from asr.models.whisper.batch_decode import context_frames
+from asr.models.whisper.loading import load_checkpoint
 from asr.utterance import Utterance
-from train.adapter import adapt
 from train.config import TrainConfig
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
+from train.dataloader.collate import collate
+from train.dataloader.preprocess import prepare as prepare_row
 from train.examples import Order, Recipe
-from train.feeding.collate import collate
-from train.feeding.tensors import prepare as prepare_row
-from train.fit import training_corpus
-from train.strategy import LoraSettings
-from train.trainer import token_loss
+from train.run.fit import training_corpus
+from train.trainer.adapter import adapt
+from train.trainer.strategy import LoraSettings
+from train.trainer.trainer import token_loss
 
 BASE = "builtin:base"
 LANGUAGE = "it"

@@ -23,17 +23,17 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from asr.audio import SAMPLE_RATE
-from asr.audio import decode as decode_audio
+from asr.audio.decode import SAMPLE_RATE
+from asr.audio.decode import decode as decode_audio
+from asr.audio.features import Context
 from asr.clip import Clip, Transcript
-from asr.decode import decode
-from asr.engine import CTranslateEngine, TorchEngine, load_engine
-from asr.features import Context
-from asr.hearing import hear
-from asr.manifest import read_manifest
-from asr.model import best_device
-from asr.scoring import score
-from asr.sources import SourceConfig
+from asr.data.manifest import read_manifest
+from asr.data.sources import SourceConfig
+from asr.inference.engine import CTranslateEngine, TorchEngine, load_engine
+from asr.models.whisper.batch_decode import hear
+from asr.models.whisper.loading import best_device
+from asr.models.whisper.torch_backend import decode
+from asr.scoring.error_rates import score
 from asr.utterance import Utterance
 from benchmarks.provenance import provenance, tell
 from train.data.prepare import PrepareConfig, prepare

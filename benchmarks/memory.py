@@ -164,8 +164,8 @@ def _run_each(cases: Sequence[Case]) -> None:
     if len(cases) == 1:
         print(json.dumps(run(cases[0])))
         return
-    import train.adapter
-    import train.trainer  # noqa: F401
+    import train.trainer.adapter
+    import train.trainer.trainer  # noqa: F401
 
     for case in cases:
         sys.stdout.flush()
@@ -199,8 +199,8 @@ def _compared(case: Case, found: dict[str, Any]) -> dict[str, Any]:
 
 def run(case: Case) -> dict[str, Any]:
     """Train a few steps in this process and return the peak in bytes, the last step's seconds, the device's FLOP/s."""
-    from train.adapter import adapt
-    from train.trainer import token_loss
+    from train.trainer.adapter import adapt
+    from train.trainer.trainer import token_loss
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     batch = _batch(case)
@@ -246,8 +246,8 @@ def _network(case: Case, device: str) -> Callable[[], Any]:
     """Return a function that builds the network: built later, so that its weights are counted."""
     from transformers import WhisperConfig
 
-    from asr.whisper import AnyContextWhisper
-    from train.adapter import base_dtype, four_bit
+    from asr.models.whisper.network import AnyContextWhisper
+    from train.trainer.adapter import base_dtype, four_bit
 
     dtype = base_dtype(case.strategy, case.precision)
 
@@ -267,8 +267,8 @@ def _network(case: Case, device: str) -> Callable[[], Any]:
 def _batch(case: Case) -> Any:
     import numpy as np
 
-    from train.feeding.collate import collate
-    from train.feeding.tensors import TensorRow
+    from train.dataloader.collate import collate
+    from train.dataloader.preprocess import TensorRow
 
     random = np.random.default_rng(0)
     shape, frames = case.setup(gpu=False).shape, int(case.seconds * 100)
@@ -289,7 +289,7 @@ def _batch(case: Case) -> Any:
 
 
 def _settings() -> Any:
-    from train.strategy import LoraSettings
+    from train.trainer.strategy import LoraSettings
 
     return LoraSettings(rank=ADAPTERS.rank, dropout=ADAPTERS.dropout, target_modules=ADAPTERS.target_modules)
 

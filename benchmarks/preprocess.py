@@ -24,22 +24,22 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from asr.audio import decode
-from asr.sources import SourceConfig
+from asr.audio.decode import decode
+from asr.data.sources import SourceConfig
 from asr.utterance import Utterance
 from cluster.session import ray_session
 from train.augmentation.augment import Augmentation
-from train.data.admission import Admission
+from train.corpus.corpus import Corpus, load
+from train.corpus.validation import Admission
 from train.data.config import DataConfig
-from train.data.corpus import Corpus, load
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
+from train.dataloader.preprocess import tools
+from train.dataloader.ray_pipeline import stream
 from train.examples import Order, Recipe
-from train.feeding.stream import stream
-from train.feeding.tensors import tools
-from train.order.ordering import Ordering
-from train.order.packing import Packing
-from train.order.plan import PlanConfig
+from train.sampling.batching import PlanConfig
+from train.sampling.packing import Packing
+from train.sampling.sampler import Ordering
 
 RECIPE = Recipe("builtin:base", "it", "transcribe")
 PROMPTS = "prompts:it"

@@ -24,16 +24,16 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio import AudioLimits, decode
+from asr.audio.decode import AudioLimits, decode
+from asr.audio.sandbox import decode_utterances, own
+from asr.data.sources import SourceConfig
 from asr.errors import DataError
-from asr.sandbox import decode_utterances, own
-from asr.sources import SourceConfig
 from asr.utterance import Utterance
 from benchmarks.preprocess import PROMPTS, RECIPE, corpus_of, epochs_of
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
+from train.dataloader import preprocess
 from train.examples import Order
-from train.feeding import tensors
 
 
 def main() -> None:
@@ -90,9 +90,9 @@ def _timed(pool: ProcessPoolExecutor, orders: Sequence[Order], processes: int, c
 
 
 def _loop(orders: Sequence[Order], confined: bool) -> float:
-    tensors.decode_utterances = decode_utterances if confined else _here
+    preprocess.decode_utterances = decode_utterances if confined else _here
     before = _cpu_s()
-    assert not any(row.faults for row in tensors.prepare_all(orders, RECIPE))
+    assert not any(row.faults for row in preprocess.prepare_all(orders, RECIPE))
     return _cpu_s() - before
 
 

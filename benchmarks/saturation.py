@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.config import resolve
-from asr.manifest import read_manifest
-from asr.scoring import score
-from asr.sources import SourceConfig
+from asr.data.manifest import read_manifest
+from asr.data.sources import SourceConfig
+from asr.scoring.error_rates import score
 from benchmarks.provenance import provenance, tell
 from benchmarks.serving.host import LANGUAGE
 from benchmarks.serving.load import saturating

@@ -22,8 +22,8 @@ from typing import Any
 
 from rich.console import Console
 
-from asr.manifest import read_manifest, write_manifest
-from asr.sources import SourceConfig
+from asr.data.manifest import read_manifest, write_manifest
+from asr.data.sources import SourceConfig
 from asr.utterance import Utterance
 from benchmarks.preprocess import measure
 from benchmarks.provenance import provenance, tell
@@ -32,7 +32,7 @@ from benchmarks.recipe.side import Side
 from benchmarks.recipe.work import Work
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
-from train.strategy import LoraSettings
+from train.trainer.strategy import LoraSettings
 
 CLIPS_PER_STEP = 8
 CHECKPOINTS = 4

@@ -27,8 +27,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from asr.checkpoint import find_checkpoint
 from asr.config import resolve
+from asr.models.checkpoint import find_checkpoint
 from benchmarks.provenance import provenance, tell
 from cluster.gpus import KNOWN, Fleet
 from train.capacity.memory import GIB, GPU_FRAMEWORK, memory

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from asr import storage
 from asr.errors import UserError
+from asr.io import storage
 from cluster.environment import differences
 
 JOB = "WHISPERFLEET_JOB"  # the name of the job that a process belongs to

@@ -62,7 +62,7 @@ class Probe:
 
     def has_base(self, name: str) -> str:
         """Return "" where the node need not fetch the checkpoint called ``name``, else why it would have to."""
-        from asr.checkpoint import missing
+        from asr.models.checkpoint import missing
 
         return missing(name)
 
@@ -155,7 +155,7 @@ def gpus() -> list[tuple[str, int, str]]:
 
 def _said(work: Any) -> str:
     try:
-        from asr import storage
+        from asr.io import storage
 
         work(storage)
     except Exception as error:  # whatever it is, it is what this node has to say

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asr.errors import UserError
-from asr.unretryable import writing
+from asr.io.unretryable import writing
 
 # A run of some minutes leaves up to 18 MB of logs and sockets; a session that does nothing takes 0.2.
 ROOM_BYTES = 16 * 10**6

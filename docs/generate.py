@@ -15,11 +15,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from asr.data.sources import SourceConfig
 from asr.places import mark_of
-from asr.sources import SourceConfig
 from cluster.project import PACKAGES, ROOT
 from serve.config import ServeConfig
-from serve.keys import Key
+from serve.ingress.limits.auth import Key
 from train.config import TrainConfig
 from train.data.inspect import InspectConfig
 from train.data.prepare import PrepareConfig

@@ -15,21 +15,21 @@ from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
-from asr.artifact import fetched, find_base, is_artifact, read_card
-from asr.checkpoint import find_checkpoint
 from asr.errors import UserError
-from asr.export import is_ctranslate2, read_export
+from asr.models.artifact import fetched, find_base, is_artifact, read_card
+from asr.models.checkpoint import find_checkpoint
+from asr.models.export import is_ctranslate2, read_export
 from cluster.ports import free_ports
 from cluster.scaling import require
 from cluster.session import ray_session
-from serve.api import Api
 from serve.config import ServeConfig
 from serve.engine import ModelInfo
 from serve.haproxy import haproxy_settings, ingress_host
-from serve.keys import read_keys
-from serve.models.catalogue import opened
-from serve.models.stock import MakeEngine
-from serve.transcriber import replicas
+from serve.ingress.api import Api
+from serve.ingress.limits.auth import read_keys
+from serve.models.catalog import opened
+from serve.replica.engine_loader import MakeEngine
+from serve.replica.transcriber import replicas
 
 APP = "whisperfleet"
 SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals never stand in the line themselves

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.checkpoint import require
 from asr.config import resolve
 from asr.imports import lasting_imports
+from asr.models.checkpoint import require
 from serve.config import ServeConfig
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from asr import storage
+from asr.audio.features import WINDOW_S
 from asr.config import Section
-from asr.features import WINDOW_S
+from asr.io import storage
 from asr.places import ModelPlace, Place
 from cluster.resources import threads_each
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from asr import engine
-from asr.engine import Engine, ModelInfo
+from asr.inference import engine
+from asr.inference.engine import Engine, ModelInfo
 from serve.config import ServeConfig
 
 __all__ = ["Engine", "ModelInfo", "load_engine"]

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asr.errors import DataError, UserError
 from asr.printable import printable
-from serve.leftovers import Upload
+from serve.ingress.limits.body_drain import Upload
 
 logger = logging.getLogger("ray.serve")
 

@@ -18,16 +18,16 @@ import torch
 from hypothesis import settings
 from pyarrow.fs import S3FileSystem
 
-from asr import sandbox
-from asr.artifact import load_model
-from asr.audio import SAMPLE_RATE, decode, encode_flac
-from asr.cache import cache_root
-from asr.checkpoint import find_checkpoint
+from asr.audio import sandbox
+from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
+from asr.audio.sandbox import Child
+from asr.audio.sandbox_task import Task
+from asr.data.sources.prompts import fetch, utterances
 from asr.imports import leave_out
-from asr.model import SpeechModel
-from asr.sandbox import Child
-from asr.sandbox_task import Task
-from asr.sources.prompts import fetch, utterances
+from asr.io.cache import cache_root
+from asr.models.artifact import load_model
+from asr.models.checkpoint import find_checkpoint
+from asr.models.whisper.loading import SpeechModel
 from asr.utterance import Utterance
 from cluster.session import ray_session
 from tests.speed import pytest_collection, pytest_collection_modifyitems, pytest_runtest_call
@@ -44,7 +44,7 @@ os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 # Before folders' own conftests import PEFT: as where QLoRA is not installed, which is sooner. Where it is, a process of
-# its own trains with it (tests/train/test_adapter.py), and so does every command that a test runs.
+# its own trains with it (tests/train/trainer/test_adapter.py), and so does every command that a test runs.
 leave_out("bitsandbytes")
 
 # Examples of a property: a few in `make test`, `make test-long` asks for more by HYPOTHESIS_PROFILE.

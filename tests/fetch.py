@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from asr.cache import cache_root
-from asr.checkpoint import builtin_names, find_checkpoint
+from asr.data.sources.prompts import fetch
 from asr.errors import UserError
-from asr.sources.prompts import fetch
+from asr.io.cache import cache_root
+from asr.models.checkpoint import builtin_names, find_checkpoint
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from asr.manifest import write_manifest
+from asr.data.manifest import write_manifest
 from asr.utterance import Utterance
 
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from asr.audio import decode
+from asr.audio.decode import decode
 from asr.config import resolve
 from asr.utterance import Utterance
 from cluster.gpus import parse

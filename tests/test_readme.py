@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from asr.config import resolve
-from asr.manifest import read_manifest
+from asr.data.manifest import read_manifest
 from serve.config import ServeConfig
 from train.config import TrainConfig
 from train.data.prepare import PrepareConfig

@@ -52,7 +52,7 @@ def mirror(path: Path) -> Path:
     """Where a module's tests are."""
     inside = path.relative_to(ROOT)
     if inside.parts[:2] == ("asr", "metrics"):
-        return ROOT / "tests/asr/test_metrics.py"  # wer.py and cer.py, loaded as their users load them
+        return ROOT / "tests/asr/scoring/test_metrics.py"  # wer.py and cer.py, loaded as their users load them
     return ROOT / "tests" / inside.parent / f"test_{inside.stem.strip('_')}.py"
 
 

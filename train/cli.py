@@ -16,30 +16,30 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from asr import storage
-from asr.cache import cache_root
-from asr.checkpoint import require as require_checkpoint
+from asr.audio.features import Context
 from asr.config import Resolved, resolve
+from asr.data.manifest import write_quarantine
+from asr.data.quarantine import by_reason
+from asr.data.sources import rows
+from asr.data.sources.detect import require
 from asr.errors import UserError
-from asr.evaluation import Evaluation
-from asr.features import Context
-from asr.folders import require_writable
 from asr.imports import lasting_imports
+from asr.io import storage
+from asr.io.cache import cache_root
+from asr.io.folders import require_writable
+from asr.io.unretryable import writing
 from asr.language import code_or_none
-from asr.manifest import write_quarantine
+from asr.models.checkpoint import require as require_checkpoint
 from asr.naming import short_names
-from asr.quarantine import by_reason
-from asr.report import with_interval, write_report
-from asr.sources import rows
-from asr.sources.detect import require
-from asr.unretryable import writing
+from asr.scoring.diagnosis import explain
+from asr.scoring.evaluation import Evaluation
+from asr.scoring.report import with_interval, write_report
 from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
+from train.console import counting, ended, interruptible, training
 from train.data.cli import AudioRoot, Column, Config, Delimiter, Format, Header, Split, source_of
-from train.deepspeed import derive
-from train.explain import explain
-from train.strategy import leave_out_unless_quantised
-from train.watching.show import counting, ended, interruptible, training
+from train.trainer.deepspeed import derive
+from train.trainer.strategy import leave_out_unless_quantised
 
 if TYPE_CHECKING:
     from train.sweep.record import Record
@@ -88,7 +88,7 @@ def train(
     with lasting_imports():
         leave_out_unless_quantised(resolved.value.strategy)
         from train.capacity.cost import described
-        from train.fit import fit
+        from train.run.fit import fit
 
     with training() as on_progress:
         fitted = fit(resolved.value, on_progress, address)
@@ -174,9 +174,9 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
         with writing(out, then=_AGAIN):
             require_writable(out)
     with lasting_imports():
-        from asr.artifact import load_model
-        from asr.model import best_device
-        from train.evaluate import evaluate as evaluate_model
+        from asr.models.artifact import load_model
+        from asr.models.whisper.loading import best_device
+        from train.evaluation.offline import evaluate as evaluate_model
 
     model = load_model(model_name, best_device())
     with counting("transcribing") as advance:

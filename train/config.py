@@ -8,18 +8,18 @@ from pydantic import Field, field_validator, model_validator
 
 from asr.config import Section
 from asr.errors import UserError
-from asr.labels import Task
 from asr.language import code
+from asr.models.whisper.tokens import Task
 from asr.places import KeptPlace, ModelPlace
 from cluster.workers import Workers
 from train.augmentation.augment import Augmentation
 from train.data.config import DataConfig
+from train.evaluation.schedule import EvaluationConfig
 from train.examples import Recipe
-from train.order.packing import Packing
-from train.order.plan import PlanConfig
-from train.run.evaluation import EvaluationConfig
-from train.strategy import LoraSettings, Precision, Strategy
-from train.watching.tracking import TrackingConfig
+from train.sampling.batching import PlanConfig
+from train.sampling.packing import Packing
+from train.tracking.trackers import TrackingConfig
+from train.trainer.strategy import LoraSettings, Precision, Strategy
 
 
 class OptimConfig(Section):

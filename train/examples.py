@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asr.features import WINDOW_S
-from asr.labels import Task
-from asr.limits import AudioLimits
+from asr.audio.features import WINDOW_S
+from asr.audio.limits import AudioLimits
+from asr.models.whisper.tokens import Task
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation
 

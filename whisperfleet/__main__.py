@@ -41,7 +41,7 @@ def app(**settings: Any) -> None:
 
 def _mistake(error: Exception) -> UserError | None:
     """Return what a person must do about an error, None for a bug."""
-    found: UserError | None = import_module("asr.unretryable").unretryable(error)
+    found: UserError | None = import_module("asr.io.unretryable").unretryable(error)
     return found
 
 

@@ -34,7 +34,7 @@ VERBS: Mapping[str, Any] = {
     ),
     "train": ("train.cli:train", "Fine-tune as a configuration file says; go on where an earlier run stopped."),
     "evaluate": ("train.cli:evaluate", "Word error rate, with intervals and a report, of a checkpoint or artifact."),
-    "transcribe": ("serve.bulk.cli:transcribe", "Write down what is said in files, folders, addresses; resumable."),
+    "transcribe": ("serve.batch.cli:transcribe", "Write down what is said in files, folders, addresses; resumable."),
     "serve": {
         ITSELF: (
             "serve.cli:serve",

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from asr.checkpoint import require
-from asr.export_formats import Format, Quantization
+from asr.models.checkpoint import require
+from asr.models.export_formats import Format, Quantization
 
 
 def export(
@@ -22,7 +22,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     require(model)
-    from asr.export import export as write
+    from asr.models.export import export as write
 
     write(model, out, form, quantization)
     size = sum(path.stat().st_size for path in out.iterdir())

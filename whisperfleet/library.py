@@ -7,24 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asr.artifact import load_model
-from asr.cache import cache_root
+from asr.audio.features import Context
 from asr.config import resolve
-from asr.features import Context
+from asr.data.sources import SourceConfig, rows
+from asr.inference import transcribe as transcription
+from asr.inference.transcribe import Transcription
+from asr.io.cache import cache_root
 from asr.language import code_or_none
-from asr.model import best_device
-from asr.sources import SourceConfig, rows
+from asr.models.artifact import load_model
+from asr.models.whisper.loading import best_device
 from asr.utterance import Quarantined, Utterance
 from serve import app, engine
-from serve import transcribe as transcription
 from serve.config import ServeConfig
 from serve.engine import Engine
-from serve.transcribe import Transcription
-from train import evaluate as scoring
-from train import fit as training
 from train.config import TrainConfig
-from train.evaluate import Evaluated
-from train.fit import Fitted
+from train.evaluation import offline as scoring
+from train.evaluation.offline import Evaluated
+from train.run import fit as training
+from train.run.fit import Fitted
 
 
 def load_engine(model: str, *settings: str) -> Engine:

@@ -12,24 +12,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asr.artifact import CARD, Card, load_model, read_card, record_evaluations
-from asr.checkpoint import find_checkpoint
+from asr.audio.features import Context
+from asr.data.manifest import read_manifest
+from asr.data.sources import SourceConfig
 from asr.errors import UserError
-from asr.evaluation import Evaluation
-from asr.features import Context
 from asr.language import name
-from asr.manifest import read_manifest
-from asr.model import best_device
-from asr.report import duration, percent, with_interval, write_report
-from asr.sources import SourceConfig
+from asr.models.artifact import CARD, Card, load_model, read_card, record_evaluations
+from asr.models.checkpoint import find_checkpoint
+from asr.models.whisper.loading import best_device
+from asr.scoring.evaluation import Evaluation
+from asr.scoring.report import duration, percent, with_interval, write_report
 from asr.utterance import Utterance
+from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
+from train.console import counting, training
 from train.data.prepare import PrepareConfig, Prepared, Row, prepare
 from train.data.splits import given_splits, rows_of
-from train.evaluate import evaluate
-from train.fit import fit
-from train.run.folder import RunFolder
-from train.watching.show import counting, training
+from train.evaluation.offline import evaluate
+from train.run.fit import fit
 from whisperfleet.ask import Answer, ask
 
 STAGES = 7

@@ -38,11 +38,11 @@ from transformers import (
 )
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
-from asr import metrics
-from asr.audio import SAMPLE_RATE
-from asr.audio import decode as decode_audio
-from asr.checkpoint import find_checkpoint
-from asr.manifest import read_manifest
+from asr.audio.decode import SAMPLE_RATE
+from asr.audio.decode import decode as decode_audio
+from asr.data.manifest import read_manifest
+from asr.models.checkpoint import find_checkpoint
+from asr.scoring import metrics
 from benchmarks.recipe.watched import Counting, Course, CourseTrainer, Reporting
 from benchmarks.recipe.work import Clock, Work, say
 

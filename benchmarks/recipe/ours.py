@@ -13,20 +13,20 @@ from typing import Any
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from asr.artifact import load_model
-from asr.checkpoint import find_checkpoint
+from asr.audio.features import Context
 from asr.config import resolve
-from asr.features import Context
-from asr.manifest import read_manifest
-from asr.model import SpeechModel, load_checkpoint
-from asr.scoring import Score
+from asr.data.manifest import read_manifest
+from asr.models.artifact import load_model
+from asr.models.checkpoint import find_checkpoint
+from asr.models.whisper.loading import SpeechModel, load_checkpoint
+from asr.scoring.error_rates import Score
 from asr.utterance import Utterance
 from benchmarks.recipe.work import Clock, Work, say
+from train.callbacks.checkpoint_report import STATE
 from train.config import TrainConfig
-from train.evaluate import evaluate
-from train.fit import fit, training_corpus
-from train.run.report import STATE
-from train.watching.progress import Progress
+from train.evaluation.offline import evaluate
+from train.events import Progress
+from train.run.fit import fit, training_corpus
 
 _RUN = "run"
 

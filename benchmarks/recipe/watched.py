@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import Seq2SeqTrainer, TrainerCallback
 
-from asr.manifest import read_manifest
-from asr.scoring import score
+from asr.data.manifest import read_manifest
+from asr.scoring.error_rates import score
 from benchmarks.recipe.work import Clock, Work, say, wait_for_word
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]

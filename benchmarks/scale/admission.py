@@ -12,21 +12,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from asr.cache import cache_root
-from asr.sources import SourceConfig, rows
+from asr.data.sources import SourceConfig, rows
+from asr.io.cache import cache_root
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import language, utterances
 from benchmarks.scale.figures import Figure, Sizes, median_s
 from cluster.session import ray_session
 from train.augmentation.augment import Augmentation
-from train.data.admission import Admission
+from train.corpus.corpus import load
+from train.corpus.static import Listed
+from train.corpus.validation import Admission
 from train.data.config import DataConfig
-from train.data.corpus import load
-from train.data.listed import Listed
 from train.examples import Recipe
-from train.order.ordering import Ordering
-from train.order.packing import Packing
-from train.order.plan import PlanConfig
+from train.sampling.batching import PlanConfig
+from train.sampling.packing import Packing
+from train.sampling.sampler import Ordering
 
 _BATCH = 48  # utterances that a worker takes from the columns for a step
 _TIMES = 50

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-from asr.manifest import read_manifest
-from asr.sources import SourceConfig
+from asr.data.manifest import read_manifest
+from asr.data.sources import SourceConfig
 from asr.utterance import Utterance
+from train.corpus.table import Utterances
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
-from train.data.utterances import Utterances
 
 _WORDS = ("uno", "due", "tre", "quattro", "cinque", "la", "persona", "non", "risponde", "al", "telefono", "prego")
 _TEXTS = 4096

@@ -15,11 +15,11 @@ import ray
 from benchmarks.provenance import tell
 from benchmarks.scale.figures import Figure, Sizes, median_core_s, median_s
 from cluster.session import ray_session
-from train.feeding.feed import Met, Tally
-from train.run import ledger
-from train.watching.history import History
-from train.watching.progress import Progress, ProgressBoard
-from train.watching.watch import Listener
+from train.checkpoints import data_log
+from train.dataloader.dataset import Met, Tally
+from train.events import Progress, ProgressBoard
+from train.tracking.history import History
+from train.tracking.listener import Listener
 
 _STEPS = 50  # between two checkpoints
 _CLIPS = 6  # of a micro-batch
@@ -107,7 +107,7 @@ def _checkpoint(sizes: Sizes) -> list[Figure]:
     heard_s = median_core_s(lambda: [pickle.loads(one) for one in sent], 3)
     without_s = median_core_s(lambda: [pickle.loads(one) for one in without], 3)
     with TemporaryDirectory() as folder:
-        written_s = median_core_s(lambda: ledger.write(folder, 0, _STEPS, met), 3)
+        written_s = median_core_s(lambda: data_log.write(folder, 0, _STEPS, met), 3)
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
     ids = sizes.workers * _STEPS * _CLIPS
     at = f"{sizes.workers:,} workers, {_STEPS} steps"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import WhisperFeatureExtractor
 
-from asr.audio import SAMPLE_RATE
+from asr.audio.decode import SAMPLE_RATE
+from asr.audio.features import LogMel
 from asr.clip import Clip, Transcript
-from asr.features import LogMel
 from serve.config import ServeConfig
 from serve.engine import ModelInfo
 

@@ -21,9 +21,9 @@ from urllib.request import urlopen
 import numpy as np
 from transformers import WhisperFeatureExtractor
 
-from asr.audio import decode
-from asr.features import LogMel
-from asr.windows import windows
+from asr.audio.decode import decode
+from asr.audio.features import LogMel
+from asr.inference.windows import windows
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import speech
 from benchmarks.scale.fakes import LANGUAGE, instant
@@ -35,7 +35,7 @@ from serve.app import running
 from serve.config import ServeConfig
 
 KINDS = {
-    "asr.sandbox_child": "decoding children",
+    "asr.audio.sandbox_child": "decoding children",
     "ray::ProxyActor": "proxy",
     ":Api": "ingress",
     "ServeReplica:": "replica",

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from itertools import count
 
 from benchmarks.scale.figures import Figure, Sizes, median_core_s
-from serve.admission import Admission
-from serve.line import Line, Waiting
+from serve.ingress.limits.admission import Admission
+from serve.replica.scheduler import Line, Waiting
 
 _BUDGET_S = 240.0
 _REPEATS = 15

@@ -19,11 +19,11 @@ from benchmarks.scale.corpora import utterances
 from benchmarks.scale.figures import Figure, Sizes
 from benchmarks.scale.processes import peak_bytes, reset_peak, resident_bytes
 from train.augmentation.augment import Augmentation, Speed
-from train.data.listed import Listed
-from train.feeding.feed import Portion, Share
-from train.order.ordering import Ordering
-from train.order.packing import Packing
-from train.order.plan import PlanConfig
+from train.corpus.static import Listed
+from train.dataloader.dataset import Portion, Share
+from train.sampling.batching import PlanConfig
+from train.sampling.packing import Packing
+from train.sampling.sampler import Ordering
 
 KINDS = ("plain", "mixed", "packed", "speed")
 _STEPS = 30  # given out, of which the first is a warm-up

@@ -21,7 +21,7 @@ from benchmarks.scale.ingress import KINDS
 from benchmarks.scale.processes import using
 from cluster.session import ray_session
 from serve.config import ServeConfig
-from serve.transcriber import replicas
+from serve.replica.transcriber import replicas
 
 _REPLICAS = (1, 2)
 _FLIGHT = (1, 8, 64)  # calls that are on their way at a time

@@ -18,17 +18,17 @@ from unittest.mock import patch
 import numpy as np
 import ray
 
-from asr.labels import IGNORED
+from asr.models.whisper.tokens import IGNORED
 from asr.utterance import Utterance
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import language, speech
 from benchmarks.scale.figures import Figure, Sizes
 from benchmarks.scale.processes import using
 from cluster.session import ray_session
+from train.dataloader import ray_pipeline as module
+from train.dataloader.preprocess import TensorRow
+from train.dataloader.ray_pipeline import stream
 from train.examples import Order, Passage, Recipe
-from train.feeding import stream as module
-from train.feeding.stream import stream
-from train.feeding.tensors import TensorRow
 
 _CLIPS = 6  # of a micro-batch
 _LABEL_TOKENS = 30

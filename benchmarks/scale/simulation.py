@@ -1,8 +1,9 @@
 """Ten thousand requests a second in virtual time: our line, our door and our scaling, driven by events and a seed.
 
-Only time is made up. Replicas take batches from ``serve.line.Line``, ingresses let in by ``serve.admission.Admission``,
-the number of replicas is what ``serve.autoscaling.QueuedAudio`` says. A batch takes ``fixed + each * audio`` seconds,
-measured here with the real engine. Serve's router is imitated: of two replicas by lot the one with fewer windows.
+Only time is made up. Replicas take batches from ``serve.replica.scheduler.Line``, ingresses let in by the
+``Admission`` of ``serve.ingress.limits``, the number of replicas is what ``serve.replica.autoscaling`` says. A batch
+takes ``fixed + each * audio`` seconds, measured here with the real engine.
+Serve's router is imitated: of two replicas by lot the one with fewer windows.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio import SAMPLE_RATE, decode
+from asr.audio.decode import SAMPLE_RATE, decode
 from asr.clip import Clip
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import language, speech
 from benchmarks.scale.figures import Figure, Sizes, median_core_s
 from benchmarks.serving.speech import joined
-from serve.admission import Admission, Visit
-from serve.autoscaling import BATCHES_EACH, LOOK_BACK_S, QUEUED_AUDIO, QueuedAudio
 from serve.config import Replicas, ServeConfig
 from serve.engine import load_engine
 from serve.errors import ApiError
-from serve.line import Line, Waiting
+from serve.ingress.limits.admission import Admission, Visit
+from serve.replica.autoscaling import BATCHES_EACH, LOOK_BACK_S, QUEUED_AUDIO, QueuedAudio
+from serve.replica.scheduler import Line, Waiting
 
 WINDOW_S = 30.0
 BUDGET_S = 240.0

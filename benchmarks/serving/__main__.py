@@ -24,7 +24,7 @@ from typing import Any
 
 from rich.console import Console
 
-from asr.export import export, exported
+from asr.models.export import export, exported
 from benchmarks.provenance import provenance, tell
 from benchmarks.serving import load
 from benchmarks.serving.figures import Load, Turn, compare, table

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.table import Table
 
-from asr.scoring import score
+from asr.scoring.error_rates import score
 from benchmarks.recipe.figures import rounded
 from benchmarks.serving.host import DIRECT, LIBRARY, OURS, PIPELINE, SERVER
 

@@ -88,8 +88,8 @@ def _library(name: str, model: str, threads: int) -> tuple[Hear, int]:
 
 
 def _direct(model: str, threads: int) -> Hear:
+    from asr.inference.transcribe import transcribe
     from serve.engine import load_engine
-    from serve.transcribe import transcribe
 
     engine = load_engine(configuration(DIRECT, model, threads))
     return lambda paths: [transcribe(engine, Path(path), LANGUAGE).text for path in paths]
@@ -106,7 +106,7 @@ def _pipeline(model: str, threads: int) -> Hear:
     import torch
     from transformers import pipeline
 
-    from asr.audio import SAMPLE_RATE, decode
+    from asr.audio.decode import SAMPLE_RATE, decode
 
     torch.set_num_threads(threads)
     heard = pipeline("automatic-speech-recognition", model=model, device="cpu", dtype=torch.float32)

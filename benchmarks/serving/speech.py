@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.audio import SAMPLE_RATE, decode, encode_flac
-from asr.manifest import read_manifest
-from asr.sources import SourceConfig
+from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
+from asr.data.manifest import read_manifest
+from asr.data.sources import SourceConfig
 from asr.utterance import Utterance
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from asr.audio import AudioLimits
+from asr.audio.decode import AudioLimits
 from asr.config import Section
 from asr.errors import UserError
 from asr.printable import printable
 from serve.errors import ApiError
-from serve.models.catalogue import Catalogue
-from serve.models.fleet import Fleet
-from serve.models.shelf import GB
-from serve.models.traffic import Traffic
-from serve.models.trial import compare
+from serve.models.catalog import Catalogue
+from serve.models.comparison import compare
+from serve.models.replica_group import Fleet
+from serve.models.router import Traffic
 from serve.models.version import Described, Version
+from serve.replica.model_cache import GB
 
 DEFAULT_MARGIN = 0.01
 LONGEST_PLACE = 200  # characters of an artifact's place that are told back

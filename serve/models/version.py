@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from asr.engine import ModelInfo
+from asr.inference.engine import ModelInfo
 
 Role = Literal["stable", "candidate"]
 """What a version is to its name: the one that answers, or the one that is tried on a share of the requests."""

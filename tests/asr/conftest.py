@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from transformers import GenerationConfig
 
-from asr import storage
-from asr.checkpoint import Checkpoint, find_checkpoint
-from asr.convert import convert
+from asr.io import storage
+from asr.models.builtin.convert import convert
+from asr.models.checkpoint import Checkpoint, find_checkpoint
 from tests.asr.tiny_whisper import MULTILINGUAL, ct2_variables, random_whisper, write_ct2_folder
 
 

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio import decode_to
+from asr.audio.container import OpenFile
+from asr.audio.decode import decode_to
+from asr.audio.sandbox_child import main
 from asr.errors import DataError
-from asr.media import OpenFile
-from asr.sandbox_child import main
 from asr.sound import SoundReport
 
 _libc = ctypes.CDLL(None, use_errno=True)

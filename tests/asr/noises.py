@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from asr.audio import SAMPLE_RATE
+from asr.audio.decode import SAMPLE_RATE
 
 LEVELS_DBFS = (-70.0, -50.0, -35.0, -23.0, -12.0)
 

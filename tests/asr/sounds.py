@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode_to
+from asr.audio.decode import SAMPLE_RATE, AudioLimits, decode_to
 from asr.sound import SoundReport
 
 TONE_HZ = 440.0

@@ -6,11 +6,11 @@ from functools import cache
 
 import numpy as np
 
-from asr import audio
-from asr.artifact import load_model
-from asr.cache import cache_root
-from asr.model import SpeechModel
-from asr.sources.prompts import fetch, utterances
+from asr.audio.decode import decode as decode_audio
+from asr.data.sources.prompts import fetch, utterances
+from asr.io.cache import cache_root
+from asr.models.artifact import load_model
+from asr.models.whisper.loading import SpeechModel
 
 
 @cache
@@ -25,5 +25,5 @@ def italian(count: int) -> list[np.ndarray]:
     good, _ = utterances("it", fetch("it", cache_root()))
     chosen = [clip for clip in good if 5 <= len(clip.text.split()) <= 12]
     return [
-        base().log_mel(audio.decode(str(clip.audio), container="g722")) for clip in chosen[:: len(chosen) // count]
+        base().log_mel(decode_audio(str(clip.audio), container="g722")) for clip in chosen[:: len(chosen) // count]
     ][:count]

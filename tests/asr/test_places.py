@@ -43,7 +43,7 @@ def sections() -> Iterator[type[BaseModel]]:
     packages: tuple[ModuleType, ...] = (asr, cluster, train, serve)
     for package in packages:
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if "asr.metrics." not in found.name and not found.name.endswith("__main__"):
+            if "asr.scoring.metrics." not in found.name and not found.name.endswith("__main__"):
                 importlib.import_module(found.name)
     waiting = list(Section.__subclasses__())
     while waiting:
@@ -97,7 +97,7 @@ def test_a_config_started_from_the_folder_above_means_the_same_files_in_a_worker
     assert config.augment.noise.folder == f"{tmp_path.parent}/noise"
     offload = config.deepspeed["zero_optimization"]["offload_optimizer"]
     assert offload == {"device": "nvme", "nvme_path": f"{tmp_path}/fast"}
-    assert config.run.folder == "runs"  # train.run.folder says where, which differs in a job
+    assert config.run.folder == "runs"  # train.checkpoints.run_folder says where, which differs in a job
     monkeypatch.chdir("/")
     assert settled(config) == config
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.data.manifest import read_manifest
+from asr.data.sources import SourceConfig, rows
 from asr.errors import DataError, UserError
-from asr.manifest import read_manifest
-from asr.sources import SourceConfig, rows
 from asr.transcript import told, transcript
 from asr.utterance import Quarantined, Utterance
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.manifest import read_quarantine, write_quarantine
+from asr.data.manifest import read_quarantine, write_quarantine
 from asr.utterance import MAX_TOLD, Quarantined, Utterance
 
 

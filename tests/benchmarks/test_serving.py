@@ -22,7 +22,7 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
-from asr.audio import SAMPLE_RATE, decode
+from asr.audio.decode import SAMPLE_RATE, decode
 from asr.utterance import Utterance
 from benchmarks.serving.__main__ import REPEATS, alternating, take_turn
 from benchmarks.serving.figures import Load, Turn, compare, overhead_ms, speed, table

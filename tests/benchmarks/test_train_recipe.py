@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from transformers import WhisperProcessor
 
-from asr.checkpoint import find_checkpoint
-from asr.manifest import read_manifest, write_manifest
+from asr.data.manifest import read_manifest, write_manifest
+from asr.models.checkpoint import find_checkpoint
 from asr.utterance import Utterance
 from benchmarks.recipe.course import DataCollatorSpeechSeq2SeqWithPadding
 from benchmarks.recipe.figures import common_wer, compare, seconds_to, table

@@ -13,9 +13,9 @@ from ray.serve.schema import (
     ServeDeploySchema,
 )
 
-from serve.api import Api
-from serve.deployed import application
-from serve.transcriber import Transcriber
+from serve.builder import application
+from serve.ingress.api import Api
+from serve.replica.transcriber import Transcriber
 
 
 def unknown(config: dict[str, Any]) -> Iterator[str]:

@@ -57,7 +57,7 @@ def packed(contents: Contents, folder: Path) -> dict[str, bytes]:
 def test_this_checkout_travels_as_git_tracks_it_and_nothing_in_it_looks_like_a_secret(tmp_path: Path) -> None:
     checkout = Checkout.here()
     contents = checkout.contents()
-    assert {"constraints.txt", "pyproject.toml", "train/data/corpus.py", "configs/demo.yaml"} <= set(contents.files)
+    assert {"constraints.txt", "pyproject.toml", "train/corpus/corpus.py", "configs/demo.yaml"} <= set(contents.files)
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     if tracked:
         assert set(contents.files) == {name for name in tracked.split("\0") if name and (ROOT / name).is_file()}
@@ -217,7 +217,12 @@ def test_too_much_is_refused_with_the_biggest_named(tmp_path: Path, monkeypatch:
 
 def test_an_installed_copy_travels_with_its_pins_and_nothing_of_the_working_directory(tmp_path: Path) -> None:
     packages, here = tmp_path / "site-packages", tmp_path / "here"
-    for name in ("asr/__init__.py", "asr/report.html.j2", "whisperfleet/project/configs/demo.yaml", "torch/a.py"):
+    for name in (
+        "asr/__init__.py",
+        "asr/scoring/report.html.j2",
+        "whisperfleet/project/configs/demo.yaml",
+        "torch/a.py",
+    ):
         (packages / name).parent.mkdir(parents=True, exist_ok=True)
         (packages / name).touch()
     for name in ("pyproject.toml", "constraints.txt"):
@@ -226,7 +231,7 @@ def test_an_installed_copy_travels_with_its_pins_and_nothing_of_the_working_dire
     checkout = Checkout(here, packages)
     contents = checkout.contents(checkout.asked(here, ["data/train.jsonl"]), {"mine.yaml": here / "mine.yaml"})
     assert set(contents.files) == {
-        *("asr/__init__.py", "asr/report.html.j2", "pyproject.toml", "constraints.txt", "configs/demo.yaml"),
+        *("asr/__init__.py", "asr/scoring/report.html.j2", "pyproject.toml", "constraints.txt", "configs/demo.yaml"),
         *("data/train.jsonl", "mine.yaml"),
     }
     assert packed(contents, tmp_path)["constraints.txt"] == b"constraints.txt"

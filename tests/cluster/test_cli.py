@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from asr.artifact import CARD
 from asr.errors import UserError
+from asr.models.artifact import CARD
 from asr.utterance import Utterance
 from cluster.cli import _variables, default_name
 from cluster.jobs import Cluster, Order

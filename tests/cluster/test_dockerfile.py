@@ -115,8 +115,8 @@ def test_what_is_copied_is_given_to_the_build() -> None:
 
 def test_the_build_is_given_the_program_and_no_weights_speech_or_secrets() -> None:
     given = context()
-    assert {"pyproject.toml", "constraints.txt", "whisperfleet/__main__.py", "asr/report.html.j2"} <= given
-    assert {"serve/static/index.html", "configs/demo.yaml"} <= given
+    assert {"pyproject.toml", "constraints.txt", "whisperfleet/__main__.py", "asr/scoring/report.html.j2"} <= given
+    assert {"serve/ingress/static/index.html", "configs/demo.yaml"} <= given
     first = {Path(path).parts[0] for path in given}
     assert first <= {
         *("asr", "cluster", "configs", "serve", "train", "whisperfleet"),

@@ -15,8 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 
-from serve.admission import Admission
-from serve.metrics import Metrics
+from serve.ingress.limits.admission import Admission
+from serve.ingress.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "cluster/prometheus"

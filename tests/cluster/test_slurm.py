@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.cache import cache_root
+from asr.io.cache import cache_root
 from asr.utterance import Utterance
 from cluster.resources import WAITING_ACTORS
 from tests.manifests import write_beside

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from asr.cache import cache_root
-from asr.sources import prompts
+from asr.data.sources import prompts
+from asr.io.cache import cache_root
 from tests.installed import Installed, install
 from tests.litter import litter
 from tests.releases import write_release

@@ -25,8 +25,8 @@ from asr.utterance import Utterance
 from serve.app import deploy, running
 from serve.config import ServeConfig
 from serve.engine import Engine, load_engine
-from serve.models.fleet import Fleet
-from serve.transcriber import replicas
+from serve.models.replica_group import Fleet
+from serve.replica.transcriber import replicas
 from tests.serve.fakes import FakeEngine
 from tests.serve.guarded import Guarded, run_guarded
 from tests.serve.slow import SlowEngine

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio import AudioLimits, decode_to
+from asr.audio.container import OpenFile
+from asr.audio.decode import AudioLimits, decode_to
+from asr.audio.sandbox import Child
+from asr.audio.sandbox_answers import DIED
+from asr.audio.sandbox_child import main
 from asr.errors import DataError
-from asr.media import OpenFile
-from asr.sandbox import Child
-from asr.sandbox_answers import DIED
-from asr.sandbox_child import main
 from asr.sound import SoundReport
 from tests.serve.mutations import damaged
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from transformers import WhisperFeatureExtractor
 
-from asr.audio import SAMPLE_RATE, decode, encode_flac
-from asr.cache import cache_root
+from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
+from asr.audio.features import LogMel
 from asr.clip import Clip, Spoken, Transcript, Word
-from asr.features import LogMel
+from asr.data.sources.prompts import fetch, utterances
+from asr.io.cache import cache_root
 from asr.language import NAMES
-from asr.sources.prompts import fetch, utterances
 from serve.config import ServeConfig
 from serve.engine import ModelInfo
 

@@ -20,10 +20,10 @@ import torch
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from serve.api import Api, app
 from serve.config import ServeConfig
-from serve.models.stock import MakeEngine
-from serve.transcriber import Transcriber
+from serve.ingress.api import Api, app
+from serve.replica.engine_loader import MakeEngine
+from serve.replica.transcriber import Transcriber
 
 INGRESS: Any = Api.__bases__[0]  # the class without what Serve puts around it
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from transformers import WhisperFeatureExtractor
 
+from asr.audio.features import LogMel
 from asr.clip import Clip, Transcript
-from asr.features import LogMel
 from serve.config import ServeConfig
 from serve.engine import ModelInfo
-from serve.models.stock import MakeEngine
+from serve.replica.engine_loader import MakeEngine
 
 LOG_MEL = LogMel(WhisperFeatureExtractor())
 

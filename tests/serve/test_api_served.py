@@ -19,13 +19,13 @@ import openai
 import pytest
 import ray.serve
 
-from asr.audio import decode, encode_flac
-from asr.scoring import score
+from asr.audio.decode import decode, encode_flac
+from asr.scoring.error_rates import score
 from asr.utterance import Utterance
-from serve.autoscaling import QUEUED_AUDIO
+from serve.replica.autoscaling import QUEUED_AUDIO
 from tests.serve.conftest import ADMIN_KEY, KEY, LIMITS, FakeEndpoint, metrics
 from tests.serve.fakes import POISON, POISON_S, babble, noise, voice
-from tests.serve.test_api import FORMATS, GIVEN, check_events, check_whole, send
+from tests.serve.ingress.test_api import FORMATS, GIVEN, check_events, check_whole, send
 
 pytestmark = pytest.mark.slow  # each waits for other processes, which may wait for a core
 

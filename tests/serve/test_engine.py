@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
-from asr import engine as engines
 from asr.errors import UserError
+from asr.inference import engine as engines
 from serve.config import ServeConfig
 from serve.engine import Engine, load_engine
 

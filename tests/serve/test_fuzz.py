@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from asr.audio import SAMPLE_RATE, decode
+from asr.audio.decode import SAMPLE_RATE, decode
 from tests.serve.conftest import KEY, FakeEndpoint
 from tests.serve.expendable import decode_all
 from tests.serve.mutations import NAMES, SECONDS, damaged, form, originals

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio import SAMPLE_RATE, decode, encode_flac
-from asr.cache import cache_root
-from asr.engine import Engine, load_engine
-from asr.scoring import score
-from asr.sources.prompts import fetch
+from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
+from asr.data.sources.prompts import fetch
+from asr.inference.engine import Engine, load_engine
+from asr.inference.pipeline import Asked
+from asr.inference.transcribe import hear
+from asr.io.cache import cache_root
+from asr.scoring.error_rates import score
 from asr.utterance import Utterance
-from serve.request import Asked
-from serve.transcribe import hear
 from tests.asr.noises import noises
 
 # What the packages of telephone prompts hold besides speech.

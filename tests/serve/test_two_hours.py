@@ -17,15 +17,15 @@ import pytest
 import srt
 import webvtt
 
-from asr.audio import SAMPLE_RATE, AudioLimits, decode, encode_flac
-from asr.captions import as_srt, as_text, as_verbose_json, as_vtt
+from asr.audio.decode import SAMPLE_RATE, AudioLimits, decode, encode_flac
 from asr.clip import Word
-from asr.recording import Recording
-from asr.scoring import score
+from asr.inference.formats import as_srt, as_text, as_verbose_json, as_vtt
+from asr.inference.pipeline import Asked
+from asr.inference.recording import Recording
+from asr.inference.transcribe import hear
+from asr.scoring.error_rates import score
 from asr.utterance import Utterance
 from serve.engine import Engine
-from serve.request import Asked
-from serve.transcribe import hear
 
 LIMITS = AudioLimits(max_audio_s=7260)
 ASKED = Asked("en", timestamps=True, words=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from asr.artifact import load_model
-from asr.cache import cache_root
-from asr.checkpoint import find_checkpoint
-from asr.manifest import read_manifest
-from asr.model import SpeechModel, load_checkpoint
-from asr.sources.prompts import fetch, utterances
+from asr.data.manifest import read_manifest
+from asr.data.sources.prompts import fetch, utterances
+from asr.io.cache import cache_root
+from asr.models.artifact import load_model
+from asr.models.checkpoint import find_checkpoint
+from asr.models.whisper.loading import SpeechModel, load_checkpoint
 from asr.utterance import Utterance
 from tests.manifests import write_beside
 from tests.train.runs import Finished, Runs, finish

@@ -9,13 +9,13 @@ import numpy as np
 
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation
-from train.data.corpus import Corpus
-from train.data.listed import Listed
-from train.data.utterances import Admitted, collect
-from train.feeding.feed import Portion, Share
-from train.order.ordering import Ordering
-from train.order.packing import Packing
-from train.order.plan import PlanConfig
+from train.corpus.corpus import Corpus
+from train.corpus.static import Listed
+from train.corpus.table import Admitted, collect
+from train.dataloader.dataset import Portion, Share
+from train.sampling.batching import PlanConfig
+from train.sampling.packing import Packing
+from train.sampling.sampler import Ordering
 
 
 def ordering(

@@ -16,15 +16,15 @@ from torch.utils.data import IterableDataset
 from transformers import set_seed
 from transformers.utils import logging
 
-from asr.checkpoint import Checkpoint, find_checkpoint
 from asr.config import resolve
-from asr.labels import IGNORED
+from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.models.whisper.tokens import IGNORED
 from tests.asr.tiny_whisper import random_whisper
-from train.adapter import adapt, load_base
-from train.arguments import arguments
+from train.callbacks.gradient_flow import GradientWatch
 from train.config import TrainConfig
-from train.gradients import GradientWatch
-from train.trainer import WhisperTrainer, token_loss
+from train.trainer.adapter import adapt, load_base
+from train.trainer.arguments import arguments
+from train.trainer.trainer import WhisperTrainer, token_loss
 
 STEPS, MICRO_BATCHES = 4, 4
 GATHERED = "gathered.safetensors"

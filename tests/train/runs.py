@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from asr.config import resolve
 from asr.utterance import Utterance
 from train.config import TrainConfig
-from train.fit import Fitted, fit, training_corpus
-from train.watching.progress import Progress
+from train.events import Progress
+from train.run.fit import Fitted, fit, training_corpus
 
 STEPS = 20  # small networks take a tenth of a second for each: what stops a run a second later must find it running
 

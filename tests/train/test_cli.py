@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio import encode_flac
+from asr.audio.decode import encode_flac
 from asr.errors import UserError
-from asr.evaluation import Evaluation, UtteranceResult
-from asr.report import write_report
-from asr.spreadsheet import told
+from asr.io.spreadsheet import told
+from asr.scoring.evaluation import Evaluation, UtteranceResult
+from asr.scoring.report import write_report
 from asr.utterance import Utterance
 from tests.asr.disks import fill, small_disk
 from tests.manifests import beside, write_beside

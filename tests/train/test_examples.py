@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 
-from asr.features import WINDOW_S
+from asr.audio.features import WINDOW_S
 from asr.utterance import Utterance
 from train.examples import MIN_AUDIO_S, Order, Passage, Recipe
 

@@ -57,7 +57,7 @@ _FORKS_WELL = "jemalloc_bg_thd"
 """The thread of pyarrow's allocator, which a fork does without."""
 
 _QLORA = "bitsandbytes"
-"""Left out by the product (``train.strategy``) wherever it may be: here while PEFT is imported, which looks for it."""
+"""Left out by the product (``train.trainer.strategy``) where it may be: here while PEFT is imported, which looks."""
 
 _PATIENCE_S = 30.0
 

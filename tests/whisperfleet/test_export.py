@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import whisperfleet.__main__ as command
-from asr.export import read_export
+from asr.models.export import read_export
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:

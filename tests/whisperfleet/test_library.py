@@ -1,4 +1,4 @@
-"""The functions that a program calls, on a real checkpoint and real speech; ``fit`` is in tests/train/test_fit.py."""
+"""The functions that a program calls, on a real checkpoint and speech; ``fit`` is in tests/train/run/test_fit.py."""
 
 from __future__ import annotations
 

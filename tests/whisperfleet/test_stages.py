@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from asr.data.manifest import read_manifest
 from asr.errors import UserError
-from asr.evaluation import Evaluation, UtteranceResult
-from asr.manifest import read_manifest
+from asr.scoring.evaluation import Evaluation, UtteranceResult
 from asr.utterance import Utterance
 from tests.manifests import write_beside
 from tests.releases import write_release

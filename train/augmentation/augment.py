@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from asr.audio import SAMPLE_RATE
+from asr.audio.decode import SAMPLE_RATE
 from asr.config import Section
 from train.augmentation import noise, telephone
 from train.augmentation.noise import Noise

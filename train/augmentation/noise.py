@@ -12,12 +12,12 @@ from functools import lru_cache
 import numpy as np
 from pydantic import Field, model_validator
 
-from asr import storage
+from asr.audio.filenames import HOW_TOLD, is_audio
+from asr.audio.sandbox import waveform
 from asr.config import Section
 from asr.errors import DataError, UserError
-from asr.filenames import HOW_TOLD, is_audio
+from asr.io import storage
 from asr.places import Place
-from asr.sandbox import waveform
 
 CACHE_BYTES = 128 << 20  # in each process: 35 minutes of noise
 PROBED_S = 0.1

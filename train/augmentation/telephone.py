@@ -9,7 +9,7 @@ import av
 import numpy as np
 from pydantic import Field
 
-from asr.audio import SAMPLE_RATE
+from asr.audio.decode import SAMPLE_RATE
 from asr.config import Section
 from asr.errors import UserError
 from train.augmentation.resample import fitted, resample

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr.artifact import fetched, is_artifact
-from asr.checkpoint import builtin_names, hub_id
 from asr.config import suggestion
 from asr.errors import UserError
-from asr.lineage import root
+from asr.models.artifact import fetched, is_artifact
+from asr.models.checkpoint import builtin_names, hub_id
+from asr.models.lineage import root
 
 KERNEL = 3  # of both convolutions
 _KEYS = {

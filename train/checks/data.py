@@ -6,11 +6,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from asr.audio import SAMPLE_RATE
+from asr.audio.decode import SAMPLE_RATE
+from asr.data.split import transcript_key
 from asr.errors import DataError, UserError
 from asr.language import UNSPACED
-from asr.split import transcript_key
-from asr.text import Normaliser, normalise
+from asr.scoring.normalizer import Normaliser, normalise
 from asr.utterance import Quarantined, Utterance
 from train.augmentation import augment
 from train.checks.subject import Outcome, Rows, Subject, spread

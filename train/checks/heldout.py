@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from asr.audio import AudioLimits
-from asr.batches import batches
+from asr.audio.decode import AudioLimits
+from asr.audio.features import WINDOW_S
+from asr.audio.sandbox import decode_utterances
+from asr.audio.silence import require_sound
+from asr.data.batches import batches
 from asr.errors import DataError, UserError
-from asr.features import WINDOW_S
-from asr.sandbox import decode_utterances
-from asr.scoring import has_words
-from asr.silence import require_sound
+from asr.scoring.error_rates import has_words
 from asr.utterance import Quarantined, Utterance
 from train.checks.subject import Outcome, Subject
-from train.run.evaluation import sample
+from train.evaluation.schedule import sample
 
 MOST_CLIPS = 64  # decoded of each set: all of what is scored, unless evaluation.sample_clips is raised
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from asr.errors import UserError
-from asr.labels import IGNORED, MAX_TOKENS, is_multilingual, prompt_ids
+from asr.models.whisper.tokens import IGNORED, MAX_TOKENS, is_multilingual, prompt_ids
 from asr.utterance import Utterance
 from train.checks.subject import Outcome, Subject
 

@@ -8,15 +8,15 @@ import psutil
 import torch
 
 from asr.clip import Clip
-from asr.decode import decode
 from asr.errors import UserError
-from asr.model import best_device
-from train.adapter import adapt
+from asr.models.whisper.loading import best_device
+from asr.models.whisper.torch_backend import decode
+from train.callbacks.gradient_flow import silent_weights
 from train.capacity.shapes import read_shape
 from train.checks.subject import Outcome, Subject
-from train.gradients import silent_weights
-from train.strategy import has_adapter
-from train.trainer import token_loss
+from train.trainer.adapter import adapt
+from train.trainer.strategy import has_adapter
+from train.trainer.trainer import token_loss
 
 _NEW_TOKENS = 32
 _SHOWN = 3

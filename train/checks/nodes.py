@@ -12,14 +12,14 @@ from typing import Any
 
 import ray
 
-from asr import storage
 from asr.errors import UserError
+from asr.io import storage
 from cluster.launch import STORAGE
 from cluster.probe import code
 from cluster.survey import FIRST_S, Node, ask
+from train.checkpoints.run_folder import RunFolder
 from train.checks.subject import Outcome
 from train.config import TrainConfig
-from train.run.folder import RunFolder
 
 FULL = 0.95  # of a disk: Ray takes no more objects there
 SCARCE = 10e9  # bytes

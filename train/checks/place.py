@@ -9,15 +9,15 @@ import uuid
 import ray
 import torch
 
-from asr import storage
 from asr.errors import UserError
+from asr.io import storage
 from cluster.scaling import require_workers
 from cluster.session import ray_session
+from train.checkpoints.run_folder import RunFolder
 from train.checks.subject import Outcome, Subject
-from train.deepspeed import derive
-from train.run.evaluation import choose_beside
-from train.run.folder import RunFolder
-from train.strategy import require
+from train.evaluation.schedule import choose_beside
+from train.trainer.deepspeed import derive
+from train.trainer.strategy import require
 
 
 def machine(subject: Subject) -> Outcome:

@@ -13,24 +13,24 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, WhisperTokenizer
 
-from asr.audio import SAMPLE_RATE
-from asr.cache import cache_root
-from asr.checkpoint import Checkpoint, find_checkpoint
+from asr.audio.decode import SAMPLE_RATE
+from asr.audio.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
+from asr.audio.limits import DEFAULT_LIMITS
+from asr.audio.sandbox import decode_utterances
+from asr.audio.silence import require_sound
+from asr.data.segments import split
+from asr.data.sources import SourceConfig, is_stream, rows
 from asr.errors import DataError
-from asr.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
-from asr.labels import label_ids, prompt_ids
-from asr.limits import DEFAULT_LIMITS
-from asr.model import SpeechModel, best_device, load_checkpoint
-from asr.sandbox import decode_utterances
-from asr.segments import split
-from asr.silence import require_sound
-from asr.sources import SourceConfig, is_stream, rows
+from asr.io.cache import cache_root
+from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.models.whisper.loading import SpeechModel, best_device, load_checkpoint
+from asr.models.whisper.tokens import label_ids, prompt_ids
 from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
-from train.data.admission import Admission
+from train.corpus.validation import Admission
+from train.dataloader.collate import collate
+from train.dataloader.preprocess import prepare, tools
 from train.examples import Order, Passage
-from train.feeding.collate import collate
-from train.feeding.tensors import prepare, tools
 
 State = Literal["ok", "warning", "failed", "skipped"]
 

@@ -11,13 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from asr.checkpoint import find_checkpoint
 from asr.config import resolve
+from asr.data.manifest import write_quarantine
+from asr.data.sources import SourceConfig
 from asr.errors import UserError
-from asr.folders import require_writable
-from asr.manifest import write_quarantine
-from asr.sources import SourceConfig
-from asr.unretryable import writing
+from asr.io.folders import require_writable
+from asr.io.unretryable import writing
+from asr.models.checkpoint import find_checkpoint
+from train.console import counting
 from train.data.charts import draw_lengths
 from train.data.inspect import BIN_S, InspectConfig
 from train.data.inspect import inspect as inspect_rows
@@ -25,7 +26,6 @@ from train.data.inspection_view import show
 from train.data.prepare import PrepareConfig
 from train.data.prepare import prepare as prepare_rows
 from train.data.splits import given_splits, rows_by_split, rows_of
-from train.watching.show import counting
 
 Source = Annotated[
     str,
@@ -87,7 +87,9 @@ def inspect(  # noqa: PLR0913 - the options of a verb
         names = ", ".join(str(part.split) for part in there.values())
         raise UserError(f"{source} has the splits {names}", "say which: --split train --against-split test")
     other = _other(read, against, against_split)
-    from asr.processor import load_processor  # with it comes transformers: not for a help text or a wrong setting
+    from asr.models.whisper.processor import (
+        load_processor,  # with it comes transformers: not for a help text or a wrong setting
+    )
 
     tokenizer, _ = load_processor(find_checkpoint(base))
     if out is not None:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from asr.config import Section
-from asr.sources import SourceConfig, is_stream
+from asr.data.sources import SourceConfig, is_stream
 
 LongClips = Literal["quarantine", "split"]
 

@@ -7,9 +7,9 @@ import unicodedata
 
 from pydantic import Field, model_validator
 
+from asr.audio.limits import AudioLimits
 from asr.config import Section
 from asr.errors import DataError
-from asr.limits import AudioLimits
 
 
 class Filters(Section):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from asr.scoring.characters import OddCharacter
 from train.data import casing, pace
-from train.data.ahead import ahead
-from train.data.characters import OddCharacter
 from train.data.filters import Filters
 from train.data.pace import PaceFigures
+from train.data.prefetch import ahead
 from train.data.prepare import OnProgress, Row, length_of
 from train.data.survey import Repeats, Same, Survey, look
 

@@ -15,18 +15,18 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from asr import segments
-from asr.audio import SAMPLE_RATE, encode_flac
+from asr.audio.decode import SAMPLE_RATE, encode_flac
+from asr.audio.sandbox import decode_utterances
+from asr.audio.silence import require_sound
+from asr.data import segments
+from asr.data.manifest import write_manifest, write_quarantine
+from asr.data.split import split
 from asr.errors import DataError, UserError
-from asr.manifest import write_manifest, write_quarantine
-from asr.sandbox import decode_utterances
-from asr.silence import require_sound
+from asr.io.unretryable import writing
 from asr.sound import DEFAULT_CHOICE
-from asr.split import split
-from asr.unretryable import writing
 from asr.utterance import Quarantined, Utterance
-from train.data.ahead import ahead
 from train.data.filters import Filters
+from train.data.prefetch import ahead
 
 Row = Utterance | Quarantined
 OnProgress = Callable[[int, int | None], None]

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from asr import storage
-from asr.cache import cache_root
+from asr.data.sources import SourceConfig, is_stream
+from asr.data.sources import rows as source_rows
+from asr.data.sources.detect import HUB, detect
+from asr.data.sources.huggingface import saved_index
 from asr.errors import UserError, one_line
-from asr.sources import SourceConfig, is_stream
-from asr.sources import rows as source_rows
-from asr.sources.detect import HUB, detect
-from asr.sources.huggingface import saved_index
+from asr.io import storage
+from asr.io.cache import cache_root
 
 if TYPE_CHECKING:
     from train.data.prepare import Row

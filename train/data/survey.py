@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from asr.audio import DEFAULT_LIMITS, SAMPLE_RATE
+from asr.audio.decode import DEFAULT_LIMITS, SAMPLE_RATE
+from asr.audio.probe import Header
+from asr.audio.sandbox import with_headers
+from asr.audio.silence import require_sound
+from asr.data.split import transcript_key
 from asr.errors import DataError
-from asr.header import Header
-from asr.labels import is_multilingual, label_ids
-from asr.sandbox import with_headers
-from asr.silence import require_sound
-from asr.split import transcript_key
+from asr.models.whisper.tokens import is_multilingual, label_ids
+from asr.scoring.characters import Characters
 from asr.utterance import Quarantined, Utterance
 from train.data.casing import Casing
-from train.data.characters import Characters
 from train.data.filters import Filters
 from train.data.pace import Pace
 from train.data.prepare import Row

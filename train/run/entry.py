@@ -10,11 +10,11 @@ from asr.imports import lasting_imports
 
 
 def enter(loop_config: dict[str, Any]) -> None:
-    """Run ``train.worker.train_worker``. ``job`` is a reference to its ``Job``, which the controller need not read."""
+    """Run ``train.run.worker.train_worker``. ``job`` is a reference to its ``Job``: the controller need not read it."""
     with lasting_imports():
-        from train.strategy import leave_out_unless_quantised
+        from train.trainer.strategy import leave_out_unless_quantised
 
         leave_out_unless_quantised(loop_config["strategy"])
-        from train.worker import train_worker
+        from train.run.worker import train_worker
 
     train_worker({"job": ray.get(loop_config["job"])})

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asr.imports import lasting_imports
-from train.strategy import leave_out_unless_quantised
 from train.sweep.trials import Trial
+from train.trainer.strategy import leave_out_unless_quantised
 
 if TYPE_CHECKING:
-    from train.data.corpus import Corpus
+    from train.corpus.corpus import Corpus
 
 
 @dataclass(frozen=True)

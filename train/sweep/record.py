@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from asr import storage
-from asr.artifact import CARD
 from asr.errors import UserError
+from asr.io import storage
+from asr.models.artifact import CARD
 from train.config import TrainConfig
 from train.sweep.trials import Trial
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.table import Table
 
-from asr import storage, transfer
-from asr.artifact import CARD
-from asr.spreadsheet import cells
+from asr.io import storage, transfer
+from asr.io.spreadsheet import cells
+from asr.models.artifact import CARD
 from train.sweep.record import Outcome, Record
 from train.sweep.trials import TRIALS, described
 

@@ -16,18 +16,18 @@ from asr.errors import UserError
 from cluster.resources import DATA_TASK_CPUS, WAITING_ACTORS
 from cluster.scaling import require_workers
 from cluster.session import ray_session
+from train import console
+from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
-from train.data.corpus import Corpus
-from train.data.listed import Listed
-from train.fit import require, training_corpus
-from train.run.folder import RunFolder
+from train.corpus.corpus import Corpus
+from train.corpus.static import Listed
+from train.run.fit import require, training_corpus
 from train.sweep import results
 from train.sweep.entry import Bench, enter
 from train.sweep.halving import Halving
 from train.sweep.record import Outcome, Record, Report
 from train.sweep.space import SweepConfig
 from train.sweep.trials import Trial
-from train.watching import show
 
 _SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # so that Ctrl-C ends the sweep as it ends a run
@@ -49,7 +49,7 @@ def sweep(config: TrainConfig, settings: SweepConfig, trials: Sequence[Trial], a
     record = Record(place, trials, config)
     waiting = [trial for trial, outcome in zip(trials, record.outcomes, strict=True) if outcome.open]
     if waiting:
-        show.say(f"{len(waiting)} of {len(trials)} trials to run, in {place}")
+        console.say(f"{len(waiting)} of {len(trials)} trials to run, in {place}")
         for trial in waiting:
             require(trial.config)
         corpora = _read(waiting)
@@ -57,7 +57,7 @@ def sweep(config: TrainConfig, settings: SweepConfig, trials: Sequence[Trial], a
             for trial in waiting:
                 require_workers(trial.config.workers)
             at_once = room_for(settings.concurrent, waiting, ray.cluster_resources())
-            show.say(f"{at_once} at a time")
+            console.say(f"{at_once} at a time")
             _run(Bench(tuple(trials), _shared(corpora)), waiting, settings, record, at_once)
     results.write(record)
     if record.winner is None:
@@ -146,7 +146,7 @@ class Watcher(ray.tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = int(trial.config["trial"])
         self._change(number, status="running", error="")
-        show.say(f"{self._trials[number].label}: started")
+        console.say(f"{self._trials[number].label}: started")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -157,18 +157,18 @@ class Watcher(ray.tune.Callback):
         new = bool(report.step) and outcome.take(report)
         if result["over"]:
             self._change(number, status=result["over"], error=result["error"])
-            show.say(f"{trial_.label}: {result['over']}{': ' if result['error'] else ''}{result['error']}")
+            console.say(f"{trial_.label}: {result['over']}{': ' if result['error'] else ''}{result['error']}")
             return
         self._write()
         if new:
-            show.say(f"{trial_.label}: step {report.step}, WER {report.wer:.1%}")
+            console.say(f"{trial_.label}: step {report.step}, WER {report.wer:.1%}")
         if outcome.status == "stopped":
-            show.say(f"{trial_.label}: stopped early at step {report.step}, others do better there")
+            console.say(f"{trial_.label}: stopped early at step {report.step}, others do better there")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = int(trial.config["trial"])
         self._change(number, status="failed", error="its process died")
-        show.say(f"{self._trials[number].label}: its process died")
+        console.say(f"{self._trials[number].label}: its process died")
 
     def stopped(self, number: int) -> None:
         """Take note of a trial that is stopped early."""

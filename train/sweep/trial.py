@@ -8,12 +8,12 @@ from typing import Any
 
 import ray.tune
 
-from asr import storage
 from asr.errors import UserError
-from train.fit import fit, training_corpus
+from asr.io import storage
+from train.events import Progress, Scored
+from train.run.fit import fit, training_corpus
 from train.sweep.entry import Bench
 from train.sweep.trials import Trial
-from train.watching.progress import Progress, Scored
 
 ERROR = "error.txt"  # in the folder of a run that failed
 

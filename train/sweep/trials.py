@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr import storage
 from asr.config import resolve
 from asr.errors import UserError
+from asr.io import storage
 from train.config import TrainConfig
 from train.sweep.space import SweepConfig, Values, draw
 
 if TYPE_CHECKING:
-    from train.run.folder import RunFolder
+    from train.checkpoints.run_folder import RunFolder
 
 TRIALS = "trials"  # the folder of the trials' runs, in that of the sweep
 _FROM = "command line: "  # how asr.config calls what is not from a file
@@ -46,7 +46,7 @@ class Trial:
     @property
     def run(self) -> RunFolder:
         """Its run's folder."""
-        from train.run.folder import RunFolder
+        from train.checkpoints.run_folder import RunFolder
 
         return RunFolder.of(self.config)
 
@@ -82,7 +82,9 @@ def make_trials(sweep: SweepConfig, file: Path | None, words: Sequence[str] = ()
         mistakes += _wrong_values(key, values, file, words)
     if mistakes:
         raise UserError("\n".join(dict.fromkeys(mistakes)))
-    from train.run.folder import RunFolder  # and with it torch and Ray: the mistakes above are told without them
+    from train.checkpoints.run_folder import (
+        RunFolder,  # and with it torch and Ray: the mistakes above are told without them
+    )
 
     folder = storage.join(RunFolder.of(base).place, TRIALS)
     trials = []

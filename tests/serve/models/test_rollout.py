@@ -17,21 +17,21 @@ import pytest
 import ray.serve
 from peft import LoraConfig, get_peft_model
 
-from asr.artifact import complete
-from asr.audio import AudioLimits
-from asr.checkpoint import find_checkpoint
-from asr.engine import ModelInfo
+from asr.audio.decode import AudioLimits
 from asr.errors import UserError
-from asr.model import load_checkpoint
+from asr.inference.engine import ModelInfo
+from asr.models.artifact import complete
+from asr.models.checkpoint import find_checkpoint
+from asr.models.whisper.loading import load_checkpoint
 from serve.app import deploy
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.models import cli
-from serve.models.catalogue import Catalogue, Entry, opened
+from serve.models.catalog import Catalogue, Entry, opened
 from serve.models.rollout import Order, Rollout
-from serve.models.traffic import Traffic
+from serve.models.router import Traffic
 from serve.models.version import Described, Held, Inspection, Version
-from tests.asr.test_artifact import card
+from tests.asr.models.test_artifact import card
 from tests.serve.conftest import metrics
 
 INFO = ModelInfo("m", frozenset({"en"}), "en", "full", None)  # type: ignore[arg-type]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from asr.audio import SAMPLE_RATE, decode, encode_flac
+from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.errors import UserError
-from asr.model import SpeechModel
+from asr.models.whisper.loading import SpeechModel
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation, Gain, Spec, Speed, augment, mask, require, speeds
 from train.augmentation.noise import Noise

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from asr.audio import SAMPLE_RATE, decode, encode_flac
+from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.errors import UserError
 from asr.utterance import Utterance
 from train.augmentation.noise import Noise, _Recordings, recordings, require, with_noise

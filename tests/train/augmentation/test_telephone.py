@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asr.audio import SAMPLE_RATE, decode
+from asr.audio.decode import SAMPLE_RATE, decode
 from asr.errors import UserError
 from asr.utterance import Utterance
 from train.augmentation.telephone import Codec, Telephone, available, require, through_telephone

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from transformers import WhisperConfig
 
-from asr.whisper import AnyContextWhisper
-from train.adapter import adapt, base_dtype
+from asr.models.whisper.network import AnyContextWhisper
 from train.capacity.setup import Adapters, Setup
 from train.capacity.shapes import Shape
-from train.strategy import LoraSettings
+from train.trainer.adapter import adapt, base_dtype
+from train.trainer.strategy import LoraSettings
 
 SMALL = Shape(mels=80, width=64, encoder_layers=2, decoder_layers=3, heads=2, hidden=256, vocabulary=1000)
 ADAPTERS = Adapters(rank=8, dropout=0.05, target_modules=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"))

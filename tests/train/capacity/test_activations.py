@@ -15,7 +15,7 @@ from tests.train.capacity.networks import ADAPTERS, SMALL, MakeSetup, inputs, tr
 from train.capacity.activations import saved_bytes, segments
 from train.capacity.setup import Adapters, Batch, Setup
 from train.capacity.shapes import Shape
-from train.trainer import token_loss
+from train.trainer.trainer import token_loss
 
 STRATEGIES = ("full", "frozen_encoder", "lora", "dora")
 OTHER = Shape(mels=128, width=128, encoder_layers=1, decoder_layers=2, heads=4, hidden=512, vocabulary=2000)

@@ -10,7 +10,7 @@ import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from asr.errors import UserError
-from tests.asr.test_export import write_artifact
+from tests.asr.models.test_export import write_artifact
 from train.capacity.shapes import SIZES, Shape, read_shape, shape_of
 
 MILLIONS = {"tiny": 39, "base": 74, "small": 244, "medium": 769, "large-v3": 1550, "large-v3-turbo": 809}

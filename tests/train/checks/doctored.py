@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from asr.checkpoint import find_checkpoint
 from asr.config import resolve
+from asr.models.checkpoint import find_checkpoint
 from asr.utterance import Utterance
 from tests.asr.tiny_whisper import ENGLISH, MULTILINGUAL, random_whisper
 from tests.manifests import write_beside

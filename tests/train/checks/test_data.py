@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio import encode_flac
-from asr.cache import cache_root
+from asr.audio.decode import encode_flac
+from asr.data.sources.prompts import fetch
+from asr.data.sources.prompts import utterances as prompts
 from asr.errors import UserError
-from asr.sources.prompts import fetch
-from asr.sources.prompts import utterances as prompts
+from asr.io.cache import cache_root
 from asr.utterance import Utterance
 from tests.manifests import write_beside
 from tests.train.checks.doctored import subject

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio import encode_flac
+from asr.audio.decode import encode_flac
 from asr.errors import UserError
 from asr.utterance import Utterance
 from tests.manifests import write_beside

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from asr import storage
 from asr.errors import UserError
+from asr.io import storage
 from asr.utterance import Utterance
 from tests.train.checks.doctored import subject
 from train.checks.place import cluster, folder, machine

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import DataError
-from asr.labels import prompt_ids
+from asr.models.whisper.tokens import prompt_ids
 from asr.utterance import Utterance
 from tests.train.checks.doctored import subject
 from train.checks import subject as checks_subject

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from asr.cache import cache_root
-from asr.sources.prompts import fetch, utterances
+from asr.data.sources.prompts import fetch, utterances
+from asr.io.cache import cache_root
 from train.data.casing import Casing
 
 WITHOUT_CASE = {

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from asr.data.manifest import read_manifest, read_quarantine
 from asr.errors import UserError
-from asr.manifest import read_manifest, read_quarantine
 from asr.utterance import Utterance
-from tests.asr.sources.test_manifest import HOSTILE
+from tests.asr.data.sources.test_manifest import HOSTILE
 from tests.manifests import write_beside
 from tests.releases import write_release
 from train.data.cli import inspect, prepare

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from asr.cache import cache_root
-from asr.sources.prompts import fetch, utterances
+from asr.data.sources.prompts import fetch, utterances
+from asr.io.cache import cache_root
 from train.data.pace import FITTING, Pace, PaceFigures, letters
 
 G722_BYTES_PER_S = 8000

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from asr.audio import SAMPLE_RATE, decode, encode_flac
-from asr.batches import ROWS
+from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
+from asr.data.batches import ROWS
+from asr.data.manifest import read_manifest, read_quarantine
 from asr.errors import UserError
-from asr.manifest import read_manifest, read_quarantine
 from asr.utterance import Quarantined, Utterance
 from tests.asr.disks import fill, small_disk
-from train.data.ahead import ROWS_AHEAD
+from train.data.prefetch import ROWS_AHEAD
 from train.data.prepare import PrepareConfig, prepare
 
 CONFIG = PrepareConfig(min_test_clips=4, test_share=0.1, validation_share=0.1)

@@ -5,9 +5,9 @@ from pathlib import Path
 import datasets
 import pytest
 
+from asr.data.manifest import write_manifest
+from asr.data.sources import SourceConfig, prompts
 from asr.errors import UserError
-from asr.manifest import write_manifest
-from asr.sources import SourceConfig, prompts
 from asr.utterance import Quarantined, Utterance
 from train.data.splits import given_splits, rows_by_split, rows_of
 

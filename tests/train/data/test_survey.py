@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asr.audio import decode, encode_flac
-from asr.header import Header
+from asr.audio.decode import decode, encode_flac
+from asr.audio.probe import Header
 from asr.utterance import Quarantined, Utterance
 from train.data.filters import Filters
 from train.data.survey import Repeats, Seen, look

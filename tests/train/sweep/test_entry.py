@@ -13,7 +13,7 @@ from train.sweep.entry import Bench, enter
 
 @pytest.mark.medium
 def test_what_all_trials_share_is_read_before_training_is_imported() -> None:
-    heavy = {"torch", "transformers", "peft", "train.fit"}
+    heavy = {"torch", "transformers", "peft", "train.run.fit"}
     code = f"import sys, train.sweep.entry\nprint(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

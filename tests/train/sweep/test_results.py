@@ -68,7 +68,7 @@ def test_the_best_artifact_is_linked_and_linked_anew(done: Record) -> None:
 
 
 def test_at_an_address_the_best_artifact_is_copied(done: Record, s3: str) -> None:
-    import asr.storage as storage
+    import asr.io.storage as storage
 
     done.place = storage.join(s3, "swept")
     storage.write_text(storage.join(done.place, "trials", "000", "artifact", "card.json"), "000")

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from asr.artifact import load_model
-from asr.checkpoint import find_checkpoint
 from asr.config import resolve
 from asr.errors import UserError
+from asr.models.artifact import load_model
+from asr.models.checkpoint import find_checkpoint
 from tests.asr.disks import fill, small_disk
 from tests.manifests import write_beside
 from tests.train.checks.doctored import edit
 from tests.train.runs import Runs
 from tests.train.sweep.test_trials import trials
+from train import console
 from train.config import TrainConfig
 from train.sweep import results
 from train.sweep import sweep as module
@@ -24,7 +25,6 @@ from train.sweep.record import RECORD, Record
 from train.sweep.space import resolve_sweep
 from train.sweep.sweep import room_for, sweep
 from train.sweep.trials import make_trials
-from train.watching import show
 
 
 def test_as_many_trials_at_a_time_as_workers_and_their_data_find_room() -> None:
@@ -103,14 +103,14 @@ def test_a_full_disk_under_a_sweep_was_tunes_traceback(
 ) -> None:
     """Full before the first trial starts, which ends at once; or while it runs, whose own files find no room either."""
     write_beside(tmp_path / "validation.jsonl", runs.clips[:4])
-    say = show.say
+    say = console.say
 
     def filling(text: str) -> None:
         say(text)
         if moment in text:
             fill(disk)
 
-    monkeypatch.setattr(show, "say", filling)
+    monkeypatch.setattr(console, "say", filling)
     with small_disk(tmp_path / "disk", 60) as disk:
         words = [*runs.settings("full"), f"data.validation={tmp_path / 'validation.jsonl'}", f"run.folder={disk}"]
         words.append(f"base={small_base}")

@@ -10,7 +10,7 @@ import pytest
 import ray.tune
 
 from asr.errors import UserError
-from tests.train.run.test_evaluation import scored
+from tests.train.evaluation.test_schedule import scored
 from tests.train.sweep.test_trials import BASE
 from train.sweep import trial as module
 from train.sweep.entry import Bench

@@ -1,0 +1,94 @@
+"""Samples that a child has written into a file of memory, as this process takes them over."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.audio.sounding import Stretch, written
+from asr.errors import DataError
+from asr.sound import SoundReport
+
+SAMPLE = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A recording: ``waveform`` [samples] at 16 kHz, as ``asr.audio.decode`` returns it, and what was found in it.
+
+    The samples are memory that is given back piece by piece. Outside of ``stretches`` they are digital silence, which
+    takes no memory until it is read.
+    """
+
+    waveform: np.ndarray
+    report: SoundReport
+    stretches: Sequence[Stretch]
+    _memory: mmap.mmap
+
+    def forget(self, samples: int) -> None:
+        """Give back the memory of so many samples from the beginning, which nobody will read again."""
+        whole = samples * SAMPLE.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+        if whole:
+            self._memory.madvise(mmap.MADV_REMOVE, 0, whole)
+
+
+@contextlib.contextmanager
+def memory() -> Iterator[int]:
+    """Yield the descriptor of a new file in memory, and close it."""
+    file = os.memfd_create("waveform", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def progress(file: int) -> tuple[int, int]:
+    """Return how many samples a ``file`` [descriptor] holds, and the bytes of memory of those that are no holes."""
+    state = os.fstat(file)
+    return state.st_size // SAMPLE.itemsize, state.st_blocks * 512
+
+
+def mapped(file: int, report: SoundReport, place: str) -> Decoded:
+    """Return what is in the ``file`` [descriptor] without a copy; the file can no longer be cut under us.
+
+    Raises ValueError where there is less in it than was reported, and DataError non_finite as ``copied``.
+    """
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    if not 0 < report.samples * SAMPLE.itemsize <= os.fstat(file).st_size:
+        raise ValueError(f"{report.samples} samples")
+    memory = mmap.mmap(file, report.samples * SAMPLE.itemsize)
+    waveform, stretches = np.frombuffer(memory, SAMPLE), written(file, report.samples)
+    _check_finite((waveform[start:end] for start, end in stretches), place)
+    return Decoded(waveform, report, stretches, memory)
+
+
+def copied(file: int, start: int, samples: int, place: str) -> np.ndarray:
+    """Return a copy of so many samples of the ``file`` [descriptor] from ``start`` on, which nobody else can change.
+
+    Raises ValueError as ``mapped``, and DataError non_finite for samples that no recording has.
+    """
+    if not 0 < (start + samples) * SAMPLE.itemsize <= os.fstat(file).st_size or samples < 1:
+        raise ValueError(f"{samples} samples")
+    waveform = np.empty(samples, SAMPLE)
+    left, offset = waveform.data.cast("B"), start * SAMPLE.itemsize
+    while left:
+        count = os.preadv(file, [left], offset)
+        if not count:
+            raise ValueError("cut short")
+        left, offset = left[count:], offset + count
+    _check_finite([waveform], place)
+    return waveform
+
+
+def _check_finite(sounds: Iterable[np.ndarray], place: str) -> None:
+    with np.errstate(over="ignore"):
+        energy = sum(float(np.dot(sound, sound)) for sound in sounds)
+    if not math.isfinite(energy):
+        raise DataError("non_finite", f"{place}: it decodes to samples that are no numbers")

@@ -1,0 +1,38 @@
+"""What a container's own bookkeeping tells of an audio track's packets that FFmpeg does not ask it."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO, Protocol
+
+from asr.audio.formats.asf import AsfTimes
+from asr.audio.formats.avi import AviTimes
+from asr.audio.formats.flv import FlvTimes
+from asr.audio.formats.mpegts import TsTimes
+
+
+class PacketTimes(Protocol):
+    """Looks at the packets of a track in their order, beside the file that they come from."""
+
+    seekable: bool
+    """Whether FFmpeg finds the true place of a time."""
+
+    def place(self, packet: Any) -> float:
+        """Give a packet its true time, and return how many seconds of sound before it were lost."""
+
+    def end(self) -> tuple[float, bool]:
+        """Return until when, as a time stamp in seconds, more should have come, and whether that was sound."""
+
+    def cut(self, decoded_s: float) -> str:
+        """Say what is missing at the end of a file of which so much was decoded, or return ""."""
+
+
+def packet_times(media: Any, stream: Any, file: BinaryIO) -> PacketTimes | None:
+    """Return what tells of the packets of an opened PyAV container's track; None where FFmpeg says all there is."""
+    name = media.format.name
+    if name == "avi":
+        return AviTimes(stream, file)
+    if name == "flv":
+        return FlvTimes(media, stream, file)
+    if name == "mpegts":
+        return TsTimes(stream, file)
+    return AsfTimes(stream, file) if name == "asf" else None

@@ -1,0 +1,204 @@
+"""Where somebody speaks: silero-vad over a recording of any length, a judgement for each 32 ms.
+
+The package brings its weights. They run on onnxruntime, in blocks of frames rather than frame by frame; the package
+itself is not imported, because that sets torch's threads to one for the whole process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.metadata import distribution
+
+import numpy as np
+import onnxruntime
+
+from asr.audio.decode import SAMPLE_RATE
+from asr.audio.sounding import Stretch, copied, mean, sounding, within
+
+FRAME = 512  # samples of one judgement; the network takes no other number at 16 kHz
+CONTEXT = 64  # samples before a frame that the network sees as well
+State = tuple[np.ndarray, np.ndarray]
+"""What the network remembers between frames, h and c [1, 1, 128]."""
+_FRESH: State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32))
+
+# Each 33 s are judged anew, after two seconds of what comes before them (silence, before a recording). Without these a
+# word of 0.3 s that begins with the file is hardly found. With all that comes before, speech after a quarter of an
+# hour of silence is found 0.3 s late: the network has settled on hearing nothing.
+BLOCK_FRAMES = 1024
+LEAD_FRAMES = 62
+BLOCK = BLOCK_FRAMES * FRAME
+
+# The network is at home with speech at about this level. 30 dB below, it missed 9 of 543 telephone prompts; raised
+# frame by frame to the loudest second around it, none. Raising by more than 40 dB would make hiss of a dead line.
+TARGET_DBFS = -20.0
+MAX_GAIN_DB = 40.0
+LOUDEST_FRAMES = 30  # each side, about a second: a quiet voice is raised even where a loud one spoke just before
+
+# Speech begins at even odds. It ends lower, or every weak consonant would end it.
+BEGIN = 0.5
+END = 0.35
+# A run of frames counts by the sum of its log-odds for speech, as in a sequential test. Arpeggios reach 17, knocks 4;
+# of 1083 prompts, single letters among them, two lie below 18.
+EVIDENCE = 18.0
+MAX_LOG_ODDS = 7.0  # of one frame: two frames prove nothing, however sure the network is
+# Nobody records a second of nothing: in a recording this short a doubtful word is taken for one.
+SHORT_S = 2.0
+SHORT_EVIDENCE = 1.0
+REACH_S = 1.0  # from speech, weaker runs count too: they are its small words
+
+
+def speech(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> list[Stretch]:
+    """Return the stretches of ``waveform`` [samples], 16 kHz, in which somebody speaks, as (start, end) in samples.
+
+    They are in order and do not touch; breath and hiss at a word's edges may lie outside. How loud the recording is
+    makes no difference down to about -60 dBFS. Safe to call from several threads. Where ``stretches`` of it are given,
+    the rest is zero, and is not read.
+    """
+    frames = probabilities(waveform, stretches)
+    odds = np.clip(frames, 0.5, 1.0 - 1e-6)
+    log_odds = np.minimum(np.log(odds / (1.0 - odds)), MAX_LOG_ODDS)
+    needed = SHORT_EVIDENCE if len(waveform) <= SHORT_S * SAMPLE_RATE else EVIDENCE
+    runs = _runs(frames)
+    sure = [run for run in runs if log_odds[slice(*run)].sum() >= needed]
+    return [(start * FRAME, min(end * FRAME, len(waveform))) for start, end in _near(runs, sure)]
+
+
+def probabilities(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> np.ndarray:
+    """Return the probability of speech in each frame of 512 samples [ceil(samples / 512)], loudness evened out.
+
+    Digital silence, but for the beginning of it, has none, and is not judged.
+    """
+    if not len(waveform):
+        return np.zeros(0, np.float32)
+    found = []
+    state, lead = _after_silence(), 0
+    for count, block in _blocks(_Sound(waveform, sounding(waveform, BLOCK) if stretches is None else stretches)):
+        if block is None:
+            found.append(np.zeros(count, np.float32))
+        else:
+            heard, *_ = _judged(block, state)
+            found.append(heard.reshape(-1)[lead:])
+        state, lead = _FRESH, LEAD_FRAMES
+    return np.concatenate(found)
+
+
+def _judged(block: np.ndarray, state: State) -> list[np.ndarray]:
+    """Return the probabilities of a block's frames [frames, context + frame], and the state after it."""
+    h, c = state
+    judged: list[np.ndarray] = _network().run(["speech_probs", "hn", "cn"], {"input": block, "h": h, "c": c})
+    return judged
+
+
+@cache
+def _after_silence() -> State:
+    """Return the state after a silent lead, the same before every recording: half the work for one of two seconds."""
+    _, h, c = _judged(np.zeros((LEAD_FRAMES, CONTEXT + FRAME), np.float32), _FRESH)
+    return h, c
+
+
+@cache
+def _network() -> onnxruntime.InferenceSession:
+    """The network of this process. It keeps no state between calls, so that threads may share it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # more are slower on matrices this small
+    weights = distribution("silero-vad").locate_file("silero_vad/data/silero_vad_16k_sequence.onnx")
+    return onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+
+
+class _Sound:
+    """A waveform in blocks of frames, the last frame filled with zeros, without its mean.
+
+    That is the microphone's: raised with a quiet voice it would clip.
+    """
+
+    def __init__(self, waveform: np.ndarray, stretches: Sequence[Stretch]) -> None:
+        self._waveform = waveform
+        self._stretches = stretches
+        self._offset = mean(waveform, stretches)
+        self.starts = range(0, len(waveform), BLOCK)
+
+    def is_silent(self, start: int, frames_before: int = 0) -> bool:
+        """Whether a block, and so many frames before it, are zero."""
+        before = max(start - frames_before * FRAME, 0)
+        return not any(within(self._stretches, before, start + BLOCK))
+
+    def frames(self, start: int) -> np.ndarray:
+        """Return the block [frames, FRAME] that begins at ``start``."""
+        end = min(start + BLOCK, len(self._waveform))
+        samples = copied(self._waveform, self._stretches, start, end).astype(np.float32, copy=False) - self._offset
+        return np.pad(samples, (0, -len(samples) % FRAME)).reshape(-1, FRAME)
+
+    def levels(self, start: int) -> np.ndarray:
+        """Return the RMS of each frame of a block."""
+        end = min(start + BLOCK, len(self._waveform))
+        if self.is_silent(start) and end - start == BLOCK:
+            return np.full(BLOCK_FRAMES, abs(self._offset), np.float32)
+        return np.asarray(np.sqrt(np.square(self.frames(start)).mean(axis=1)))
+
+
+def _blocks(sound: _Sound) -> Iterator[tuple[int, np.ndarray | None]]:
+    """Yield the frames of each block, and [lead + frames, context + frame] of it, evened out; the first has no lead.
+
+    Of a block that is silent, as what was heard last before it, there is nothing.
+    """
+    gains = _gains(sound)
+    edges = ((np.append(gains[:1], gains) + np.append(gains, gains[-1:])) / 2).astype(np.float32)
+    ramp = np.arange(FRAME, dtype=np.float32) / FRAME  # from frame to frame without a step, which would click
+    lead = np.zeros((0, CONTEXT + FRAME), np.float32)
+    before = np.zeros((1, CONTEXT), np.float32)
+    for index, start in enumerate(sound.starts):
+        frames, first = sound.frames(start), index * BLOCK_FRAMES
+        count = len(frames)
+        skipped = bool(index) and sound.is_silent(start, LEAD_FRAMES)
+        if skipped:  # but for what leads to the next one
+            frames, first = frames[-LEAD_FRAMES - 1 :], first + max(count - LEAD_FRAMES - 1, 0)
+        left, right = edges[first : first + len(frames), None], edges[first + 1 : first + len(frames) + 1, None]
+        even = np.clip(frames * (left + (right - left) * ramp), -1.0, 1.0)
+        contexts = np.concatenate([before, even[:-1, -CONTEXT:]])
+        block = np.concatenate([lead, np.concatenate([contexts, even], axis=1)])
+        yield count, None if skipped else block
+        lead, before = block[-LEAD_FRAMES:], even[-1:, -CONTEXT:]
+
+
+def _gains(sound: _Sound) -> np.ndarray:
+    """Return what to multiply each frame by, so that the loudest of the frames around it is at the target level."""
+    levels = np.concatenate([sound.levels(start) for start in sound.starts])
+    loudest = _around(np.pad(levels, LOUDEST_FRAMES), LOUDEST_FRAMES).max(axis=1)
+    wanted = 10 ** (TARGET_DBFS / 20) / np.maximum(loudest, 1e-9)
+    log_gains = np.log(np.minimum(wanted, 10 ** (MAX_GAIN_DB / 20)))
+    smooth = LOUDEST_FRAMES // 2
+    return np.exp(_around(np.pad(log_gains, smooth, mode="edge"), smooth).mean(axis=1))
+
+
+def _around(padded: np.ndarray, each_side: int) -> np.ndarray:
+    return np.lib.stride_tricks.sliding_window_view(padded, 2 * each_side + 1)
+
+
+def _runs(frames: np.ndarray) -> list[tuple[int, int]]:
+    """Return the runs of frames that begin above one threshold and end below the lower one."""
+    runs: list[tuple[int, int]] = []
+    start: int | None = None
+    for index, probability in enumerate(frames.tolist()):
+        if start is None and probability >= BEGIN:
+            start = index
+        elif start is not None and probability < END:
+            runs.append((start, index))
+            start = None
+    return runs if start is None else [*runs, (start, len(frames))]
+
+
+def _near(runs: list[tuple[int, int]], sure: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return those of ``runs`` that are ``sure`` or within reach of one that is. Both are in order."""
+    if not sure:
+        return []
+    reach = REACH_S * SAMPLE_RATE / FRAME
+    starts, ends = np.array(sure).T
+    kept = []
+    for start, end in runs:
+        following = int(np.searchsorted(ends, end))  # the first sure run that ends no earlier: perhaps this one
+        after = starts[following] - end if following < len(starts) else np.inf
+        before = start - ends[following - 1] if following else np.inf
+        if min(after, before) <= reach:
+            kept.append((start, end))
+    return kept

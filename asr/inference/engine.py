@@ -1,0 +1,217 @@
+"""What turns clips into transcripts, in a replica or in process: a protocol, so that a test can bring its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, Protocol
+from uuid import uuid4
+
+import torch
+
+from asr.audio.features import Context, LogMel
+from asr.clip import Clip, Transcript
+from asr.models.artifact import load_model
+from asr.models.export import Quantization, is_ctranslate2
+from asr.models.whisper.batch_decode import hear
+from asr.models.whisper.ct2_backend import CTranslateModel, loads
+from asr.models.whisper.loading import SpeechModel
+from asr.models.whisper.multi_lora import SharedBase, num_bytes
+from asr.models.whisper.tokens import is_multilingual
+from asr.models.whisper.torch_backend import decode
+
+EngineName = Literal["torch", "ctranslate2"]
+
+DTYPES = {"cpu": torch.float32, "cuda": torch.float16}  # of torch's weights
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What must be known of a model, without its weights, to prepare a request for it.
+
+    ``languages`` are the codes it has tokens for, ``language`` what is spoken where a request names none (None: it is
+    detected). ``engine`` is what runs it, ``precision`` the type of its weights.
+    """
+
+    name: str
+    languages: frozenset[str]
+    language: str | None
+    context: Context
+    log_mel: LogMel
+    engine: EngineName = "torch"
+    precision: str = "float32"
+
+    @property
+    def computed(self) -> str:
+        """How it is run, for people."""
+        heard = "each window padded to 30 s" if self.context == "full" else "each window at its own length"
+        return f"{self.engine}, {self.precision}, {heard}"
+
+
+class Engine(Protocol):
+    """A model that is ready to decode."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What a request needs to know of it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights; of an adapter on a shared base, the adapter's alone."""
+
+    @property
+    def group(self) -> str:
+        """Clips of engines with the same group can be decoded in one call of ``decode_together``."""
+
+    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+        """Transcribe clips of any mix, in their order. Called from one thread at a time."""
+
+
+def _alone() -> str:
+    return uuid4().hex
+
+
+@dataclass(frozen=True, eq=False)
+class TorchEngine:
+    """Transformers weights, with an artifact's adapter merged into them."""
+
+    model: SpeechModel
+    info: ModelInfo
+    group: str = field(default_factory=_alone)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return num_bytes(self.model.network)
+
+    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+        """Transcribe through the decoding function that evaluation uses, with its quality ladder."""
+        return decode(self.model, clips, self.info.context, fallback=True)
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterEngine:
+    """An adapter beside others on a base that they share, or (``multi_lora.NONE``) that base itself."""
+
+    base: SharedBase
+    adapter: str
+    info: ModelInfo
+    nbytes: int  # of the adapter's weights; of the base's, where it is that
+
+    @property
+    def group(self) -> str:
+        """One for all on the same base."""
+        return self.base.group
+
+    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+        """Transcribe as the same weights merged do, up to rounding."""
+        return _decode_mixed([self] * len(clips), clips)
+
+
+@dataclass(frozen=True, eq=False)
+class CTranslateEngine:
+    """The same weights exported, and quantised, for CTranslate2."""
+
+    model: CTranslateModel
+    info: ModelInfo
+    group: str = field(default_factory=_alone)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return self.model.nbytes
+
+    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+        """Transcribe as the other engines do, up to what quantisation changes."""
+        return hear(self.model, clips, self.info.context, fallback=True)
+
+
+def decode_together(engines: Sequence[Engine], clips: Sequence[Clip]) -> list[Transcript]:
+    """Transcribe each clip with its own engine, all of one group, in their order: the words are those of
+    ``engine.decode``. Called from one thread at a time for a group.
+
+    Raises ValueError for engines of several groups.
+    """
+    if len({engine.group for engine in engines}) > 1:
+        raise ValueError("these engines are of different groups")
+    adapters = [engine for engine in engines if isinstance(engine, AdapterEngine)]
+    if len(adapters) == len(engines):
+        return _decode_mixed(adapters, clips)
+    transcripts: dict[int, Transcript] = {}
+    for engine in {id(engine): engine for engine in engines}.values():
+        own = [i for i, other in enumerate(engines) if other is engine]
+        transcripts.update(zip(own, engine.decode([clips[i] for i in own]), strict=True))
+    return [transcripts[i] for i in range(len(clips))]
+
+
+def _decode_mixed(engines: Sequence[AdapterEngine], clips: Sequence[Clip]) -> list[Transcript]:
+    """Decode clips of each context, which an adapter is trained for or not, through the one network."""
+    if not clips:
+        return []
+    transcripts: dict[int, Transcript] = {}
+    with engines[0].base.busy() as model:
+        for context in sorted({engine.info.context for engine in engines}):
+            own = [i for i, engine in enumerate(engines) if engine.info.context == context]
+            adapters = [engines[i].adapter for i in own]
+            heard = decode(model, [clips[i] for i in own], context, fallback=True, adapters=adapters)
+            transcripts.update(zip(own, heard, strict=True))
+    return [transcripts[i] for i in range(len(clips))]
+
+
+def load_engine(
+    name: str,
+    public_name: str,
+    engine: Literal["auto", "torch", "ctranslate2"] = "auto",
+    device: str = "cpu",
+    threads: int = 0,
+    quantization: Quantization | None = None,
+) -> Engine:
+    """Load whatever ``name`` names: artifact, checkpoint or export. ``threads`` 0 leaves their number as it is.
+
+    ``quantization`` is CTranslate2's; without, int8 on a CPU and float16 on a GPU. ``auto`` takes CTranslate2 for what
+    was exported for it, and wherever it loads; else torch. Raises UserError where the model is missing,
+    damaged or no Whisper, or the engine is not installed.
+    """
+    chosen = choose(name, device) if engine == "auto" else engine
+    if chosen == "ctranslate2":
+        return _ctranslate_engine(CTranslateModel.load(name, device, threads, quantization), public_name)
+    if threads:
+        torch.set_num_threads(threads)
+    model = load_model(name, device, DTYPES[device])
+    return TorchEngine(model, info_of(model, public_name))
+
+
+def choose(name: str, device: str) -> EngineName:
+    """Return the engine that ``auto`` stands for."""
+    if is_ctranslate2(name):
+        return "ctranslate2"
+    return "ctranslate2" if loads(device) else "torch"
+
+
+def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
+    """Return what a request needs to know of a torch model."""
+    english_only = not is_multilingual(model.tokenizer)
+    known = ["<|en|>"] if english_only else model.network.generation_config.lang_to_id
+    return ModelInfo(
+        name=public_name,
+        languages=frozenset(token.strip("<|>") for token in known),
+        language="en" if english_only else model.language,
+        context=model.context,
+        log_mel=model.log_mel,
+        engine="torch",
+        precision=str(model.network.dtype).removeprefix("torch."),
+    )
+
+
+def _ctranslate_engine(model: CTranslateModel, public_name: str) -> CTranslateEngine:
+    info = ModelInfo(
+        name=public_name,
+        languages=model.known_languages,
+        language="en" if model.known_languages == {"en"} else model.language,
+        context="short" if model.short_context else "full",
+        log_mel=model.log_mel,
+        engine="ctranslate2",
+        precision=model.quantization,
+    )
+    return CTranslateEngine(model, info)

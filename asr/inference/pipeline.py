@@ -1,0 +1,245 @@
+"""From audio to clips and from transcripts to a recording: what the endpoint and in-process transcription share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from asr.audio.decode import SAMPLE_RATE, AudioLimits
+from asr.audio.features import FRAMES_PER_S, WINDOW_FRAMES, Context, num_frames
+from asr.audio.sandbox import decode
+from asr.audio.sounding import held_bytes
+from asr.clip import Clip, Transcript
+from asr.config import suggestion
+from asr.errors import DataError, UserError
+from asr.inference.recording import Joiner, Recording, Window
+from asr.inference.windows import windows
+from asr.language import NAMES, code_or_none
+from asr.models.whisper.batch_decode import context_frames
+from asr.models.whisper.tokens import Task
+from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
+from serve.engine import ModelInfo
+
+# Windows whose languages decide for the recording: one alone may be a greeting, a name or a song.
+LEADERS = 3
+
+# Channels that are heard each on its own: each is decoded, held and heard like a recording.
+MAX_CHANNELS = 8
+
+NOTHING_FOUND = SoundReport(0)
+
+Watch = Callable[[int, int, int], None]
+"""Is told, of each channel that is heard, its number, how many samples there are, and the bytes that they take."""
+
+
+def unwatched(channel: int, samples: int, nbytes: int) -> None:
+    """Watch a recording that may take what it takes."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every window of a recording.
+
+    ``language`` None: detect it, once for the recording, or, with ``language_per_window``, for each window.
+    """
+
+    language: str | None = None
+    language_per_window: bool = False
+    task: Task = "transcribe"
+    prompt: str = ""
+    temperature: float = 0.0
+    timestamps: bool = False
+    words: bool = False
+
+    def clip(self, features: np.ndarray, language: str | None) -> Clip:
+        """Ask it of one window's ``features``, in ``language``."""
+        return Clip(features, language, self.task, self.prompt, self.temperature, self.timestamps, self.words)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording decoded: 16 kHz samples, and the windows of at most 30 s in which somebody speaks.
+
+    ``first`` are the log-mel features [M, T] of the first window, where they were computed with it. ``forget`` gives
+    back the memory of so many samples from the beginning: two hours of them are 460 MB. ``report`` is what decoding
+    found. ``channels`` are there where each is heard on its own: then ``windows`` are those of all of them, in the
+    order in which they begin, and ``waveform`` is the first channel's.
+    """
+
+    waveform: np.ndarray
+    windows: Sequence[Window]
+    first: np.ndarray | None = field(default=None, repr=False, compare=False)
+    forget: Callable[[int], None] = field(default=lambda samples: None, repr=False, compare=False)
+    report: SoundReport = NOTHING_FOUND
+    channels: tuple[Sound, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, silence included."""
+        return len(self.waveform) / SAMPLE_RATE
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of audio that are listened to: the length of each channel that is heard on its own."""
+        return self.duration_s * max(len(self.channels), 1)
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds of it in which nobody speaks."""
+        return self.heard_s - sum(window.end_s - window.start_s for window in self.windows)
+
+    def cost_s(self, context: Context) -> float:
+        """Seconds of audio that the encoder will see."""
+        frames = (min(num_frames(window.end - window.start), WINDOW_FRAMES) for window in self.windows)
+        return sum(context_frames(each, context) for each in frames) / FRAMES_PER_S
+
+    def of(self, window: Window) -> Sound:
+        """Return what a window was cut from."""
+        return self if window.channel is None else self.channels[window.channel]
+
+
+def spoken_language(asked: str | None, model: ModelInfo) -> str | None:
+    """Return the code that a request's language (code, name or locale) stands for; None, as for ``auto``: detect it.
+
+    Raises UserError where it is no language of Whisper's, or none of the model's.
+    """
+    language = code_or_none(asked)
+    if language is None:
+        return model.language
+    if language not in model.languages:
+        if model.languages == {"en"}:
+            raise UserError(f"'{model.name}' knows English only, not {NAMES[language]}", "use a multilingual model")
+        near = suggestion(language, sorted(model.languages))
+        raise UserError(f"'{model.name}' has no token for {NAMES[language]}", near)
+    return language
+
+
+def check_task(task: Task, model: ModelInfo) -> None:
+    """Raise UserError where the model cannot do it: English-only checkpoints have no token for translation."""
+    if task == "translate" and model.languages == {"en"}:
+        raise UserError(f"'{model.name}' knows English only and cannot translate", "use a multilingual model")
+
+
+def open_sound(
+    source: bytes | str | Path,
+    limits: AudioLimits,
+    model: ModelInfo | None = None,
+    choice: SoundChoice = DEFAULT_CHOICE,
+    watch: Watch = unwatched,
+) -> Sound:
+    """Decode the chosen sound of a recording, in a process of its own, and find where speech is. CPU-bound.
+
+    With ``model`` the first window's features are computed too: most recordings have no other, and each way to
+    another thread and back takes its time. Raises DataError as ``asr.audio.sandbox.decode`` does, and
+    too_many_channels, or the Stop that ``watch`` raises.
+    """
+    if choice.channel == EACH:
+        sound = _each_channel(source, limits, choice.track, watch)
+    else:
+        sound = _opened(source, limits, choice, partial(watch, 0))
+    if not model or not sound.windows:
+        return sound
+    window = sound.windows[0]
+    return replace(sound, first=model.log_mel(sound.of(window).waveform[window.start : window.end]))
+
+
+def _opened(
+    source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice, watch: Callable[[int, int], None]
+) -> Sound:
+    decoded = decode(source, limits, choice, watch)
+    length = len(decoded.waveform)
+
+    def forget(samples: int) -> None:
+        decoded.forget(samples)
+        watch(length, held_bytes(decoded.stretches, samples))
+
+    found = windows(decoded.waveform, decoded.stretches)
+    forget(found[0].start if found else length)
+    return Sound(decoded.waveform, found, None, forget, decoded.report)
+
+
+def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | None, watch: Watch) -> Sound:
+    """Decode a recording once for each channel: a child hands over one sound at a time, and most files have two.
+
+    ``max_audio_s`` is of all of them together.
+    """
+    channels = [_opened(source, limits, SoundChoice(track, "0"), partial(watch, 0))]
+    count = channels[0].report.channels
+    if count > MAX_CHANNELS:
+        hint = f"at most {MAX_CHANNELS} can be heard each on its own: choose one by its number"
+        raise DataError("too_many_channels", f"the recording has {count} channels, and {hint}")
+    length_s = channels[0].duration_s
+    if count * length_s > limits.max_audio_s:  # the samples of all are held at the same time
+        what = f"{count} channels of {length_s:.1f} s, over {limits.max_audio_s:g} s in all"
+        raise DataError("too_long", f"the recording has {what}: choose one by its number")
+    for number in range(1, count):
+        channels.append(_opened(source, limits, SoundChoice(track, str(number)), partial(watch, number)))
+    found = [replace(window, channel=number) for number, each in enumerate(channels) for window in each.windows]
+    return Sound(
+        waveform=channels[0].waveform,
+        windows=sorted(found, key=lambda window: window.start),  # of those that begin together, the first channel's
+        report=of_each([each.report for each in channels]),
+        channels=tuple(channels),
+    )
+
+
+def prepared(sound: Sound, model: ModelInfo) -> Iterator[tuple[Window, np.ndarray]]:
+    """Yield each window with its log-mel features [M, T], computed when it is asked for: long audio needs no more.
+
+    Samples are forgotten once they have been used: this can be asked of a recording only once.
+    """
+    for number, window in enumerate(sound.windows):
+        source = sound.of(window)
+        if number or sound.first is None:
+            features = model.log_mel(source.waveform[window.start : window.end])
+        else:
+            features = sound.first
+        source.forget(window.end)
+        yield window, features
+
+
+class FileLanguage:
+    """The language that a recording's windows are decoded in: asked for, or most of what its first windows speak.
+
+    While it is open (``settled`` is False) windows are decoded with ``language`` None, ``LEADERS`` at a time; then
+    it is settled, and what was decoded in another one is decoded again.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self._per_window = asked.language_per_window
+        self.language = asked.language
+        self.settled = self._per_window or self.language is not None
+
+    def settle(self, windows: Iterable[Window], transcripts: Iterable[Transcript]) -> None:
+        """Let windows in which something was heard decide, by their length; where none was, it remains open."""
+        samples: Counter[str | None] = Counter()
+        for window, transcript in zip(windows, transcripts, strict=True):
+            if transcript.text:
+                samples[transcript.language] += window.end - window.start
+        if samples:
+            self.language, self.settled = samples.most_common(1)[0][0], True
+
+    def is_right(self, transcript: Transcript) -> bool:
+        """Return whether a transcript can stay as it is."""
+        return self._per_window or not self.settled or transcript.language == self.language
+
+
+def as_answered(transcript: Transcript, task: Task) -> Transcript:
+    """Return a transcript with the language that its text is in: what was translated is English, whatever was said."""
+    return replace(transcript, language="en") if task == "translate" else transcript
+
+
+def joined(
+    heard: Iterable[tuple[Window, Transcript]], asked: Asked, duration_s: float, report: SoundReport
+) -> Recording:
+    """Put windows together, and with them what decoding found."""
+    joiner = Joiner()
+    for window, transcript in heard:
+        joiner.add(window, as_answered(transcript, asked.task))
+    joiner.rest(duration_s)
+    return joiner.recording(duration_s, asked.language, report)

@@ -1,0 +1,102 @@
+"""Transcription of files in process: what the endpoint does with an upload, without Ray and HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from asr.audio.decode import DEFAULT_LIMITS, AudioLimits
+from asr.clip import Transcript
+from asr.inference.pipeline import (
+    LEADERS,
+    Asked,
+    FileLanguage,
+    check_task,
+    joined,
+    open_sound,
+    prepared,
+    spoken_language,
+)
+from asr.inference.recording import Recording, Window
+from asr.sound import DEFAULT_CHOICE, SoundChoice
+from serve.engine import Engine
+
+# Windows in one call of the engine: 8 MB of features. Engines form their own batches of them.
+AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """What was heard in a file, how long the file is and how long the work took, in seconds.
+
+    ``warnings`` say what a listener should know of the sound: damage that is silence now, a choice that was made.
+    """
+
+    file: str
+    text: str
+    language: str | None
+    duration_s: float
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, file: str, recording: Recording, seconds: float) -> Transcription:
+        """Return it for what was heard in ``file``."""
+        warnings = recording.sound.warnings if recording.sound else ()
+        return cls(file, recording.text, recording.language, recording.duration_s, seconds, warnings)
+
+
+def transcribe(
+    engine: Engine,
+    path: Path,
+    language: str | None = None,
+    limits: AudioLimits = DEFAULT_LIMITS,
+    choice: SoundChoice = DEFAULT_CHOICE,
+) -> Transcription:
+    """Transcribe the chosen sound of a file of any length within ``limits``.
+
+    Raises UserError for a language that the model does not know, DataError for a file that cannot be used.
+    """
+    begun = time.monotonic()
+    recording = hear(engine, path, Asked(spoken_language(language, engine.info)), limits, choice)
+    return Transcription.of(str(path), recording, time.monotonic() - begun)
+
+
+def hear(
+    engine: Engine,
+    source: bytes | str | Path,
+    asked: Asked,
+    limits: AudioLimits = DEFAULT_LIMITS,
+    choice: SoundChoice = DEFAULT_CHOICE,
+) -> Recording:
+    """Return what is heard in a recording: the same words as the endpoint answers.
+
+    Raises UserError where the model cannot do what is asked, DataError for a recording that cannot be used.
+    """
+    check_task(asked.task, engine.info)
+    sound = open_sound(source, limits, choice=choice)
+    ready = prepared(sound, engine.info)
+    language = FileLanguage(asked)
+    heard: list[tuple[Window, Transcript]] = []
+    while found := list(islice(ready, AT_ONCE if language.settled else LEADERS)):
+        transcripts = _decoded(engine, found, asked, language)
+        heard += [(window, transcript) for (window, _), transcript in zip(found, transcripts, strict=True)]
+    return joined(heard, asked, sound.duration_s, sound.report)
+
+
+def _decoded(
+    engine: Engine, found: Sequence[tuple[Window, np.ndarray]], asked: Asked, language: FileLanguage
+) -> list[Transcript]:
+    transcripts = engine.decode([asked.clip(features, language.language) for _, features in found])
+    if not language.settled:
+        language.settle([window for window, _ in found], transcripts)
+        wrong = [i for i, transcript in enumerate(transcripts) if not language.is_right(transcript)]
+        again = engine.decode([asked.clip(found[i][1], language.language) for i in wrong]) if wrong else []
+        for i, transcript in zip(wrong, again, strict=True):
+            transcripts[i] = transcript
+    return transcripts

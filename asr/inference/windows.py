@@ -1,0 +1,123 @@
+"""A recording of any length in windows of at most 30 s that hold speech; where nobody speaks there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from asr.audio.decode import SAMPLE_RATE
+from asr.audio.vad import speech
+from asr.inference.recording import Window
+
+FRAME = SAMPLE_RATE // 100  # 10 ms
+PAUSE_FRAMES = 10  # loudness is judged over 100 ms: shorter gaps are stops inside a word
+
+MAX_WINDOW_S = 30.0  # what Whisper's encoder takes
+MARGIN_S = 0.4  # kept on each side: a word's breath and hiss, which are not called speech, and some room
+MAX_SPEECH_S = MAX_WINDOW_S - 2 * MARGIN_S
+# Speech shares a window across a pause as long as this: the words before help with those after, and one clip costs
+# less than two. Across a longer one Whisper, which was trained on speech, makes up words.
+MAX_PAUSE_S = 2.5
+# What does not fit a window is cut at a long pause, where a sentence ends, but late, for a window costs the same full
+# or not: a pause of 0.05 s more is worth a second of window. Over one second pauses are alike.
+SEARCH_S = 15.0
+MIN_PAUSE_S = 0.1
+LONG_PAUSE_S = 1.0
+PAUSE_PER_WINDOW_S = 0.05
+
+Stretch = tuple[int, int]
+
+
+def windows(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> list[Window]:
+    """Return the windows of ``waveform`` [samples], 16 kHz, that are to be decoded, in order and without overlap.
+
+    They hold all speech with up to 0.4 s around it, and no pause over 2.5 s. A recording in which nobody speaks has
+    none. Where speech goes on for 30 s without a pause, windows touch at its quietest 100 ms.
+    ``stretches`` are as in ``asr.audio.vad.speech``.
+    """
+    parts = [part for chain in _chains(speech(waveform, stretches)) for part in _cut(chain, waveform)]
+    return _with_margins(parts, len(waveform))
+
+
+def _chains(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
+    """Return the stretches in groups that only a long pause parts."""
+    chains: list[list[Stretch]] = []
+    for stretch in stretches:
+        if chains and stretch[0] - chains[-1][-1][1] <= MAX_PAUSE_S * SAMPLE_RATE:
+            chains[-1].append(stretch)
+        else:
+            chains.append([stretch])
+    return chains
+
+
+def _cut(chain: list[Stretch], waveform: np.ndarray) -> list[Stretch]:
+    """Return a chain as the fewest stretches, pauses included, that are no longer than a window's speech may be."""
+    longest = round(MAX_SPEECH_S * SAMPLE_RATE)
+    parts: list[Stretch] = []
+    while chain[-1][1] - chain[0][0] > longest:
+        first = chain[0][0]
+        end, start = _best_pause(chain, first + longest)
+        if start == end:
+            piece = waveform[first : first + longest + 1]
+            end = start = first + split_at_quiet(piece, MAX_SPEECH_S)[0][1]
+        parts.append((first, end))
+        chain = [(max(left, start), right) for left, right in chain if right > start]
+    return [*parts, (chain[0][0], chain[-1][1])]
+
+
+def _best_pause(chain: Sequence[Stretch], latest: int) -> Stretch:
+    """Return the pause to cut at, one that begins in the seconds before ``latest``; an empty one if there is none."""
+
+    def worth(pause: Stretch) -> float:
+        return min(pause[1] - pause[0], LONG_PAUSE_S * SAMPLE_RATE) - PAUSE_PER_WINDOW_S * (latest - pause[0])
+
+    earliest = latest - SEARCH_S * SAMPLE_RATE
+    pauses = [(before[1], after[0]) for before, after in pairwise(chain) if earliest <= before[1] <= latest]
+    long = [pause for pause in pauses if pause[1] - pause[0] >= MIN_PAUSE_S * SAMPLE_RATE]
+    return max(long, key=worth, default=(0, 0))
+
+
+def _with_margins(stretches: Sequence[Stretch], samples: int) -> list[Window]:
+    """Return stretches widened by the margin, or to the middle of the pause between two of them."""
+    margin = round(MARGIN_S * SAMPLE_RATE)
+    middles = [(before[1] + after[0]) // 2 for before, after in pairwise(stretches)]
+    return [
+        Window(max(start - margin, left), min(end + margin, right))
+        for (start, end), left, right in zip(stretches, [0, *middles], [*middles, samples], strict=False)
+    ]
+
+
+def split_at_quiet(waveform: np.ndarray, max_s: float = MAX_WINDOW_S, search_s: float = 5.0) -> list[tuple[int, int]]:
+    """Cut ``waveform`` [samples] at 16 kHz into pieces of at most ``max_s`` seconds; return (start, end) offsets.
+
+    Each cut lies at the quietest 100 ms of the piece's last ``search_s`` seconds, the latest of equals, so that total
+    silence makes the fewest pieces. Pieces touch: nothing is lost, nothing is heard twice.
+    """
+    longest, search = round(max_s * SAMPLE_RATE), round(search_s * SAMPLE_RATE)
+    if not 0 < search < longest:
+        raise ValueError(f"0 < search_s < max_s does not hold: search_s={search_s:g}, max_s={max_s:g}")
+    pieces: list[tuple[int, int]] = []
+    start = 0
+    while len(waveform) - start > longest:
+        end = start + longest
+        cut = end - search + _quietest(waveform[end - search : end])
+        pieces.append((start, cut))
+        start = cut
+    if start < len(waveform):
+        pieces.append((start, len(waveform)))
+    return pieces
+
+
+def _quietest(stretch: np.ndarray) -> int:
+    """Return the offset of the middle of the quietest 100 ms, or the end of a stretch shorter than that."""
+    frames = len(stretch) // FRAME
+    if frames < PAUSE_FRAMES:
+        return len(stretch)
+    # float64: over seconds of loud audio the running sum of squares would swallow what a pause adds in float32
+    energy = np.square(stretch[: frames * FRAME].astype(np.float64)).reshape(frames, FRAME).sum(axis=1)
+    total = np.concatenate([[0.0], np.cumsum(energy)])
+    loudness = total[PAUSE_FRAMES:] - total[:-PAUSE_FRAMES]
+    last = len(loudness) - 1 - int(np.argmin(loudness[::-1]))
+    return (last + PAUSE_FRAMES // 2) * FRAME

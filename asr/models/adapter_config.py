@@ -1,0 +1,78 @@
+"""The settings of a PEFT adapter, as its ``adapter_config.json`` has them: only those that add to a layer's weights.
+
+Others make PEFT import modules, change the base's own weights, or match names with anybody's regular expressions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from asr.errors import UserError
+
+FILE = "adapter_config.json"
+
+_NAME = re.compile(r"[\w.]{1,200}")
+_LIBRARIES = (None, "asr.models.whisper.network", "transformers.models.whisper.modeling_whisper")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_name, value))
+
+
+def _is_pattern(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_name(name) and _is_number(count) for name, count in value.items())
+
+
+def _is_from_a_known_library(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("parent_library") in _LIBRARIES
+
+
+_MAY_BE: Mapping[str, Callable[[Any], bool]] = {
+    "alpha_pattern": _is_pattern,
+    "auto_mapping": _is_from_a_known_library,
+    "base_model_name_or_path": lambda value: isinstance(value, str),  # which base it is, the card says
+    "exclude_modules": _are_names,
+    "inference_mode": lambda value: isinstance(value, bool),
+    "init_lora_weights": lambda value: value in (True, False, "gaussian"),
+    "layers_pattern": lambda value: _is_name(value) or _are_names(value),
+    "layers_to_transform": lambda value: _is_number(value) or isinstance(value, list),
+    "lora_alpha": _is_number,
+    "lora_dropout": _is_number,
+    "peft_type": lambda value: value == "LORA",
+    "peft_version": lambda value: isinstance(value, str),
+    "r": _is_number,
+    "rank_pattern": _is_pattern,
+    "revision": lambda value: isinstance(value, str),
+    "target_modules": _are_names,
+    "use_dora": lambda value: isinstance(value, bool),
+    "use_rslora": lambda value: isinstance(value, bool),
+}
+
+
+def check(folder: Path) -> None:
+    """Raise UserError where an adapter asks for more than LoRA adds, or its settings cannot be read."""
+    from peft import LoraConfig
+
+    place = folder / FILE
+    try:
+        settings = json.loads(place.read_text(encoding="utf-8"))
+        usual = json.loads(json.dumps(LoraConfig().to_dict(), default=str))
+        asked = {name: value for name, value in settings.items() if value is not None and value != usual.get(name)}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{place}: cannot be read: {error}") from None
+    for name, value in asked.items():
+        if name not in _MAY_BE or not _MAY_BE[name](value):
+            shown = json.dumps(value)[:100]
+            raise UserError(f"{place}: {name} is {shown}: no setting of an adapter that is trained here")

@@ -1,0 +1,293 @@
+"""The artifact: the only thing that training hands to serving.
+
+A folder with weights (a PEFT adapter, or a whole model), tokenizer, feature extractor, generation config, a README for
+people and ``card.json`` for machines. The card is written last: its presence means that the folder is complete, and its
+digests that the files are what training wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+
+from asr import language
+from asr.audio.filenames import is_litter
+from asr.config import Section
+from asr.errors import UserError
+from asr.io import storage, transfer
+from asr.io.cache import cache_root, complete_or_absent
+from asr.io.digest import folder_digests, verify
+from asr.models import adapter_config
+from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
+from asr.models.whisper.loading import SpeechModel, load_checkpoint
+from asr.models.whisper.tokens import Task
+
+CARD = "card.json"
+README = "README.md"
+CURVE = "learning_curve.png"
+MAX_GENERATIONS = 32  # of artifacts on artifacts
+_finding: ContextVar[tuple[Path, ...]] = ContextVar("_finding", default=())  # whose bases are looked for
+PARENT = "parent"  # the folder, in an adapter's artifact, of the one that it was trained on
+_CARD_DRAFT = f".{CARD}"  # left behind where writing was interrupted
+_WEIGHTS = {"adapter": "adapter_model.safetensors", "full": "model.safetensors"}
+# Of these the environment says which host they are; what stands behind the slashes is a bucket, or an owner on the hub.
+_BUCKETS, _BUCKET = frozenset({"s3", "gs", "gcs", "hf"}), re.compile(r"[\w.-]+")
+_RETRAIN = "run the training again, or copy the artifact anew"
+
+
+class BaseModel(Section):
+    """The checkpoint that was fine-tuned."""
+
+    name: str
+    """As given in the training configuration."""
+    digest: str
+    """``sha256:`` of its weights. An adapter is never put on other weights than these."""
+
+
+class Ancestor(Section):
+    """One of the models that an artifact was made from, one upon the other."""
+
+    name: str
+    """As given in the training configuration that named it."""
+    digest: str
+    """``sha256:`` of its weights, and what they lie on."""
+    fingerprint: str = ""
+    """Twelve digits that change with an artifact's card; empty for a checkpoint, the first of all."""
+
+
+class Card(Section):
+    """What an artifact is, what it was made from and how well it does."""
+
+    format_version: Literal[1] = 1
+    weights: Literal["adapter", "full"]
+    """A PEFT adapter for the base model, or a whole model that needs no other."""
+    base: BaseModel
+    language: str | None
+    task: Task
+    short_context: bool
+    """Whether it was trained to hear clips at their own length. Where not, features are padded to 30 s."""
+    normaliser: str
+    """The normaliser of the word error rates below."""
+    data: dict[str, Any]
+    """Fingerprint, clips and seconds of the training data, and rows in quarantine."""
+    config: dict[str, Any]
+    """The resolved training configuration."""
+    training: dict[str, Any]
+    """Steps, seconds, audio seconds and final loss."""
+    versions: dict[str, str]
+    created: str
+    """ISO 8601, UTC."""
+    evaluations: list[dict[str, Any]] = Field(default_factory=list)
+    """Summaries of evaluations with word error rates and their intervals: before and after fine-tuning."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each file but the README and this card."""
+    lineage: list[Ancestor] = Field(default_factory=list)
+    """Where the base is an artifact itself: that one, what it was made from, and so on to a published checkpoint."""
+
+
+def fetched(name: str) -> Path:
+    """Return the local folder of an artifact: the one named, or for an address (``s3://...``) a copy in the cache.
+
+    An artifact that was trained anew at the same address has another card, and is fetched anew. Raises UserError
+    where an address holds no finished artifact.
+    """
+    if not storage.is_remote(name):
+        return Path(storage.local_path(name)).expanduser()
+    card = storage.join(name, CARD)
+    if not storage.exists(card):
+        raise UserError(f"{name}: no artifact is there, or it was never finished: it has no {CARD}", _RETRAIN)
+    key = hashlib.sha256(name.encode() + storage.read_bytes(card)).hexdigest()[:16]
+    folder = cache_root() / "artifacts" / key
+    if not folder.is_dir():
+        with complete_or_absent(folder) as draft:
+            transfer.download(name, draft)
+    return folder
+
+
+def is_artifact(folder: Path) -> bool:
+    """Return whether a folder is, or was going to be, an artifact."""
+    return any((folder / mark).is_file() for mark in ARTIFACT_MARKS)
+
+
+def complete(folder: Path, card: Card) -> Card:
+    """Seal a folder of finished files as an artifact: record digests, write the README, then the card."""
+    card = card.model_copy(update={"files": folder_digests(folder, frozenset({CARD, _CARD_DRAFT, README}))})
+    (folder / README).write_text(readme(card), encoding="utf-8")
+    _write_card(folder, card)
+    return card
+
+
+def record_evaluations(folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> Card:
+    """Put evaluation summaries into the card and README of a complete artifact, in place of those it had."""
+    card = read_card(folder).model_copy(update={"evaluations": [dict(summary) for summary in evaluations]})
+    (folder / README).write_text(readme(card), encoding="utf-8")
+    _write_card(folder, card)
+    return card
+
+
+def _write_card(folder: Path, card: Card) -> None:
+    draft = folder / _CARD_DRAFT
+    no_child = {"lineage"} if not card.lineage else None  # earlier versions do not know the key
+    draft.write_text(card.model_dump_json(indent=2, exclude=no_child), encoding="utf-8")
+    draft.rename(folder / CARD)
+
+
+def read_card(folder: Path) -> Card:
+    """Return the card. Raises UserError where the artifact was left half-written or the card is damaged."""
+    path = folder / CARD
+    if not path.is_file():
+        raise UserError(f"{folder}: an artifact without {CARD}: it was never finished", _RETRAIN)
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {where}: {first['msg']}".replace(": : ", ": "), _RETRAIN) from None
+
+
+def verified_card(folder: Path) -> Card:
+    """Return the card after comparing every file with its digest. Weights without one are not accepted."""
+    card = read_card(folder)
+    if _WEIGHTS[card.weights] not in card.files:
+        raise UserError(f"{folder / CARD}: no digest of {_WEIGHTS[card.weights]}", _RETRAIN)
+    if added := next((name for name in _names(folder) if name not in card.files and not _is_harmless(name)), None):
+        raise UserError(f"{folder / added}: {CARD} does not list it: it could change the model", "remove it")
+    verify(folder, card.files, _RETRAIN)
+    if card.weights == "adapter":
+        adapter_config.check(folder)
+    return card
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def _is_harmless(name: str) -> bool:
+    """Whether no loader reads a file: ours without a digest, and what file managers and the hub's tools leave."""
+    return name in (CARD, _CARD_DRAFT, README, ".gitattributes") or is_litter(name) or name.startswith(".cache/")
+
+
+def load_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpeechModel:
+    """Load whatever ``name`` names: an artifact's folder or address, or a checkpoint as ``find_checkpoint`` finds it.
+
+    An adapter is merged into its base. Raises UserError where anything is missing, damaged or does not fit together.
+    """
+    folder = fetched(name)
+    if not is_artifact(folder):
+        return load_checkpoint(find_checkpoint(name), device, dtype)
+    card = verified_card(folder)
+    if card.weights == "full":
+        model = load_checkpoint(whole(str(folder), folder, card), device, dtype)
+    else:
+        model = merge_adapter(load_checkpoint(find_base(folder, card, name), device, dtype), folder)
+    return replace(model, name=name, language=card.language, short_context=card.short_context)
+
+
+def whole(name: str, folder: Path, card: Card) -> Checkpoint:
+    """Return the checkpoint that an artifact with whole weights, whose digests were verified, is in itself."""
+    digest = f"sha256:{card.files[_WEIGHTS['full']]}"
+    return Checkpoint(name, folder, digest, card.language, card.short_context, folder)
+
+
+def find_base(folder: Path, card: Card, place: str = "") -> Checkpoint:
+    """Return the checkpoint that the adapter in ``folder`` was trained on. Raises UserError where it is another now,
+    and where the card names a host of its own.
+
+    Where that is an adapter's artifact itself, a copy of it lies in this one. ``place`` is the address that a person
+    gave of the artifact, by which its storage is reached.
+    """
+    parent, above = folder / PARENT, _finding.get()
+    if folder.resolve() in above or len(above) >= MAX_GENERATIONS:
+        what = "leads back to itself" if folder.resolve() in above else f"has over {MAX_GENERATIONS} others below it"
+        raise UserError(f"{folder / CARD}: its base {what}", "name the checkpoint that it was trained on as base.name")
+    token = _finding.set((*above, folder.resolve()))
+    try:
+        base = replace(find_checkpoint(str(parent)), name=card.base.name) if parent.is_dir() else None
+        base = base or find_checkpoint(told_base(folder, card.base.name, place))
+    finally:
+        _finding.reset(token)
+    if base.digest != card.base.digest:
+        raise UserError(
+            f"{folder}: its base '{card.base.name}' has the digest {base.digest}, not {card.base.digest}",
+            "fetch the checkpoint that it was trained on",
+        )
+    return base
+
+
+def told_base(folder: Path, name: str, place: str = "") -> str:
+    """Return where the base is that a card calls ``name``. Who wrote it chooses no host, endpoint or user for others'
+    credentials: those come from the environment, or from the artifact's own address, ``place``. Raises UserError."""
+    if not storage.is_remote(name):
+        return name
+    scheme, authority, path, query = storage.parts(name)
+    own = storage.parts(place) if storage.is_remote(place) else ("", "", "", "")
+    like_own = scheme == own[0] and query in ("", own[3])
+    if like_own and authority == own[1]:
+        return f"{scheme}://{authority}{path}{own[3]}"
+    if scheme in _BUCKETS and _BUCKET.fullmatch(authority) and (not query or like_own):
+        return name
+    raise UserError(
+        f"{folder / CARD}: its base '{name}' is at a host that the card chooses",
+        "if you trust it: copy the base to a local folder, and name that in the card's base.name",
+    )
+
+
+def merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:
+    """Return a base model with the PEFT adapter in ``folder`` added to its weights."""
+    from peft import PeftModel
+
+    merged = PeftModel.from_pretrained(model.network, str(folder), is_trainable=False).merge_and_unload()
+    return replace(model, network=merged.eval())
+
+
+def readme(card: Card) -> str:
+    """Return the model card that Hugging Face shows: front matter, then what a reader needs to use and judge it."""
+    front = {
+        "base_model": hub_id(card.lineage[-1].name if card.lineage else card.base.name),
+        "language": card.language,
+        "library_name": "peft" if card.weights == "adapter" else "transformers",
+        "pipeline_tag": "automatic-speech-recognition",
+        "tags": ["whisper", "whisperfleet"],
+        "metrics": ["wer", "cer"],
+    }
+    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---", ""]
+    kind = "A LoRA adapter for" if card.weights == "adapter" else "A full fine-tune of"
+    spoken = language.name(card.language) if card.language else "many languages"
+    lines += [f"# Whisper for {spoken}", "", f"{kind} `{card.base.name}` ({card.task}).", ""]
+    if card.lineage:
+        made = [f"`{one.name}`" + (f" ({one.fingerprint})" if one.fingerprint else "") for one in card.lineage]
+        lines += [f"It was made from {', which was made from '.join(made)}.", ""]
+        if card.weights == "adapter":
+            lines += ["Other software needs it merged: `whisperfleet export` writes a whole model.", ""]
+    if card.evaluations:
+        lines += ["| evaluation | clips | WER | WER, orthographic | CER |", "|---|---|---|---|---|"]
+        lines += [_readme_row(summary) for summary in card.evaluations]
+        lines += ["", f"WER with 95 % bootstrap intervals; normaliser: {card.normaliser}.", ""]
+    if failed := card.training.get("failed_evaluations"):
+        steps = ", ".join(str(one["step"]) for one in failed)
+        lines += [f"Evaluations that failed, at steps {steps}, the last of them: {failed[-1]['error']}", ""]
+    if lost := card.training.get("retention"):
+        before, after = lost["wer_before"], lost["wer_after"]
+        lines += [f"Retention, WER on other speech: {before:.1%} before, {after:.1%} after: {lost['loss']:+.1%}.", ""]
+    if CURVE in card.files:
+        lines += [f"![learning curve]({CURVE})", ""]
+    context = "clips at their own length, or padded to 30 s" if card.short_context else "clips padded to 30 s"
+    lines += [f"It hears {context}. `card.json` holds the configuration, the data's fingerprint and all digests.", ""]
+    return "\n".join(lines)
+
+
+def _readme_row(summary: Mapping[str, Any]) -> str:
+    cells = [str(summary["label"]), str(summary["utterances"])]
+    for key in ("wer", "wer_ortho", "cer"):
+        score = summary[key]
+        cells.append(f"{score['rate']:.1%} ({score['low']:.1%} to {score['high']:.1%})")
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,184 @@
+"""Artifacts and checkpoints written for other software: a plain transformers folder, or one for CTranslate2.
+
+An adapter is merged into its base. Of an artifact, what is known travels along: transformers' folder is an artifact
+itself, CTranslate2's has a record with the card in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import ValidationError
+from transformers import GenerationConfig
+
+from asr.config import Section
+from asr.errors import UserError
+from asr.io import storage
+from asr.io.cache import cache_root, complete_or_absent, prune, use
+from asr.io.digest import folder_digests, sha256, verify
+from asr.models.artifact import CURVE, Card, complete, fetched, is_artifact, load_model, read_card
+from asr.models.checkpoint import find_checkpoint
+from asr.models.export_formats import Format, Quantization
+from asr.models.whisper.loading import SpeechModel
+
+RECORD = "export.json"
+MODEL = "model.bin"
+_FLOATS = {"float32": torch.float32, "float16": torch.float16}
+_VERSION = 1  # counts the changes to what is written for CTranslate2: an older cache is not used
+
+
+class Export(Section):
+    """What a folder for CTranslate2 is and was made of."""
+
+    format_version: Literal[1] = 1
+    name: str
+    """As it was asked for."""
+    digest: str
+    """``sha256:`` over all that the export depends on: weights, processor, generation config, what the card says."""
+    quantization: Quantization
+    card: Card | None
+    """The artifact's; None for a checkpoint."""
+    files: dict[str, str]
+    """SHA-256 of each file but this record."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An artifact or checkpoint to export; ``folder`` holds its processor and generation config."""
+
+    name: str
+    folder: Path
+    digest: str
+    card: Card | None
+
+
+def export(name: str, target: Path, form: Format, quantization: Quantization | None = None) -> None:
+    """Write what ``name`` names to the new folder ``target``, which is complete or absent afterwards.
+
+    Without ``quantization``: float32 for transformers, int8 for CTranslate2. Raises UserError where the model is
+    missing or damaged, the target exists, or the format has no such quantization.
+    """
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise UserError(f"{target} exists already", "name a new folder")
+    if form == "transformers" and (quantization or "float32") not in _FLOATS:
+        raise UserError(
+            f"quantization={quantization} is not for transformers", f"{' or '.join(_FLOATS)}, or format ctranslate2"
+        )
+    source = _find(name)
+    with complete_or_absent(target) as draft:
+        if form == "transformers":
+            _write_transformers(source, draft, _FLOATS[quantization or "float32"])
+        else:
+            _write_ctranslate2(source, draft, quantization or "int8")
+
+
+def exported(name: str, quantization: Quantization) -> Path:
+    """Return the folder for CTranslate2 of what ``name`` names, written to the cache where it is not there yet.
+
+    It stays while this process does. Exports that have not been used for a month are deleted meanwhile.
+    """
+    source = _find(name)
+    key = source.digest.removeprefix("sha256:")[:16]
+    folder = cache_root() / "exports" / f"{key}-{quantization}-v{_VERSION}"
+    while not use(folder):
+        with complete_or_absent(folder) as draft:
+            _write_ctranslate2(source, draft, quantization)
+    prune(folder.parent)
+    return folder
+
+
+def is_ctranslate2(name: str) -> bool:
+    """Return whether ``name`` is a local folder that CTranslate2 reads as it is, whoever wrote it."""
+    if storage.is_remote(name):
+        return False
+    folder = Path(storage.local_path(name)).expanduser()
+    return (folder / MODEL).is_file() and not is_artifact(folder)
+
+
+def read_export(folder: Path) -> Export | None:
+    """Return the record of a folder after comparing its files with their digests; None where others wrote it.
+
+    Raises UserError where a file differs or the record cannot be read.
+    """
+    path, remedy = folder / RECORD, f"delete {folder} and export again"
+    if not path.is_file():
+        return None
+    try:
+        record = Export.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path}: {error.errors()[0]['msg']}", remedy) from None
+    verify(folder, record.files, remedy)
+    return record
+
+
+def _find(name: str) -> _Source:
+    folder = fetched(name)
+    if is_artifact(folder):
+        card = read_card(folder)
+        told = [card.base.digest, *card.files.values(), str((card.language, card.task, card.short_context))]
+        return _Source(name, folder, _digest(told), card)
+    checkpoint = find_checkpoint(name)
+    settings = sorted(checkpoint.folder.glob("*.json"))
+    told = [checkpoint.digest, *(f"{path.name} {sha256(path)}" for path in settings)]
+    return _Source(name, checkpoint.folder, _digest(told), None)
+
+
+def _digest(told: list[str]) -> str:
+    return f"sha256:{hashlib.sha256(chr(10).join(told).encode()).hexdigest()}"
+
+
+def _load(source: _Source, dtype: torch.dtype) -> SpeechModel:
+    model = load_model(source.name, "cpu", dtype)
+    # An adapter's artifact has one of its own, with the language it was trained for.
+    model.network.generation_config = GenerationConfig.from_pretrained(source.folder)
+    return model
+
+
+def _write_transformers(source: _Source, draft: Path, dtype: torch.dtype) -> None:
+    model = _load(source, dtype)
+    model.network.save_pretrained(draft)
+    config = draft / "config.json"  # transformers' class instead of our subclass: others know no other
+    settings = json.loads(config.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
+    config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    for weights in draft.glob("*.safetensors"):
+        shutil.copymode(config, weights)  # safetensors leaves 0600, whatever the umask
+    _save_processor(model, draft)
+    if source.card is None:
+        return
+    if (source.folder / CURVE).is_file():
+        shutil.copyfile(source.folder / CURVE, draft / CURVE)
+    complete(draft, source.card.model_copy(update={"weights": "full", "files": {}}))
+
+
+def _write_ctranslate2(source: _Source, draft: Path, quantization: Quantization) -> None:
+    try:
+        from ctranslate2.converters.transformers import WhisperLoader
+    except ImportError:
+        raise UserError("CTranslate2 is not installed", "pip install ctranslate2") from None
+    model = _load(source, torch.float32)
+    # What its TransformersConverter does with a folder, which would have to be written first.
+    with torch.no_grad():
+        spec = WhisperLoader()(model.network, model.tokenizer)
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    spec.save(str(draft))
+    _save_processor(model, draft)
+    record = Export(
+        name=source.name,
+        digest=source.digest,
+        quantization=quantization,
+        card=source.card,
+        files=folder_digests(draft),
+    )
+    (draft / RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _save_processor(model: SpeechModel, draft: Path) -> None:
+    model.tokenizer.save_pretrained(draft)
+    model.log_mel.extractor.save_pretrained(draft)

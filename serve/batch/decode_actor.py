@@ -1,0 +1,86 @@
+"""The Ray Data stage that holds a model: windows of many recordings in, in batches of so much audio, words out."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from asr.clip import Clip, Transcript
+from asr.errors import DataError, one_line
+from asr.inference.isolation import MAX_FAILURES, each_on_its_own
+from serve.batch.window_task import Passage, cost_s
+from serve.config import ServeConfig
+from serve.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+MakeEngine = Callable[[ServeConfig], Engine]
+
+
+class Decoder:
+    """An actor of the pool. It is ready when its model is, because the model is loaded in the constructor."""
+
+    def __init__(self, config: ServeConfig, make_engine: MakeEngine) -> None:
+        self._engine = make_engine(config)
+        self._budget_s = config.max_batch_audio_s
+        self._failures = 0
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Hear the windows of a block of ``packed`` passages."""
+        return packed(self.hear(unpacked(block)))
+
+    def hear(self, passages: Sequence[Passage]) -> list[Passage]:
+        """Return the passages, in their order, with transcripts in place of clips.
+
+        A clip that cannot be decoded has a DataError in its place; several in a row raise what the engine raised.
+        """
+        heard = list(passages)
+        asked = {i: one.content for i, one in enumerate(passages) if isinstance(one.content, Clip)}
+        for batch in self._batches(asked):
+            outcomes = self._outcomes([asked[i] for i in batch])
+            for i, outcome in zip(batch, outcomes, strict=True):
+                heard[i] = replace(heard[i], content=outcome)
+        return heard
+
+    def _batches(self, clips: dict[int, Clip]) -> Iterator[list[int]]:
+        """Yield windows of like length together, as many as the audio of a batch allows."""
+        batch, batch_s = list[int](), 0.0
+        for i, clip in sorted(clips.items(), key=lambda item: item[1].features.shape[1]):
+            own_s = cost_s(clip, self._engine.info)
+            if batch and batch_s + own_s > self._budget_s:
+                yield batch
+                batch, batch_s = [], 0.0
+            batch.append(i)
+            batch_s += own_s
+        if batch:
+            yield batch
+
+    def _outcomes(self, clips: Sequence[Clip]) -> list[Transcript | DataError]:
+        return each_on_its_own(self._decode, clips, self._failed)
+
+    def _decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+        transcripts = self._engine.decode(clips)
+        self._failures = 0
+        return transcripts
+
+    def _failed(self, error: Exception) -> DataError:
+        """Return what stands in the table of failures, or end the run rather than write a long one."""
+        self._failures += 1
+        if self._failures == MAX_FAILURES:
+            raise error
+        logger.exception("decoding failed")
+        return DataError("not_decoded", f"{type(error).__name__}: {one_line(error)}")
+
+
+def packed(passages: Iterable[Passage]) -> pa.Table:
+    """Return passages as a table that Ray Data carries. Pickled by us: it would try to make columns of their parts."""
+    return pa.table({"row": pa.array(list(map(pickle.dumps, passages)), pa.binary())})
+
+
+def unpacked(block: pa.Table) -> list[Passage]:
+    """Return the passages of such a table."""
+    return [pickle.loads(row.as_buffer()) for row in block["row"]]

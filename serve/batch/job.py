@@ -1,0 +1,83 @@
+"""What is to be transcribed, how, and where to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asr.data.manifest import json_object
+from asr.errors import DataError, UserError
+from asr.inference.pipeline import Asked, check_task, spoken_language
+from asr.io import storage
+from asr.language import code_or_none
+from asr.models.artifact import CARD
+from asr.models.whisper.tokens import Task, spoken
+from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
+from serve.batch.output_folder import Format, Settings
+from serve.config import ServeConfig
+from serve.engine import ModelInfo
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command line. ``out`` is empty where transcripts are printed, ``language`` None where it is to be detected.
+    ``sound`` is the track and channel taken of every file, ``audio_roots`` where else lists may name files.
+
+    Raises UserError, whenever one is made, for a prompt or combination that no model can do.
+    """
+
+    inputs: Sequence[str]
+    out: str
+    formats: Sequence[Format]
+    config: ServeConfig
+    language: str | None = None
+    task: Task = "transcribe"
+    prompt: str = ""
+    words: bool = False
+    overwrite: bool = False
+    sound: SoundChoice = DEFAULT_CHOICE
+    audio_roots: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.words and Format.JSON not in self.formats:
+            raise UserError("--words has no place in the formats asked for", "add --format json")
+        if not self.prompt.strip():
+            return
+        try:
+            spoken(self.prompt)
+        except DataError as error:
+            raise UserError(f"--prompt cannot be used: {error.detail}") from None
+
+    @property
+    def timestamps(self) -> bool:
+        """Whether segments have times, which all formats but plain text show, and which order channels."""
+        return set(self.formats) != {Format.TXT} or self.sound.channel == EACH
+
+    def settings(self) -> Settings:
+        """Return what decides which words are written. Raises UserError where storage does not answer."""
+        return Settings(
+            model=self.config.model,
+            weights=_weights(self.config.model),
+            engine=self.config.engine,
+            language=code_or_none(self.language),
+            task=self.task,
+            prompt=self.prompt,
+            timestamps=self.timestamps,
+            words=self.words,
+            track=self.sound.track,
+            channel=self.sound.channel,
+        )
+
+    def asked(self, model: ModelInfo) -> Asked:
+        """Return what each window is asked. Raises UserError where the model cannot do it."""
+        check_task(self.task, model)
+        language = spoken_language(self.language, model)
+        return Asked(language, False, self.task, self.prompt.strip(), 0.0, self.timestamps, self.words)
+
+
+def _weights(model: str) -> dict[str, str]:
+    """Return the digests in the card of an artifact; none for what is no artifact."""
+    card = storage.join(model, CARD)
+    if storage.kind(card) != "file":
+        return {}
+    return dict(json_object(storage.read_text(card), card).get("files", {}))

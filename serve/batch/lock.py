@@ -1,0 +1,78 @@
+"""One run at a time writes into a folder: who comes second is told so, before it has read or written anything."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from asr.errors import UserError
+from asr.io import storage
+from asr.io.unretryable import writing
+
+NAME = ".transcribe.lock"
+# A file system that knows no locks, as some of those that stand for a bucket.
+_UNKNOWN = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
+@contextmanager
+def alone(place: str) -> Iterator[None]:
+    """Hold the folder at ``place`` for as long as the block lasts; the kernel lets go of it where the process dies.
+
+    It holds among all machines that have the folder mounted, where their file system has locks. An address cannot be
+    held. Raises UserError where another run holds it, and for a lock that is a link to elsewhere.
+    """
+    if storage.is_remote(place):
+        yield
+        return
+    folder = storage.local_path(place)
+    path = os.path.join(folder, NAME)
+    with writing(place):
+        os.makedirs(folder, exist_ok=True)
+        held = _held(path, place)
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # while it is held: who opened it meanwhile sees that it is no more, and makes another
+        os.close(held)
+
+
+def _held(path: str, place: str) -> int:
+    """Return the open lock file, which is nobody else's."""
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise UserError(f"{path}: is a link, and no lock of ours", "remove it") from None
+            raise
+        try:
+            _lock(file, place)
+            if _is_at(file, path):
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+
+
+def _lock(file: int, place: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"{place}: another transcribe writes into this folder", "wait for it, or choose another --out"
+        ) from None
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+
+
+def _is_at(file: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.lstat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,224 @@
+"""The HTTP face: OpenAI's audio API on FastAPI, as the ingress of the Serve application."""
+
+# No `from __future__ import annotations`: Serve pickles the class by value, and FastAPI could not resolve the words.
+
+import asyncio
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import ray.serve
+import torch
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from ray.serve.handle import DeploymentHandle
+
+from asr.audio.decode import AudioLimits
+from asr.audio.features import WINDOW_S
+from asr.inference.engine import ModelInfo
+from asr.inference.pipeline import open_sound
+from asr.models.whisper.tokens import Task
+from serve.config import ServeConfig
+from serve.errors import ApiError, install
+from serve.ingress.admin import Desk
+from serve.ingress.limits.admission import Admission
+from serve.ingress.limits.auth import read_keys
+from serve.ingress.limits.body_drain import welcome
+from serve.ingress.limits.decode_lanes import Lanes
+from serve.ingress.limits.upload_rate import Uploads
+from serve.ingress.openai import schemas
+from serve.ingress.openai.form import read_form
+from serve.ingress.openai.openapi import HEARD, ORDERED, answers, document
+from serve.ingress.openai.parameters import asked_of
+from serve.ingress.openai.responses import Answer
+from serve.ingress.openai.sse import EventStream, events
+from serve.ingress.page import router as page
+from serve.ingress.readiness import Readiness
+from serve.ingress.replica_client import Sender
+from serve.ingress.telemetry.access_log import AccessLog
+from serve.ingress.telemetry.metrics import CONTENT_TYPE, Metrics, Whose
+from serve.ingress.telemetry.middleware import Books, Observer, facts
+from serve.ingress.window_pipeline import Dispatch
+from serve.models.catalog import opened
+from serve.models.replica_group import Fleet
+from serve.models.rollout import Rollout
+from serve.models.router import Traffic
+
+# Python's own 5 ms, which a thread that prepares may keep the event loop waiting, made health 2 to 4 times as late.
+SWITCH_S = 0.0005
+DRAIN_PAUSE_S = 0.1
+
+_books: list[Books] = []
+
+
+def open_books(books: Books) -> None:
+    """Have what is answered in this process written down in ``books``."""
+    # A function, because the class below is pickled by value, with a copy of each variable that it names.
+    _books[:] = [books]
+
+
+def _opened_books() -> Books:
+    return _books[0]
+
+
+# The form is parsed by hand, within limits; `serve.ingress.openai.openapi` says what is in it. FastAPI's pages of the
+# document load scripts from elsewhere. A redirect would repeat the Host that was sent.
+app = FastAPI(title="whisperfleet", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+install(app)
+app.add_middleware(Observer, books=_opened_books)
+app.include_router(page)
+
+
+@ray.serve.ingress(app)
+class Api:
+    """Takes requests in, prepares them off the event loop and hands their windows to the transcriber."""
+
+    def __init__(self, config: ServeConfig, transcriber: DeploymentHandle) -> None:
+        sys.setswitchinterval(SWITCH_S)
+        torch.set_num_threads(1)  # of log-mel: threads that spin for each other took 20 times the time on busy cores
+        self._config = config
+        self._transcriber = transcriber
+        self._keys = read_keys(config.keys)
+        self._house = Admission(config.max_queued, config.max_queued_audio_s)
+        self._uploads = Uploads(self._house, config.min_upload_bytes_per_s)
+        self._metrics = Metrics(config.public_name, self._house, config.max_batch_audio_s)
+        open_books(Books(AccessLog(config.access_log, config.log_words), self._metrics))
+        strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
+        self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
+        self._lanes = Lanes(config.max_decoded_bytes)
+        # two batches for each replica: one that is decoded, one that waits
+        self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
+        self._fleet = Fleet(transcriber)
+        self._traffic = Traffic(opened(config), self._fleet, config.registry)
+        rollout = Rollout(self._traffic, self._fleet, self._lanes.long.threads, strict)  # what is compared is whole
+        self._readiness = Readiness(self._default_answers)
+        self._desk = Desk(config, self._keys, self._traffic, self._fleet, rollout)
+        self._created = int(time.time())
+
+    @app.post("/v1/audio/transcriptions", **HEARD)
+    async def transcriptions(self, request: Request) -> Response:
+        """Write down what is said in an uploaded file."""
+        return await self._answer(request, "transcribe")
+
+    @app.post("/v1/audio/translations", **HEARD)
+    async def translations(self, request: Request) -> Response:
+        """Write it down in English, whatever is spoken."""
+        return await self._answer(request, "translate")
+
+    @app.get("/v1/models", **answers(schemas.Models, 401))
+    async def models(self, request: Request) -> dict[str, Any]:
+        """List the models by their public names."""
+        self._keys.holder(request.headers.get("authorization"))
+        return {"object": "list", "data": [self._listed(name) for name in self._traffic.catalogue.entries]}
+
+    @app.get("/v1/models/{name:path}", **answers(schemas.Model, 401, 404))
+    async def model(self, name: str, request: Request) -> dict[str, Any]:
+        """Describe one of them."""
+        self._keys.holder(request.headers.get("authorization"))
+        return self._listed(self._traffic.catalogue.name(name))
+
+    @app.get("/admin/models", **answers(schemas.States, 401, 403))
+    async def model_states(self, request: Request) -> Response:
+        """Tell whoever looks after the models what each name stands for."""
+        return await self._desk.listing(request)
+
+    @app.post("/admin/models/{verb}/{name:path}", **ORDERED)
+    async def change_model(self, verb: str, name: str, request: Request) -> Response:
+        """Load, promote, roll back or unload a model."""
+        return await self._desk.change(request, verb, name)
+
+    @app.get("/healthz", **answers(schemas.Status))
+    async def healthz(self) -> dict[str, str]:
+        """Answer as long as this process is alive."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", **answers(schemas.Status, 503))
+    async def readyz(self) -> Response:
+        """Answer 200 where a replica answers that holds the default model, else 503; 503 too while it drains."""
+        if self._house.closed:
+            raise ApiError(503, "the endpoint is shutting down", "shutting_down")
+        await self._readiness.check()
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", **answers(None, 401, 403, media_type="text/plain"))
+    async def metrics(self, request: Request) -> Response:
+        """Tell Prometheus what was counted; where keys are asked for, it needs one that may know of all of them."""
+        holder = self._keys.holder(request.headers.get("authorization"))
+        if holder is not None and not holder.metrics:
+            raise ApiError(403, "this API key may not read metrics: it has no metrics: true", "forbidden")
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.get("/openapi.json", **answers(schemas.Document))
+    async def openapi(self) -> Response:
+        """Describe all of this to programs."""
+        return JSONResponse(document(app))
+
+    async def default_model(self) -> ModelInfo:
+        """Return what is known of the default model. Called by handle, not by HTTP."""
+        catalogue = self._traffic.catalogue
+        version = catalogue.entries[catalogue.default].stable
+        return replace((await self._traffic.pin(version)).info, name=catalogue.default)
+
+    async def drain(self) -> None:
+        """Let nobody in any more, and return when all who are in have been answered. Called by handle, not by HTTP."""
+        self._house.close()
+        while self._house.requests:
+            await asyncio.sleep(DRAIN_PAUSE_S)
+
+    async def _answer(self, request: Request, task: Task) -> Response:
+        deadline = time.monotonic() + self._config.request_timeout_s  # the event loop's clock
+        known = facts(request.scope)
+        async with AsyncExitStack() as stack, asyncio.timeout_at(deadline):
+            known.key = stack.enter_context(self._keys.visit(request.headers.get("authorization")))
+            welcome(request.scope)
+            upload = stack.enter_context(self._uploads.enter(known.key))
+            form = await read_form(upload.paced(request), self._config.max_upload_bytes)
+            upload.arrived()
+            visit = upload.visit
+            parameters = form.parameters
+            route = self._traffic.route(parameters.model, known.request_id)
+            known.model, known.version = route.name, route.role
+            stack.enter_context(self._traffic.present(route))
+            whose = Whose(route.name, route.role, known.key)
+            async with upload.kept():
+                route, model = await self._traffic.info(route)
+                asked = asked_of(model, parameters, task)
+                lease = self._lanes.memory.lease(known.key)
+                stack.callback(lease.close)
+                opening = partial(open_sound, form.audio, self._limits, model, parameters.sound)
+                sound, threads = await self._lanes.open(len(form.audio), lease, opening)
+            del form, opening  # the upload may be large, and what was decoded is enough
+            known.audio_s, known.warnings = sound.heard_s, sound.report.warnings or None
+            self._metrics.silent(whose, sound.silent_s)
+            visit.expect(sound.cost_s(model.context))
+            sender = Sender(
+                self._transcriber, route.version, model.context, known.request_id, whose, visit, self._metrics, deadline
+            )
+            passages = upload.each(Dispatch(sender.send, threads, self._ahead).hear(sound, asked, model))
+            stack.push_async_callback(passages.aclose)
+            told = Answer(parameters, asked, sound.duration_s, sound.report)
+            if self._config.log_words:
+                stack.callback(lambda: setattr(known, "words", told.recording.text))
+            if parameters.stream:
+                first = await anext(passages, None)  # what fails until then has a status of its own
+
+                def later() -> float:
+                    sender.deadline = time.monotonic() + self._config.request_timeout_s
+                    return sender.deadline
+
+                return route.named(EventStream(events(first, passages, told, later), stack.pop_all(), told.headers))
+            async for window, transcript in passages:
+                told.add(window, transcript)
+            if len(sound.windows) > 1:  # two hours of words take 56 ms
+                return route.named(await asyncio.get_running_loop().run_in_executor(threads, told.response))
+            return route.named(told.response())
+
+    async def _default_answers(self) -> None:
+        catalogue = self._traffic.catalogue
+        await self._fleet.answers(catalogue.entries[catalogue.default].stable)
+
+    def _listed(self, name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": self._created, "owned_by": "whisperfleet"}

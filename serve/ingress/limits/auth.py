@@ -1,0 +1,195 @@
+"""Who may ask: API keys, kept as hashes, each with a name and limits of its own.
+
+A file of keys, or the environment variable that ``keys=env:NAME`` names, holds a YAML list::
+
+    - name: hospital
+      key: wf-Jk3...             # or sha256: its SHA-256 in hex, so that the file holds no secret
+      requests_per_minute: 60    # both limits may be left out
+      concurrency: 8
+      admin: true                # may change the models; without, or false: may not
+      metrics: true              # may read /metrics, as an admin may
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from asr.config import Section
+from asr.errors import UserError
+from serve.errors import ApiError
+from serve.ingress.limits.admission import Clock
+
+NOBODY = "none"  # the name of who asks where no keys are asked for
+MIN_KEY_LENGTH = 16  # a plain SHA-256 is safe for long random keys, and for nothing else
+MINUTE_S = 60.0
+_HOW = "name a YAML file, or env:NAME"
+# What may be shown of a place that is not there: nobody's key looks so.
+_SUFFIXES = (".yaml", ".yml", ".json", ".txt")
+_VARIABLE = re.compile("[A-Z][A-Z_]*")
+BUSY_RETRY_S = 1.0
+
+
+class Key(Section):
+    """One key as it stands in the file. An error about it never shows it."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    """What logs and metrics call its holder."""
+    key: str = Field("", repr=False)
+    """The key itself: ``openssl rand -hex 24`` makes a good one."""
+    sha256: str = Field("", repr=False, pattern=r"^([0-9a-f]{64})?$")
+    """Its SHA-256 in hex, in its place."""
+    requests_per_minute: int | None = Field(None, ge=1)
+    """Requests in any 60 seconds."""
+    concurrency: int | None = Field(None, ge=1)
+    """Requests at the same time."""
+    admin: bool = False
+    """Whether its holder may load, promote, roll back and unload models."""
+    metrics: bool = False
+    """Whether its holder may read ``/metrics``, which names all holders; an admin may."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Key:
+        if bool(self.key) == bool(self.sha256):
+            raise ValueError("give either key or sha256")
+        if self.key and len(self.key) < MIN_KEY_LENGTH:
+            raise ValueError(f"a key has at least {MIN_KEY_LENGTH} characters")
+        return self
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the key."""
+        return bytes.fromhex(self.sha256) if self.sha256 else _digest(self.key)
+
+
+_KEYS = TypeAdapter(Annotated[list[Key], Field(min_length=1)])
+
+
+class Holder:
+    """Who holds a key: how often they asked in the last minute, and how many of their requests are in the house."""
+
+    def __init__(self, key: Key, clock: Clock) -> None:
+        self.name = key.name
+        self.digest = key.digest
+        self.admin = key.admin
+        self.metrics = key.metrics or key.admin
+        self._requests_per_minute = key.requests_per_minute
+        self._concurrency = key.concurrency
+        self._clock = clock
+        self._asked: deque[float] = deque()
+        self._present = 0
+
+    @contextmanager
+    def visit(self) -> Iterator[str]:
+        """Count a request for the length of the block. Raises ApiError 429 over a limit, which counts as no request."""
+        if self._concurrency is not None and self._present >= self._concurrency:
+            limit = f"{self._concurrency} requests at the same time"
+            raise ApiError(429, f"this key allows {limit}", "rate_limit_exceeded", retry_after_s=BUSY_RETRY_S)
+        self._count()
+        self._present += 1
+        try:
+            yield self.name
+        finally:
+            self._present -= 1
+
+    def _count(self) -> None:
+        if self._requests_per_minute is None:
+            return
+        now = self._clock()
+        while self._asked and self._asked[0] <= now - MINUTE_S:
+            self._asked.popleft()
+        if len(self._asked) >= self._requests_per_minute:
+            limit = f"{self._requests_per_minute} requests in a minute"
+            later_s = min(max(self._asked[0] + MINUTE_S - now, 0.001), MINUTE_S)  # sums of floats may miss by a little
+            raise ApiError(429, f"this key allows {limit}", "rate_limit_exceeded", retry_after_s=later_s)
+        self._asked.append(now)
+
+
+class Keyring:
+    """All keys. Without any, everybody may ask, as ``none``."""
+
+    def __init__(self, keys: Sequence[Key] = (), clock: Clock = time.monotonic) -> None:
+        self._holders = [Holder(key, clock) for key in keys]
+
+    def holder(self, authorization: str | None) -> Holder | None:
+        """Return whose key the header ``Authorization: Bearer ...`` holds, or None where no keys are asked for.
+
+        Raises ApiError 401 where it holds none or an unknown one.
+        """
+        if not self._holders:
+            return None
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise ApiError(401, "send an API key: Authorization: Bearer KEY", "missing_api_key")
+        asked = _digest(key.strip())
+        # All are compared, each in constant time, so that the answer's time tells nothing of them.
+        known = [holder for holder in self._holders if hmac.compare_digest(holder.digest, asked)]
+        if not known:
+            raise ApiError(401, "this API key is not known here", "invalid_api_key")
+        return known[0]
+
+    @contextmanager
+    def visit(self, authorization: str | None) -> Iterator[str]:
+        """Yield the name of who asks, and count their request for the length of the block.
+
+        Raises ApiError 401 for no key or an unknown one, 429 over the key's limits.
+        """
+        holder = self.holder(authorization)
+        if holder is None:
+            yield NOBODY
+            return
+        with holder.visit() as name:
+            yield name
+
+
+def read_keys(source: str, clock: Clock = time.monotonic) -> Keyring:
+    """Read the keys of ``source``: a file's path, ``env:NAME``, or nothing for none.
+
+    Raises UserError for what is missing or wrong, without showing any of it.
+    """
+    if not source:
+        return Keyring()
+    try:
+        keys = _KEYS.validate_python(yaml.load(_text(source), yaml.BaseLoader))
+    except yaml.YAMLError:
+        raise UserError(f"keys={source} is no YAML", "a list of {name, key or sha256}") from None
+    except ValidationError as error:
+        mistakes = [f"keys={source}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise UserError("\n".join(mistakes)) from None
+    for what in ("name", "digest"):
+        if len({getattr(key, what) for key in keys}) < len(keys):
+            raise UserError(f"keys={source}: two keys have the same {'key' if what == 'digest' else what}")
+    return Keyring(keys, clock)
+
+
+def _text(source: str) -> str:
+    if source.startswith("env:"):
+        name = source.removeprefix("env:")
+        if name not in os.environ:
+            shown = f" '{name}'" if _VARIABLE.fullmatch(name) else " of that name"
+            raise UserError(f"keys=env:...: there is no environment variable{shown}")
+        return os.environ[name]
+    if not source.lower().endswith(_SUFFIXES) and not os.path.exists(os.path.expanduser(source)):
+        raise UserError("keys: there is no such file, and it is not shown: it may be a key itself", _HOW)
+    try:
+        return Path(source).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise UserError(f"keys={source} cannot be read: {reason}") from None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,79 @@
+"""One request's windows on their way to a replica: sent again where it dies, counted when they come back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import uuid
+from dataclasses import dataclass, field
+
+import ray.exceptions
+import ray.serve.exceptions
+from ray.serve.handle import DeploymentHandle
+
+from asr.audio.features import Context
+from asr.clip import Clip, Transcript
+from serve.ingress.limits.admission import Visit
+from serve.ingress.telemetry.metrics import Metrics, Whose
+from serve.models.version import Version
+from serve.replica.transcriber import Heard, encoder_audio_s
+
+# A window whose replica died goes to another. Not for ever: it may be the one that they die of.
+ATTEMPTS = 4
+PAUSE_S = 0.25
+
+_LOST = (ray.exceptions.RayActorError, ray.serve.exceptions.ReplicaUnavailableError)
+
+
+@dataclass
+class Sender:
+    """A request that sends windows: to which version, whose it is, its place in the house, and by when it must be
+    answered.
+
+    ``request`` is its id, which a client may have chosen and used before; ``deadline`` is a moment of
+    ``time.monotonic``.
+    """
+
+    transcriber: DeploymentHandle
+    version: Version
+    context: Context
+    request: str
+    whose: Whose
+    visit: Visit
+    metrics: Metrics
+    deadline: float
+    _turns: str = field(default="", init=False)
+    _positions: itertools.count[int] = field(default_factory=itertools.count, init=False)
+
+    def __post_init__(self) -> None:
+        self._turns = f"{self.request}/{uuid.uuid4().hex}"  # what its windows share their turns by in a replica
+
+    async def send(self, clip: Clip) -> Transcript:
+        """Have a replica transcribe the next window of this request, and withdraw it where we are cancelled.
+
+        Raises TimeoutError after the deadline, what the replica raised, or RayActorError where several died of it.
+        """
+        position = next(self._positions)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                heard = await self._ask(clip, position)
+            except _LOST:
+                if attempt == ATTEMPTS:
+                    raise
+                self.metrics.sent_again(self.whose)
+                await asyncio.sleep(PAUSE_S * 2 ** (attempt - 1))
+            else:
+                self.visit.done(encoder_audio_s(clip, self.context))
+                self.metrics.heard(self.whose, clip, heard)
+                return heard.transcript
+        raise AssertionError("unreachable")
+
+    async def _ask(self, clip: Clip, position: int) -> Heard:
+        within_s = self.deadline - time.monotonic()
+        response = self.transcriber.hear.remote(clip, self._turns, position, within_s, self.version, self.whose.key)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise

@@ -1,0 +1,90 @@
+"""What is seen of every request from outside: an id for it, a line in the access log, and its part in the metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.ingress.limits.auth import NOBODY
+from serve.ingress.telemetry.access_log import AccessLog, Entry, request_id
+from serve.ingress.telemetry.metrics import Metrics, Whose
+
+HEADER = "x-request-id"
+UNKNOWN = "none"  # the model of a request that was refused before that was read
+LEFT = 499  # as nginx says of a client that left before there was an answer
+
+# Asked every few seconds by machines: a log of these would bury everything else.
+UNSEEN = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+@dataclass
+class Facts:
+    """What the endpoint finds out about a request while it answers it: ``facts(request.scope)``."""
+
+    request_id: str
+    model: str | None = None
+    version: str | None = None
+    key: str | None = None
+    audio_s: float | None = None
+    warnings: tuple[str, ...] | None = None
+    words: str | None = None
+
+
+@dataclass(frozen=True)
+class Books:
+    """Where requests are written down."""
+
+    log: AccessLog
+    metrics: Metrics
+
+
+def facts(scope: Scope) -> Facts:
+    """Return the facts of a request, to be read and filled in."""
+    found: Facts = scope["state"]["facts"]
+    return found
+
+
+class Observer:
+    """ASGI middleware around all of the endpoint. ``books`` is called with each request, once there is an endpoint."""
+
+    def __init__(self, app: ASGIApp, books: Callable[[], Books]) -> None:
+        self._app = app
+        self._books = books
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, and write it down when its last byte has gone or the client has."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        asked = Headers(scope=scope).get(HEADER)
+        known = Facts(request_id(asked))
+        scope.setdefault("state", {})["facts"] = known
+        status: int | None = None
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if asked is None:  # else Serve's proxy, which gives every request an id, says it once more
+                    MutableHeaders(scope=message)[HEADER] = known.request_id
+            await send(message)
+
+        begun = time.monotonic()
+        try:
+            await self._app(scope, receive, sent)
+        finally:
+            self._write(scope, known, status or LEFT, time.monotonic() - begun)
+
+    def _write(self, scope: Scope, known: Facts, status: int, seconds: float) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path in UNSEEN:
+            return
+        books = self._books()
+        books.log.write(Entry(method=scope["method"], path=path, status=status, seconds=seconds, **vars(known)))
+        if path.startswith("/v1/audio/"):
+            whose = Whose(known.model or UNKNOWN, known.version or UNKNOWN, known.key or NOBODY)
+            books.metrics.answered(whose, status, seconds, known.audio_s or 0.0)

@@ -1,0 +1,106 @@
+"""One recording's windows on their way to the replicas, and their transcripts back in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asr.clip import Clip, Transcript
+from asr.inference.pipeline import LEADERS, Asked, FileLanguage, Sound, prepared
+from asr.inference.recording import Window
+from serve.engine import ModelInfo
+
+Passage = tuple[Window, Transcript]
+Send = Callable[[Clip], Awaitable[Transcript]]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A window and its features [M, T]."""
+
+    window: Window
+    features: np.ndarray
+
+
+class Dispatch:
+    """Prepares windows in ``threads`` and sends each as soon as it is ready, at most ``ahead`` before the answer's.
+
+    What is ahead of the answer takes memory and, in the replicas, the place of others.
+    """
+
+    def __init__(self, send: Send, threads: Executor, ahead: int) -> None:
+        self._send = send
+        self._threads = threads
+        self._line: asyncio.Queue[tuple[Window, asyncio.Task[Transcript]] | Exception | None] = asyncio.Queue(ahead)
+        self._tasks: set[asyncio.Task[Transcript]] = set()
+
+    async def hear(self, sound: Sound, asked: Asked, model: ModelInfo) -> AsyncGenerator[Passage]:
+        """Yield windows with their transcripts in the order of the recording.
+
+        Closed, cancelled or failed, it withdraws what was not yet begun. Raises what preparing or decoding raised.
+        """
+        feeding = asyncio.create_task(self._feed(sound, asked, model))
+        try:
+            while (item := await self._line.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                window, task = item
+                transcript = await task
+                self._tasks.discard(task)
+                yield window, transcript
+        finally:
+            left: list[asyncio.Task[Any]] = [feeding, *self._tasks]
+            for each in left:
+                each.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _feed(self, sound: Sound, asked: Asked, model: ModelInfo) -> None:
+        end: Exception | None = None
+        try:
+            await self._send_all(sound, asked, model)
+        except Exception as error:
+            end = error
+        await self._line.put(end)
+
+    async def _send_all(self, sound: Sound, asked: Asked, model: ModelInfo) -> None:
+        loop = asyncio.get_running_loop()
+        ready = prepared(sound, model)
+        language = FileLanguage(asked)
+        leaders: list[_Ready] = []
+        there = sound.first is not None
+        while found := next(ready, None) if there else await loop.run_in_executor(self._threads, next, ready, None):
+            one, there = _Ready(*found), False
+            if language.settled:
+                await self._put(one, self._sent(one, asked, language))
+                continue
+            leaders.append(one)
+            if len(leaders) == LEADERS:
+                await self._lead(leaders, asked, language)
+                leaders = []
+        await self._lead(leaders, asked, language)
+
+    async def _lead(self, leaders: Sequence[_Ready], asked: Asked, language: FileLanguage) -> None:
+        """Let the first windows decide in which language the recording is decoded."""
+        tasks = [self._sent(one, asked, language) for one in leaders]
+        transcripts = await asyncio.gather(*tasks)
+        language.settle([one.window for one in leaders], transcripts)
+        for one, task, transcript in zip(leaders, tasks, transcripts, strict=True):
+            await self._put(one, task if language.is_right(transcript) else self._sent(one, asked, language))
+
+    def _sent(self, one: _Ready, asked: Asked, language: FileLanguage) -> asyncio.Task[Transcript]:
+        clip = asked.clip(one.features, language.language)
+
+        async def send() -> Transcript:
+            return await self._send(clip)
+
+        task = asyncio.create_task(send())
+        self._tasks.add(task)  # until its transcript is taken, so that none fails unseen
+        return task
+
+    async def _put(self, one: _Ready, task: asyncio.Task[Transcript]) -> None:
+        await self._line.put((one.window, task))

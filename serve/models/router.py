@@ -1,0 +1,106 @@
+"""Which version answers a request, and which requests each version answers now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from starlette.responses import Response
+
+from asr.inference.engine import ModelInfo
+from serve.models.catalog import Catalogue, save
+from serve.models.replica_group import Fleet
+from serve.models.version import Described, Role, Version
+
+HEADER = "x-model-version"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A request's way: the public name, and the version that hears all of its windows."""
+
+    name: str
+    role: Role
+    version: Version
+
+    def named(self, response: Response) -> Response:
+        """Return a response whose head says which version was heard."""
+        response.headers[HEADER] = f"{self.role} {self.version.fingerprint}"
+        return response
+
+
+@dataclass
+class Usage:
+    """What a version was and is asked for, since the ingress started. ``last`` is in seconds since 1970."""
+
+    requests: int = 0
+    present: int = 0
+    last: float | None = None
+
+
+class Traffic:
+    """The names of an endpoint and their requests. ``catalogue`` changes as a whole, and is kept before it counts."""
+
+    def __init__(
+        self, catalogue: Catalogue, fleet: Fleet, registry: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
+        self.catalogue = catalogue
+        self._fleet = fleet
+        self._registry = registry
+        self._clock = clock
+        self._usage: dict[Version, Usage] = defaultdict(Usage)
+        self._left = asyncio.Event()
+
+    def route(self, asked: str, request_id: str) -> Route:
+        """Return the way of a request. Raises ApiError 404 for a model that is not here."""
+        name = self.catalogue.name(asked)
+        version, role = self.catalogue.entries[name].drawn(request_id)
+        return Route(name, role, version)
+
+    @contextmanager
+    def present(self, route: Route) -> Iterator[None]:
+        """Count a request for the length of a block."""
+        usage = self._usage[route.version]
+        usage.requests += 1
+        usage.present += 1
+        usage.last = self._clock()
+        try:
+            yield
+        finally:
+            usage.present -= 1
+            usage.last = self._clock()
+            self._left.set()
+
+    async def info(self, route: Route) -> tuple[Route, ModelInfo]:
+        """Return what must be known of the model, under its public name, and the way with the files' fingerprint."""
+        described = await self.pin(route.version)
+        return replace(route, version=described.version), replace(described.info, name=route.name)
+
+    async def pin(self, version: Version) -> Described:
+        """Return what must be known of a version; one that came without a fingerprint has it from now on."""
+        described = await self._fleet.describe(version)
+        if described.version != version:
+            self.catalogue = self.catalogue.pinned(described.version)
+            usage = self._usage.pop(version, None)
+            if usage is not None:  # the same object, because requests that are here will leave it
+                self._usage.setdefault(described.version, usage)
+        return described
+
+    def usage(self, version: Version) -> Usage:
+        """Return what a version was asked for."""
+        return self._usage.get(version) or Usage()
+
+    async def gone(self, version: Version) -> None:
+        """Return when no request that came before is heard by a version any more."""
+        while self.usage(version).present:
+            self._left.clear()
+            await self._left.wait()
+
+    async def change(self, catalogue: Catalogue) -> None:
+        """Let requests go other ways from now on. Raises UserError, and changes nothing, where it cannot be kept."""
+        await asyncio.get_running_loop().run_in_executor(None, save, catalogue, self._registry)
+        self.catalogue = catalogue

@@ -1,0 +1,192 @@
+"""The models that a replica holds: loaded when they are asked for, within a budget, the least recently used goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+from asr.errors import UserError
+from serve.engine import Engine
+from serve.models.version import Described, Held, Inspection, Version
+from serve.replica.engine_loader import Stock
+
+logger = logging.getLogger("ray.serve")
+
+GB = 1e9
+# What does not load is not tried again for every window: reading gigabytes to refuse them holds up other loads.
+REFUSED_FOR_S = 15.0
+
+Clock = Callable[[], float]
+
+
+class Slot:
+    """A version's place on the shelf. ``with slot:`` uses its engine, which stays there meanwhile."""
+
+    def __init__(self, version: Version, engine: Engine, clock: Clock) -> None:
+        self.version = version
+        self.engine = engine
+        self.used_at = clock()
+        self.users = 0
+        self._clock = clock
+        self._free = asyncio.Event()
+        self._free.set()
+
+    def __enter__(self) -> Engine:
+        self.users += 1
+        self._free.clear()
+        return self.engine
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.users -= 1
+        self.used_at = self._clock()
+        if not self.users:
+            self._free.set()
+
+    async def free(self) -> None:
+        """Return when nobody uses it."""
+        await self._free.wait()
+
+
+class Shelf:
+    """Versions by demand. All of it runs in one event loop; loading and unloading in a thread of their own.
+
+    A version that has to go takes no new users, is waited for until it has none, and only then unloaded; who asks for
+    it meanwhile waits until it is loaded again. Loads take place one after the other, in the order of asking: with more
+    models in use than the budget holds everybody is served in turn, though slowly.
+    """
+
+    def __init__(self, stock: Stock, budget_gb: float = 0.0, clock: Clock = time.monotonic) -> None:
+        self._stock = stock
+        self._budget = budget_gb * GB or float("inf")
+        self._clock = clock
+        self._slots: dict[Version, Slot] = {}
+        self._sizes: dict[Version, int] = {}
+        self._nbytes = 0
+        self._loading: dict[Version, asyncio.Task[None]] = {}
+        self._refused: dict[Version, tuple[float, UserError]] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+
+    def put(self, version: Version) -> Version:
+        """Load a version here and now, before there is an event loop. Raises UserError."""
+        found = self._shelve(*self._stock.load(version))
+        if self._nbytes > self._budget:
+            raise self._too_large(version)
+        return found
+
+    async def slot(self, version: Version) -> Slot:
+        """Return a version's place, loaded first where it is not there. Enter it before anything is awaited.
+
+        Raises UserError where the version cannot be loaded.
+        """
+        while (slot := self._find(version)) is None:
+            self._check_refused(version)
+            task = self._loading.get(version)
+            if task is None:
+                task = self._loading[version] = asyncio.create_task(self._load(version))
+                task.add_done_callback(lambda done: self._loading.pop(version) and done.exception())
+            await asyncio.shield(task)  # who leaves does not end a load that others wait for
+        return slot
+
+    async def describe(self, version: Version) -> Described:
+        """Return what must be known of a version, loaded first where it is not there. Raises UserError."""
+        slot = await self.slot(version)
+        return Described(slot.version, slot.engine.info, slot.engine.nbytes)
+
+    async def remove(self, version: Version) -> None:
+        """Unload a version when its users have gone; nothing where it is not there."""
+        await asyncio.shield(asyncio.create_task(self._remove(version)))  # half unloaded it would never be found again
+
+    async def _remove(self, version: Version) -> None:
+        async with self._one_at_a_time:
+            if (slot := self._find(version)) is not None:
+                await self._unload(slot)
+
+    async def inspect(self, artifact: str) -> Inspection:
+        """Verify an artifact. Raises UserError."""
+        self._refused = {}  # somebody looks after the models: what was refused may be mended
+        return await asyncio.get_running_loop().run_in_executor(None, self._stock.inspect, artifact)
+
+    def holds(self, version: Version) -> bool:
+        """Return whether a version is there."""
+        return self._find(version) is not None
+
+    def held(self) -> Held:
+        """Return what is there."""
+        return Held({version: slot.engine.nbytes for version, slot in self._slots.items()}, self._nbytes)
+
+    def _find(self, version: Version) -> Slot | None:
+        if version in self._slots:
+            return self._slots[version]
+        return next((slot for held, slot in self._slots.items() if version.is_met_by(held)), None)
+
+    def _check_refused(self, version: Version) -> None:
+        since, error = self._refused.get(version, (0.0, None))
+        if error is not None and self._clock() - since < REFUSED_FOR_S:
+            raise error
+
+    async def _load(self, version: Version) -> None:
+        async with self._one_at_a_time:
+            try:
+                await self._load_alone(version)
+            except Exception as error:
+                if isinstance(error, UserError):
+                    logger.error("%s cannot be loaded: %s", version, error)
+                    fault = UserError(error.message, error.hint)
+                else:
+                    logger.exception("%s cannot be loaded", version)
+                    fault = UserError(f"{version.artifact} cannot be loaded: {type(error).__name__}, see the log")
+                self._refused[version] = self._clock(), fault
+                raise fault from None
+
+    async def _load_alone(self, version: Version) -> None:
+        loop = asyncio.get_running_loop()
+        await self._make_room(await loop.run_in_executor(self._thread, self._expected, version))
+        found = self._shelve(*await loop.run_in_executor(self._thread, self._stock.load, version))
+        await self._make_room(0, but=found)
+        if self._nbytes > self._budget:
+            fault = self._too_large(version)
+            await self._unload(self._slots[found])
+            raise fault
+
+    def _too_large(self, version: Version) -> UserError:
+        size, budget = self._nbytes / GB, self._budget / GB
+        return UserError(f"{version.artifact} takes {size:.2f} GB, and memory_gb is {budget:g}", "raise memory_gb")
+
+    def _expected(self, version: Version) -> int:
+        """Return about what a version will take: its size, once it was loaded; files may be far larger than that."""
+        if self._budget == float("inf"):
+            return 0
+        known = next((size for held, size in self._sizes.items() if version.is_met_by(held)), None)
+        if known is not None:
+            return known
+        largest = max((slot.engine.nbytes for slot in list(self._slots.values())), default=0)
+        return min(self._stock.expected_nbytes(version), largest)
+
+    async def _make_room(self, nbytes: int, but: Version | None = None) -> None:
+        while self._nbytes + nbytes > self._budget:
+            others = [slot for held, slot in self._slots.items() if held != but]
+            if not others:
+                return
+            # the least recently used of those that nobody uses; else of all, once its users have gone
+            await self._unload(min(others, key=lambda slot: (slot.users > 0, slot.used_at)))
+
+    async def _unload(self, slot: Slot) -> None:
+        del self._slots[slot.version]  # no new users
+        await slot.free()
+        engine = slot.engine
+        del slot.engine
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._stock.unload, engine)
+        self._nbytes = self._stock.nbytes
+
+    def _shelve(self, version: Version, engine: Engine) -> Version:
+        self._slots[version] = Slot(version, engine, self._clock)
+        self._sizes[version] = engine.nbytes
+        self._nbytes = self._stock.nbytes  # kept, because a stock that is loading does not answer
+        return version

@@ -1,0 +1,234 @@
+"""The Ray Serve deployment that holds the models: windows of all requests in one line, decoded batch after batch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import ray.serve
+
+from asr.audio.decode import SAMPLE_RATE
+from asr.audio.features import FRAMES_PER_S, Context
+from asr.clip import Clip, Transcript
+from asr.errors import UserError
+from asr.inference.engine import Engine, ModelInfo, decode_together
+from asr.inference.isolation import MAX_FAILURES, each_on_its_own
+from asr.models.whisper.batch_decode import context_frames
+from serve.config import ServeConfig
+from serve.errors import ApiError
+from serve.models.catalog import opened
+from serve.models.version import Described, Held, Inspection, Version
+from serve.replica.autoscaling import QUEUED_AUDIO, autoscaling
+from serve.replica.engine_loader import MakeEngine, stock_of
+from serve.replica.model_cache import Shelf, Slot
+from serve.replica.scheduler import Line, Waiting
+
+logger = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a batch was: its windows, their audio as the encoder saw it, and how long it took. In seconds."""
+
+    windows: int
+    audio_s: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A transcript, how long its window stood in the line, and its batch: told to one window of each batch only."""
+
+    transcript: Transcript
+    waited_s: float
+    batch: Batch | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A clip in the line, the model that it is for, since when, and the one who waits for it."""
+
+    clip: Clip
+    slot: Slot
+    since: float
+    answer: asyncio.Future[Heard]
+
+
+def encoder_audio_s(clip: Clip, context: Context) -> float:
+    """Return what a clip costs: the seconds of audio that the encoder sees."""
+    return context_frames(clip.features.shape[1], context) / FRAMES_PER_S
+
+
+class Transcriber:
+    """A replica. It is ready when the default model is, because that is loaded in the constructor.
+
+    Each window says which version is to hear it, so that a replica needs to be told nothing else: it loads what it is
+    asked for. ``make_engine`` makes engines for tests; without, they come from ``asr.inference.engine_pool``.
+    """
+
+    def __init__(self, config: ServeConfig, make_engine: MakeEngine | None = None) -> None:
+        self._shelf = Shelf(stock_of(config, make_engine), config.memory_gb)
+        catalogue = opened(config)
+        self._default = self._shelf.put(catalogue.entries[catalogue.default].stable)
+        self._budget_s = config.max_batch_audio_s
+        self._wait_s = config.batch_wait_s
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")  # off the event loop, one batch at a time
+        self._line: Line[_Asked] = Line()
+        self._decoding: asyncio.Task[None] | None = None
+        self._decoding_audio_s = 0.0
+        self._failures = 0
+
+    async def describe(self, version: Version | None = None) -> Described:
+        """Return what a request must know of a version, or of the default; also the sign of a replica that answers.
+
+        Raises ApiError 503 where it cannot be loaded.
+        """
+        try:
+            return await self._shelf.describe(version or self._default)
+        except UserError as error:
+            raise _unavailable() from error
+
+    async def inspect(self, artifact: str) -> Inspection:
+        """Verify an artifact as this machine finds it. Raises UserError."""
+        return await self._shelf.inspect(artifact)
+
+    async def load(self, version: Version) -> Described:
+        """Load a version, and decode a second of silence with it where it was not there. Raises UserError."""
+        is_new = not self._shelf.holds(version)
+        slot = await self._shelf.slot(version)
+        with slot as engine:
+            described = Described(slot.version, engine.info, engine.nbytes)
+            if is_new:
+                try:
+                    await self._heard(warm_up(engine.info), slot, uuid.uuid4().hex, 0)
+                except Exception as error:
+                    raise UserError(f"{version.artifact} loads but cannot decode: {error!r}") from None
+        return described
+
+    async def drop(self, version: Version) -> None:
+        """Unload a version when its windows are answered; who asks for it afterwards has it loaded again."""
+        await self._shelf.remove(version)
+
+    def held(self) -> Held:
+        """Return what is loaded here."""
+        return self._shelf.held()
+
+    async def hear(
+        self,
+        clip: Clip,
+        request: str = "",
+        position: int = 0,
+        within_s: float | None = None,
+        version: Version | None = None,
+        key: str = "",
+    ) -> Heard:
+        """Transcribe one window, in a batch with whatever else waits; windows of one ``request`` share its turns.
+
+        Requests of one ``key`` share those of the key.
+
+        A window that is cancelled, or not answered ``within_s`` seconds, leaves the line. Raises TimeoutError then,
+        ApiError 503 where the version cannot be loaded, or what the engine raised.
+        """
+        async with asyncio.timeout(within_s):
+            try:
+                slot = await self._shelf.slot(version or self._default)
+            except UserError as error:
+                raise _unavailable() from error
+            with slot:
+                return await self._heard(clip, slot, request or uuid.uuid4().hex, position, key)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return what Serve's controller scales by: the audio that waits here or is being decoded."""
+        return {QUEUED_AUDIO: self._line.audio_s + self._decoding_audio_s}
+
+    def check_health(self) -> None:
+        """Raise once decoding has failed several times in a row: Serve then replaces the replica."""
+        if self._failures >= MAX_FAILURES:
+            raise RuntimeError(f"the last {self._failures} batches all failed")
+
+    async def _heard(self, clip: Clip, slot: Slot, request: str, position: int, key: str = "") -> Heard:
+        answer: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
+        engine = slot.engine
+        audio_s = encoder_audio_s(clip, engine.info.context)
+        asked = _Asked(clip, slot, time.monotonic(), answer)
+        window = Waiting(asked, request, position, audio_s, engine.group, key)
+        self._line.put(window)
+        if self._decoding is None or self._decoding.done():
+            self._decoding = asyncio.create_task(self._decode_all())
+        try:
+            return await answer
+        finally:
+            self._line.withdraw(window)
+
+    async def _decode_all(self) -> None:
+        """Decode until the line is empty. Each batch is formed when its turn comes, of all that came meanwhile."""
+        await asyncio.sleep(self._wait_s)
+        while windows := self._line.take(self._budget_s):
+            self._decoding_audio_s = sum(window.audio_s for window in windows)
+            try:
+                with ExitStack() as used:  # who asked may leave while the engine is at it
+                    for window in windows:
+                        used.enter_context(window.item.slot)
+                    await self._decode([window.item for window in windows])
+            finally:
+                self._decoding_audio_s = 0.0
+
+    async def _decode(self, asked: Sequence[_Asked]) -> None:
+        begun = time.monotonic()
+        tasks = [(one.slot.engine, one.clip) for one in asked]
+        outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._outcomes, tasks)
+        del tasks  # a model that is unloaded has no other users
+        batch: Batch | None = Batch(len(asked), self._decoding_audio_s, time.monotonic() - begun)
+        for one, outcome in zip(asked, outcomes, strict=True):
+            if one.answer.done():  # nobody waits for it any more
+                continue
+            if isinstance(outcome, Exception):
+                one.answer.set_exception(outcome)
+            else:
+                one.answer.set_result(Heard(outcome, begun - one.since, batch))
+                batch = None
+
+    def _outcomes(self, tasks: Sequence[tuple[Engine, Clip]]) -> list[Transcript | Exception]:
+        return each_on_its_own(self._decode_together, tasks, self._failed)
+
+    def _decode_together(self, tasks: Sequence[tuple[Engine, Clip]]) -> list[Transcript]:
+        transcripts = decode_together([engine for engine, _ in tasks], [clip for _, clip in tasks])
+        self._failures = 0
+        return transcripts
+
+    def _failed(self, error: Exception) -> Exception:
+        logger.exception("decoding failed")
+        self._failures += 1
+        return error
+
+
+def warm_up(info: ModelInfo) -> Clip:
+    """Return a clip that makes a model do once what it will do for every other."""
+    return Clip(info.log_mel(np.zeros(SAMPLE_RATE, np.float32)), info.language)
+
+
+def _unavailable() -> ApiError:
+    """Return what a client is told; the reason names folders, and is in the replica's log."""
+    return ApiError(503, "this model cannot be loaded now", "model_unavailable", "model")
+
+
+def replicas(config: ServeConfig, make_engine: MakeEngine | None = None) -> ray.serve.Application:
+    """Return the deployment of as many replicas as ``config.replicas`` says, without an ingress."""
+    count = config.replicas
+    fixed = count.min == count.max
+    return ray.serve.deployment(
+        Transcriber,
+        name="Transcriber",
+        **{"num_replicas": count.min} if fixed else {"autoscaling_config": autoscaling(config)},
+        ray_actor_options={"num_cpus": config.threads} | ({"num_gpus": config.gpu} if config.gpu else {}),
+        # Windows, not requests: what bounds the line is max_queued_audio_s.
+        max_ongoing_requests=10_000,
+        max_constructor_retry_count=1,
+    ).bind(config, make_engine)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from asr.audio.shared_samples import copied, mapped, memory
+from asr.errors import DataError
+from asr.sound import SoundReport
+
+SOUND = np.linspace(-1, 1, 100_000, dtype=np.float32)
+
+
+def test_samples_are_taken_over_without_and_with_a_copy() -> None:
+    with memory() as file:
+        os.write(file, SOUND.tobytes())
+        shared = mapped(file, SoundReport(len(SOUND)), "a").waveform
+        own = copied(file, 10, 50, "a")
+        os.pwrite(file, bytes(SOUND.nbytes), 0)
+    assert not shared.any()  # it is the same memory
+    assert np.array_equal(own, SOUND[10:60])
+
+
+def test_a_file_that_was_taken_over_cannot_be_cut_under_who_reads_it() -> None:
+    with memory() as file:
+        os.write(file, SOUND.tobytes())
+        mapped(file, SoundReport(len(SOUND)), "a")
+        with pytest.raises(PermissionError):
+            os.ftruncate(file, 0)
+
+
+@pytest.mark.parametrize("samples", [0, -1, len(SOUND) + 1, 1 << 62])
+def test_a_number_of_samples_that_are_not_there_is_not_believed(samples: int) -> None:
+    with memory() as file:
+        os.write(file, SOUND.tobytes())
+        with pytest.raises(ValueError):
+            mapped(file, SoundReport(samples), "a")
+        with pytest.raises(ValueError):
+            copied(file, 0, samples, "a")
+        with pytest.raises(ValueError):
+            copied(file, len(SOUND), 1, "a")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
+def test_a_sample_that_no_recording_has_would_end_a_training_run(value: float) -> None:
+    sound = SOUND.copy()
+    sound[77] = value
+    with memory() as file:
+        os.write(file, sound.tobytes())
+        with pytest.raises(DataError, match="non_finite: a"):
+            copied(file, 0, len(sound), "a.wav")
+        with pytest.raises(DataError, match="non_finite: a"):
+            mapped(file, SoundReport(len(sound)), "a.wav")

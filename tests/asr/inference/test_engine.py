@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr.audio.decode import decode as decode_audio
+from asr.clip import Clip
+from asr.errors import UserError
+from asr.inference import engine
+from asr.inference.engine import Engine, choose, decode_together, load_engine
+from asr.models.export import export
+from asr.utterance import Utterance
+from tests.asr.models.test_export import write_artifact
+
+
+@pytest.fixture(scope="module", params=["torch", "ctranslate2"])
+def loaded(request: pytest.FixtureRequest, tiny_en_name: str) -> Engine:
+    return load_engine(tiny_en_name, "tiny", request.param, threads=1)
+
+
+def test_both_engines_know_the_same_of_a_model(loaded: Engine) -> None:
+    info = loaded.info
+    assert (info.name, info.language, info.languages, info.context) == ("tiny", "en", frozenset({"en"}), "full")
+    how = ("torch", "float32") if isinstance(loaded, engine.TorchEngine) else ("ctranslate2", "int8")
+    assert (info.engine, info.precision) == how
+    assert info.computed == f"{', '.join(how)}, each window padded to 30 s"
+    assert len(pickle.dumps(info)) < 200_000, "it travels without the weights"
+
+
+def test_both_decode_clips_in_their_order(loaded: Engine, english_clips: list[Utterance]) -> None:
+    clips = [Clip(loaded.info.log_mel(decode_audio(Path(str(clip.audio)))), words=True) for clip in english_clips[:2]]
+    forward, backward = loaded.decode(clips), loaded.decode(clips[::-1])
+    assert forward == backward[::-1]
+    assert forward[0].text != forward[1].text
+    assert all(each.words and each.segments for each in forward)
+    assert loaded.decode([]) == []
+
+
+def test_each_weighs_something_and_is_a_group_of_its_own(loaded: Engine, random_checkpoint: Path) -> None:
+    other = load_engine(str(random_checkpoint), "other", "torch")
+    assert 20_000_000 < loaded.nbytes < 200_000_000, "37 million weights and what is held beside them"
+    assert loaded.group != other.group
+    clip = Clip(np.zeros((80, 150), np.float16))
+    with pytest.raises(ValueError, match="different groups"):
+        decode_together([loaded, other], [clip, clip])
+
+
+def test_of_one_engine_together_is_as_ever(loaded: Engine, english_clips: list[Utterance]) -> None:
+    clips = [Clip(loaded.info.log_mel(decode_audio(Path(str(clip.audio))))) for clip in english_clips[:2]]
+    assert decode_together([loaded, loaded], clips) == loaded.decode(clips)
+    assert decode_together([], []) == []
+
+
+@pytest.mark.parametrize("name", ["torch", "ctranslate2"])
+def test_an_artifact_brings_its_language_and_context(
+    name: str, random_checkpoint: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    folder = write_artifact(tmp_path / "artifact", str(random_checkpoint))
+    info = load_engine(str(folder), "x", name, threads=1).info  # type: ignore[arg-type]
+    assert (info.context, info.language) == ("short", "en")
+
+
+def test_what_was_exported_is_read_by_the_engine_it_was_exported_for(random_checkpoint: Path, tmp_path: Path) -> None:
+    export(str(random_checkpoint), tmp_path / "out", "ctranslate2")
+    for device in ("cpu", "cuda"):
+        assert choose(str(tmp_path / "out"), device) == "ctranslate2"
+    assert choose(str(random_checkpoint), "cuda") == "torch"
+
+
+def test_without_the_package_torch_is_chosen(monkeypatch: pytest.MonkeyPatch, random_checkpoint: Path) -> None:
+    monkeypatch.setattr(engine, "loads", lambda device: False)
+    assert choose(str(random_checkpoint), "cpu") == "torch"
+
+
+@pytest.mark.parametrize("name", ["auto", "torch", "ctranslate2"])
+def test_a_model_that_does_not_exist_is_a_persons_mistake(name: str) -> None:
+    with pytest.raises(UserError, match="no checkpoint"):
+        load_engine("builtin:tinny.en", "x", name)  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import ray.exceptions
+
+from asr.clip import Transcript
+from serve.ingress.limits.admission import Admission, Visit
+from serve.ingress.replica_client import ATTEMPTS, Sender
+from serve.ingress.telemetry.metrics import Metrics, Whose
+from serve.models.version import Version
+from serve.replica.transcriber import Batch, Heard
+from tests.serve.conftest import Pair
+from tests.serve.slow import clip, replicas_of
+
+VERSION = Version("first")
+
+
+def sender(transcriber: Any, visit: Visit, metrics: Metrics, within_s: float = 60.0, request: str = "r") -> Sender:
+    whose = Whose("m", "stable", "none")
+    return Sender(transcriber, VERSION, "full", request, whose, visit, metrics, time.monotonic() + within_s)
+
+
+@pytest.fixture
+def house() -> Admission:
+    return Admission(10, 1e6)
+
+
+@pytest.fixture
+def metrics(house: Admission) -> Metrics:
+    return Metrics("m", house, 240.0)
+
+
+class Stub:
+    """A handle whose replicas do what they are told, one after the other."""
+
+    def __init__(self, *deeds: Callable[[], Any]) -> None:
+        self.deeds = list(deeds)
+        self.asked: list[tuple[Any, ...]] = []
+        self.cancelled = 0
+        self.hear = self
+
+    def remote(self, *asked: Any) -> Stub:
+        self.asked.append(asked)
+        return self
+
+    def __await__(self) -> Iterator[Any]:
+        return self._answer().__await__()
+
+    async def _answer(self) -> Any:
+        await asyncio.sleep(0)
+        return self.deeds.pop(0)()
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def heard() -> Heard:
+    return Heard(Transcript("word", (1,), "en"), 0.25, Batch(2, 60.0, 3.0))
+
+
+def die() -> None:
+    raise ray.exceptions.ActorDiedError()
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.ingress.replica_client.PAUSE_S", 0.0)
+
+
+def test_a_window_brings_its_request_place_and_time(house: Admission, metrics: Metrics) -> None:
+    stub = Stub(heard, heard)
+    with house.enter() as visit:
+        visit.expect(60.0)
+        one = sender(stub, visit, metrics, request="abc")
+        assert asyncio.run(one.send(clip())).text == "word"
+        assert house.audio_s == 30.0
+        asyncio.run(one.send(clip()))
+        assert house.audio_s == 0.0
+    turns = {turns for _, turns, *_ in stub.asked}
+    assert len(turns) == 1 and turns.pop().startswith("abc/")
+    assert [position for _, _, position, *_ in stub.asked] == [0, 1]
+    assert all(59.0 < within_s <= 60.0 and version == VERSION for *_, within_s, version, _ in stub.asked)
+    assert {key for *_, key in stub.asked} == {"none"}
+    assert house.speed.audio_per_s is not None
+
+
+def test_two_requests_with_the_same_id_take_turns_of_their_own(house: Admission, metrics: Metrics) -> None:
+    stub = Stub(heard, heard)
+    with house.enter() as visit:
+        for _ in range(2):
+            asyncio.run(sender(stub, visit, metrics, request="abc").send(clip()))
+    assert len({turns for _, turns, *_ in stub.asked}) == 2
+
+
+def test_a_window_whose_replica_died_is_sent_again(house: Admission, metrics: Metrics) -> None:
+    stub = Stub(die, die, heard)
+    with house.enter() as visit:
+        assert asyncio.run(sender(stub, visit, metrics).send(clip())).text == "word"
+    assert [position for _, _, position, *_ in stub.asked] == [0, 0, 0]
+    assert b'windows_sent_again_total{key="none",model="m",version="stable"} 2.0' in metrics.text()
+
+
+def test_a_window_that_all_replicas_die_of_is_given_up(house: Admission, metrics: Metrics) -> None:
+    stub = Stub(*[die] * (ATTEMPTS + 1))
+    with house.enter() as visit, pytest.raises(ray.exceptions.ActorDiedError):
+        asyncio.run(sender(stub, visit, metrics).send(clip()))
+    assert len(stub.asked) == ATTEMPTS
+
+
+def test_a_window_that_cannot_be_decoded_is_not_sent_again(house: Admission, metrics: Metrics) -> None:
+    def refuse() -> None:
+        raise ValueError
+
+    stub = Stub(refuse)
+    with house.enter() as visit, pytest.raises(ValueError):
+        asyncio.run(sender(stub, visit, metrics).send(clip()))
+    assert len(stub.asked) == 1
+
+
+def test_who_is_cancelled_withdraws_the_window(house: Admission, metrics: Metrics) -> None:
+    stub = Stub()
+
+    async def leave() -> None:
+        with house.enter() as visit:
+            task = asyncio.create_task(sender(stub, visit, metrics).send(clip()))
+            while not stub.asked:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    stub.deeds = [asyncio.CancelledError]  # never reached
+    asyncio.run(leave())
+    assert stub.cancelled == 1
+
+
+@pytest.mark.slow
+def test_a_replica_that_is_killed_costs_no_request(pair: Pair, house: Admission, metrics: Metrics) -> None:
+    async def ask(number: int) -> list[str]:
+        with house.enter() as visit:
+            one = sender(pair.handle, visit, metrics, request=str(number))
+            texts = await asyncio.gather(*[one.send(clip(f"{number}-{place}")) for place in range(6)])
+        return [transcript.text for transcript in texts]
+
+    async def kill() -> int:
+        while not (busy := [pid for pid, prompts in replicas_of(pair.folder).items() if len(prompts) >= 4]):
+            await asyncio.sleep(0.05)
+        victim = busy[0]
+        os.kill(victim, signal.SIGKILL)
+        return victim
+
+    async def both() -> tuple[list[list[str]], int]:
+        *answers, victim = await asyncio.gather(*[ask(number) for number in range(8)], kill())
+        return answers, victim
+
+    assert len(replicas_of(pair.folder)) == 2
+    answers, victim = asyncio.run(both())
+    assert answers == [[f"{number}-{place}" for place in range(6)] for number in range(8)]
+    decoded = Counter(
+        prompt for pid, prompts in replicas_of(pair.folder).items() for prompt in prompts if pid != victim
+    )
+    assert sum(decoded.values()) >= 24  # the other took over what the dead one had
+    again = re.search(rb'windows_sent_again_total{key="none",model="m",version="stable"} ([0-9.]+)', metrics.text())
+    assert again and 1 <= float(again[1]) <= 48

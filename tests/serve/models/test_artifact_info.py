@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asr.errors import UserError
+from asr.models.artifact import complete
+from asr.models.export import export
+from serve.models.artifact_info import fingerprint, inspect, invented, weights_bytes
+from tests.asr.models.test_artifact import card, write_adapter
+
+
+@pytest.fixture
+def artifact(tmp_path: Path, tiny_en_name: str) -> Path:
+    """A sealed adapter for the real checkpoint."""
+    folder = tmp_path / "artifact"
+    write_adapter(folder, tiny_en_name)
+    complete(folder, card(tiny_en_name))
+    return folder
+
+
+def test_an_artifact_is_verified_and_told_of(artifact: Path, tiny_en_name: str) -> None:
+    found = inspect(str(artifact))
+    assert found.version.artifact == str(artifact) and len(found.version.fingerprint) == 12
+    assert found.summary == f"an adapter for {tiny_en_name}, en, no WER on its card"
+    assert 0 < weights_bytes(str(artifact), with_base=False) < 10_000_000
+    assert weights_bytes(str(artifact)) > weights_bytes(tiny_en_name)
+
+
+def test_files_that_were_changed_are_named(artifact: Path) -> None:
+    path = artifact / "adapter_model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors: digest"):
+        inspect(str(artifact))
+
+
+def test_what_is_trained_anew_at_the_same_place_has_another_fingerprint(artifact: Path, tiny_en_name: str) -> None:
+    before = fingerprint(str(artifact))
+    assert fingerprint(str(artifact)) == before
+    complete(artifact, card(tiny_en_name, training={"step": 2}))
+    assert fingerprint(str(artifact)) != before
+
+
+def test_a_checkpoint_has_its_weights_digest(tiny_en_name: str) -> None:
+    found = inspect(tiny_en_name)
+    assert found.summary.startswith("a checkpoint without a card, sha256:")
+    assert found.summary.endswith(found.version.fingerprint)
+    assert weights_bytes(tiny_en_name) > 50_000_000
+
+
+def test_an_export_is_verified_by_its_record(tmp_path: Path, tiny_en_name: str) -> None:
+    folder = tmp_path / "int8"
+    export(tiny_en_name, folder, "ctranslate2")
+    found = inspect(str(folder))
+    assert found.summary == f"an export for CTranslate2 of {tiny_en_name}, int8"
+    assert weights_bytes(str(folder)) > 20_000_000
+    (folder / "export.json").unlink()
+    assert inspect(str(folder)).version.fingerprint != found.version.fingerprint
+
+
+@pytest.mark.parametrize("name", ["/nowhere/artifact", "builtin:nothing"])
+def test_what_is_not_there_is_a_persons_mistake(name: str) -> None:
+    with pytest.raises(UserError, match="no checkpoint"):
+        inspect(name)
+
+
+def test_engines_without_files_are_told_apart() -> None:
+    assert invented("a") == invented("a") != invented("b")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "z\n" * 2000])
+def test_a_place_that_cannot_be_is_a_persons_mistake_told_in_a_short_line(name: str) -> None:
+    with pytest.raises(UserError) as raised:
+        inspect(name)
+    assert len(str(raised.value)) < 300 and "\n" not in str(raised.value)

@@ -1,0 +1,160 @@
+"""What the trainer tells Ray and the run's board: each step, each checkpoint, and how well the network does by then."""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from transformers import TrainerCallback
+
+from asr.io.unretryable import writing
+from asr.models.whisper.loading import SpeechModel
+from train.checkpoints import data_log
+from train.checkpoints.best import keep
+from train.checkpoints.upload import STATE, THEN, Uploads
+from train.dataloader.dataset import Feed, Tally
+from train.evaluation.evaluator import Judge, gather
+from train.evaluation.schedule import as_json
+from train.events import Board, Progress
+
+__all__ = ["STATE", "RayReport", "earlier_totals"]
+
+
+class RayReport(TrainerCallback):
+    """Tells the board of each step, Ray of each checkpoint, and has the network scored where that is due.
+
+    ``judge`` and ``model`` (tokenizer and features; its network is not used) are for runs that are scored, ``ledger``
+    is the folder of one that keeps it.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        board: Board | None,
+        before: dict[str, Any],
+        resumed_at: int,
+        judge: Judge | None = None,
+        model: SpeechModel | None = None,
+        ledger: str | None = None,
+    ) -> None:
+        self._feed, self._board, self._before, self._resumed_at = feed, board, before, resumed_at
+        self._judge, self._model = judge, model
+        self._ledger, self._saved_at = ledger, resumed_at
+        self._uploads = Uploads()
+        self._started: float | None = None
+        self._evaluation_s = 0.0
+        self.begun = time.monotonic()
+        """When this worker began to hold its device: at the latest now."""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock with the first step: loading the model and starting Ray Data is not training."""
+        if self._started is None:
+            self._started = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Post the step's figures."""
+        if self._board is not None and logs and "loss" in logs:
+            world_size = ray.train.get_context().get_world_size()
+            tally = self._feed.tally  # steps are shared out evenly: times the workers is near enough here
+            now = self._totals(tally.audio_s * world_size, tally.tokens * world_size)
+            self._board.post.remote(
+                Progress(
+                    step=state.global_step,
+                    max_steps=state.max_steps,
+                    loss=logs["loss"],
+                    learning_rate=logs["learning_rate"],
+                    seconds=now["seconds"],
+                    audio_s=now["audio_s"],
+                    wait_s=now["wait_s"],
+                    resumed_at=self._resumed_at,
+                    grad_norm=logs.get("grad_norm"),
+                    tokens=int(now["tokens"]),
+                    padding_share=tally.padding_share,
+                    memory_bytes=_peak_memory_bytes(),
+                )
+            )
+
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Report the checkpoint that transformers wrote, once it is whole on every worker; stop where hope is gone."""
+        context, step, judge = ray.train.get_context(), state.global_step, self._judge
+        folder = Path(args.output_dir) / f"checkpoint-{step}"
+        due = judge is not None and judge.scoring.due(step, state.max_steps)
+        metrics, keep_best = {}, None
+        if judge is not None and self._model is not None and due and not judge.scoring.beside:
+            started = time.monotonic()
+            scored = judge.score(model, self._model, step)
+            self._evaluation_s += time.monotonic() - started
+            if scored is not None:
+                metrics["wer"] = scored.wer
+            if scored is not None and context.get_world_rank() == 0:
+                keep_best = partial(keep, judge.scoring.best, folder, step, scored.summary)
+        # Ranks of a node share the folder. All of them have written their part of it once all are here.
+        met = self._feed.take_ledger()  # taken in any case, or it would grow; sent to all workers only where it is kept
+        news = judge.news() if judge is not None else []
+        parts = gather((self._feed.tally, news, met if self._ledger is not None else []))
+        tallies: list[Tally] = [tally for tally, _, _ in parts]
+        if judge is not None:
+            judge.hear(parts[0][1])
+            control.should_training_stop = control.should_training_stop or judge.done
+        audio_s, tokens = sum(one.audio_s for one in tallies), sum(one.tokens for one in tallies)
+        totals = {"step": step, **self._totals(audio_s, tokens)}
+        if context.get_world_rank() == 0:
+            if self._ledger is not None:
+                data_log.write(self._ledger, self._saved_at, step, [met for _, _, met in parts])
+            text = json.dumps(totals | self._found(tallies))
+            what = f"{len(text) / 1e6:,.1f} MB of a checkpoint on the local disk of {socket.gethostname()}"
+            with writing(folder, what, THEN):
+                (folder / STATE).write_text(text, encoding="utf-8")
+        self._saved_at = step
+        self._uploads.report(
+            {**totals, "loss": _last_loss(state), **metrics},
+            folder if context.get_local_rank() == 0 else None,
+            f"step_{step:07d}",
+            validate=bool(due and judge is not None and judge.scoring.beside),
+            before=keep_best,
+        )
+
+    def _found(self, tallies: list[Tally]) -> dict[str, Any]:
+        """Return what could not be used and what was scored, in this and all earlier attempts."""
+        found = [asdict(row) for tally in tallies for row in tally.quarantined]
+        once = {row["id"]: row for row in (*self._before.get("quarantined", []), *found)}  # each epoch meets them anew
+        return {"quarantined": list(once.values()), "evaluations": as_json(self._judge.scored) if self._judge else []}
+
+    def _totals(self, audio_s: float, tokens: int) -> dict[str, float]:
+        """Return what is counted, in this and all earlier attempts.
+
+        Seconds since the first step, those of waiting and of evaluations in them, those in which this worker and (all
+        together) every worker held its device; audio seconds and tokens.
+        """
+        now = time.monotonic()
+        parts = {"seconds": 0.0 if self._started is None else now - self._started, "audio_s": audio_s}
+        parts |= {"wait_s": self._feed.tally.wait_s, "tokens": tokens, "evaluation_s": self._evaluation_s}
+        held_s = now - self.begun
+        parts |= {"held_s": held_s, "device_s": held_s * ray.train.get_context().get_world_size()}
+        return {name: value + self._before.get(name, 0) for name, value in parts.items()}
+
+
+def _peak_memory_bytes() -> int:
+    if torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+def _last_loss(state: Any) -> float:
+    return float(next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), float("nan")))
+
+
+def earlier_totals(checkpoint: str | None) -> dict[str, Any]:
+    """Return what the last checkpoint's run had counted by then; empty for a run that starts."""
+    if checkpoint is None:
+        return {}
+    return dict(json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8")))

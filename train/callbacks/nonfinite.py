@@ -1,0 +1,82 @@
+"""The loss and the gradients as numbers: where they are none any more, the run ends at once and says what was in it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+from transformers.modeling_outputs import Seq2SeqLMOutput
+
+from asr.errors import UserError
+from train.dataloader.dataset import Feed, Met
+from train.trainer.trainer import token_loss
+
+_SHOWN = 10
+_BOUND = 1e6  # no weight of a network that works is anywhere near it
+
+
+class SoundLoss(TrainerCallback):
+    """The loss of a run, which raises UserError where it is not finite, before it can spoil a weight.
+
+    It names the step, and the utterances whose logits are not finite: those of one micro-batch. Without this
+    transformers goes on with weights that are no numbers, and may log the mean of earlier losses in place of NaN. fp16
+    skips steps whose gradients overflow, as it should; its loss is finite all the same.
+    """
+
+    def __init__(self, feed: Feed, precision: str) -> None:
+        self._feed, self._precision = feed, precision
+        self._step, self._network = 1, nn.Module()
+        self._met: list[Met] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
+        """Take note of the weights."""
+        self._network = model
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take note of the step."""
+        self._step, self._met = state.global_step + 1, []
+
+    def __call__(
+        self, outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return ``train.trainer.trainer.token_loss`` of the micro-batch that the feed yielded next."""
+        met = self._feed.trained()
+        self._met.append(met)
+        loss = token_loss(outputs, labels, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise self._mistake(float(loss.detach()), outputs.logits.detach(), met)
+        return loss
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Raise UserError where a step's gradients were not finite: its weights are not, but no checkpoint has them."""
+        norm = (logs or {}).get("grad_norm")
+        if norm is None or math.isfinite(norm) or self._precision == "fp16":
+            return
+        ids = [name for met in self._met for name in met.ids]
+        raise UserError(f"step {state.global_step}: the gradients are {norm}; its utterances: {_listed(ids)}", _SMALLER)
+
+    def _mistake(self, loss: float, logits: torch.Tensor, met: Met) -> UserError:
+        broken = [name for name, weight in self._network.named_parameters() if not (weight.abs() < _BOUND).all()]
+        if broken:
+            said = f"the weights are beyond all bounds since the step before ({len(broken)}, the first: {broken[0]})"
+            return UserError(f"step {self._step}: the loss is {loss}: {said}; met: {_listed(met.ids)}", _SMALLER)
+        bad = (~torch.isfinite(logits)).flatten(1).any(1).tolist()
+        usable = [name for name in met.ids if name not in met.faulty]
+        if len(bad) == len(usable) and any(bad) and not all(bad):
+            culprits = [name for name, is_bad in zip(usable, bad, strict=True) if is_bad]
+            said = f"for {_listed(culprits)}, {len(culprits)} of {len(usable)} utterances in its micro-batch"
+            hint = "listen to them, and leave them out of data.train"
+            return UserError(f"step {self._step}: the loss is {loss} {said}", hint)
+        hint = "try precision=fp32 or bf16" if self._precision == "fp16" else _SMALLER
+        return UserError(f"step {self._step}: the loss is {loss} for all of a micro-batch: {_listed(met.ids)}", hint)
+
+
+_SMALLER = "under another run.name: lower optim.learning_rate, longer optim.warmup_steps, or precision=fp32"
+
+
+def _listed(ids: Any) -> str:
+    names = list(ids)
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

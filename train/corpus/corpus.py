@@ -1,0 +1,82 @@
+"""The training data of a run: what its sources hold, admitted or quarantined, and the order in which it is met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from asr.data.sources import is_stream, rows
+from asr.errors import UserError
+from asr.io.cache import cache_root
+from asr.utterance import Quarantined
+from train.corpus.static import Listed, without_repeats
+from train.corpus.streaming import Streamed, Windows
+from train.corpus.table import Admitted, collect
+from train.corpus.validation import Admission, require_usable
+from train.data.config import DataConfig
+from train.examples import Order
+from train.sampling.batching import MicroBatch, Step
+from train.sampling.mixing import shares
+from train.sampling.sampler import Ordering
+
+
+class Corpus(Protocol):
+    """What a worker makes its feed of; small to pickle after ``shared``."""
+
+    @property
+    def quarantined(self) -> Sequence[Quarantined]:
+        """What could not be used, as far as was read by now; after ``shared`` of a listed corpus none."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the data: another one is another run."""
+
+    @property
+    def size(self) -> dict[str, float]:
+        """How much there is, where that is known: ``clips``, and ``audio_s``, the seconds of speech."""
+
+    def steps(self, first_step: int) -> Iterator[Step]:
+        """Yield steps for ever, epoch after epoch, from step number ``first_step`` of the whole run on."""
+
+    def orders(self, batches: Sequence[MicroBatch]) -> list[Order]:
+        """Return micro-batches of the step that ``steps`` yielded last with their utterances."""
+
+    def shared(self) -> Corpus:
+        """Return the same inside a Ray session: what is large goes into the object store, once for all workers."""
+
+
+def load(data: DataConfig, admission: Admission, ordering: Ordering) -> Corpus:
+    """Read the sources of a run. Streams are not read yet, but their language is checked.
+
+    Raises UserError where more than ``max_quarantined_share`` cannot be used, nothing is left, or the checkpoint does
+    not know a language.
+    """
+    if any(map(is_stream, data.sources)):
+        for source in data.sources:
+            if source.language or admission.recipe.language:
+                admission.require(source.language)
+        return Streamed(Windows(data.sources, data.window_clips, admission, ordering))
+    quarantined: list[Quarantined] = []
+    utterances, sizes = without_repeats(*collect(_admitted(data, admission, quarantined)), quarantined)
+    met = len(utterances) + len(quarantined)
+    require_usable(quarantined, met, data.max_quarantined_share)
+    empty = [source.source for source, size in zip(data.sources, sizes, strict=True) if not size]
+    if empty:
+        why = f", the last fault: {quarantined[-1].id}: {quarantined[-1].reason}" if quarantined else ""
+        raise UserError(
+            f"{empty[0]}: no utterance that can be trained on{why}", "`whisperfleet data inspect` says more"
+        )
+    drawn = shares(sizes, [source.weight for source in data.sources], data.temperature)
+    corpus = Listed(utterances, sizes, drawn, ordering)
+    corpus.quarantined = quarantined
+    return corpus
+
+
+def _admitted(data: DataConfig, admission: Admission, quarantined: list[Quarantined]) -> Iterator[Iterator[Admitted]]:
+    """Yield each source's utterances. Ids of several sources have the source's number in front: 0:id, 1:id ..."""
+    for number, source in enumerate(data.sources):
+        found = rows(source, cache_root())
+        if len(data.sources) > 1:
+            found = (replace(row, id=f"{number}:{row.id}") for row in found)
+        yield admission.admit(found, quarantined)

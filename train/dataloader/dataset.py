@@ -1,0 +1,151 @@
+"""The trainer's data loader: this worker's share of the plan, from the step where the run stands."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+from torch.utils.data import IterableDataset
+
+from asr.audio.features import FRAMES_PER_S
+from asr.models.whisper.tokens import IGNORED
+from asr.utterance import Quarantined
+from train.corpus.corpus import Corpus
+from train.corpus.validation import require_usable
+from train.dataloader.collate import collate
+from train.dataloader.preprocess import TensorRow
+from train.dataloader.ray_pipeline import stream
+from train.examples import Order, Recipe
+from train.sampling.batching import MicroBatch
+
+
+@dataclass
+class Tally:
+    """What a worker has been fed so far.
+
+    ``heard_frames`` are those that the encoder was given, ``own_frames`` those of them that are within each clip's own
+    planned context: the rest is padding. ``tokens`` are those that the loss scores. ``wait_s`` is the time that the
+    worker stood still for want of data, after the first row: Ray Data takes seconds to start.
+    """
+
+    utterances: int = 0
+    audio_s: float = 0.0
+    tokens: int = 0
+    own_frames: int = 0
+    heard_frames: int = 0
+    wait_s: float = 0.0
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the encoder's frames that is padding."""
+        return 1.0 - self.own_frames / self.heard_frames if self.heard_frames else 0.0
+
+
+@dataclass(frozen=True)
+class Met:
+    """A micro-batch that the trainer was given, in the ledger: its utterances, usable or not."""
+
+    epoch: int
+    ids: tuple[str, ...]
+    faulty: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which micro-batches of each step are this worker's: every ``world_size``-th from ``rank`` on."""
+
+    rank: int
+    world_size: int
+
+    def of(self, step: Sequence[MicroBatch]) -> tuple[MicroBatch, ...]:
+        """Return this worker's micro-batches of a step; all workers get equally many, some of them idle if need be."""
+        mine = tuple(step[self.rank :: self.world_size])
+        most = -(-len(step) // self.world_size)
+        return mine + (MicroBatch(step[0].epoch),) * (most - len(mine))
+
+
+@dataclass(frozen=True)
+class Portion:
+    """What one worker trains on: its share of the optimiser steps in ``steps``."""
+
+    corpus: Corpus
+    steps: range
+    share: Share
+
+    def orders(self) -> Iterator[Order]:
+        """Yield this worker's micro-batches in order, with their utterances."""
+        for step in islice(self.corpus.steps(self.steps.start), len(self.steps)):
+            yield from self.corpus.orders(self.share.of(step))
+
+    @property
+    def quarantined(self) -> Sequence[Quarantined]:
+        """What the corpus could not use as far as it was read: the first worker's to tell."""
+        return self.corpus.quarantined if self.share.rank == 0 else ()
+
+
+class Feed(IterableDataset):
+    """Yields the collated micro-batches of one worker, and keeps the tally and the ledger."""
+
+    def __init__(
+        self, portion: Portion, recipe: Recipe, pad_token_id: int, max_quarantined_share: float, tasks: int = 1
+    ) -> None:
+        self.tally = Tally()
+        self.waiting = False
+        """Whether the worker stands still for want of data at this moment."""
+        self._portion, self._recipe, self._pad_token_id = portion, recipe, pad_token_id
+        self._max_quarantined_share, self._tasks = max_quarantined_share, tasks
+        self._ledger: list[Met] = []
+        self._told = 0
+        self._untrained: deque[Met] = deque()
+
+    def take_ledger(self) -> list[Met]:
+        """Return the micro-batches yielded since this was last asked."""
+        taken, self._ledger = self._ledger, []
+        return taken
+
+    def trained(self) -> Met:
+        """Return the next micro-batch in the order in which they were yielded: the trainer, who asks, takes it now.
+
+        It may have taken several ahead.
+        """
+        return self._untrained.popleft()
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        rows = stream(self._portion.orders(), self._recipe, self._tasks)
+        first = True
+        while True:
+            started = time.monotonic()
+            self.waiting = True
+            row = next(rows, None)
+            self.waiting = False
+            if row is None:
+                return
+            if not first:
+                self.tally.wait_s += time.monotonic() - started
+            first = False
+            batch = collate(row, self._pad_token_id)
+            self._count(row, batch)
+            require_usable(self.tally.quarantined, self.tally.utterances, self._max_quarantined_share)
+            yield batch
+
+    def _count(self, row: TensorRow, batch: dict[str, torch.Tensor]) -> None:
+        tally = self.tally
+        tally.utterances += len(row.ids)
+        tally.audio_s += row.audio_s
+        tally.tokens += int((batch["labels"] != IGNORED).sum())
+        heard = batch["input_features"].shape[0] * batch["input_features"].shape[2]
+        tally.heard_frames += heard
+        tally.own_frames += min(round(row.own_s * FRAMES_PER_S), heard)
+        tally.quarantined += row.faults
+        found = self._portion.quarantined[self._told :]
+        self._told += len(found)
+        tally.utterances += len(found)  # met by the corpus, if not by the trainer
+        tally.quarantined += found
+        met = Met(row.epoch, row.ids, frozenset(fault.id for fault in row.faults))
+        self._ledger.append(met)
+        self._untrained.append(met)

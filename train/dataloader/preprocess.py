@@ -1,0 +1,182 @@
+"""One micro-batch from utterances to tensors: decoded, augmented, log-mel, masked, and with its labels.
+
+Legend: B clips of a micro-batch, M mel bins, T frames of all of them end to end, L label tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.audio.decode import SAMPLE_RATE
+from asr.audio.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
+from asr.audio.sandbox import MOST_TASKS, decode_utterances
+from asr.audio.silence import require_sound
+from asr.data.segments import Segment
+from asr.errors import DataError
+from asr.models.checkpoint import find_checkpoint
+from asr.models.whisper.processor import load_processor
+from asr.models.whisper.tokens import IGNORED, MAX_TOKENS, Task, label_ids, previous_ids, prompt_ids, spoken, window_ids
+from asr.utterance import Quarantined, Utterance
+from train.augmentation.augment import Speed, augment, mask
+from train.examples import Order, Passage, Recipe
+
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
+
+Sound = np.ndarray | DataError
+_WINDOW_SAMPLES = WINDOW_FRAMES * HOP
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """A micro-batch as it leaves Ray Data. Features are the clips' own frames: padding waits for the trainer.
+
+    features_MT  float16 [M, T], the clips end to end
+    frames_B     int64 [B], the frames of each
+    labels_BL    int64 [B, L], the decoder's tokens, padded with -100
+    unscored_B   int64 [B], how many of them come before start-of-transcript
+    context_s    seconds the network will hear of each
+    own_s        the sum of the contexts that each clip would have alone
+    audio_s      seconds of speech, all clips together
+    epoch, ids   which utterances were met, usable or not
+    faults       those that could not be used
+    """
+
+    features_MT: np.ndarray
+    frames_B: np.ndarray
+    labels_BL: np.ndarray
+    unscored_B: np.ndarray
+    context_s: float
+    own_s: float
+    audio_s: float
+    epoch: int
+    ids: tuple[str, ...]
+    faults: tuple[Quarantined, ...]
+
+
+@dataclass(frozen=True)
+class _Clip:
+    features: np.ndarray
+    label: list[int]
+    unscored: int
+    samples: int
+
+
+def prepare(order: Order, recipe: Recipe) -> TensorRow:
+    """Decode one micro-batch to tensors. An utterance that cannot be used becomes a fault, never an error."""
+    return next(prepare_all([order], recipe))
+
+
+def prepare_all(orders: Sequence[Order], recipe: Recipe) -> Iterator[TensorRow]:
+    """Yield micro-batches as ``prepare`` returns them.
+
+    Some are decoded in one go: to the process that decodes and back costs a tenth of a clip, more on a busy machine.
+    """
+    start, count = 0, 0
+    for end, order in enumerate(orders, 1):
+        count += len(_utterances(order))
+        if end == len(orders) or count + len(_utterances(orders[end])) > MOST_TASKS:
+            some, start, count = orders[start:end], end, 0
+            met = [utterance for each in some for utterance in _utterances(each)]
+            sounds = decode_utterances(met, recipe.limits)
+            for each in some:
+                yield _row(each, sounds, recipe)
+
+
+def _utterances(order: Order) -> list[Utterance]:
+    return [utterance for passage in order.passages for utterance in passage.utterances]
+
+
+def _row(order: Order, sounds: Iterator[Sound], recipe: Recipe) -> TensorRow:
+    faults: list[Quarantined] = []
+    made = [_clip(passage, sounds, order.epoch, recipe, faults) for passage in order.passages]
+    clips = [clip for clip in made if clip is not None]
+    samples = sum(clip.samples for clip in clips)
+    if not clips:  # the step still needs a batch on every worker: silence that no token is scored on
+        _, log_mel = tools(recipe.checkpoint)
+        clips = [_Clip(log_mel(np.zeros(SAMPLE_RATE, dtype=np.float32)), [IGNORED, IGNORED], 0, 0)]
+    width = max(len(clip.label) for clip in clips)
+    return TensorRow(
+        features_MT=np.concatenate([clip.features for clip in clips], axis=1),
+        frames_B=np.array([clip.features.shape[1] for clip in clips]),
+        labels_BL=np.array([clip.label + [IGNORED] * (width - len(clip.label)) for clip in clips]),
+        unscored_B=np.array([clip.unscored for clip in clips]),
+        context_s=order.context_s,
+        own_s=order.own_s,
+        audio_s=samples / SAMPLE_RATE,
+        epoch=order.epoch,
+        ids=tuple(utterance.id for utterance in _utterances(order)),
+        faults=tuple(faults),
+    )
+
+
+def _clip(
+    passage: Passage, sounds: Iterator[Sound], epoch: int, recipe: Recipe, faults: list[Quarantined]
+) -> _Clip | None:
+    """Return a passage without the utterances that cannot be used, which join ``faults``; None if none is left.
+
+    ``sounds`` has the waveforms of its utterances next.
+    """
+    tokenizer, log_mel = tools(recipe.checkpoint)
+    waveforms: list[np.ndarray] = []
+    used: list[Utterance] = []
+    segments: list[Segment] = []
+    samples = 0
+    for utterance, sound in zip(passage.utterances, sounds, strict=False):
+        try:
+            said = spoken(utterance.text)
+            waveform = _waveform(utterance, sound, epoch, recipe)
+            end = samples + len(waveform)
+            if end > _WINDOW_SAMPLES:  # longer than the manifest said
+                raise DataError("too_long", f"its window lasts over {WINDOW_S:g} s with it")
+            segments.append(Segment(samples / SAMPLE_RATE, end / SAMPLE_RATE, said))
+        except DataError as fault:
+            faults.append(Quarantined(utterance.id, fault.reason, fault.detail))
+            continue
+        waveforms.append(waveform)
+        used.append(utterance)
+        samples = end
+    if not used:
+        return None
+    try:
+        label = _label(tokenizer, segments, used[0].language or recipe.language, passage.timestamps, recipe.task)
+    except DataError as fault:
+        faults += [Quarantined(utterance.id, fault.reason, fault.detail) for utterance in used]
+        return None
+    previous = previous_ids(tokenizer, passage.previous) if passage.previous else []
+    if len(previous) + len(label) > MAX_TOKENS:
+        previous = []
+    features = mask(log_mel(np.concatenate(waveforms)), used[0].id, recipe.augment, recipe.seed, epoch)
+    return _Clip(features, previous + label, len(previous), samples)
+
+
+def _waveform(utterance: Utterance, sound: Sound, epoch: int, recipe: Recipe) -> np.ndarray:
+    if isinstance(sound, DataError):
+        raise sound
+    waveform = sound
+    require_sound(waveform)  # before noise is added to it
+    heard = augment(waveform, utterance.id, recipe.augment, recipe.seed, epoch)
+    if len(heard) > _WINDOW_SAMPLES:  # played slower than it fits; the plan counts on it, too
+        at_its_speed = recipe.augment.model_copy(update={"speed": Speed()})
+        heard = augment(waveform, utterance.id, at_its_speed, recipe.seed, epoch)
+    return heard
+
+
+def _label(
+    tokenizer: WhisperTokenizer, segments: list[Segment], language: str | None, timestamps: bool, task: Task
+) -> list[int]:
+    prompt = prompt_ids(tokenizer, language, task, timestamps)
+    if timestamps:
+        return window_ids(tokenizer, segments, prompt)
+    return label_ids(tokenizer, "".join(segment.text for segment in segments), prompt)
+
+
+@cache
+def tools(checkpoint: str) -> tuple[WhisperTokenizer, LogMel]:
+    """Return the tokenizer and the features of a checkpoint, loaded once in a process."""
+    return load_processor(find_checkpoint(checkpoint))

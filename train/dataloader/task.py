@@ -1,0 +1,28 @@
+"""Where a task of Ray Data begins: light to read, so that the imports that the trainer waits for are made quickly."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from asr.imports import lasting_imports
+from train.examples import Order, Recipe
+
+if TYPE_CHECKING:
+    from train.dataloader.preprocess import TensorRow
+
+
+def prepare_bundle(row: dict[str, Any], recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Yield the pickled tensor rows of a row's pickled ``orders``."""
+    for prepared in _prepare_all()(pickle.loads(row["orders"]), recipe):
+        yield {"row": pickle.dumps(prepared)}
+
+
+@cache  # once in a process: what else there is at the end of the imports lasts as long
+def _prepare_all() -> Callable[[Sequence[Order], Recipe], Iterator[TensorRow]]:
+    with lasting_imports():
+        from train.dataloader.preprocess import prepare_all
+
+    return prepare_all

@@ -1,0 +1,100 @@
+"""The word error rate of any checkpoint or artifact on a manifest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+
+from asr.audio.decode import SAMPLE_RATE, AudioLimits
+from asr.audio.features import WINDOW_S, Context
+from asr.audio.sandbox import decode_utterances
+from asr.audio.silence import require_sound
+from asr.clip import Clip
+from asr.data.batches import batches
+from asr.errors import DataError, UserError
+from asr.models.whisper.loading import SpeechModel
+from asr.models.whisper.torch_backend import decode
+from asr.scoring.error_rates import has_words
+from asr.scoring.evaluation import Evaluation, UtteranceResult
+from asr.utterance import Quarantined, Utterance
+
+# Clips between two reports of progress: sorted by length, they fill two batches of like context.
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation, and the utterances that could not take part in it."""
+
+    evaluation: Evaluation
+    quarantined: list[Quarantined]
+
+
+def evaluate(
+    model: SpeechModel,
+    utterances: Sequence[Utterance],
+    context: Context | None,
+    language: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    batch_clips: int = 16,
+) -> Evaluated:
+    """Transcribe ``utterances`` and score them; those without words are transcribed too, and counted apart.
+
+    ``context`` None is the model's own. ``language`` is for those that name none; without either, the artifact's
+    language holds, and at last the model detects it. Of rows with the same id the first counts. ``on_progress`` is
+    called with (clips done, clips in all).
+    Raises UserError where no clip is usable.
+    """
+    context = context or model.context
+    usable: list[tuple[Utterance, Clip, float]] = []
+    quarantined: list[Quarantined] = []
+    for utterance, waveform in _waveforms(utterances):
+        if isinstance(waveform, DataError):
+            quarantined.append(Quarantined(utterance.id, waveform.reason, waveform.detail))
+            continue
+        clip = Clip(model.log_mel(waveform), utterance.language or language or model.language)
+        usable.append((utterance, clip, len(waveform) / SAMPLE_RATE))
+    if not usable:
+        first = f", the first: {quarantined[0].id}: {quarantined[0].reason}" if quarantined else ""
+        raise UserError(f"none of {len(utterances)} utterances can be evaluated{first}")
+    usable.sort(key=lambda row: row[2], reverse=True)  # the slowest first, so that time left is not promised too low
+    started = time.perf_counter()
+    results: list[UtteranceResult] = []
+    silence: list[UtteranceResult] = []
+    for start in range(0, len(usable), _CHUNK):
+        chunk = usable[start : start + _CHUNK]
+        heard = decode(model, [clip for _, clip, _ in chunk], context, batch_clips)
+        for (utterance, _, duration_s), transcript in zip(chunk, heard, strict=True):
+            found = UtteranceResult(utterance.id, utterance.text, transcript.text, duration_s)
+            (results if has_words(utterance.text) else silence).append(found)
+        if on_progress is not None:
+            on_progress(len(results) + len(silence), len(usable))
+    seconds = time.perf_counter() - started
+    evaluation = Evaluation(model.name, language or model.language, context, results, seconds, silence)
+    return Evaluated(evaluation, quarantined)
+
+
+def _waveforms(utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | DataError]]:
+    ids: set[str] = set()
+    for batch in batches(utterances):
+        first = []
+        for utterance in batch:
+            first.append(utterance.id not in ids)
+            ids.add(utterance.id)
+        sounds = decode_utterances(list(compress(batch, first)), AudioLimits(max_audio_s=WINDOW_S))
+        for utterance, is_first in zip(batch, first, strict=True):
+            repeated = DataError("duplicate_id", "an earlier row has this id")
+            yield utterance, _usable(utterance, next(sounds)) if is_first else repeated
+
+
+def _usable(utterance: Utterance, sound: np.ndarray | DataError) -> np.ndarray | DataError:
+    try:
+        if not isinstance(sound, DataError) and has_words(utterance.text):  # nobody could hear them
+            require_sound(sound)
+    except DataError as error:
+        return error
+    return sound

@@ -1,0 +1,111 @@
+"""The best or the last weights of a run made into an artifact."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from transformers import GenerationConfig
+
+from asr.models.artifact import CURVE, BaseModel, Card, complete
+from asr.models.checkpoint import Checkpoint, find_checkpoint, hub_id
+from asr.models.lineage import keep_parent, lineage
+from asr.models.whisper.processor import load_processor
+from train.callbacks.checkpoint_report import STATE
+from train.capacity.cost import spent
+from train.config import TrainConfig
+from train.evaluation.schedule import failed_steps, for_card
+from train.tracking.curve import draw
+from train.tracking.history import evaluations, failures
+from train.trainer.strategy import has_adapter
+
+_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+_FULL_FILES = ("model.safetensors", "config.json")
+_VERSIONED = ("whisperfleet", "torch", "transformers", "peft", "ray", "av")
+
+
+def hand_over(
+    draft: Path,
+    config: TrainConfig,
+    data: Mapping[str, Any],
+    last: ray.train.Checkpoint,
+    best: ray.train.Checkpoint | None = None,
+    history: Path | None = None,
+) -> Card:
+    """Make the empty folder ``draft`` an artifact: a run's best or last weights, and all that decoding needs with them.
+
+    ``data`` is what the card tells of the training data. ``history`` is the run's file of that name: the card tells its
+    evaluations, the README shows its curve.
+    """
+    base = find_checkpoint(config.base)
+    totals = state(last)
+    step = int(state(best)["step"]) if best is not None else int(totals["step"])
+    with (best or last).as_directory() as source:
+        for name in _ADAPTER_FILES if has_adapter(config.strategy) else _FULL_FILES:
+            shutil.copyfile(Path(source) / name, draft / name)
+        if has_adapter(config.strategy):
+            _amend(draft / "adapter_config.json", base_model_name_or_path=hub_id(config.base))
+            keep_parent(base, draft)
+        else:  # transformers' class instead of our subclass: the weights are the same, and others load them
+            _amend(draft / "config.json", architectures=["WhisperForConditionalGeneration"])
+        _save_processor(base, config, draft)
+    card = _card(base, config, data, totals)
+    if history is None:
+        return complete(draft, card)
+    scored = evaluations(history)
+    draw(history, draft / CURVE, step if best is not None else None)
+    account, table = for_card(scored, step) if scored else ({}, [])
+    if config.data.validation is not None:
+        every, last_step = config.evaluation.every_steps or config.run.checkpoint_every_steps, int(totals["step"])
+        failed = failed_steps(failures(history), scored, [*range(every, last_step, every), last_step])
+        account |= {"failed_evaluations": failed} if failed else {}
+    training = {**card.training, "step": step, "last_step": totals["step"], **account}
+    return complete(draft, card.model_copy(update={"training": training, "evaluations": table}))
+
+
+def state(checkpoint: ray.train.Checkpoint) -> dict[str, Any]:
+    """Return what the run had counted and found by a checkpoint."""
+    with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{STATE}") as file:
+        return dict(json.loads(file.read()))
+
+
+def _save_processor(base: Checkpoint, config: TrainConfig, draft: Path) -> None:
+    tokenizer, log_mel = load_processor(base)
+    tokenizer.save_pretrained(draft)
+    log_mel.extractor.save_pretrained(draft)
+    generation = GenerationConfig.from_pretrained(base.folder)
+    if generation.is_multilingual:  # so that a plain transformers pipeline decodes as it was trained to
+        generation.language, generation.task = config.language, config.task
+    generation.save_pretrained(draft)
+
+
+def _amend(path: Path, **changes: Any) -> None:
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(settings | changes, indent=2), encoding="utf-8")
+
+
+def _card(base: Checkpoint, config: TrainConfig, data: Mapping[str, Any], totals: dict[str, Any]) -> Card:
+    return Card(
+        weights="adapter" if has_adapter(config.strategy) else "full",
+        base=BaseModel(name=config.base, digest=base.digest),
+        lineage=lineage(base),
+        language=config.language,
+        task=config.task,
+        # With every utterance padded to 30 s, nothing was learnt about shorter contexts.
+        short_context=config.plan.full_window_share < 1.0,
+        normaliser="normalised",
+        data=dict(data),
+        config=config.model_dump(mode="json"),
+        training={
+            **{name: totals[name] for name in ("step", "seconds", "audio_s", "wait_s")},
+            "cost": spent(config, totals).summary(),
+        },
+        versions={name: metadata.version(name) for name in _VERSIONED},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,97 @@
+"""From a configuration to an artifact: start the workers, watch them, keep what they made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asr.models.artifact import Card
+from asr.models.checkpoint import find_checkpoint
+from asr.utterance import Quarantined
+from cluster.scaling import require_workers
+from cluster.session import ray_session
+from train.augmentation import augment
+from train.checkpoints.best import BEST
+from train.checkpoints.best import checkpoint as checkpoint_of_best
+from train.checkpoints.data_log import LEDGER
+from train.checkpoints.run_folder import RunFolder
+from train.config import TrainConfig
+from train.corpus.corpus import Corpus, load
+from train.corpus.static import Listed
+from train.corpus.validation import Admission
+from train.evaluation.evaluator import scored_on
+from train.events import Progress, Scored
+from train.run.finalize import hand_over, state
+from train.run.supervisor import train_to_end
+from train.run.worker import Job
+from train.sampling.sampler import Ordering
+from train.tracking.listener import watching
+from train.trainer import strategy
+from train.trainer.deepspeed import derive, fixed_world_size
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished run."""
+
+    artifact: str
+    """A local folder, or an address."""
+    card: Card
+
+
+def fit(
+    config: TrainConfig,
+    on_progress: Callable[[Progress], None] | None = None,
+    address: str | None = None,
+    on_scored: Callable[[Scored], None] | None = None,
+    corpus: Corpus | None = None,
+) -> Fitted:
+    """Fine-tune as ``config`` says and return the artifact's place, ``<run.folder>/<run.name>/artifact``.
+
+    ``on_scored`` is called with each new evaluation. ``corpus`` is what ``training_corpus`` returns, where that was
+    read before.
+
+    A run that was interrupted, by Ctrl-C (KeyboardInterrupt) or worse, goes on from its last checkpoint. Raises
+    UserError where the run is finished already, was started with other settings, or its data cannot be used.
+    """
+    run = RunFolder.of(config)
+    run.require_unfinished()
+    require(config)
+    corpus = training_corpus(config) if corpus is None else corpus
+    run.claim(config, corpus.fingerprint, config.workers.count if fixed_world_size(config.parallelism) else None)
+    with ray_session(address):
+        require_workers(config.workers)
+        scoring = scored_on(config, run.place)
+        with watching(run, config, on_progress, on_scored) as (board, history):
+            ledger = run.file(LEDGER) if config.run.ledger else None
+            last = train_to_end(run, Job(config, corpus.shared(), board, scoring, ledger))
+    quarantined = [*corpus.quarantined, *(Quarantined(**row) for row in state(last)["quarantined"])]
+    run.write_quarantine(quarantined)
+    reasons = dict(Counter(row.reason for row in quarantined))
+    data = {"fingerprint": corpus.fingerprint, **corpus.size, "quarantined": reasons}
+    with run.artifact_draft() as draft:
+        best = checkpoint_of_best(run.file(BEST)) if scoring else None
+        card = hand_over(draft, config, data, last, best, history)
+    return Fitted(run.artifact, card)
+
+
+def require(config: TrainConfig) -> None:
+    """Raise UserError where a run needs what this machine does not have, before anything is read or started."""
+    config.tracking.require()
+    strategy.require(config.strategy, config.workers.gpu)
+    derive(config, config.workers.most)  # a contradiction in what it amends is better known now than in a worker
+    augment.require(config.augment)
+    find_checkpoint(config.base)  # fetched once and known to be good, before any worker waits for it
+
+
+def training_corpus(config: TrainConfig, read: Corpus | None = None) -> Corpus:
+    """Return what a run is trained on. Raises UserError as ``train.corpus.corpus.load``.
+
+    ``read`` is that of another run with the same data, base, language and task: its sources are not read again.
+    """
+    admission = Admission(config.recipe, config.data.long_clips)
+    ordering = Ordering(config.plan, config.packing, config.augment, config.seed, admission.around)
+    if isinstance(read, Listed):
+        return read.ordered(ordering)
+    return load(config.data, admission, ordering)

@@ -1,0 +1,124 @@
+"""What each Ray Train worker runs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.cloudpickle
+import ray.train
+import ray.train.torch
+import torch
+from transformers import set_seed
+from transformers.utils import logging
+
+from asr.io.unretryable import unretryable
+from asr.models.checkpoint import find_checkpoint
+from train.callbacks.checkpoint_report import RayReport, earlier_totals
+from train.callbacks.gradient_flow import GradientWatch
+from train.callbacks.nonfinite import SoundLoss
+from train.callbacks.stall import Pulse
+from train.checkpoints.data_log import cut
+from train.checkpoints.upload import THEN
+from train.config import TrainConfig
+from train.corpus.corpus import Corpus
+from train.dataloader.dataset import Feed, Portion, Share
+from train.evaluation.evaluator import Judge
+from train.evaluation.schedule import Scoring, from_json
+from train.events import Board
+from train.trainer.adapter import adapt, load_base
+from train.trainer.arguments import arguments
+from train.trainer.trainer import WhisperTrainer
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the driver gives each worker; pickled into Ray Train's loop config."""
+
+    config: TrainConfig
+    corpus: Corpus
+    board: Board | None
+    scoring: Scoring | None = None
+    ledger: str | None = None
+
+
+def train_worker(loop_config: dict[str, Any]) -> None:
+    """Train from the last checkpoint, or from the start.
+
+    What is raised can be sent to the driver. Errors that hold the network, as torch.compile's do, cannot: the run would
+    end with Ray's complaint about that in place of the reason.
+    """
+    try:
+        _train(loop_config["job"])
+    except Exception as error:
+        if mistake := unretryable(error, then=THEN):  # here, where the cause is still known
+            raise mistake from None
+        if _can_be_sent(error):
+            raise
+        traceback.print_exc()  # into the worker's log, as nobody else can
+        raise RuntimeError("".join(traceback.format_exception_only(error)).strip()) from None
+
+
+def _can_be_sent(error: Exception) -> bool:
+    try:
+        ray.cloudpickle.dumps(error)
+    except Exception:
+        return False
+    return True
+
+
+def _train(job: Job) -> None:
+    begun = time.monotonic()
+    config, context = job.config, ray.train.get_context()
+    logging.set_verbosity_error()
+    torch.set_num_threads(config.workers.threads)
+    set_seed(config.seed)
+    output = Path.cwd() / "trainer"  # the worker's own folder of the run, on local disk
+    if context.get_local_rank() == 0:
+        shutil.rmtree(output, ignore_errors=True)  # what a killed attempt had not finished uploading
+    # The model first: once transformers knows of ZeRO-3 it loads a piece of each weight, of no use outside its trainer.
+    device = str(ray.train.torch.get_device()) if config.workers.gpu else "cpu"
+    model = load_base(find_checkpoint(config.base), config.strategy, config.precision, device)
+    args = arguments(config, output, context.get_world_size())
+    share = Share(context.get_world_rank(), context.get_world_size())
+    with contextlib.ExitStack() as stack:
+        checkpoint = ray.train.get_checkpoint()
+        resume = stack.enter_context(checkpoint.as_directory()) if checkpoint else None
+        before = earlier_totals(resume)
+        steps = range(int(before.get("step", 0)), config.optim.max_steps)
+        board = job.board if share.rank == 0 else None
+        judge = (
+            Judge(job.scoring, board, from_json(before.get("evaluations", ())), steps.start) if job.scoring else None
+        )
+        if judge is not None:
+            if model.network.device.type != args.device.type:  # 4-bit weights are there, and would not move
+                model.network.to(args.device)
+            judge.score_base(model)
+        if job.ledger is not None and share.rank == 0:
+            cut(job.ledger, steps.start)
+        network = adapt(model.network, config.strategy, config.lora)
+        feed = Feed(
+            Portion(job.corpus, steps, share),
+            config.recipe,
+            model.tokenizer.pad_token_id,
+            config.data.max_quarantined_share,
+            config.workers.data_tasks_each,
+        )
+        report = RayReport(feed, board, before, steps.start, judge, model, job.ledger)
+        report.begun = begun
+        sound = SoundLoss(feed, config.precision)
+        trainer = WhisperTrainer(
+            model=network,
+            args=args,
+            train_dataset=feed,
+            compute_loss_func=sound,
+            callbacks=[GradientWatch(), sound, report],
+        )
+        stack.enter_context(Pulse(job.board, share.rank, feed, steps.start).beating(trainer))
+        if len(steps) and not (judge and judge.done):
+            trainer.train(resume_from_checkpoint=resume)

@@ -1,0 +1,76 @@
+"""What the order of a run depends on beside its utterances, and the items of an epoch that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from asr.audio.features import WINDOW_S
+from train.augmentation.augment import Augmentation, speeds
+from train.corpus.table import Utterances
+from train.examples import Order, Passage
+from train.sampling.batching import Epoch, MicroBatch, PlanConfig, plan_epoch
+from train.sampling.mixing import Runs, shuffled
+from train.sampling.packing import Columns, Packing, items, windows
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """The settings that make the order of training, and the tokens ``around`` a label's text: prompt and end."""
+
+    plan: PlanConfig
+    packing: Packing
+    augment: Augmentation
+    seed: int
+    around: int
+
+    def runs(self, columns: Columns, source: int, number: int) -> Runs:
+        """Return pass ``number`` over a source: all of its utterances, alone or in windows, in an order of its own."""
+        random = np.random.default_rng([self.seed, source, number])
+        # A pass may reach over two epochs, in which clips are played at other speeds: there is room for the slowest.
+        speed = self.augment.speed
+        slowest = min(*speed.factors, 1.0) if speed.probability else 1.0
+        return shuffled(
+            windows(replace(columns, audio_s=columns.audio_s / slowest), self.packing, self.around, random), random
+        )
+
+    def steps(self, runs: Runs, columns: Columns, ids: Sequence[str] | None, epoch: int, window: int = 0) -> Epoch:
+        """Return the steps of an epoch, or of one window of a stream: the runs, as long as they are heard in it.
+
+        ``ids`` of all utterances are needed where clips are played at other speeds (``needs_ids``). Raises UserError
+        where there is too little for one step.
+        """
+        if ids is not None:
+            heard_s = columns.audio_s / speeds(ids, self.augment, self.seed, epoch)
+            columns = replace(columns, audio_s=np.where(heard_s > WINDOW_S, columns.audio_s, heard_s))
+        random = np.random.default_rng([self.seed, epoch, window, 1])
+        planned = items(runs, columns, self.packing, self.around, random)
+        return plan_epoch(planned, self.plan, self.seed, epoch, window)
+
+    @property
+    def needs_ids(self) -> bool:
+        """Whether an utterance's length depends on its id."""
+        return bool(self.augment.speed.probability)
+
+
+def orders(utterances: Utterances, batches: Sequence[MicroBatch]) -> list[Order]:
+    """Return micro-batches with the utterances that their indices stand for."""
+    found = iter(utterances.take([index for batch in batches for index in batch.utterances]))
+    return [
+        Order(
+            tuple(
+                Passage(
+                    tuple(next(found) for _ in range(item.count)),
+                    item.timestamps,
+                    " ".join(utterances.texts(item.first - item.previous, item.previous)) if item.previous else "",
+                )
+                for item in batch.items
+            ),
+            batch.context_s,
+            batch.own_s,
+            batch.epoch,
+        )
+        for batch in batches
+    ]

@@ -1,0 +1,68 @@
+"""The network with its trained weights: all of them, all but the encoder's, or adapters beside frozen ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from asr.models.checkpoint import Checkpoint
+from asr.models.whisper.loading import SpeechModel, load_checkpoint
+from train.trainer.strategy import LoraSettings, Precision, Strategy, has_adapter
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def base_dtype(strategy: Strategy, precision: Precision) -> torch.dtype:
+    """Return how the base's weights are kept: in the arithmetic's precision where only an adapter is trained.
+
+    Weights that are trained themselves are float32, and whoever computes rounds them for it.
+    """
+    return _DTYPES[precision] if has_adapter(strategy) else torch.float32
+
+
+def load_base(checkpoint: Checkpoint, strategy: Strategy, precision: Precision, device: str = "cpu") -> SpeechModel:
+    """Load what training starts from, on the CPU or (qlora) in 4-bit NormalFloat on ``device``.
+
+    Raises UserError where the checkpoint is no whole Whisper.
+    """
+    dtype = base_dtype(strategy, precision)
+    if strategy == "qlora":
+        return load_checkpoint(checkpoint, device, dtype, four_bit(dtype))
+    return load_checkpoint(checkpoint, dtype=dtype)
+
+
+def four_bit(dtype: torch.dtype) -> Any:
+    """Return transformers' settings for linear layers in 4-bit NormalFloat that are computed with in ``dtype``."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=["proj_out"],  # the tied embeddings under another name
+    )
+
+
+def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
+    """Return the network with the strategy's weights, and no others, requiring gradients."""
+    if not has_adapter(strategy):
+        network.requires_grad_(True)
+        encoder = network.model.encoder
+        # Where nothing asks for a gradient, autograd keeps no activations: a frozen encoder costs a forward pass only.
+        frozen = encoder if strategy == "frozen_encoder" else encoder.embed_positions  # OpenAI never trained sinusoids
+        frozen.requires_grad_(False)
+        return network
+    # Without a task_type: PEFT's sequence-to-sequence wrapper feeds `input_ids`, which Whisper's encoder does not take.
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.target_modules),
+        use_dora=strategy == "dora",
+    )
+    network.name_or_path = ""  # else PEFT asks the hub about the base whenever a checkpoint is written
+    return get_peft_model(network, config)

@@ -1,0 +1,57 @@
+"""transformers' trainer, fed by us: where batches come from and how the loss is weighted."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import Seq2SeqTrainer
+from transformers.modeling_outputs import Seq2SeqLMOutput
+
+from asr.io.unretryable import writing
+from asr.models.whisper.tokens import IGNORED
+from train.checkpoints.upload import THEN
+
+_MOMENTS = 2 * torch.float32.itemsize
+
+
+class WhisperTrainer(Seq2SeqTrainer):
+    """Trains on a ``Feed`` as it comes: already batched, shared out among the workers and in order."""
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the feed itself: accelerate would slice it a second time among the workers."""
+        # A generator of its own: with the global one, opening the loader would draw from it, and a resumed run would
+        # go on with other dropout masks than the run that it continues.
+        return DataLoader(self.train_dataset, batch_size=None, generator=torch.Generator())
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Name the disk that is full: this one, and not that of the run's folder."""
+        place, size = Path(self.args.output_dir), checkpoint_bytes(model)
+        what = f"a checkpoint of some {size / 1e6:,.1f} MB on the local disk of {socket.gethostname()}"
+        with writing(place, what, THEN):
+            super()._save_checkpoint(model, trial)
+
+
+def checkpoint_bytes(network: nn.Module) -> int:
+    """Return about what a checkpoint takes in all workers: trained weights, and AdamW's two moments in float32."""
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    # Of a weight that ZeRO-3 has shared out, a worker holds nothing, but DeepSpeed's note of how much it was.
+    return sum(getattr(weight, "ds_numel", weight.numel()) * (weight.element_size() + _MOMENTS) for weight in trained)
+
+
+def token_loss(
+    outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the cross entropy summed over tokens and divided by the tokens of the whole step, on all workers.
+
+    Each token weighs the same, however utterances fell into micro-batches. Whisper's own loss is a mean over each
+    micro-batch (transformers pull request 46068).
+    """
+    logits = outputs.logits.flatten(0, 1).float()
+    total = torch.nn.functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+    return total / torch.as_tensor(tokens, device=total.device).clamp(min=1)
