@@ -1,36 +1,73 @@
-"""What a row may give as its transcript, whatever file it comes from."""
+"""What the decoder is asked and what it answers: a clip of at most 30 s in, its transcript out.
+
+Every engine takes the one and gives the other. Times are in seconds from the beginning of the clip.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-from asr.errors import DataError
-
-_SHOWN = 60
+Task = Literal["transcribe", "translate"]
 
 
-def transcript(value: Any) -> str:
-    """Return what a cell says was spoken, "" where it is empty. Raises DataError not_text for what is none.
+@dataclass(frozen=True)
+class Clip:
+    """What one window asks of the decoder: features [M, T <= 3000] float16.
 
-    Text is taken as it is written, words such as ``nan``, ``NA`` or ``true`` too: in a table nothing tells them from
-    what they look like. A whole number is text, because 1984 may be what was said. A float is not, not even a round
-    one: pandas makes 1984.0 of a column of whole numbers with gaps, and NaN of the gaps. Truth values, lists, objects
-    and bytes are not, either.
+    ``language`` None: detect it. ``prompt``: words before the clip, or a spelling hint; its last 223 tokens stand
+    behind ``<|startofprev|>``. ``temperature`` 0: greedy, and hotter where the result fails and the caller wants the
+    fallback; above 0: sampled at that. ``timestamps``: text in segments with times of their own, else one segment.
+    ``words``: times of each word.
     """
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if type(value) is int or isinstance(value, np.integer):  # a truth value is an int to Python
-        return str(value)
-    shown = repr(value)
-    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ..."
-    raise DataError("not_text", f"the transcript is {shown}, a {type(value).__name__}")
+
+    features: np.ndarray
+    language: str | None = None
+    task: Task = "transcribe"
+    prompt: str = ""
+    temperature: float = 0.0
+    timestamps: bool = False
+    words: bool = False
 
 
-def told(value: Any) -> Any:
-    """Return a cell of names or codes, None where it is NaN or infinite: so pandas writes that there is nothing."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+@dataclass(frozen=True)
+class Word:
+    """A word heard, its text with the leading space where the language has them."""
+
+    start_s: float
+    end_s: float
+    text: str
+    probability: float = field(compare=False)  # as in Transcript
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A segment heard: its tokens are without times."""
+
+    start_s: float
+    end_s: float
+    text: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What the decoder heard in one clip: at least one segment where there is text.
+
+    ``tokens`` are those of the text, without prompt, times and end. ``avg_logprob`` is the natural logarithm of the
+    probability, mean over the tokens of text and times, and the end. ``compression_ratio`` is that of the text's UTF-8
+    by zlib. ``temperature`` is the one that it was decoded at. Two transcripts are equal that say the same:
+    probabilities may differ in their last bits by what else was in the batch.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    language: str | None
+    segments: tuple[Spoken, ...] = ()
+    words: tuple[Word, ...] = ()
+    avg_logprob: float = field(default=0.0, compare=False)
+    no_speech_prob: float = field(default=0.0, compare=False)
+    compression_ratio: float = 1.0
+    temperature: float = 0.0

@@ -22,7 +22,6 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.audio.decode import decode as decode_audio
-from asr.clip import Clip, Transcript
 from asr.data.sources.prompts import fetch, utterances
 from asr.io.cache import cache_root
 from asr.models.artifact import merge_adapter
@@ -30,6 +29,7 @@ from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.multi_lora import NONE, SharedBase, num_bytes
 from asr.models.whisper.torch_backend import decode
+from asr.transcript import Clip, Transcript
 from train.trainer.strategy import LoraSettings
 
 CLIPS = 16

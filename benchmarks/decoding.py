@@ -26,7 +26,6 @@ from rich.table import Table
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.decode import decode as decode_audio
 from asr.audio.features import Context
-from asr.clip import Clip, Transcript
 from asr.data.manifest import read_manifest
 from asr.data.sources import SourceConfig
 from asr.inference.engine import CTranslateEngine, TorchEngine, load_engine
@@ -34,6 +33,7 @@ from asr.models.whisper.batch_decode import hear
 from asr.models.whisper.loading import best_device
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.error_rates import score
+from asr.transcript import Clip, Transcript
 from asr.utterance import Utterance
 from benchmarks.provenance import provenance, tell
 from train.data.prepare import PrepareConfig, prepare

@@ -34,9 +34,8 @@ from train.corpus.validation import Admission
 from train.data.config import DataConfig
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
-from train.dataloader.preprocess import tools
 from train.dataloader.ray_pipeline import stream
-from train.examples import Order, Recipe
+from train.examples import Order, Recipe, tools
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering

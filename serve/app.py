@@ -16,6 +16,7 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from asr.errors import UserError
+from asr.inference.engine import ModelInfo
 from asr.models.artifact import fetched, find_base, is_artifact, read_card
 from asr.models.checkpoint import find_checkpoint
 from asr.models.export import is_ctranslate2, read_export
@@ -23,7 +24,6 @@ from cluster.ports import free_ports
 from cluster.scaling import require
 from cluster.session import ray_session
 from serve.config import ServeConfig
-from serve.engine import ModelInfo
 from serve.haproxy import haproxy_settings, ingress_host
 from serve.ingress.api import Api
 from serve.ingress.limits.auth import read_keys

@@ -17,7 +17,7 @@ from asr.models.checkpoint import require
 from serve.config import ServeConfig
 
 if TYPE_CHECKING:
-    from serve.engine import ModelInfo
+    from asr.inference.engine import ModelInfo
 
 _SETTING = re.compile(r"[a-z_]+(\.[^=:/]+)*=")
 

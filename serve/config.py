@@ -14,6 +14,7 @@ from asr.io import storage
 from asr.places import ModelPlace, Place
 from cluster.resources import threads_each
 
+GB = 1e9  # bytes
 MAX_DAMAGED_SHARE = 0.5  # past it a file is rather another one than a damaged one
 
 

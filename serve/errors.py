@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from typing import Any
 
 import ray.exceptions
 import ray.serve.exceptions
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asr.errors import DataError, UserError
 from asr.printable import printable
-from serve.ingress.limits.body_drain import Upload
 
 logger = logging.getLogger("ray.serve")
 
@@ -47,67 +41,6 @@ class ApiError(Exception):
         self.code = code
         self.param = param
         self.retry_after_s = RETRY_AFTER_S if retry_after_s is None and status in (429, 503) else retry_after_s
-
-
-def install(app: FastAPI) -> None:
-    """Let ``app`` answer every exception in OpenAI's shape, within the middleware that is added after this."""
-    app.add_exception_handler(HTTPException, _raise)  # which FastAPI would answer itself
-    app.add_middleware(_Answering)
-
-
-class _Answering:
-    """ASGI middleware: the one place where exceptions become answers.
-
-    Not a handler of Exception: what that catches is raised once more, outside of all middleware.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begun, upload = False, Upload(scope, receive)
-
-        async def sent(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, upload, sent)
-        except Exception as error:
-            if begun:
-                raise
-            await upload.drop()
-            await (_closing(error) if upload.unwanted else answer(error))(scope, receive, send)
-
-
-def _closing(error: Exception) -> JSONResponse:
-    """Return the response to an exception whose client has more to send: the connection ends with it.
-
-    Our HAProxy would wait for the rest of the body, but for the header (see serve/haproxy_start.py).
-    """
-    refusal = answer(error)
-    refusal.headers["Connection"] = "close"
-    refusal.headers["X-Refusal"] = json.dumps(json.loads(bytes(refusal.body)))
-    return refusal
-
-
-async def _raise(request: Request, error: Exception) -> Response:
-    raise error
-
-
-def answer(error: Exception) -> JSONResponse:
-    """Return the response to any exception; what is a bug of ours is logged, and its traceback kept to ourselves."""
-    fault = as_api_error(error)
-    headers = {}
-    if fault.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if fault.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(fault.retry_after_s)))
-    return JSONResponse(body(fault), fault.status, headers)
 
 
 def body(fault: ApiError) -> dict[str, Any]:

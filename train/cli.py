@@ -19,7 +19,6 @@ from rich.table import Table
 from asr.audio.features import Context
 from asr.config import Resolved, resolve
 from asr.data.manifest import write_quarantine
-from asr.data.quarantine import by_reason
 from asr.data.sources import rows
 from asr.data.sources.detect import require
 from asr.errors import UserError
@@ -31,6 +30,7 @@ from asr.io.unretryable import writing
 from asr.language import code_or_none
 from asr.models.checkpoint import require as require_checkpoint
 from asr.naming import short_names
+from asr.quarantine import by_reason
 from asr.scoring.diagnosis import explain
 from asr.scoring.evaluation import Evaluation
 from asr.scoring.report import with_interval, write_report

@@ -9,8 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from asr.config import Section
 from asr.errors import UserError
 from asr.language import code
-from asr.models.whisper.tokens import Task
 from asr.places import KeptPlace, ModelPlace
+from asr.transcript import Task
 from cluster.workers import Workers
 from train.augmentation.augment import Augmentation
 from train.data.config import DataConfig

@@ -11,15 +11,16 @@ from asr.audio.features import Context
 from asr.config import resolve
 from asr.data.sources import SourceConfig, rows
 from asr.inference import transcribe as transcription
+from asr.inference.engine import Engine
 from asr.inference.transcribe import Transcription
 from asr.io.cache import cache_root
 from asr.language import code_or_none
 from asr.models.artifact import load_model
 from asr.models.whisper.loading import best_device
 from asr.utterance import Quarantined, Utterance
-from serve import app, engine
+from serve import app
 from serve.config import ServeConfig
-from serve.engine import Engine
+from serve.replica import engine_loader
 from train.config import TrainConfig
 from train.evaluation import offline as scoring
 from train.evaluation.offline import Evaluated
@@ -33,7 +34,7 @@ def load_engine(model: str, *settings: str) -> Engine:
     ``settings`` are words like ``engine=torch`` or ``gpu=1``, of the keys of ``serve``. Raises UserError where the
     model is missing, damaged or no Whisper.
     """
-    return engine.load_engine(_endpoint(model, settings))
+    return engine_loader.load_engine(_endpoint(model, settings))
 
 
 def transcribe(audio: str | Path, model: str | Engine, language: str | None = None) -> Transcription:

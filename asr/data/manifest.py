@@ -13,12 +13,12 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from asr.data.transcript_cell import told, transcript
 from asr.errors import DataError, UserError
 from asr.io import storage
 from asr.io.address import plain
 from asr.io.roots import Roots
 from asr.sound import AUTO, SoundChoice
-from asr.transcript import told, transcript
 from asr.utterance import Quarantined, Utterance
 
 QUARANTINE_SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])

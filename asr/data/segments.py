@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from asr.data.transcript_cell import transcript
 from asr.errors import DataError
-from asr.transcript import transcript
 from asr.utterance import Utterance
 
 

@@ -11,7 +11,6 @@ from uuid import uuid4
 import torch
 
 from asr.audio.features import Context, LogMel
-from asr.clip import Clip, Transcript
 from asr.models.artifact import load_model
 from asr.models.export import Quantization, is_ctranslate2
 from asr.models.whisper.batch_decode import hear
@@ -20,6 +19,7 @@ from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.multi_lora import SharedBase, num_bytes
 from asr.models.whisper.tokens import is_multilingual
 from asr.models.whisper.torch_backend import decode
+from asr.transcript import Clip, Transcript
 
 EngineName = Literal["torch", "ctranslate2"]
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from asr.inference.recording import RecordedSegment, RecordedWord, Recording
 from asr.language import UNSPACED, name
-from asr.models.whisper.tokens import Task
 from asr.sound import SoundReport
+from asr.transcript import Task
 
 Granularity = Literal["segment", "word"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from asr.clip import Transcript
+from asr.transcript import Transcript
 
 T = TypeVar("T")
 R = TypeVar("R")

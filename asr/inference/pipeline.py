@@ -14,16 +14,15 @@ from asr.audio.decode import SAMPLE_RATE, AudioLimits
 from asr.audio.features import FRAMES_PER_S, WINDOW_FRAMES, Context, num_frames
 from asr.audio.sandbox import decode
 from asr.audio.sounding import held_bytes
-from asr.clip import Clip, Transcript
 from asr.config import suggestion
 from asr.errors import DataError, UserError
+from asr.inference.engine import ModelInfo
 from asr.inference.recording import Joiner, Recording, Window
 from asr.inference.windows import windows
 from asr.language import NAMES, code_or_none
 from asr.models.whisper.batch_decode import context_frames
-from asr.models.whisper.tokens import Task
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
-from serve.engine import ModelInfo
+from asr.transcript import Clip, Task, Transcript
 
 # Windows whose languages decide for the recording: one alone may be a greeting, a name or a song.
 LEADERS = 3

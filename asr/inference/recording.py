@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.clip import Spoken, Transcript, Word
 from asr.language import UNSPACED
 from asr.sound import SoundReport
+from asr.transcript import Spoken, Transcript, Word
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio.decode import DEFAULT_LIMITS, AudioLimits
-from asr.clip import Transcript
+from asr.inference.engine import Engine
 from asr.inference.pipeline import (
     LEADERS,
     Asked,
@@ -24,7 +24,7 @@ from asr.inference.pipeline import (
 )
 from asr.inference.recording import Recording, Window
 from asr.sound import DEFAULT_CHOICE, SoundChoice
-from serve.engine import Engine
+from asr.transcript import Transcript
 
 # Windows in one call of the engine: 8 MB of features. Engines form their own batches of them.
 AT_ONCE = 16

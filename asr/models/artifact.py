@@ -29,7 +29,7 @@ from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
 from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
 from asr.models.whisper.loading import SpeechModel, load_checkpoint
-from asr.models.whisper.tokens import Task
+from asr.transcript import Task
 
 CARD = "card.json"
 README = "README.md"

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from fontTools.unicodedata import script, script_name
 
 from asr import language
-from asr.models.whisper.fallback import MAX_COMPRESSION_RATIO, compression_ratio
 from asr.scoring.characters import ANY_SCRIPT
 from asr.scoring.evaluation import Evaluation
+from asr.scoring.repetition import MAX_COMPRESSION_RATIO, compression_ratio
 
 _HIGH = 0.5  # from here on something is wrong, rather than not yet learnt
 _SHOWN = 3

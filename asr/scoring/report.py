@@ -12,8 +12,8 @@ from statistics import median
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from asr import language
-from asr.data.quarantine import by_reason
 from asr.naming import short_names
+from asr.quarantine import by_reason
 from asr.scoring.edits import AlignedSpan, EditCounts, Operation
 from asr.scoring.error_rates import Score
 from asr.scoring.evaluation import Evaluation, UtteranceResult

@@ -9,9 +9,9 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.features import LogMel
-from asr.clip import Clip, Transcript
+from asr.inference.engine import ModelInfo
+from asr.transcript import Clip, Transcript
 from serve.config import ServeConfig
-from serve.engine import ModelInfo
 
 LANGUAGE = "it"
 

@@ -13,7 +13,7 @@ import ray.serve
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
-from asr.clip import Clip
+from asr.transcript import Clip
 from benchmarks.provenance import tell
 from benchmarks.scale.fakes import LANGUAGE, blank
 from benchmarks.scale.figures import Figure, Sizes

@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 
 from asr.audio.decode import SAMPLE_RATE, decode
-from asr.clip import Clip
+from asr.transcript import Clip
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import language, speech
 from benchmarks.scale.figures import Figure, Sizes, median_core_s
 from benchmarks.serving.speech import joined
 from serve.config import Replicas, ServeConfig
-from serve.engine import load_engine
 from serve.errors import ApiError
 from serve.ingress.limits.admission import Admission, Visit
 from serve.replica.autoscaling import BATCHES_EACH, LOOK_BACK_S, QUEUED_AUDIO, QueuedAudio
+from serve.replica.engine_loader import load_engine
 from serve.replica.scheduler import Line, Waiting
 
 WINDOW_S = 30.0

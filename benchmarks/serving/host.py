@@ -89,7 +89,7 @@ def _library(name: str, model: str, threads: int) -> tuple[Hear, int]:
 
 def _direct(model: str, threads: int) -> Hear:
     from asr.inference.transcribe import transcribe
-    from serve.engine import load_engine
+    from serve.replica.engine_loader import load_engine
 
     engine = load_engine(configuration(DIRECT, model, threads))
     return lambda paths: [transcribe(engine, Path(path), LANGUAGE).text for path in paths]

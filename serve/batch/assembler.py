@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from asr.clip import Transcript
 from asr.errors import DataError
 from asr.inference.pipeline import LEADERS, Asked, FileLanguage, joined
 from asr.inference.recording import Recording, Window
+from asr.transcript import Transcript
 from serve.batch.window_task import Order, Passage
 
 Outcome = Recording | DataError

@@ -13,8 +13,8 @@ from asr.errors import DataError, UserError
 from asr.io import storage
 from asr.language import code
 from asr.models.checkpoint import require
-from asr.models.whisper.tokens import Task
 from asr.sound import AUTO, NAMED, SoundChoice
+from asr.transcript import Task
 from cluster import termination
 from serve.batch.inputs import Found, find
 from serve.batch.output_folder import FAILURES, Format, document
@@ -142,7 +142,7 @@ def _print(job: Job, everything: Found, as_json: bool) -> None:
         typer.echo(str(everything), err=True)
     from asr.inference.transcribe import Transcription, hear
     from serve.batch.window_task import LIMITS
-    from serve.engine import load_engine
+    from serve.replica.engine_loader import load_engine
 
     engine = load_engine(job.config)
     typer.echo(f"{job.config.model}: {engine.info.computed}", err=True)

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from asr.clip import Clip, Transcript
 from asr.errors import DataError, one_line
+from asr.inference.engine import Engine
 from asr.inference.isolation import MAX_FAILURES, each_on_its_own
+from asr.transcript import Clip, Transcript
 from serve.batch.window_task import Passage, cost_s
 from serve.config import ServeConfig
-from serve.engine import Engine
 
 logger = logging.getLogger(__name__)
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from asr.data.manifest import json_object
 from asr.errors import DataError, UserError
+from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import Asked, check_task, spoken_language
 from asr.io import storage
 from asr.language import code_or_none
 from asr.models.artifact import CARD
-from asr.models.whisper.tokens import Task, spoken
+from asr.models.whisper.tokens import spoken
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
+from asr.transcript import Task
 from serve.batch.output_folder import Format, Settings
 from serve.config import ServeConfig
-from serve.engine import ModelInfo
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from asr.inference.formats import as_srt, as_text, as_verbose_json, as_vtt
 from asr.inference.recording import Recording
 from asr.io import storage
 from asr.io.spreadsheet import cells, told
-from asr.models.whisper.tokens import Task
 from asr.sound import AUTO, SoundReport
+from asr.transcript import Task
 from serve.batch.inputs import Input
 
 RECORD = "transcripts.json"

@@ -15,12 +15,12 @@ from ray.data import ActorPoolStrategy, ExecutionResources, TaskPoolStrategy
 
 from asr.audio.features import WINDOW_S
 from asr.errors import UserError
+from asr.inference.engine import ModelInfo
 from cluster.resources import DATA_TASK_CPUS, threads_each
 from cluster.scaling import require
 from serve.batch.decode_actor import Decoder, MakeEngine, unpacked
 from serve.batch.window_task import Order, Passage, passages
 from serve.config import ServeConfig
-from serve.engine import ModelInfo
 
 # Of features on their way, for each task that reads and each actor that decodes: two hours of speech are 115 MB.
 _STORE_BYTES = 64 * 1024**2

@@ -19,7 +19,7 @@ from serve.batch.output_folder import Folder
 from serve.batch.pipeline import Workforce, describe, hear
 from serve.batch.progress import Done
 from serve.batch.window_task import Order, Passage
-from serve.engine import load_engine
+from serve.replica.engine_loader import load_engine
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from asr.audio.decode import AudioLimits
 from asr.audio.features import FRAMES_PER_S
-from asr.clip import Clip, Transcript
 from asr.errors import DataError
+from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import NOTHING_FOUND, Asked, open_sound, prepared
 from asr.inference.recording import Window
 from asr.models.whisper.batch_decode import context_frames
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
+from asr.transcript import Clip, Transcript
 from serve.config import MAX_DAMAGED_SHARE
-from serve.engine import ModelInfo
 
 # What one file may cost the machine that opens it: its samples are held whole while speech is looked for, 230 MB an
 # hour. Longer recordings come from machines that record for days, in files that can be cut.

@@ -20,10 +20,11 @@ from asr.audio.decode import AudioLimits
 from asr.audio.features import WINDOW_S
 from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import open_sound
-from asr.models.whisper.tokens import Task
+from asr.transcript import Task
 from serve.config import ServeConfig
-from serve.errors import ApiError, install
+from serve.errors import ApiError
 from serve.ingress.admin import Desk
+from serve.ingress.error_middleware import install
 from serve.ingress.limits.admission import Admission
 from serve.ingress.limits.auth import read_keys
 from serve.ingress.limits.body_drain import welcome

@@ -13,7 +13,7 @@ import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
 from asr.audio.features import Context
-from asr.clip import Clip, Transcript
+from asr.transcript import Clip, Transcript
 from serve.ingress.limits.admission import Visit
 from serve.ingress.telemetry.metrics import Metrics, Whose
 from serve.models.version import Version

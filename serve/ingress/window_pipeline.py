@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from asr.clip import Clip, Transcript
+from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import LEADERS, Asked, FileLanguage, Sound, prepared
 from asr.inference.recording import Window
-from serve.engine import ModelInfo
+from asr.transcript import Clip, Transcript
 
 Passage = tuple[Window, Transcript]
 Send = Callable[[Clip], Awaitable[Transcript]]

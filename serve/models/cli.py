@@ -15,10 +15,9 @@ import typer
 
 from asr.errors import UserError
 from asr.places import absolute
-from serve.config import is_loopback
+from serve.config import GB, is_loopback
 from serve.models import key_file
 
-GB = 1e9
 TIMEOUT_S = 1800.0  # a large model is fetched, verified and loaded between two lines
 
 _Url = Annotated[str, typer.Option("--url", envvar="WHISPERFLEET_URL", help="The endpoint.")]

@@ -13,12 +13,12 @@ import numpy as np
 
 from asr.audio.decode import AudioLimits
 from asr.audio.sandbox import decode_utterance
-from asr.clip import Clip
 from asr.data.manifest import read_manifest
 from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
 from asr.inference.windows import windows
 from asr.scoring.error_rates import Score, score
+from asr.transcript import Clip
 from asr.utterance import Utterance
 from serve.models.replica_group import Fleet
 from serve.models.version import Described

@@ -9,7 +9,7 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
-from asr.clip import Clip, Transcript
+from asr.transcript import Clip, Transcript
 from serve.models.version import Described, Held, Inspection, Version
 
 LOAD_TIMEOUT_S = 900.0

@@ -15,13 +15,13 @@ from asr.audio.decode import AudioLimits
 from asr.config import Section
 from asr.errors import UserError
 from asr.printable import printable
+from serve.config import GB
 from serve.errors import ApiError
 from serve.models.catalog import Catalogue
 from serve.models.comparison import compare
 from serve.models.replica_group import Fleet
 from serve.models.router import Traffic
 from serve.models.version import Described, Version
-from serve.replica.model_cache import GB
 
 DEFAULT_MARGIN = 0.01
 LONGEST_PLACE = 200  # characters of an artifact's place that are told back

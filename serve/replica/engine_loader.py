@@ -8,14 +8,21 @@ from contextlib import suppress
 from typing import Protocol
 
 from asr.errors import UserError
+from asr.inference import engine
+from asr.inference.engine import Engine
 from asr.inference.engine_pool import Library
 from asr.models.export import is_ctranslate2
 from serve.config import ServeConfig
-from serve.engine import Engine
 from serve.models.artifact_info import fingerprint, inspect, invented, weights_bytes
 from serve.models.version import Inspection, Version
 
 MakeEngine = Callable[[ServeConfig], Engine]
+
+
+def load_engine(config: ServeConfig) -> Engine:
+    """Load the configured model. Raises UserError where it is missing, damaged or no Whisper."""
+    device = "cuda" if config.gpu else "cpu"
+    return engine.load_engine(config.model, config.public_name, config.engine, device, config.threads)
 
 
 class Stock(Protocol):

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from asr.errors import UserError
-from serve.engine import Engine
+from asr.inference.engine import Engine
+from serve.config import GB
 from serve.models.version import Described, Held, Inspection, Version
 from serve.replica.engine_loader import Stock
 
 logger = logging.getLogger("ray.serve")
 
-GB = 1e9
 # What does not load is not tried again for every window: reading gigabytes to refuse them holds up other loads.
 REFUSED_FOR_S = 15.0
 

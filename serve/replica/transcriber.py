@@ -16,11 +16,11 @@ import ray.serve
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.features import FRAMES_PER_S, Context
-from asr.clip import Clip, Transcript
 from asr.errors import UserError
 from asr.inference.engine import Engine, ModelInfo, decode_together
 from asr.inference.isolation import MAX_FAILURES, each_on_its_own
 from asr.models.whisper.batch_decode import context_frames
+from asr.transcript import Clip, Transcript
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.models.catalog import opened

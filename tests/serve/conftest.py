@@ -21,11 +21,12 @@ import ray.serve
 from ray.serve.handle import DeploymentHandle
 
 from asr.errors import UserError
+from asr.inference.engine import Engine
 from asr.utterance import Utterance
 from serve.app import deploy, running
 from serve.config import ServeConfig
-from serve.engine import Engine, load_engine
 from serve.models.replica_group import Fleet
+from serve.replica.engine_loader import load_engine
 from serve.replica.transcriber import replicas
 from tests.serve.fakes import FakeEngine
 from tests.serve.guarded import Guarded, run_guarded

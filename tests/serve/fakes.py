@@ -14,12 +14,12 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.audio.features import LogMel
-from asr.clip import Clip, Spoken, Transcript, Word
 from asr.data.sources.prompts import fetch, utterances
+from asr.inference.engine import ModelInfo
 from asr.io.cache import cache_root
 from asr.language import NAMES
+from asr.transcript import Clip, Spoken, Transcript, Word
 from serve.config import ServeConfig
-from serve.engine import ModelInfo
 
 POISON = "la"  # a clip in Latin cannot be decoded, nor can a batch with one in it
 POISON_S = 17  # nor can one that lasts so long

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from asr.inference.engine import Engine
 from serve.app import running
 from serve.config import ServeConfig
-from serve.engine import Engine
 from tests.serve.fakes import FakeEngine
 from tests.serve.test_cli import gone
 

@@ -11,9 +11,9 @@ import numpy as np
 from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
-from asr.clip import Clip, Transcript
+from asr.inference.engine import ModelInfo
+from asr.transcript import Clip, Transcript
 from serve.config import ServeConfig
-from serve.engine import ModelInfo
 from serve.replica.engine_loader import MakeEngine
 
 LOG_MEL = LogMel(WhisperFeatureExtractor())

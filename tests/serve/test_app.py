@@ -12,9 +12,9 @@ import ray
 import ray.serve
 
 from asr.errors import UserError
+from asr.inference.engine import Engine
 from serve.app import APP, build, deploy, drain, running
 from serve.config import ServeConfig
-from serve.engine import Engine
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import FakeEngine, voice
 

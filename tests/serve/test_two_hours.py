@@ -18,14 +18,14 @@ import srt
 import webvtt
 
 from asr.audio.decode import SAMPLE_RATE, AudioLimits, decode, encode_flac
-from asr.clip import Word
+from asr.inference.engine import Engine
 from asr.inference.formats import as_srt, as_text, as_verbose_json, as_vtt
 from asr.inference.pipeline import Asked
 from asr.inference.recording import Recording
 from asr.inference.transcribe import hear
 from asr.scoring.error_rates import score
+from asr.transcript import Word
 from asr.utterance import Utterance
-from serve.engine import Engine
 
 LIMITS = AudioLimits(max_audio_s=7260)
 ASKED = Asked("en", timestamps=True, words=True)

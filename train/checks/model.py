@@ -7,10 +7,10 @@ import math
 import psutil
 import torch
 
-from asr.clip import Clip
 from asr.errors import UserError
 from asr.models.whisper.loading import best_device
 from asr.models.whisper.torch_backend import decode
+from asr.transcript import Clip
 from train.callbacks.gradient_flow import silent_weights
 from train.capacity.shapes import read_shape
 from train.checks.subject import Outcome, Subject

@@ -29,8 +29,8 @@ from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
 from train.corpus.validation import Admission
 from train.dataloader.collate import collate
-from train.dataloader.preprocess import prepare, tools
-from train.examples import Order, Passage
+from train.dataloader.preprocess import prepare
+from train.examples import Order, Passage, tools
 
 State = Literal["ok", "warning", "failed", "skipped"]
 

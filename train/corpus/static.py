@@ -12,12 +12,12 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import ray
 
 from asr.utterance import Quarantined
-from train.corpus.table import Utterances
+from train.corpus.table import Utterances, orders
 from train.examples import Order
 from train.sampling.batching import Epoch, MicroBatch, Step
 from train.sampling.mixing import Runs, draw
 from train.sampling.packing import Columns
-from train.sampling.sampler import Ordering, orders
+from train.sampling.sampler import Ordering
 
 
 class Listed:

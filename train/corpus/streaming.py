@@ -17,11 +17,11 @@ from asr.data.sources import SourceConfig, rows
 from asr.errors import UserError
 from asr.io.cache import cache_root
 from asr.utterance import Quarantined
-from train.corpus.table import Admitted, Utterances, collect
+from train.corpus.table import Admitted, Utterances, collect, orders
 from train.corpus.validation import Admission
 from train.examples import Order
 from train.sampling.batching import Epoch, MicroBatch, Step
-from train.sampling.sampler import Ordering, orders
+from train.sampling.sampler import Ordering
 
 _KEPT = 3  # windows: the one that is trained on, the one that is planned, and one for a worker that lags behind
 

@@ -12,6 +12,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from asr.sound import AUTO, SoundChoice
 from asr.utterance import Utterance
+from train.examples import Order, Passage
+from train.sampling.batching import MicroBatch
 from train.sampling.packing import Columns
 
 _SCHEMA = pa.schema(
@@ -95,6 +97,27 @@ def collect(sources: Iterable[Iterable[Admitted]]) -> tuple[Utterances, list[int
         sizes.append(size)
     # One chunk: taking rows from many is slow.
     return Utterances(pa.Table.from_batches(batches, _SCHEMA).combine_chunks()), sizes
+
+
+def orders(utterances: Utterances, batches: Sequence[MicroBatch]) -> list[Order]:
+    """Return micro-batches with the utterances that their indices stand for."""
+    found = iter(utterances.take([index for batch in batches for index in batch.utterances]))
+    return [
+        Order(
+            tuple(
+                Passage(
+                    tuple(next(found) for _ in range(item.count)),
+                    item.timestamps,
+                    " ".join(utterances.texts(item.first - item.previous, item.previous)) if item.previous else "",
+                )
+                for item in batch.items
+            ),
+            batch.context_s,
+            batch.own_s,
+            batch.epoch,
+        )
+        for batch in batches
+    ]
 
 
 def _neighbourhood(utterance: Utterance) -> tuple[object, ...]:

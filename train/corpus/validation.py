@@ -23,8 +23,7 @@ from asr.utterance import Quarantined, Utterance
 from train.corpus.table import Admitted
 from train.data.config import LongClips
 from train.data.prefetch import kept
-from train.dataloader.preprocess import tools
-from train.examples import MIN_AUDIO_S, Recipe
+from train.examples import MIN_AUDIO_S, Recipe, tools
 
 if TYPE_CHECKING:
     from transformers import WhisperTokenizer

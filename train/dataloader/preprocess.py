@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.audio.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
+from asr.audio.features import HOP, WINDOW_FRAMES, WINDOW_S
 from asr.audio.sandbox import MOST_TASKS, decode_utterances
 from asr.audio.silence import require_sound
 from asr.data.segments import Segment
 from asr.errors import DataError
-from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.processor import load_processor
-from asr.models.whisper.tokens import IGNORED, MAX_TOKENS, Task, label_ids, previous_ids, prompt_ids, spoken, window_ids
+from asr.models.whisper.tokens import IGNORED, MAX_TOKENS, label_ids, previous_ids, prompt_ids, spoken, window_ids
+from asr.transcript import Task
 from asr.utterance import Quarantined, Utterance
 from train.augmentation.augment import Speed, augment, mask
-from train.examples import Order, Passage, Recipe
+from train.examples import Order, Passage, Recipe, tools
 
 if TYPE_CHECKING:
     from transformers import WhisperTokenizer
@@ -174,9 +172,3 @@ def _label(
     if timestamps:
         return window_ids(tokenizer, segments, prompt)
     return label_ids(tokenizer, "".join(segment.text for segment in segments), prompt)
-
-
-@cache
-def tools(checkpoint: str) -> tuple[WhisperTokenizer, LogMel]:
-    """Return the tokenizer and the features of a checkpoint, loaded once in a process."""
-    return load_processor(find_checkpoint(checkpoint))

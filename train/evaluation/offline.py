@@ -13,13 +13,13 @@ from asr.audio.decode import SAMPLE_RATE, AudioLimits
 from asr.audio.features import WINDOW_S, Context
 from asr.audio.sandbox import decode_utterances
 from asr.audio.silence import require_sound
-from asr.clip import Clip
 from asr.data.batches import batches
 from asr.errors import DataError, UserError
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.error_rates import has_words
 from asr.scoring.evaluation import Evaluation, UtteranceResult
+from asr.transcript import Clip
 from asr.utterance import Quarantined, Utterance
 
 # Clips between two reports of progress: sorted by length, they fill two batches of like context.

@@ -1,4 +1,4 @@
-"""What the order of a run depends on beside its utterances, and the items of an epoch that follow from it."""
+"""What the order of a run depends on beside its utterances, and the steps of an epoch that follow from it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy as np
 
 from asr.audio.features import WINDOW_S
 from train.augmentation.augment import Augmentation, speeds
-from train.corpus.table import Utterances
-from train.examples import Order, Passage
-from train.sampling.batching import Epoch, MicroBatch, PlanConfig, plan_epoch
+from train.sampling.batching import Epoch, PlanConfig, plan_epoch
 from train.sampling.mixing import Runs, shuffled
 from train.sampling.packing import Columns, Packing, items, windows
 
@@ -53,24 +51,3 @@ class Ordering:
     def needs_ids(self) -> bool:
         """Whether an utterance's length depends on its id."""
         return bool(self.augment.speed.probability)
-
-
-def orders(utterances: Utterances, batches: Sequence[MicroBatch]) -> list[Order]:
-    """Return micro-batches with the utterances that their indices stand for."""
-    found = iter(utterances.take([index for batch in batches for index in batch.utterances]))
-    return [
-        Order(
-            tuple(
-                Passage(
-                    tuple(next(found) for _ in range(item.count)),
-                    item.timestamps,
-                    " ".join(utterances.texts(item.first - item.previous, item.previous)) if item.previous else "",
-                )
-                for item in batch.items
-            ),
-            batch.context_s,
-            batch.own_s,
-            batch.epoch,
-        )
-        for batch in batches
-    ]

@@ -12,10 +12,10 @@ from typing import Any
 from asr import language
 from asr.config import suggestion
 from asr.data.sources.config import SourceConfig
+from asr.data.transcript_cell import told, transcript
 from asr.errors import DataError, UserError
 from asr.io.roots import Roots
 from asr.sound import AUTO, DEFAULT_CHOICE, SoundChoice
-from asr.transcript import told, transcript
 from asr.utterance import Quarantined, Utterance
 
 # Names that published data sets use, the surer ones first.

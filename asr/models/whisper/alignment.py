@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from transformers import WhisperTokenizer
 
-from asr.clip import Word
 from asr.language import UNSPACED
 from asr.models.whisper.generation import Vocabulary, whisper_of
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.tokens import TIMESTAMP_S
+from asr.transcript import Word
 
 _FILTER_WIDTH = 7
 _LONGEST_MEDIAN_S = 0.7

@@ -19,11 +19,12 @@ import numpy as np
 from transformers import WhisperTokenizer
 
 from asr.audio.features import FRAMES_PER_S, TAIL_FRAMES, WINDOW_FRAMES, Context, pad
-from asr.clip import Clip, Spoken, Transcript, Word
 from asr.models.whisper import fallback
 from asr.models.whisper.alignment import Line
 from asr.models.whisper.generation import Found, Start, Vocabulary
 from asr.models.whisper.tokens import TIMESTAMP_S, is_multilingual, previous_ids, prompt_ids
+from asr.scoring.repetition import compression_ratio, is_loop
+from asr.transcript import Clip, Spoken, Transcript, Word
 
 # Clips that are decoded together. A GPU is hardly busier with 64 than with 16: `python -m benchmarks.decoding` found
 # 51, 137 and 200 audio s/s at 16, 64 and 256 short clips on an H200. How many seconds of audio there are at once is up
@@ -195,7 +196,7 @@ class _Batch:
 
 def _hotter(clip: Clip, temperature: float) -> Clip:
     """Return a clip as it is decoded again: a prompt that repeats itself would make each attempt a loop to its end."""
-    return replace(clip, temperature=temperature, prompt="" if fallback.is_loop(clip.prompt) else clip.prompt)
+    return replace(clip, temperature=temperature, prompt="" if is_loop(clip.prompt) else clip.prompt)
 
 
 def duration_s(clip: Clip) -> float:
@@ -233,7 +234,7 @@ def transcript_of(tokenizer: WhisperTokenizer, clip: Clip, found: Found) -> Tran
         segments=tuple(_segments(tokenizer, clip, found.tokens, vocabulary)) if text else (),
         avg_logprob=found.avg_logprob if math.isfinite(found.avg_logprob) else LEAST_LOGPROB,
         no_speech_prob=found.no_speech_prob if math.isfinite(found.no_speech_prob) else 0.0,
-        compression_ratio=fallback.compression_ratio(text),
+        compression_ratio=compression_ratio(text),
         temperature=clip.temperature,
     )
 

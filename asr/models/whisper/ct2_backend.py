@@ -20,7 +20,6 @@ import numpy as np
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
 from asr.audio.features import WINDOW_FRAMES, LogMel
-from asr.clip import Word
 from asr.errors import UserError
 from asr.io import storage
 from asr.models.builtin.convert import read_tokenizer
@@ -28,6 +27,7 @@ from asr.models.export import MODEL, Quantization, exported, is_ctranslate2, rea
 from asr.models.whisper.alignment import Line, words_of
 from asr.models.whisper.generation import Found, Start
 from asr.models.whisper.tokens import MAX_TOKENS, TIMESTAMP_S, is_multilingual
+from asr.transcript import Word
 
 _DEFAULTS: dict[str, Quantization] = {"cpu": "int8", "cuda": "float16"}
 

@@ -5,33 +5,17 @@ The thresholds are those of openai/whisper, in whose `transcribe` they are named
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from asr.clip import Transcript
+from asr.scoring.repetition import MAX_COMPRESSION_RATIO, compression_ratio
+from asr.transcript import Transcript
 
-MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 MAX_NO_SPEECH_PROB = 0.6
 
-# About what a model reads of a prompt, and its ratio at most: prose has up to 2.3, like phrases more, loops 20.
-PROMPT_CHARACTERS = 1000
-MAX_PROMPT_RATIO = 4.0
-
 # What a transcript that fails is decoded again at, one after the other, until it passes.
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
-
-
-def compression_ratio(text: str) -> float:
-    """Return how many times smaller zlib makes a text's UTF-8: speech about 1, a loop more with each round."""
-    raw = text.encode()
-    return len(raw) / len(zlib.compress(raw))
-
-
-def is_loop(text: str) -> bool:
-    """Return whether a text repeats itself, at least in what a model would read of it as its prompt."""
-    return compression_ratio(text[-PROMPT_CHARACTERS:]) > MAX_PROMPT_RATIO
 
 
 def is_silence(transcript: Transcript) -> bool:

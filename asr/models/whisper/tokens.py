@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from asr.data.segments import Segment
 from asr.errors import DataError, UserError
 from asr.language import NAMES
+from asr.transcript import Task
 
 if TYPE_CHECKING:
     from transformers import WhisperTokenizer
 
-Task = Literal["transcribe", "translate"]
 IGNORED = -100
 MAX_TOKENS = 448
 MAX_PREVIOUS_TOKENS = MAX_TOKENS // 2 - 1  # of the text before, as in Whisper's own decoding

@@ -13,12 +13,12 @@ import torch
 from transformers import WhisperTokenizer
 
 from asr.audio.features import Context
-from asr.clip import Clip, Transcript, Word
 from asr.models.whisper.alignment import Line, align
 from asr.models.whisper.batch_decode import hear
 from asr.models.whisper.generation import Found, Start, generate, whisper_of
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.multi_lora import row_adapters
+from asr.transcript import Clip, Transcript, Word
 
 
 def decode(

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from asr.errors import UserError
+from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import Asked, check_task, spoken_language
-from asr.models.whisper.tokens import Task
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
-from serve.engine import ModelInfo
+from asr.transcript import Task
 from serve.errors import ApiError
 from serve.ingress.openai.fields import MAX_PROMPT_CHARACTERS, VAD_SETTINGS, Fields, Format, Granularity, unknown, wrong
 

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from asr.clip import Transcript
 from asr.inference.formats import as_json, as_srt, as_text, as_verbose_json, as_vtt
 from asr.inference.pipeline import Asked, as_answered
 from asr.inference.recording import Joiner, Part, Recording, Window
 from asr.printable import printable
 from asr.sound import SoundReport
+from asr.transcript import Transcript
 from serve.ingress.openai.parameters import Parameters
 
 # One for each position of the encoder, 20 ms; what the decoder was told before is not counted.

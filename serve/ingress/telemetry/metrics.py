@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from asr.clip import Clip
+from asr.transcript import Clip
 from serve.ingress.limits.admission import Admission
 from serve.replica.transcriber import Heard
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from asr.audio.decode import decode as decode_audio
-from asr.clip import Clip
 from asr.errors import UserError
 from asr.inference import engine
 from asr.inference.engine import Engine, choose, decode_together, load_engine
 from asr.models.export import export
+from asr.transcript import Clip
 from asr.utterance import Utterance
 from tests.asr.models.test_export import write_artifact
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from asr.clip import Clip
 from asr.errors import UserError
 from asr.inference.engine import AdapterEngine, CTranslateEngine, TorchEngine, decode_together
 from asr.inference.engine_pool import Library
 from asr.models.artifact import load_model
 from asr.models.whisper.multi_lora import num_bytes
+from asr.transcript import Clip
 from tests.asr.models.test_export import write_artifact
 
 

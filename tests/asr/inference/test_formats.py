@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.audio import Transcription, TranscriptionVerbose
 
-from asr.clip import Spoken, Transcript, Word
 from asr.inference.formats import as_json, as_srt, as_text, as_verbose_json, as_vtt
 from asr.inference.recording import Recording, Window, join
 from asr.sound import EACH, SoundReport
+from asr.transcript import Spoken, Transcript, Word
 
 SILENCE = Recording(3.2, None, (), ())
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from asr.clip import Transcript
 from asr.inference.isolation import each_on_its_own
+from asr.transcript import Transcript
 
 
 def decode(tasks: Sequence[int]) -> list[Transcript]:

@@ -13,8 +13,8 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.decode import SAMPLE_RATE, AudioLimits, decode
 from asr.audio.features import LogMel
-from asr.clip import Spoken, Transcript
 from asr.errors import DataError, UserError
+from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import (
     MAX_CHANNELS,
     Asked,
@@ -28,7 +28,7 @@ from asr.inference.pipeline import (
 )
 from asr.inference.recording import Window
 from asr.sound import EACH, SoundChoice, SoundReport, of_each
-from serve.engine import ModelInfo
+from asr.transcript import Spoken, Transcript
 from tests.asr.audio.test_sandbox import waveforms
 from tests.asr.sounds import wav16
 from tests.processes import below, command

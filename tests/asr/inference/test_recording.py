@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.clip import Spoken, Transcript, Word
 from asr.inference.recording import Joiner, Part, RecordedSegment, Recording, Window, join
 from asr.sound import EACH, SoundReport
+from asr.transcript import Spoken, Transcript, Word
 
 HEARD = Transcript("Ciao.", (1, 2), "it", (Spoken(0.5, 1.5, " Ciao.", (1, 2)),), (Word(0.5, 1.5, " Ciao.", 0.9),))
 

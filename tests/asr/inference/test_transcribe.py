@@ -11,17 +11,18 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.decode import SAMPLE_RATE, AudioLimits, decode, encode_flac
 from asr.audio.features import LogMel
-from asr.clip import Clip, Transcript
 from asr.data.sources.prompts import fetch, utterances
 from asr.errors import DataError, UserError
+from asr.inference.engine import Engine, ModelInfo
 from asr.inference.pipeline import Asked
 from asr.inference.transcribe import hear, transcribe
 from asr.io.cache import cache_root
 from asr.scoring.error_rates import score
 from asr.sound import EACH, SoundChoice
+from asr.transcript import Clip, Transcript
 from asr.utterance import Utterance
 from serve.config import ServeConfig
-from serve.engine import Engine, ModelInfo, load_engine
+from serve.replica.engine_loader import load_engine
 from tests.asr.sounds import wav16
 from tests.serve.fakes import LANGUAGES, babble, noise, transcript, voice
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 import asr.inference.windows
 from asr.audio.decode import SAMPLE_RATE, decode
-from asr.clip import Transcript, Word
 from asr.data.sources.prompts import fetch, utterances
 from asr.inference.recording import Window, join
 from asr.inference.windows import MARGIN_S, MAX_PAUSE_S, MAX_WINDOW_S, split_at_quiet, windows
 from asr.io.cache import cache_root
+from asr.transcript import Transcript, Word
 from asr.utterance import Utterance
 from tests.asr.noises import LEVELS_DBFS, noises
 

@@ -13,7 +13,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig, WhisperForConditionalGeneration, pipeline
 
 from asr.audio.decode import decode as decode_audio
-from asr.clip import Clip
 from asr.errors import UserError
 from asr.models.artifact import BaseModel, Card, complete, load_model, verified_card
 from asr.models.builtin.ct2_reader import read_variables, state_dict
@@ -21,6 +20,7 @@ from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.export import RECORD, export, exported, is_ctranslate2, read_export
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.torch_backend import decode
+from asr.transcript import Clip
 from asr.utterance import Utterance
 from tests.asr.tiny_whisper import ENGLISH, MULTILINGUAL, logits, random_whisper
 

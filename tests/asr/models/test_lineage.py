@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import WhisperForConditionalGeneration
 
-from asr.clip import Clip
 from asr.errors import UserError
 from asr.inference.engine import AdapterEngine
 from asr.inference.engine_pool import Library
@@ -24,6 +23,7 @@ from asr.models.lineage import keep_parent, lineage, root
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.processor import load_processor
 from asr.models.whisper.torch_backend import decode
+from asr.transcript import Clip
 from tests.asr.models.test_export import write_artifact
 from tests.asr.tiny_whisper import logits
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import asr.inference.transcribe
-from asr.clip import Clip, Transcript
 from asr.errors import DataError
 from asr.inference.pipeline import NOTHING_FOUND, Asked, Sound
 from asr.inference.recording import Recording, Window
 from asr.inference.transcribe import hear
 from asr.sound import EACH, SoundReport
+from asr.transcript import Clip, Transcript
 from serve.batch.assembler import Gathering, settle
 from serve.batch.window_task import Order, Passage
 from tests.asr.inference.test_transcribe import Listener

@@ -20,7 +20,7 @@ from asr.utterance import Utterance
 from serve.batch.cli import transcribe
 from serve.batch.output_folder import Format
 from serve.config import ServeConfig
-from serve.engine import load_engine
+from serve.replica.engine_loader import load_engine
 from tests.asr.sounds import wav16
 from tests.litter import litter
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.clip import Clip, Transcript
 from asr.errors import DataError
 from asr.inference.recording import Window
+from asr.transcript import Clip, Transcript
 from serve.batch.decode_actor import Decoder, packed, unpacked
 from serve.batch.window_task import Passage
 from serve.config import ServeConfig

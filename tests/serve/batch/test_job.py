@@ -8,11 +8,11 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
 from asr.errors import UserError
+from asr.inference.engine import ModelInfo
 from asr.sound import EACH, SoundChoice
 from serve.batch.job import Job
 from serve.batch.output_folder import Format
 from serve.config import ServeConfig
-from serve.engine import ModelInfo
 from tests.serve.fakes import LANGUAGES
 
 INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))

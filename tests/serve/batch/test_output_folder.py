@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from asr.clip import Spoken, Transcript, Word
 from asr.errors import DataError, UserError
 from asr.inference.recording import Recording, Window, join
 from asr.io import storage
 from asr.sound import SoundReport
+from asr.transcript import Spoken, Transcript, Word
 from serve.batch.inputs import Input
 from serve.batch.output_folder import FAILURES, RECORD, Folder, Format, Settings, document
 

@@ -8,13 +8,14 @@ import pytest
 import ray
 import ray.data
 
-from asr.clip import Transcript
 from asr.errors import DataError, UserError
+from asr.inference.engine import Engine
 from asr.inference.pipeline import Asked
+from asr.transcript import Transcript
 from serve.batch.pipeline import Workforce, _hush, describe, hear
 from serve.batch.window_task import Order
 from serve.config import ServeConfig
-from serve.engine import Engine, load_engine
+from serve.replica.engine_loader import load_engine
 from tests.serve.fakes import FakeEngine, voice
 
 CONFIG = ServeConfig(model="fake")

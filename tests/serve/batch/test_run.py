@@ -13,6 +13,7 @@ import pytest
 
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.errors import UserError
+from asr.inference.engine import Engine
 from asr.inference.formats import as_srt, as_text
 from asr.inference.pipeline import Asked
 from asr.inference.transcribe import hear
@@ -24,7 +25,7 @@ from serve.batch.output_folder import Format
 from serve.batch.progress import Done
 from serve.batch.run import transcribe_all
 from serve.config import ServeConfig
-from serve.engine import Engine, load_engine
+from serve.replica.engine_loader import load_engine
 from tests.asr.sounds import encoded, wav16
 from tests.serve.fakes import FakeEngine, babble, voice
 

@@ -11,12 +11,12 @@ from asr.audio import sandbox
 from asr.audio.decode import SAMPLE_RATE, encode_flac
 from asr.audio.features import LogMel
 from asr.audio.sandbox import Child
-from asr.clip import Clip
 from asr.errors import DataError
+from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import Asked, open_sound
 from asr.sound import EACH, SoundChoice
+from asr.transcript import Clip
 from serve.batch.window_task import LIMITS, Order, cost_s, passages
-from serve.engine import ModelInfo
 from tests.asr.sounds import wav16
 from tests.serve.expendable import ABORT
 from tests.serve.fakes import LANGUAGES, babble, voice

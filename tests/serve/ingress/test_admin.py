@@ -12,8 +12,9 @@ from starlette.testclient import TestClient
 
 from asr.errors import UserError
 from serve.config import ServeConfig
-from serve.errors import ApiError, install
+from serve.errors import ApiError
 from serve.ingress.admin import MAX_BODY_BYTES, Desk
+from serve.ingress.error_middleware import install
 from serve.ingress.limits.auth import read_keys
 from serve.models.catalog import opened
 from serve.models.rollout import Order, Step, Steps

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import ray.exceptions
 
-from asr.clip import Transcript
+from asr.transcript import Transcript
 from serve.ingress.limits.admission import Admission, Visit
 from serve.ingress.replica_client import ATTEMPTS, Sender
 from serve.ingress.telemetry.metrics import Metrics, Whose

@@ -12,10 +12,10 @@ import pytest
 from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
-from asr.clip import Clip, Transcript
+from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import Asked, Sound
 from asr.inference.recording import Window
-from serve.engine import ModelInfo
+from asr.transcript import Clip, Transcript
 from serve.ingress.window_pipeline import Dispatch, Passage
 from tests.serve.fakes import LANGUAGES
 

@@ -11,11 +11,11 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.decode import AudioLimits
 from asr.audio.features import LogMel
-from asr.clip import Clip, Transcript
 from asr.errors import UserError
 from asr.inference.engine import ModelInfo
 from asr.scoring.edits import EditCounts
 from asr.scoring.error_rates import Score
+from asr.transcript import Clip, Transcript
 from serve.models.comparison import AT_ONCE, Trial, compare
 from serve.models.version import Described, Version
 from tests.serve.fakes import voice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 import psutil
 import pytest
 
-from asr.clip import Clip
 from asr.errors import UserError
-from asr.inference.engine import decode_together
+from asr.inference import engine as engines
+from asr.inference.engine import Engine, decode_together
 from asr.models.artifact import complete
+from asr.transcript import Clip
 from serve.config import ServeConfig
 from serve.models.version import Version
-from serve.replica.engine_loader import LibraryStock, MadeStock, stock_of
+from serve.replica.engine_loader import LibraryStock, MadeStock, load_engine, stock_of
 from tests.asr.models.test_artifact import card, write_adapter
 from tests.serve.fakes import FakeEngine
 
@@ -82,3 +84,25 @@ def test_a_function_makes_engines_for_one_model_each(tmp_path: Path) -> None:
     assert stock.nbytes == 2_000_000
     stock.unload(engines[0])
     assert stock.nbytes == 1_000_000
+
+
+def test_an_english_checkpoint_says_what_it_knows(engine: Engine) -> None:
+    info = engine.info
+    assert (info.name, info.language, info.languages, info.context) == ("tiny", "en", frozenset({"en"}), "full")
+
+
+def test_what_a_request_must_know_travels_without_the_weights(engine: Engine) -> None:
+    assert len(pickle.dumps(engine.info)) < 200_000
+
+
+@pytest.mark.parametrize("gpu", [0.0, 0.5])
+def test_the_configuration_decides(gpu: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(engines, "load_engine", lambda *words: asked.append(words))
+    load_engine(ServeConfig(model="builtin:base", name="ours", engine="ctranslate2", gpu=gpu, cpus_each=3))
+    assert asked == [("builtin:base", "ours", "ctranslate2", "cuda" if gpu else "cpu", 3)]
+
+
+def test_a_model_that_does_not_exist_is_a_persons_mistake() -> None:
+    with pytest.raises(UserError, match="no checkpoint"):
+        load_engine(ServeConfig(model="builtin:tinny.en"))

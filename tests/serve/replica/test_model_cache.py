@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import UserError
+from serve.config import GB
 from serve.models.version import Inspection, Version
-from serve.replica.model_cache import GB, REFUSED_FOR_S, Shelf
+from serve.replica.model_cache import REFUSED_FOR_S, Shelf
 
 
 class Model:

@@ -13,8 +13,8 @@ import pytest
 import ray.serve
 from ray.serve.handle import DeploymentHandle
 
-from asr.clip import Clip, Transcript
 from asr.inference.isolation import MAX_FAILURES
+from asr.transcript import Clip, Transcript
 from serve.config import ServeConfig
 from serve.models.version import Version
 from serve.replica.autoscaling import QUEUED_AUDIO

@@ -11,10 +11,10 @@ import pytest
 
 import whisperfleet
 from asr.audio.decode import decode as decode_audio
-from asr.clip import Clip
 from asr.errors import UserError
 from asr.models.artifact import load_model
 from asr.models.whisper.torch_backend import decode
+from asr.transcript import Clip
 from cluster.gpus import parse
 from tests.manifests import write_beside
 from tests.train.runs import STEPS, Finished, Runs, planned

@@ -11,13 +11,12 @@ from asr.models.whisper.loading import SpeechModel
 from asr.utterance import Utterance
 from tests.train.corpora import listed, ordering, spoken
 from train.augmentation.augment import Augmentation, Speed
-from train.corpus.table import Admitted, collect
+from train.corpus.table import Admitted, collect, orders
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
 from train.examples import Order, Passage, Recipe
 from train.sampling.batching import Item, MicroBatch, PlanConfig
 from train.sampling.packing import Packing
-from train.sampling.sampler import orders
 from train.trainer.trainer import token_loss
 
 ZERO = 50363  # <|0.00|> of the English-only vocabulary

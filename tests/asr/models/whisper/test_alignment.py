@@ -13,13 +13,13 @@ from transformers import WhisperForConditionalGeneration, WhisperTokenizer
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.decode import decode as decode_audio
 from asr.audio.features import pad
-from asr.clip import Clip, Transcript, Word
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.whisper.alignment import Line, align, path_times, words_of
 from asr.models.whisper.batch_decode import duration_s
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.tokens import prompt_ids, text_ids
 from asr.models.whisper.torch_backend import decode
+from asr.transcript import Clip, Transcript, Word
 from asr.utterance import Utterance
 from tests.asr.speech import base, italian
 

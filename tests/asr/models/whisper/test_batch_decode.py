@@ -16,7 +16,6 @@ from transformers import WhisperTokenizer
 
 import asr.models.whisper.batch_decode
 from asr.audio.features import WINDOW_FRAMES
-from asr.clip import Clip, Transcript, Word
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
 from asr.models.whisper import fallback
@@ -32,6 +31,7 @@ from asr.models.whisper.batch_decode import (
 )
 from asr.models.whisper.generation import Found, Start, Vocabulary
 from asr.models.whisper.tokens import text_ids
+from asr.transcript import Clip, Transcript, Word
 
 SURE, UNSURE = -0.2, -3.0
 

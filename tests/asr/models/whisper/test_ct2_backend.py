@@ -12,7 +12,6 @@ import pytest
 from ctranslate2 import StorageView
 
 from asr.audio.decode import decode as decode_audio
-from asr.clip import Clip, Transcript
 from asr.errors import UserError
 from asr.models.artifact import load_model
 from asr.models.export import RECORD, export
@@ -21,6 +20,7 @@ from asr.models.whisper.ct2_backend import CTranslateModel, loads
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.evaluation import Evaluation, UtteranceResult
+from asr.transcript import Clip, Transcript
 from asr.utterance import Utterance
 from tests.asr.models.test_export import write_artifact
 from tests.asr.speech import base, italian

@@ -4,18 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.clip import Spoken, Transcript
 from asr.models.whisper.fallback import (
-    MAX_COMPRESSION_RATIO,
     TEMPERATURES,
     best,
-    compression_ratio,
     fails,
-    is_loop,
     is_silence,
     without_silence,
 )
-from asr.utterance import Utterance
+from asr.scoring.repetition import MAX_COMPRESSION_RATIO
+from asr.transcript import Spoken, Transcript
 
 
 def heard(ratio: float = 1.0, logprob: float = -0.3, no_speech: float = 0.0, text: str = "a word") -> Transcript:
@@ -26,23 +23,6 @@ def heard(ratio: float = 1.0, logprob: float = -0.3, no_speech: float = 0.0, tex
 transcripts = st.builds(
     heard, st.floats(0.1, 20.0), st.floats(-3.0, 0.0), st.floats(0.0, 1.0), st.text(min_size=1, max_size=5)
 )
-
-
-def test_a_loop_compresses_and_speech_does_not(english_clips: list[Utterance]) -> None:
-    for clip in english_clips:
-        assert compression_ratio(clip.text) < MAX_COMPRESSION_RATIO / 1.5
-        assert compression_ratio(" ".join([clip.text] * 5)) > MAX_COMPRESSION_RATIO
-
-
-def test_a_prompt_is_no_loop_for_being_long(english_clips: list[Utterance]) -> None:
-    said = ". ".join(sorted({clip.text for clip in english_clips}))
-    assert not is_loop(said[:10_000]) and not is_loop("p") and not is_loop("")
-    assert is_loop("p" * 300) and is_loop(said[:5000] + "no, " * 500)
-
-
-def test_the_ratio_is_that_of_bytes_not_of_letters() -> None:
-    assert compression_ratio("ދިވެހި") > compression_ratio("divehi")
-    assert compression_ratio("") == 0.0
 
 
 @pytest.mark.parametrize(

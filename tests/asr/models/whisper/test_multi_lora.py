@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from asr.audio.decode import decode as decode_audio
-from asr.clip import Clip, Transcript
 from asr.errors import UserError
 from asr.models.artifact import load_model
 from asr.models.checkpoint import find_checkpoint
@@ -23,6 +22,7 @@ from asr.models.whisper.fallback import TEMPERATURES, fails
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.multi_lora import NONE, SharedBase, is_mixable, num_bytes
 from asr.models.whisper.torch_backend import decode
+from asr.transcript import Clip, Transcript
 from asr.utterance import Utterance
 from tests.asr.models.test_export import write_artifact
 

@@ -12,13 +12,13 @@ from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.tokens import (
     MAX_PREVIOUS_TOKENS,
     MAX_TOKENS,
-    Task,
     is_multilingual,
     label_ids,
     previous_ids,
     prompt_ids,
     window_ids,
 )
+from asr.transcript import Task
 
 SPOKEN = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: text.strip() and "|>" not in text)
 START, END, NO_TIMESTAMPS = 50258, 50257, 50363

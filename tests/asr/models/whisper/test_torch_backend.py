@@ -15,7 +15,6 @@ from transformers import GenerationConfig, WhisperForConditionalGeneration, Whis
 
 from asr.audio.decode import decode as decode_audio
 from asr.audio.features import WINDOW_FRAMES, Context, LogMel, pad
-from asr.clip import Clip, Transcript
 from asr.errors import DataError, UserError
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.whisper.batch_decode import MARGIN_FRAMES, context_frames
@@ -25,6 +24,7 @@ from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.network import AnyContextWhisper
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.evaluation import Evaluation, UtteranceResult
+from asr.transcript import Clip, Transcript
 from asr.utterance import Utterance
 from tests.asr.speech import base, italian
 from tests.asr.tiny_whisper import MULTILINGUAL, random_whisper

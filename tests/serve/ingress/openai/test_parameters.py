@@ -9,8 +9,8 @@ import pytest
 from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
+from asr.inference.engine import ModelInfo
 from asr.sound import MAX_INDEX, SoundChoice
-from serve.engine import ModelInfo
 from serve.errors import ApiError
 from serve.ingress.openai.parameters import MAX_PROMPT_CHARACTERS, Format, Parameters, asked_of, read_parameters
 from tests.serve.fakes import LANGUAGES

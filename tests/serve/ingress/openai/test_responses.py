@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.clip import Spoken, Transcript, Word
 from asr.inference.pipeline import Asked
 from asr.inference.recording import Window
 from asr.sound import EACH, SoundReport
+from asr.transcript import Spoken, Transcript, Word
 from serve.ingress.openai.parameters import Format, Parameters, read_parameters
 from serve.ingress.openai.responses import HEADER, MAX_HEADER_LENGTH, Answer, as_header
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from asr.clip import Spoken, Transcript, Word
 from asr.inference.formats import as_json, as_verbose_json
 from asr.inference.recording import Recording, Window, join
 from asr.sound import SoundReport
+from asr.transcript import Spoken, Transcript, Word
 from serve.errors import ApiError, body
 from serve.ingress.openai import schemas
 

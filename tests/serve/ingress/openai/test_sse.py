@@ -14,10 +14,10 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
 import serve.ingress.openai.sse
-from asr.clip import Spoken, Transcript
 from asr.inference.pipeline import Asked
 from asr.inference.recording import Window
 from asr.sound import SoundReport
+from asr.transcript import Spoken, Transcript
 from serve.ingress.openai.parameters import Parameters
 from serve.ingress.openai.responses import Answer
 from serve.ingress.openai.sse import EventStream, events

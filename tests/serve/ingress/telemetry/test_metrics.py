@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from asr.clip import Transcript
+from asr.transcript import Transcript
 from serve.ingress.limits.admission import Admission
 from serve.ingress.telemetry.metrics import CONTENT_TYPE, Metrics, Whose
 from serve.replica.transcriber import Batch, Heard

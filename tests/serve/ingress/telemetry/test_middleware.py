@@ -13,7 +13,8 @@ from fastapi.responses import StreamingResponse
 from ray.serve._private.http_util import RequestIdMiddleware
 from starlette.testclient import TestClient
 
-from serve.errors import ApiError, install
+from serve.errors import ApiError
+from serve.ingress.error_middleware import install
 from serve.ingress.limits.admission import Admission
 from serve.ingress.telemetry.access_log import AccessLog
 from serve.ingress.telemetry.metrics import Metrics

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.data.quarantine import Reason, by_reason
+from asr.quarantine import Reason, by_reason
 from asr.utterance import Quarantined
 
 
