@@ -14,7 +14,7 @@ Task = Literal["transcribe", "translate"]
 
 
 @dataclass(frozen=True)
-class Clip:
+class DecodingRequest:
     """What one window asks of the decoder: features [M, T <= 3000] float16.
 
     ``language`` None: detect it. ``prompt``: words before the clip, or a spelling hint; its last 223 tokens stand
@@ -43,7 +43,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Segment:
     """A segment heard: its tokens are without times."""
 
     start_s: float
@@ -65,7 +65,7 @@ class Transcript:
     text: str
     tokens: tuple[int, ...]
     language: str | None
-    segments: tuple[Spoken, ...] = ()
+    segments: tuple[Segment, ...] = ()
     words: tuple[Word, ...] = ()
     avg_logprob: float = field(default=0.0, compare=False)
     no_speech_prob: float = field(default=0.0, compare=False)

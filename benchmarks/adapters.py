@@ -29,7 +29,7 @@ from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.multi_lora import NONE, SharedBase, num_bytes
 from asr.models.whisper.torch_backend import decode
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from train.trainer.strategy import LoraSettings
 
 CLIPS = 16
@@ -110,11 +110,11 @@ def _compare(checkpoint: Checkpoint, folders: Sequence[Path], asked: argparse.Na
     }
 
 
-def _clips(log_mel: Any) -> list[Clip]:
+def _clips(log_mel: Any) -> list[DecodingRequest]:
     good, _ = utterances("en", fetch("en", cache_root()))
     chosen = [clip for clip in good if 8 <= len(clip.text.split()) <= 14]
     waveforms = [decode_audio(str(clip.audio), container="g722") for clip in chosen[:: len(chosen) // CLIPS][:CLIPS]]
-    return [Clip(log_mel(waveform), "en") for waveform in waveforms]
+    return [DecodingRequest(log_mel(waveform), "en") for waveform in waveforms]
 
 
 def _show(result: dict[str, Any]) -> None:

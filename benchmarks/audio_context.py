@@ -36,7 +36,7 @@ from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare as prepare_row
-from train.examples import Order, Recipe
+from train.examples import MicroBatchSpec, PreprocessConfig
 from train.run.fit import training_corpus
 from train.trainer.adapter import adapt
 from train.trainer.strategy import LoraSettings
@@ -68,11 +68,11 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def _clips(order: Order) -> list[Utterance]:
+def _clips(order: MicroBatchSpec) -> list[Utterance]:
     return [clip for passage in order.passages for clip in passage.utterances]
 
 
-def _steps(orders: Sequence[Order], recipe: Recipe) -> dict[str, float]:
+def _steps(orders: Sequence[MicroBatchSpec], recipe: PreprocessConfig) -> dict[str, float]:
     """Return the seconds of forward, backward and optimiser over all rows, in either context."""
     network = adapt(load_checkpoint(find_checkpoint(BASE)).network, "lora", LoraSettings()).train()
     optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=1e-4)
@@ -90,7 +90,7 @@ def _steps(orders: Sequence[Order], recipe: Recipe) -> dict[str, float]:
     return dict(seconds)
 
 
-def _encoding(orders: Sequence[Order]) -> dict[str, float]:
+def _encoding(orders: Sequence[MicroBatchSpec]) -> dict[str, float]:
     """Return the seconds of encoding all rows' clips, in either context.
 
     Not of decoding: a checkpoint that was not trained for the short context loops there. `whisperfleet demo` prints the

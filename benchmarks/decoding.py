@@ -29,11 +29,11 @@ from asr.audio.features import Context
 from asr.data.manifest import read_manifest
 from asr.data.sources import SourceConfig
 from asr.inference.engine import CTranslateEngine, TorchEngine, load_engine
-from asr.models.whisper.batch_decode import hear
+from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.loading import best_device
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.error_rates import score
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from asr.utterance import Utterance
 from benchmarks.provenance import provenance, tell
 from train.data.prepare import PrepareConfig, prepare
@@ -61,7 +61,7 @@ def main() -> None:
         kind = cast(Literal["torch", "ctranslate2"], name)
         engine = load_engine(asked.model, "model", kind, device)
         assert isinstance(engine, (TorchEngine, CTranslateEngine))
-        clips = [Clip(engine.info.log_mel(wave), asked.language) for wave in waves]
+        clips = [DecodingRequest(engine.info.log_mel(wave), asked.language) for wave in waves]
         for context, size in product(get_args(Context), map(int, asked.batches.split(","))):
             rows.append({"engine": name} | measure(engine, clips, spoken, context, size))
             tell(json.dumps(rows[-1]))
@@ -82,17 +82,17 @@ def main() -> None:
 
 def measure(
     engine: TorchEngine | CTranslateEngine,
-    clips: Sequence[Clip],
+    clips: Sequence[DecodingRequest],
     spoken: Sequence[Utterance],
     context: Context,
     size: int,
 ) -> dict[str, Any]:
     """Decode all clips, at most ``size`` at a time, and return the figures."""
 
-    def say(some: Sequence[Clip]) -> list[Transcript]:
+    def say(some: Sequence[DecodingRequest]) -> list[Transcript]:
         if isinstance(engine, TorchEngine):
             return decode(engine.model, some, context, size, fallback=True)
-        return hear(engine.model, some, context, size, fallback=True)
+        return transcribe_batch(engine.model, some, context, size, fallback=True)
 
     say(clips[:size])
     if torch.cuda.is_available():

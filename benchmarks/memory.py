@@ -28,13 +28,13 @@ from rich.console import Console
 from rich.table import Table
 
 from train.capacity.memory import CPU_FRAMEWORK, GPU_FRAMEWORK, MIB, memory
-from train.capacity.setup import Adapters, Batch, Setup, StrategyName
-from train.capacity.shapes import SIZES, Shape
+from train.capacity.setup import Adapters, BatchShape, Setup, StrategyName
+from train.capacity.shapes import SIZES, NetworkShape
 from train.capacity.speed import flops
 
 STEPS = {"cpu": 2, "cuda": 5}  # the first has no optimiser states yet; the last is timed
 ADAPTERS = Adapters(rank=32, dropout=0.05, target_modules=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"))
-NOTHING = Shape(mels=80, width=64, encoder_layers=1, decoder_layers=1, heads=1, hidden=64, vocabulary=256)
+NOTHING = NetworkShape(mels=80, width=64, encoder_layers=1, decoder_layers=1, heads=1, hidden=64, vocabulary=256)
 # glibc gives large blocks back to the system at once, so that resident memory is what is in use.
 QUIET = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
@@ -62,7 +62,7 @@ class Case:
         """Return the same as the estimate takes it."""
         return Setup(
             shape=NOTHING if self.base == "nothing" else SIZES[f"openai/whisper-{self.base}"],
-            batch=Batch(self.clips, round(self.seconds * 50), self.tokens),
+            batch=BatchShape(self.clips, round(self.seconds * 50), self.tokens),
             adapters=ADAPTERS,
             strategy=self.strategy,
             precision=self.precision,
@@ -268,12 +268,12 @@ def _batch(case: Case) -> Any:
     import numpy as np
 
     from train.dataloader.collate import collate
-    from train.dataloader.preprocess import TensorRow
+    from train.dataloader.preprocess import MicroBatchTensors
 
     random = np.random.default_rng(0)
     shape, frames = case.setup(gpu=False).shape, int(case.seconds * 100)
     features = random.standard_normal((shape.mels, case.clips * frames), dtype=np.float32).astype(np.float16)
-    row = TensorRow(
+    row = MicroBatchTensors(
         features_MT=features,
         frames_B=np.full(case.clips, frames),
         labels_BL=random.integers(1, shape.vocabulary, (case.clips, case.tokens + 1)),

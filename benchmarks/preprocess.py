@@ -30,17 +30,17 @@ from asr.utterance import Utterance
 from cluster.session import ray_session
 from train.augmentation.augment import Augmentation
 from train.corpus.corpus import Corpus, load
-from train.corpus.validation import Admission
+from train.corpus.validation import CorpusValidator
 from train.data.config import DataConfig
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
 from train.dataloader.ray_pipeline import stream
-from train.examples import Order, Recipe, tools
+from train.examples import MicroBatchSpec, PreprocessConfig, tools
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
 
-RECIPE = Recipe("builtin:base", "it", "transcribe")
+RECIPE = PreprocessConfig("builtin:base", "it", "transcribe")
 PROMPTS = "prompts:it"
 
 
@@ -88,12 +88,12 @@ def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
 
 def corpus_of(manifest: Path) -> Corpus:
     """Return what a run would read of a manifest."""
-    admission = Admission(RECIPE)
+    admission = CorpusValidator(RECIPE)
     ordering = Ordering(PlanConfig(), Packing(), Augmentation(), 0, admission.around)
     return load(DataConfig(train=SourceConfig(source=str(manifest))), admission, ordering)
 
 
-def epochs_of(corpus: Corpus, epochs: int = 1) -> Iterator[Order]:
+def epochs_of(corpus: Corpus, epochs: int = 1) -> Iterator[MicroBatchSpec]:
     """Yield the micro-batches of so many epochs."""
     for step in corpus.steps(0):
         if step[0].epoch == epochs:

@@ -33,7 +33,7 @@ from benchmarks.preprocess import PROMPTS, RECIPE, corpus_of, epochs_of
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
 from train.dataloader import preprocess
-from train.examples import Order
+from train.examples import MicroBatchSpec
 
 
 def main() -> None:
@@ -81,7 +81,9 @@ def measure(epochs: int = 10, rounds: int = 5) -> dict[str, Any]:
     }
 
 
-def _timed(pool: ProcessPoolExecutor, orders: Sequence[Order], processes: int, confined: bool) -> tuple[float, float]:
+def _timed(
+    pool: ProcessPoolExecutor, orders: Sequence[MicroBatchSpec], processes: int, confined: bool
+) -> tuple[float, float]:
     """Return seconds of time and of processors."""
     started = time.perf_counter()
     cpu_s = pool.map(_loop, [orders[number::processes] for number in range(processes)], [confined] * processes)
@@ -89,7 +91,7 @@ def _timed(pool: ProcessPoolExecutor, orders: Sequence[Order], processes: int, c
     return time.perf_counter() - started, whole_s
 
 
-def _loop(orders: Sequence[Order], confined: bool) -> float:
+def _loop(orders: Sequence[MicroBatchSpec], confined: bool) -> float:
     preprocess.decode_utterances = decode_utterances if confined else _here
     before = _cpu_s()
     assert not any(row.faults for row in preprocess.prepare_all(orders, RECIPE))

@@ -30,7 +30,7 @@ from rich.table import Table
 from asr.config import resolve
 from asr.models.checkpoint import find_checkpoint
 from benchmarks.provenance import provenance, tell
-from cluster.gpus import KNOWN, Fleet
+from cluster.gpus import KNOWN, GpuFleet
 from train.capacity.memory import GIB, GPU_FRAMEWORK, memory
 from train.capacity.options import setup_of
 from train.capacity.shapes import SIZES, shape_of
@@ -131,7 +131,7 @@ def planned(config: TrainConfig) -> dict[str, Any]:
         return {}
     name = torch.cuda.get_device_name()
     device = next((one for one in KNOWN if one.name.partition("-")[0] in name), KNOWN[0])
-    setup = setup_of(config, shape_of(config.base), Fleet(1, device))
+    setup = setup_of(config, shape_of(config.base), GpuFleet(1, device))
     expected = memory(setup)
     return {
         "planned_gib": round((expected.peak - GPU_FRAMEWORK) / GIB, 3),

@@ -26,7 +26,7 @@ from cluster.configurations import bring, locate, missing
 from cluster.environment import Environment, runtime_environment
 
 if TYPE_CHECKING:
-    from cluster.jobs import Cluster, Job, Order
+    from cluster.jobs import Cluster, JobRequest, SubmittedJob
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 _HERE_ONLY = ("submit", "status", "logs", "stop", "cluster")
@@ -65,7 +65,7 @@ def submit(  # noqa: PLR0913 - the options of a verb
     ] = None,
     as_json: Json = False,
 ) -> None:
-    from cluster.jobs import Order
+    from cluster.jobs import JobRequest
 
     checkout, cluster = Checkout.here(), _cluster(address)
     if words:
@@ -78,10 +78,10 @@ def submit(  # noqa: PLR0913 - the options of a verb
         raise UserError("what shall run?", "whisperfleet submit -- train configs/demo.yaml")
     if typed[0] in _HERE_ONLY:
         raise UserError(f"'{typed[0]}' is a verb for this machine", "submit another one, such as train")
-    before = earlier or Order(tuple(typed))
+    before = earlier or JobRequest(tuple(typed))
     place = before.storage if storage is None else storage
     asked = before.asked if with_ is None else tuple(checkout.asked(Path.cwd(), with_))
-    order = Order(tuple(typed), place, packages or before.packages, checkout.commit(), asked)
+    order = JobRequest(tuple(typed), place, packages or before.packages, checkout.commit(), asked)
     job = send(cluster, checkout, name, order, _variables(var or []))
     if as_json:
         typer.echo(json.dumps(job.row()))
@@ -162,7 +162,9 @@ def down() -> None:
     typer.echo(f"the cluster at {head.address} has ended" if head else "no cluster of `cluster up` is running")
 
 
-def send(cluster: Cluster, checkout: Checkout, name: str, order: Order, variables: Mapping[str, str]) -> Job:
+def send(
+    cluster: Cluster, checkout: Checkout, name: str, order: JobRequest, variables: Mapping[str, str]
+) -> SubmittedJob:
     """Send the checkout to a cluster, say what stays, and start what is ordered under a name. Raises UserError."""
     from cluster import interpreter
 
@@ -220,7 +222,7 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
     return variables
 
 
-def _follow(cluster: Cluster, job: Job) -> None:
+def _follow(cluster: Cluster, job: SubmittedJob) -> None:
     """Show what a job prints until it ends, and exit as it did."""
     try:
         job = cluster.follow(job, _show)
@@ -240,7 +242,7 @@ def _show(text: str) -> None:
     print(text, end="", flush=True)
 
 
-def _said(job: Job) -> str:
+def _said(job: SubmittedJob) -> str:
     code = f" with exit code {job.exit_code}" if job.state == "failed" and job.exit_code is not None else ""
     return ("was stopped" if job.state == "stopped" else job.state) + code
 
@@ -249,7 +251,7 @@ def _time(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds).strftime("%m-%d %H:%M:%S") if seconds else ""
 
 
-def _took(job: Job) -> str:
+def _took(job: SubmittedJob) -> str:
     if job.started is None:
         return ""
     seconds = (job.ended or datetime.now().timestamp()) - job.started

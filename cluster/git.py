@@ -27,14 +27,14 @@ class NoGit(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """A name in git's index: the mode it has there, and the digest of its content."""
 
     mode: int
     digest: str
 
 
-def tracked(root: Path) -> Mapping[str, Entry]:
+def tracked(root: Path) -> Mapping[str, IndexEntry]:
     """Return what git tracks under ``root``, by its name from there on. Raises NoGit."""
     top = Path(os.fsdecode(_asked(root, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
     if not root.resolve().is_relative_to(top.resolve()):  # core.worktree
@@ -43,7 +43,7 @@ def tracked(root: Path) -> Mapping[str, Entry]:
     for line in _names(_asked(root, "ls-files", "--cached", "--stage", "-z")):
         described, _, name = line.partition("\t")
         mode, digest, _ = described.split(" ")
-        found[name] = Entry(int(mode, 8), digest)
+        found[name] = IndexEntry(int(mode, 8), digest)
     return found
 
 
@@ -62,7 +62,7 @@ def commit(root: Path) -> str:
     return name + "+" * changed
 
 
-def _differs(path: Path, entry: Entry) -> bool:
+def _differs(path: Path, entry: IndexEntry) -> bool:
     if entry.mode == SUBMODULE:
         return False
     try:
@@ -76,11 +76,11 @@ def _differs(path: Path, entry: Entry) -> bool:
         return True
 
 
-def _digest(content: bytes, entry: Entry) -> str:
+def _digest(content: bytes, entry: IndexEntry) -> str:
     return _hash(entry, len(content), content).hexdigest()
 
 
-def _file_digest(path: Path, size: int, entry: Entry) -> str:
+def _file_digest(path: Path, size: int, entry: IndexEntry) -> str:
     hashed = _hash(entry, size)
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -88,7 +88,7 @@ def _file_digest(path: Path, size: int, entry: Entry) -> str:
     return hashed.hexdigest()
 
 
-def _hash(entry: Entry, size: int, content: bytes = b"") -> hashlib._Hash:
+def _hash(entry: IndexEntry, size: int, content: bytes = b"") -> hashlib._Hash:
     kind = "sha1" if len(entry.digest) == 40 else "sha256"
     return hashlib.new(kind, b"blob %d\0" % size + content, usedforsecurity=False)
 

@@ -67,7 +67,7 @@ _HINT = "write 4x24GB, 8xA100-80GB, 1xH100 or 2xCPU-16GB"
 
 
 @dataclass(frozen=True)
-class Fleet:
+class GpuFleet:
     """So many devices of one kind; ``assumed`` says what a size without a name was taken for."""
 
     count: int
@@ -75,7 +75,7 @@ class Fleet:
     assumed: str = ""
 
 
-def parse(text: str, cpu_flops: Callable[[], float]) -> Fleet:
+def parse(text: str, cpu_flops: Callable[[], float]) -> GpuFleet:
     """Return the fleet that ``text`` names.
 
     A size alone (``24GB``) stands for the slowest known GPU of at least 16 GB that has as much memory and bfloat16,
@@ -87,23 +87,23 @@ def parse(text: str, cpu_flops: Callable[[], float]) -> Fleet:
         raise UserError(f"--gpus {text}: not a number of devices and their kind", _HINT)
     kind = found[2].upper()
     if cpu := re.fullmatch(r"CPU-?(\d+)GB", kind):
-        return Fleet(count, _cpu(int(cpu[1]), cpu_flops()))
+        return GpuFleet(count, _cpu(int(cpu[1]), cpu_flops()))
     if size := re.fullmatch(r"(\d+)GB", kind):
         return _by_size(count, int(size[1]))
     named = [device for device in KNOWN if device.name.upper() == kind or device.name.upper().startswith(f"{kind}-")]
     if not named:
         names = [device.name for device in KNOWN]
         raise UserError(f"--gpus {text}: '{found[2]}' is not known", suggestion(found[2], names) or _HINT)
-    return Fleet(count, named[0], named[0].name if named[0].name.upper() != kind else "")
+    return GpuFleet(count, named[0], named[0].name if named[0].name.upper() != kind else "")
 
 
-def _by_size(count: int, gib: int) -> Fleet:
+def _by_size(count: int, gib: int) -> GpuFleet:
     if not gib:
         raise UserError("--gpus: a device of 0 GB holds nothing", _HINT)
     modern = [device for device in KNOWN if device.has_bf16]
     enough = min((device.memory for device in modern if device.memory >= gib * GIB), default=modern[-1].memory)
     like = min((device for device in modern if device.memory == enough), key=lambda device: device.half)
-    return Fleet(count, replace(like, name=f"{gib}GB", memory=gib * GIB), like.name)
+    return GpuFleet(count, replace(like, name=f"{gib}GB", memory=gib * GIB), like.name)
 
 
 def _cpu(gib: int, flops: float) -> Device:

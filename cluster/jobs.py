@@ -32,7 +32,7 @@ _API_SERVER = "RAY_API_SERVER_ADDRESS"
 
 
 @dataclass(frozen=True)
-class Order:
+class JobRequest:
     """What a job shall do: the words of a verb, where relative places are, with which packages, at which commit.
 
     ``asked`` names what travels along that git does not track.
@@ -46,14 +46,14 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Job:
+class SubmittedJob:
     """One attempt at what goes by ``name``. Times: seconds since 1970. What was not submitted here goes by its id."""
 
     name: str
     attempt: int
     id: str
     state: str
-    order: Order
+    order: JobRequest
     started: float | None
     ended: float | None
     exit_code: int | None
@@ -77,16 +77,16 @@ class Job:
         return asdict(self)
 
 
-def job_of(details: JobDetails) -> Job:
+def job_of(details: JobDetails) -> SubmittedJob:
     """Return what Ray knows of a job, in our terms."""
     known = json.loads((details.metadata or {}).get(_KEY, "{}"))
     given = known.get("order", {"words": shlex.split(details.entrypoint)})
-    return Job(
+    return SubmittedJob(
         known.get("name", details.submission_id),
         known.get("attempt", 1),
         details.submission_id,
         str(details.status.value).lower(),
-        Order(**given | {name: tuple(given.get(name, ())) for name in ("words", "asked")}),
+        JobRequest(**given | {name: tuple(given.get(name, ())) for name in ("words", "asked")}),
         details.start_time / 1000 if details.start_time else None,
         details.end_time / 1000 if details.end_time else None,
         details.driver_exit_code,
@@ -104,13 +104,13 @@ class Cluster:
             with _only(address):
                 self._client = JobSubmissionClient(address, headers=auth.headers())
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[SubmittedJob]:
         """Return all submitted jobs, the latest first."""
         with self._explained():
             found = [job_of(details) for details in self._client.list_jobs() if details.submission_id]
         return sorted(found, key=lambda job: (job.started or float("inf"), job.attempt), reverse=True)
 
-    def find(self, name: str) -> Job:
+    def find(self, name: str) -> SubmittedJob:
         """Return the latest attempt at ``name``, or the job with this id."""
         found = self.jobs()
         for job in found:
@@ -119,7 +119,7 @@ class Cluster:
         names = ", ".join(dict.fromkeys(job.name for job in found)) or "none"
         raise UserError(f"no job '{name}' on {self.address}", f"there are: {names}")
 
-    def submit(self, name: str, entrypoint: str, order: Order, runtime_env: Mapping[str, Any]) -> Job:
+    def submit(self, name: str, entrypoint: str, order: JobRequest, runtime_env: Mapping[str, Any]) -> SubmittedJob:
         """Start ``entrypoint`` as the next attempt at ``name``. An attempt that has not ended is in the way."""
         if not _NAME.fullmatch(name):
             raise UserError(f"'{name}' cannot be a job's name", "letters, digits, . _ -, at most 63")
@@ -140,18 +140,18 @@ class Cluster:
             )
             return job_of(self._client.get_job_info(made))
 
-    def stop(self, job: Job) -> Job:
+    def stop(self, job: SubmittedJob) -> SubmittedJob:
         """Stop a job and wait until it has ended."""
         with self._explained():
             self._client.stop_job(job.id)
         return self._ended(job)
 
-    def logs(self, job: Job) -> str:
+    def logs(self, job: SubmittedJob) -> str:
         """Return what a job has printed so far."""
         with self._explained():
             return str(self._client.get_job_logs(job.id))
 
-    def follow(self, job: Job, show: Callable[[str], None]) -> Job:
+    def follow(self, job: SubmittedJob, show: Callable[[str], None]) -> SubmittedJob:
         """Give ``show`` what a job has printed and prints, and return the job when it has ended.
 
         Where the connection breaks it is made again: nothing is shown twice.
@@ -178,7 +178,7 @@ class Cluster:
                     raise UserError(f"{self.address} no longer answers: {error}", "the job may go on") from None
                 time.sleep(_POLL_S)
 
-    def _ended(self, job: Job) -> Job:
+    def _ended(self, job: SubmittedJob) -> SubmittedJob:
         while True:
             with self._explained():
                 now = job_of(self._client.get_job_info(job.id))

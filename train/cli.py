@@ -42,7 +42,7 @@ from train.trainer.deepspeed import derive
 from train.trainer.strategy import leave_out_unless_quantised
 
 if TYPE_CHECKING:
-    from train.sweep.record import Record
+    from train.sweep.record import SweepRecord
     from train.sweep.trials import Trial
 
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
@@ -106,7 +106,7 @@ def _show_trials(trials: Sequence[Trial], as_json: bool) -> None:
     print("\n".join(trial.label for trial in trials))
 
 
-def _show_sweep(record: Record, as_json: bool) -> None:
+def _show_sweep(record: SweepRecord, as_json: bool) -> None:
     from train.sweep import results
 
     found = results.summary(record)

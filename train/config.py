@@ -15,7 +15,7 @@ from cluster.workers import Workers
 from train.augmentation.augment import Augmentation
 from train.data.config import DataConfig
 from train.evaluation.schedule import EvaluationConfig
-from train.examples import Recipe
+from train.examples import PreprocessConfig
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 from train.tracking.trackers import TrackingConfig
@@ -91,9 +91,11 @@ class TrainConfig(Section):
     workers: Workers = Workers()
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> PreprocessConfig:
         """What turns an utterance into what the network takes."""
-        return Recipe(self.base, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share)
+        return PreprocessConfig(
+            self.base, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share
+        )
 
     @field_validator("language")
     @classmethod

@@ -116,4 +116,4 @@ class ProgressBoard:
         return list(self._scored)
 
 
-Board = Any  # a handle to a ProgressBoard; Ray's actor handles have no static type
+ProgressActor = Any  # a handle to a ProgressBoard; Ray's actor handles have no static type

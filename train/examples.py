@@ -22,7 +22,7 @@ _UNCHANGED = Augmentation()
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PreprocessConfig:
     """What turns an utterance into features and labels, beside the utterance itself."""
 
     checkpoint: str
@@ -39,7 +39,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Passage:
+class PackedExample:
     """What the network hears as one clip: an utterance, or neighbours packed into a window.
 
     ``previous`` is the text before, a prompt that is not scored.
@@ -51,10 +51,10 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Order:
+class MicroBatchSpec:
     """One micro-batch on its way to becoming tensors: self-contained, so that any node can prepare it."""
 
-    passages: tuple[Passage, ...] = ()
+    passages: tuple[PackedExample, ...] = ()
     context_s: float = 0.0
     own_s: float = 0.0
     epoch: int = 0

@@ -16,7 +16,7 @@ from serve.config import ServeConfig
 
 
 @dataclass(frozen=True)
-class Answer:
+class EndpointAnswer:
     """What the endpoint made of one clip: a text, or the error that came instead."""
 
     id: str
@@ -28,7 +28,7 @@ class Answer:
 
 def ask(
     model: str, clips: Sequence[Utterance], on_ready: Callable[[ModelInfo], None] = lambda info: None
-) -> list[Answer]:
+) -> list[EndpointAnswer]:
     """Serve the artifact in folder ``model`` on loopback and send it all clips at once, so that they share batches.
 
     ``on_ready`` is told what runs it. Raises UserError where the client is not installed.
@@ -42,13 +42,13 @@ def ask(
         on_ready(served())
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none-needed", max_retries=0)
 
-        def one(clip: Utterance) -> Answer:
+        def one(clip: Utterance) -> EndpointAnswer:
             started = time.perf_counter()
             try:
                 text = client.audio.transcriptions.create(model=config.public_name, file=Path(str(clip.audio))).text
-                return Answer(clip.id, clip.text, text, "", time.perf_counter() - started)
+                return EndpointAnswer(clip.id, clip.text, text, "", time.perf_counter() - started)
             except openai.OpenAIError as error:
-                return Answer(clip.id, clip.text, None, str(error), time.perf_counter() - started)
+                return EndpointAnswer(clip.id, clip.text, None, str(error), time.perf_counter() - started)
 
         with ThreadPoolExecutor(len(clips)) as pool:
             return list(pool.map(one, clips))

@@ -30,7 +30,7 @@ from train.data.prepare import PrepareConfig, Prepared, Row, prepare
 from train.data.splits import given_splits, rows_of
 from train.evaluation.offline import evaluate
 from train.run.fit import fit
-from whisperfleet.ask import Answer, ask
+from whisperfleet.ask import EndpointAnswer, ask
 
 STAGES = 7
 SERVED_CLIPS = 8
@@ -39,14 +39,14 @@ out = Console(highlight=False, markup=False, soft_wrap=True)  # transcripts and 
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoOutcome:
     """What the stages found out."""
 
     before: Evaluation
     short: Evaluation
     full: Evaluation
     training: dict[str, Any]
-    answers: Sequence[Answer]
+    answers: Sequence[EndpointAnswer]
     artifact: Path
     report: Path
 
@@ -67,7 +67,7 @@ class Outcome:
         }
 
 
-def whole_way(config: TrainConfig, folder: Path, manifest: str) -> Outcome:
+def whole_way(config: TrainConfig, folder: Path, manifest: str) -> DemoOutcome:
     """Go through the stages of a demo in its folder; what an interrupted one had done there is not done again."""
     started = time.monotonic()
     stage(1, f"weights: {config.base}")
@@ -87,7 +87,7 @@ def whole_way(config: TrainConfig, folder: Path, manifest: str) -> Outcome:
     stage(6, "serve the artifact, and ask it over HTTP")
     answers = ask(str(artifact), spread(test), lambda model: out.print(f"      {model.computed}"))
     show_answers(answers)
-    outcome = Outcome(before, short, full, read_card(artifact).training, answers, artifact, report)
+    outcome = DemoOutcome(before, short, full, read_card(artifact).training, answers, artifact, report)
     stage(7, f"done in {duration(time.monotonic() - started)}")
     show_outcome(outcome)
     return outcome
@@ -179,7 +179,7 @@ def spread(test: Sequence[Utterance]) -> list[Utterance]:
     return by_length[step - 1 :: step][:SERVED_CLIPS]
 
 
-def show_answers(answers: Sequence[Answer]) -> None:
+def show_answers(answers: Sequence[EndpointAnswer]) -> None:
     """Print what the endpoint heard beside what was said."""
     table = Table("said", "heard", "s")
     for answer in answers:
@@ -188,7 +188,7 @@ def show_answers(answers: Sequence[Answer]) -> None:
     out.print(table)
 
 
-def show_outcome(outcome: Outcome) -> None:
+def show_outcome(outcome: DemoOutcome) -> None:
     """Print the closing table."""
     table = Table("", "WER", "95 % interval", "orthographic", "decoding")
     rows = {

@@ -53,7 +53,7 @@ _FLAC = encode_flac(np.zeros(SAMPLE_RATE // 10, np.float32))
 Decode = Callable[..., SoundReport]
 
 
-class Samples:
+class SampleSink:
     """Collects blocks of samples and writes them to a file, megabyte by megabyte, digital silence as holes if asked."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ def main(decode: Decode = decode_to) -> None:
     """Answer until the parent has gone. ``decode`` is for tests that need one that fails."""
     end_with_parent()
     with socket.socket(fileno=int(sys.argv[1])) as parent:
-        samples = Samples()
+        samples = SampleSink()
         _warm_up(samples)
         gc.collect()
         gc.freeze()  # what children never look at stays memory that all share
@@ -125,7 +125,7 @@ def _child(not_mine: Sequence[socket.socket], work: Callable[[], None]) -> NoRet
         os._exit(status)
 
 
-def _once(parent: socket.socket, most: Mapping[int, int], samples: Samples, decode: Decode) -> None:
+def _once(parent: socket.socket, most: Mapping[int, int], samples: SampleSink, decode: Decode) -> None:
     missing = confine(most)
     _rehearse(samples)
     send(parent, {"ready": True, "missing": missing})
@@ -147,7 +147,11 @@ def _request(parent: socket.socket) -> tuple[list[dict[str, Any]], Sequence[int]
 
 
 def _answers(
-    parent: socket.socket, tasks: Sequence[dict[str, Any]], descriptors: Sequence[int], samples: Samples, decode: Decode
+    parent: socket.socket,
+    tasks: Sequence[dict[str, Any]],
+    descriptors: Sequence[int],
+    samples: SampleSink,
+    decode: Decode,
 ) -> list[dict[str, Any]]:
     written, left = 0, iter(descriptors[1:])
     answers: list[dict[str, Any]] = []
@@ -176,7 +180,7 @@ def _file(parent: socket.socket, number: int, size: int, descriptor: int | None)
     return buffered(parent, number, size) if descriptor is None else os.fdopen(descriptor, "rb", closefd=False)
 
 
-def _done(task: dict[str, Any], source: OpenFile, samples: Samples, decode: Decode) -> Any:
+def _done(task: dict[str, Any], source: OpenFile, samples: SampleSink, decode: Decode) -> Any:
     choice = SoundChoice(**task["choice"])
     if task["call"] != "decode":
         return (header if task["call"] == "header" else probe)(source, choice=choice)
@@ -184,14 +188,14 @@ def _done(task: dict[str, Any], source: OpenFile, samples: Samples, decode: Deco
     return decode(samples, source, limits=limits, choice=choice, start_s=task["start_s"], end_s=task["end_s"])
 
 
-def _rehearse(samples: Samples) -> None:
+def _rehearse(samples: SampleSink) -> None:
     """Decode a sound of our own: memory that the child changes is copied now, before anybody waits for it."""
     file = OpenFile("", io.BytesIO(_FLAC), len(_FLAC), None)
     samples.begin(-1, 0)
     _fields(_done(json.loads(Task(b"").text(file, True)), file, samples, decode_to))
 
 
-def _warm_up(samples: Samples) -> None:
+def _warm_up(samples: SampleSink) -> None:
     """Do once what will be asked for: what is imported or set up late cannot be any more."""
     ours, theirs = socket.socketpair()
     with ours, theirs, memory() as out:

@@ -12,7 +12,7 @@ from asr.utterance import Utterance
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class LabelledSegment:
     """A stretch of speech and its words; times in seconds from the beginning of what holds it."""
 
     start_s: float
@@ -20,7 +20,7 @@ class Segment:
     text: str
 
 
-def segments(utterance: Utterance) -> list[Segment]:
+def segments(utterance: Utterance) -> list[LabelledSegment]:
     """Return the segments in ``utterance.meta["segments"]`` (objects with ``start``, ``end`` and ``text``), if any.
 
     Raises DataError bad_segments where they are malformed, out of order, overlapping, or beyond the utterance's end,
@@ -53,7 +53,7 @@ def split(utterance: Utterance, max_s: float) -> list[Utterance]:
     if not known:
         length = "" if utterance.duration_s is None else f"{utterance.duration_s:.2f} s, "
         raise DataError("too_long", f"{length}over {max_s:g} s, and no segment times to split it at")
-    pieces: list[list[Segment]] = []
+    pieces: list[list[LabelledSegment]] = []
     for segment in known:
         if pieces and segment.end_s - pieces[-1][0].start_s <= max_s:
             pieces[-1].append(segment)
@@ -62,7 +62,7 @@ def split(utterance: Utterance, max_s: float) -> list[Utterance]:
     return [_piece(utterance, number, piece) for number, piece in enumerate(pieces)]
 
 
-def _piece(utterance: Utterance, number: int, piece: Sequence[Segment]) -> Utterance:
+def _piece(utterance: Utterance, number: int, piece: Sequence[LabelledSegment]) -> Utterance:
     start_s, end_s = piece[0].start_s, piece[-1].end_s
     return replace(
         utterance,
@@ -75,8 +75,8 @@ def _piece(utterance: Utterance, number: int, piece: Sequence[Segment]) -> Utter
     )
 
 
-def _segment(given: Any, number: int) -> Segment:
+def _segment(given: Any, number: int) -> LabelledSegment:
     try:
-        return Segment(float(given["start"]), float(given["end"]), transcript(given["text"]))
+        return LabelledSegment(float(given["start"]), float(given["end"]), transcript(given["text"]))
     except (TypeError, KeyError, ValueError):
         raise DataError("bad_segments", f"segment {number} has no start, end and text: {given!r:.80}") from None

@@ -13,13 +13,13 @@ import torch
 from asr.audio.features import Context, LogMel
 from asr.models.artifact import load_model
 from asr.models.export import Quantization, is_ctranslate2
-from asr.models.whisper.batch_decode import hear
+from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.ct2_backend import CTranslateModel, loads
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.multi_lora import SharedBase, num_bytes
 from asr.models.whisper.tokens import is_multilingual
 from asr.models.whisper.torch_backend import decode
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 
 EngineName = Literal["torch", "ctranslate2"]
 
@@ -64,7 +64,7 @@ class Engine(Protocol):
     def group(self) -> str:
         """Clips of engines with the same group can be decoded in one call of ``decode_together``."""
 
-    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         """Transcribe clips of any mix, in their order. Called from one thread at a time."""
 
 
@@ -85,7 +85,7 @@ class TorchEngine:
         """Bytes of its weights."""
         return num_bytes(self.model.network)
 
-    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         """Transcribe through the decoding function that evaluation uses, with its quality ladder."""
         return decode(self.model, clips, self.info.context, fallback=True)
 
@@ -104,7 +104,7 @@ class AdapterEngine:
         """One for all on the same base."""
         return self.base.group
 
-    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         """Transcribe as the same weights merged do, up to rounding."""
         return _decode_mixed([self] * len(clips), clips)
 
@@ -122,12 +122,12 @@ class CTranslateEngine:
         """Bytes of its weights."""
         return self.model.nbytes
 
-    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         """Transcribe as the other engines do, up to what quantisation changes."""
-        return hear(self.model, clips, self.info.context, fallback=True)
+        return transcribe_batch(self.model, clips, self.info.context, fallback=True)
 
 
-def decode_together(engines: Sequence[Engine], clips: Sequence[Clip]) -> list[Transcript]:
+def decode_together(engines: Sequence[Engine], clips: Sequence[DecodingRequest]) -> list[Transcript]:
     """Transcribe each clip with its own engine, all of one group, in their order: the words are those of
     ``engine.decode``. Called from one thread at a time for a group.
 
@@ -145,7 +145,7 @@ def decode_together(engines: Sequence[Engine], clips: Sequence[Clip]) -> list[Tr
     return [transcripts[i] for i in range(len(clips))]
 
 
-def _decode_mixed(engines: Sequence[AdapterEngine], clips: Sequence[Clip]) -> list[Transcript]:
+def _decode_mixed(engines: Sequence[AdapterEngine], clips: Sequence[DecodingRequest]) -> list[Transcript]:
     """Decode clips of each context, which an adapter is trained for or not, through the one network."""
     if not clips:
         return []

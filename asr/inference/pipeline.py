@@ -22,10 +22,10 @@ from asr.inference.windows import windows
 from asr.language import NAMES, code_or_none
 from asr.models.whisper.batch_decode import context_frames
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
-from asr.transcript import Clip, Task, Transcript
+from asr.transcript import DecodingRequest, Task, Transcript
 
 # Windows whose languages decide for the recording: one alone may be a greeting, a name or a song.
-LEADERS = 3
+LANGUAGE_VOTE_WINDOWS = 3
 
 # Channels that are heard each on its own: each is decoded, held and heard like a recording.
 MAX_CHANNELS = 8
@@ -41,7 +41,7 @@ def unwatched(channel: int, samples: int, nbytes: int) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class DecodingOptions:
     """What is asked of every window of a recording.
 
     ``language`` None: detect it, once for the recording, or, with ``language_per_window``, for each window.
@@ -55,13 +55,15 @@ class Asked:
     timestamps: bool = False
     words: bool = False
 
-    def clip(self, features: np.ndarray, language: str | None) -> Clip:
+    def clip(self, features: np.ndarray, language: str | None) -> DecodingRequest:
         """Ask it of one window's ``features``, in ``language``."""
-        return Clip(features, language, self.task, self.prompt, self.temperature, self.timestamps, self.words)
+        return DecodingRequest(
+            features, language, self.task, self.prompt, self.temperature, self.timestamps, self.words
+        )
 
 
 @dataclass(frozen=True)
-class Sound:
+class DecodedAudio:
     """A recording decoded: 16 kHz samples, and the windows of at most 30 s in which somebody speaks.
 
     ``first`` are the log-mel features [M, T] of the first window, where they were computed with it. ``forget`` gives
@@ -75,7 +77,7 @@ class Sound:
     first: np.ndarray | None = field(default=None, repr=False, compare=False)
     forget: Callable[[int], None] = field(default=lambda samples: None, repr=False, compare=False)
     report: SoundReport = NOTHING_FOUND
-    channels: tuple[Sound, ...] = ()
+    channels: tuple[DecodedAudio, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -97,7 +99,7 @@ class Sound:
         frames = (min(num_frames(window.end - window.start), WINDOW_FRAMES) for window in self.windows)
         return sum(context_frames(each, context) for each in frames) / FRAMES_PER_S
 
-    def of(self, window: Window) -> Sound:
+    def of(self, window: Window) -> DecodedAudio:
         """Return what a window was cut from."""
         return self if window.channel is None else self.channels[window.channel]
 
@@ -130,7 +132,7 @@ def open_sound(
     model: ModelInfo | None = None,
     choice: SoundChoice = DEFAULT_CHOICE,
     watch: Watch = unwatched,
-) -> Sound:
+) -> DecodedAudio:
     """Decode the chosen sound of a recording, in a process of its own, and find where speech is. CPU-bound.
 
     With ``model`` the first window's features are computed too: most recordings have no other, and each way to
@@ -149,7 +151,7 @@ def open_sound(
 
 def _opened(
     source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice, watch: Callable[[int, int], None]
-) -> Sound:
+) -> DecodedAudio:
     decoded = decode(source, limits, choice, watch)
     length = len(decoded.waveform)
 
@@ -159,10 +161,10 @@ def _opened(
 
     found = windows(decoded.waveform, decoded.stretches)
     forget(found[0].start if found else length)
-    return Sound(decoded.waveform, found, None, forget, decoded.report)
+    return DecodedAudio(decoded.waveform, found, None, forget, decoded.report)
 
 
-def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | None, watch: Watch) -> Sound:
+def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | None, watch: Watch) -> DecodedAudio:
     """Decode a recording once for each channel: a child hands over one sound at a time, and most files have two.
 
     ``max_audio_s`` is of all of them together.
@@ -179,7 +181,7 @@ def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | 
     for number in range(1, count):
         channels.append(_opened(source, limits, SoundChoice(track, str(number)), partial(watch, number)))
     found = [replace(window, channel=number) for number, each in enumerate(channels) for window in each.windows]
-    return Sound(
+    return DecodedAudio(
         waveform=channels[0].waveform,
         windows=sorted(found, key=lambda window: window.start),  # of those that begin together, the first channel's
         report=of_each([each.report for each in channels]),
@@ -187,7 +189,7 @@ def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | 
     )
 
 
-def prepared(sound: Sound, model: ModelInfo) -> Iterator[tuple[Window, np.ndarray]]:
+def prepared(sound: DecodedAudio, model: ModelInfo) -> Iterator[tuple[Window, np.ndarray]]:
     """Yield each window with its log-mel features [M, T], computed when it is asked for: long audio needs no more.
 
     Samples are forgotten once they have been used: this can be asked of a recording only once.
@@ -202,14 +204,14 @@ def prepared(sound: Sound, model: ModelInfo) -> Iterator[tuple[Window, np.ndarra
         yield window, features
 
 
-class FileLanguage:
+class LanguageVote:
     """The language that a recording's windows are decoded in: asked for, or most of what its first windows speak.
 
-    While it is open (``settled`` is False) windows are decoded with ``language`` None, ``LEADERS`` at a time; then
-    it is settled, and what was decoded in another one is decoded again.
+    While it is open (``settled`` is False) windows are decoded with ``language`` None, a few at a time; when it is
+    settled, what was decoded in another one is decoded again.
     """
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: DecodingOptions) -> None:
         self._per_window = asked.language_per_window
         self.language = asked.language
         self.settled = self._per_window or self.language is not None
@@ -234,7 +236,7 @@ def as_answered(transcript: Transcript, task: Task) -> Transcript:
 
 
 def joined(
-    heard: Iterable[tuple[Window, Transcript]], asked: Asked, duration_s: float, report: SoundReport
+    heard: Iterable[tuple[Window, Transcript]], asked: DecodingOptions, duration_s: float, report: SoundReport
 ) -> Recording:
     """Put windows together, and with them what decoding found."""
     joiner = Joiner()

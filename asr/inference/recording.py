@@ -11,7 +11,7 @@ from typing import TypeVar
 from asr.audio.decode import SAMPLE_RATE
 from asr.language import UNSPACED
 from asr.sound import SoundReport
-from asr.transcript import Spoken, Transcript, Word
+from asr.transcript import Segment, Transcript, Word
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Part:
+class RecordingPart:
     """What one window adds to a recording. The ``delta`` of all parts, one after the other, is the recording's text.
 
     ``until_s`` is how far the recording is known now.
@@ -122,7 +122,7 @@ class Joiner:
         self._start = 0
         self._ends: dict[int | None, int] = {}
 
-    def add(self, window: Window, transcript: Transcript) -> Part:
+    def add(self, window: Window, transcript: Transcript) -> RecordingPart:
         """Take the next window and return what is known now.
 
         Raises ValueError for a window that begins before the last one ended, or the last one of another channel began.
@@ -143,7 +143,7 @@ class Joiner:
         self._waiting_words += words
         return part
 
-    def rest(self, duration_s: float) -> Part:
+    def rest(self, duration_s: float) -> RecordingPart:
         """Return what was held back, when no window is left."""
         return self._taken(*self._waiting(math.inf), duration_s)
 
@@ -161,14 +161,14 @@ class Joiner:
         words, self._waiting_words = _parted(self._waiting_words, before_s)
         return segments, words
 
-    def _taken(self, segments: list[RecordedSegment], words: list[RecordedWord], until_s: float) -> Part:
+    def _taken(self, segments: list[RecordedSegment], words: list[RecordedWord], until_s: float) -> RecordingPart:
         """Number segments, and put the space before each that the one before it asks for."""
         first = len(self._segments)
         for segment in segments:
             space = _space(self._segments[-1].language, segment.language) if self._segments else ""
             self._segments.append(replace(segment, id=len(self._segments), space=space))
         self._words += words
-        return Part(tuple(self._segments[first:]), tuple(words), until_s)
+        return RecordingPart(tuple(self._segments[first:]), tuple(words), until_s)
 
 
 def join(
@@ -198,9 +198,9 @@ class _Clock:
         return start_s, self._now_s
 
 
-def _spoken(window: Window, transcript: Transcript) -> Sequence[Spoken]:
+def _spoken(window: Window, transcript: Transcript) -> Sequence[Segment]:
     """Return the segments of a transcript; the text as one where an engine gives none."""
-    whole = Spoken(0.0, window.end_s - window.start_s, transcript.text, transcript.tokens)
+    whole = Segment(0.0, window.end_s - window.start_s, transcript.text, transcript.tokens)
     return transcript.segments or (whole,)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from asr.audio.decode import DEFAULT_LIMITS, AudioLimits
 from asr.inference.engine import Engine
 from asr.inference.pipeline import (
-    LEADERS,
-    Asked,
-    FileLanguage,
+    LANGUAGE_VOTE_WINDOWS,
+    DecodingOptions,
+    LanguageVote,
     check_task,
     joined,
     open_sound,
@@ -63,14 +63,14 @@ def transcribe(
     Raises UserError for a language that the model does not know, DataError for a file that cannot be used.
     """
     begun = time.monotonic()
-    recording = hear(engine, path, Asked(spoken_language(language, engine.info)), limits, choice)
+    recording = hear(engine, path, DecodingOptions(spoken_language(language, engine.info)), limits, choice)
     return Transcription.of(str(path), recording, time.monotonic() - begun)
 
 
 def hear(
     engine: Engine,
     source: bytes | str | Path,
-    asked: Asked,
+    asked: DecodingOptions,
     limits: AudioLimits = DEFAULT_LIMITS,
     choice: SoundChoice = DEFAULT_CHOICE,
 ) -> Recording:
@@ -81,16 +81,16 @@ def hear(
     check_task(asked.task, engine.info)
     sound = open_sound(source, limits, choice=choice)
     ready = prepared(sound, engine.info)
-    language = FileLanguage(asked)
+    language = LanguageVote(asked)
     heard: list[tuple[Window, Transcript]] = []
-    while found := list(islice(ready, AT_ONCE if language.settled else LEADERS)):
+    while found := list(islice(ready, AT_ONCE if language.settled else LANGUAGE_VOTE_WINDOWS)):
         transcripts = _decoded(engine, found, asked, language)
         heard += [(window, transcript) for (window, _), transcript in zip(found, transcripts, strict=True)]
     return joined(heard, asked, sound.duration_s, sound.report)
 
 
 def _decoded(
-    engine: Engine, found: Sequence[tuple[Window, np.ndarray]], asked: Asked, language: FileLanguage
+    engine: Engine, found: Sequence[tuple[Window, np.ndarray]], asked: DecodingOptions, language: LanguageVote
 ) -> list[Transcript]:
     transcripts = engine.decode([asked.clip(features, language.language) for _, features in found])
     if not language.settled:

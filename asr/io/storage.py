@@ -44,7 +44,7 @@ _URI = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FileEntry:
     """A file in a folder: its address, its name from the folder on (``clips/a.mp3``) and its size."""
 
     uri: str
@@ -151,7 +151,7 @@ def exists(place: str | Path) -> bool:
     return kind(place) != ""
 
 
-def list_files(place: str | Path, recursive: bool = True) -> list[Entry]:
+def list_files(place: str | Path, recursive: bool = True) -> list[FileEntry]:
     """Return the files in a folder, sorted by name; one request per thousand files. Hidden ones are left out.
 
     Raises UserError where the folder is not there or the storage does not answer.
@@ -164,11 +164,11 @@ def list_folders(place: str | Path) -> list[str]:
     return [entry.name for entry in _entries(place, False) if entry.bytes < 0]
 
 
-def _entries(place: str | Path, recursive: bool) -> list[Entry]:
+def _entries(place: str | Path, recursive: bool) -> list[FileEntry]:
     with explained(place, "cannot be listed"):
         sizes = _remote_sizes(place, recursive) if is_remote(place) else local_sizes(local_path(place), recursive)
         return [
-            Entry(_below(place, name), name, size)
+            FileEntry(_below(place, name), name, size)
             for name, size in sorted(sizes)
             if not any(part.startswith(".") for part in name.split("/"))
         ]

@@ -20,10 +20,10 @@ from benchmarks.scale.figures import Figure, Sizes, median_s
 from cluster.session import ray_session
 from train.augmentation.augment import Augmentation
 from train.corpus.corpus import load
-from train.corpus.static import Listed
-from train.corpus.validation import Admission
+from train.corpus.static import StaticCorpus
+from train.corpus.validation import CorpusValidator
 from train.data.config import DataConfig
-from train.examples import Recipe
+from train.examples import PreprocessConfig
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
@@ -53,7 +53,7 @@ def _write(manifest: Path, count: int) -> None:
 
 
 def _admitted(manifest: Path, count: int, sizes: Sizes) -> list[Figure]:
-    rules = Admission(Recipe(sizes.checkpoint, language(sizes.checkpoint), "transcribe"))
+    rules = CorpusValidator(PreprocessConfig(sizes.checkpoint, language(sizes.checkpoint), "transcribe"))
     config = SourceConfig(source=str(manifest), audio_roots=["s3://speech/corpus"])
     ordering = Ordering(PlanConfig(), Packing(), Augmentation(), 0, rules.around)  # and the tokenizer is loaded
     stages = []
@@ -82,7 +82,9 @@ def _admitted(manifest: Path, count: int, sizes: Sizes) -> list[Figure]:
 def _stored(sizes: Sizes) -> list[Figure]:
     """Return what the object store makes of the columns, up to a million rows."""
     count = max([size for size in sizes.utterances if size <= 1_000_000] or [min(sizes.utterances)])
-    corpus = Listed(utterances(count), [count], [count], Ordering(PlanConfig(), Packing(), Augmentation(), 0, around=5))
+    corpus = StaticCorpus(
+        utterances(count), [count], [count], Ordering(PlanConfig(), Packing(), Augmentation(), 0, around=5)
+    )
     at = f"{count:,} utterances"
     indices = list(range(0, count, max(1, count // _BATCH)))[:_BATCH]
     with ray_session():

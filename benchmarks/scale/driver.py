@@ -16,7 +16,7 @@ from benchmarks.provenance import tell
 from benchmarks.scale.figures import Figure, Sizes, median_core_s, median_s
 from cluster.session import ray_session
 from train.checkpoints import data_log
-from train.dataloader.dataset import Met, Tally
+from train.dataloader.dataset import ConsumedBatch, DataStats
 from train.events import Progress, ProgressBoard
 from train.tracking.history import History
 from train.tracking.listener import Listener
@@ -102,8 +102,8 @@ def _history(sizes: Sizes) -> list[Figure]:
 
 def _checkpoint(sizes: Sizes) -> list[Figure]:
     met = [_met(worker) for worker in range(sizes.workers)]
-    sent = [pickle.dumps((Tally(), [], part)) for part in met]
-    without = [pickle.dumps((Tally(), [], []))] * sizes.workers
+    sent = [pickle.dumps((DataStats(), [], part)) for part in met]
+    without = [pickle.dumps((DataStats(), [], []))] * sizes.workers
     heard_s = median_core_s(lambda: [pickle.loads(one) for one in sent], 3)
     without_s = median_core_s(lambda: [pickle.loads(one) for one in without], 3)
     with TemporaryDirectory() as folder:
@@ -121,5 +121,8 @@ def _checkpoint(sizes: Sizes) -> list[Figure]:
     ]
 
 
-def _met(worker: int) -> list[Met]:
-    return [Met(0, tuple(f"utterance-{worker:05}{step:03}{clip}" for clip in range(_CLIPS))) for step in range(_STEPS)]
+def _met(worker: int) -> list[ConsumedBatch]:
+    return [
+        ConsumedBatch(0, tuple(f"utterance-{worker:05}{step:03}{clip}" for clip in range(_CLIPS)))
+        for step in range(_STEPS)
+    ]

@@ -10,7 +10,7 @@ from transformers import WhisperFeatureExtractor
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.features import LogMel
 from asr.inference.engine import ModelInfo
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 
 LANGUAGE = "it"
@@ -32,7 +32,7 @@ class Instant:
         self.nbytes = 1
         self.group = config.model
 
-    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         """Answer."""
         return [Transcript("parola", (0,), LANGUAGE) for _ in clips]
 

@@ -7,7 +7,7 @@ from itertools import count
 
 from benchmarks.scale.figures import Figure, Sizes, median_core_s
 from serve.ingress.limits.admission import Admission
-from serve.replica.scheduler import Line, Waiting
+from serve.replica.scheduler import FairScheduler, QueuedWindow
 
 _BUDGET_S = 240.0
 _REPEATS = 15
@@ -23,11 +23,11 @@ def line(sizes: Sizes) -> list[Figure]:
 
 def _line(waiting: int, each: int) -> list[Figure]:
     numbers = count()
-    held: Line[int] = Line()
+    held: FairScheduler[int] = FairScheduler()
 
     def put() -> None:
         number = next(numbers)
-        held.put(Waiting(number, f"request {number // each}", number % each, float(1 + number % 30)))
+        held.put(QueuedWindow(number, f"request {number // each}", number % each, float(1 + number % 30)))
 
     for _ in range(waiting):
         put()

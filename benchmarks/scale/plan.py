@@ -18,9 +18,9 @@ from benchmarks.provenance import tell
 from benchmarks.scale.corpora import utterances
 from benchmarks.scale.figures import Figure, Sizes
 from benchmarks.scale.processes import peak_bytes, reset_peak, resident_bytes
-from train.augmentation.augment import Augmentation, Speed
-from train.corpus.static import Listed
-from train.dataloader.dataset import Portion, Share
+from train.augmentation.augment import Augmentation, SpeedPerturbation
+from train.corpus.static import StaticCorpus
+from train.dataloader.dataset import RankSlice, WorkerShard
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
@@ -59,7 +59,7 @@ def measured(count: int, kind: str, workers: int) -> dict[str, tuple[float, str]
     core = time.process_time()
     next(corpus.steps(steps // 2))
     resume_s = time.process_time() - core
-    portion = Portion(corpus, range(_STEPS), Share(workers // 2, workers))
+    portion = WorkerShard(corpus, range(_STEPS), RankSlice(workers // 2, workers))
     given = portion.orders()
     next(given)
     core = time.process_time()
@@ -80,15 +80,15 @@ def measured(count: int, kind: str, workers: int) -> dict[str, tuple[float, str]
     }
 
 
-def _corpus(count: int, kind: str, workers: int) -> Listed:
+def _corpus(count: int, kind: str, workers: int) -> StaticCorpus:
     packing = Packing(window_s=30.0, previous_text_share=0.5) if kind == "packed" else Packing()
-    speed = Speed(probability=0.5, factors=(0.9, 1.1)) if kind == "speed" else Speed()
+    speed = SpeedPerturbation(probability=0.5, factors=(0.9, 1.1)) if kind == "speed" else SpeedPerturbation()
     ordering = Ordering(
         PlanConfig(micro_batches_per_step=workers), packing, Augmentation(speed=speed), 0, around=_AROUND
     )
     sizes = [count * 3 // 4, count - count * 3 // 4] if kind == "mixed" else [count]
     drawn = [count // 2, count - count // 2] if kind == "mixed" else sizes
-    return Listed(utterances(count), sizes, drawn, ordering)
+    return StaticCorpus(utterances(count), sizes, drawn, ordering)
 
 
 def main() -> None:

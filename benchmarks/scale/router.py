@@ -13,7 +13,7 @@ import ray.serve
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from benchmarks.provenance import tell
 from benchmarks.scale.fakes import LANGUAGE, blank
 from benchmarks.scale.figures import Figure, Sizes
@@ -51,7 +51,7 @@ def router(sizes: Sizes) -> list[Figure]:
 
 
 async def _asked(handle: DeploymentHandle, features: np.ndarray, at: str, sizes: Sizes) -> list[Figure]:
-    clip = Clip(features, LANGUAGE)
+    clip = DecodingRequest(features, LANGUAGE)
     figures = [Figure("bytes of a window", at, float(len(pickle.dumps(clip))), "bytes")]
     await _calls(handle, clip, _WARM, 1)
     for flight in _FLIGHT:
@@ -68,7 +68,7 @@ async def _asked(handle: DeploymentHandle, features: np.ndarray, at: str, sizes:
     return figures
 
 
-async def _calls(handle: DeploymentHandle, clip: Clip, count: int, flight: int) -> None:
+async def _calls(handle: DeploymentHandle, clip: DecodingRequest, count: int, flight: int) -> None:
     left = iter(range(count))
 
     async def ask() -> None:

@@ -26,9 +26,9 @@ from benchmarks.scale.figures import Figure, Sizes
 from benchmarks.scale.processes import using
 from cluster.session import ray_session
 from train.dataloader import ray_pipeline as module
-from train.dataloader.preprocess import TensorRow
+from train.dataloader.preprocess import MicroBatchTensors
 from train.dataloader.ray_pipeline import stream
-from train.examples import Order, Passage, Recipe
+from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
 
 _CLIPS = 6  # of a micro-batch
 _LABEL_TOKENS = 30
@@ -61,21 +61,21 @@ def rows(sizes: Sizes) -> list[Figure]:
     return figures
 
 
-def orders(clips: Sequence[Utterance], count: int) -> Iterator[Order]:
+def orders(clips: Sequence[Utterance], count: int) -> Iterator[MicroBatchSpec]:
     """Yield so many micro-batches of the same clips, over and over."""
     for number in range(count):
         chosen = [clips[(number * _CLIPS + place) % len(clips)] for place in range(_CLIPS)]
         context_s = max(clip.duration_s or 0.0 for clip in chosen) + 0.5
-        yield Order(tuple(Passage((clip,)) for clip in chosen), context_s, _CLIPS * context_s)
+        yield MicroBatchSpec(tuple(PackedExample((clip,)) for clip in chosen), context_s, _CLIPS * context_s)
 
 
-def untouched(row: dict[str, Any], recipe: Recipe) -> Iterator[dict[str, Any]]:
+def untouched(row: dict[str, Any], recipe: PreprocessConfig) -> Iterator[dict[str, Any]]:
     """Yield for each order what ``prepare`` makes, as many bytes of it, without any work."""
     for order in pickle.loads(row["orders"]):
         frames = round(order.own_s * 100)
         yield {
             "row": pickle.dumps(
-                TensorRow(
+                MicroBatchTensors(
                     np.zeros((80, frames), np.float16),
                     np.full(len(order.passages), frames // max(1, len(order.passages))),
                     np.full((len(order.passages), _LABEL_TOKENS), IGNORED),
@@ -94,7 +94,7 @@ def untouched(row: dict[str, Any], recipe: Recipe) -> Iterator[dict[str, Any]]:
 class Consumer:
     """Stands for a training worker: takes rows as fast as they come."""
 
-    def __init__(self, clips: Sequence[Utterance], recipe: Recipe, idle: bool) -> None:
+    def __init__(self, clips: Sequence[Utterance], recipe: PreprocessConfig, idle: bool) -> None:
         self._clips, self._recipe, self._idle = clips, recipe, idle
 
     def take(self, count: int) -> tuple[float, int]:
@@ -108,7 +108,7 @@ class Consumer:
 
 
 def _run(clips: Sequence[Utterance], pipelines: int, each: int, sizes: Sizes, idle: bool) -> dict[str, float]:
-    recipe = Recipe(sizes.checkpoint, language(sizes.checkpoint), "transcribe")
+    recipe = PreprocessConfig(sizes.checkpoint, language(sizes.checkpoint), "transcribe")
     consumers = [ray.remote(num_cpus=0)(Consumer).remote(clips, recipe, idle) for _ in range(pipelines)]
     ray.get([consumer.take.remote(_WARM) for consumer in consumers])  # torch is imported, tasks have processes
     with using(_KINDS) as used:

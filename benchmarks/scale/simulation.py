@@ -1,6 +1,6 @@
 """Ten thousand requests a second in virtual time: our line, our door and our scaling, driven by events and a seed.
 
-Only time is made up. Replicas take batches from ``serve.replica.scheduler.Line``, ingresses let in by the
+Only time is made up. Replicas take batches from ``serve.replica.scheduler.FairScheduler``, ingresses let in by the
 ``Admission`` of ``serve.ingress.limits``, the number of replicas is what ``serve.replica.autoscaling`` says. A batch
 takes ``fixed + each * audio`` seconds, measured here with the real engine.
 Serve's router is imitated: of two replicas by lot the one with fewer windows.
@@ -25,17 +25,17 @@ from typing import Any
 import numpy as np
 
 from asr.audio.decode import SAMPLE_RATE, decode
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import language, speech
 from benchmarks.scale.figures import Figure, Sizes, median_core_s
 from benchmarks.serving.speech import joined
 from serve.config import Replicas, ServeConfig
 from serve.errors import ApiError
-from serve.ingress.limits.admission import Admission, Visit
+from serve.ingress.limits.admission import Admission, Ticket
 from serve.replica.autoscaling import BATCHES_EACH, LOOK_BACK_S, QUEUED_AUDIO, QueuedAudio
 from serve.replica.engine_loader import load_engine
-from serve.replica.scheduler import Line, Waiting
+from serve.replica.scheduler import FairScheduler, QueuedWindow
 
 WINDOW_S = 30.0
 BUDGET_S = 240.0
@@ -65,7 +65,7 @@ class Service:
 
 @dataclass(eq=False)
 class _Replica:
-    line: Line[tuple[float, Visit, Callable[[], None]]] = field(default_factory=Line)
+    line: FairScheduler[tuple[float, Ticket, Callable[[], None]]] = field(default_factory=FairScheduler)
     windows: int = 0
     audio_s: float = 0.0
     busy: bool = False
@@ -74,7 +74,7 @@ class _Replica:
 
 @dataclass
 class Outcome:
-    """What became of the requests that came after the settling, and how long ``Line.take`` took in real time."""
+    """What became of the requests that came after the settling, and how long ``take`` took in real time."""
 
     latencies_s: list[float] = field(default_factory=list)
     refused: int = 0
@@ -180,10 +180,10 @@ class Simulation:
             return
         self._send(visit, stack.close)
 
-    def _send(self, visit: Visit, leave: Callable[[], None]) -> None:
+    def _send(self, visit: Ticket, leave: Callable[[], None]) -> None:
         two = (self._random.choice(self._replicas), self._random.choice(self._replicas))
         replica = min(two, key=lambda one: (one.leaving, one.windows))
-        replica.line.put(Waiting((self.now, visit, leave), str(next(self._numbers)), 0, WINDOW_S))
+        replica.line.put(QueuedWindow((self.now, visit, leave), str(next(self._numbers)), 0, WINDOW_S))
         replica.windows += 1
         replica.audio_s += WINDOW_S
         if not replica.busy:
@@ -199,7 +199,7 @@ class Simulation:
             audio_s = sum(window.audio_s for window in batch)
             self._at(self.now + self._service.seconds(audio_s), lambda: self._answer(replica, batch))
 
-    def _answer(self, replica: _Replica, batch: list[Waiting[Any]]) -> None:
+    def _answer(self, replica: _Replica, batch: list[QueuedWindow[Any]]) -> None:
         for window in batch:
             came, visit, leave = window.item
             visit.done(window.audio_s)
@@ -236,7 +236,7 @@ def measured(sizes: Sizes) -> Service:
     with TemporaryDirectory() as folder:
         clips, _ = speech(Path(folder), sizes.decoder, sizes.prompts)
         waveform = decode(joined(clips, WINDOW_S, Path(folder, "window.flac")).path)
-    clip = Clip(engine.info.log_mel(waveform[: int(WINDOW_S * SAMPLE_RATE)]), language(sizes.decoder))
+    clip = DecodingRequest(engine.info.log_mel(waveform[: int(WINDOW_S * SAMPLE_RATE)]), language(sizes.decoder))
     most, cores = int(BUDGET_S / WINDOW_S), os.cpu_count() or 1
     engine.decode([clip])
     one_s = median_core_s(lambda: engine.decode([clip]), sizes.rounds) / cores

@@ -6,23 +6,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from asr.errors import DataError
-from asr.inference.pipeline import LEADERS, Asked, FileLanguage, joined
+from asr.inference.pipeline import LANGUAGE_VOTE_WINDOWS, DecodingOptions, LanguageVote, joined
 from asr.inference.recording import Recording, Window
 from asr.transcript import Transcript
-from serve.batch.window_task import Order, Passage
+from serve.batch.window_task import RecordingTask, WindowTask
 
 Outcome = Recording | DataError
-Heard = tuple[Window, Transcript]
+WindowTranscript = tuple[Window, Transcript]
 
 
 @dataclass
 class _Growing:
     """A recording that is not whole: what was heard at which position, which are awaited (None: unknown as yet)."""
 
-    order: Order
-    heard: dict[int, Heard] = field(default_factory=dict)
+    order: RecordingTask
+    heard: dict[int, WindowTranscript] = field(default_factory=dict)
     awaited: set[int] | None = None
-    again: Order | None = None
+    again: RecordingTask | None = None
 
 
 class Gathering:
@@ -32,10 +32,10 @@ class Gathering:
     that is the recording's, which its first windows decide as in the endpoint; the others are to be heard ``again``.
     """
 
-    def __init__(self, orders: Iterable[Order]) -> None:
+    def __init__(self, orders: Iterable[RecordingTask]) -> None:
         self._growing = {order.number: _Growing(order) for order in orders}
 
-    def add(self, passage: Passage) -> Outcome | None:
+    def add(self, passage: WindowTask) -> Outcome | None:
         """Take a passage and return its recording where that is whole now, or why it never will be."""
         growing = self._growing.get(passage.number)
         if growing is None:  # of a recording that failed
@@ -49,7 +49,7 @@ class Gathering:
             growing.awaited.discard(passage.position)
         return None if growing.awaited else self._whole(growing, passage)
 
-    def again(self) -> list[Order]:
+    def again(self) -> list[RecordingTask]:
         """Return what is to be heard again, of recordings of which every window was heard."""
         return [growing.again for growing in self._growing.values() if growing.again and growing.awaited]
 
@@ -58,7 +58,7 @@ class Gathering:
         lost = DataError("changed", "the file was another one when it was read for the second time")
         return [(number, lost) for number in self._growing]
 
-    def _whole(self, growing: _Growing, last: Passage) -> Outcome | None:
+    def _whole(self, growing: _Growing, last: WindowTask) -> Outcome | None:
         asked = growing.order.asked
         heard = [growing.heard[i] for i in sorted(growing.heard)]
         if growing.again is None:
@@ -74,15 +74,15 @@ class Gathering:
         return outcome
 
 
-def settle(asked: Asked, heard: Sequence[Heard]) -> tuple[str | None, frozenset[int]]:
+def settle(asked: DecodingOptions, heard: Sequence[WindowTranscript]) -> tuple[str | None, frozenset[int]]:
     """Return the language of a recording whose windows were heard each on its own, and which of them it is not that of.
 
     The endpoint comes to the same: it hears the first windows like this, and the others in the language then known.
     """
-    language = FileLanguage(asked)
+    language = LanguageVote(asked)
     wrong, position = list[int](), 0
     while position < len(heard):
-        group = heard[position:] if language.settled else heard[position : position + LEADERS]
+        group = heard[position:] if language.settled else heard[position : position + LANGUAGE_VOTE_WINDOWS]
         if not language.settled:
             language.settle([window for window, _ in group], [transcript for _, transcript in group])
         wrong += [position + i for i, (_, transcript) in enumerate(group) if not language.is_right(transcript)]

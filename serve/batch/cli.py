@@ -16,13 +16,13 @@ from asr.models.checkpoint import require
 from asr.sound import AUTO, NAMED, SoundChoice
 from asr.transcript import Task
 from cluster import termination
-from serve.batch.inputs import Found, find
+from serve.batch.inputs import FoundInputs, find
 from serve.batch.output_folder import FAILURES, Format, document
 from serve.batch.progress import shown
 from serve.config import ServeConfig
 
 if TYPE_CHECKING:
-    from serve.batch.job import Job
+    from serve.batch.job import BatchJob
 
 EngineChoice = Literal["auto", "torch", "ctranslate2"]
 
@@ -84,16 +84,16 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
     everything = find(inputs, roots) if out is None else None
     if everything is not None:
         _require_printable(everything, chosen, as_json)
-    from serve.batch.job import Job
+    from serve.batch.job import BatchJob
 
-    job = Job(inputs, out or "", chosen, config, language, task, prompt, words, overwrite, sound, roots)
+    job = BatchJob(inputs, out or "", chosen, config, language, task, prompt, words, overwrite, sound, roots)
     if everything is None:
         _write(job, address, as_json)
     else:
         _print(job, everything, as_json)
 
 
-def _write(job: Job, address: str | None, as_json: bool) -> None:
+def _write(job: BatchJob, address: str | None, as_json: bool) -> None:
     """Transcribe through Ray into a folder, and end with one line."""
     from serve.batch.run import transcribe_all  # and with it Ray Data: a second that printing does not need
 
@@ -119,7 +119,7 @@ def _write(job: Job, address: str | None, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _require_printable(everything: Found, formats: list[Format], as_json: bool) -> None:
+def _require_printable(everything: FoundInputs, formats: list[Format], as_json: bool) -> None:
     """Raise UserError for what cannot be printed, or is not there: before a model is loaded."""
     (form, *more), found = formats, everything.inputs
     if more or (form != Format.TXT and len(found) > 1 and not as_json):
@@ -135,7 +135,7 @@ def _is_gone(address: str) -> bool:
     return not storage.is_remote(address) and not storage.kind(address)
 
 
-def _print(job: Job, everything: Found, as_json: bool) -> None:
+def _print(job: BatchJob, everything: FoundInputs, as_json: bool) -> None:
     """Transcribe in this process, without Ray, and print each file when it is heard."""
     (form,), found = job.formats, everything.inputs
     if str(everything):

@@ -12,8 +12,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from asr.errors import DataError, one_line
 from asr.inference.engine import Engine
 from asr.inference.isolation import MAX_FAILURES, each_on_its_own
-from asr.transcript import Clip, Transcript
-from serve.batch.window_task import Passage, cost_s
+from asr.transcript import DecodingRequest, Transcript
+from serve.batch.window_task import WindowTask, cost_s
 from serve.config import ServeConfig
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 MakeEngine = Callable[[ServeConfig], Engine]
 
 
-class Decoder:
+class DecodeActor:
     """An actor of the pool. It is ready when its model is, because the model is loaded in the constructor."""
 
     def __init__(self, config: ServeConfig, make_engine: MakeEngine) -> None:
@@ -33,20 +33,20 @@ class Decoder:
         """Hear the windows of a block of ``packed`` passages."""
         return packed(self.hear(unpacked(block)))
 
-    def hear(self, passages: Sequence[Passage]) -> list[Passage]:
+    def hear(self, passages: Sequence[WindowTask]) -> list[WindowTask]:
         """Return the passages, in their order, with transcripts in place of clips.
 
         A clip that cannot be decoded has a DataError in its place; several in a row raise what the engine raised.
         """
         heard = list(passages)
-        asked = {i: one.content for i, one in enumerate(passages) if isinstance(one.content, Clip)}
+        asked = {i: one.content for i, one in enumerate(passages) if isinstance(one.content, DecodingRequest)}
         for batch in self._batches(asked):
             outcomes = self._outcomes([asked[i] for i in batch])
             for i, outcome in zip(batch, outcomes, strict=True):
                 heard[i] = replace(heard[i], content=outcome)
         return heard
 
-    def _batches(self, clips: dict[int, Clip]) -> Iterator[list[int]]:
+    def _batches(self, clips: dict[int, DecodingRequest]) -> Iterator[list[int]]:
         """Yield windows of like length together, as many as the audio of a batch allows."""
         batch, batch_s = list[int](), 0.0
         for i, clip in sorted(clips.items(), key=lambda item: item[1].features.shape[1]):
@@ -59,10 +59,10 @@ class Decoder:
         if batch:
             yield batch
 
-    def _outcomes(self, clips: Sequence[Clip]) -> list[Transcript | DataError]:
+    def _outcomes(self, clips: Sequence[DecodingRequest]) -> list[Transcript | DataError]:
         return each_on_its_own(self._decode, clips, self._failed)
 
-    def _decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def _decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         transcripts = self._engine.decode(clips)
         self._failures = 0
         return transcripts
@@ -76,11 +76,11 @@ class Decoder:
         return DataError("not_decoded", f"{type(error).__name__}: {one_line(error)}")
 
 
-def packed(passages: Iterable[Passage]) -> pa.Table:
+def packed(passages: Iterable[WindowTask]) -> pa.Table:
     """Return passages as a table that Ray Data carries. Pickled by us: it would try to make columns of their parts."""
     return pa.table({"row": pa.array(list(map(pickle.dumps, passages)), pa.binary())})
 
 
-def unpacked(block: pa.Table) -> list[Passage]:
+def unpacked(block: pa.Table) -> list[WindowTask]:
     """Return the passages of such a table."""
     return [pickle.loads(row.as_buffer()) for row in block["row"]]

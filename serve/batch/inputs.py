@@ -13,7 +13,7 @@ from asr.data.manifest import read_manifest
 from asr.errors import DataError, UserError
 from asr.io import storage
 from asr.io.roots import Roots
-from asr.io.storage import Entry
+from asr.io.storage import FileEntry
 
 LISTS = (".txt", ".jsonl")
 _SHOWN = 8  # suffixes
@@ -32,7 +32,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundInputs:
     """Recordings, each once; how many were named again; and the files left out of folders, counted by their suffix."""
 
     inputs: list[Input]
@@ -47,7 +47,7 @@ class Found:
         return "; ".join(filter(None, (left_out, again)))
 
 
-def find(words: Sequence[str], audio_roots: Sequence[str] = ()) -> Found:
+def find(words: Sequence[str], audio_roots: Sequence[str] = ()) -> FoundInputs:
     """Return the recordings that ``words`` mean, in their order, each file once, by its path.
 
     A file is taken as it is, and also where there is none: what is wrong with it is found when it is opened. Of
@@ -65,7 +65,9 @@ def find(words: Sequence[str], audio_roots: Sequence[str] = ()) -> Found:
             repeated += file in found
             found.setdefault(file, one)
     counts = Counter(suffix(storage.name_of(file)) for file in others - set(found))
-    return Found(list(found.values()), repeated, dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+    return FoundInputs(
+        list(found.values()), repeated, dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    )
 
 
 def _file(address: str) -> str:
@@ -85,7 +87,7 @@ def _meant(word: str, others: set[str], audio_roots: Sequence[str]) -> Iterator[
         yield _input(word, storage.name_of(word), _size(word))
 
 
-def _audio(word: str, entries: Sequence[Entry], others: set[str]) -> list[Input]:
+def _audio(word: str, entries: Sequence[FileEntry], others: set[str]) -> list[Input]:
     found = [_input(entry.uri, entry.name, entry.bytes) for entry in entries if is_audio(entry.name)]
     left = [entry for entry in entries if not is_audio(entry.name) and not is_litter(entry.name)]
     if not found:
@@ -96,7 +98,7 @@ def _audio(word: str, entries: Sequence[Entry], others: set[str]) -> list[Input]
     return found
 
 
-def _matching(pattern: str) -> list[Entry]:
+def _matching(pattern: str) -> list[FileEntry]:
     base, parts = pattern, list[str]()
     while "*" in base:
         parts.insert(0, storage.name_of(base))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from asr.data.manifest import json_object
 from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
-from asr.inference.pipeline import Asked, check_task, spoken_language
+from asr.inference.pipeline import DecodingOptions, check_task, spoken_language
 from asr.io import storage
 from asr.language import code_or_none
 from asr.models.artifact import CARD
@@ -20,7 +20,7 @@ from serve.config import ServeConfig
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """A command line. ``out`` is empty where transcripts are printed, ``language`` None where it is to be detected.
     ``sound`` is the track and channel taken of every file, ``audio_roots`` where else lists may name files.
 
@@ -69,11 +69,11 @@ class Job:
             channel=self.sound.channel,
         )
 
-    def asked(self, model: ModelInfo) -> Asked:
+    def asked(self, model: ModelInfo) -> DecodingOptions:
         """Return what each window is asked. Raises UserError where the model cannot do it."""
         check_task(self.task, model)
         language = spoken_language(self.language, model)
-        return Asked(language, False, self.task, self.prompt.strip(), 0.0, self.timestamps, self.words)
+        return DecodingOptions(language, False, self.task, self.prompt.strip(), 0.0, self.timestamps, self.words)
 
 
 def _weights(model: str) -> dict[str, str]:

@@ -18,8 +18,8 @@ from asr.errors import UserError
 from asr.inference.engine import ModelInfo
 from cluster.resources import DATA_TASK_CPUS, threads_each
 from cluster.scaling import require
-from serve.batch.decode_actor import Decoder, MakeEngine, unpacked
-from serve.batch.window_task import Order, Passage, passages
+from serve.batch.decode_actor import DecodeActor, MakeEngine, unpacked
+from serve.batch.window_task import RecordingTask, WindowTask, passages
 from serve.config import ServeConfig
 
 # Of features on their way, for each task that reads and each actor that decodes: two hours of speech are 115 MB.
@@ -86,12 +86,12 @@ def describe(config: ServeConfig, make_engine: MakeEngine, workforce: Workforce)
 
 
 def hear(
-    orders: Sequence[tuple[Order, int]],
+    orders: Sequence[tuple[RecordingTask, int]],
     model: ModelInfo,
     config: ServeConfig,
     make_engine: MakeEngine,
     workforce: Workforce,
-) -> Iterator[Passage]:
+) -> Iterator[WindowTask]:
     """Yield the passages of recordings (with the bytes of each) as they are heard, those of one not in their order.
 
     Small files are read first, so that none waits for a long one; and a long one's windows are decoded among those of
@@ -113,7 +113,7 @@ def hear(
         compute=TaskPoolStrategy(min(workforce.readers, len(bundles))),
     )
     heard = cut.map_batches(
-        Decoder,
+        DecodeActor,
         fn_constructor_args=(workforce.config(config), make_engine),
         batch_size=_windows(model, config),
         batch_format="pyarrow",
@@ -147,8 +147,8 @@ def _windows(model: ModelInfo, config: ServeConfig) -> int:
     return round(config.max_batch_audio_s / (WINDOW_S if model.context == "full" else _SHORTEST_S))
 
 
-def _bundles(orders: Sequence[tuple[Order, int]]) -> Iterator[list[Order]]:
-    bundle, held = list[Order](), 0
+def _bundles(orders: Sequence[tuple[RecordingTask, int]]) -> Iterator[list[RecordingTask]]:
+    bundle, held = list[RecordingTask](), 0
     for order, size in orders:
         if bundle and (len(bundle) == _BUNDLE_FILES or held + size > _BUNDLE_BYTES):
             yield bundle

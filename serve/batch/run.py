@@ -13,12 +13,12 @@ from cluster.session import ray_session
 from serve.batch.assembler import Gathering, Outcome
 from serve.batch.decode_actor import MakeEngine
 from serve.batch.inputs import Input, find
-from serve.batch.job import Job
+from serve.batch.job import BatchJob
 from serve.batch.lock import alone
 from serve.batch.output_folder import Folder
 from serve.batch.pipeline import Workforce, describe, hear
 from serve.batch.progress import Done
-from serve.batch.window_task import Order, Passage
+from serve.batch.window_task import RecordingTask, WindowTask
 from serve.replica.engine_loader import load_engine
 
 
@@ -47,7 +47,7 @@ class Summary:
 
 
 def transcribe_all(
-    job: Job,
+    job: BatchJob,
     address: str | None = None,
     on_progress: Callable[[Done], None] = lambda done: None,
     make_engine: MakeEngine = load_engine,
@@ -62,7 +62,7 @@ def transcribe_all(
 
 
 def _transcribed(
-    job: Job, address: str | None, on_progress: Callable[[Done], None], make_engine: MakeEngine
+    job: BatchJob, address: str | None, on_progress: Callable[[Done], None], make_engine: MakeEngine
 ) -> Summary:
     found = find(job.inputs, job.audio_roots)
     inputs = found.inputs
@@ -102,7 +102,7 @@ def _transcribed(
 
 
 def _outcomes(
-    job: Job,
+    job: BatchJob,
     inputs: Sequence[Input],
     shared: bool,
     make_engine: MakeEngine,
@@ -114,7 +114,7 @@ def _outcomes(
     config = settled(job.config)  # from here on it is read in other folders
     model = describe(config, make_engine, workforce)
     asked = job.asked(model)
-    orders = [Order(number, absolute(one.address), asked, sound=job.sound) for number, one in enumerate(inputs)]
+    orders = [RecordingTask(number, absolute(one.address), asked, sound=job.sound) for number, one in enumerate(inputs)]
     gathering = Gathering(orders)
     tally.begin(model.computed)
     while orders:
@@ -144,7 +144,7 @@ class _Tally:
         self.computed = computed
         self._begun = time.monotonic()
 
-    def add(self, passage: Passage, again: bool) -> None:
+    def add(self, passage: WindowTask, again: bool) -> None:
         """Count a window, with its part of the silence around; of what is heard again, nothing."""
         if not again:
             windows = max(passage.of, 1)

@@ -9,11 +9,11 @@ from asr.audio.decode import AudioLimits
 from asr.audio.features import FRAMES_PER_S
 from asr.errors import DataError
 from asr.inference.engine import ModelInfo
-from asr.inference.pipeline import NOTHING_FOUND, Asked, open_sound, prepared
+from asr.inference.pipeline import NOTHING_FOUND, DecodingOptions, open_sound, prepared
 from asr.inference.recording import Window
 from asr.models.whisper.batch_decode import context_frames
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from serve.config import MAX_DAMAGED_SHARE
 
 # What one file may cost the machine that opens it: its samples are held whole while speech is looked for, 230 MB an
@@ -27,7 +27,7 @@ LIMITS = AudioLimits(
 
 
 @dataclass(frozen=True)
-class Order:
+class RecordingTask:
     """A recording to be heard: its number in the run, its address, and what is asked of it.
 
     ``positions`` are those of the windows to be heard; None: all. ``sound`` is the track and channel to take.
@@ -35,13 +35,13 @@ class Order:
 
     number: int
     address: str
-    asked: Asked
+    asked: DecodingOptions
     positions: frozenset[int] | None = None
     sound: SoundChoice = DEFAULT_CHOICE
 
 
 @dataclass(frozen=True)
-class Passage:
+class WindowTask:
     """The window at ``position`` of the ``of`` windows of recording ``number``, or a word about all of it.
 
     ``content`` is a clip on the way to the decoder and a transcript behind it. A recording in which nobody speaks is
@@ -54,28 +54,28 @@ class Passage:
     of: int
     duration_s: float
     window: Window
-    content: Clip | Transcript | DataError | None
+    content: DecodingRequest | Transcript | DataError | None
     report: SoundReport = NOTHING_FOUND
 
 
-def passages(order: Order, model: ModelInfo) -> Iterator[Passage]:
+def passages(order: RecordingTask, model: ModelInfo) -> Iterator[WindowTask]:
     """Yield a recording's windows, features computed one by one as they are asked for. CPU-bound."""
     nowhere = Window(0, 0)
     try:
         sound = open_sound(order.address, LIMITS, choice=order.sound)
     except DataError as error:
-        yield Passage(order.number, 0, 0, 0.0, nowhere, error)
+        yield WindowTask(order.number, 0, 0, 0.0, nowhere, error)
         return
     count, duration_s = len(sound.windows), sound.duration_s
     wanted = [i for i in range(count) if order.positions is None or i in order.positions]
     if not wanted:
-        yield Passage(order.number, 0, 0, duration_s, nowhere, None, sound.report)
+        yield WindowTask(order.number, 0, 0, duration_s, nowhere, None, sound.report)
     ready = prepared(replace(sound, windows=[sound.windows[i] for i in wanted]), model)
     for position, (window, features) in zip(wanted, ready, strict=True):
         clip = order.asked.clip(features, order.asked.language)
-        yield Passage(order.number, position, count, duration_s, window, clip, sound.report)
+        yield WindowTask(order.number, position, count, duration_s, window, clip, sound.report)
 
 
-def cost_s(clip: Clip, model: ModelInfo) -> float:
+def cost_s(clip: DecodingRequest, model: ModelInfo) -> float:
     """Return the seconds of audio that the encoder sees."""
     return context_frames(clip.features.shape[1], model.context) / FRAMES_PER_S

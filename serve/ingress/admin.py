@@ -14,10 +14,10 @@ from asr.printable import printable
 from serve.config import ServeConfig, is_loopback
 from serve.errors import MAX_MESSAGE_LENGTH, ApiError, as_api_error, body
 from serve.ingress.limits.auth import Keyring
-from serve.models.catalog import Entry
-from serve.models.replica_group import Fleet
-from serve.models.rollout import Order, Rollout, Step, Steps
-from serve.models.router import Traffic
+from serve.models.catalog import CatalogEntry
+from serve.models.replica_group import ReplicaGroup
+from serve.models.rollout import Rollout, RolloutRequest, RolloutStep, Steps
+from serve.models.router import Router
 from serve.models.version import Held, Version
 
 MAX_BODY_BYTES = 64 * 1024
@@ -25,10 +25,12 @@ MAX_BODY_BYTES = 64 * 1024
 _FROM_ELSEWHERE = ("origin", "forwarded", "x-forwarded-for", "x-real-ip", "via", "sec-fetch-site")
 
 
-class Desk:
+class AdminApi:
     """Answers ``/admin/models``. Raises ApiError."""
 
-    def __init__(self, config: ServeConfig, keys: Keyring, traffic: Traffic, fleet: Fleet, rollout: Rollout) -> None:
+    def __init__(
+        self, config: ServeConfig, keys: Keyring, traffic: Router, fleet: ReplicaGroup, rollout: Rollout
+    ) -> None:
         self._config = config
         self._keys = keys
         self._traffic = traffic
@@ -65,7 +67,7 @@ class Desk:
         if self._config.exposed or not is_loopback(self._config.host) or not is_loopback(host) or there:
             raise ApiError(403, "without API keys models are looked after from this machine only", "forbidden")
 
-    def _rows(self, name: str, entry: Entry, held: list[Held]) -> list[dict[str, Any]]:
+    def _rows(self, name: str, entry: CatalogEntry, held: list[Held]) -> list[dict[str, Any]]:
         states = {"stable": entry.stable, "candidate": entry.candidate, "previous": entry.previous}
         shares = {"stable": 1.0 - entry.share, "candidate": entry.share, "previous": 0.0}
         return [
@@ -88,7 +90,7 @@ class Desk:
         }
 
 
-async def _order(request: Request) -> Order:
+async def _order(request: Request) -> RolloutRequest:
     """Read what a change is given. Raises ApiError 415 for what a web page could send unasked, 400, 413."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise ApiError(415, "send application/json", "not_json")
@@ -98,14 +100,14 @@ async def _order(request: Request) -> Order:
         if len(text) > MAX_BODY_BYTES:
             raise ApiError(413, f"the order is over {MAX_BODY_BYTES:,} bytes", "too_large")
     try:
-        return Order.model_validate_json(text or b"{}")
+        return RolloutRequest.model_validate_json(text or b"{}")
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"]) or "the body"
         raise ApiError(400, f"{where}: {fault['msg']}", "invalid_value", where) from None
 
 
-async def _lines(first: Step, steps: Steps) -> AsyncGenerator[str]:
+async def _lines(first: RolloutStep, steps: Steps) -> AsyncGenerator[str]:
     try:
         yield _line(first)
         async for step in steps:
@@ -116,6 +118,6 @@ async def _lines(first: Step, steps: Steps) -> AsyncGenerator[str]:
         await steps.aclose()
 
 
-def _line(step: Step) -> str:
+def _line(step: RolloutStep) -> str:
     # Whatever of it an admin or a card has written: what a step forgets to cut, this does not.
     return json.dumps({"step": step.step, "text": printable(step.text, MAX_MESSAGE_LENGTH)}) + "\n"

@@ -23,7 +23,7 @@ from asr.inference.pipeline import open_sound
 from asr.transcript import Task
 from serve.config import ServeConfig
 from serve.errors import ApiError
-from serve.ingress.admin import Desk
+from serve.ingress.admin import AdminApi
 from serve.ingress.error_middleware import install
 from serve.ingress.limits.admission import Admission
 from serve.ingress.limits.auth import read_keys
@@ -38,30 +38,30 @@ from serve.ingress.openai.responses import Answer
 from serve.ingress.openai.sse import EventStream, events
 from serve.ingress.page import router as page
 from serve.ingress.readiness import Readiness
-from serve.ingress.replica_client import Sender
+from serve.ingress.replica_client import ReplicaClient
 from serve.ingress.telemetry.access_log import AccessLog
-from serve.ingress.telemetry.metrics import CONTENT_TYPE, Metrics, Whose
-from serve.ingress.telemetry.middleware import Books, Observer, facts
-from serve.ingress.window_pipeline import Dispatch
+from serve.ingress.telemetry.metrics import CONTENT_TYPE, MetricLabels, Metrics
+from serve.ingress.telemetry.middleware import Observer, TelemetrySinks, request_context
+from serve.ingress.window_pipeline import WindowPipeline
 from serve.models.catalog import opened
-from serve.models.replica_group import Fleet
+from serve.models.replica_group import ReplicaGroup
 from serve.models.rollout import Rollout
-from serve.models.router import Traffic
+from serve.models.router import Router
 
 # Python's own 5 ms, which a thread that prepares may keep the event loop waiting, made health 2 to 4 times as late.
 SWITCH_S = 0.0005
 DRAIN_PAUSE_S = 0.1
 
-_books: list[Books] = []
+_books: list[TelemetrySinks] = []
 
 
-def open_books(books: Books) -> None:
+def open_books(books: TelemetrySinks) -> None:
     """Have what is answered in this process written down in ``books``."""
     # A function, because the class below is pickled by value, with a copy of each variable that it names.
     _books[:] = [books]
 
 
-def _opened_books() -> Books:
+def _opened_books() -> TelemetrySinks:
     return _books[0]
 
 
@@ -86,17 +86,17 @@ class Api:
         self._house = Admission(config.max_queued, config.max_queued_audio_s)
         self._uploads = Uploads(self._house, config.min_upload_bytes_per_s)
         self._metrics = Metrics(config.public_name, self._house, config.max_batch_audio_s)
-        open_books(Books(AccessLog(config.access_log, config.log_words), self._metrics))
+        open_books(TelemetrySinks(AccessLog(config.access_log, config.log_words), self._metrics))
         strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
         self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
         self._lanes = Lanes(config.max_decoded_bytes)
         # two batches for each replica: one that is decoded, one that waits
         self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
-        self._fleet = Fleet(transcriber)
-        self._traffic = Traffic(opened(config), self._fleet, config.registry)
+        self._fleet = ReplicaGroup(transcriber)
+        self._traffic = Router(opened(config), self._fleet, config.registry)
         rollout = Rollout(self._traffic, self._fleet, self._lanes.long.threads, strict)  # what is compared is whole
         self._readiness = Readiness(self._default_answers)
-        self._desk = Desk(config, self._keys, self._traffic, self._fleet, rollout)
+        self._desk = AdminApi(config, self._keys, self._traffic, self._fleet, rollout)
         self._created = int(time.time())
 
     @app.post("/v1/audio/transcriptions", **HEARD)
@@ -171,7 +171,7 @@ class Api:
 
     async def _answer(self, request: Request, task: Task) -> Response:
         deadline = time.monotonic() + self._config.request_timeout_s  # the event loop's clock
-        known = facts(request.scope)
+        known = request_context(request.scope)
         async with AsyncExitStack() as stack, asyncio.timeout_at(deadline):
             known.key = stack.enter_context(self._keys.visit(request.headers.get("authorization")))
             welcome(request.scope)
@@ -183,7 +183,7 @@ class Api:
             route = self._traffic.route(parameters.model, known.request_id)
             known.model, known.version = route.name, route.role
             stack.enter_context(self._traffic.present(route))
-            whose = Whose(route.name, route.role, known.key)
+            whose = MetricLabels(route.name, route.role, known.key)
             async with upload.kept():
                 route, model = await self._traffic.info(route)
                 asked = asked_of(model, parameters, task)
@@ -195,10 +195,10 @@ class Api:
             known.audio_s, known.warnings = sound.heard_s, sound.report.warnings or None
             self._metrics.silent(whose, sound.silent_s)
             visit.expect(sound.cost_s(model.context))
-            sender = Sender(
+            sender = ReplicaClient(
                 self._transcriber, route.version, model.context, known.request_id, whose, visit, self._metrics, deadline
             )
-            passages = upload.each(Dispatch(sender.send, threads, self._ahead).hear(sound, asked, model))
+            passages = upload.each(WindowPipeline(sender.send, threads, self._ahead).hear(sound, asked, model))
             stack.push_async_callback(passages.aclose)
             told = Answer(parameters, asked, sound.duration_s, sound.report)
             if self._config.log_words:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import as_api_error, body
-from serve.ingress.limits.body_drain import Upload
+from serve.ingress.limits.body_drain import RequestBody
 
 
 def install(app: FastAPI) -> None:
@@ -33,7 +33,7 @@ class _Answering:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, upload = False, Upload(scope, receive)
+        begun, upload = False, RequestBody(scope, receive)
 
         async def sent(message: Message) -> None:
             nonlocal begun

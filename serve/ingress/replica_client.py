@@ -13,11 +13,11 @@ import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
 from asr.audio.features import Context
-from asr.transcript import Clip, Transcript
-from serve.ingress.limits.admission import Visit
-from serve.ingress.telemetry.metrics import Metrics, Whose
+from asr.transcript import DecodingRequest, Transcript
+from serve.ingress.limits.admission import Ticket
+from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
-from serve.replica.transcriber import Heard, encoder_audio_s
+from serve.replica.transcriber import WindowResult, encoder_audio_s
 
 # A window whose replica died goes to another. Not for ever: it may be the one that they die of.
 ATTEMPTS = 4
@@ -27,7 +27,7 @@ _LOST = (ray.exceptions.RayActorError, ray.serve.exceptions.ReplicaUnavailableEr
 
 
 @dataclass
-class Sender:
+class ReplicaClient:
     """A request that sends windows: to which version, whose it is, its place in the house, and by when it must be
     answered.
 
@@ -39,8 +39,8 @@ class Sender:
     version: Version
     context: Context
     request: str
-    whose: Whose
-    visit: Visit
+    whose: MetricLabels
+    visit: Ticket
     metrics: Metrics
     deadline: float
     _turns: str = field(default="", init=False)
@@ -49,7 +49,7 @@ class Sender:
     def __post_init__(self) -> None:
         self._turns = f"{self.request}/{uuid.uuid4().hex}"  # what its windows share their turns by in a replica
 
-    async def send(self, clip: Clip) -> Transcript:
+    async def send(self, clip: DecodingRequest) -> Transcript:
         """Have a replica transcribe the next window of this request, and withdraw it where we are cancelled.
 
         Raises TimeoutError after the deadline, what the replica raised, or RayActorError where several died of it.
@@ -69,7 +69,7 @@ class Sender:
                 return heard.transcript
         raise AssertionError("unreachable")
 
-    async def _ask(self, clip: Clip, position: int) -> Heard:
+    async def _ask(self, clip: DecodingRequest, position: int) -> WindowResult:
         within_s = self.deadline - time.monotonic()
         response = self.transcriber.hear.remote(clip, self._turns, position, within_s, self.version, self.whose.key)
         try:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from asr.inference.engine import ModelInfo
-from asr.inference.pipeline import LEADERS, Asked, FileLanguage, Sound, prepared
+from asr.inference.pipeline import LANGUAGE_VOTE_WINDOWS, DecodedAudio, DecodingOptions, LanguageVote, prepared
 from asr.inference.recording import Window
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 
 Passage = tuple[Window, Transcript]
-Send = Callable[[Clip], Awaitable[Transcript]]
+Send = Callable[[DecodingRequest], Awaitable[Transcript]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class _Ready:
     features: np.ndarray
 
 
-class Dispatch:
+class WindowPipeline:
     """Prepares windows in ``threads`` and sends each as soon as it is ready, at most ``ahead`` before the answer's.
 
     What is ahead of the answer takes memory and, in the replicas, the place of others.
@@ -39,7 +39,7 @@ class Dispatch:
         self._line: asyncio.Queue[tuple[Window, asyncio.Task[Transcript]] | Exception | None] = asyncio.Queue(ahead)
         self._tasks: set[asyncio.Task[Transcript]] = set()
 
-    async def hear(self, sound: Sound, asked: Asked, model: ModelInfo) -> AsyncGenerator[Passage]:
+    async def hear(self, sound: DecodedAudio, asked: DecodingOptions, model: ModelInfo) -> AsyncGenerator[Passage]:
         """Yield windows with their transcripts in the order of the recording.
 
         Closed, cancelled or failed, it withdraws what was not yet begun. Raises what preparing or decoding raised.
@@ -59,7 +59,7 @@ class Dispatch:
                 each.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    async def _feed(self, sound: Sound, asked: Asked, model: ModelInfo) -> None:
+    async def _feed(self, sound: DecodedAudio, asked: DecodingOptions, model: ModelInfo) -> None:
         end: Exception | None = None
         try:
             await self._send_all(sound, asked, model)
@@ -67,10 +67,10 @@ class Dispatch:
             end = error
         await self._line.put(end)
 
-    async def _send_all(self, sound: Sound, asked: Asked, model: ModelInfo) -> None:
+    async def _send_all(self, sound: DecodedAudio, asked: DecodingOptions, model: ModelInfo) -> None:
         loop = asyncio.get_running_loop()
         ready = prepared(sound, model)
-        language = FileLanguage(asked)
+        language = LanguageVote(asked)
         leaders: list[_Ready] = []
         there = sound.first is not None
         while found := next(ready, None) if there else await loop.run_in_executor(self._threads, next, ready, None):
@@ -79,12 +79,12 @@ class Dispatch:
                 await self._put(one, self._sent(one, asked, language))
                 continue
             leaders.append(one)
-            if len(leaders) == LEADERS:
+            if len(leaders) == LANGUAGE_VOTE_WINDOWS:
                 await self._lead(leaders, asked, language)
                 leaders = []
         await self._lead(leaders, asked, language)
 
-    async def _lead(self, leaders: Sequence[_Ready], asked: Asked, language: FileLanguage) -> None:
+    async def _lead(self, leaders: Sequence[_Ready], asked: DecodingOptions, language: LanguageVote) -> None:
         """Let the first windows decide in which language the recording is decoded."""
         tasks = [self._sent(one, asked, language) for one in leaders]
         transcripts = await asyncio.gather(*tasks)
@@ -92,7 +92,7 @@ class Dispatch:
         for one, task, transcript in zip(leaders, tasks, transcripts, strict=True):
             await self._put(one, task if language.is_right(transcript) else self._sent(one, asked, language))
 
-    def _sent(self, one: _Ready, asked: Asked, language: FileLanguage) -> asyncio.Task[Transcript]:
+    def _sent(self, one: _Ready, asked: DecodingOptions, language: LanguageVote) -> asyncio.Task[Transcript]:
         clip = asked.clip(one.features, language.language)
 
         async def send() -> Transcript:

@@ -12,12 +12,12 @@ from asr.models.artifact import CARD, Card, fetched, find_base, is_artifact, rea
 from asr.models.checkpoint import find_checkpoint
 from asr.models.export import MODEL, RECORD, is_ctranslate2, read_export
 from asr.printable import printable
-from serve.models.version import Inspection, Version
+from serve.models.version import ArtifactInfo, Version
 
 _WEIGHTS = ("*.safetensors", MODEL)
 
 
-def inspect(artifact: str) -> Inspection:
+def inspect(artifact: str) -> ArtifactInfo:
     """Verify all that can be verified without loading it. Raises UserError naming the first thing that is wrong."""
     try:
         return _inspected(artifact)
@@ -26,18 +26,18 @@ def inspect(artifact: str) -> Inspection:
         raise UserError(what, "name an artifact, a checkpoint or an export") from None
 
 
-def _inspected(artifact: str) -> Inspection:
+def _inspected(artifact: str) -> ArtifactInfo:
     if is_ctranslate2(artifact):
         record = read_export(_local(artifact))
         made = f"of {record.name}, {record.quantization}" if record else "that was made elsewhere, without a record"
-        return Inspection(_version(artifact), f"an export for CTranslate2 {made}")
+        return ArtifactInfo(_version(artifact), f"an export for CTranslate2 {made}")
     folder = fetched(artifact)
     if not is_artifact(folder):
-        return Inspection(_version(artifact), f"a checkpoint without a card, {find_checkpoint(artifact).digest[:19]}")
+        return ArtifactInfo(_version(artifact), f"a checkpoint without a card, {find_checkpoint(artifact).digest[:19]}")
     card = verified_card(folder)
     if card.weights == "adapter":
         find_base(folder, card, artifact)
-    return Inspection(_version(artifact), _summary(card))
+    return ArtifactInfo(_version(artifact), _summary(card))
 
 
 def fingerprint(artifact: str) -> str:

@@ -23,7 +23,7 @@ OPENAI_NAME = "whisper-1"
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     """What a name stands for. ``configured`` is the artifact that the configuration gave it, "" for a later name."""
 
     stable: Version
@@ -45,13 +45,13 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalog:
     """Names and what they stand for; the first is what a client gets that cannot choose. Changes make a new one.
 
     ``default_alias`` is another word for the first: what the configuration calls its artifact.
     """
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, CatalogEntry]
     default_alias: str = ""
 
     @property
@@ -72,7 +72,7 @@ class Catalogue:
         """Return whether any name may need a version."""
         return any(version.is_met_by(other) for entry in self.entries.values() for other in entry.versions)
 
-    def pinned(self, found: Version) -> Catalogue:
+    def pinned(self, found: Version) -> Catalog:
         """Say which files the versions without a fingerprint turned out to be."""
 
         def pin(version: Version | None) -> Version | None:
@@ -91,23 +91,23 @@ class Catalogue:
             },
         )
 
-    def with_name(self, name: str, version: Version) -> Catalogue:
+    def with_name(self, name: str, version: Version) -> Catalog:
         """Add a name. Raises UserError where it is taken."""
         if name in self.entries or name == OPENAI_NAME or is_same(name, self.default_alias):
             raise UserError(f"there is a model '{name}' already", f"promote {name} ARTIFACT replaces it")
-        return self._with(name, Entry(version))
+        return self._with(name, CatalogEntry(version))
 
-    def with_candidate(self, name: str, version: Version, share: float) -> Catalogue:
+    def with_candidate(self, name: str, version: Version, share: float) -> Catalog:
         """Let a candidate answer a share of a name's requests. Raises UserError."""
         return self._with(name, replace(self.entry(name), candidate=version, share=share))
 
-    def promoted(self, name: str, version: Version) -> Catalogue:
+    def promoted(self, name: str, version: Version) -> Catalog:
         """Let a version answer all of a name's requests; the one that did is the one before. Raises UserError."""
         entry = self.entry(name)
         before = entry.previous if entry.stable == version else entry.stable
         return self._with(name, replace(entry, stable=version, previous=before, candidate=None, share=0.0))
 
-    def rolled_back(self, name: str) -> Catalogue:
+    def rolled_back(self, name: str) -> Catalog:
         """End a name's canary, or go back to the version before. Raises UserError where there is neither."""
         entry = self.entry(name)
         if entry.candidate is not None:
@@ -116,21 +116,21 @@ class Catalogue:
             raise UserError(f"'{name}' has no version before {entry.stable}")
         return self._with(name, replace(entry, stable=entry.previous, previous=None))
 
-    def without(self, name: str) -> Catalogue:
+    def without(self, name: str) -> Catalog:
         """Take a name out. Raises UserError for the default, which ``/readyz`` and ``whisper-1`` stand for."""
         self.entry(name)
         if name == self.default:
             raise UserError(f"'{name}' is the default model", "promote another artifact in its place")
         return replace(self, entries={other: entry for other, entry in self.entries.items() if other != name})
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> CatalogEntry:
         """Return what a name stands for. Raises UserError where nobody gave it."""
         if name not in self.entries:
             hint = suggestion(name, list(self.entries)) or f"load {printable(name)} ARTIFACT adds it"
             raise UserError(f"there is no model '{printable(name)}' here", hint)
         return self.entries[name]
 
-    def _with(self, name: str, entry: Entry) -> Catalogue:
+    def _with(self, name: str, entry: CatalogEntry) -> Catalog:
         return replace(self, entries={**self.entries, name: entry})
 
 
@@ -139,30 +139,30 @@ class _File:
     """The file that a catalogue is kept in."""
 
     format_version: Literal[1] = 1
-    models: dict[str, Entry] = field(default_factory=dict)
+    models: dict[str, CatalogEntry] = field(default_factory=dict)
 
 
 _FILE = TypeAdapter(_File)
 
 
-def opened(config: ServeConfig) -> Catalogue:
+def opened(config: ServeConfig) -> Catalog:
     """Return the catalogue of an endpoint that starts: the configuration's, gone on with as its registry says.
 
     Names that were added stay; a name goes on with what was promoted, unless the configuration names another artifact
     for it than it did; a name that the configuration no longer has goes. Raises UserError for a damaged registry.
     """
     kept = _read(config.registry)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, CatalogEntry] = {}
     for name, artifact in config.artifacts.items():
         before = kept.pop(name, None)
         if before is None:
-            entries[name] = Entry(Version(artifact), configured=artifact)
+            entries[name] = CatalogEntry(Version(artifact), configured=artifact)
         elif is_same(before.configured, artifact):
             entries[name] = before
         else:
-            entries[name] = Entry(Version(artifact), previous=before.stable, configured=artifact)
+            entries[name] = CatalogEntry(Version(artifact), previous=before.stable, configured=artifact)
     entries |= {name: entry for name, entry in kept.items() if not entry.configured}
-    return Catalogue(entries, config.model)
+    return Catalog(entries, config.model)
 
 
 def is_same(written: str, artifact: str) -> bool:
@@ -170,14 +170,14 @@ def is_same(written: str, artifact: str) -> bool:
     return written == artifact or (bool(written) and artifact.endswith(f"/{written.removeprefix('./').rstrip('/')}"))
 
 
-def save(catalogue: Catalogue, registry: str) -> None:
+def save(catalogue: Catalog, registry: str) -> None:
     """Keep a catalogue, where the configuration names a place for it. Raises UserError where it cannot be written."""
     if registry:
         text = _FILE.dump_json(_File(models=dict(catalogue.entries)), indent=1).decode()
         storage.write_text(registry, text + "\n")
 
 
-def _read(registry: str) -> dict[str, Entry]:
+def _read(registry: str) -> dict[str, CatalogEntry]:
     if not registry or not storage.exists(registry):
         return {}
     try:

@@ -18,9 +18,9 @@ from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
 from asr.inference.windows import windows
 from asr.scoring.error_rates import Score, score
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from asr.utterance import Utterance
-from serve.models.replica_group import Fleet
+from serve.models.replica_group import ReplicaGroup
 from serve.models.version import Described
 
 AT_ONCE = 8  # clips under way: enough for batches, few enough to leave others their turns
@@ -28,7 +28,7 @@ WITHIN_S = 600.0
 
 
 @dataclass(frozen=True)
-class Trial:
+class Comparison:
     """What came of it: normalised word error rates over the same clips. A lower one is better."""
 
     clips: int
@@ -50,8 +50,8 @@ class Trial:
 
 
 async def compare(
-    fleet: Fleet, manifest: str, candidate: Described, stable: Described, threads: Executor, limits: AudioLimits
-) -> Trial:
+    fleet: ReplicaGroup, manifest: str, candidate: Described, stable: Described, threads: Executor, limits: AudioLimits
+) -> Comparison:
     """Have both versions hear the clips of a manifest, which the ingress reads.
 
     Raises UserError for a manifest or a clip that cannot be used, and what decoding raises.
@@ -62,11 +62,11 @@ async def compare(
     references = [clip.text for clip in clips]
     language = candidate.info.language or clips[0].language
     rates = [await loop.run_in_executor(threads, score, references, texts, "normalised", language) for texts in heard]
-    return Trial(len(clips), *rates)
+    return Comparison(len(clips), *rates)
 
 
 async def _heard(
-    fleet: Fleet, clips: Sequence[Utterance], model: Described, threads: Executor, limits: AudioLimits
+    fleet: ReplicaGroup, clips: Sequence[Utterance], model: Described, threads: Executor, limits: AudioLimits
 ) -> list[str]:
     turns = f"trial/{uuid.uuid4().hex}"
     places = asyncio.Semaphore(AT_ONCE)
@@ -78,7 +78,9 @@ async def _heard(
             parts = await loop.run_in_executor(threads, _features, clip, model.info, limits)
             language = clip.language if clip.language in model.info.languages else model.info.language
             heard = [
-                await fleet.hear(Clip(part, language), turns, number, deadline - time.monotonic(), model.version)
+                await fleet.hear(
+                    DecodingRequest(part, language), turns, number, deadline - time.monotonic(), model.version
+                )
                 for part in parts
             ]
         return " ".join(one.text for one in heard)

@@ -9,8 +9,8 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
-from asr.transcript import Clip, Transcript
-from serve.models.version import Described, Held, Inspection, Version
+from asr.transcript import DecodingRequest, Transcript
+from serve.models.version import ArtifactInfo, Described, Held, Version
 
 LOAD_TIMEOUT_S = 900.0
 LIST_TIMEOUT_S = 10.0
@@ -22,7 +22,7 @@ _GONE = (
 )
 
 
-class Fleet:
+class ReplicaGroup:
     """The replicas behind a handle. Nothing depends on a broadcast: who misses one loads what it is asked for."""
 
     def __init__(self, replicas: DeploymentHandle) -> None:
@@ -41,9 +41,9 @@ class Fleet:
         """Return when a replica has answered that holds a version."""
         await self._replicas.describe.remote(version)
 
-    async def inspect(self, artifact: str) -> Inspection:
+    async def inspect(self, artifact: str) -> ArtifactInfo:
         """Have a replica verify an artifact. Raises UserError."""
-        found: Inspection = await self._replicas.inspect.remote(artifact)
+        found: ArtifactInfo = await self._replicas.inspect.remote(artifact)
         return found
 
     async def load(self, version: Version) -> list[Described]:
@@ -66,7 +66,9 @@ class Fleet:
         held = await self._everywhere("held", LIST_TIMEOUT_S)
         return [one for one in held if isinstance(one, Held)]
 
-    async def hear(self, clip: Clip, turns: str, position: int, within_s: float, version: Version) -> Transcript:
+    async def hear(
+        self, clip: DecodingRequest, turns: str, position: int, within_s: float, version: Version
+    ) -> Transcript:
         """Have one of them transcribe a clip."""
         heard = await self._replicas.hear.remote(clip, turns, position, within_s, version)
         transcript: Transcript = heard.transcript

@@ -17,10 +17,10 @@ from asr.errors import UserError
 from asr.printable import printable
 from serve.config import GB
 from serve.errors import ApiError
-from serve.models.catalog import Catalogue
+from serve.models.catalog import Catalog
 from serve.models.comparison import compare
-from serve.models.replica_group import Fleet
-from serve.models.router import Traffic
+from serve.models.replica_group import ReplicaGroup
+from serve.models.router import Router
 from serve.models.version import Described, Version
 
 DEFAULT_MARGIN = 0.01
@@ -28,7 +28,7 @@ LONGEST_PLACE = 200  # characters of an artifact's place that are told back
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 
 
-class Order(Section):
+class RolloutRequest(Section):
     """What a change is given; a verb that has no use for a field ignores it."""
 
     artifact: str = ""
@@ -46,20 +46,20 @@ class Order(Section):
 
 
 @dataclass(frozen=True)
-class Step:
+class RolloutStep:
     """What was done, in a word, and a line for the person who waits."""
 
     step: str
     text: str
 
 
-Steps = AsyncGenerator[Step]
+Steps = AsyncGenerator[RolloutStep]
 
 
 class Rollout:
     """Loads, promotes, rolls back and unloads: one change at a time. Who stops listening stops the change."""
 
-    def __init__(self, traffic: Traffic, fleet: Fleet, threads: Executor, limits: AudioLimits) -> None:
+    def __init__(self, traffic: Router, fleet: ReplicaGroup, threads: Executor, limits: AudioLimits) -> None:
         self._traffic = traffic
         self._fleet = fleet
         self._threads = threads
@@ -69,11 +69,11 @@ class Rollout:
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
-    def verbs(self) -> Mapping[str, Callable[[str, Order], Steps]]:
+    def verbs(self) -> Mapping[str, Callable[[str, RolloutRequest], Steps]]:
         """The changes by their names. Each raises what the replicas raise, UserError for what cannot be."""
         return {"load": self.load, "promote": self.promote, "rollback": self.rollback, "unload": self.unload}
 
-    async def alone(self, verb: str, name: str, order: Order) -> Steps:
+    async def alone(self, verb: str, name: str, order: RolloutRequest) -> Steps:
         """Make one change. Raises ApiError 404 for another verb, 409 while another change is under way."""
         if verb not in self.verbs:
             raise ApiError(404, f"there is no '{printable(verb)}', only {', '.join(self.verbs)}", "not_found")
@@ -90,22 +90,22 @@ class Rollout:
                 self._retire_soon(self._tried)
             self._busy, self._tried = False, None
 
-    async def load(self, name: str, order: Order) -> Steps:
+    async def load(self, name: str, order: RolloutRequest) -> Steps:
         """Add a name."""
         if not _NAME.fullmatch(name):
             raise UserError(f"'{printable(name)}' is no name for a model", "letters, digits and . _ : / -")
         if not order.artifact:
             raise UserError(f"load {name}: which artifact?")
         self._traffic.catalogue.with_name(name, Version(order.artifact))  # is the name free?
-        yield Step("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
+        yield RolloutStep("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
         found = await self._fleet.inspect(order.artifact)
-        yield Step("verify", str(found))
+        yield RolloutStep("verify", str(found))
         described, told = await self._loaded(found.version)
         yield told
         await self._change(self._traffic.catalogue.with_name(name, described.version))
-        yield Step("done", f"'{name}' is served")
+        yield RolloutStep("done", f"'{name}' is served")
 
-    async def promote(self, name: str, order: Order) -> Steps:
+    async def promote(self, name: str, order: RolloutRequest) -> Steps:
         """Have a version answer a share of a name's requests, or all of them."""
         entry = self._traffic.catalogue.entry(name)
         if not entry.stable.fingerprint:
@@ -116,65 +116,67 @@ class Rollout:
             raise UserError(f"'{name}' has no candidate", f"promote {name} ARTIFACT")
         version = entry.candidate or entry.stable
         if order.artifact:
-            yield Step("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
+            yield RolloutStep("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
             found = await self._fleet.inspect(order.artifact)
-            yield Step("verify", str(found))
+            yield RolloutStep("verify", str(found))
             version = found.version
         if version == entry.stable:
             raise UserError(f"'{name}' is {version} already")
         described, told = await self._loaded(version)
         yield told
         if not await self._are_held((entry.stable, version)):
-            yield Step("memory", "memory_gb does not hold this version and the stable one at once: they take turns")
+            yield RolloutStep(
+                "memory", "memory_gb does not hold this version and the stable one at once: they take turns"
+            )
         if order.score:
             yield await self._scored(name, described, order)
         if order.canary is None:
             await self._change(self._traffic.catalogue.promoted(name, version))
-            yield Step("done", f"'{name}' is {version}; rollback {name} goes back to {entry.stable}")
+            yield RolloutStep("done", f"'{name}' is {version}; rollback {name} goes back to {entry.stable}")
         else:
             await self._change(self._traffic.catalogue.with_candidate(name, version, order.canary))
-            yield Step("done", f"{version} answers {order.canary:.0%} of '{name}'; promote {name} gives it all")
+            yield RolloutStep("done", f"{version} answers {order.canary:.0%} of '{name}'; promote {name} gives it all")
 
-    async def rollback(self, name: str, order: Order) -> Steps:
+    async def rollback(self, name: str, order: RolloutRequest) -> Steps:
         """End a canary, or go back to the version before."""
         ends_canary = self._traffic.catalogue.entry(name).candidate is not None
         stable = self._traffic.catalogue.rolled_back(name).entries[name].stable
         if not ends_canary:
             yield (await self._loaded(stable))[1]  # at once, where it is still held
         await self._change(self._traffic.catalogue.rolled_back(name))
-        yield Step("done", f"'{name}' is {stable}" + (" alone" if ends_canary else " again"))
+        yield RolloutStep("done", f"'{name}' is {stable}" + (" alone" if ends_canary else " again"))
 
-    async def unload(self, name: str, order: Order) -> Steps:
+    async def unload(self, name: str, order: RolloutRequest) -> Steps:
         """Take a name out, once its requests are answered."""
         before = self._traffic.catalogue
         after = before.without(name)
-        yield Step("unload", f"no new requests for '{name}'; those in flight are answered")
+        yield RolloutStep("unload", f"no new requests for '{name}'; those in flight are answered")
         await self._traffic.change(after)
         for version in _unused(before, after):
             await self._retire(version)
-        yield Step("done", f"'{name}' is no longer served")
+        yield RolloutStep("done", f"'{name}' is no longer served")
 
-    async def _loaded(self, version: Version) -> tuple[Described, Step]:
+    async def _loaded(self, version: Version) -> tuple[Described, RolloutStep]:
         self._tried = version
         loaded = await self._fleet.load(version)
         if not loaded:
             raise ApiError(503, "no replica of the model answers", "model_unavailable")
         size = loaded[0].nbytes / GB
         replicas = "one replica holds" if len(loaded) == 1 else f"{len(loaded)} replicas hold"
-        return loaded[0], Step("load", f"{replicas} it, warm, {size:.2f} GB each")
+        return loaded[0], RolloutStep("load", f"{replicas} it, warm, {size:.2f} GB each")
 
     async def _are_held(self, versions: tuple[Version, ...]) -> bool:
         return all(version in held.nbytes for held in await self._fleet.held() for version in versions)
 
-    async def _scored(self, name: str, candidate: Described, order: Order) -> Step:
+    async def _scored(self, name: str, candidate: Described, order: RolloutRequest) -> RolloutStep:
         stable = await self._fleet.describe(self._traffic.catalogue.entry(name).stable)
         trial = await compare(self._fleet, order.score, candidate, stable, self._threads, self._limits)
         fault = trial.fault(order.max_wer, order.margin)
         if fault and not order.force:
             raise UserError(f"{candidate.version} is not promoted: {fault}", "force promotes it all the same")
-        return Step("score", f"{trial}; {fault}, promoted all the same" if fault else str(trial))
+        return RolloutStep("score", f"{trial}; {fault}, promoted all the same" if fault else str(trial))
 
-    async def _change(self, after: Catalogue) -> None:
+    async def _change(self, after: Catalog) -> None:
         """Change what the names stand for, and unload what no name needs any more as soon as nobody uses it."""
         before = self._traffic.catalogue
         await self._traffic.change(after)
@@ -192,6 +194,6 @@ class Rollout:
             await self._fleet.drop(version)
 
 
-def _unused(before: Catalogue, after: Catalogue) -> list[Version]:
+def _unused(before: Catalog, after: Catalog) -> list[Version]:
     named = {version: None for entry in before.entries.values() for version in entry.versions}
     return [version for version in named if not after.uses(version)]

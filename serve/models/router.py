@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from starlette.responses import Response
 
 from asr.inference.engine import ModelInfo
-from serve.models.catalog import Catalogue, save
-from serve.models.replica_group import Fleet
+from serve.models.catalog import Catalog, save
+from serve.models.replica_group import ReplicaGroup
 from serve.models.version import Described, Role, Version
 
 HEADER = "x-model-version"
@@ -42,11 +42,11 @@ class Usage:
     last: float | None = None
 
 
-class Traffic:
+class Router:
     """The names of an endpoint and their requests. ``catalogue`` changes as a whole, and is kept before it counts."""
 
     def __init__(
-        self, catalogue: Catalogue, fleet: Fleet, registry: str = "", clock: Callable[[], float] = time.time
+        self, catalogue: Catalog, fleet: ReplicaGroup, registry: str = "", clock: Callable[[], float] = time.time
     ) -> None:
         self.catalogue = catalogue
         self._fleet = fleet
@@ -100,7 +100,7 @@ class Traffic:
             self._left.clear()
             await self._left.wait()
 
-    async def change(self, catalogue: Catalogue) -> None:
+    async def change(self, catalogue: Catalog) -> None:
         """Let requests go other ways from now on. Raises UserError, and changes nothing, where it cannot be kept."""
         await asyncio.get_running_loop().run_in_executor(None, save, catalogue, self._registry)
         self.catalogue = catalogue

@@ -40,7 +40,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class ArtifactInfo:
     """A version that was verified, and a line about it for people."""
 
     version: Version

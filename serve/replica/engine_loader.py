@@ -14,7 +14,7 @@ from asr.inference.engine_pool import Library
 from asr.models.export import is_ctranslate2
 from serve.config import ServeConfig
 from serve.models.artifact_info import fingerprint, inspect, invented, weights_bytes
-from serve.models.version import Inspection, Version
+from serve.models.version import ArtifactInfo, Version
 
 MakeEngine = Callable[[ServeConfig], Engine]
 
@@ -28,7 +28,7 @@ def load_engine(config: ServeConfig) -> Engine:
 class Stock(Protocol):
     """Loads engines and gives their memory back. Everything but ``inspect`` is called by one thread at a time."""
 
-    def inspect(self, artifact: str) -> Inspection:
+    def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify an artifact without loading it. Raises UserError."""
 
     def load(self, version: Version) -> tuple[Version, Engine]:
@@ -52,7 +52,7 @@ class LibraryStock:
         self._config = config
         self._library = Library()
 
-    def inspect(self, artifact: str) -> Inspection:
+    def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify digests and card."""
         return inspect(artifact)
 
@@ -101,9 +101,9 @@ class MadeStock:
         self._make_engine = make_engine
         self._engines: list[Engine] = []
 
-    def inspect(self, artifact: str) -> Inspection:
+    def inspect(self, artifact: str) -> ArtifactInfo:
         """Take it as it is."""
-        return Inspection(Version(artifact, invented(artifact)), "made by a function")
+        return ArtifactInfo(Version(artifact, invented(artifact)), "made by a function")
 
     def load(self, version: Version) -> tuple[Version, Engine]:
         """Make it."""

@@ -12,7 +12,7 @@ from types import TracebackType
 from asr.errors import UserError
 from asr.inference.engine import Engine
 from serve.config import GB
-from serve.models.version import Described, Held, Inspection, Version
+from serve.models.version import ArtifactInfo, Described, Held, Version
 from serve.replica.engine_loader import Stock
 
 logger = logging.getLogger("ray.serve")
@@ -23,7 +23,7 @@ REFUSED_FOR_S = 15.0
 Clock = Callable[[], float]
 
 
-class Slot:
+class ModelLease:
     """A version's place on the shelf. ``with slot:`` uses its engine, which stays there meanwhile."""
 
     def __init__(self, version: Version, engine: Engine, clock: Clock) -> None:
@@ -53,7 +53,7 @@ class Slot:
         await self._free.wait()
 
 
-class Shelf:
+class ModelCache:
     """Versions by demand. All of it runs in one event loop; loading and unloading in a thread of their own.
 
     A version that has to go takes no new users, is waited for until it has none, and only then unloaded; who asks for
@@ -65,7 +65,7 @@ class Shelf:
         self._stock = stock
         self._budget = budget_gb * GB or float("inf")
         self._clock = clock
-        self._slots: dict[Version, Slot] = {}
+        self._slots: dict[Version, ModelLease] = {}
         self._sizes: dict[Version, int] = {}
         self._nbytes = 0
         self._loading: dict[Version, asyncio.Task[None]] = {}
@@ -80,7 +80,7 @@ class Shelf:
             raise self._too_large(version)
         return found
 
-    async def slot(self, version: Version) -> Slot:
+    async def slot(self, version: Version) -> ModelLease:
         """Return a version's place, loaded first where it is not there. Enter it before anything is awaited.
 
         Raises UserError where the version cannot be loaded.
@@ -108,7 +108,7 @@ class Shelf:
             if (slot := self._find(version)) is not None:
                 await self._unload(slot)
 
-    async def inspect(self, artifact: str) -> Inspection:
+    async def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify an artifact. Raises UserError."""
         self._refused = {}  # somebody looks after the models: what was refused may be mended
         return await asyncio.get_running_loop().run_in_executor(None, self._stock.inspect, artifact)
@@ -121,7 +121,7 @@ class Shelf:
         """Return what is there."""
         return Held({version: slot.engine.nbytes for version, slot in self._slots.items()}, self._nbytes)
 
-    def _find(self, version: Version) -> Slot | None:
+    def _find(self, version: Version) -> ModelLease | None:
         if version in self._slots:
             return self._slots[version]
         return next((slot for held, slot in self._slots.items() if version.is_met_by(held)), None)
@@ -177,7 +177,7 @@ class Shelf:
             # the least recently used of those that nobody uses; else of all, once its users have gone
             await self._unload(min(others, key=lambda slot: (slot.users > 0, slot.used_at)))
 
-    async def _unload(self, slot: Slot) -> None:
+    async def _unload(self, slot: ModelLease) -> None:
         del self._slots[slot.version]  # no new users
         await slot.free()
         engine = slot.engine
@@ -186,7 +186,7 @@ class Shelf:
         self._nbytes = self._stock.nbytes
 
     def _shelve(self, version: Version, engine: Engine) -> Version:
-        self._slots[version] = Slot(version, engine, self._clock)
+        self._slots[version] = ModelLease(version, engine, self._clock)
         self._sizes[version] = engine.nbytes
         self._nbytes = self._stock.nbytes  # kept, because a stock that is loading does not answer
         return version

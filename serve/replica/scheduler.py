@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Waiting(Generic[T]):
+class QueuedWindow(Generic[T]):
     """A window that waits: whose it is, its place in the recording, and what it costs the encoder in seconds.
 
     Only windows of one ``group`` can be decoded together. ``key`` is who asked: a request has one alone.
@@ -35,7 +35,7 @@ class _Share:
     arrival: int
     served_s: float = 0.0
 
-    def rank(self, ahead_s: float, window: Waiting[T]) -> _Rank:
+    def rank(self, ahead_s: float, window: QueuedWindow[T]) -> _Rank:
         """Return when ``window`` is due, where so many seconds of the same one go before it."""
         return self.due_s + ahead_s, self.served_s + ahead_s, window.audio_s, self.arrival
 
@@ -49,7 +49,7 @@ class _Share:
 class _Request(_Share, Generic[T]):
     """A request with windows in the line, in their order."""
 
-    windows: list[Waiting[T]] = field(default_factory=list)
+    windows: list[QueuedWindow[T]] = field(default_factory=list)
 
 
 @dataclass
@@ -59,9 +59,9 @@ class _Key(_Share, Generic[T]):
     now_s: float = 0.0
     requests: dict[str, _Request[T]] = field(default_factory=dict)
 
-    def in_turn(self, budget_s: float) -> list[Waiting[T]]:
+    def in_turn(self, budget_s: float) -> list[QueuedWindow[T]]:
         """Return the windows of its requests in their turns, of each no more than fill a batch."""
-        found: list[tuple[_Rank, Waiting[T]]] = []
+        found: list[tuple[_Rank, QueuedWindow[T]]] = []
         for request in self.requests.values():
             ahead_s = 0.0
             for window in request.windows:
@@ -77,7 +77,7 @@ _Rank = tuple[float, float, float, int]
 """The lowest is due first; of equals, who got least, asks for least and came first."""
 
 
-class Line(Generic[T]):
+class FairScheduler(Generic[T]):
     """Keys share a replica in equal parts, in seconds of audio, and the requests of a key its part, however many
     windows each of them has.
 
@@ -104,7 +104,7 @@ class Line(Generic[T]):
         """Seconds of audio that wait."""
         return sum(window.audio_s for request in self._requests() for window in request.windows)
 
-    def put(self, window: Waiting[T]) -> None:
+    def put(self, window: QueuedWindow[T]) -> None:
         """Let a window wait, in its place among the windows of its request."""
         key = self._keys.get(window.key)
         if key is None:
@@ -114,7 +114,7 @@ class Line(Generic[T]):
             request = key.requests[window.request] = _Request(key.now_s, next(self._arrivals))
         insort(request.windows, window, key=lambda other: other.position)
 
-    def withdraw(self, window: Waiting[T]) -> bool:
+    def withdraw(self, window: QueuedWindow[T]) -> bool:
         """Take a window out that nobody waits for any more; return whether it was still here."""
         key = self._keys.get(window.key)
         request = key.requests.get(window.request) if key else None
@@ -123,7 +123,7 @@ class Line(Generic[T]):
         self._remove(window)
         return True
 
-    def take(self, budget_s: float) -> list[Waiting[T]]:
+    def take(self, budget_s: float) -> list[QueuedWindow[T]]:
         """Take the next batch, of one group and at most ``budget_s`` of audio, or a single window that is longer."""
         candidates = self._in_turn(budget_s)
         if not candidates:
@@ -144,8 +144,8 @@ class Line(Generic[T]):
     def _requests(self) -> Iterator[_Request[T]]:
         return (request for key in self._keys.values() for request in key.requests.values())
 
-    def _in_turn(self, budget_s: float) -> list[Waiting[T]]:
-        found: list[tuple[_Rank, Waiting[T]]] = []
+    def _in_turn(self, budget_s: float) -> list[QueuedWindow[T]]:
+        found: list[tuple[_Rank, QueuedWindow[T]]] = []
         for key in self._keys.values():
             ahead_s = 0.0
             for window in key.in_turn(budget_s):
@@ -154,7 +154,7 @@ class Line(Generic[T]):
         found.sort(key=itemgetter(0))
         return [window for _, window in found]
 
-    def _count(self, batch: list[Waiting[T]], taken_s: float) -> None:
+    def _count(self, batch: list[QueuedWindow[T]], taken_s: float) -> None:
         self._now_s += taken_s / len(self._keys)
         for window in batch:
             key = self._keys[window.key]
@@ -162,7 +162,7 @@ class Line(Generic[T]):
             key.now_s += window.audio_s / len(key.requests)
             key.requests[window.request].take(window.audio_s)
 
-    def _remove(self, window: Waiting[T]) -> None:
+    def _remove(self, window: QueuedWindow[T]) -> None:
         key = self._keys[window.key]
         windows = key.requests[window.request].windows
         windows.remove(window)

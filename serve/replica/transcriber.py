@@ -20,21 +20,21 @@ from asr.errors import UserError
 from asr.inference.engine import Engine, ModelInfo, decode_together
 from asr.inference.isolation import MAX_FAILURES, each_on_its_own
 from asr.models.whisper.batch_decode import context_frames
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.models.catalog import opened
-from serve.models.version import Described, Held, Inspection, Version
+from serve.models.version import ArtifactInfo, Described, Held, Version
 from serve.replica.autoscaling import QUEUED_AUDIO, autoscaling
 from serve.replica.engine_loader import MakeEngine, stock_of
-from serve.replica.model_cache import Shelf, Slot
-from serve.replica.scheduler import Line, Waiting
+from serve.replica.model_cache import ModelCache, ModelLease
+from serve.replica.scheduler import FairScheduler, QueuedWindow
 
 logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchInfo:
     """What a batch was: its windows, their audio as the encoder saw it, and how long it took. In seconds."""
 
     windows: int
@@ -43,25 +43,25 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Heard:
+class WindowResult:
     """A transcript, how long its window stood in the line, and its batch: told to one window of each batch only."""
 
     transcript: Transcript
     waited_s: float
-    batch: Batch | None
+    batch: BatchInfo | None
 
 
 @dataclass(frozen=True)
 class _Asked:
     """A clip in the line, the model that it is for, since when, and the one who waits for it."""
 
-    clip: Clip
-    slot: Slot
+    clip: DecodingRequest
+    slot: ModelLease
     since: float
-    answer: asyncio.Future[Heard]
+    answer: asyncio.Future[WindowResult]
 
 
-def encoder_audio_s(clip: Clip, context: Context) -> float:
+def encoder_audio_s(clip: DecodingRequest, context: Context) -> float:
     """Return what a clip costs: the seconds of audio that the encoder sees."""
     return context_frames(clip.features.shape[1], context) / FRAMES_PER_S
 
@@ -74,13 +74,13 @@ class Transcriber:
     """
 
     def __init__(self, config: ServeConfig, make_engine: MakeEngine | None = None) -> None:
-        self._shelf = Shelf(stock_of(config, make_engine), config.memory_gb)
+        self._shelf = ModelCache(stock_of(config, make_engine), config.memory_gb)
         catalogue = opened(config)
         self._default = self._shelf.put(catalogue.entries[catalogue.default].stable)
         self._budget_s = config.max_batch_audio_s
         self._wait_s = config.batch_wait_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")  # off the event loop, one batch at a time
-        self._line: Line[_Asked] = Line()
+        self._line: FairScheduler[_Asked] = FairScheduler()
         self._decoding: asyncio.Task[None] | None = None
         self._decoding_audio_s = 0.0
         self._failures = 0
@@ -95,7 +95,7 @@ class Transcriber:
         except UserError as error:
             raise _unavailable() from error
 
-    async def inspect(self, artifact: str) -> Inspection:
+    async def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify an artifact as this machine finds it. Raises UserError."""
         return await self._shelf.inspect(artifact)
 
@@ -122,13 +122,13 @@ class Transcriber:
 
     async def hear(
         self,
-        clip: Clip,
+        clip: DecodingRequest,
         request: str = "",
         position: int = 0,
         within_s: float | None = None,
         version: Version | None = None,
         key: str = "",
-    ) -> Heard:
+    ) -> WindowResult:
         """Transcribe one window, in a batch with whatever else waits; windows of one ``request`` share its turns.
 
         Requests of one ``key`` share those of the key.
@@ -153,12 +153,14 @@ class Transcriber:
         if self._failures >= MAX_FAILURES:
             raise RuntimeError(f"the last {self._failures} batches all failed")
 
-    async def _heard(self, clip: Clip, slot: Slot, request: str, position: int, key: str = "") -> Heard:
-        answer: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
+    async def _heard(
+        self, clip: DecodingRequest, slot: ModelLease, request: str, position: int, key: str = ""
+    ) -> WindowResult:
+        answer: asyncio.Future[WindowResult] = asyncio.get_running_loop().create_future()
         engine = slot.engine
         audio_s = encoder_audio_s(clip, engine.info.context)
         asked = _Asked(clip, slot, time.monotonic(), answer)
-        window = Waiting(asked, request, position, audio_s, engine.group, key)
+        window = QueuedWindow(asked, request, position, audio_s, engine.group, key)
         self._line.put(window)
         if self._decoding is None or self._decoding.done():
             self._decoding = asyncio.create_task(self._decode_all())
@@ -185,20 +187,20 @@ class Transcriber:
         tasks = [(one.slot.engine, one.clip) for one in asked]
         outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._outcomes, tasks)
         del tasks  # a model that is unloaded has no other users
-        batch: Batch | None = Batch(len(asked), self._decoding_audio_s, time.monotonic() - begun)
+        batch: BatchInfo | None = BatchInfo(len(asked), self._decoding_audio_s, time.monotonic() - begun)
         for one, outcome in zip(asked, outcomes, strict=True):
             if one.answer.done():  # nobody waits for it any more
                 continue
             if isinstance(outcome, Exception):
                 one.answer.set_exception(outcome)
             else:
-                one.answer.set_result(Heard(outcome, begun - one.since, batch))
+                one.answer.set_result(WindowResult(outcome, begun - one.since, batch))
                 batch = None
 
-    def _outcomes(self, tasks: Sequence[tuple[Engine, Clip]]) -> list[Transcript | Exception]:
+    def _outcomes(self, tasks: Sequence[tuple[Engine, DecodingRequest]]) -> list[Transcript | Exception]:
         return each_on_its_own(self._decode_together, tasks, self._failed)
 
-    def _decode_together(self, tasks: Sequence[tuple[Engine, Clip]]) -> list[Transcript]:
+    def _decode_together(self, tasks: Sequence[tuple[Engine, DecodingRequest]]) -> list[Transcript]:
         transcripts = decode_together([engine for engine, _ in tasks], [clip for _, clip in tasks])
         self._failures = 0
         return transcripts
@@ -209,9 +211,9 @@ class Transcriber:
         return error
 
 
-def warm_up(info: ModelInfo) -> Clip:
+def warm_up(info: ModelInfo) -> DecodingRequest:
     """Return a clip that makes a model do once what it will do for every other."""
-    return Clip(info.log_mel(np.zeros(SAMPLE_RATE, np.float32)), info.language)
+    return DecodingRequest(info.log_mel(np.zeros(SAMPLE_RATE, np.float32)), info.language)
 
 
 def _unavailable() -> ApiError:

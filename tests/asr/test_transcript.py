@@ -6,10 +6,10 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from asr.transcript import Clip, Spoken, Transcript, Word
+from asr.transcript import DecodingRequest, Segment, Transcript, Word
 
 WORD = Word(0.0, 0.4, " Ciao", 0.9)
-TRANSCRIPT = Transcript("Ciao", (1, 2), "it", (Spoken(0.0, 0.4, "Ciao", (1, 2)),), (WORD,), -0.2, 0.01)
+TRANSCRIPT = Transcript("Ciao", (1, 2), "it", (Segment(0.0, 0.4, "Ciao", (1, 2)),), (WORD,), -0.2, 0.01)
 
 
 def test_transcripts_that_say_the_same_are_equal() -> None:
@@ -20,7 +20,7 @@ def test_transcripts_that_say_the_same_are_equal() -> None:
 
 
 def test_both_cross_to_other_processes_and_do_not_change() -> None:
-    clip = Clip(np.zeros((80, 100), dtype=np.float16), "it", prompt="Whisperfleet")
+    clip = DecodingRequest(np.zeros((80, 100), dtype=np.float16), "it", prompt="Whisperfleet")
     assert pickle.loads(pickle.dumps(TRANSCRIPT)) == TRANSCRIPT
     assert pickle.loads(pickle.dumps(clip)).prompt == clip.prompt
     with pytest.raises(FrozenInstanceError):

@@ -14,7 +14,7 @@ from asr.errors import UserError
 from asr.models.artifact import CARD
 from asr.utterance import Utterance
 from cluster.cli import _variables, default_name
-from cluster.jobs import Cluster, Order
+from cluster.jobs import Cluster, JobRequest
 from tests.cluster.conftest import Running, Verb
 from tests.manifests import write_beside
 
@@ -56,7 +56,7 @@ def test_a_mistake_there_has_its_exit_code_here_and_the_same_name_tries_again(ve
 def test_ctrl_c_while_following_leaves_the_job_running_and_stop_ends_it(
     running: Running, cluster: Cluster, verb: Verb
 ) -> None:
-    cluster.submit("sleeps", "echo begun; exec sleep 600", Order(("train",)), {})
+    cluster.submit("sleeps", "echo begun; exec sleep 600", JobRequest(("train",)), {})
     with running.start("logs", "sleeps", "--follow") as follower:
         assert follower.stdout is not None and follower.stderr is not None
         for line in follower.stdout:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from asr.errors import UserError
-from cluster.gpus import GIB, KNOWN, Device, Fleet, parse
+from cluster.gpus import GIB, KNOWN, Device, GpuFleet, parse
 
 
-def fleet(text: str) -> Fleet:
+def fleet(text: str) -> GpuFleet:
     return parse(text, lambda: 1e11)
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from asr.errors import UserError
 from cluster import jobs as jobs_module
-from cluster.jobs import Cluster, Job, Order, dashboard
+from cluster.jobs import Cluster, JobRequest, SubmittedJob, dashboard
 from tests.cluster.conftest import Running
 
-ORDER = Order(("train", "configs/demo.yaml"), "s3://bucket/speech", "image", "abc+")
+ORDER = JobRequest(("train", "configs/demo.yaml"), "s3://bucket/speech", "image", "abc+")
 WAITS = "echo begun; exec sleep 600"
 
 
@@ -108,7 +108,7 @@ def test_where_nobody_answers() -> None:
     ("exit_code", "state", "code"), [(0, "succeeded", 0), (-9, "failed", 137), (None, "failed", 1)]
 )
 def test_exit_codes(exit_code: int | None, state: str, code: int) -> None:
-    assert Job("a", 1, "a-1", state, ORDER, None, None, exit_code, "").code == code
+    assert SubmittedJob("a", 1, "a-1", state, ORDER, None, None, exit_code, "").code == code
 
 
 @pytest.mark.parametrize(

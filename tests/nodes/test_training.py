@@ -67,11 +67,11 @@ class Training:
         """Wait for a step."""
         return self.wait(what, lambda: last_step(self._run) >= newest)
 
-    def end(self, seen: int) -> list[data_log.Line]:
+    def end(self, seen: int) -> list[data_log.DataLogLine]:
         """Press Ctrl-C; return what each step was, which is what the plan alone says."""
         os.killpg(self._process.pid, signal.SIGINT)
         self._process.wait(PATIENCE_S)
-        lines = list(data_log.read(str(self._run / data_log.LEDGER)))
+        lines = list(data_log.read(str(self._run / data_log.DATA_LOG)))
         assert [line.step for line in lines] == list(range(1, len(lines) + 1)) and len(lines) >= seen - 2
         plan = planned(self._runs.config("nodes", *self._settings, f"optim.max_steps={len(lines)}"))
         assert [sorted(line.ids) for line in lines] == [sorted(ids) for ids in plan]

@@ -25,7 +25,7 @@ from asr.inference.engine import Engine
 from asr.utterance import Utterance
 from serve.app import deploy, running
 from serve.config import ServeConfig
-from serve.models.replica_group import Fleet
+from serve.models.replica_group import ReplicaGroup
 from serve.replica.engine_loader import load_engine
 from serve.replica.transcriber import replicas
 from tests.serve.fakes import FakeEngine
@@ -126,7 +126,7 @@ class Pair:
 
     async def complete(self) -> None:
         """Return when there are two, of which none has decoded anything."""
-        fleet = Fleet(self.handle)
+        fleet = ReplicaGroup(self.handle)
         while len(await fleet.held()) < 2:
             await asyncio.sleep(0.1)
         for diary in self.folder.iterdir():

@@ -18,7 +18,7 @@ from asr.data.sources.prompts import fetch, utterances
 from asr.inference.engine import ModelInfo
 from asr.io.cache import cache_root
 from asr.language import NAMES
-from asr.transcript import Clip, Spoken, Transcript, Word
+from asr.transcript import DecodingRequest, Segment, Transcript, Word
 from serve.config import ServeConfig
 
 POISON = "la"  # a clip in Latin cannot be decoded, nor can a batch with one in it
@@ -41,7 +41,7 @@ class FakeEngine:
         self.nbytes = 1_000_000
         self.group = config.model
 
-    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         self.threads.add(threading.get_ident())
         assert len(self.threads) == 1, "batches run in one thread, one after the other"
         assert 1 <= len(clips) <= self.max_clips, f"{len(clips)} clips are over the batch's limit"
@@ -63,7 +63,7 @@ class FakeEngine:
         return len((self.folder / "batches").read_text().splitlines()) > passing
 
 
-def check(clip: Clip) -> None:
+def check(clip: DecodingRequest) -> None:
     """Refuse what no engine should be asked."""
     assert clip.features.dtype == np.float16 and clip.features.shape[0] == 80
     assert clip.features.shape[1] <= 3000
@@ -72,7 +72,7 @@ def check(clip: Clip) -> None:
     assert clip.prompt == clip.prompt.strip() and "<|" not in clip.prompt
 
 
-def note(clip: Clip) -> dict[str, object]:
+def note(clip: DecodingRequest) -> dict[str, object]:
     """What a clip asks for, and the seconds it lasts."""
     return {
         "seconds": round(clip.features.shape[1] / 100),
@@ -85,7 +85,7 @@ def note(clip: Clip) -> dict[str, object]:
     }
 
 
-def transcript(clip: Clip, detected: str | None = HEARD) -> Transcript:
+def transcript(clip: DecodingRequest, detected: str | None = HEARD) -> Transcript:
     """One segment, and one word where words are asked for, over the whole clip: its seconds."""
     length_s = clip.features.shape[1] / 100
     text = str(round(length_s))
@@ -93,7 +93,7 @@ def transcript(clip: Clip, detected: str | None = HEARD) -> Transcript:
         text=text,
         tokens=(0,),
         language=clip.language or detected,
-        segments=(Spoken(0.0, length_s, text, (0,)),),
+        segments=(Segment(0.0, length_s, text, (0,)),),
         words=(Word(0.0, length_s, f" {text}", 0.5),) if clip.words else (),
         avg_logprob=-0.25,
         no_speech_prob=0.125,

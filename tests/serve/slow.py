@@ -12,7 +12,7 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
 from asr.inference.engine import ModelInfo
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 from serve.replica.engine_loader import MakeEngine
 
@@ -30,7 +30,7 @@ class SlowEngine:
         self.diary = folder / str(os.getpid())
         self.diary.touch()
 
-    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         with self.diary.open("a") as diary:
             diary.write(" ".join(clip.prompt for clip in clips) + "\n")
         time.sleep(self.factor * 30.0 * len(clips))
@@ -46,9 +46,9 @@ def slow(folder: Path, factor: float) -> MakeEngine:
     return make_engine
 
 
-def clip(prompt: str = "", seconds: int = 30) -> Clip:
+def clip(prompt: str = "", seconds: int = 30) -> DecodingRequest:
     """A silent clip that is told apart by its prompt."""
-    return Clip(np.zeros((80, seconds * 100), np.float16), "en", prompt=prompt)
+    return DecodingRequest(np.zeros((80, seconds * 100), np.float16), "en", prompt=prompt)
 
 
 def replicas_of(folder: Path) -> dict[int, list[str]]:

@@ -10,7 +10,7 @@ import pytest
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.data.sources.prompts import fetch
 from asr.inference.engine import Engine, load_engine
-from asr.inference.pipeline import Asked
+from asr.inference.pipeline import DecodingOptions
 from asr.inference.transcribe import hear
 from asr.io.cache import cache_root
 from asr.scoring.error_rates import score
@@ -32,7 +32,7 @@ def model(request: pytest.FixtureRequest, tiny_en_name: str) -> Engine:
 
 
 def said(model: Engine, waveform: np.ndarray, language: str | None = "en") -> str:
-    recording = hear(model, encode_flac(waveform), Asked(language, timestamps=True, words=True))
+    recording = hear(model, encode_flac(waveform), DecodingOptions(language, timestamps=True, words=True))
     assert bool(recording.text) == bool(recording.segments) == bool(recording.words)
     return recording.text
 

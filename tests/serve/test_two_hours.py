@@ -20,7 +20,7 @@ import webvtt
 from asr.audio.decode import SAMPLE_RATE, AudioLimits, decode, encode_flac
 from asr.inference.engine import Engine
 from asr.inference.formats import as_srt, as_text, as_verbose_json, as_vtt
-from asr.inference.pipeline import Asked
+from asr.inference.pipeline import DecodingOptions
 from asr.inference.recording import Recording
 from asr.inference.transcribe import hear
 from asr.scoring.error_rates import score
@@ -28,7 +28,7 @@ from asr.transcript import Word
 from asr.utterance import Utterance
 
 LIMITS = AudioLimits(max_audio_s=7260)
-ASKED = Asked("en", timestamps=True, words=True)
+ASKED = DecodingOptions("en", timestamps=True, words=True)
 # With its bit rate, and how to encode at once what would take half a minute.
 CODECS = {
     "flac": ("flac", 0, "0"),

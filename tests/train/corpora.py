@@ -10,9 +10,9 @@ import numpy as np
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation
 from train.corpus.corpus import Corpus
-from train.corpus.static import Listed
+from train.corpus.static import StaticCorpus
 from train.corpus.table import Admitted, collect
-from train.dataloader.dataset import Portion, Share
+from train.dataloader.dataset import RankSlice, WorkerShard
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
@@ -33,14 +33,14 @@ def spoken(count: int, prefix: str = "u") -> list[Admitted]:
     ]
 
 
-def listed(how: Ordering, *sources: Sequence[Admitted], drawn: Sequence[int] | None = None) -> Listed:
+def listed(how: Ordering, *sources: Sequence[Admitted], drawn: Sequence[int] | None = None) -> StaticCorpus:
     utterances, sizes = collect(sources)
-    return Listed(utterances, sizes, drawn or sizes, how)
+    return StaticCorpus(utterances, sizes, drawn or sizes, how)
 
 
 def met(corpus: Corpus, steps: range, workers: int) -> list[tuple[int, str]]:
     """Epoch and id of all utterances that so many workers meet in these steps, step after step."""
-    shares = [Portion(corpus, steps, Share(rank, workers)).orders() for rank in range(workers)]
+    shares = [WorkerShard(corpus, steps, RankSlice(rank, workers)).orders() for rank in range(workers)]
     rounds = list(zip(*shares, strict=True))  # strict: every worker has equally many micro-batches
     return [
         (order.epoch, utterance.id)

@@ -15,16 +15,16 @@ from tests.manifests import write_beside
 from tests.releases import write_release
 from train.data.prepare import PrepareConfig
 from whisperfleet import stages
-from whisperfleet.ask import Answer
-from whisperfleet.stages import SERVED_CLIPS, Outcome, prepare_speech, same_question, show_answers, spread
+from whisperfleet.ask import EndpointAnswer
+from whisperfleet.stages import SERVED_CLIPS, DemoOutcome, prepare_speech, same_question, show_answers, spread
 
 
 def evaluation(hypothesis: str, seconds: float) -> Evaluation:
     return Evaluation("x", "it", "full", [UtteranceResult("a", "Uno, due.", hypothesis, 1.0)], seconds)
 
 
-def outcome(*answers: Answer) -> Outcome:
-    return Outcome(
+def outcome(*answers: EndpointAnswer) -> DemoOutcome:
+    return DemoOutcome(
         before=evaluation("tre quattro", 3.0),
         short=evaluation("Uno, due.", 1.0),
         full=evaluation("uno tre", 2.0),
@@ -36,7 +36,7 @@ def outcome(*answers: Answer) -> Outcome:
 
 
 def test_the_json_line_has_every_promised_figure() -> None:
-    line = outcome(Answer("a", "Uno, due.", "uno due", "", 0.1)).line()
+    line = outcome(EndpointAnswer("a", "Uno, due.", "uno due", "", 0.1)).line()
     assert line == {
         "wer_before": 1.0,
         "wer_after_short": 0.0,
@@ -55,8 +55,8 @@ def test_the_json_line_has_every_promised_figure() -> None:
     }
 
 
-@pytest.mark.parametrize("answers", [[], [Answer("a", "x", None, "500", 0.1)]], ids=["none", "an error"])
-def test_served_ok_needs_every_answer(answers: list[Answer]) -> None:
+@pytest.mark.parametrize("answers", [[], [EndpointAnswer("a", "x", None, "500", 0.1)]], ids=["none", "an error"])
+def test_served_ok_needs_every_answer(answers: list[EndpointAnswer]) -> None:
     assert outcome(*answers).line()["served_ok"] is False
 
 
@@ -79,7 +79,12 @@ def test_a_kept_wer_is_not_taken_for_that_of_another_model_or_other_clips() -> N
 
 
 def test_brackets_in_a_transcript_are_printed_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    show_answers([Answer("a", "a [bold]chiocciola[/bold]", "a [@]", "", 0.1), Answer("b", "b", None, "[x] 500", 0.1)])
+    show_answers(
+        [
+            EndpointAnswer("a", "a [bold]chiocciola[/bold]", "a [@]", "", 0.1),
+            EndpointAnswer("b", "b", None, "[x] 500", 0.1),
+        ]
+    )
     printed = capsys.readouterr().out
     assert "[bold]chiocciola[/bold]" in printed and "a [@]" in printed and "[x] 500" in printed
 

@@ -23,7 +23,7 @@ from train.augmentation.telephone import Telephone
 MEL_BINS = 80  # of the smaller checkpoints; large-v3 has 128
 
 
-class Speed(Section):
+class SpeedPerturbation(Section):
     """Clips played faster or slower; pitch changes along, as in Kaldi's speed perturbation (Ko et al. 2015)."""
 
     probability: float = Field(0.0, ge=0, le=1)
@@ -88,7 +88,7 @@ class Augmentation(Section):
     """What is done to training clips, in this order: speed, noise, telephone, gain, masks. All of it is off by default:
     set an effect's probability."""
 
-    speed: Speed = Speed()
+    speed: SpeedPerturbation = SpeedPerturbation()
     noise: Noise = Noise()
     telephone: Telephone = Telephone()
     gain: Gain = Gain()

@@ -20,11 +20,11 @@ from asr.io.unretryable import writing
 from asr.models.whisper.loading import SpeechModel
 from train.checkpoints import data_log
 from train.checkpoints.best import keep
-from train.checkpoints.upload import STATE, THEN, Uploads
-from train.dataloader.dataset import Feed, Tally
-from train.evaluation.evaluator import Judge, gather
+from train.checkpoints.upload import STATE, THEN, CheckpointUploads
+from train.dataloader.dataset import DataStats, MicroBatchDataset
+from train.evaluation.evaluator import Evaluator, gather
 from train.evaluation.schedule import as_json
-from train.events import Board, Progress
+from train.events import Progress, ProgressActor
 
 __all__ = ["STATE", "RayReport", "earlier_totals"]
 
@@ -38,18 +38,18 @@ class RayReport(TrainerCallback):
 
     def __init__(
         self,
-        feed: Feed,
-        board: Board | None,
+        feed: MicroBatchDataset,
+        board: ProgressActor | None,
         before: dict[str, Any],
         resumed_at: int,
-        judge: Judge | None = None,
+        judge: Evaluator | None = None,
         model: SpeechModel | None = None,
         ledger: str | None = None,
     ) -> None:
         self._feed, self._board, self._before, self._resumed_at = feed, board, before, resumed_at
         self._judge, self._model = judge, model
         self._ledger, self._saved_at = ledger, resumed_at
-        self._uploads = Uploads()
+        self._uploads = CheckpointUploads()
         self._started: float | None = None
         self._evaluation_s = 0.0
         self.begun = time.monotonic()
@@ -101,7 +101,7 @@ class RayReport(TrainerCallback):
         met = self._feed.take_ledger()  # taken in any case, or it would grow; sent to all workers only where it is kept
         news = judge.news() if judge is not None else []
         parts = gather((self._feed.tally, news, met if self._ledger is not None else []))
-        tallies: list[Tally] = [tally for tally, _, _ in parts]
+        tallies: list[DataStats] = [tally for tally, _, _ in parts]
         if judge is not None:
             judge.hear(parts[0][1])
             control.should_training_stop = control.should_training_stop or judge.done
@@ -123,7 +123,7 @@ class RayReport(TrainerCallback):
             before=keep_best,
         )
 
-    def _found(self, tallies: list[Tally]) -> dict[str, Any]:
+    def _found(self, tallies: list[DataStats]) -> dict[str, Any]:
         """Return what could not be used and what was scored, in this and all earlier attempts."""
         found = [asdict(row) for tally in tallies for row in tally.quarantined]
         once = {row["id"]: row for row in (*self._before.get("quarantined", []), *found)}  # each epoch meets them anew

@@ -11,14 +11,14 @@ from transformers import TrainerCallback
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from asr.errors import UserError
-from train.dataloader.dataset import Feed, Met
+from train.dataloader.dataset import ConsumedBatch, MicroBatchDataset
 from train.trainer.trainer import token_loss
 
 _SHOWN = 10
 _BOUND = 1e6  # no weight of a network that works is anywhere near it
 
 
-class SoundLoss(TrainerCallback):
+class NonFiniteGuard(TrainerCallback):
     """The loss of a run, which raises UserError where it is not finite, before it can spoil a weight.
 
     It names the step, and the utterances whose logits are not finite: those of one micro-batch. Without this
@@ -26,10 +26,10 @@ class SoundLoss(TrainerCallback):
     skips steps whose gradients overflow, as it should; its loss is finite all the same.
     """
 
-    def __init__(self, feed: Feed, precision: str) -> None:
+    def __init__(self, feed: MicroBatchDataset, precision: str) -> None:
         self._feed, self._precision = feed, precision
         self._step, self._network = 1, nn.Module()
-        self._met: list[Met] = []
+        self._met: list[ConsumedBatch] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
         """Take note of the weights."""
@@ -58,7 +58,7 @@ class SoundLoss(TrainerCallback):
         ids = [name for met in self._met for name in met.ids]
         raise UserError(f"step {state.global_step}: the gradients are {norm}; its utterances: {_listed(ids)}", _SMALLER)
 
-    def _mistake(self, loss: float, logits: torch.Tensor, met: Met) -> UserError:
+    def _mistake(self, loss: float, logits: torch.Tensor, met: ConsumedBatch) -> UserError:
         broken = [name for name, weight in self._network.named_parameters() if not (weight.abs() < _BOUND).all()]
         if broken:
             said = f"the weights are beyond all bounds since the step before ({len(broken)}, the first: {broken[0]})"

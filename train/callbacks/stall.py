@@ -13,8 +13,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from train.dataloader.dataset import Feed
-from train.events import Board, Stalled
+from train.dataloader.dataset import MicroBatchDataset
+from train.events import ProgressActor, Stalled
 
 _PATIENCE_S = 60.0
 _SLOWER = 5  # times the longest step so far is slow, but has been seen
@@ -23,7 +23,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _FRAMES = 3
 
 
-class Pulse(TrainerCallback):
+class StallDetector(TrainerCallback):
     """Tells the board of a step that takes a minute, and five times as long as any before; then at twice that ...
 
     It says whether the worker waits for data, computes (which with several workers may be waiting for another one), or
@@ -31,7 +31,12 @@ class Pulse(TrainerCallback):
     """
 
     def __init__(
-        self, board: Board | None, rank: int, feed: Feed, step: int = 0, patience_s: float = _PATIENCE_S
+        self,
+        board: ProgressActor | None,
+        rank: int,
+        feed: MicroBatchDataset,
+        step: int = 0,
+        patience_s: float = _PATIENCE_S,
     ) -> None:
         self._board, self._rank, self._feed, self._patience_s = board, rank, feed, patience_s
         self._step, self._longest_s, self._saving = step, 0.0, False

@@ -33,7 +33,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Segment:
+class ActivationSegment:
     """A stretch of the network, in the order of the forward pass. All in bytes.
 
     ``saved``: kept from the forward pass to the segment's backward pass. ``recomputed``: made again for its backward
@@ -67,10 +67,10 @@ class Tape:
         self._kept: dict[int, Tensor] = {}  # by identity; holding the tensor keeps its id its own
         self._segment = _Counts()
 
-    def cut(self, name: str, trained: int) -> Segment:
+    def cut(self, name: str, trained: int) -> ActivationSegment:
         """Return what was noted since the last cut; what is kept stays known."""
         counts, self._segment = self._segment, _Counts()
-        return Segment(name, trained, **vars(counts))
+        return ActivationSegment(name, trained, **vars(counts))
 
     def save(self, tensor: Tensor) -> None:
         """Keep a tensor, unless it is kept already."""
@@ -185,7 +185,7 @@ def _cast(x: Tensor, itemsize: int) -> Tensor:
 
 
 @lru_cache(maxsize=2)  # memory and time ask for the same, one after the other
-def segments(setup: Setup) -> tuple[Segment, ...]:
+def segments(setup: Setup) -> tuple[ActivationSegment, ...]:
     """Return the network's segments: convolutions, encoder layers, embeddings, decoder layers, loss."""
     shape, batch, tape = setup.shape, setup.batch, Tape(setup)
     encoder, decoder = setup.trains_encoder, setup.trains_decoder
@@ -208,7 +208,7 @@ def segments(setup: Setup) -> tuple[Segment, ...]:
 
     # Beside the table's gradient as projection to the vocabulary comes one as inputs, and then the sum, a third matrix.
     table = 2 * shape.vocabulary * shape.width * setup.trained_bytes * decoder
-    found.append(Segment("embeddings", shape.decoder_positions * shape.width * decoder, transient=table))
+    found.append(ActivationSegment("embeddings", shape.decoder_positions * shape.width * decoder, transient=table))
 
     def decoder_layer(tape: Tape, x: Tensor) -> Tensor:
         normed = tape.norm(x, decoder)
@@ -233,7 +233,7 @@ def saved_bytes(setup: Setup) -> int:
 
 def _layer(
     tape: Tape, setup: Setup, layer: Callable[[Tape, Tensor], Tensor], x: Tensor, *others: Tensor
-) -> tuple[Tensor, Segment]:
+) -> tuple[Tensor, ActivationSegment]:
     """Return what a layer gives, and what it costs."""
     inner = Tape(setup) if setup.checkpointing else tape
     out = layer(inner, x)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.config import resolve
-from cluster.gpus import Fleet, parse
+from cluster.gpus import GpuFleet, parse
 from train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def plan(
         print(_advice(f"with strategy={resolved.strategy}, as configured", as_configured))
 
 
-def _heading(base: str, setup: Setup, fleet: Fleet) -> str:
+def _heading(base: str, setup: Setup, fleet: GpuFleet) -> str:
     batch = setup.batch
     taken = f" (taken for {fleet.assumed})" if fleet.assumed else ""
     return (

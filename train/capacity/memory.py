@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from train.capacity.activations import Segment, segments
+from train.capacity.activations import ActivationSegment, segments
 from train.capacity.setup import BFLOAT16, FLOAT32, Setup
 
 MIB = 2**20
@@ -123,7 +123,7 @@ def _moments(setup: Setup, trained: int) -> list[_Moment]:
     return [*moments, _Moment("optimiser step", whole + float32, 0)]
 
 
-def _cached_casts(setup: Setup, index: int, network: Sequence[Segment]) -> int:
+def _cached_casts(setup: Setup, index: int, network: Sequence[ActivationSegment]) -> int:
     """Return the copies of trained weights that autocast keeps till the loss, where nothing else keeps them as well."""
     last = index == len(network) - 1
     if not (last and setup.checkpointing and setup.compute_bytes < setup.trained_bytes):

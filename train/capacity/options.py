@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Literal, get_args
 
-from cluster.gpus import Fleet
+from cluster.gpus import GpuFleet
 from train.capacity.memory import GIB, Memory, memory
-from train.capacity.setup import Adapters, Batch, ParallelismName, Setup, StrategyName
-from train.capacity.shapes import Shape
+from train.capacity.setup import Adapters, BatchShape, ParallelismName, Setup, StrategyName
+from train.capacity.shapes import NetworkShape
 from train.capacity.speed import StepTime, step_time
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ class Option:
         return found | {"plan.micro_batches_per_step": self.micro_batches_per_step}
 
 
-def setup_of(config: TrainConfig, shape: Shape, fleet: Fleet) -> Setup:
+def setup_of(config: TrainConfig, shape: NetworkShape, fleet: GpuFleet) -> Setup:
     """Return the configuration as the estimate sees it, with micro-batches at their bounds, one worker per device."""
     plan, lora = config.plan, config.lora
     positions = min(shape.encoder_positions, math.ceil(plan.max_audio_s * POSITIONS_PER_S / plan.max_clips))
     tokens = min(shape.decoder_positions, math.ceil(plan.max_tokens / plan.max_clips))
     return Setup(
         shape=shape,
-        batch=Batch(plan.max_clips, positions, tokens),
+        batch=BatchShape(plan.max_clips, positions, tokens),
         adapters=Adapters(lora.rank, lora.dropout, lora.target_modules),
         strategy=config.strategy,
         parallelism=config.parallelism,
@@ -77,7 +77,9 @@ def setup_of(config: TrainConfig, shape: Shape, fleet: Fleet) -> Setup:
     )
 
 
-def options(config: TrainConfig, shape: Shape, fleet: Fleet, audio_hours: float | None = None) -> list[Option]:
+def options(
+    config: TrainConfig, shape: NetworkShape, fleet: GpuFleet, audio_hours: float | None = None
+) -> list[Option]:
     """Return every strategy with every parallelism: first those that fit, by cost, then the others.
 
     A way that does not fit is tried with activation checkpointing too. ``audio_hours`` are heard in all (the corpus
@@ -112,7 +114,7 @@ def cheapest(found: Sequence[Option], strategy: StrategyName | None = None) -> O
     return min(alike, key=lambda option: (option.setup.zero, option.setup.offload == "cpu", option.device_hours))
 
 
-def _option(setup: Setup, fleet: Fleet, steps: int, share: int, refused: str = "") -> Option:
+def _option(setup: Setup, fleet: GpuFleet, steps: int, share: int, refused: str = "") -> Option:
     needed = memory(setup)
     return Option(
         setup=setup,
@@ -124,7 +126,7 @@ def _option(setup: Setup, fleet: Fleet, steps: int, share: int, refused: str = "
     )
 
 
-def _impossible(setup: Setup, fleet: Fleet, elastic: bool) -> str:
+def _impossible(setup: Setup, fleet: GpuFleet, elastic: bool) -> str:
     """Return why a way makes no sense or does not run, whatever it needs."""
     device = fleet.device
     reasons = {
@@ -141,7 +143,7 @@ def _impossible(setup: Setup, fleet: Fleet, elastic: bool) -> str:
     return next((reason for reason, applies in reasons.items() if applies), "")
 
 
-def _too_large(needed: Memory, setup: Setup, fleet: Fleet) -> str:
+def _too_large(needed: Memory, setup: Setup, fleet: GpuFleet) -> str:
     room = fleet.device.memory * (GPU_USABLE if setup.gpu else HOST_USABLE)
     if needed.peak <= room:
         return ""

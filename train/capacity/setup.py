@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from train.capacity.shapes import Linear, Shape
+from train.capacity.shapes import Linear, NetworkShape
 
 StrategyName = Literal["full", "frozen_encoder", "lora", "dora", "qlora"]
 ParallelismName = Literal["ddp", "zero1", "zero2", "zero3"]
@@ -23,7 +23,7 @@ class Adapters:
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchShape:
     """A micro-batch: ``clips`` of ``positions`` encoder positions (50 for each second) and ``tokens`` each."""
 
     clips: int
@@ -40,8 +40,8 @@ class Batch:
 class Setup:
     """What is trained, how, on how many workers."""
 
-    shape: Shape
-    batch: Batch
+    shape: NetworkShape
+    batch: BatchShape
     adapters: Adapters
     strategy: StrategyName = "lora"
     parallelism: ParallelismName = "ddp"

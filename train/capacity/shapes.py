@@ -53,7 +53,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Shape:
+class NetworkShape:
     """What a Whisper's config.json says of its size; heads and feed-forward width are the same in both halves."""
 
     mels: int
@@ -144,14 +144,16 @@ class Shape:
         return {theirs: getattr(self, ours) for ours, theirs in keys} | dict.fromkeys(_SPECIAL, 0)
 
 
-def _size(width: int, encoder_layers: int, decoder_layers: int, mels: int = 80, vocabulary: int = 51865) -> Shape:
-    return Shape(mels, width, encoder_layers, decoder_layers, width // 64, 4 * width, vocabulary)
+def _size(
+    width: int, encoder_layers: int, decoder_layers: int, mels: int = 80, vocabulary: int = 51865
+) -> NetworkShape:
+    return NetworkShape(mels, width, encoder_layers, decoder_layers, width // 64, 4 * width, vocabulary)
 
 
 _MULTILINGUAL = {"tiny": (384, 4, 4), "base": (512, 6, 6), "small": (768, 12, 12), "medium": (1024, 24, 24)}
 
 # https://github.com/openai/whisper#available-models-and-languages, https://github.com/huggingface/distil-whisper
-SIZES: Mapping[str, Shape] = {
+SIZES: Mapping[str, NetworkShape] = {
     **{f"openai/whisper-{name}": _size(*numbers) for name, numbers in _MULTILINGUAL.items()},
     **{f"openai/whisper-{name}.en": _size(*numbers, vocabulary=51864) for name, numbers in _MULTILINGUAL.items()},
     "openai/whisper-large": _size(1280, 32, 32),
@@ -166,7 +168,7 @@ SIZES: Mapping[str, Shape] = {
 }
 
 
-def shape_of(base: str) -> Shape:
+def shape_of(base: str) -> NetworkShape:
     """Return the shape of a checkpoint by its name, or by its config.json; weights are never fetched.
 
     Raises UserError where neither says.
@@ -184,11 +186,11 @@ def shape_of(base: str) -> Shape:
     raise UserError(f"base={base}: its size is not known", hint)
 
 
-def read_shape(config: Path) -> Shape:
+def read_shape(config: Path) -> NetworkShape:
     """Return the shape that a transformers config.json describes. Raises UserError where it describes none."""
     try:
         found: Any = json.loads(config.read_text(encoding="utf-8"))
-        return Shape(**{ours: int(found[theirs]) for ours, theirs in _KEYS.items()})
+        return NetworkShape(**{ours: int(found[theirs]) for ours, theirs in _KEYS.items()})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{config}: does not tell the size of a Whisper ({type(error).__name__}: {error})",

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from asr.io import storage
-from train.dataloader.dataset import Met
+from train.dataloader.dataset import ConsumedBatch
 
-LEDGER = "ledger"  # the folder, in that of the run
+DATA_LOG = "ledger"  # the folder, in that of the run
 
 
-class Line(NamedTuple):
+class DataLogLine(NamedTuple):
     """An optimiser step, counted from 1 on, and the utterances that all workers together met in it."""
 
     step: int
@@ -20,15 +20,15 @@ class Line(NamedTuple):
     ids: list[str]
 
 
-def write(place: str, first_step: int, last_step: int, met: Sequence[Sequence[Met]]) -> None:
+def write(place: str, first_step: int, last_step: int, met: Sequence[Sequence[ConsumedBatch]]) -> None:
     """Write down the steps behind ``first_step`` up to ``last_step``: for each worker what it met, in order."""
     lines = []
     for number in range(last_step - first_step):
-        step: list[Met] = []
+        step: list[ConsumedBatch] = []
         for one in met:
             each = len(one) // (last_step - first_step)  # all workers have equally many micro-batches in a step
             step += one[number * each : (number + 1) * each]
-        line = Line(first_step + number + 1, step[0].epoch, [name for each in step for name in each.ids])
+        line = DataLogLine(first_step + number + 1, step[0].epoch, [name for each in step for name in each.ids])
         lines.append(json.dumps(line._asdict(), ensure_ascii=False))
     storage.write_text(_file(place, last_step), "".join(f"{line}\n" for line in lines))
 
@@ -43,11 +43,11 @@ def cut(place: str, step: int) -> None:
             filesystem.delete_file(path)
 
 
-def read(place: str) -> Iterator[Line]:
+def read(place: str) -> Iterator[DataLogLine]:
     """Yield all steps in order. Raises UserError where there is no ledger."""
     for entry in storage.list_files(place):
         for line in storage.read_text(entry.uri).rstrip("\n").split("\n"):  # an id may hold what splitlines breaks at
-            yield Line(**json.loads(line))
+            yield DataLogLine(**json.loads(line))
 
 
 def _file(place: str, step: int) -> str:

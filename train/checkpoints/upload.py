@@ -25,7 +25,7 @@ def persist(checkpoint: Checkpoint, name: str) -> Checkpoint:
     return ray.train.get_context().get_storage().persist_current_checkpoint(checkpoint, name)
 
 
-class Uploads:
+class CheckpointUploads:
     """Reports checkpoints to Ray Train, which knows of one only when it is whole in the run's folder.
 
     One is on its way at a time. A report waits for the one before it, so that no more than two local copies are on

@@ -13,7 +13,7 @@ from asr.language import UNSPACED
 from asr.scoring.normalizer import Normaliser, normalise
 from asr.utterance import Quarantined, Utterance
 from train.augmentation import augment
-from train.checks.subject import Outcome, Rows, Subject, spread
+from train.checks.subject import CheckOutcome, Rows, Subject, spread
 from train.data import casing, pace
 
 _SHOWN = 3
@@ -22,7 +22,7 @@ _DOTTED_OR_NOT = frozenset("i\u0131\u0307")  # which is the lower case of I depe
 _LONG_TEXT = 20  # characters: a transcript of so many without a space is more than one word
 
 
-def data(subject: Subject) -> Outcome:
+def data(subject: Subject) -> CheckOutcome:
     """The sources open, rows have transcripts, and sampled clips decode."""
     training = subject.training
     if not training.utterances:
@@ -43,8 +43,8 @@ def data(subject: Subject) -> Outcome:
             )
     faults = faulty_rows + sampled.faults
     if faults:
-        return Outcome("warning", f"{detail}; for quarantine: {_faults(faults)}", "they are left out of training")
-    return Outcome("ok", detail)
+        return CheckOutcome("warning", f"{detail}; for quarantine: {_faults(faults)}", "they are left out of training")
+    return CheckOutcome("ok", detail)
 
 
 def _faults_of(subject: Subject, row: Utterance) -> list[Quarantined]:
@@ -58,11 +58,11 @@ def _faults_of(subject: Subject, row: Utterance) -> list[Quarantined]:
     return []
 
 
-def overlap(subject: Subject) -> Outcome:
+def overlap(subject: Subject) -> CheckOutcome:
     """No transcript is both trained on and held out: a word error rate on it would be of something learnt by heart."""
     held_out = subject.held_out
     if not held_out:
-        return Outcome("skipped", "neither data.validation nor data.retention is set")
+        return CheckOutcome("skipped", "neither data.validation nor data.retention is set")
     trained = {transcript_key(row) for row in subject.training.utterances}
     found = []
     for key, rows in held_out.items():
@@ -74,12 +74,12 @@ def overlap(subject: Subject) -> Outcome:
             found.append(f"{share} have a transcript that is trained on, such as '{both[0].id}': {both[0].text!r}")
     if found:
         hint = "whisperfleet data prepare deals clips so that no transcript is in two splits"
-        return Outcome("warning", "; ".join(found), hint)
+        return CheckOutcome("warning", "; ".join(found), hint)
     read = "" if subject.training.complete else f", as far as read ({len(subject.training.utterances)} rows)"
-    return Outcome("ok", f"no transcript of {', '.join(held_out)} is trained on{read}")
+    return CheckOutcome("ok", f"no transcript of {', '.join(held_out)} is trained on{read}")
 
 
-def letter_case(subject: Subject) -> Outcome:
+def letter_case(subject: Subject) -> CheckOutcome:
     """Transcripts are written as people write: in both cases, where the script has two, and with punctuation."""
     found = []
     for name, rows in {**subject.parts, **subject.held_out}.items():
@@ -89,11 +89,11 @@ def letter_case(subject: Subject) -> Outcome:
         if finding := cases.finding():
             found.append(f"{name}: {finding}")
     if found:
-        return Outcome("warning", "; ".join(found), casing.ADVICE)
-    return Outcome("ok", "transcripts are not all of one case")
+        return CheckOutcome("warning", "; ".join(found), casing.ADVICE)
+    return CheckOutcome("ok", "transcripts are not all of one case")
 
 
-def speaking_rate(subject: Subject) -> Outcome:
+def speaking_rate(subject: Subject) -> CheckOutcome:
     """Transcripts are as long as their clips let them be spoken, over all sampled clips together."""
     rows = subject.training.utterances
     seconds = {row.id: len(waveform) / SAMPLE_RATE for row, waveform in subject.sampled.clips}
@@ -104,24 +104,24 @@ def speaking_rate(subject: Subject) -> Outcome:
         seen.add(rows[number].text, seconds.get(rows[number].id))
     figures = seen.figures()
     if figures is None:
-        return Outcome("skipped", "no sampled clip has words")
+        return CheckOutcome("skipped", "no sampled clip has words")
     if found := figures.findings():
-        return Outcome("warning", "; ".join(found), pace.ADVICE)
+        return CheckOutcome("warning", "; ".join(found), pace.ADVICE)
     fits = "" if figures.agreement is None else f", rank correlation of text and length {figures.agreement:.2f}"
-    return Outcome("ok", f"{figures.letters_per_s:.1f} letters a second in {figures.clips} clips{fits}")
+    return CheckOutcome("ok", f"{figures.letters_per_s:.1f} letters a second in {figures.clips} clips{fits}")
 
 
-def augmentation(subject: Subject) -> Outcome:
+def augmentation(subject: Subject) -> CheckOutcome:
     """Noise can be read and codecs are there."""
     config = subject.config.augment
     effects = [name for name in type(config).model_fields if getattr(config, name).probability]
     if not effects:
-        return Outcome("skipped", "no augmentation is set")
+        return CheckOutcome("skipped", "no augmentation is set")
     augment.require(config)
-    return Outcome("ok", ", ".join(effects))
+    return CheckOutcome("ok", ", ".join(effects))
 
 
-def normaliser(subject: Subject, kind: Normaliser = "normalised") -> Outcome:
+def normaliser(subject: Subject, kind: Normaliser = "normalised") -> CheckOutcome:
     """What is scored is what was said: no letter, vowel sign or whole transcript is lost before the comparison."""
     chosen = [row for row in spread(subject.training.utterances, _TRANSCRIPTS) if row.text.strip()]
     erased = [row for row in chosen if not normalise(row.text, kind, subject.language(row))]
@@ -139,10 +139,12 @@ def normaliser(subject: Subject, kind: Normaliser = "normalised") -> Outcome:
     detail = f"{len(chosen)} transcripts" + (f", all {marks} combining marks survive" if marks else "")
     if erased:
         detail += f"; {len(erased)} hold no letter, such as '{erased[0].id}': {erased[0].text!r}"
-        return Outcome("warning", detail, "remove them: nothing is learnt from them; evaluate counts words on silence")
+        return CheckOutcome(
+            "warning", detail, "remove them: nothing is learnt from them; evaluate counts words on silence"
+        )
     if _unspaced(chosen, subject):
-        return Outcome("ok", f"{detail}; written without spaces: read the CER, not the WER")
-    return Outcome("ok", detail)
+        return CheckOutcome("ok", f"{detail}; written without spaces: read the CER, not the WER")
+    return CheckOutcome("ok", detail)
 
 
 def _lost(text: str, kind: Normaliser, language: str | None) -> Counter[str]:

@@ -13,16 +13,16 @@ from asr.data.batches import batches
 from asr.errors import DataError, UserError
 from asr.scoring.error_rates import has_words
 from asr.utterance import Quarantined, Utterance
-from train.checks.subject import Outcome, Subject
+from train.checks.subject import CheckOutcome, Subject
 from train.evaluation.schedule import sample
 
 MOST_CLIPS = 64  # decoded of each set: all of what is scored, unless evaluation.sample_clips is raised
 
 
-def audio(subject: Subject) -> Outcome:
+def audio(subject: Subject) -> CheckOutcome:
     """The clips of data.validation and data.retention that a run would be scored on can be decoded and heard."""
     if not subject.held_out:
-        return Outcome("skipped", "neither data.validation nor data.retention is set")
+        return CheckOutcome("skipped", "neither data.validation nor data.retention is set")
     config = subject.config
     decoded, warnings, unusable = [], [], []
     for key, rows in subject.held_out.items():
@@ -42,8 +42,8 @@ def audio(subject: Subject) -> Outcome:
             f"mend {' and '.join(key for key, _ in unusable)}, or raise data.max_quarantined_share",
         )
     if warnings:
-        return Outcome("warning", "; ".join([*decoded, *warnings]), "they are left out of the word error rate")
-    return Outcome("ok", ", ".join(decoded))
+        return CheckOutcome("warning", "; ".join([*decoded, *warnings]), "they are left out of the word error rate")
+    return CheckOutcome("ok", ", ".join(decoded))
 
 
 def _faults(clips: Sequence[Utterance]) -> list[Quarantined]:

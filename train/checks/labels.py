@@ -9,30 +9,30 @@ from collections.abc import Sequence
 from asr.errors import UserError
 from asr.models.whisper.tokens import IGNORED, MAX_TOKENS, is_multilingual, prompt_ids
 from asr.utterance import Utterance
-from train.checks.subject import Outcome, Subject
+from train.checks.subject import CheckOutcome, Subject
 
 _START, _END, _FLAG = "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>"
 _SHOWN = 3
 _REMEDY = "copy tokenizer.json and tokenizer_config.json from the base that it was fine-tuned from"
 
 
-def base(subject: Subject) -> Outcome:
+def base(subject: Subject) -> CheckOutcome:
     """The base is there, with a tokenizer and features."""
     tokenizer, log_mel = subject.processor
     kind = "multilingual" if is_multilingual(tokenizer) else "English only"
-    return Outcome("ok", f"{subject.checkpoint.name}, {kind}, {log_mel.extractor.feature_size} mel bins")
+    return CheckOutcome("ok", f"{subject.checkpoint.name}, {kind}, {log_mel.extractor.feature_size} mel bins")
 
 
-def language(subject: Subject) -> Outcome:
+def language(subject: Subject) -> CheckOutcome:
     """The base has a token for the language of each row."""
     counts = Counter(subject.language(row) for row in subject.training.utterances)
     for name in counts:
         prompt_ids(subject.tokenizer, name, subject.config.task)
     shown = ", ".join(f"{name or 'en'} ({count})" for name, count in counts.most_common())
-    return Outcome("ok", f"{shown}, task {subject.config.task}")
+    return CheckOutcome("ok", f"{shown}, task {subject.config.task}")
 
 
-def start(subject: Subject) -> Outcome:
+def start(subject: Subject) -> CheckOutcome:
     """Each label has one start-of-transcript, and the decoder is given it once and never asked for it."""
     token = _id(subject, _START)
     if not subject.labels:
@@ -55,11 +55,11 @@ def start(subject: Subject) -> Outcome:
     markup = [row for row in subject.unlabelled if row.reason == "special_token"]
     if markup:
         detail += f"; '{markup[0].id}' goes into quarantine: {markup[0].detail}"
-        return Outcome("warning", detail, "mend the transcript")
-    return Outcome("ok", detail)
+        return CheckOutcome("warning", detail, "mend the transcript")
+    return CheckOutcome("ok", detail)
 
 
-def order(subject: Subject) -> Outcome:
+def order(subject: Subject) -> CheckOutcome:
     """Language, task, flag, text and end stand where Whisper expects them, and the tokens spell the transcript."""
     end = _id(subject, _END)
     size = json.loads((subject.checkpoint.folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
@@ -81,10 +81,10 @@ def order(subject: Subject) -> Outcome:
         spelt = str(subject.tokenizer.decode(text, clean_up_tokenization_spaces=False)).strip()
         if spelt != row.text.strip():
             raise UserError(f"'{row.id}': the tokens of {row.text.strip()!r} spell {spelt!r}", _REMEDY)
-    return Outcome("ok", f"{' '.join(_prompt(subject, subject.labels[0][0]))} text {_END}")
+    return CheckOutcome("ok", f"{' '.join(_prompt(subject, subject.labels[0][0]))} text {_END}")
 
 
-def length(subject: Subject) -> Outcome:
+def length(subject: Subject) -> CheckOutcome:
     """Labels fit the decoder."""
     longest = max((len(ids) for _, ids in subject.labels), default=0)
     long = [row for row in subject.unlabelled if row.reason == "label_too_long"]
@@ -96,13 +96,13 @@ def length(subject: Subject) -> Outcome:
             "cut these recordings into shorter ones, or give segment times and data.long_clips=split",
         )
     if long:
-        return Outcome(
+        return CheckOutcome(
             "warning", f"{detail}; {len(long)} are longer, such as '{long[0].id}'", "they go into quarantine"
         )
-    return Outcome("ok", detail)
+    return CheckOutcome("ok", detail)
 
 
-def generation(subject: Subject) -> Outcome:
+def generation(subject: Subject) -> CheckOutcome:
     """What decoding is told by the base's generation config, which the artifact inherits, fits the labels."""
     for key, (given, wanted) in _told(subject).items():
         if given is not None and given != wanted:
@@ -147,7 +147,7 @@ def _told(subject: Subject) -> dict[str, tuple[object, object]]:
     return told
 
 
-def _suppressed(subject: Subject) -> Outcome:
+def _suppressed(subject: Subject) -> CheckOutcome:
     """A word whose token decoding suppresses can be learnt, but never said."""
     never, first = set(subject.generation.suppress_tokens or []), set(subject.generation.begin_suppress_tokens or [])
     texts = [(row, ids[len(_prompt(subject, row)) : -1]) for row, ids in subject.labels]
@@ -170,12 +170,16 @@ def _suppressed(subject: Subject) -> Outcome:
         hint = f"remove {token} from it in {subject.checkpoint.folder / 'generation_config.json'}"
         if len(begun) > subject.config.data.max_quarantined_share * len(texts):
             raise UserError(detail, hint)
-        return Outcome("warning", detail, hint)
+        return CheckOutcome("warning", detail, hint)
     if words:
         shown = ", ".join(f"{word!r} in {met[token]}" for token, word in list(words.items())[:_SHOWN])
         detail = f"signs that decoding suppresses, in {len(texts)} labels: {shown}"
-        return Outcome("warning", detail, "no word is lost; taken out of the transcripts, nothing is learnt in vain")
-    return Outcome("ok", f"start, language, task, end as in the labels; none of {len(never)} suppressed tokens occurs")
+        return CheckOutcome(
+            "warning", detail, "no word is lost; taken out of the transcripts, nothing is learnt in vain"
+        )
+    return CheckOutcome(
+        "ok", f"start, language, task, end as in the labels; none of {len(never)} suppressed tokens occurs"
+    )
 
 
 def _prompt(subject: Subject, row: Utterance) -> list[str]:

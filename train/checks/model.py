@@ -10,10 +10,10 @@ import torch
 from asr.errors import UserError
 from asr.models.whisper.loading import best_device
 from asr.models.whisper.torch_backend import decode
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from train.callbacks.gradient_flow import silent_weights
 from train.capacity.shapes import read_shape
-from train.checks.subject import Outcome, Subject
+from train.checks.subject import CheckOutcome, Subject
 from train.trainer.adapter import adapt
 from train.trainer.strategy import has_adapter
 from train.trainer.trainer import token_loss
@@ -22,18 +22,20 @@ _NEW_TOKENS = 32
 _SHOWN = 3
 
 
-def decoding(subject: Subject) -> Outcome:
+def decoding(subject: Subject) -> CheckOutcome:
     """The base turns sampled clips into text, in the audio context that it was trained for."""
     if outcome := _too_large(subject, copies=1):
         return outcome
     model, clips = subject.model, subject.shortest
     model.network.generation_config.max_length = _NEW_TOKENS  # enough to see that it works
-    features = [Clip(model.log_mel(waveform), subject.language(row), subject.config.task) for row, waveform in clips]
+    features = [
+        DecodingRequest(model.log_mel(waveform), subject.language(row), subject.config.task) for row, waveform in clips
+    ]
     heard = decode(model, features, model.context)
-    return Outcome("ok", f"{len(heard)} clips on {model.network.device}, the first: {heard[0].text!r}")
+    return CheckOutcome("ok", f"{len(heard)} clips on {model.network.device}, the first: {heard[0].text!r}")
 
 
-def gradients(subject: Subject) -> Outcome:
+def gradients(subject: Subject) -> CheckOutcome:
     """A step on real clips brings a finite loss, and a gradient to every weight that is to be trained."""
     config = subject.config
     if outcome := _too_large(subject, copies=1 if has_adapter(config.strategy) else 2):
@@ -56,15 +58,15 @@ def gradients(subject: Subject) -> Outcome:
             "look at strategy, lora.target_modules and activation_checkpointing",
         )
     count = sum(weight.numel() for weight in trained)
-    return Outcome("ok", f"loss {loss.item():.3f}, {config.strategy} trains {count / 1e6:.1f} M weights")
+    return CheckOutcome("ok", f"loss {loss.item():.3f}, {config.strategy} trains {count / 1e6:.1f} M weights")
 
 
-def _too_large(subject: Subject, copies: int) -> Outcome | None:
+def _too_large(subject: Subject, copies: int) -> CheckOutcome | None:
     """Return why a step is skipped where this machine, often a cluster's head, cannot hold weights and gradients."""
     needed, spare = copies * 4 * read_shape(subject.checkpoint.folder / "config.json").parameters, spare_bytes()
     if needed < spare:
         return None
-    return Outcome(
+    return CheckOutcome(
         "skipped", f"it takes over {needed / 1e9:.1f} GB, and this machine has {spare / 1e9:.1f} GB to spare"
     )
 

@@ -18,7 +18,7 @@ from cluster.launch import STORAGE
 from cluster.probe import code
 from cluster.survey import FIRST_S, Node, ask
 from train.checkpoints.run_folder import RunFolder
-from train.checks.subject import Outcome
+from train.checks.subject import CheckOutcome
 from train.config import TrainConfig
 
 FULL = 0.95  # of a disk: Ray takes no more objects there
@@ -46,13 +46,13 @@ class Nodes:
         return _all(*ask(self.nodes, lambda node: node.probe.facts.remote(_ALIKE), FIRST_S))
 
 
-def answer(subject: Nodes) -> Outcome:
+def answer(subject: Nodes) -> CheckOutcome:
     """A process can be started on every node."""
     cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
-    return Outcome("ok", f"{len(subject.facts)} nodes, {cpus:g} CPUs, {gpus:g} GPUs: {', '.join(subject.facts)}")
+    return CheckOutcome("ok", f"{len(subject.facts)} nodes, {cpus:g} CPUs, {gpus:g} GPUs: {', '.join(subject.facts)}")
 
 
-def versions(subject: Nodes) -> Outcome:
+def versions(subject: Nodes) -> CheckOutcome:
     """Python and the packages are those of the head on every node."""
     first, *others = subject.facts.items()
     odd = []
@@ -65,20 +65,20 @@ def versions(subject: Nodes) -> Outcome:
     if odd:
         raise UserError("; ".join(odd), "start all nodes from one image, or submit with --packages pip")
     shown = ", ".join(f"{package} {version}" for package, version in first[1]["versions"].items() if version)
-    return Outcome("ok", shown)
+    return CheckOutcome("ok", shown)
 
 
-def same_code(subject: Nodes) -> Outcome:
+def same_code(subject: Nodes) -> CheckOutcome:
     """Every node imports this project's code as it is here."""
     here = code()
     odd = {name: facts["code"] for name, facts in subject.facts.items() if facts["code"] != here}
     if odd:
         shown = ", ".join(f"{name} has {found or 'none'}" for name, found in odd.items())
         raise UserError(f"this code is {here}, {shown}", "whisperfleet submit brings the checkout to every node")
-    return Outcome("ok", here)
+    return CheckOutcome("ok", here)
 
 
-def gpus(subject: Nodes) -> Outcome:
+def gpus(subject: Nodes) -> CheckOutcome:
     """Ray knows of the GPUs that are there, and they are alike."""
     seen = {name: facts["gpus"] for name, facts in subject.facts.items()}
     told = {node.name: node.gpus for node in subject.nodes}
@@ -86,15 +86,19 @@ def gpus(subject: Nodes) -> Outcome:
         shown = ", ".join(f"{name} has {len(seen[name])}, Ray counts {told[name]}" for name in wrong)
         raise UserError(shown, "nvidia-smi on that node says why; is the container given its GPUs?")
     if not any(seen.values()):
-        return Outcome("skipped", "no node has a GPU")
+        return CheckOutcome("skipped", "no node has a GPU")
     shown = ", ".join(f"{name}: {_counted(found)}" for name, found in seen.items() if found)
     unused = [name for name in seen if len(seen[name]) > told[name]]
     kinds = {(model, memory, driver) for found in seen.values() for model, memory, driver in found}
     if unused:
-        return Outcome("warning", f"{shown}; Ray counts fewer on {', '.join(unused)}", "start the node with --num-gpus")
+        return CheckOutcome(
+            "warning", f"{shown}; Ray counts fewer on {', '.join(unused)}", "start the node with --num-gpus"
+        )
     if len(kinds) > 1:
-        return Outcome("warning", f"{shown}; they differ", "the slowest sets the pace of all, the smallest the batch")
-    return Outcome("ok", shown)
+        return CheckOutcome(
+            "warning", f"{shown}; they differ", "the slowest sets the pace of all, the smallest the batch"
+        )
+    return CheckOutcome("ok", shown)
 
 
 def _counted(found: list[tuple[str, int, str]]) -> str:
@@ -102,7 +106,7 @@ def _counted(found: list[tuple[str, int, str]]) -> str:
     return f"{len(found)} x {model}, {memory / 1024:.0f} GiB, driver {driver}"
 
 
-def network(subject: Nodes) -> Outcome:
+def network(subject: Nodes) -> CheckOutcome:
     """Every node reaches every other one, and gradients can be added up over all of them."""
     nodes = subject.nodes
     open_at = _all(*ask(nodes, lambda node: node.probe.listen.remote()))
@@ -116,17 +120,17 @@ def network(subject: Nodes) -> Outcome:
     _all_reduce("gloo", nodes, {node.name: node.probe for node in nodes})
     with_gpus = [node for node in nodes if node.gpus]
     if len(with_gpus) < 2:
-        return Outcome("ok", f"{len(nodes)} nodes reach each other, gloo adds up over all")
+        return CheckOutcome("ok", f"{len(nodes)} nodes reach each other, gloo adds up over all")
     probes = {node.name: node.gpu_probe() for node in with_gpus}
     try:
         _, busy = ask(with_gpus, lambda node: probes[node.name].now.remote(), FIRST_S)
         if busy:
-            return Outcome("warning", f"gloo adds up; NCCL was not tried: no GPU is free on {', '.join(busy)}")
+            return CheckOutcome("warning", f"gloo adds up; NCCL was not tried: no GPU is free on {', '.join(busy)}")
         _all_reduce("nccl", with_gpus, probes)
     finally:
         for probe in probes.values():
             ray.kill(probe)
-    return Outcome("ok", f"gloo adds up over all {len(nodes)} nodes, NCCL over the {len(with_gpus)} with GPUs")
+    return CheckOutcome("ok", f"gloo adds up over all {len(nodes)} nodes, NCCL over the {len(with_gpus)} with GPUs")
 
 
 def _all_reduce(backend: str, nodes: list[Node], probes: Mapping[str, Any]) -> None:
@@ -144,10 +148,10 @@ def _all_reduce(backend: str, nodes: list[Node], probes: Mapping[str, Any]) -> N
         raise UserError(f"{backend} does not add up: {'; '.join(faults)}", f"does {variable} name the right interface?")
 
 
-def shared_storage(subject: Nodes) -> Outcome:
+def shared_storage(subject: Nodes) -> CheckOutcome:
     """What one node writes where checkpoints go, every other one can read."""
     if not subject.place:
-        return Outcome("skipped", f"no configuration is given, and no {STORAGE}")
+        return CheckOutcome("skipped", f"no configuration is given, and no {STORAGE}")
     folder = storage.join(subject.place, f".check-{uuid.uuid4().hex}")
     files = {node.name: storage.join(folder, node.id) for node in subject.nodes}
     try:
@@ -164,10 +168,10 @@ def shared_storage(subject: Nodes) -> Outcome:
             )
     finally:
         ask(subject.nodes, lambda node: node.probe.remove.remote(folder))
-    return Outcome("ok", f"{subject.place}: each of {len(files)} nodes writes, all the others read")
+    return CheckOutcome("ok", f"{subject.place}: each of {len(files)} nodes writes, all the others read")
 
 
-def disk(subject: Nodes) -> Outcome:
+def disk(subject: Nodes) -> CheckOutcome:
     """There is room for Ray's objects, for the cache and for checkpoints under way."""
     local = [subject.place] if subject.place and not storage.is_remote(subject.place) else []
     found = _all(*ask(subject.nodes, lambda node: node.probe.disks.remote(local)))
@@ -181,13 +185,13 @@ def disk(subject: Nodes) -> Outcome:
     free, _, name, path = min(rows)
     detail = f"least is {free / 1e9:.0f} GB free, on {name} in {path}"
     return (
-        Outcome("warning", detail, "a checkpoint of large-v3 with its optimiser has 18 GB")
+        CheckOutcome("warning", detail, "a checkpoint of large-v3 with its optimiser has 18 GB")
         if free < SCARCE
-        else Outcome("ok", detail)
+        else CheckOutcome("ok", detail)
     )
 
 
-def clock(subject: Nodes) -> Outcome:
+def clock(subject: Nodes) -> CheckOutcome:
     """Clocks agree."""
     offsets = {}
     for node in subject.nodes:
@@ -199,13 +203,13 @@ def clock(subject: Nodes) -> Outcome:
     detail = f"at most {offsets[name]:.1f} s off" + (f" ({name})" if offsets[name] else "")
     if offsets[name] > FAR_S:
         raise UserError(detail, "set the clock: chronyd or systemd-timesyncd")
-    return Outcome("warning", detail, "set the clock") if offsets[name] > SKEW_S else Outcome("ok", detail)
+    return CheckOutcome("warning", detail, "set the clock") if offsets[name] > SKEW_S else CheckOutcome("ok", detail)
 
 
-def model_cache(subject: Nodes) -> Outcome:
+def model_cache(subject: Nodes) -> CheckOutcome:
     """The base is on every node, so that none has to fetch it when it starts."""
     if subject.config is None:
-        return Outcome("skipped", "no configuration is given")
+        return CheckOutcome("skipped", "no configuration is given")
     base = subject.config.base
     absent = {
         name: why
@@ -213,11 +217,11 @@ def model_cache(subject: Nodes) -> Outcome:
         if why
     }
     if not absent:
-        return Outcome("ok", f"{base} is on all {len(subject.nodes)} nodes")
+        return CheckOutcome("ok", f"{base} is on all {len(subject.nodes)} nodes")
     detail = f"{base} is not on {', '.join(f'{name} ({why})' for name, why in absent.items())}"
     if storage.exists(base):
         raise UserError(detail, "a local folder has to be on every node: put it on the shared disk")
-    return Outcome(
+    return CheckOutcome(
         "warning", detail, "each fetches it when a worker starts there; or share WHISPERFLEET_CACHE and HF_HOME"
     )
 

@@ -14,13 +14,13 @@ from asr.io import storage
 from cluster.scaling import require_workers
 from cluster.session import ray_session
 from train.checkpoints.run_folder import RunFolder
-from train.checks.subject import Outcome, Subject
+from train.checks.subject import CheckOutcome, Subject
 from train.evaluation.schedule import choose_beside
 from train.trainer.deepspeed import derive
 from train.trainer.strategy import require
 
 
-def machine(subject: Subject) -> Outcome:
+def machine(subject: Subject) -> CheckOutcome:
     """Strategy, parallelism and precision run on the machines asked for, with the packages that are installed."""
     config = subject.config
     require(config.strategy, config.workers.gpu)
@@ -36,11 +36,11 @@ def machine(subject: Subject) -> Outcome:
     if not config.workers.gpu or torch.cuda.is_available():
         if config.workers.gpu and config.precision == "bf16" and not torch.cuda.is_bf16_supported():
             raise UserError(f"{torch.cuda.get_device_name()} has no bf16", "set precision=fp16")
-        return Outcome("ok", detail)
-    return Outcome("ok", f"{detail}; no GPU on this machine, so the workers' own were not looked at")
+        return CheckOutcome("ok", detail)
+    return CheckOutcome("ok", f"{detail}; no GPU on this machine, so the workers' own were not looked at")
 
 
-def folder(subject: Subject) -> Outcome:
+def folder(subject: Subject) -> CheckOutcome:
     """A file can be written where the checkpoints go, and no finished run is in the way."""
     run = RunFolder.of(subject.config)
     run.require_unfinished()
@@ -55,7 +55,7 @@ def folder(subject: Subject) -> Outcome:
             filesystem, path = storage.resolve(before)
             filesystem.delete_dir(path)
     free = "" if storage.is_remote(run.place) else f", {shutil.disk_usage(_existing(run.place)).free / 1e9:.0f} GB free"
-    return Outcome("ok", f"{run.place}{free}")
+    return CheckOutcome("ok", f"{run.place}{free}")
 
 
 def _missing(place: str) -> str:
@@ -70,7 +70,7 @@ def _existing(place: str) -> str:
     return place if storage.exists(place) else _existing(storage.parent(place))
 
 
-def cluster(subject: Subject) -> Outcome:
+def cluster(subject: Subject) -> CheckOutcome:
     """The cluster has the workers' CPUs and GPUs."""
     workers = subject.config.workers
     with ray_session(subject.address):
@@ -79,4 +79,4 @@ def cluster(subject: Subject) -> Outcome:
             choose_beside(subject.config.evaluation.where, workers, ray.cluster_resources())
     each = f"{workers.threads} CPUs" + (" and a GPU" if workers.gpu else "")
     where = f"cluster {subject.address}" if subject.address else "this machine"
-    return Outcome("ok", f"{where} has {workers.least} x {each}")
+    return CheckOutcome("ok", f"{where} has {workers.least} x {each}")

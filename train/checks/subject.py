@@ -27,10 +27,10 @@ from asr.models.whisper.loading import SpeechModel, best_device, load_checkpoint
 from asr.models.whisper.tokens import label_ids, prompt_ids
 from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
-from train.corpus.validation import Admission
+from train.corpus.validation import CorpusValidator
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
-from train.examples import Order, Passage, tools
+from train.examples import MicroBatchSpec, PackedExample, tools
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
@@ -43,7 +43,7 @@ _WINDOW_SAMPLES = WINDOW_FRAMES * HOP
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """What a step found: ``failed`` ends in exit code 2, a ``warning`` does not; ``hint`` says what to do."""
 
     state: State
@@ -167,7 +167,7 @@ class Subject:
         by_length = sorted(self.training.utterances, key=lambda utterance: len(utterance.text.encode()))
         chosen = [*by_length[-LABELS:], *spread(by_length[:-LABELS], LABELS)]
         quarantined: list[Quarantined] = []
-        admission = Admission(self.config.recipe, self.config.data.long_clips)
+        admission = CorpusValidator(self.config.recipe, self.config.data.long_clips)
         return [row.utterance for row in admission.admit(chosen, quarantined)], quarantined
 
     def _label(self, utterance: Utterance) -> list[int]:
@@ -186,10 +186,10 @@ class Subject:
         """One small micro-batch of real clips as the network gets it: with packing, a window of two clips."""
         clips = self.shortest
         context_s = max((len(waveform) / SAMPLE_RATE for _, waveform in clips), default=1.0)
-        passages = tuple(Passage((utterance,)) for utterance, _ in clips)
+        passages = tuple(PackedExample((utterance,)) for utterance, _ in clips)
         if self.config.packing.window_s is not None:
-            passages = (Passage(tuple(utterance for utterance, _ in clips), timestamps=True),)
-        return collate(prepare(Order(passages, context_s), self.config.recipe), self.tokenizer.pad_token_id)
+            passages = (PackedExample(tuple(utterance for utterance, _ in clips), timestamps=True),)
+        return collate(prepare(MicroBatchSpec(passages, context_s), self.config.recipe), self.tokenizer.pad_token_id)
 
     @cached_property
     def model(self) -> SpeechModel:

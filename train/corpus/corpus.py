@@ -10,13 +10,13 @@ from asr.data.sources import is_stream, rows
 from asr.errors import UserError
 from asr.io.cache import cache_root
 from asr.utterance import Quarantined
-from train.corpus.static import Listed, without_repeats
-from train.corpus.streaming import Streamed, Windows
+from train.corpus.static import StaticCorpus, without_repeats
+from train.corpus.streaming import StreamingCorpus, Windows
 from train.corpus.table import Admitted, collect
-from train.corpus.validation import Admission, require_usable
+from train.corpus.validation import CorpusValidator, require_usable
 from train.data.config import DataConfig
-from train.examples import Order
-from train.sampling.batching import MicroBatch, Step
+from train.examples import MicroBatchSpec
+from train.sampling.batching import MicroBatch, OptimizerStep
 from train.sampling.mixing import shares
 from train.sampling.sampler import Ordering
 
@@ -36,17 +36,17 @@ class Corpus(Protocol):
     def size(self) -> dict[str, float]:
         """How much there is, where that is known: ``clips``, and ``audio_s``, the seconds of speech."""
 
-    def steps(self, first_step: int) -> Iterator[Step]:
+    def steps(self, first_step: int) -> Iterator[OptimizerStep]:
         """Yield steps for ever, epoch after epoch, from step number ``first_step`` of the whole run on."""
 
-    def orders(self, batches: Sequence[MicroBatch]) -> list[Order]:
+    def orders(self, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
         """Return micro-batches of the step that ``steps`` yielded last with their utterances."""
 
     def shared(self) -> Corpus:
         """Return the same inside a Ray session: what is large goes into the object store, once for all workers."""
 
 
-def load(data: DataConfig, admission: Admission, ordering: Ordering) -> Corpus:
+def load(data: DataConfig, admission: CorpusValidator, ordering: Ordering) -> Corpus:
     """Read the sources of a run. Streams are not read yet, but their language is checked.
 
     Raises UserError where more than ``max_quarantined_share`` cannot be used, nothing is left, or the checkpoint does
@@ -56,7 +56,7 @@ def load(data: DataConfig, admission: Admission, ordering: Ordering) -> Corpus:
         for source in data.sources:
             if source.language or admission.recipe.language:
                 admission.require(source.language)
-        return Streamed(Windows(data.sources, data.window_clips, admission, ordering))
+        return StreamingCorpus(Windows(data.sources, data.window_clips, admission, ordering))
     quarantined: list[Quarantined] = []
     utterances, sizes = without_repeats(*collect(_admitted(data, admission, quarantined)), quarantined)
     met = len(utterances) + len(quarantined)
@@ -68,12 +68,14 @@ def load(data: DataConfig, admission: Admission, ordering: Ordering) -> Corpus:
             f"{empty[0]}: no utterance that can be trained on{why}", "`whisperfleet data inspect` says more"
         )
     drawn = shares(sizes, [source.weight for source in data.sources], data.temperature)
-    corpus = Listed(utterances, sizes, drawn, ordering)
+    corpus = StaticCorpus(utterances, sizes, drawn, ordering)
     corpus.quarantined = quarantined
     return corpus
 
 
-def _admitted(data: DataConfig, admission: Admission, quarantined: list[Quarantined]) -> Iterator[Iterator[Admitted]]:
+def _admitted(
+    data: DataConfig, admission: CorpusValidator, quarantined: list[Quarantined]
+) -> Iterator[Iterator[Admitted]]:
     """Yield each source's utterances. Ids of several sources have the source's number in front: 0:id, 1:id ..."""
     for number, source in enumerate(data.sources):
         found = rows(source, cache_root())

@@ -13,14 +13,14 @@ import ray
 
 from asr.utterance import Quarantined
 from train.corpus.table import Utterances, orders
-from train.examples import Order
-from train.sampling.batching import Epoch, MicroBatch, Step
+from train.examples import MicroBatchSpec
+from train.sampling.batching import Epoch, MicroBatch, OptimizerStep
 from train.sampling.mixing import Runs, draw
-from train.sampling.packing import Columns
+from train.sampling.packing import UtteranceColumns
 from train.sampling.sampler import Ordering
 
 
-class Listed:
+class StaticCorpus:
     """Utterances of one or several sources, and how many of each source an epoch takes.
 
     Once ``shared`` it is small to pickle, and each node holds the utterances once, whatever its number of workers.
@@ -60,7 +60,7 @@ class Listed:
         """How much there is: ``clips`` and ``audio_s``, the seconds of speech."""
         return {"clips": len(self.utterances), "audio_s": round(float(self.utterances.columns().audio_s.sum()), 3)}
 
-    def steps(self, first_step: int) -> Iterator[Step]:
+    def steps(self, first_step: int) -> Iterator[OptimizerStep]:
         """Yield steps for ever, epoch after epoch, from step number ``first_step`` of the whole run on."""
         for epoch in count():
             steps = self.epoch(epoch)
@@ -75,29 +75,29 @@ class Listed:
         ids = utterances.ids() if ordering.needs_ids else None
         return ordering.steps(self._runs(columns, number), columns, ids, number)
 
-    def orders(self, batches: Sequence[MicroBatch]) -> list[Order]:
+    def orders(self, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
         """Return micro-batches with their utterances."""
         return orders(self.utterances, batches)
 
-    def shared(self) -> Listed:
+    def shared(self) -> StaticCorpus:
         """Return the same inside a Ray session, with the utterances in the object store and nothing quarantined."""
         corpus = self.stored()
         corpus.quarantined = []
         return corpus
 
-    def stored(self) -> Listed:
+    def stored(self) -> StaticCorpus:
         """Return the same inside a Ray session, with the utterances in the object store."""
         corpus = self.ordered(self._ordering)
         corpus._held = ray.put(self._held) if isinstance(self._held, Utterances) else self._held
         return corpus
 
-    def ordered(self, ordering: Ordering) -> Listed:
+    def ordered(self, ordering: Ordering) -> StaticCorpus:
         """Return the same utterances, wherever they are, to be met in another order."""
-        corpus = Listed(self._held, self._sizes, self._drawn, ordering)
+        corpus = StaticCorpus(self._held, self._sizes, self._drawn, ordering)
         corpus.quarantined, corpus._fingerprint = self.quarantined, self._fingerprint
         return corpus
 
-    def _runs(self, columns: Columns, epoch: int) -> Runs:
+    def _runs(self, columns: UtteranceColumns, epoch: int) -> Runs:
         """Return what an epoch takes of all sources."""
         firsts, counts = [], []
         begins = [0, *accumulate(self._sizes)]
@@ -107,7 +107,7 @@ class Listed:
             counts.append(number)
         return np.concatenate(firsts), np.concatenate(counts)
 
-    def _passes(self, source: int, columns: Columns) -> Callable[[int], Runs]:
+    def _passes(self, source: int, columns: UtteranceColumns) -> Callable[[int], Runs]:
         return lambda number: self._ordering.runs(columns, source, number)
 
 

@@ -18,16 +18,16 @@ from asr.errors import UserError
 from asr.io.cache import cache_root
 from asr.utterance import Quarantined
 from train.corpus.table import Admitted, Utterances, collect, orders
-from train.corpus.validation import Admission
-from train.examples import Order
-from train.sampling.batching import Epoch, MicroBatch, Step
+from train.corpus.validation import CorpusValidator
+from train.examples import MicroBatchSpec
+from train.sampling.batching import Epoch, MicroBatch, OptimizerStep
 from train.sampling.sampler import Ordering
 
 _KEPT = 3  # windows: the one that is trained on, the one that is planned, and one for a worker that lags behind
 
 
 @dataclass(frozen=True)
-class Window:
+class StreamWindow:
     """A stretch of a stream with its steps, numbered from ``first_step`` of the whole run on."""
 
     number: int
@@ -45,7 +45,7 @@ class Window:
 class _Tape:
     """A source that begins again when it ends."""
 
-    def __init__(self, source: SourceConfig, prefix: str, admission: Admission) -> None:
+    def __init__(self, source: SourceConfig, prefix: str, admission: CorpusValidator) -> None:
         self._source, self._prefix, self._admission = source, prefix, admission
         self.quarantined: list[Quarantined] = []
         self.passes = -1
@@ -80,7 +80,7 @@ class Windows:
     """
 
     def __init__(
-        self, sources: Sequence[SourceConfig], window_clips: int, admission: Admission, ordering: Ordering
+        self, sources: Sequence[SourceConfig], window_clips: int, admission: CorpusValidator, ordering: Ordering
     ) -> None:
         self._sources, self._window_clips = tuple(sources), window_clips
         self._admission, self._ordering = admission, ordering
@@ -91,7 +91,7 @@ class Windows:
         given = [source.model_dump(mode="json") for source in self._sources]
         return hashlib.sha256(json.dumps(given).encode()).hexdigest()
 
-    def __iter__(self) -> Iterator[Window]:
+    def __iter__(self) -> Iterator[StreamWindow]:
         several = len(self._sources) > 1
         tapes = [
             _Tape(source, f"{number}:" if several else "", self._admission)
@@ -110,7 +110,9 @@ class Windows:
             yield window
             first_step = window.end_step
 
-    def _window(self, number: int, first_step: int, taken: list[list[Admitted]], tapes: Sequence[_Tape]) -> Window:
+    def _window(
+        self, number: int, first_step: int, taken: list[list[Admitted]], tapes: Sequence[_Tape]
+    ) -> StreamWindow:
         utterances, sizes = collect(taken)
         epoch = max(tape.passes for tape in tapes)
         columns, ordering = utterances.columns(), self._ordering
@@ -126,7 +128,7 @@ class Windows:
         quarantined = tuple(fault for tape in tapes for fault in tape.quarantined)
         for tape in tapes:
             tape.quarantined.clear()
-        return Window(number, first_step, steps, utterances, quarantined)
+        return StreamWindow(number, first_step, steps, utterances, quarantined)
 
 
 def _through(tape: _Tape, clips: int) -> list[Admitted]:
@@ -137,13 +139,13 @@ def _through(tape: _Tape, clips: int) -> list[Admitted]:
     return taken
 
 
-class Reader:
+class StreamReader:
     """Reads a stream once for all who ask. A Ray actor where there are several."""
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
         self._kept: deque[tuple[range, Any]] = deque()
-        self._coming: Iterator[Window] = iter(())
+        self._coming: Iterator[StreamWindow] = iter(())
 
     def window(self, step: int) -> list[Any]:
         """Return the window that holds a step, as a reference in a list: Ray would send the window itself."""
@@ -159,12 +161,12 @@ class Reader:
         return next([reference] for steps, reference in self._kept if step in steps)
 
 
-class Streamed:
+class StreamingCorpus:
     """A corpus that is read while it is trained on. Each worker has a copy of it, all of them share one reader."""
 
     def __init__(self, windows: Windows, reader: Any = None) -> None:
         self._source, self._reader = windows, reader
-        self._current: Window | None = None
+        self._current: StreamWindow | None = None
         self.quarantined: list[Quarantined] = []
 
     @property
@@ -177,24 +179,24 @@ class Streamed:
         """Nothing: how much a stream holds is not known."""
         return {}
 
-    def steps(self, first_step: int) -> Iterator[Step]:
+    def steps(self, first_step: int) -> Iterator[OptimizerStep]:
         """Yield steps for ever, from step number ``first_step`` of the whole run on."""
         for window in self._windows(first_step):
             self._current = window
             self.quarantined += window.quarantined
             yield from window.steps[max(0, first_step - window.first_step) :]
 
-    def orders(self, batches: Sequence[MicroBatch]) -> list[Order]:
+    def orders(self, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
         """Return micro-batches of the step that ``steps`` yielded last with their utterances."""
         assert self._current is not None
         return orders(self._current.utterances, batches)
 
-    def shared(self) -> Streamed:
+    def shared(self) -> StreamingCorpus:
         """Return the same with its reader in a Ray actor; where the actor dies, Ray starts it again."""
-        actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Reader)
-        return Streamed(self._source, actor.remote(self._source))
+        actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(StreamReader)
+        return StreamingCorpus(self._source, actor.remote(self._source))
 
-    def _windows(self, first_step: int) -> Iterator[Window]:
+    def _windows(self, first_step: int) -> Iterator[StreamWindow]:
         if self._reader is None:
             yield from (window for window in self._source if window.end_step > first_step)
             return
@@ -206,6 +208,6 @@ class Streamed:
                 if type(error.cause) is UserError:
                     raise error.cause from None
                 raise
-            window: Window = ray.get(reference)
+            window: StreamWindow = ray.get(reference)
             step = window.end_step
             yield window

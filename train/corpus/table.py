@@ -12,9 +12,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from asr.sound import AUTO, SoundChoice
 from asr.utterance import Utterance
-from train.examples import Order, Passage
+from train.examples import MicroBatchSpec, PackedExample
 from train.sampling.batching import MicroBatch
-from train.sampling.packing import Columns
+from train.sampling.packing import UtteranceColumns
 
 _SCHEMA = pa.schema(
     [
@@ -55,10 +55,10 @@ class Utterances:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
-    def columns(self) -> Columns:
+    def columns(self) -> UtteranceColumns:
         """Return what the order of training depends on."""
         audio_s, tokens, group = (self.table[name].to_numpy() for name in ("duration_s", "tokens", "group"))
-        return Columns(audio_s, tokens.astype(np.int64), group)
+        return UtteranceColumns(audio_s, tokens.astype(np.int64), group)
 
     def ids(self) -> list[str]:
         """Return all ids."""
@@ -99,13 +99,13 @@ def collect(sources: Iterable[Iterable[Admitted]]) -> tuple[Utterances, list[int
     return Utterances(pa.Table.from_batches(batches, _SCHEMA).combine_chunks()), sizes
 
 
-def orders(utterances: Utterances, batches: Sequence[MicroBatch]) -> list[Order]:
+def orders(utterances: Utterances, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
     """Return micro-batches with the utterances that their indices stand for."""
     found = iter(utterances.take([index for batch in batches for index in batch.utterances]))
     return [
-        Order(
+        MicroBatchSpec(
             tuple(
-                Passage(
+                PackedExample(
                     tuple(next(found) for _ in range(item.count)),
                     item.timestamps,
                     " ".join(utterances.texts(item.first - item.previous, item.previous)) if item.previous else "",

@@ -23,7 +23,7 @@ from asr.utterance import Quarantined, Utterance
 from train.corpus.table import Admitted
 from train.data.config import LongClips
 from train.data.prefetch import kept
-from train.examples import MIN_AUDIO_S, Recipe, tools
+from train.examples import MIN_AUDIO_S, PreprocessConfig, tools
 
 if TYPE_CHECKING:
     from transformers import WhisperTokenizer
@@ -34,10 +34,10 @@ _THREADS = min(8, 2 * (os.cpu_count() or 1))  # for headers that wait for a disk
 
 
 @dataclass(frozen=True)
-class Admission:
+class CorpusValidator:
     """The rules: what the checkpoint can take, and what is done with clips over 30 s."""
 
-    recipe: Recipe
+    recipe: PreprocessConfig
     long_clips: LongClips = "quarantine"
 
     @property

@@ -7,10 +7,10 @@ import torch
 
 from asr.audio.features import FRAMES_PER_S, WINDOW_FRAMES, pad
 from asr.models.whisper.tokens import IGNORED
-from train.dataloader.preprocess import TensorRow
+from train.dataloader.preprocess import MicroBatchTensors
 
 
-def collate(row: TensorRow, pad_token_id: int) -> dict[str, torch.Tensor]:
+def collate(row: MicroBatchTensors, pad_token_id: int) -> dict[str, torch.Tensor]:
     """Return what the network takes for one micro-batch of B clips.
 
     input_features     float32 [B, mel bins, context frames]

@@ -17,14 +17,14 @@ from asr.utterance import Quarantined
 from train.corpus.corpus import Corpus
 from train.corpus.validation import require_usable
 from train.dataloader.collate import collate
-from train.dataloader.preprocess import TensorRow
+from train.dataloader.preprocess import MicroBatchTensors
 from train.dataloader.ray_pipeline import stream
-from train.examples import Order, Recipe
+from train.examples import MicroBatchSpec, PreprocessConfig
 from train.sampling.batching import MicroBatch
 
 
 @dataclass
-class Tally:
+class DataStats:
     """What a worker has been fed so far.
 
     ``heard_frames`` are those that the encoder was given, ``own_frames`` those of them that are within each clip's own
@@ -47,7 +47,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Met:
+class ConsumedBatch:
     """A micro-batch that the trainer was given, in the ledger: its utterances, usable or not."""
 
     epoch: int
@@ -56,7 +56,7 @@ class Met:
 
 
 @dataclass(frozen=True)
-class Share:
+class RankSlice:
     """Which micro-batches of each step are this worker's: every ``world_size``-th from ``rank`` on."""
 
     rank: int
@@ -70,14 +70,14 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Portion:
+class WorkerShard:
     """What one worker trains on: its share of the optimiser steps in ``steps``."""
 
     corpus: Corpus
     steps: range
-    share: Share
+    share: RankSlice
 
-    def orders(self) -> Iterator[Order]:
+    def orders(self) -> Iterator[MicroBatchSpec]:
         """Yield this worker's micro-batches in order, with their utterances."""
         for step in islice(self.corpus.steps(self.steps.start), len(self.steps)):
             yield from self.corpus.orders(self.share.of(step))
@@ -88,27 +88,32 @@ class Portion:
         return self.corpus.quarantined if self.share.rank == 0 else ()
 
 
-class Feed(IterableDataset):
+class MicroBatchDataset(IterableDataset):
     """Yields the collated micro-batches of one worker, and keeps the tally and the ledger."""
 
     def __init__(
-        self, portion: Portion, recipe: Recipe, pad_token_id: int, max_quarantined_share: float, tasks: int = 1
+        self,
+        portion: WorkerShard,
+        recipe: PreprocessConfig,
+        pad_token_id: int,
+        max_quarantined_share: float,
+        tasks: int = 1,
     ) -> None:
-        self.tally = Tally()
+        self.tally = DataStats()
         self.waiting = False
         """Whether the worker stands still for want of data at this moment."""
         self._portion, self._recipe, self._pad_token_id = portion, recipe, pad_token_id
         self._max_quarantined_share, self._tasks = max_quarantined_share, tasks
-        self._ledger: list[Met] = []
+        self._ledger: list[ConsumedBatch] = []
         self._told = 0
-        self._untrained: deque[Met] = deque()
+        self._untrained: deque[ConsumedBatch] = deque()
 
-    def take_ledger(self) -> list[Met]:
+    def take_ledger(self) -> list[ConsumedBatch]:
         """Return the micro-batches yielded since this was last asked."""
         taken, self._ledger = self._ledger, []
         return taken
 
-    def trained(self) -> Met:
+    def trained(self) -> ConsumedBatch:
         """Return the next micro-batch in the order in which they were yielded: the trainer, who asks, takes it now.
 
         It may have taken several ahead.
@@ -133,7 +138,7 @@ class Feed(IterableDataset):
             require_usable(self.tally.quarantined, self.tally.utterances, self._max_quarantined_share)
             yield batch
 
-    def _count(self, row: TensorRow, batch: dict[str, torch.Tensor]) -> None:
+    def _count(self, row: MicroBatchTensors, batch: dict[str, torch.Tensor]) -> None:
         tally = self.tally
         tally.utterances += len(row.ids)
         tally.audio_s += row.audio_s
@@ -146,6 +151,6 @@ class Feed(IterableDataset):
         self._told += len(found)
         tally.utterances += len(found)  # met by the corpus, if not by the trainer
         tally.quarantined += found
-        met = Met(row.epoch, row.ids, frozenset(fault.id for fault in row.faults))
+        met = ConsumedBatch(row.epoch, row.ids, frozenset(fault.id for fault in row.faults))
         self._ledger.append(met)
         self._untrained.append(met)

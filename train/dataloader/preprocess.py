@@ -15,23 +15,23 @@ from asr.audio.decode import SAMPLE_RATE
 from asr.audio.features import HOP, WINDOW_FRAMES, WINDOW_S
 from asr.audio.sandbox import MOST_TASKS, decode_utterances
 from asr.audio.silence import require_sound
-from asr.data.segments import Segment
+from asr.data.segments import LabelledSegment
 from asr.errors import DataError
 from asr.models.whisper.tokens import IGNORED, MAX_TOKENS, label_ids, previous_ids, prompt_ids, spoken, window_ids
 from asr.transcript import Task
 from asr.utterance import Quarantined, Utterance
-from train.augmentation.augment import Speed, augment, mask
-from train.examples import Order, Passage, Recipe, tools
+from train.augmentation.augment import SpeedPerturbation, augment, mask
+from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig, tools
 
 if TYPE_CHECKING:
     from transformers import WhisperTokenizer
 
-Sound = np.ndarray | DataError
+DecodeResult = np.ndarray | DataError
 _WINDOW_SAMPLES = WINDOW_FRAMES * HOP
 
 
 @dataclass(frozen=True)
-class TensorRow:
+class MicroBatchTensors:
     """A micro-batch as it leaves Ray Data. Features are the clips' own frames: padding waits for the trainer.
 
     features_MT  float16 [M, T], the clips end to end
@@ -65,12 +65,12 @@ class _Clip:
     samples: int
 
 
-def prepare(order: Order, recipe: Recipe) -> TensorRow:
+def prepare(order: MicroBatchSpec, recipe: PreprocessConfig) -> MicroBatchTensors:
     """Decode one micro-batch to tensors. An utterance that cannot be used becomes a fault, never an error."""
     return next(prepare_all([order], recipe))
 
 
-def prepare_all(orders: Sequence[Order], recipe: Recipe) -> Iterator[TensorRow]:
+def prepare_all(orders: Sequence[MicroBatchSpec], recipe: PreprocessConfig) -> Iterator[MicroBatchTensors]:
     """Yield micro-batches as ``prepare`` returns them.
 
     Some are decoded in one go: to the process that decodes and back costs a tenth of a clip, more on a busy machine.
@@ -86,11 +86,11 @@ def prepare_all(orders: Sequence[Order], recipe: Recipe) -> Iterator[TensorRow]:
                 yield _row(each, sounds, recipe)
 
 
-def _utterances(order: Order) -> list[Utterance]:
+def _utterances(order: MicroBatchSpec) -> list[Utterance]:
     return [utterance for passage in order.passages for utterance in passage.utterances]
 
 
-def _row(order: Order, sounds: Iterator[Sound], recipe: Recipe) -> TensorRow:
+def _row(order: MicroBatchSpec, sounds: Iterator[DecodeResult], recipe: PreprocessConfig) -> MicroBatchTensors:
     faults: list[Quarantined] = []
     made = [_clip(passage, sounds, order.epoch, recipe, faults) for passage in order.passages]
     clips = [clip for clip in made if clip is not None]
@@ -99,7 +99,7 @@ def _row(order: Order, sounds: Iterator[Sound], recipe: Recipe) -> TensorRow:
         _, log_mel = tools(recipe.checkpoint)
         clips = [_Clip(log_mel(np.zeros(SAMPLE_RATE, dtype=np.float32)), [IGNORED, IGNORED], 0, 0)]
     width = max(len(clip.label) for clip in clips)
-    return TensorRow(
+    return MicroBatchTensors(
         features_MT=np.concatenate([clip.features for clip in clips], axis=1),
         frames_B=np.array([clip.features.shape[1] for clip in clips]),
         labels_BL=np.array([clip.label + [IGNORED] * (width - len(clip.label)) for clip in clips]),
@@ -114,7 +114,11 @@ def _row(order: Order, sounds: Iterator[Sound], recipe: Recipe) -> TensorRow:
 
 
 def _clip(
-    passage: Passage, sounds: Iterator[Sound], epoch: int, recipe: Recipe, faults: list[Quarantined]
+    passage: PackedExample,
+    sounds: Iterator[DecodeResult],
+    epoch: int,
+    recipe: PreprocessConfig,
+    faults: list[Quarantined],
 ) -> _Clip | None:
     """Return a passage without the utterances that cannot be used, which join ``faults``; None if none is left.
 
@@ -123,7 +127,7 @@ def _clip(
     tokenizer, log_mel = tools(recipe.checkpoint)
     waveforms: list[np.ndarray] = []
     used: list[Utterance] = []
-    segments: list[Segment] = []
+    segments: list[LabelledSegment] = []
     samples = 0
     for utterance, sound in zip(passage.utterances, sounds, strict=False):
         try:
@@ -132,7 +136,7 @@ def _clip(
             end = samples + len(waveform)
             if end > _WINDOW_SAMPLES:  # longer than the manifest said
                 raise DataError("too_long", f"its window lasts over {WINDOW_S:g} s with it")
-            segments.append(Segment(samples / SAMPLE_RATE, end / SAMPLE_RATE, said))
+            segments.append(LabelledSegment(samples / SAMPLE_RATE, end / SAMPLE_RATE, said))
         except DataError as fault:
             faults.append(Quarantined(utterance.id, fault.reason, fault.detail))
             continue
@@ -153,20 +157,20 @@ def _clip(
     return _Clip(features, previous + label, len(previous), samples)
 
 
-def _waveform(utterance: Utterance, sound: Sound, epoch: int, recipe: Recipe) -> np.ndarray:
+def _waveform(utterance: Utterance, sound: DecodeResult, epoch: int, recipe: PreprocessConfig) -> np.ndarray:
     if isinstance(sound, DataError):
         raise sound
     waveform = sound
     require_sound(waveform)  # before noise is added to it
     heard = augment(waveform, utterance.id, recipe.augment, recipe.seed, epoch)
     if len(heard) > _WINDOW_SAMPLES:  # played slower than it fits; the plan counts on it, too
-        at_its_speed = recipe.augment.model_copy(update={"speed": Speed()})
+        at_its_speed = recipe.augment.model_copy(update={"speed": SpeedPerturbation()})
         heard = augment(waveform, utterance.id, at_its_speed, recipe.seed, epoch)
     return heard
 
 
 def _label(
-    tokenizer: WhisperTokenizer, segments: list[Segment], language: str | None, timestamps: bool, task: Task
+    tokenizer: WhisperTokenizer, segments: list[LabelledSegment], language: str | None, timestamps: bool, task: Task
 ) -> list[int]:
     prompt = prompt_ids(tokenizer, language, task, timestamps)
     if timestamps:

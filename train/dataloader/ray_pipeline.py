@@ -18,9 +18,9 @@ from ray.data import ExecutionResources, TaskPoolStrategy
 
 from asr.audio.features import FRAMES_PER_S
 from cluster.resources import DATA_TASK_CPUS
-from train.dataloader.preprocess import TensorRow
+from train.dataloader.preprocess import MicroBatchTensors
 from train.dataloader.task import prepare_bundle
-from train.examples import Order, Recipe
+from train.examples import MicroBatchSpec, PreprocessConfig
 
 _TASK_STORE_BYTES = 96 * 1024**2  # features ahead, for each task; a chunk that begins while another ends has as much
 _PREFETCH = 1
@@ -46,10 +46,10 @@ class _Chunk:
     """Rows on their way, and how many there will be."""
 
     size: int
-    rows: Iterator[TensorRow]
+    rows: Iterator[MicroBatchTensors]
 
 
-def stream(orders: Iterable[Order], recipe: Recipe, tasks: int = 1) -> Iterator[TensorRow]:
+def stream(orders: Iterable[MicroBatchSpec], recipe: PreprocessConfig, tasks: int = 1) -> Iterator[MicroBatchTensors]:
     """Yield ``orders`` as tensors in their order, made by so many Ray Data tasks ahead of whoever iterates.
 
     ``orders`` may be endless: they are taken a few hundred ahead, in a thread.
@@ -66,7 +66,7 @@ def stream(orders: Iterable[Order], recipe: Recipe, tasks: int = 1) -> Iterator[
             chunk = coming.result() if coming else None
 
 
-def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
+def _open(orders: list[MicroBatchSpec], recipe: PreprocessConfig, tasks: int) -> _Chunk | None:
     """Start preparing a chunk and return once its first row is there; None where no orders are left."""
     if not orders:
         return None
@@ -88,12 +88,12 @@ def _open(orders: list[Order], recipe: Recipe, tasks: int) -> _Chunk | None:
     )
     # Whole blocks: cutting them into batches of one row costs 5 ms of the trainer's core for each.
     blocks = dataset.iterator().iter_batches(batch_size=None, prefetch_batches=_PREFETCH, batch_format="pyarrow")
-    rows = (cast(TensorRow, pickle.loads(row.as_buffer())) for block in blocks for row in block["row"])
+    rows = (cast(MicroBatchTensors, pickle.loads(row.as_buffer())) for block in blocks for row in block["row"])
     return _Chunk(len(orders), chain([next(rows)], rows))
 
 
-def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:
-    size, chunk, held = _FIRST_CHUNK, list[Order](), 0
+def _chunks(orders: Iterator[MicroBatchSpec]) -> Iterator[list[MicroBatchSpec]]:
+    size, chunk, held = _FIRST_CHUNK, list[MicroBatchSpec](), 0
     for order in orders:
         chunk.append(order)
         held += sum(
@@ -106,7 +106,7 @@ def _chunks(orders: Iterator[Order]) -> Iterator[list[Order]]:
         yield chunk
 
 
-def _bundles(orders: Sequence[Order], tasks: int) -> Iterator[Sequence[Order]]:
+def _bundles(orders: Sequence[MicroBatchSpec], tasks: int) -> Iterator[Sequence[MicroBatchSpec]]:
     """Yield what each task makes: more and more, and less towards the end, where all tasks should finish together."""
     start, most = 0, _FIRST_TASK
     while start < len(orders):

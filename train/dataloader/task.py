@@ -8,20 +8,20 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from asr.imports import lasting_imports
-from train.examples import Order, Recipe
+from train.examples import MicroBatchSpec, PreprocessConfig
 
 if TYPE_CHECKING:
-    from train.dataloader.preprocess import TensorRow
+    from train.dataloader.preprocess import MicroBatchTensors
 
 
-def prepare_bundle(row: dict[str, Any], recipe: Recipe) -> Iterator[dict[str, Any]]:
+def prepare_bundle(row: dict[str, Any], recipe: PreprocessConfig) -> Iterator[dict[str, Any]]:
     """Yield the pickled tensor rows of a row's pickled ``orders``."""
     for prepared in _prepare_all()(pickle.loads(row["orders"]), recipe):
         yield {"row": pickle.dumps(prepared)}
 
 
 @cache  # once in a process: what else there is at the end of the imports lasts as long
-def _prepare_all() -> Callable[[Sequence[Order], Recipe], Iterator[TensorRow]]:
+def _prepare_all() -> Callable[[Sequence[MicroBatchSpec], PreprocessConfig], Iterator[MicroBatchTensors]]:
     with lasting_imports():
         from train.dataloader.preprocess import prepare_all
 

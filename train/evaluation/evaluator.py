@@ -35,18 +35,20 @@ from train.config import TrainConfig
 from train.evaluation.gathered_weights import is_shared_out, whole
 from train.evaluation.offline import evaluate
 from train.evaluation.schedule import Scoring, choose_beside, exhausted, sample
-from train.events import Board, Corpus, Failed, Scored
+from train.events import Corpus, Failed, ProgressActor, Scored
 
 _SHOWN_CHARACTERS = 300  # of an error that is none of a person's
 
 
-class Judge:
+class Evaluator:
     """What a worker knows of the run's evaluations, and its share in those that are made inline.
 
     Every worker has one and asks it the same at the same steps, so all of them come to the same answers.
     """
 
-    def __init__(self, scoring: Scoring, board: Board | None, scored: Sequence[Scored], resumed_at: int) -> None:
+    def __init__(
+        self, scoring: Scoring, board: ProgressActor | None, scored: Sequence[Scored], resumed_at: int
+    ) -> None:
         self.scoring = scoring
         self._board = board
         self._scored = {(one.corpus, one.step): one for one in scored}
@@ -109,13 +111,13 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Beside:
+class AsyncValidation:
     """Scores a checkpoint in the task that Ray Train starts for it, and keeps its weights where they are the best."""
 
     scoring: Scoring
     base: str
     threads: int
-    board: Board
+    board: ProgressActor
 
     def __call__(self, checkpoint: Any) -> dict[str, float]:
         """Return the word error rate. What goes wrong is told to the board, too: Ray Train only writes it to a log."""

@@ -19,7 +19,7 @@ from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.error_rates import has_words
 from asr.scoring.evaluation import Evaluation, UtteranceResult
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from asr.utterance import Quarantined, Utterance
 
 # Clips between two reports of progress: sorted by length, they fill two batches of like context.
@@ -50,13 +50,13 @@ def evaluate(
     Raises UserError where no clip is usable.
     """
     context = context or model.context
-    usable: list[tuple[Utterance, Clip, float]] = []
+    usable: list[tuple[Utterance, DecodingRequest, float]] = []
     quarantined: list[Quarantined] = []
     for utterance, waveform in _waveforms(utterances):
         if isinstance(waveform, DataError):
             quarantined.append(Quarantined(utterance.id, waveform.reason, waveform.detail))
             continue
-        clip = Clip(model.log_mel(waveform), utterance.language or language or model.language)
+        clip = DecodingRequest(model.log_mel(waveform), utterance.language or language or model.language)
         usable.append((utterance, clip, len(waveform) / SAMPLE_RATE))
     if not usable:
         first = f", the first: {quarantined[0].id}: {quarantined[0].reason}" if quarantined else ""

@@ -14,17 +14,17 @@ from cluster.session import ray_session
 from train.augmentation import augment
 from train.checkpoints.best import BEST
 from train.checkpoints.best import checkpoint as checkpoint_of_best
-from train.checkpoints.data_log import LEDGER
+from train.checkpoints.data_log import DATA_LOG
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
 from train.corpus.corpus import Corpus, load
-from train.corpus.static import Listed
-from train.corpus.validation import Admission
+from train.corpus.static import StaticCorpus
+from train.corpus.validation import CorpusValidator
 from train.evaluation.evaluator import scored_on
 from train.events import Progress, Scored
 from train.run.finalize import hand_over, state
 from train.run.supervisor import train_to_end
-from train.run.worker import Job
+from train.run.worker import TrainJob
 from train.sampling.sampler import Ordering
 from train.tracking.listener import watching
 from train.trainer import strategy
@@ -64,8 +64,8 @@ def fit(
         require_workers(config.workers)
         scoring = scored_on(config, run.place)
         with watching(run, config, on_progress, on_scored) as (board, history):
-            ledger = run.file(LEDGER) if config.run.ledger else None
-            last = train_to_end(run, Job(config, corpus.shared(), board, scoring, ledger))
+            ledger = run.file(DATA_LOG) if config.run.ledger else None
+            last = train_to_end(run, TrainJob(config, corpus.shared(), board, scoring, ledger))
     quarantined = [*corpus.quarantined, *(Quarantined(**row) for row in state(last)["quarantined"])]
     run.write_quarantine(quarantined)
     reasons = dict(Counter(row.reason for row in quarantined))
@@ -90,8 +90,8 @@ def training_corpus(config: TrainConfig, read: Corpus | None = None) -> Corpus:
 
     ``read`` is that of another run with the same data, base, language and task: its sources are not read again.
     """
-    admission = Admission(config.recipe, config.data.long_clips)
+    admission = CorpusValidator(config.recipe, config.data.long_clips)
     ordering = Ordering(config.plan, config.packing, config.augment, config.seed, admission.around)
-    if isinstance(read, Listed):
+    if isinstance(read, StaticCorpus):
         return read.ordered(ordering)
     return load(config.data, admission, ordering)

@@ -18,12 +18,12 @@ from train import console
 from train.checkpoints.ray_snapshot import mend, newest
 from train.checkpoints.run_folder import RunFolder
 from train.checkpoints.upload import THEN
-from train.evaluation.evaluator import Beside
+from train.evaluation.evaluator import AsyncValidation
 from train.run.entry import enter
-from train.run.worker import Job
+from train.run.worker import TrainJob
 
 
-def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
+def train_to_end(run: RunFolder, job: TrainJob) -> Checkpoint:
     """Return the last checkpoint. After a worker died the run goes on, but a person's mistake is not tried again.
 
     Failures are counted from the newest checkpoint on: on nodes that come and go, a long run meets any number of them.
@@ -46,7 +46,7 @@ def train_to_end(run: RunFolder, job: Job) -> Checkpoint:
             console.say(f"{_lost(error)}: the run goes on from its last checkpoint")
 
 
-def _trainer(run: RunFolder, job: Job) -> TorchTrainer:
+def _trainer(run: RunFolder, job: TrainJob) -> TorchTrainer:
     config = job.config
     return TorchTrainer(
         enter,
@@ -60,12 +60,12 @@ def _trainer(run: RunFolder, job: Job) -> TorchTrainer:
     )
 
 
-def _validation(job: Job) -> ValidationConfig | None:
+def _validation(job: TrainJob) -> ValidationConfig | None:
     """Return how checkpoints are scored beside the workers: in a task with the resources of one of them."""
     workers = job.config.workers
     if job.scoring is None or not job.scoring.beside:
         return None
-    beside = Beside(job.scoring, job.config.base, workers.threads, job.board)
+    beside = AsyncValidation(job.scoring, job.config.base, workers.threads, job.board)
     return ValidationConfig(beside, ray_remote_kwargs={"num_cpus": workers.threads, "num_gpus": int(workers.gpu)})
 
 

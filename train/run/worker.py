@@ -21,28 +21,28 @@ from asr.io.unretryable import unretryable
 from asr.models.checkpoint import find_checkpoint
 from train.callbacks.checkpoint_report import RayReport, earlier_totals
 from train.callbacks.gradient_flow import GradientWatch
-from train.callbacks.nonfinite import SoundLoss
-from train.callbacks.stall import Pulse
+from train.callbacks.nonfinite import NonFiniteGuard
+from train.callbacks.stall import StallDetector
 from train.checkpoints.data_log import cut
 from train.checkpoints.upload import THEN
 from train.config import TrainConfig
 from train.corpus.corpus import Corpus
-from train.dataloader.dataset import Feed, Portion, Share
-from train.evaluation.evaluator import Judge
+from train.dataloader.dataset import MicroBatchDataset, RankSlice, WorkerShard
+from train.evaluation.evaluator import Evaluator
 from train.evaluation.schedule import Scoring, from_json
-from train.events import Board
+from train.events import ProgressActor
 from train.trainer.adapter import adapt, load_base
 from train.trainer.arguments import arguments
 from train.trainer.trainer import WhisperTrainer
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """What the driver gives each worker; pickled into Ray Train's loop config."""
 
     config: TrainConfig
     corpus: Corpus
-    board: Board | None
+    board: ProgressActor | None
     scoring: Scoring | None = None
     ledger: str | None = None
 
@@ -72,7 +72,7 @@ def _can_be_sent(error: Exception) -> bool:
     return True
 
 
-def _train(job: Job) -> None:
+def _train(job: TrainJob) -> None:
     begun = time.monotonic()
     config, context = job.config, ray.train.get_context()
     logging.set_verbosity_error()
@@ -85,7 +85,7 @@ def _train(job: Job) -> None:
     device = str(ray.train.torch.get_device()) if config.workers.gpu else "cpu"
     model = load_base(find_checkpoint(config.base), config.strategy, config.precision, device)
     args = arguments(config, output, context.get_world_size())
-    share = Share(context.get_world_rank(), context.get_world_size())
+    share = RankSlice(context.get_world_rank(), context.get_world_size())
     with contextlib.ExitStack() as stack:
         checkpoint = ray.train.get_checkpoint()
         resume = stack.enter_context(checkpoint.as_directory()) if checkpoint else None
@@ -93,7 +93,9 @@ def _train(job: Job) -> None:
         steps = range(int(before.get("step", 0)), config.optim.max_steps)
         board = job.board if share.rank == 0 else None
         judge = (
-            Judge(job.scoring, board, from_json(before.get("evaluations", ())), steps.start) if job.scoring else None
+            Evaluator(job.scoring, board, from_json(before.get("evaluations", ())), steps.start)
+            if job.scoring
+            else None
         )
         if judge is not None:
             if model.network.device.type != args.device.type:  # 4-bit weights are there, and would not move
@@ -102,8 +104,8 @@ def _train(job: Job) -> None:
         if job.ledger is not None and share.rank == 0:
             cut(job.ledger, steps.start)
         network = adapt(model.network, config.strategy, config.lora)
-        feed = Feed(
-            Portion(job.corpus, steps, share),
+        feed = MicroBatchDataset(
+            WorkerShard(job.corpus, steps, share),
             config.recipe,
             model.tokenizer.pad_token_id,
             config.data.max_quarantined_share,
@@ -111,7 +113,7 @@ def _train(job: Job) -> None:
         )
         report = RayReport(feed, board, before, steps.start, judge, model, job.ledger)
         report.begun = begun
-        sound = SoundLoss(feed, config.precision)
+        sound = NonFiniteGuard(feed, config.precision)
         trainer = WhisperTrainer(
             model=network,
             args=args,
@@ -119,6 +121,6 @@ def _train(job: Job) -> None:
             compute_loss_func=sound,
             callbacks=[GradientWatch(), sound, report],
         )
-        stack.enter_context(Pulse(job.board, share.rank, feed, steps.start).beating(trainer))
+        stack.enter_context(StallDetector(job.board, share.rank, feed, steps.start).beating(trainer))
         if len(steps) and not (judge and judge.done):
             trainer.train(resume_from_checkpoint=resume)

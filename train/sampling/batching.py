@@ -110,7 +110,7 @@ class MicroBatch:
         return tuple(index for item in self.items for index in item.utterances)
 
 
-class Step(Sequence[MicroBatch]):
+class OptimizerStep(Sequence[MicroBatch]):
     """The micro-batches of an optimiser step, each made when it is asked for: one of a thousand workers asks for one.
 
     Two steps are equal that hold equal micro-batches.
@@ -136,13 +136,13 @@ class Step(Sequence[MicroBatch]):
         return self._make(self._places[index])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Step) and list(self) == list(other)
+        return isinstance(other, OptimizerStep) and list(self) == list(other)
 
     def __hash__(self) -> int:
         return hash(tuple(self))
 
 
-class Epoch(Sequence[Step]):
+class Epoch(Sequence[OptimizerStep]):
     """The steps of an epoch, kept as columns: ten million utterances take some hundred megabytes, not ten gigabytes."""
 
     def __init__(self, items: Items, config: PlanConfig, seed: int, epoch: int, window: int = 0) -> None:
@@ -167,19 +167,19 @@ class Epoch(Sequence[Step]):
         return len(self._steps)
 
     @overload
-    def __getitem__(self, index: int) -> Step: ...
+    def __getitem__(self, index: int) -> OptimizerStep: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Step]: ...
+    def __getitem__(self, index: slice) -> list[OptimizerStep]: ...
 
-    def __getitem__(self, index: int | slice) -> Step | list[Step]:
+    def __getitem__(self, index: int | slice) -> OptimizerStep | list[OptimizerStep]:
         if isinstance(index, slice):
             return [self._step(int(number)) for number in self._steps[index]]
         return self._step(int(self._steps[index]))
 
-    def _step(self, number: int) -> Step:
+    def _step(self, number: int) -> OptimizerStep:
         begin = number * self._size
-        return Step(self._micro_batch, range(begin, begin + self._size))
+        return OptimizerStep(self._micro_batch, range(begin, begin + self._size))
 
     def _micro_batch(self, place: int) -> MicroBatch:
         start, count = int(self._starts[place]), int(self._counts[place])

@@ -41,7 +41,7 @@ class Packing(Section):
 
 
 @dataclass(frozen=True)
-class Columns:
+class UtteranceColumns:
     """What the order of training depends on, for utterances in the order of their source.
 
     audio_s  float64 [U], seconds
@@ -53,12 +53,12 @@ class Columns:
     tokens: np.ndarray
     group: np.ndarray
 
-    def part(self, begin: int, end: int) -> Columns:
+    def part(self, begin: int, end: int) -> UtteranceColumns:
         """Return the same of some utterances."""
-        return Columns(self.audio_s[begin:end], self.tokens[begin:end], self.group[begin:end])
+        return UtteranceColumns(self.audio_s[begin:end], self.tokens[begin:end], self.group[begin:end])
 
 
-def windows(columns: Columns, packing: Packing, around: int, random: np.random.Generator) -> Runs:
+def windows(columns: UtteranceColumns, packing: Packing, around: int, random: np.random.Generator) -> Runs:
     """Return windows in the order of the source: which utterance each begins with, and how many it holds.
 
     ``around`` are the tokens of a label beside its text: the prompt and the end.
@@ -85,7 +85,7 @@ def windows(columns: Columns, packing: Packing, around: int, random: np.random.G
     return first, np.diff(first, append=count)
 
 
-def items(runs: Runs, columns: Columns, packing: Packing, around: int, random: np.random.Generator) -> Items:
+def items(runs: Runs, columns: UtteranceColumns, packing: Packing, around: int, random: np.random.Generator) -> Items:
     """Return what is planned: each run with its length in seconds and tokens, its timestamps and its text before."""
     first, count = runs
     stop = first + count

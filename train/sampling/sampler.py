@@ -11,7 +11,7 @@ from asr.audio.features import WINDOW_S
 from train.augmentation.augment import Augmentation, speeds
 from train.sampling.batching import Epoch, PlanConfig, plan_epoch
 from train.sampling.mixing import Runs, shuffled
-from train.sampling.packing import Columns, Packing, items, windows
+from train.sampling.packing import Packing, UtteranceColumns, items, windows
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Ordering:
     seed: int
     around: int
 
-    def runs(self, columns: Columns, source: int, number: int) -> Runs:
+    def runs(self, columns: UtteranceColumns, source: int, number: int) -> Runs:
         """Return pass ``number`` over a source: all of its utterances, alone or in windows, in an order of its own."""
         random = np.random.default_rng([self.seed, source, number])
         # A pass may reach over two epochs, in which clips are played at other speeds: there is room for the slowest.
@@ -34,7 +34,9 @@ class Ordering:
             windows(replace(columns, audio_s=columns.audio_s / slowest), self.packing, self.around, random), random
         )
 
-    def steps(self, runs: Runs, columns: Columns, ids: Sequence[str] | None, epoch: int, window: int = 0) -> Epoch:
+    def steps(
+        self, runs: Runs, columns: UtteranceColumns, ids: Sequence[str] | None, epoch: int, window: int = 0
+    ) -> Epoch:
         """Return the steps of an epoch, or of one window of a stream: the runs, as long as they are heard in it.
 
         ``ids`` of all utterances are needed where clips are played at other speeds (``needs_ids``). Raises UserError

@@ -28,7 +28,7 @@ class Report:
 
 
 @dataclass
-class Outcome:
+class TrialOutcome:
     """How a trial does: its evaluations in order, and for one that failed its error."""
 
     name: str
@@ -59,14 +59,14 @@ class Outcome:
         return new
 
 
-class Record:
+class SweepRecord:
     """The outcomes of a sweep's trials, written down whenever one of them changes."""
 
     def __init__(self, place: str, trials: Sequence[Trial], base: TrainConfig) -> None:
         """Go on with what is written at ``place``, or raise UserError where that was another sweep."""
         self.place = place
         self._settings = base.model_dump(mode="json", exclude=_FREE)
-        self.outcomes = [Outcome(trial.name, trial.settings) for trial in trials]
+        self.outcomes = [TrialOutcome(trial.name, trial.settings) for trial in trials]
         if storage.exists(self._file):
             self._go_on(json.loads(storage.read_text(self._file)))
         for trial, outcome in zip(trials, self.outcomes, strict=True):
@@ -81,7 +81,7 @@ class Record:
         return storage.join(self.place, RECORD)
 
     @property
-    def ranked(self) -> list[Outcome]:
+    def ranked(self) -> list[TrialOutcome]:
         """The outcomes, the best first: finished trials by word error rate, then the others by theirs."""
         return sorted(
             self.outcomes,
@@ -89,7 +89,7 @@ class Record:
         )
 
     @property
-    def winner(self) -> Outcome | None:
+    def winner(self) -> TrialOutcome | None:
         """The finished trial with the lowest word error rate."""
         first = self.ranked[0]
         return first if first.status == "finished" and first.best else None
@@ -101,7 +101,8 @@ class Record:
 
     def _go_on(self, earlier: dict[str, Any]) -> None:
         known = [
-            Outcome(**{**row, "reports": [Report(**report) for report in row["reports"]]}) for row in earlier["trials"]
+            TrialOutcome(**{**row, "reports": [Report(**report) for report in row["reports"]]})
+            for row in earlier["trials"]
         ]
         changed = sorted(key for key in self._settings if self._settings[key] != earlier["settings"].get(key))
         begins = [(one.name, one.settings) for one in self.outcomes[: len(known)]]

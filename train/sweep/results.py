@@ -14,7 +14,7 @@ from rich.table import Table
 from asr.io import storage, transfer
 from asr.io.spreadsheet import cells
 from asr.models.artifact import CARD
-from train.sweep.record import Outcome, Record
+from train.sweep.record import SweepRecord, TrialOutcome
 from train.sweep.trials import TRIALS, described
 
 TABLE, PICTURE, BEST = "results.csv", "results.png", "best"
@@ -22,7 +22,7 @@ _COLOURS = {"finished": "#1f6feb", "stopped": "#8a8f98", "failed": "#c2410c"}
 _BEST_COLOUR = "#15803d"
 
 
-def summary(record: Record) -> dict[str, Any]:
+def summary(record: SweepRecord) -> dict[str, Any]:
     """Return the results as JSON: trials with the best first, rates as shares."""
     best = record.winner
     return {
@@ -33,7 +33,7 @@ def summary(record: Record) -> dict[str, Any]:
     }
 
 
-def table(record: Record) -> Table:
+def table(record: SweepRecord) -> Table:
     """Return the results for a terminal."""
     shown = Table("trial", *record.outcomes[0].settings, "WER", "at step", "last step", "device hours", "")
     for one in record.ranked:
@@ -46,7 +46,7 @@ def table(record: Record) -> Table:
     return shown
 
 
-def write(record: Record) -> None:
+def write(record: SweepRecord) -> None:
     """Write ``results.csv`` and ``results.png`` into the sweep's folder."""
     text = io.StringIO()
     keys = list(record.outcomes[0].settings)
@@ -62,7 +62,7 @@ def write(record: Record) -> None:
             storage.write_bytes(storage.join(record.place, PICTURE), Path(scratch, PICTURE).read_bytes())
 
 
-def link_best(record: Record) -> str:
+def link_best(record: SweepRecord) -> str:
     """Make ``<sweep>/best`` the best artifact: a link in a local folder, a copy at an address. Return its place."""
     assert record.winner is not None
     place = storage.join(record.place, BEST)
@@ -79,7 +79,7 @@ def link_best(record: Record) -> str:
     return place
 
 
-def draw(record: Record, target: Path) -> bool:
+def draw(record: SweepRecord, target: Path) -> bool:
     """Write the trials' word error rates over their steps as PNG and return True; False where there is none."""
     if not any(one.reports for one in record.outcomes):
         return False
@@ -110,7 +110,7 @@ def draw(record: Record, target: Path) -> bool:
     return True
 
 
-def _row(one: Outcome) -> dict[str, Any]:
+def _row(one: TrialOutcome) -> dict[str, Any]:
     best = one.best
     return {
         "trial": one.name,

@@ -20,12 +20,12 @@ from train import console
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
 from train.corpus.corpus import Corpus
-from train.corpus.static import Listed
+from train.corpus.static import StaticCorpus
 from train.run.fit import require, training_corpus
 from train.sweep import results
 from train.sweep.entry import Bench, enter
 from train.sweep.halving import Halving
-from train.sweep.record import Outcome, Record, Report
+from train.sweep.record import Report, SweepRecord, TrialOutcome
 from train.sweep.space import SweepConfig
 from train.sweep.trials import Trial
 
@@ -38,7 +38,9 @@ _SETTINGS = {
 }
 
 
-def sweep(config: TrainConfig, settings: SweepConfig, trials: Sequence[Trial], address: str | None = None) -> Record:
+def sweep(
+    config: TrainConfig, settings: SweepConfig, trials: Sequence[Trial], address: str | None = None
+) -> SweepRecord:
     """Run the trials that are not over yet, and return how all of them did; ``<sweep>/best`` is the best artifact.
 
     ``config`` is the configuration that they vary; its ``run`` names the sweep's folder. A sweep that was killed goes
@@ -46,7 +48,7 @@ def sweep(config: TrainConfig, settings: SweepConfig, trials: Sequence[Trial], a
     the folder holds another sweep, the data cannot be used, the cluster is too small, or no trial came to its end.
     """
     place = RunFolder.of(config).place
-    record = Record(place, trials, config)
+    record = SweepRecord(place, trials, config)
     waiting = [trial for trial, outcome in zip(trials, record.outcomes, strict=True) if outcome.open]
     if waiting:
         console.say(f"{len(waiting)} of {len(trials)} trials to run, in {place}")
@@ -104,10 +106,10 @@ def _read(trials: Sequence[Trial]) -> dict[str, Corpus]:
 
 def _shared(corpora: dict[str, Corpus]) -> dict[str, Corpus]:
     """Return the same in the object store; a stream is nothing yet, and each trial has a reader of its own."""
-    return {key: corpus.stored() if isinstance(corpus, Listed) else corpus for key, corpus in corpora.items()}
+    return {key: corpus.stored() if isinstance(corpus, StaticCorpus) else corpus for key, corpus in corpora.items()}
 
 
-def _run(bench: Bench, waiting: Sequence[Trial], settings: SweepConfig, record: Record, at_once: int) -> None:
+def _run(bench: Bench, waiting: Sequence[Trial], settings: SweepConfig, record: SweepRecord, at_once: int) -> None:
     teller = Watcher(bench.trials, record)
     scheduler = None
     if settings.stop_early:
@@ -139,7 +141,7 @@ class Watcher(ray.tune.Callback):
 
     mistake: UserError | None = None
 
-    def __init__(self, trials: Sequence[Trial], record: Record) -> None:
+    def __init__(self, trials: Sequence[Trial], record: SweepRecord) -> None:
         super().__init__()
         self._trials, self._record = trials, record
 
@@ -175,7 +177,7 @@ class Watcher(ray.tune.Callback):
         self._record.outcomes[number].status = "stopped"
 
     def _change(self, number: int, **changes: Any) -> None:
-        outcome: Outcome = self._record.outcomes[number]
+        outcome: TrialOutcome = self._record.outcomes[number]
         for name, value in changes.items():
             setattr(outcome, name, value)
         self._write()

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from train import console
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
-from train.events import Board, Entry, Failed, Progress, ProgressBoard, Scored, Stalled
+from train.events import Entry, Failed, Progress, ProgressActor, ProgressBoard, Scored, Stalled
 from train.tracking.history import History
 from train.tracking.trackers import Tracker, scored_figures, step_figures, trackers
 
@@ -80,7 +80,7 @@ def watching(
     config: TrainConfig,
     on_progress: Callable[[Progress], None] | None = None,
     on_scored: Callable[[Scored], None] | None = None,
-) -> Iterator[tuple[Board, Path]]:
+) -> Iterator[tuple[ProgressActor, Path]]:
     """Yield the board of a run and its history file. Once the block has ended, all that was posted is in the file."""
     history = History(run.place)
     told = trackers(config.tracking, config.run.name, run.place, _settings(config))

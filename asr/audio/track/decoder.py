@@ -12,7 +12,7 @@ MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 51
 FORGETS_CHANNELS = frozenset({"aac"})
 
 
-class Decoder:
+class CodecDecoder:
     """Decodes the packets of one track in their order."""
 
     def __init__(self, context: Any) -> None:

@@ -19,7 +19,7 @@ CONTIGUOUS = frozenset({"matroska"})
 
 
 @dataclass(slots=True)
-class Found:
+class PacketAt:
     """A packet, and how many bytes before it are in none."""
 
     packet: Any
@@ -41,7 +41,7 @@ class Packets:
         self._alone = len(media.streams) - pictures == 1
         self._all = not self._alone and not CONTIGUOUS.isdisjoint(media.format.name.split(","))
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[PacketAt]:
         failures, skipped = 0, 0
         while failures < MAX_FAILURES:
             try:
@@ -51,7 +51,7 @@ class Packets:
                         return
                     skipped += self._passed_over(packet)
                     if packet.stream.index == self._stream.index:
-                        yield Found(packet, skipped)
+                        yield PacketAt(packet, skipped)
                         skipped = 0
                 return
             except IndexError:

@@ -21,10 +21,10 @@ from asr.audio.integrity import (
     last_granule,
     missing_end,
 )
-from asr.audio.track.decoder import Decoder
+from asr.audio.track.decoder import CodecDecoder
 from asr.audio.track.downmix import SAMPLE_RATE, Downmixer
 from asr.audio.track.packet_times import packet_times
-from asr.audio.track.packets import MAX_FAILURES, Found, Packets
+from asr.audio.track.packets import MAX_FAILURES, PacketAt, Packets
 from asr.audio.track.peek import read_at, size_of
 from asr.audio.track.presentation import LEAD_S, Clock
 from asr.audio.track.raw_frames import RawFrames, kind_of
@@ -205,7 +205,7 @@ class Reading:
         stream, clock = self.track.stream, self.clock
         raw = RawFrames(self.file, self.kind) if clock.untimed else None
         in_ogg, block = self.media.format.name == "ogg" and stream.codec_context.name == "flac", 0
-        decoder = Decoder(stream.codec_context)
+        decoder = CodecDecoder(stream.codec_context)
         for packet, skipped in self._timed():
             placed = packet.pos is not None and packet.size > 0
             if placed:
@@ -231,7 +231,7 @@ class Reading:
 
     def _timed(self) -> Iterator[tuple[Any, int]]:
         """Yield packets at their times, as far as they can be told, and the bytes before each that are in none."""
-        found: Iterable[Found] = self.packets
+        found: Iterable[PacketAt] = self.packets
         for each in found if self.clock.untimed else steady(found, float(self.track.stream.time_base)):
             if self.times:  # they tell it better than bytes
                 self.clock.miss(self.times.place(each.packet))

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from asr.audio.track.packets import Found
+from asr.audio.track.packets import PacketAt
 from asr.audio.track.presentation import TOLERANCE_S
 
 WITHIN_S = 6.0  # Matroska has one time for a cluster of up to 5 s, and each packet tells how far it is from that
 MAX_HELD = 5000
 
 
-def steady(packets: Iterable[Found], tick_s: float) -> Iterator[Found]:
+def steady(packets: Iterable[PacketAt], tick_s: float) -> Iterator[PacketAt]:
     """Yield packets whose stamps, in ticks of ``tick_s``, lie where those that come back behind them show.
 
     A pause, or a clock that begins anew, does not come back: ``WITHIN_S`` behind it, it is believed.
     """
     coming = iter(packets)
-    held: deque[Found] = deque()
+    held: deque[PacketAt] = deque()
     due: int | None = None  # where the next packet is expected
     while True:
         found = held[0] if held else next(coming, None)
@@ -36,7 +36,7 @@ def steady(packets: Iterable[Found], tick_s: float) -> Iterator[Found]:
         yield found
 
 
-def _come_back(held: deque[Found], coming: Iterator[Found], due: int, tick_s: float) -> int:
+def _come_back(held: deque[PacketAt], coming: Iterator[PacketAt], due: int, tick_s: float) -> int:
     """Return how many packets, the first of ``held`` among them, lie before one that takes their jump back.
 
     0 where none does. Holds as many more as it must look at. ``due`` is where the first was expected.
@@ -59,7 +59,7 @@ def _come_back(held: deque[Found], coming: Iterator[Found], due: int, tick_s: fl
     return 0
 
 
-def _end(found: Found) -> int:
+def _end(found: PacketAt) -> int:
     return int(found.packet.pts + (found.packet.duration or 0))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from asr.audio.filenames import HOW_TOLD, is_audio, is_document, is_litter, suffix
 from asr.data.sources import parquet
-from asr.data.sources.columns import Columns, utterance
+from asr.data.sources.columns import ColumnMap, utterance
 from asr.data.sources.config import SourceConfig
 from asr.data.sources.csv import read_table
 from asr.data.sources.manifest import read_json_lines
@@ -18,7 +18,7 @@ from asr.data.sources.samples import MAX_TEXT_BYTES
 from asr.data.sources.shards import SPLITS
 from asr.errors import DataError, UserError
 from asr.io import storage
-from asr.io.storage import Entry
+from asr.io.storage import FileEntry
 from asr.utterance import Quarantined, Utterance
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -134,7 +134,7 @@ def _pairs(config: SourceConfig, folder: str) -> Iterator[Utterance | Quarantine
             f"name the table itself: {tables[0]}" if tables else "",
         )
     yield from _left_over(entries, texts, stems)
-    columns = Columns({"text": "text"}, config.language)
+    columns = ColumnMap({"text": "text"}, config.language)
     with ThreadPoolExecutor(READERS) as pool:
         todo = iter(clips)
         while some := list(islice(todo, 16 * READERS)):
@@ -146,14 +146,14 @@ def _pairs(config: SourceConfig, folder: str) -> Iterator[Utterance | Quarantine
                     yield utterance({"text": text}, columns, clip.name, clip.uri)
 
 
-def _texts(entries: Sequence[Entry], stems: set[str]) -> dict[str, Entry]:
+def _texts(entries: Sequence[FileEntry], stems: set[str]) -> dict[str, FileEntry]:
     """Return the transcripts by their stems. A ``.lab`` is one where clips have it and no ``.txt``."""
     texts = {_stem(entry): entry for entry in entries if suffix(entry.name) == ".txt"}
     labels = {_stem(entry): entry for entry in entries if suffix(entry.name) == ".lab"}
     return labels | texts if (stems & set(labels)) - set(texts) else texts
 
 
-def _text(entry: Entry | None) -> str | DataError:
+def _text(entry: FileEntry | None) -> str | DataError:
     if entry is None:
         return DataError("no_transcript", "no .txt or .lab beside it")
     kind = suffix(entry.name)
@@ -175,7 +175,7 @@ def _is_timed(line: str) -> bool:
     return not line.strip() or (timed is not None and float(timed[1]) <= float(timed[2]))
 
 
-def _left_over(entries: Sequence[Entry], texts: dict[str, Entry], stems: set[str]) -> Iterator[Quarantined]:
+def _left_over(entries: Sequence[FileEntry], texts: dict[str, FileEntry], stems: set[str]) -> Iterator[Quarantined]:
     """Yield what might have been a clip and is none: a text without audio, a file of an unknown kind."""
     for entry in entries:
         is_text = texts.get(_stem(entry)) is entry
@@ -190,5 +190,5 @@ def _left_over(entries: Sequence[Entry], texts: dict[str, Entry], stems: set[str
             yield Quarantined(entry.name, "missing_audio", f"{entry.uri}: no audio file beside it{there}")
 
 
-def _stem(entry: Entry) -> str:
+def _stem(entry: FileEntry) -> str:
     return entry.name.rpartition(".")[0]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asr.data.sources.columns import Columns, utterance
+from asr.data.sources.columns import ColumnMap, utterance
 from asr.errors import DataError, UserError
 from asr.utterance import Quarantined, Utterance
 
@@ -24,7 +24,7 @@ class AudioColumn:
     """Where the file's name is told: ``audio.path``, or ``audio`` itself where it holds paths."""
 
 
-def audio_column(schema: Any, columns: Columns, place: str) -> AudioColumn:
+def audio_column(schema: Any, columns: ColumnMap, place: str) -> AudioColumn:
     """Return the audio column of an Arrow schema. Raises UserError for a type that is neither bytes nor paths."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.types as pt  # type: ignore[import-untyped]
@@ -45,7 +45,7 @@ def audio_column(schema: Any, columns: Columns, place: str) -> AudioColumn:
     return AudioColumn(name, True, f"{name}.bytes", f"{name}.path" if told else None)
 
 
-def metadata_columns(schema: Any, columns: Columns) -> list[str]:
+def metadata_columns(schema: Any, columns: ColumnMap) -> list[str]:
     """Return the columns to read beside the audio: scalars, the transcript, the segments; no embedding, no image."""
     import pyarrow.types as pt
 
@@ -97,7 +97,7 @@ def _named(cells: Any) -> Any:
 def table_rows(
     records: Sequence[Record],
     audio: Sequence[tuple[bool, str | None]],
-    columns: Columns,
+    columns: ColumnMap,
     folder: str,
     names: Callable[[int], tuple[str, str]],
 ) -> Iterator[Utterance | Quarantined]:

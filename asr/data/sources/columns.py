@@ -47,7 +47,7 @@ MAX_TEXT = 1 << 20  # characters of a transcript: days of speech
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnMap:
     """Which column holds which field of an utterance; all others go to ``meta``."""
 
     names: Mapping[str, str]
@@ -67,7 +67,7 @@ class Columns:
 
 def choose(
     config: SourceConfig, available: Sequence[str], place: str, needed: Sequence[str], hint: str = ""
-) -> Columns:
+) -> ColumnMap:
     """Decide which of the ``available`` columns hold our fields: those that the person named, then usual names.
 
     ``place`` is the file or data set that errors name. Raises UserError if a named column or a ``needed`` field is not
@@ -99,11 +99,11 @@ class Chooser:
 
     def __init__(self, config: SourceConfig, place: str, needed: Sequence[str], hint: str = "") -> None:
         self.config, self.place, self.needed, self.hint = config, place, needed, hint
-        self.known: dict[tuple[str, ...], Columns] = {}
+        self.known: dict[tuple[str, ...], ColumnMap] = {}
         self.fits = False
         self.faults: list[tuple[int, UserError]] = []  # of the rows before the first that fits, with their widths
 
-    def columns(self, available: Sequence[str]) -> Columns:
+    def columns(self, available: Sequence[str]) -> ColumnMap:
         """Return the columns of a row. Raises UserError as from ``choose`` if none of the first rows has them."""
         names = tuple(available)
         if not self.fits:
@@ -127,7 +127,7 @@ class Chooser:
                 self.require()
 
 
-def _guess(config: SourceConfig, available: Sequence[str]) -> Columns:
+def _guess(config: SourceConfig, available: Sequence[str]) -> ColumnMap:
     """The named columns as far as they are there, and columns of usual names for the fields that were not named."""
     names = {field: name for field, name in config.columns.items() if name in available}
     taken = set(names.values())
@@ -137,11 +137,11 @@ def _guess(config: SourceConfig, available: Sequence[str]) -> Columns:
         if field not in config.columns and found is not None:
             names[field] = found
             taken.add(found)
-    return Columns(names, config.language, frozenset(config.columns), (config.source, *config.audio_roots))
+    return ColumnMap(names, config.language, frozenset(config.columns), (config.source, *config.audio_roots))
 
 
 def utterance(
-    row: Mapping[str, Any], columns: Columns, default_id: str, audio: str | bytes | None = None, folder: str = ""
+    row: Mapping[str, Any], columns: ColumnMap, default_id: str, audio: str | bytes | None = None, folder: str = ""
 ) -> Utterance | Quarantined:
     """Return a row as an utterance, or quarantined as missing_audio, address_not_allowed, no_transcript, not_text,
     unknown_language, bad_number, bad_channel, bad_segments, or as malformed_row with whatever else is wrong with it.
@@ -162,7 +162,9 @@ def utterance(
         return Quarantined(id, "malformed_row", f"{type(error).__name__}: {error}")
 
 
-def _utterance(row: Mapping[str, Any], columns: Columns, id: str, audio: str | bytes | None, folder: str) -> Utterance:
+def _utterance(
+    row: Mapping[str, Any], columns: ColumnMap, id: str, audio: str | bytes | None, folder: str
+) -> Utterance:
     named = columns.value(row, "audio") if audio is None else audio
     start_s, end_s, duration_s = _times(*(_number(row, columns, name) for name in ("start_s", "end_s", "duration_s")))
     if not isinstance(named, str | bytes):
@@ -188,7 +190,7 @@ def _utterance(row: Mapping[str, Any], columns: Columns, id: str, audio: str | b
     )
 
 
-def _transcript(row: Mapping[str, Any], columns: Columns) -> str:
+def _transcript(row: Mapping[str, Any], columns: ColumnMap) -> str:
     name = columns.names.get("text")
     value = None if name is None else row.get(name)
     if value is None and columns.value(row, "segments") is None:  # those have the words
@@ -208,7 +210,7 @@ def _optional_text(value: Any) -> str | None:
     return None if told(value) is None else str(value)
 
 
-def _number(row: Mapping[str, Any], columns: Columns, field: str) -> float | None:
+def _number(row: Mapping[str, Any], columns: ColumnMap, field: str) -> float | None:
     value = columns.value(row, field)
     if value is None:
         return None
@@ -258,7 +260,7 @@ def _language_code(name: str) -> str:
         raise DataError("unknown_language", str(error)) from None
 
 
-def _meta(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+def _meta(row: Mapping[str, Any], columns: ColumnMap) -> dict[str, Any]:
     taken = set(columns.names.values())
     meta = {
         (f"source_{name}" if name in RESERVED else name): value

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from asr.data.sources.columns import Columns, choose, utterance
+from asr.data.sources.columns import ColumnMap, choose, utterance
 from asr.data.sources.config import SourceConfig
 from asr.data.sources.dialect import HEAD_LINES, Dialect, names_columns, sniff
 from asr.data.sources.locate import located, template
@@ -92,7 +92,7 @@ def _rows_of(head: list[str], dialect: Dialect) -> Iterator[list[str]]:
     return (dialect.cells(line) for line in head[dialect.skipped :] if line.strip())
 
 
-def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]) -> Columns:
+def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]) -> ColumnMap:
     hint = ""
     if config.delimiter is None and len(dialect.names) == 1:
         hint = "; if its cells are separated by something else: delimiter: CHARACTER or --delimiter CHARACTER"
@@ -108,7 +108,7 @@ def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]
     return columns
 
 
-def _decimals(dialect: Dialect, columns: Columns) -> list[str]:
+def _decimals(dialect: Dialect, columns: ColumnMap) -> list[str]:
     """Columns in which ``1,5`` is 1.5: what writes a decimal comma separates cells by another character."""
     names = [columns.names[field] for field in ("duration_s", "start_s", "end_s") if field in columns.names]
     return [name for name in names if name in dialect.names and dialect.delimiter != ","]

@@ -14,7 +14,7 @@ from asr.config import suggestion
 from asr.data.manifest import json_object
 from asr.data.sources import repository
 from asr.data.sources.cells import audio_column, metadata_columns, paths, records, table_rows
-from asr.data.sources.columns import Columns, choose, utterance
+from asr.data.sources.columns import ColumnMap, choose, utterance
 from asr.data.sources.config import SourceConfig
 from asr.errors import DataError, UserError, one_line
 from asr.io import storage
@@ -109,7 +109,7 @@ def _loaded(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantined
 
 def _arrow_rows(config: SourceConfig, places: list[str], split: str) -> Iterator[Utterance | Quarantined]:
     number = 0
-    columns: Columns | None = None
+    columns: ColumnMap | None = None
     for place in places:
         with storage.explained(place, "cannot be read"), _arrow_explained(place, 0):
             file, schema = open_arrow(place)
@@ -154,7 +154,7 @@ class _Batch:
     begin: int
 
 
-def _batch_rows(batch: Any, columns: Columns, at: _Batch) -> Iterator[Utterance | Quarantined]:
+def _batch_rows(batch: Any, columns: ColumnMap, at: _Batch) -> Iterator[Utterance | Quarantined]:
     audio = audio_column(batch.schema, columns, at.place)
     wanted = metadata_columns(batch.schema, columns)
     count = batch.num_rows
@@ -176,7 +176,7 @@ def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantin
         split = config.split or _chosen(config, datasets.get_dataset_split_names(name, config.config))
         data = datasets.load_dataset(name, config.config, split=split, streaming=True)
         data = data.decode(False) if data.features else data
-    columns: Columns | None = None
+    columns: ColumnMap | None = None
     for number, row in enumerate(_each(config, name, data)):
         columns = columns or choose(config, list(row), config.source, ("audio", "text"))
         id = f"{split}:{number}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.data.sources.cells import AudioColumn, Record, audio_column, metadata_columns, paths, records, table_rows
-from asr.data.sources.columns import Columns, choose
+from asr.data.sources.columns import ColumnMap, choose
 from asr.data.sources.config import SourceConfig
 from asr.data.sources.shards import shards
 from asr.errors import DataError, UserError, one_line
@@ -73,7 +73,7 @@ def _explained(uri: str) -> Iterator[None]:
 class _Reader:
     """Reads what lies beside the audio, a part of a row group at a time. ``left`` bytes may come of it."""
 
-    def __init__(self, table: Table, columns: Columns, audio: AudioColumn, uri: str, name: str, left: int) -> None:
+    def __init__(self, table: Table, columns: ColumnMap, audio: AudioColumn, uri: str, name: str, left: int) -> None:
         self.table, self.columns, self.audio, self.uri, self.name, self.left = table, columns, audio, uri, name, left
         self.wanted = metadata_columns(table.file.schema_arrow, columns)
         self.number = 0  # of the next row in the file

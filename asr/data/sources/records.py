@@ -22,7 +22,7 @@ MAX_LINES = 1000
 _ENCLOSED = re.compile(r'"((?:[^"]|"")*+)"')
 
 
-class Record(NamedTuple):
+class TableRecord(NamedTuple):
     """A row's cells and the number of its first line, or why it is none."""
 
     line: int
@@ -74,7 +74,7 @@ def unquoted(cell: str) -> str:
 
 def records(
     lines: Iterable[Line], delimiter: str, quoted: Quoting, width: int, key: int, surplus: int = 0
-) -> Iterator[Record]:
+) -> Iterator[TableRecord]:
     """Yield a row for each line that is not blank, but for quoted cells over several lines as RFC 4180 has them.
 
     ``width`` is the number of cells that a row has, ``surplus`` that of empty ones behind them in every row; ``key`` is
@@ -99,11 +99,11 @@ def surplus_of(rows: Iterable[list[str]], width: int) -> int:
     return max(counts[0], 0) if len(counts) > 1 and len(set(counts)) == 1 else 0
 
 
-def _checked(number: int, cells: list[str], width: int, surplus: int) -> Record:
+def _checked(number: int, cells: list[str], width: int, surplus: int) -> TableRecord:
     if surplus and len(cells) == width + surplus and not any(map(str.strip, cells[width:])):
         cells = cells[:width]
     fault = "" if len(cells) == width else f"{len(cells)} cells, not {width}"
-    return Record(number, cells, fault)
+    return TableRecord(number, cells, fault)
 
 
 class _Quoted:
@@ -115,7 +115,7 @@ class _Quoted:
         self.again: deque[Line] = deque()  # lines taken for a part of a cell
         self.taken: list[Line] = []  # of the record being read
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[TableRecord]:
         reader = self._reader()
         while True:
             self.taken = []
@@ -126,7 +126,7 @@ class _Quoted:
             except csv.Error:  # a mark that is never closed, or is closed in the middle of a cell; a bare "\r"
                 cells, reader = [], self._reader()
             if len(self.taken) == 1 and len(cells) == self.width > 1:  # nearly always
-                yield Record(self.taken[0][0], cells)
+                yield TableRecord(self.taken[0][0], cells)
             elif len(self.taken) == 1 and cells:
                 yield from self._one(*self.taken[0], cells)
             elif any(line.strip() for _, line in self.taken):
@@ -146,13 +146,13 @@ class _Quoted:
     def _split(self, line: str) -> list[str]:
         return cells_of(line, self.delimiter, "rarely" if self.rarely else "always")
 
-    def _one(self, number: int, line: str, cells: list[str]) -> Iterator[Record]:
+    def _one(self, number: int, line: str, cells: list[str]) -> Iterator[TableRecord]:
         if self.rarely and len(plain := self._split(line)) == self.width:
             cells = plain
         if line.strip():
             yield _checked(number, cells, self.width, self.surplus)
 
-    def _judged(self, cells: list[str]) -> Iterator[Record]:
+    def _judged(self, cells: list[str]) -> Iterator[TableRecord]:
         (number, line), *inside = self.taken
         alone = self._split(line)
         looks = self._look(alone, cells)
@@ -164,9 +164,9 @@ class _Quoted:
             fault = "a quotation mark opens a cell of several lines, or is a stray one: it cannot be told"
             for each, text in self.taken:
                 if text.strip():
-                    yield Record(each, [], fault)
+                    yield TableRecord(each, [], fault)
         else:
-            yield Record(number, cells)
+            yield TableRecord(number, cells)
 
     def _look(self, alone: list[str], cells: list[str]) -> list[bool | None]:
         """Whether each line within a cell is a row of its own. The last has the file's name where that comes behind."""
@@ -175,7 +175,7 @@ class _Quoted:
         inside = self.taken[1:-1] if len(alone) <= self.key else self.taken[1:]
         return [self._looks_like_a_row(text, cells) for _, text in inside]
 
-    def _alone(self, number: int, line: str, cells: list[str]) -> Iterator[Record]:
+    def _alone(self, number: int, line: str, cells: list[str]) -> Iterator[TableRecord]:
         first, *others = [piece for piece in line.rstrip("\r\n").split("\r") if piece.strip()]
         start = self._split(first)
         if others and len(start) == self.width and all(self._looks_like_a_row(other, start) for other in others):

@@ -14,14 +14,14 @@ _UNPACK = {b"\x1f\x8b": "gunzip", b"\xfd7zXZ": "unxz", b"BZh": "bunzip2", b"\x28
 SPLITS = ("train", "validation", "valid", "dev", "test")
 
 
-def shards(config: SourceConfig, suffix: str) -> list[storage.Entry]:
+def shards(config: SourceConfig, suffix: str) -> list[storage.FileEntry]:
     """Return the file that a source names, or the files ending in ``suffix`` below its folder, sorted by name.
 
     ``split`` takes the files that begin with it or lie in a folder of its name. Raises UserError where there are none,
     and where a folder holds several of the usual splits and none was asked for: they would be mixed.
     """
     if storage.kind(config.source) == "file":
-        return [storage.Entry(config.source, storage.name_of(config.source), 0)]
+        return [storage.FileEntry(config.source, storage.name_of(config.source), 0)]
     entries = storage.list_files(config.source)
     found = [entry for entry in entries if entry.name.lower().endswith(suffix)]
     packed = [entry.name for entry in entries if re.search(_PACKED.get(suffix, "(?!)"), entry.name.lower())]

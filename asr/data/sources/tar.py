@@ -20,7 +20,7 @@ _NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"
 _MORE, _MORE_IN_EXTENSION = 482, 504  # where GNU says that a block with more holes follows
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """A file of a tar: its name, where its bytes lie, and whether holes are left out of those.
 
     A link has the bytes of its target; ``link`` is the target's name where that is no file earlier in the tar.
@@ -51,7 +51,7 @@ class BrokenTar(Exception):
         self.at, self.why, self.ended = at, why, ended
 
 
-def members(file: Source) -> Iterator[Member]:
+def members(file: Source) -> Iterator[TarMember]:
     """Yield the files of a tar and of those that are joined on to it, each of which ends with a block of zeros.
 
     Raises BrokenTar where there is none, and where something else follows.
@@ -65,9 +65,9 @@ def members(file: Source) -> Iterator[Member]:
 class _Walk:
     def __init__(self, file: Source) -> None:
         self.file, self.at = file, 0
-        self.files: dict[str, Member] = {}
+        self.files: dict[str, TarMember] = {}
 
-    def next(self) -> Member | None:
+    def next(self) -> TarMember | None:
         """Return the next file, one without a name for what is no file, None at the end."""
         ended = self._pass_zeros()
         if ended and self._is_at_end():
@@ -88,7 +88,7 @@ class _Walk:
                 return self._member(info, block, said, begin)
         raise BrokenTar(begin, f"over {MAX_HEADERS} headers for one file")
 
-    def _member(self, info: tarfile.TarInfo, block: bytes, said: Mapping[str, str], begin: int) -> Member:
+    def _member(self, info: tarfile.TarInfo, block: bytes, said: Mapping[str, str], begin: int) -> TarMember:
         sparse = info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in said)
         more = info.type == tarfile.GNUTYPE_SPARSE and block[_MORE]
         while more:
@@ -103,9 +103,9 @@ class _Walk:
             target = said.get("linkpath") or info.linkname
             folder = posixpath.dirname(name) if info.issym() else ""
             found = self.files.get(posixpath.normpath(posixpath.join(folder, target)))
-            member = found._replace(name=name) if found else Member(name, offset, 0, False, target or "nothing")
+            member = found._replace(name=name) if found else TarMember(name, offset, 0, False, target or "nothing")
         else:
-            member = Member(name if info.isreg() else "", offset, size, sparse)
+            member = TarMember(name if info.isreg() else "", offset, size, sparse)
         if member.name and not member.link:
             self.files[posixpath.normpath(name)] = member
         return member

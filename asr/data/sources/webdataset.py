@@ -69,7 +69,7 @@ def _tar_rows(config: SourceConfig, uri: str, file: Any) -> Iterator[Utterance |
         samples.require_both()
 
 
-def _text(file: io.BufferedReader, found: tar.Member) -> bytes | None:
+def _text(file: io.BufferedReader, found: tar.TarMember) -> bytes | None:
     if found.size > MAX_TEXT_BYTES:
         return None
     file.seek(found.offset)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from asr.io.parquet.reader import File, Part, Reader
+from asr.io.parquet.reader import File, ParquetReader, RowGroupPart
 
 MOST_FREE = 8
 _TRIES = 3
@@ -27,7 +27,7 @@ class Readers:
         self._file = file
         _free.put(self, self._started())
 
-    def batches(self, part: Part) -> Iterator[Any]:
+    def batches(self, part: RowGroupPart) -> Iterator[Any]:
         """Yield record batches. Raises as Reader."""
         done = 0
         for tries_left in reversed(range(_TRIES)):
@@ -52,26 +52,26 @@ class Readers:
         if (reader := _free.take(self)) is not None:
             reader.close()
 
-    def _started(self) -> Reader:
+    def _started(self) -> ParquetReader:
         for _ in range(_TRIES - 1):
             with contextlib.suppress(OSError):
-                return Reader(self._file)
-        return Reader(self._file)
+                return ParquetReader(self._file)
+        return ParquetReader(self._file)
 
 
 class _Free:
     """The processes that have read last and wait for another part of their file: a few, and none that holds much."""
 
     def __init__(self) -> None:
-        self._readers: OrderedDict[weakref.ref[Readers], Reader] = OrderedDict()
+        self._readers: OrderedDict[weakref.ref[Readers], ParquetReader] = OrderedDict()
         self._lock = threading.RLock()
 
-    def take(self, of: Readers) -> Reader | None:
+    def take(self, of: Readers) -> ParquetReader | None:
         with self._lock:
             return self._readers.pop(weakref.ref(of), None)
 
-    def put(self, of: Readers, reader: Reader) -> None:
-        over: list[Reader | None] = [reader]
+    def put(self, of: Readers, reader: ParquetReader) -> None:
+        over: list[ParquetReader | None] = [reader]
         with self._lock:
             if reader.is_lean:
                 over = [self._readers.pop(weakref.ref(of), None), *self._gone()]
@@ -82,7 +82,7 @@ class _Free:
             if each is not None:
                 each.close()
 
-    def _gone(self) -> list[Reader]:
+    def _gone(self) -> list[ParquetReader]:
         return [self._readers.pop(of) for of in list(self._readers) if of() is None]
 
 

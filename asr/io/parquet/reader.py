@@ -46,7 +46,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Part:
+class RowGroupPart:
     """What is to be read of a Parquet file."""
 
     group: int
@@ -61,7 +61,7 @@ class Part:
     """Over 0: only which cells of the first column are there, which may have so many bytes, as a column ``present``."""
 
 
-class Reader:
+class ParquetReader:
     """A process that reads one Parquet file, whose footer it has read.
 
     Raises DataError unreadable where pyarrow cannot read the footer, or not in its bounds, or crashes. OSError where a
@@ -87,7 +87,7 @@ class Reader:
             send(self._socket, {"open": True})
             self._answer()
 
-    def batches(self, part: Part) -> Iterator[Any]:
+    def batches(self, part: RowGroupPart) -> Iterator[Any]:
         """Yield record batches. The next ones are read meanwhile. Raises as to make a reader does."""
         left, turn, what = part.total, 0, f"row group {part.group}: its pages"
         asked = {"group": part.group, "columns": list(part.columns), "rows": part.rows, "present": part.present}

@@ -18,7 +18,7 @@ from asr.io import storage
 from asr.io.folders import require_regular
 from asr.io.parquet.pages import Pages, believed, walk
 from asr.io.parquet.pool import Readers
-from asr.io.parquet.reader import File, Part
+from asr.io.parquet.reader import File, RowGroupPart
 from asr.io.ranges import Positioned, Remembered
 
 BATCH_BYTES = 64 << 20  # at most, of all columns
@@ -128,7 +128,7 @@ def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iter
 
     Raises DataError too_large, before anything is unpacked, where their pages come to over ``most`` bytes, the pages
     that are open together or one row to over OPEN_BYTES and a group's bound, or lists have more entries than bytes.
-    And as ``asr.io.parquet.reader.Reader``: the pages may take more than they say.
+    And as ``asr.io.parquet.reader.ParquetReader``: the pages may take more than they say.
     """
     yield from table.readers.batches(_planned(table, group, columns, most))
 
@@ -146,9 +146,9 @@ def _most_audio(table: Table) -> int:
     return min(MAX_GROUP_BYTES, max(FEW_BYTES, MAX_UNPACKED * table.size))
 
 
-def _planned(table: Table, group: int, columns: Sequence[str], most: int) -> Part:
+def _planned(table: Table, group: int, columns: Sequence[str], most: int) -> RowGroupPart:
     rows, memory = _plan(table, group, columns, most)
-    return Part(group, columns, rows, table.file.metadata.row_group(group).num_rows, memory)
+    return RowGroupPart(group, columns, rows, table.file.metadata.row_group(group).num_rows, memory)
 
 
 def _plan(table: Table, group: int, columns: Sequence[str], most: int) -> tuple[int, int]:

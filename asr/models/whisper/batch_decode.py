@@ -20,11 +20,11 @@ from transformers import WhisperTokenizer
 
 from asr.audio.features import FRAMES_PER_S, TAIL_FRAMES, WINDOW_FRAMES, Context, pad
 from asr.models.whisper import fallback
-from asr.models.whisper.alignment import Line
-from asr.models.whisper.generation import Found, Start, Vocabulary
+from asr.models.whisper.alignment import AlignmentTarget
+from asr.models.whisper.generation import DecoderPrompt, Hypothesis, Vocabulary
 from asr.models.whisper.tokens import TIMESTAMP_S, is_multilingual, previous_ids, prompt_ids
 from asr.scoring.repetition import compression_ratio, is_loop
-from asr.transcript import Clip, Spoken, Transcript, Word
+from asr.transcript import DecodingRequest, Segment, Transcript, Word
 
 # Clips that are decoded together. A GPU is hardly busier with 64 than with 16: `python -m benchmarks.decoding` found
 # 51, 137 and 200 audio s/s at 16, 64 and 256 short clips on an H200. How many seconds of audio there are at once is up
@@ -51,7 +51,7 @@ NEARLY_WHOLE_FRAMES = 24 * FRAMES_PER_S
 MAX_PADDED = 2.0
 
 
-class Network(Protocol):
+class DecoderBackend(Protocol):
     """A Whisper that runs somewhere. What ``encode`` returns is its own affair: it is asked for rows of it."""
 
     @property
@@ -75,10 +75,10 @@ class Network(Protocol):
     def languages(self, encoded: Any, rows: Sequence[int]) -> list[str]:
         """Return the likeliest language of each row, as a code. Multilingual checkpoints only."""
 
-    def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
+    def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
         """Decode each row from its own start, whatever the others' are."""
 
-    def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[Line]) -> list[tuple[Word, ...]]:
+    def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
         """Return the words of each row's line with their times."""
 
 
@@ -90,9 +90,9 @@ def context_frames(num_frames: int, context: Context) -> int:
     return frames if frames <= NEARLY_WHOLE_FRAMES else WINDOW_FRAMES
 
 
-def hear(
-    network: Network,
-    clips: Sequence[Clip],
+def transcribe_batch(
+    network: DecoderBackend,
+    clips: Sequence[DecodingRequest],
     context: Context,
     max_batch_clips: int | None = None,
     fallback: bool = False,
@@ -148,7 +148,7 @@ def _grouped(indices: Iterable[int], lengths: Sequence[int]) -> list[list[int]]:
 class _Batch:
     """Clips that are decoded together, encoded once, with the language of each."""
 
-    def __init__(self, network: Network, clips: Sequence[Clip], encoded: Any) -> None:
+    def __init__(self, network: DecoderBackend, clips: Sequence[DecodingRequest], encoded: Any) -> None:
         self._network = network
         self._encoded = encoded
         self._clips = self._with_languages(clips)
@@ -158,14 +158,14 @@ class _Batch:
         heard = self._hear(range(len(self._clips)), self._clips)
         return self._with_words(self._improved(heard) if fallback else heard)
 
-    def _with_languages(self, clips: Sequence[Clip]) -> list[Clip]:
+    def _with_languages(self, clips: Sequence[DecodingRequest]) -> list[DecodingRequest]:
         unknown = [i for i, clip in enumerate(clips) if clip.language is None]
         if not unknown or not is_multilingual(self._network.tokenizer):
             return list(clips)
         detected = dict(zip(unknown, self._network.languages(self._encoded, unknown), strict=True))
         return [replace(clip, language=detected.get(i, clip.language)) for i, clip in enumerate(clips)]
 
-    def _hear(self, rows: Sequence[int], clips: Sequence[Clip]) -> list[Transcript]:
+    def _hear(self, rows: Sequence[int], clips: Sequence[DecodingRequest]) -> list[Transcript]:
         """Decode each clip once, at its own temperature."""
         tokenizer = self._network.tokenizer
         found = self._network.generate(self._encoded, rows, [start_of(tokenizer, clip) for clip in clips])
@@ -194,23 +194,23 @@ class _Batch:
         return [replace(transcript, words=words.get(i, ())) for i, transcript in enumerate(heard)]
 
 
-def _hotter(clip: Clip, temperature: float) -> Clip:
+def _hotter(clip: DecodingRequest, temperature: float) -> DecodingRequest:
     """Return a clip as it is decoded again: a prompt that repeats itself would make each attempt a loop to its end."""
     return replace(clip, temperature=temperature, prompt="" if is_loop(clip.prompt) else clip.prompt)
 
 
-def duration_s(clip: Clip) -> float:
+def duration_s(clip: DecodingRequest) -> float:
     """Return how long a clip is, within 10 ms: its features end with frames of the silence behind it."""
     return max(clip.features.shape[1] - TAIL_FRAMES, 1) / FRAMES_PER_S
 
 
-def start_of(tokenizer: WhisperTokenizer, clip: Clip) -> Start:
-    """Return what decoding a clip starts from. Raises UserError and DataError as ``hear`` does."""
+def start_of(tokenizer: WhisperTokenizer, clip: DecodingRequest) -> DecoderPrompt:
+    """Return what decoding a clip starts from. Raises UserError and DataError as ``transcribe_batch`` does."""
     previous = _previous(tokenizer, clip.prompt) if clip.prompt.strip() else ()
     prompt = prompt_ids(tokenizer, clip.language, clip.task, clip.timestamps)
     # The seed is what the clip is and asks, so that it draws the same words in whatever batch.
     seed = f"{hashlib.sha256(clip.features.tobytes()).hexdigest()} {clip.temperature}" if clip.temperature else ""
-    return Start((*previous, *prompt), len(previous), clip.timestamps, clip.temperature, seed)
+    return DecoderPrompt((*previous, *prompt), len(previous), clip.timestamps, clip.temperature, seed)
 
 
 def _previous(tokenizer: WhisperTokenizer, prompt: str) -> tuple[int, ...]:
@@ -222,7 +222,7 @@ def _previous(tokenizer: WhisperTokenizer, prompt: str) -> tuple[int, ...]:
     return known(prompt)
 
 
-def transcript_of(tokenizer: WhisperTokenizer, clip: Clip, found: Found) -> Transcript:
+def transcript_of(tokenizer: WhisperTokenizer, clip: DecodingRequest, found: Hypothesis) -> Transcript:
     """Return what the tokens that were found for a clip say, without words' times."""
     vocabulary = Vocabulary.of(tokenizer)
     tokens = tuple(token for token in found.tokens if token < vocabulary.end)
@@ -239,9 +239,9 @@ def transcript_of(tokenizer: WhisperTokenizer, clip: Clip, found: Found) -> Tran
     )
 
 
-def _line(tokenizer: WhisperTokenizer, clip: Clip, heard: Transcript) -> Line:
+def _line(tokenizer: WhisperTokenizer, clip: DecodingRequest, heard: Transcript) -> AlignmentTarget:
     prompt = tuple(prompt_ids(tokenizer, clip.language, clip.task))
-    return Line(prompt, heard.tokens, duration_s(clip), "en" if clip.task == "translate" else clip.language)
+    return AlignmentTarget(prompt, heard.tokens, duration_s(clip), "en" if clip.task == "translate" else clip.language)
 
 
 def _text(tokenizer: WhisperTokenizer, tokens: Sequence[int]) -> str:
@@ -249,8 +249,8 @@ def _text(tokenizer: WhisperTokenizer, tokens: Sequence[int]) -> str:
 
 
 def _segments(
-    tokenizer: WhisperTokenizer, clip: Clip, tokens: Sequence[int], vocabulary: Vocabulary
-) -> Iterator[Spoken]:
+    tokenizer: WhisperTokenizer, clip: DecodingRequest, tokens: Sequence[int], vocabulary: Vocabulary
+) -> Iterator[Segment]:
     """Yield what stands between times; what has no end time lasts to the clip's end."""
     end_s = duration_s(clip)
     start_s, spoken = 0.0, list[int]()
@@ -260,5 +260,5 @@ def _segments(
             continue
         time_s = end_s if token is None else min((token - vocabulary.first_time) * TIMESTAMP_S, end_s)
         if text := _text(tokenizer, spoken):
-            yield Spoken(start_s, time_s, text, tuple(spoken))
+            yield Segment(start_s, time_s, text, tuple(spoken))
         start_s, spoken = round(time_s, 2), []

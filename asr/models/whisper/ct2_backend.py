@@ -24,8 +24,8 @@ from asr.errors import UserError
 from asr.io import storage
 from asr.models.builtin.convert import read_tokenizer
 from asr.models.export import MODEL, Quantization, exported, is_ctranslate2, read_export
-from asr.models.whisper.alignment import Line, words_of
-from asr.models.whisper.generation import Found, Start
+from asr.models.whisper.alignment import AlignmentTarget, words_of
+from asr.models.whisper.generation import DecoderPrompt, Hypothesis
 from asr.models.whisper.tokens import MAX_TOKENS, TIMESTAMP_S, is_multilingual
 from asr.transcript import Word
 
@@ -113,7 +113,7 @@ class CTranslateModel:
         ranked = self.whisper.detect_language(_taken(encoded, rows))
         return [str(best[0][0]).strip("<|>") for best in ranked]
 
-    def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
+    def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
         """Decode each row from its own start until its own end, or where the decoder has no more positions.
 
         CTranslate2 wants one place of start-of-transcript in a batch and one set of options.
@@ -121,7 +121,7 @@ class CTranslateModel:
         groups: dict[tuple[int, bool, float, str], list[int]] = defaultdict(list)
         for place, start in enumerate(starts):
             groups[start.previous, start.timestamps, start.temperature, start.seed].append(place)
-        found: dict[int, Found] = {}
+        found: dict[int, Hypothesis] = {}
         for places in groups.values():
             group = [starts[place] for place in places]
             states = _taken(encoded, [rows[place] for place in places])
@@ -129,7 +129,7 @@ class CTranslateModel:
             found.update(zip(places, heard, strict=True))
         return [found[place] for place in range(len(starts))]
 
-    def _draw(self, encoded: Any, starts: Sequence[Start]) -> list[Found]:
+    def _draw(self, encoded: Any, starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
         """Decode rows of one seed, that is of one clip, at their temperature.
 
         The generator belongs to the thread that decodes and takes its seed at its first use (CTranslate2 4.8): only a
@@ -143,7 +143,7 @@ class CTranslateModel:
             _generate(self.replica(), _taken(encoded, [row]), [start], **heat)[0] for row, start in enumerate(starts)
         ]
 
-    def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[Line]) -> list[tuple[Word, ...]]:
+    def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
         """Return the words of each row's line with their times.
 
         One by one: together, CTranslate2 normalises a row's attention over the padding behind it too.
@@ -170,7 +170,7 @@ def _taken(encoded: Any, rows: Sequence[int]) -> Any:
     return StorageView.from_array(np.asarray(encoded)[list(rows)])
 
 
-def _generate(whisper: Any, encoded: Any, starts: Sequence[Start], **options: Any) -> list[Found]:
+def _generate(whisper: Any, encoded: Any, starts: Sequence[DecoderPrompt], **options: Any) -> list[Hypothesis]:
     results = whisper.generate(
         encoded,
         [list(start.prompt) for start in starts],
@@ -194,9 +194,9 @@ def _max_length(prompt: int) -> int:
     return max(2 * room, room + prompt - 1)
 
 
-def _found(result: Any) -> Found:
+def _found(result: Any) -> Hypothesis:
     tokens = tuple(int(token) for token in result.sequences_ids[0])
-    return Found(tokens, float(result.scores[0]) / (len(tokens) + 1), float(result.no_speech_prob))
+    return Hypothesis(tokens, float(result.scores[0]) / (len(tokens) + 1), float(result.no_speech_prob))
 
 
 @cache

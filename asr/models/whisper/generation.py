@@ -42,7 +42,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Start:
+class DecoderPrompt:
     """What a row starts from: its ``prompt``, of which the first ``previous`` tokens are of the text before.
 
     ``temperature`` 0 takes the likeliest token, above it tokens are drawn by a generator of ``seed``.
@@ -56,7 +56,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Found:
+class Hypothesis:
     """What a row came to: tokens of text and times, without the end.
 
     ``avg_logprob`` is the mean over these and the end, ``no_speech_prob`` that of ``<|nospeech|>`` where the
@@ -71,7 +71,7 @@ class Found:
 @dataclass
 class _Row:
     index: int
-    start: Start
+    start: DecoderPrompt
     limit: int
     random: Random
     no_speech_prob: float
@@ -87,8 +87,8 @@ class _Row:
             self.tokens.append(token)
             self.ended = len(self.tokens) >= self.limit
 
-    def found(self) -> Found:
-        return Found(tuple(self.tokens), self.logprob / (len(self.tokens) + 1), self.no_speech_prob)
+    def found(self) -> Hypothesis:
+        return Hypothesis(tuple(self.tokens), self.logprob / (len(self.tokens) + 1), self.no_speech_prob)
 
 
 def whisper_of(network: Any) -> Any:
@@ -100,25 +100,25 @@ def whisper_of(network: Any) -> Any:
 def generate(
     model: SpeechModel,
     encoded_BSD: torch.Tensor,
-    starts: Sequence[Start],
+    starts: Sequence[DecoderPrompt],
     adapters: Sequence[str] = (),
     mask_B11S: torch.Tensor | None = None,
-) -> list[Found]:
+) -> list[Hypothesis]:
     """Decode each row from its own start until its own end; rows that are done leave the batch.
 
     A row ends at ``max_length`` of the generation config, which its text before does not count for, or where the
     decoder has no more positions. ``adapters`` are the rows', in a network that has several. Encoder states of several
-    contexts come with their mask from ``asr.models.whisper.network.joined``.
+    contexts come with their mask from ``asr.models.whisper.network.pad_encoder_states``.
     """
-    from asr.models.whisper.network import hearing_only  # transformers' networks come with it
+    from asr.models.whisper.network import cross_attention_mask  # transformers' networks come with it
 
     network = whisper_of(model.network)
     decoder = _Decoder(network, encoded_BSD, starts, adapters, mask_B11S)
-    with hearing_only(network, decoder.mask):
+    with cross_attention_mask(network, decoder.mask):
         return _generate(decoder, network.generation_config, Vocabulary.of(model.tokenizer), starts)
 
 
-def _generate(decoder: _Decoder, config: Any, words: Vocabulary, starts: Sequence[Start]) -> list[Found]:
+def _generate(decoder: _Decoder, config: Any, words: Vocabulary, starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
     logits_BV, no_speech = decoder.first(words.no_speech)
     live = [
         _Row(index, start, decoder.limit(start), Random(start.seed), probability)
@@ -144,7 +144,7 @@ class _Decoder:
         self,
         network: Any,
         encoded_BSD: torch.Tensor,
-        starts: Sequence[Start],
+        starts: Sequence[DecoderPrompt],
         adapters: Sequence[str],
         mask_B11S: torch.Tensor | None,
     ) -> None:
@@ -162,7 +162,7 @@ class _Decoder:
         """Return what hides from each row the padding behind its sound [B, 1, 1, S]; None where there is none."""
         return self._mask_B11S
 
-    def limit(self, start: Start) -> int:
+    def limit(self, start: DecoderPrompt) -> int:
         """Return how many tokens a row may add to its prompt, at least one."""
         config, positions = self._network.generation_config, self._network.config.max_target_positions
         asked = (config.max_length or positions) - (len(start.prompt) - start.previous)

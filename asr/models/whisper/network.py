@@ -58,7 +58,7 @@ class AnyContextWhisper(WhisperForConditionalGeneration):
         return bool(self.is_activation_checkpointing)
 
 
-def joined(states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+def pad_encoder_states(states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Put encoder states [B, S, D] of several contexts into one batch, each row padded to the longest.
 
     With them comes what is added to attention scores so that no row sees its padding [B, 1, 1, S]; None where there
@@ -77,8 +77,10 @@ def joined(states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor |
 
 
 @contextmanager
-def hearing_only(network: WhisperForConditionalGeneration, mask: Callable[[], torch.Tensor | None]) -> Iterator[None]:
-    """Have the decoder add ``mask()``, as ``joined`` returns it, to its scores over the encoder's states.
+def cross_attention_mask(
+    network: WhisperForConditionalGeneration, mask: Callable[[], torch.Tensor | None]
+) -> Iterator[None]:
+    """Have the decoder add ``mask()``, as ``pad_encoder_states`` returns it, to its scores over the encoder's states.
 
     Transformers' decoder layers take such a mask, but the decoder hands them none.
     """

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from asr.data.segments import Segment
+from asr.data.segments import LabelledSegment
 from asr.errors import DataError, UserError
 from asr.language import NAMES
 from asr.transcript import Task
@@ -85,7 +85,7 @@ def label_ids(tokenizer: WhisperTokenizer, text: str, prompt: Sequence[int]) -> 
     return _within([*prompt, *text_ids(tokenizer, text), tokenizer.eos_token_id])
 
 
-def window_ids(tokenizer: WhisperTokenizer, segments: Sequence[Segment], prompt: Sequence[int]) -> list[int]:
+def window_ids(tokenizer: WhisperTokenizer, segments: Sequence[LabelledSegment], prompt: Sequence[int]) -> list[int]:
     """Return prompt, segments and end, where the prompt was made with ``timestamps``.
 
     A segment is ``<|0.00|> its text<|2.40|>``, rounded to 0.02 s. Raises DataError as ``label_ids``.

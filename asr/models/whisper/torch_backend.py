@@ -13,27 +13,27 @@ import torch
 from transformers import WhisperTokenizer
 
 from asr.audio.features import Context
-from asr.models.whisper.alignment import Line, align
-from asr.models.whisper.batch_decode import hear
-from asr.models.whisper.generation import Found, Start, generate, whisper_of
+from asr.models.whisper.alignment import AlignmentTarget, align
+from asr.models.whisper.batch_decode import transcribe_batch
+from asr.models.whisper.generation import DecoderPrompt, Hypothesis, generate, whisper_of
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.multi_lora import row_adapters
-from asr.transcript import Clip, Transcript, Word
+from asr.transcript import DecodingRequest, Transcript, Word
 
 
 def decode(
     model: SpeechModel,
-    clips: Sequence[Clip],
+    clips: Sequence[DecodingRequest],
     context: Context,
     max_batch_clips: int | None = None,
     fallback: bool = False,
     adapters: Sequence[str] = (),
 ) -> list[Transcript]:
-    """Transcribe clips, in their order; the arguments and what is raised are those of ``batch_decode.hear``.
+    """Transcribe clips, in their order; arguments and what is raised are those of ``transcribe_batch``.
 
     ``adapters`` are those of a ``multi_lora.SharedBase``, one for each clip, where ``model`` comes from there.
     """
-    return hear(_TorchNetwork(model, adapters), clips, context, max_batch_clips, fallback)
+    return transcribe_batch(_TorchNetwork(model, adapters), clips, context, max_batch_clips, fallback)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _TorchNetwork:
 
     @torch.inference_mode()
     def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> _Encoded:
-        from asr.models.whisper.network import joined  # transformers' networks come with it
+        from asr.models.whisper.network import pad_encoder_states  # transformers' networks come with it
 
         network = whisper_of(self.model.network)
         adapters = [self.adapters[clip] for clip in clips] if self.adapters else ()
@@ -83,30 +83,30 @@ class _TorchNetwork:
                 sound = torch.from_numpy(features_BMT).to(network.device, network.dtype)
                 states.append(network.model.encoder(sound).last_hidden_state)
             row += len(features_BMT)
-        return _Encoded(*joined(states), adapters)
+        return _Encoded(*pad_encoder_states(states), adapters)
 
     @torch.inference_mode()
     def languages(self, encoded: _Encoded, rows: Sequence[int]) -> list[str]:
-        from asr.models.whisper.network import hearing_only
+        from asr.models.whisper.network import cross_attention_mask
 
         network, taken = whisper_of(self.model.network), encoded.taken(rows)
         config = network.generation_config
         names, ids = zip(*config.lang_to_id.items(), strict=True)
         start_B1 = torch.full((len(rows), 1), config.decoder_start_token_id, device=taken.states_BSD.device)
-        with row_adapters(taken.adapters), hearing_only(network, lambda: taken.mask_B11S):
+        with row_adapters(taken.adapters), cross_attention_mask(network, lambda: taken.mask_B11S):
             hidden = network.model.decoder(
                 input_ids=start_B1, encoder_hidden_states=taken.states_BSD, use_cache=False
             ).last_hidden_state
         likeliest = network.proj_out(hidden[:, -1])[:, list(ids)].argmax(dim=-1).tolist()
         return [names[best].strip("<|>") for best in likeliest]
 
-    def generate(self, encoded: _Encoded, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
+    def generate(self, encoded: _Encoded, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
         taken = encoded.taken(rows)
         return generate(self.model, taken.states_BSD, starts, taken.adapters, taken.mask_B11S)
 
-    def align(self, encoded: _Encoded, rows: Sequence[int], lines: Sequence[Line]) -> list[tuple[Word, ...]]:
-        from asr.models.whisper.network import hearing_only
+    def align(self, encoded: _Encoded, rows: Sequence[int], lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
+        from asr.models.whisper.network import cross_attention_mask
 
         network, taken = whisper_of(self.model.network), encoded.taken(rows)
-        with row_adapters(taken.adapters), hearing_only(network, lambda: taken.mask_B11S):
+        with row_adapters(taken.adapters), cross_attention_mask(network, lambda: taken.mask_B11S):
             return align(self.model, taken.states_BSD, lines)

@@ -43,7 +43,7 @@ Returns:
 
 
 @dataclass(frozen=True)
-class Asked:
+class MetricOptions:
     """How texts are compared: as they are, or past a normaliser; and whether the interval is drawn."""
 
     normaliser: Normaliser | None = None
@@ -52,7 +52,7 @@ class Asked:
 
 
 def rates(
-    name: str, align: Align, references: Sequence[str], predictions: Sequence[str], asked: Asked
+    name: str, align: Align, references: Sequence[str], predictions: Sequence[str], asked: MetricOptions
 ) -> dict[str, float | int]:
     """Return the error rate of parallel texts under ``name``, with the counts that it is made of."""
     if asked.normaliser is not None:

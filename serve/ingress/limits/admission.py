@@ -22,7 +22,7 @@ MAX_RETRY_AFTER_S = 600.0
 _US = 1_000_000  # audio is held in microseconds: a running total of floats would not come back to nothing
 
 
-class Speed:
+class Throughput:
     """Seconds of audio transcribed in a second, over the last windows, while there was something to transcribe."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
@@ -65,13 +65,13 @@ class Admission:
         self._max_requests = max_requests
         self._max_audio_s = max_audio_s
         self._clock = clock
-        self._visits: set[Visit] = set()
+        self._visits: set[Ticket] = set()
         self._audio_us = 0  # of all visits: adding them up took milliseconds for each request with thousands inside
         self._keys_us: Counter[str] = Counter()  # the same by key, of those that have any
         self._closed = False
-        self.speed = Speed(clock)
+        self.speed = Throughput(clock)
 
-    def enter(self, key: str = "") -> Visit:
+    def enter(self, key: str = "") -> Ticket:
         """Let a request in for the length of a block. Raises ApiError 429 where the house is full, 503 once closed."""
         if self._closed:
             raise ApiError(503, "the endpoint is shutting down", "shutting_down")
@@ -79,7 +79,7 @@ class Admission:
             raise self.full(f"{len(self._visits)} requests are waiting already")
         if not self._hears(key):
             raise self._full(f"{self.audio_s:.0f} s of audio are waiting already", self.audio_s - self._max_audio_s)
-        visit = Visit(self, key, self._clock())
+        visit = Ticket(self, key, self._clock())
         self._visits.add(visit)
         return visit
 
@@ -116,7 +116,7 @@ class Admission:
         """How long the oldest request has been here, in seconds."""
         return max((self._clock() - visit.since for visit in self._visits), default=0.0)
 
-    def expect(self, visit: Visit, audio_s: float) -> None:
+    def expect(self, visit: Ticket, audio_s: float) -> None:
         """Count the audio of a request. Raises ApiError 429 where it is too much beside what others wait for."""
         others_s, own_s = self.audio_s - visit.audio_s, self._keys_us[visit.key] / _US - visit.audio_s
         over_s = others_s + audio_s - self._max_audio_s
@@ -124,7 +124,7 @@ class Admission:
             raise self._full(f"{others_s:.0f} s of audio are waiting already", min(over_s, others_s))
         self.count(visit, audio_s)
 
-    def count(self, visit: Visit, audio_s: float) -> None:
+    def count(self, visit: Ticket, audio_s: float) -> None:
         """Note what a visit still waits for, and whether anything waits at all."""
         held_us = round(audio_s * _US)
         self._audio_us += held_us - visit.audio_us
@@ -137,7 +137,7 @@ class Admission:
         else:
             self.speed.end()
 
-    def leave(self, visit: Visit) -> None:
+    def leave(self, visit: Ticket) -> None:
         """Let a request go, with what it still waited for."""
         self._visits.discard(visit)
         self.count(visit, 0.0)
@@ -154,7 +154,7 @@ class Admission:
         return ApiError(429, f"{what}, try again later", "queue_full", retry_after_s=wait_s)
 
 
-class Visit:
+class Ticket:
     """A request in the house, from its coming to its going: ``with admission.enter() as visit``."""
 
     def __init__(self, house: Admission, key: str, since: float) -> None:
@@ -181,7 +181,7 @@ class Visit:
         """Give up the place; a second time is nothing."""
         self._house.leave(self)
 
-    def __enter__(self) -> Visit:
+    def __enter__(self) -> Ticket:
         return self
 
     def __exit__(

@@ -19,7 +19,7 @@ PAUSE_S = 1.0  # without a byte; that many seconds ago, the answer was ready
 AT_ONCE = 8  # each holds one of the requests that Serve lets in
 
 _WELCOME = "welcome"
-_dropping: set[Upload] = set()
+_dropping: set[RequestBody] = set()
 
 
 def welcome(scope: Scope) -> None:
@@ -32,7 +32,7 @@ def unwelcome(scope: Scope) -> None:
     scope.setdefault("state", {})[_WELCOME] = False
 
 
-class Upload:
+class RequestBody:
     """The body of a request, received as ASGI's ``receive`` gives it."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:

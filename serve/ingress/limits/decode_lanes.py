@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import TypeVar
 
 from asr.audio.sandbox import own
-from asr.inference.pipeline import Sound, Watch
+from asr.inference.pipeline import DecodedAudio, Watch
 from serve.errors import ApiError
 from serve.ingress.limits.memory import SHORT_SAMPLES, Full, Lease, Longer, SampleMemory
-from serve.replica.scheduler import Line, Waiting
+from serve.replica.scheduler import FairScheduler, QueuedWindow
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ THREADS = 2  # of each lane: an hour of audio takes some hundred MB while it is 
 SHORT_BYTES = 1 << 20
 MEMORY_RETRY_S = 10.0  # about what three hours of audio take to be decoded
 
-Open = Callable[[Watch], Sound]
+Open = Callable[[Watch], DecodedAudio]
 
 
 class Lane:
@@ -33,7 +33,7 @@ class Lane:
         for _ in range(THREADS):
             self.threads.submit(own)  # the child that decodes for this thread: no request should wait for its start
         self._free = THREADS
-        self._line: Line[asyncio.Future[None]] = Line()
+        self._line: FairScheduler[asyncio.Future[None]] = FairScheduler()
         self._arrivals = itertools.count()
 
     async def run(self, key: str, work: Callable[[], T]) -> T:
@@ -54,7 +54,7 @@ class Lane:
             self._free -= 1
             return
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = Waiting(called, key, next(self._arrivals), 1.0)
+        waiting = QueuedWindow(called, key, next(self._arrivals), 1.0)
         self._line.put(waiting)
         try:
             await called
@@ -85,13 +85,13 @@ class Lanes:
         self.windows = ThreadPoolExecutor(THREADS, thread_name_prefix="prepare-windows")
         self.memory = SampleMemory(max_bytes)
 
-    async def open(self, size: int, lease: Lease, open_: Open) -> tuple[Sound, Executor]:
+    async def open(self, size: int, lease: Lease, open_: Open) -> tuple[DecodedAudio, Executor]:
         """Return what ``open_`` makes of an upload of ``size`` bytes, and the threads that prepare the rest of it.
 
         Raises what it raises, or ApiError 429 where there is too much in memory.
         """
 
-        def work() -> Sound:
+        def work() -> DecodedAudio:
             with lease:
                 return open_(lease.look)
 

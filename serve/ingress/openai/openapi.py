@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from serve.ingress.openai import schemas
 from serve.ingress.openai.fields import Fields
-from serve.models.rollout import Order
+from serve.models.rollout import RolloutRequest
 
 _REFERENCE = "#/components/schemas/{model}"
 _FORM = "Form"
@@ -84,7 +84,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(title=app.title, version=app.version, description=about, routes=app.routes)
     wanted: list[tuple[type[BaseModel], Any]] = [
         (Fields, "validation"),
-        (Order, "validation"),
+        (RolloutRequest, "validation"),
         (schemas.Transcription, "validation"),
         (schemas.VerboseTranscription, "validation"),
     ]

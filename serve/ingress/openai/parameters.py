@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from asr.errors import UserError
 from asr.inference.engine import ModelInfo
-from asr.inference.pipeline import Asked, check_task, spoken_language
+from asr.inference.pipeline import DecodingOptions, check_task, spoken_language
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
 from asr.transcript import Task
 from serve.errors import ApiError
@@ -80,7 +80,7 @@ def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
     )
 
 
-def asked_of(model: ModelInfo, parameters: Parameters, task: Task) -> Asked:
+def asked_of(model: ModelInfo, parameters: Parameters, task: Task) -> DecodingOptions:
     """Return what each window is asked. Raises ApiError 400 where the model cannot do it."""
     try:
         check_task(task, model)
@@ -92,7 +92,7 @@ def asked_of(model: ModelInfo, parameters: Parameters, task: Task) -> Asked:
         raise ApiError(400, str(error), "invalid_language", "language") from None
     if parameters.language_per_window and model.languages != {"en"}:
         language = None
-    return Asked(
+    return DecodingOptions(
         language=language,
         language_per_window=parameters.language_per_window,
         task=task,

@@ -9,8 +9,8 @@ from fastapi import Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from asr.inference.formats import as_json, as_srt, as_text, as_verbose_json, as_vtt
-from asr.inference.pipeline import Asked, as_answered
-from asr.inference.recording import Joiner, Part, Recording, Window
+from asr.inference.pipeline import DecodingOptions, as_answered
+from asr.inference.recording import Joiner, Recording, RecordingPart, Window
 from asr.printable import printable
 from asr.sound import SoundReport
 from asr.transcript import Transcript
@@ -34,7 +34,7 @@ class Answer:
     ``report`` is what decoding found.
     """
 
-    def __init__(self, parameters: Parameters, asked: Asked, duration_s: float, report: SoundReport) -> None:
+    def __init__(self, parameters: Parameters, asked: DecodingOptions, duration_s: float, report: SoundReport) -> None:
         self._parameters = parameters
         self._asked = asked
         self._duration_s = duration_s
@@ -42,7 +42,7 @@ class Answer:
         self._joiner = Joiner()
         self._told = 0  # characters of the document that are in deltas already
 
-    def add(self, window: Window, transcript: Transcript) -> Part:
+    def add(self, window: Window, transcript: Transcript) -> RecordingPart:
         """Take the next window and what was heard in it."""
         return self._joiner.add(window, as_answered(transcript, self._asked.task))
 
@@ -72,7 +72,7 @@ class Answer:
             case "text":
                 return PlainTextResponse(as_text(recording), headers=headers)
 
-    def delta(self, part: Part) -> dict[str, Any]:
+    def delta(self, part: RecordingPart) -> dict[str, Any]:
         """Return the event of what a window added; ``end`` and ``duration`` say, in seconds, how far that is."""
         event = self._delta(self._document())
         event |= {"end": round(part.until_s, 3), "duration": round(self._duration_s, 3)}

@@ -22,7 +22,7 @@ MAX_PATH_LENGTH = 200
 
 
 @dataclass(frozen=True)
-class Entry:
+class AccessLogEntry:
     """One request as it was answered. ``audio_s`` is None where its audio was not read; ``version`` is ``stable`` or
     ``candidate``; ``warnings`` are those about its sound, None where there are none."""
 
@@ -56,7 +56,7 @@ class AccessLog:
             mistake = UserError(f"access_log={place} cannot be written: {error.strerror}")
             raise unretryable(error, place) or mistake from None
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: AccessLogEntry) -> None:
         """Write a line. What was said goes into it only where that was asked for."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")} | asdict(entry)
         line["method"], line["path"] = printable(entry.method), printable(entry.path, MAX_PATH_LENGTH)

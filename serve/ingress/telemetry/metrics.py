@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from serve.ingress.limits.admission import Admission
-from serve.replica.transcriber import Heard
+from serve.replica.transcriber import WindowResult
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -21,7 +21,7 @@ _MODEL = ("model", "version")
 
 
 @dataclass(frozen=True)
-class Whose:
+class MetricLabels:
     """What a request counts for: the model's public name, whether its stable version or the candidate, and the key."""
 
     model: str
@@ -59,7 +59,7 @@ class Metrics:
             gauge = Gauge(f"whisperfleet_{name}", text, ("model",), registry=self._registry)
             gauge.labels(model).set_function(read)
 
-    def answered(self, whose: Whose, status: int, seconds: float, audio_s: float) -> None:
+    def answered(self, whose: MetricLabels, status: int, seconds: float, audio_s: float) -> None:
         """Count an answer to a request for words. ``audio_s`` is the recording's length, 0 where it was not read."""
         self._requests.labels(*whose.labels, str(status)).inc()
         self._request_seconds.labels(*whose.labels).observe(seconds)
@@ -67,11 +67,11 @@ class Metrics:
             self._audio_seconds.labels(*whose.labels).inc(audio_s)
             self._real_time_factor.labels(*whose.labels).observe(seconds / audio_s)
 
-    def silent(self, whose: Whose, audio_s: float) -> None:
+    def silent(self, whose: MetricLabels, audio_s: float) -> None:
         """Count audio in which nobody speaks, and which no model is asked about. In seconds."""
         self._silent_seconds.labels(*whose.labels).inc(audio_s)
 
-    def heard(self, whose: Whose, clip: Clip, heard: Heard) -> None:
+    def heard(self, whose: MetricLabels, clip: DecodingRequest, heard: WindowResult) -> None:
         """Count a transcribed window, and its batch with one window of it."""
         self._windows.labels(*whose.labels).inc()
         if heard.transcript.temperature > clip.temperature:
@@ -84,7 +84,7 @@ class Metrics:
             self._batch_seconds.labels(*whose.of_model).inc(heard.batch.seconds)
             self._batch_audio_seconds.labels(*whose.of_model).inc(heard.batch.audio_s)
 
-    def sent_again(self, whose: Whose) -> None:
+    def sent_again(self, whose: MetricLabels) -> None:
         """Count a window whose replica died."""
         self._sent_again.labels(*whose.labels).inc()
 

@@ -10,8 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.ingress.limits.auth import NOBODY
-from serve.ingress.telemetry.access_log import AccessLog, Entry, request_id
-from serve.ingress.telemetry.metrics import Metrics, Whose
+from serve.ingress.telemetry.access_log import AccessLog, AccessLogEntry, request_id
+from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 
 HEADER = "x-request-id"
 UNKNOWN = "none"  # the model of a request that was refused before that was read
@@ -22,8 +22,8 @@ UNSEEN = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 @dataclass
-class Facts:
-    """What the endpoint finds out about a request while it answers it: ``facts(request.scope)``."""
+class RequestContext:
+    """What the endpoint finds out about a request while it answers it: ``request_context(request.scope)``."""
 
     request_id: str
     model: str | None = None
@@ -35,23 +35,23 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Books:
+class TelemetrySinks:
     """Where requests are written down."""
 
     log: AccessLog
     metrics: Metrics
 
 
-def facts(scope: Scope) -> Facts:
+def request_context(scope: Scope) -> RequestContext:
     """Return the facts of a request, to be read and filled in."""
-    found: Facts = scope["state"]["facts"]
+    found: RequestContext = scope["state"]["facts"]
     return found
 
 
 class Observer:
     """ASGI middleware around all of the endpoint. ``books`` is called with each request, once there is an endpoint."""
 
-    def __init__(self, app: ASGIApp, books: Callable[[], Books]) -> None:
+    def __init__(self, app: ASGIApp, books: Callable[[], TelemetrySinks]) -> None:
         self._app = app
         self._books = books
 
@@ -61,7 +61,7 @@ class Observer:
             await self._app(scope, receive, send)
             return
         asked = Headers(scope=scope).get(HEADER)
-        known = Facts(request_id(asked))
+        known = RequestContext(request_id(asked))
         scope.setdefault("state", {})["facts"] = known
         status: int | None = None
 
@@ -79,12 +79,14 @@ class Observer:
         finally:
             self._write(scope, known, status or LEFT, time.monotonic() - begun)
 
-    def _write(self, scope: Scope, known: Facts, status: int, seconds: float) -> None:
+    def _write(self, scope: Scope, known: RequestContext, status: int, seconds: float) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path in UNSEEN:
             return
         books = self._books()
-        books.log.write(Entry(method=scope["method"], path=path, status=status, seconds=seconds, **vars(known)))
+        books.log.write(
+            AccessLogEntry(method=scope["method"], path=path, status=status, seconds=seconds, **vars(known))
+        )
         if path.startswith("/v1/audio/"):
-            whose = Whose(known.model or UNKNOWN, known.version or UNKNOWN, known.key or NOBODY)
+            whose = MetricLabels(known.model or UNKNOWN, known.version or UNKNOWN, known.key or NOBODY)
             books.metrics.answered(whose, status, seconds, known.audio_s or 0.0)

@@ -15,7 +15,7 @@ import pytest
 
 from asr.audio.container import OpenFile
 from asr.audio.decode import encode_flac
-from asr.audio.sandbox_child import Samples
+from asr.audio.sandbox_child import SampleSink
 from asr.audio.sandbox_task import Task
 from asr.audio.shared_samples import memory
 from asr.io.messages import ASKED, BORN, receive
@@ -75,7 +75,7 @@ def asked(ours: socket.socket, contents: Sequence[bytes]) -> tuple[list[dict[str
 
 def test_samples_are_written_megabyte_by_megabyte_from_where_it_is_told() -> None:
     sound = np.arange(1_000_000, dtype=np.float32)
-    collect = Samples()
+    collect = SampleSink()
     with memory() as file:
         collect.begin(file, 8)
         for start in range(0, len(sound), 333_333):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.data.segments import Segment, segments, split
+from asr.data.segments import LabelledSegment, segments, split
 from asr.errors import DataError
 from asr.utterance import Utterance
 
@@ -74,5 +74,8 @@ def test_times_that_cannot_be_are_quarantined(bad: Any) -> None:
 
 
 def test_segments_as_given() -> None:
-    assert segments(lecture((0.5, 1.0), (1.0, 2.5))) == [Segment(0.5, 1.0, " word0 "), Segment(1.0, 2.5, " word1 ")]
+    assert segments(lecture((0.5, 1.0), (1.0, 2.5))) == [
+        LabelledSegment(0.5, 1.0, " word0 "),
+        LabelledSegment(1.0, 2.5, " word1 "),
+    ]
     assert segments(Utterance("short", "short.wav")) == []

@@ -11,7 +11,7 @@ from asr.errors import UserError
 from asr.inference import engine
 from asr.inference.engine import Engine, choose, decode_together, load_engine
 from asr.models.export import export
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from asr.utterance import Utterance
 from tests.asr.models.test_export import write_artifact
 
@@ -31,7 +31,10 @@ def test_both_engines_know_the_same_of_a_model(loaded: Engine) -> None:
 
 
 def test_both_decode_clips_in_their_order(loaded: Engine, english_clips: list[Utterance]) -> None:
-    clips = [Clip(loaded.info.log_mel(decode_audio(Path(str(clip.audio)))), words=True) for clip in english_clips[:2]]
+    clips = [
+        DecodingRequest(loaded.info.log_mel(decode_audio(Path(str(clip.audio)))), words=True)
+        for clip in english_clips[:2]
+    ]
     forward, backward = loaded.decode(clips), loaded.decode(clips[::-1])
     assert forward == backward[::-1]
     assert forward[0].text != forward[1].text
@@ -43,13 +46,13 @@ def test_each_weighs_something_and_is_a_group_of_its_own(loaded: Engine, random_
     other = load_engine(str(random_checkpoint), "other", "torch")
     assert 20_000_000 < loaded.nbytes < 200_000_000, "37 million weights and what is held beside them"
     assert loaded.group != other.group
-    clip = Clip(np.zeros((80, 150), np.float16))
+    clip = DecodingRequest(np.zeros((80, 150), np.float16))
     with pytest.raises(ValueError, match="different groups"):
         decode_together([loaded, other], [clip, clip])
 
 
 def test_of_one_engine_together_is_as_ever(loaded: Engine, english_clips: list[Utterance]) -> None:
-    clips = [Clip(loaded.info.log_mel(decode_audio(Path(str(clip.audio))))) for clip in english_clips[:2]]
+    clips = [DecodingRequest(loaded.info.log_mel(decode_audio(Path(str(clip.audio))))) for clip in english_clips[:2]]
     assert decode_together([loaded, loaded], clips) == loaded.decode(clips)
     assert decode_together([], []) == []
 

@@ -17,7 +17,7 @@ from asr.inference.engine import AdapterEngine, CTranslateEngine, TorchEngine, d
 from asr.inference.engine_pool import Library
 from asr.models.artifact import load_model
 from asr.models.whisper.multi_lora import num_bytes
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from tests.asr.models.test_export import write_artifact
 
 
@@ -36,9 +36,9 @@ def folders(tmp_path: Path, base: str) -> list[Path]:
 
 
 @pytest.fixture
-def clips() -> list[Clip]:
+def clips() -> list[DecodingRequest]:
     generator = np.random.default_rng(4)
-    return [Clip(generator.standard_normal((80, 150)).astype(np.float16), temperature=0.5) for _ in range(4)]
+    return [DecodingRequest(generator.standard_normal((80, 150)).astype(np.float16), temperature=0.5) for _ in range(4)]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_base_is_held_once_for_its_adapters(library: Library, folders: list[Pa
 
 
 def test_clips_of_different_contexts_and_adapters_are_decoded_together(
-    library: Library, folders: list[Path], base: str, clips: list[Clip]
+    library: Library, folders: list[Path], base: str, clips: list[DecodingRequest]
 ) -> None:
     names = [*map(str, folders), base]
     engines = [library.load(name, name, "torch", share_bases=True) for name in names]
@@ -133,7 +133,7 @@ def test_a_base_goes_where_its_first_adapter_cannot_be_loaded(library: Library, 
     assert library.nbytes == 0
 
 
-def test_one_loads_while_another_decodes(library: Library, folders: list[Path], clips: list[Clip]) -> None:
+def test_one_loads_while_another_decodes(library: Library, folders: list[Path], clips: list[DecodingRequest]) -> None:
     engine = library.load(str(folders[0]), "x", "torch", share_bases=True)
     expected = engine.decode(clips)
     loaded, heard = Event(), []

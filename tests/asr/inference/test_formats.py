@@ -17,7 +17,7 @@ from openai.types.audio import Transcription, TranscriptionVerbose
 from asr.inference.formats import as_json, as_srt, as_text, as_verbose_json, as_vtt
 from asr.inference.recording import Recording, Window, join
 from asr.sound import EACH, SoundReport
-from asr.transcript import Spoken, Transcript, Word
+from asr.transcript import Segment, Transcript, Word
 
 SILENCE = Recording(3.2, None, (), ())
 
@@ -28,7 +28,7 @@ def recording(*segments: tuple[float, float, str], hours: int = 0, language: str
     ends = [base + round(end * 16_000) for _, end, _ in segments]
     windows = [Window(start, end) for start, end in zip([base, *ends], ends, strict=False)]
     transcripts = [
-        Transcript(text, (7, 8), language, (Spoken(start - after, end - after, f" {text}", (7, 8)),))
+        Transcript(text, (7, 8), language, (Segment(start - after, end - after, f" {text}", (7, 8)),))
         for (start, end, text), after in zip(segments, [0.0, *[end for _, end, _ in segments]], strict=False)
     ]
     return join(windows, transcripts, hours * 3600 + segments[-1][1])
@@ -37,7 +37,7 @@ def recording(*segments: tuple[float, float, str], hours: int = 0, language: str
 @pytest.fixture
 def greeting() -> Recording:
     words = (Word(0.52, 0.9, " Ciao,", 0.9), Word(0.9, 1.8004, " mondo.", 0.8), Word(1.8, 1.9, " ", 0.1))
-    first = Transcript("Ciao, mondo.", (5, 6, 7), "it", (Spoken(0.5, 1.9, " Ciao, mondo.", (5, 6, 7)),), words)
+    first = Transcript("Ciao, mondo.", (5, 6, 7), "it", (Segment(0.5, 1.9, " Ciao, mondo.", (5, 6, 7)),), words)
     second = Transcript("Tutto bene?", (8, 9), "it", avg_logprob=-0.4, no_speech_prob=0.1, temperature=0.2)
     return join([Window(16_000, 48_000), Window(160_000, 192_000)], [first, second], 12.4)
 
@@ -125,7 +125,7 @@ def call() -> Recording:
     """A telephone call whose two channels were heard on their own."""
     windows = [Window(0, 32_000, 0), Window(16_000, 64_000, 1)]
     transcripts = [
-        Transcript(text, (1,), "en", (Spoken(0.0, 1.0, text, (1,)),), (Word(0.0, 0.5, f" {text}", 0.9),))
+        Transcript(text, (1,), "en", (Segment(0.0, 1.0, text, (1,)),), (Word(0.0, 0.5, f" {text}", 0.9),))
         for text in ("Hello?", "Hi & <bye>")
     ]
     whole = join(windows, transcripts, 4.2)

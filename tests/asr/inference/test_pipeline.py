@@ -17,9 +17,9 @@ from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import (
     MAX_CHANNELS,
-    Asked,
-    FileLanguage,
-    Sound,
+    DecodedAudio,
+    DecodingOptions,
+    LanguageVote,
     check_task,
     joined,
     open_sound,
@@ -28,7 +28,7 @@ from asr.inference.pipeline import (
 )
 from asr.inference.recording import Window
 from asr.sound import EACH, SoundChoice, SoundReport, of_each
-from asr.transcript import Spoken, Transcript
+from asr.transcript import Segment, Transcript
 from tests.asr.audio.test_sandbox import waveforms
 from tests.asr.sounds import wav16
 from tests.processes import below, command
@@ -116,7 +116,7 @@ def test_features_are_computed_when_they_are_asked_for() -> None:
         yield Window(0, 16_000)
         raise AssertionError("the second window was looked for")
 
-    window, _ = next(prepared(Sound(np.zeros(48_000, np.float32), windows()), MANY))
+    window, _ = next(prepared(DecodedAudio(np.zeros(48_000, np.float32), windows()), MANY))
     assert window == Window(0, 16_000)
 
 
@@ -243,14 +243,14 @@ def heard(*windows: tuple[int, str, str]) -> list[tuple[Window, Transcript]]:
     start = 0
     for seconds, language, text in windows:
         window = Window(start, start + seconds * 16_000)
-        segments = (Spoken(0.0, float(seconds), text, (1,)),) if text else ()
+        segments = (Segment(0.0, float(seconds), text, (1,)),) if text else ()
         passages.append((window, Transcript(text, (1,) * len(text), language, segments)))
         start = window.end
     return passages
 
 
-def settled(*windows: tuple[int, str, str]) -> FileLanguage:
-    language = FileLanguage(Asked())
+def settled(*windows: tuple[int, str, str]) -> LanguageVote:
+    language = LanguageVote(DecodingOptions())
     language.settle(*zip(*heard(*windows), strict=True))
     return language
 
@@ -272,14 +272,16 @@ def test_it_remains_open_while_nothing_is_heard() -> None:
 
 def test_texts_are_joined_in_order_and_silence_adds_no_space() -> None:
     report = SoundReport(480_000, warnings=("one",))
-    recording = joined(heard((10, "it", "uno"), (10, "en", ""), (10, "it", "due")), Asked(), 30.0, report)
+    recording = joined(heard((10, "it", "uno"), (10, "en", ""), (10, "it", "due")), DecodingOptions(), 30.0, report)
     assert (recording.text, recording.language, recording.sound) == ("uno due", "it", report)
 
 
 def test_chinese_gets_no_space_between_windows_and_its_translation_does() -> None:
     passages = heard((10, "zh", "你好"), (10, "zh", "世界"))
-    assert joined(passages, Asked(), 20.0, SoundReport(0)).text == "你好世界"
-    translated = joined(heard((10, "zh", "hello"), (10, "zh", "world")), Asked(task="translate"), 20.0, SoundReport(0))
+    assert joined(passages, DecodingOptions(), 20.0, SoundReport(0)).text == "你好世界"
+    translated = joined(
+        heard((10, "zh", "hello"), (10, "zh", "world")), DecodingOptions(task="translate"), 20.0, SoundReport(0)
+    )
     assert (translated.text, translated.language) == ("hello world", "en")
 
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.inference.recording import Joiner, Part, RecordedSegment, Recording, Window, join
+from asr.inference.recording import Joiner, RecordedSegment, Recording, RecordingPart, Window, join
 from asr.sound import EACH, SoundReport
-from asr.transcript import Spoken, Transcript, Word
+from asr.transcript import Segment, Transcript, Word
 
-HEARD = Transcript("Ciao.", (1, 2), "it", (Spoken(0.5, 1.5, " Ciao.", (1, 2)),), (Word(0.5, 1.5, " Ciao.", 0.9),))
+HEARD = Transcript("Ciao.", (1, 2), "it", (Segment(0.5, 1.5, " Ciao.", (1, 2)),), (Word(0.5, 1.5, " Ciao.", 0.9),))
 
 
 def window(start_s: float, end_s: float) -> Window:
@@ -50,7 +50,7 @@ def test_a_space_stands_between_windows_unless_neither_language_has_them(before:
 
 
 def test_nothing_said_is_no_segment() -> None:
-    empty = Transcript("", (), "en", (Spoken(0.0, 5.0, " ", ()),))
+    empty = Transcript("", (), "en", (Segment(0.0, 5.0, " ", ()),))
     heard = texts(empty, said("  ", "en", 5), said("sì"))
     assert [segment.text for segment in heard.segments] == ["sì"]
     assert heard.language == "it"
@@ -59,7 +59,7 @@ def test_nothing_said_is_no_segment() -> None:
 
 
 def test_an_empty_segment_among_others_is_left_out() -> None:
-    both = replace(HEARD, segments=(Spoken(0.0, 1.0, " ", ()), Spoken(1.0, 2.0, " Ciao.", (1, 2))))
+    both = replace(HEARD, segments=(Segment(0.0, 1.0, " ", ()), Segment(1.0, 2.0, " Ciao.", (1, 2))))
     (segment,) = texts(both).segments
     assert (segment.id, segment.text) == (0, "Ciao.")
 
@@ -110,7 +110,7 @@ def spoken(*segments: tuple[float, float, str]) -> Transcript:
         " ".join(text for *_, text in segments),
         (1,) * len(segments),
         "it",
-        tuple(Spoken(start, end, text, (1,)) for start, end, text in segments),
+        tuple(Segment(start, end, text, (1,)) for start, end, text in segments),
         tuple(Word(start, end, f" {text}", 0.9) for start, end, text in segments),
     )
 
@@ -180,7 +180,7 @@ def test_parts_of_any_channels_are_in_order_of_time_and_make_the_whole(
     assert all(_starts(part) == [] or max(_starts(part)) <= part.until_s for part in parts)
 
 
-def _starts(part: Part) -> list[float]:
+def _starts(part: RecordingPart) -> list[float]:
     segments: tuple[RecordedSegment, ...] = part.segments
     return [segment.start_s for segment in segments]
 
@@ -196,7 +196,7 @@ def test_times_never_go_back_nor_leave_their_window(spoken: list[list[tuple[floa
             "a",
             (1,),
             "it",
-            tuple(Spoken(start, end, " a", (1,)) for start, end in each),
+            tuple(Segment(start, end, " a", (1,)) for start, end in each),
             tuple(Word(start, end, " a", 1.0) for start, end in each),
         )
         for each in spoken

@@ -20,7 +20,7 @@ from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.export import RECORD, export, exported, is_ctranslate2, read_export
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.torch_backend import decode
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from asr.utterance import Utterance
 from tests.asr.tiny_whisper import ENGLISH, MULTILINGUAL, logits, random_whisper
 
@@ -105,7 +105,7 @@ def test_a_plain_pipeline_hears_what_we_hear(tiny_en_name: str, english_clips: l
         {"raw": waveform, "sampling_rate": decode.SAMPLE_RATE}
     )
     model = load_model(tiny_en_name)
-    [expected] = decode(model, [Clip(model.log_mel(waveform))], "full")
+    [expected] = decode(model, [DecodingRequest(model.log_mel(waveform))], "full")
     assert heard["text"].strip() == expected.text
 
 

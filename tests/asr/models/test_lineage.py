@@ -23,7 +23,7 @@ from asr.models.lineage import keep_parent, lineage, root
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.processor import load_processor
 from asr.models.whisper.torch_backend import decode
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from tests.asr.models.test_export import write_artifact
 from tests.asr.tiny_whisper import logits
 
@@ -128,7 +128,7 @@ def test_a_childs_adapter_is_never_put_onto_the_base_of_its_parent(
     assert [engine for engine in engines if not isinstance(engine, AdapterEngine)] == []
     assert [engines[0].group == engine.group for engine in engines] == [True, True, False, False]
     assert engines[2].group == engines[3].group
-    clip = Clip(np.random.default_rng(0).standard_normal((80, 300)).astype(np.float16))
+    clip = DecodingRequest(np.random.default_rng(0).standard_normal((80, 300)).astype(np.float16))
     said = []
     for engine, name in zip(engines[1:], names[1:], strict=True):
         assert isinstance(engine, AdapterEngine)

@@ -10,26 +10,26 @@ import pytest
 
 import asr.inference.transcribe
 from asr.errors import DataError
-from asr.inference.pipeline import NOTHING_FOUND, Asked, Sound
+from asr.inference.pipeline import NOTHING_FOUND, DecodedAudio, DecodingOptions
 from asr.inference.recording import Recording, Window
 from asr.inference.transcribe import hear
 from asr.sound import EACH, SoundReport
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from serve.batch.assembler import Gathering, settle
-from serve.batch.window_task import Order, Passage
+from serve.batch.window_task import RecordingTask, WindowTask
 from tests.asr.inference.test_transcribe import Listener
 
 LENGTH = 10 * 16_000
 
 
-def said(number: int, position: int, of: int, language: str, text: str | None = None) -> Passage:
+def said(number: int, position: int, of: int, language: str, text: str | None = None) -> WindowTask:
     window = Window(position * LENGTH, (position + 1) * LENGTH)
     heard = Transcript(f"{language}{position}" if text is None else text, (1,), language)
-    return Passage(number, position, of, of * 10.0, window, heard)
+    return WindowTask(number, position, of, of * 10.0, window, heard)
 
 
-def orders(count: int, language: str | None = None) -> list[Order]:
-    return [Order(number, f"{number}.wav", Asked(language)) for number in range(count)]
+def orders(count: int, language: str | None = None) -> list[RecordingTask]:
+    return [RecordingTask(number, f"{number}.wav", DecodingOptions(language)) for number in range(count)]
 
 
 def test_windows_in_any_order_make_their_recordings() -> None:
@@ -45,10 +45,10 @@ def test_windows_in_any_order_make_their_recordings() -> None:
 
 def test_silence_and_failures_are_outcomes() -> None:
     gathering = Gathering(orders(2))
-    silent = gathering.add(Passage(0, 0, 0, 4.0, Window(0, 0), None))
+    silent = gathering.add(WindowTask(0, 0, 0, 4.0, Window(0, 0), None))
     assert silent == Recording(4.0, None, (), (), NOTHING_FOUND)
     assert gathering.add(said(1, 0, 3, "it")) is None
-    failed = Passage(1, 1, 3, 30.0, Window(0, 1), DataError("not_decoded"))
+    failed = WindowTask(1, 1, 3, 30.0, Window(0, 1), DataError("not_decoded"))
     assert isinstance(gathering.add(failed), DataError)
     assert gathering.add(said(1, 2, 3, "it")) is None and gathering.rest() == []
 
@@ -90,7 +90,7 @@ class Polyglot(Listener):
     drawn: Sequence[str] = ()
     asked: Iterator[int] = field(default_factory=itertools.count)
 
-    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         spoken = [clip.language or self.drawn[next(self.asked)] for clip in clips]
         return [Transcript("word" if language else "", (1,), language or "en") for language in spoken]
 
@@ -101,11 +101,11 @@ def test_the_language_is_the_one_that_in_process_transcription_finds(
 ) -> None:
     drawn = random.Random(seed).choices(["it", "en", "zh", ""], [2, 2, 1, 4], k=8)
     places = [Window(i * LENGTH, (i + 1) * LENGTH) for i in range(8)]
-    sound = Sound(np.zeros(8 * LENGTH, np.float32), places)
+    sound = DecodedAudio(np.zeros(8 * LENGTH, np.float32), places)
     monkeypatch.setattr(asr.inference.transcribe, "open_sound", lambda *_, **__: sound)
-    recording = hear(Polyglot(drawn=drawn), b"", Asked())
+    recording = hear(Polyglot(drawn=drawn), b"", DecodingOptions())
     heard = [Transcript("word" if one else "", (1,), one or "en") for one in drawn]
-    language, wrong = settle(Asked(), list(zip(places, heard, strict=True)))
+    language, wrong = settle(DecodingOptions(), list(zip(places, heard, strict=True)))
     assert recording.language == language
     assert all(one.language == language for i, one in enumerate(heard) if one.text and i not in wrong)
     assert all(heard[i].language != language for i in wrong)

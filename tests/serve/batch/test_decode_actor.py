@@ -8,26 +8,26 @@ import pytest
 
 from asr.errors import DataError
 from asr.inference.recording import Window
-from asr.transcript import Clip, Transcript
-from serve.batch.decode_actor import Decoder, packed, unpacked
-from serve.batch.window_task import Passage
+from asr.transcript import DecodingRequest, Transcript
+from serve.batch.decode_actor import DecodeActor, packed, unpacked
+from serve.batch.window_task import WindowTask
 from serve.config import ServeConfig
 from tests.serve.fakes import POISON_S, FakeEngine
 
 
-def passage(number: int, seconds: float) -> Passage:
-    clip = Clip(np.zeros((80, round(seconds * 100)), np.float16), "en")
-    return Passage(number, 0, 1, seconds, Window(0, round(seconds * 16_000)), clip)
+def passage(number: int, seconds: float) -> WindowTask:
+    clip = DecodingRequest(np.zeros((80, round(seconds * 100)), np.float16), "en")
+    return WindowTask(number, 0, 1, seconds, Window(0, round(seconds * 16_000)), clip)
 
 
-def decoder(folder: Path, max_batch_audio_s: float = 240.0) -> Decoder:
+def decoder(folder: Path, max_batch_audio_s: float = 240.0) -> DecodeActor:
     config = ServeConfig(model="fake", max_batch_audio_s=max_batch_audio_s)
-    return Decoder(config, lambda config: FakeEngine(config, folder))
+    return DecodeActor(config, lambda config: FakeEngine(config, folder))
 
 
 def test_what_comes_out_is_what_went_in_with_words_for_sound(tmp_path: Path) -> None:
-    failed = Passage(9, 0, 0, 0.0, Window(0, 0), DataError("corrupt"))
-    silent = Passage(8, 0, 0, 4.0, Window(0, 0), None)
+    failed = WindowTask(9, 0, 0, 0.0, Window(0, 0), DataError("corrupt"))
+    silent = WindowTask(8, 0, 0, 4.0, Window(0, 0), None)
     given = [passage(1, 20.0), failed, passage(2, 3.0), silent, passage(3, 7.0)]
     heard = unpacked(decoder(tmp_path)(packed(given)))
     assert [(one.number, one.window, one.duration_s) for one in heard] == [

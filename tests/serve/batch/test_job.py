@@ -10,7 +10,7 @@ from asr.audio.features import LogMel
 from asr.errors import UserError
 from asr.inference.engine import ModelInfo
 from asr.sound import EACH, SoundChoice
-from serve.batch.job import Job
+from serve.batch.job import BatchJob
 from serve.batch.output_folder import Format
 from serve.config import ServeConfig
 from tests.serve.fakes import LANGUAGES
@@ -18,8 +18,8 @@ from tests.serve.fakes import LANGUAGES
 INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
 
 
-def job(*formats: Format, model: str = "base", **more: object) -> Job:
-    return Job(["a.wav"], "out", formats or (Format.TXT,), ServeConfig(model=model), **more)  # type: ignore[arg-type]
+def job(*formats: Format, model: str = "base", **more: object) -> BatchJob:
+    return BatchJob(["a.wav"], "out", formats or (Format.TXT,), ServeConfig(model=model), **more)  # type: ignore[arg-type]
 
 
 def test_times_are_asked_for_where_a_format_shows_them() -> None:

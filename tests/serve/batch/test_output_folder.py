@@ -13,7 +13,7 @@ from asr.errors import DataError, UserError
 from asr.inference.recording import Recording, Window, join
 from asr.io import storage
 from asr.sound import SoundReport
-from asr.transcript import Spoken, Transcript, Word
+from asr.transcript import Segment, Transcript, Word
 from serve.batch.inputs import Input
 from serve.batch.output_folder import FAILURES, RECORD, Folder, Format, Settings, document
 
@@ -22,7 +22,7 @@ RECORDING = join(
     [Window(16_000, 64_000)],
     [
         Transcript(
-            "Ciao a tutti", (1,), "it", (Spoken(0.0, 2.0, "Ciao a tutti", (1,)),), (Word(0.0, 0.5, " Ciao", 0.9),)
+            "Ciao a tutti", (1,), "it", (Segment(0.0, 2.0, "Ciao a tutti", (1,)),), (Word(0.0, 0.5, " Ciao", 0.9),)
         )
     ],
     5.0,

@@ -10,10 +10,10 @@ import ray.data
 
 from asr.errors import DataError, UserError
 from asr.inference.engine import Engine
-from asr.inference.pipeline import Asked
+from asr.inference.pipeline import DecodingOptions
 from asr.transcript import Transcript
 from serve.batch.pipeline import Workforce, _hush, describe, hear
-from serve.batch.window_task import Order
+from serve.batch.window_task import RecordingTask
 from serve.config import ServeConfig
 from serve.replica.engine_loader import load_engine
 from tests.serve.fakes import FakeEngine, voice
@@ -57,7 +57,7 @@ def test_recordings_of_all_lengths_share_batches_and_come_back_whole(ray_cluster
     model = describe(CONFIG, make_engine, workforce)
     assert model.name == "fake"
     paths = [tmp_path / f"{number}.flac" for number in range(5)]
-    orders = [(Order(i, str(path), Asked("en")), path.stat().st_size) for i, path in enumerate(paths)]
+    orders = [(RecordingTask(i, str(path), DecodingOptions("en")), path.stat().st_size) for i, path in enumerate(paths)]
     found = list(hear(orders, model, CONFIG, make_engine, workforce))
     assert sorted((one.number, one.position) for one in found) == [
         (0, 0),

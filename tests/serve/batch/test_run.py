@@ -15,12 +15,12 @@ from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.errors import UserError
 from asr.inference.engine import Engine
 from asr.inference.formats import as_srt, as_text
-from asr.inference.pipeline import Asked
+from asr.inference.pipeline import DecodingOptions
 from asr.inference.transcribe import hear
 from asr.io import storage
 from asr.sound import EACH, SoundChoice
 from asr.utterance import Utterance
-from serve.batch.job import Job
+from serve.batch.job import BatchJob
 from serve.batch.output_folder import Format
 from serve.batch.progress import Done
 from serve.batch.run import transcribe_all
@@ -68,14 +68,14 @@ def test_the_words_are_those_of_in_process_transcription(
     out = tmp_path / "out"
     seen: list[Done] = []
     summary = transcribe_all(
-        Job([str(recordings)], str(out), [Format.TXT, Format.SRT], config), on_progress=seen.append
+        BatchJob([str(recordings)], str(out), [Format.TXT, Format.SRT], config), on_progress=seen.append
     )
     assert (summary.files, summary.transcribed, summary.failed, summary.skipped) == (6, 4, 2, 0)
     assert (summary.not_audio, summary.notes) == ({".pdf": 1}, ["left out, not audio by their names: 1 .pdf"])
     engine = load_engine(config)
     for name in ("0", "1", "deep/long", "quiet"):
         path = recordings / f"{name}.flac"
-        heard = hear(engine, path, Asked("en", timestamps=True))
+        heard = hear(engine, path, DecodingOptions("en", timestamps=True))
         assert (out / f"{name}.srt").read_text() == as_srt(heard)
         assert (out / f"{name}.txt").read_text() == as_text(heard)
         assert (len(heard.text.split()) > 5) == (name != "quiet")
@@ -95,7 +95,7 @@ def test_what_was_interrupted_goes_on_and_no_other_run_or_model_mixes_its_words_
     for number in range(8):
         (tmp_path / f"{number}.flac").write_bytes(voice(3.0 + number))
     out = tmp_path / "out"
-    job = Job([f"{tmp_path}/*.flac"], str(out), [Format.TXT], ServeConfig(model="fake", max_batch_audio_s=30.0))
+    job = BatchJob([f"{tmp_path}/*.flac"], str(out), [Format.TXT], ServeConfig(model="fake", max_batch_audio_s=30.0))
     command = [
         "-m",
         "whisperfleet",
@@ -155,7 +155,7 @@ def test_into_a_bucket_goes_each_channel_of_a_call_and_silence_in_place_of_what_
     whole = mp3.read_bytes()
     middle = len(whole) // 2
     mp3.write_bytes(whole[:middle] + bytes(range(256)) * 4 + whole[middle + 1024 :])
-    job = Job(
+    job = BatchJob(
         [place, str(tmp_path / "call.wav"), str(mp3)],
         out,
         [Format.JSON, Format.VTT],

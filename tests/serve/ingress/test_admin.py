@@ -13,12 +13,12 @@ from starlette.testclient import TestClient
 from asr.errors import UserError
 from serve.config import ServeConfig
 from serve.errors import ApiError
-from serve.ingress.admin import MAX_BODY_BYTES, Desk
+from serve.ingress.admin import MAX_BODY_BYTES, AdminApi
 from serve.ingress.error_middleware import install
 from serve.ingress.limits.auth import read_keys
 from serve.models.catalog import opened
-from serve.models.rollout import Order, Step, Steps
-from serve.models.router import Traffic
+from serve.models.rollout import RolloutRequest, RolloutStep, Steps
+from serve.models.router import Router
 from serve.models.version import Held, Version
 
 ADMIN, OTHER = "a key for the models", "a key for the words"
@@ -33,16 +33,16 @@ class Rollout:
     """Notes what it is asked for; ``fails`` says after how many steps it fails."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str, Order]] = []
+        self.asked: list[tuple[str, str, RolloutRequest]] = []
         self.fails = 9
         self.text = ""
 
-    async def alone(self, verb: str, name: str, order: Order) -> Steps:
+    async def alone(self, verb: str, name: str, order: RolloutRequest) -> Steps:
         self.asked.append((verb, name, order))
         for number in range(3):
             if number == self.fails:
                 raise UserError("it is damaged", "copy it anew")
-            yield Step("step", self.text or str(number))
+            yield RolloutStep("step", self.text or str(number))
 
 
 def client(rollout: Rollout, called: str = "127.0.0.1", **settings: Any) -> TestClient:
@@ -50,7 +50,7 @@ def client(rollout: Rollout, called: str = "127.0.0.1", **settings: Any) -> Test
     config = ServeConfig(model="m", **settings)
     keys = read_keys(config.keys)
     fleet: Any = Fleet()
-    desk = Desk(config, keys, Traffic(opened(config), fleet), fleet, rollout)  # type: ignore[arg-type]
+    desk = AdminApi(config, keys, Router(opened(config), fleet), fleet, rollout)  # type: ignore[arg-type]
     app = FastAPI()
     install(app)
 
@@ -88,7 +88,7 @@ def test_steps_come_as_lines(rollout: Rollout) -> None:
     answer = client(rollout).post("/admin/models/promote/openai/whisper-small", json={"artifact": "a", "canary": 0.1})
     assert answer.status_code == 200 and answer.headers["content-type"] == "application/x-ndjson"
     assert [json.loads(line)["text"] for line in answer.text.splitlines()] == ["0", "1", "2"]
-    assert rollout.asked == [("promote", "openai/whisper-small", Order(artifact="a", canary=0.1))]
+    assert rollout.asked == [("promote", "openai/whisper-small", RolloutRequest(artifact="a", canary=0.1))]
 
 
 def test_what_fails_at_once_has_a_status_and_what_fails_later_a_last_line(rollout: Rollout) -> None:
@@ -161,9 +161,9 @@ def test_an_order_that_is_none_is_refused(rollout: Rollout, body: bytes, status:
 
 
 def test_an_error_of_the_rollout_keeps_its_status(rollout: Rollout) -> None:
-    async def refuse(verb: str, name: str, order: Order) -> Steps:
+    async def refuse(verb: str, name: str, order: RolloutRequest) -> Steps:
         raise ApiError(409, "another change is under way", "busy")
-        yield Step("", "")
+        yield RolloutStep("", "")
 
     rollout.alone = refuse  # type: ignore[method-assign]
     assert client(rollout).post("/admin/models/promote/m", json={}).status_code == 409

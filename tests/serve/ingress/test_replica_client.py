@@ -13,20 +13,22 @@ import pytest
 import ray.exceptions
 
 from asr.transcript import Transcript
-from serve.ingress.limits.admission import Admission, Visit
-from serve.ingress.replica_client import ATTEMPTS, Sender
-from serve.ingress.telemetry.metrics import Metrics, Whose
+from serve.ingress.limits.admission import Admission, Ticket
+from serve.ingress.replica_client import ATTEMPTS, ReplicaClient
+from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
-from serve.replica.transcriber import Batch, Heard
+from serve.replica.transcriber import BatchInfo, WindowResult
 from tests.serve.conftest import Pair
 from tests.serve.slow import clip, replicas_of
 
 VERSION = Version("first")
 
 
-def sender(transcriber: Any, visit: Visit, metrics: Metrics, within_s: float = 60.0, request: str = "r") -> Sender:
-    whose = Whose("m", "stable", "none")
-    return Sender(transcriber, VERSION, "full", request, whose, visit, metrics, time.monotonic() + within_s)
+def sender(
+    transcriber: Any, visit: Ticket, metrics: Metrics, within_s: float = 60.0, request: str = "r"
+) -> ReplicaClient:
+    whose = MetricLabels("m", "stable", "none")
+    return ReplicaClient(transcriber, VERSION, "full", request, whose, visit, metrics, time.monotonic() + within_s)
 
 
 @pytest.fixture
@@ -63,8 +65,8 @@ class Stub:
         self.cancelled += 1
 
 
-def heard() -> Heard:
-    return Heard(Transcript("word", (1,), "en"), 0.25, Batch(2, 60.0, 3.0))
+def heard() -> WindowResult:
+    return WindowResult(Transcript("word", (1,), "en"), 0.25, BatchInfo(2, 60.0, 3.0))
 
 
 def die() -> None:

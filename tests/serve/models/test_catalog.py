@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from asr.errors import UserError
 from serve.config import ServeConfig
 from serve.errors import ApiError
-from serve.models.catalog import Catalogue, Entry, is_same, opened, save
+from serve.models.catalog import Catalog, CatalogEntry, is_same, opened, save
 from serve.models.version import Version
 
 OLD, NEW, THIRD = Version("runs/old", "1"), Version("runs/new", "2"), Version("runs/third", "3")
 
 
 @pytest.fixture
-def catalogue() -> Catalogue:
-    return Catalogue({"italian": Entry(OLD), "dutch": Entry(THIRD)}, "runs/old")
+def catalogue() -> Catalog:
+    return Catalog({"italian": CatalogEntry(OLD), "dutch": CatalogEntry(THIRD)}, "runs/old")
 
 
-def test_clients_get_the_model_that_they_name(catalogue: Catalogue) -> None:
+def test_clients_get_the_model_that_they_name(catalogue: Catalog) -> None:
     assert [catalogue.name(asked) for asked in ("italian", "dutch")] == ["italian", "dutch"]
     assert [catalogue.name(asked) for asked in ("whisper-1", "runs/old")] == ["italian", "italian"]
     with pytest.raises(ApiError, match="there is no model 'frisian' here, only 'italian', 'dutch'") as raised:
@@ -28,19 +28,19 @@ def test_clients_get_the_model_that_they_name(catalogue: Catalogue) -> None:
     assert (raised.value.status, raised.value.code) == (404, "model_not_found")
 
 
-def test_a_canary_is_promoted_and_rolled_back(catalogue: Catalogue) -> None:
+def test_a_canary_is_promoted_and_rolled_back(catalogue: Catalog) -> None:
     canary = catalogue.with_candidate("italian", NEW, 0.1)
-    assert canary.entries["italian"] == Entry(OLD, candidate=NEW, share=0.1)
+    assert canary.entries["italian"] == CatalogEntry(OLD, candidate=NEW, share=0.1)
     assert canary.rolled_back("italian") == catalogue
     promoted = canary.promoted("italian", NEW)
-    assert promoted.entries["italian"] == Entry(NEW, previous=OLD)
-    assert promoted.rolled_back("italian").entries["italian"] == Entry(OLD)
+    assert promoted.entries["italian"] == CatalogEntry(NEW, previous=OLD)
+    assert promoted.rolled_back("italian").entries["italian"] == CatalogEntry(OLD)
     with pytest.raises(UserError, match=r"no version before runs/old@1"):
         catalogue.rolled_back("italian")
-    assert promoted.promoted("italian", THIRD).entries["italian"] == Entry(THIRD, previous=NEW)
+    assert promoted.promoted("italian", THIRD).entries["italian"] == CatalogEntry(THIRD, previous=NEW)
 
 
-def test_names_come_and_go_but_the_default(catalogue: Catalogue) -> None:
+def test_names_come_and_go_but_the_default(catalogue: Catalog) -> None:
     more = catalogue.with_name("frisian", NEW)
     assert list(more.entries) == ["italian", "dutch", "frisian"] and more.without("frisian") == catalogue
     for taken in ("dutch", "whisper-1", "runs/old"):
@@ -52,25 +52,27 @@ def test_names_come_and_go_but_the_default(catalogue: Catalogue) -> None:
         catalogue.without("dutsh")
 
 
-def test_a_version_is_used_as_long_as_a_name_may_need_it(catalogue: Catalogue) -> None:
+def test_a_version_is_used_as_long_as_a_name_may_need_it(catalogue: Catalog) -> None:
     promoted = catalogue.promoted("italian", NEW)
     assert promoted.uses(OLD) and promoted.uses(NEW) and promoted.uses(Version("runs/new"))
     assert not promoted.promoted("italian", THIRD).uses(OLD)
 
 
 def test_the_files_that_a_version_turned_out_to_be_are_noted_everywhere() -> None:
-    catalogue = Catalogue({"a": Entry(Version("x"), previous=Version("x", "old")), "b": Entry(Version("x"))})
+    catalogue = Catalog(
+        {"a": CatalogEntry(Version("x"), previous=Version("x", "old")), "b": CatalogEntry(Version("x"))}
+    )
     pinned = catalogue.pinned(Version("x", "new"))
     assert pinned.entries == {
-        "a": Entry(Version("x", "new"), previous=Version("x", "old")),
-        "b": Entry(Version("x", "new")),
+        "a": CatalogEntry(Version("x", "new"), previous=Version("x", "old")),
+        "b": CatalogEntry(Version("x", "new")),
     }
 
 
 @pytest.mark.medium
 @given(st.floats(0.01, 0.99), st.integers(0, 2**32))
 def test_a_candidate_answers_its_share_and_always_the_same_requests(share: float, seed: int) -> None:
-    entry = Entry(OLD, candidate=NEW, share=share)
+    entry = CatalogEntry(OLD, candidate=NEW, share=share)
     drawn = [entry.drawn(f"{seed}-{number}") for number in range(2000)]
     assert drawn == [entry.drawn(f"{seed}-{number}") for number in range(2000)]
     assert set(drawn) <= {(OLD, "stable"), (NEW, "candidate")}
@@ -80,14 +82,14 @@ def test_a_candidate_answers_its_share_and_always_the_same_requests(share: float
 
 @given(st.floats(0.01, 0.5), st.floats(0.01, 0.49))
 def test_a_larger_share_takes_more_requests_and_gives_none_back(share: float, more: float) -> None:
-    before, after = (Entry(OLD, candidate=NEW, share=each) for each in (share, share + more))
+    before, after = (CatalogEntry(OLD, candidate=NEW, share=each) for each in (share, share + more))
     for number in range(200):
         if before.drawn(str(number))[1] == "candidate":
             assert after.drawn(str(number))[1] == "candidate"
 
 
 def test_without_a_candidate_all_is_stable() -> None:
-    assert {Entry(OLD).drawn(str(number)) for number in range(100)} == {(OLD, "stable")}
+    assert {CatalogEntry(OLD).drawn(str(number)) for number in range(100)} == {(OLD, "stable")}
 
 
 def config(registry: Path, **changes: object) -> ServeConfig:
@@ -116,7 +118,10 @@ def test_a_change_of_the_configuration_counts_more_than_the_registry(tmp_path: P
     place = tmp_path / "models.json"
     save(opened(config(place)).promoted("a", NEW).with_name("c", OLD), str(place))
     again = opened(config(place, models={"a": "runs/a2"}))
-    assert again.entries == {"a": Entry(Version("runs/a2"), previous=NEW, configured="runs/a2"), "c": Entry(OLD)}
+    assert again.entries == {
+        "a": CatalogEntry(Version("runs/a2"), previous=NEW, configured="runs/a2"),
+        "c": CatalogEntry(OLD),
+    }
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"models": {"a": {"stable": 3}}}', '{"format_version": 2}'])

@@ -15,8 +15,8 @@ from asr.errors import UserError
 from asr.inference.engine import ModelInfo
 from asr.scoring.edits import EditCounts
 from asr.scoring.error_rates import Score
-from asr.transcript import Clip, Transcript
-from serve.models.comparison import AT_ONCE, Trial, compare
+from asr.transcript import DecodingRequest, Transcript
+from serve.models.comparison import AT_ONCE, Comparison, compare
 from serve.models.version import Described, Version
 from tests.serve.fakes import voice
 
@@ -33,7 +33,9 @@ class Fleet:
         self.present = self.most = 0
         self.languages: list[str | None] = []
 
-    async def hear(self, clip: Clip, turns: str, position: int, within_s: float, version: Version) -> Transcript:
+    async def hear(
+        self, clip: DecodingRequest, turns: str, position: int, within_s: float, version: Version
+    ) -> Transcript:
         self.present += 1
         self.most = max(self.most, self.present)
         self.languages.append(clip.language)
@@ -52,7 +54,7 @@ def manifest(folder: Path, count: int, **changes: Any) -> str:
     return str(folder / "set.jsonl")
 
 
-def trial(fleet: Any, place: str) -> Trial:
+def trial(fleet: Any, place: str) -> Comparison:
     with ThreadPoolExecutor(1) as threads:
         return asyncio.run(compare(fleet, place, BAD, GOOD, threads, AudioLimits()))
 
@@ -97,5 +99,5 @@ def rate(share: float) -> Score:
 def test_what_is_worse_than_allowed_is_named(
     candidate: float, stable: float, max_wer: float | None, margin: float, fault: str
 ) -> None:
-    told = Trial(100, rate(candidate), rate(stable)).fault(max_wer, margin)
+    told = Comparison(100, rate(candidate), rate(stable)).fault(max_wer, margin)
     assert (fault in told) if fault else not told

@@ -11,7 +11,7 @@ import pytest
 
 from asr.errors import UserError
 from serve.errors import ApiError
-from serve.models.replica_group import Fleet
+from serve.models.replica_group import ReplicaGroup
 from serve.models.version import Version
 from tests.serve.conftest import Pair
 from tests.serve.slow import clip, replicas_of
@@ -23,12 +23,12 @@ def folder(pair: Pair) -> Path:
 
 
 @pytest.fixture
-def fleet(pair: Pair) -> Fleet:
-    return Fleet(pair.handle)
+def fleet(pair: Pair) -> ReplicaGroup:
+    return ReplicaGroup(pair.handle)
 
 
 @pytest.mark.slow
-def test_every_replica_loads_decodes_once_and_unloads(fleet: Fleet, folder: Path) -> None:
+def test_every_replica_loads_decodes_once_and_unloads(fleet: ReplicaGroup, folder: Path) -> None:
     async def ask() -> None:
         second = (await fleet.inspect("second")).version
         assert [one.version for one in await fleet.load(second)] == [second, second]
@@ -45,7 +45,7 @@ def test_every_replica_loads_decodes_once_and_unloads(fleet: Fleet, folder: Path
 
 
 @pytest.mark.slow
-def test_what_one_of_them_cannot_load_is_told_to_whoever_loads_it_and_kept_from_clients(fleet: Fleet) -> None:
+def test_what_one_of_them_cannot_load_is_told_to_whoever_loads_it_and_kept_from_clients(fleet: ReplicaGroup) -> None:
     async def ask() -> None:
         broken = Version("broken")
         with pytest.raises(UserError, match="broken is damaged"):
@@ -60,7 +60,7 @@ def test_what_one_of_them_cannot_load_is_told_to_whoever_loads_it_and_kept_from_
 
 @pytest.mark.slow
 def test_a_replica_that_died_holds_up_nobody_and_its_successor_loads_what_it_is_asked_for(
-    fleet: Fleet, folder: Path
+    fleet: ReplicaGroup, folder: Path
 ) -> None:
     async def ask() -> None:
         third = (await fleet.inspect("third")).version

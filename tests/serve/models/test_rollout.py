@@ -27,10 +27,10 @@ from serve.app import deploy
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.models import cli
-from serve.models.catalog import Catalogue, Entry, opened
-from serve.models.rollout import Order, Rollout
-from serve.models.router import Traffic
-from serve.models.version import Described, Held, Inspection, Version
+from serve.models.catalog import Catalog, CatalogEntry, opened
+from serve.models.rollout import Rollout, RolloutRequest
+from serve.models.router import Router
+from serve.models.version import ArtifactInfo, Described, Held, Version
 from tests.asr.models.test_artifact import card
 from tests.serve.conftest import metrics
 
@@ -51,9 +51,9 @@ class Fleet:
             raise ApiError(503, "this model cannot be loaded now", "model_unavailable")
         return Described(Version(version.artifact, "f"), INFO, 1)
 
-    async def inspect(self, artifact: str) -> Inspection:
+    async def inspect(self, artifact: str) -> ArtifactInfo:
         self.told.append(f"inspect {artifact}")
-        return Inspection(Version(artifact, "f"), "a checkpoint")
+        return ArtifactInfo(Version(artifact, "f"), "a checkpoint")
 
     async def load(self, version: Version) -> list[Described]:
         self.told.append(f"load {version.artifact}")
@@ -69,14 +69,14 @@ class Fleet:
         return [Held({OLD: 1, NEW: 1}, 2)]
 
 
-def stubs() -> tuple[Fleet, Traffic, Rollout]:
+def stubs() -> tuple[Fleet, Router, Rollout]:
     fleet: Any = Fleet()
-    traffic = Traffic(Catalogue({"m": Entry(Version("old"))}), fleet)
+    traffic = Router(Catalog({"m": CatalogEntry(Version("old"))}), fleet)
     return fleet, traffic, Rollout(traffic, fleet, ThreadPoolExecutor(1), AudioLimits())
 
 
 async def done(rollout: Rollout, verb: str, name: str = "m", **order: Any) -> list[str]:
-    steps = [step.step async for step in rollout.alone(verb, name, Order(**order))]
+    steps = [step.step async for step in rollout.alone(verb, name, RolloutRequest(**order))]
     await asyncio.gather(*rollout._retiring)
     return steps
 
@@ -93,7 +93,7 @@ def test_nothing_changes_before_the_replicas_hold_what_is_to_answer() -> None:
             await done(rollout, "rollback")
         fleet.open.set()
         assert await promoting == ["verify", "verify", "load", "done"]
-        assert traffic.catalogue.entries["m"] == Entry(NEW, previous=OLD)
+        assert traffic.catalogue.entries["m"] == CatalogEntry(NEW, previous=OLD)
         assert fleet.told == ["inspect new", "load new"], "the one before stays loaded, for a rollback"
         assert await done(rollout, "rollback") == ["load", "done"]
         assert fleet.told[-2:] == ["load old", "drop new"]
@@ -118,7 +118,7 @@ def test_what_is_refused_or_given_up_is_unloaded_again_and_the_next_change_may_b
         await asyncio.gather(*rollout._retiring)
         assert fleet.told[-1] == "drop new"
         fleet.open.set()
-        assert traffic.catalogue.entries == {"m": Entry(OLD)}
+        assert traffic.catalogue.entries == {"m": CatalogEntry(OLD)}
         assert (await done(rollout, "promote", artifact="new", canary=0.5))[-1] == "done"
 
     asyncio.run(ask())
@@ -127,9 +127,9 @@ def test_what_is_refused_or_given_up_is_unloaded_again_and_the_next_change_may_b
 def test_a_stable_version_that_is_lost_can_be_replaced() -> None:
     async def ask() -> None:
         _, traffic, rollout = stubs()
-        traffic.catalogue = Catalogue({"m": Entry(Version("lost"))})
+        traffic.catalogue = Catalog({"m": CatalogEntry(Version("lost"))})
         assert (await done(rollout, "promote", artifact="new"))[-1] == "done"
-        assert traffic.catalogue.entries["m"] == Entry(NEW, previous=Version("lost"))
+        assert traffic.catalogue.entries["m"] == CatalogEntry(NEW, previous=Version("lost"))
 
     asyncio.run(ask())
 

@@ -9,8 +9,8 @@ import pytest
 from asr.errors import UserError
 from asr.inference.engine import ModelInfo
 from serve.config import ServeConfig
-from serve.models.catalog import Catalogue, Entry, opened
-from serve.models.router import HEADER, Traffic
+from serve.models.catalog import Catalog, CatalogEntry, opened
+from serve.models.router import HEADER, Router
 from serve.models.version import Described, Version
 
 INFO = ModelInfo("whatever it was loaded as", frozenset({"en"}), "en", "full", None)  # type: ignore[arg-type]
@@ -24,9 +24,9 @@ class Fleet:
         return Described(Version(version.artifact, version.fingerprint or "f"), INFO, 1)
 
 
-def traffic(registry: str = "") -> Traffic:
+def traffic(registry: str = "") -> Router:
     fleet: Any = Fleet()
-    return Traffic(Catalogue({"tiny": Entry(Version("a"))}), fleet, registry, clock=lambda: 12.0)
+    return Router(Catalog({"tiny": CatalogEntry(Version("a"))}), fleet, registry, clock=lambda: 12.0)
 
 
 def test_a_request_is_heard_by_one_version_which_then_has_a_fingerprint() -> None:

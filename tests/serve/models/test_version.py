@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 
-from serve.models.version import Inspection, Version
+from serve.models.version import ArtifactInfo, Version
 
 
 def test_a_fingerprint_pins_a_version_and_none_leaves_it_open() -> None:
@@ -20,4 +20,4 @@ def test_it_travels_and_is_a_key() -> None:
 
 def test_people_read_it_with_its_fingerprint() -> None:
     assert (str(Version("a")), str(Version("a", "f"))) == ("a", "a@f")
-    assert str(Inspection(Version("a", "f"), "an adapter")) == "f: an adapter"
+    assert str(ArtifactInfo(Version("a", "f"), "an adapter")) == "f: an adapter"

@@ -16,14 +16,14 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.config import Replicas, ServeConfig
 from serve.ingress.limits.admission import Admission
-from serve.ingress.replica_client import Sender
-from serve.ingress.telemetry.metrics import Metrics, Whose
+from serve.ingress.replica_client import ReplicaClient
+from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
 from serve.replica.autoscaling import QUEUED_AUDIO, QueuedAudio, autoscaling
 from serve.replica.transcriber import replicas
 from tests.serve.slow import clip, replicas_of, slow
 
-VERSION, WHOSE = Version("slow"), Whose("slow", "stable", "none")
+VERSION, WHOSE = Version("slow"), MetricLabels("slow", "stable", "none")
 
 
 def wanted(*queued: float, each: float = 480.0) -> int:
@@ -87,7 +87,7 @@ def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: Deplo
         while not done.is_set():
             with house.enter() as visit:
                 visit.expect(30.0)
-                one = Sender(
+                one = ReplicaClient(
                     scaled, VERSION, "full", f"{number}-{asked}", WHOSE, visit, metrics, time.monotonic() + 60.0
                 )
                 answered.append((await one.send(clip(f"{number}-{asked}"))).text)

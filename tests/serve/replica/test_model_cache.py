@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from asr.errors import UserError
 from serve.config import GB
-from serve.models.version import Inspection, Version
-from serve.replica.model_cache import REFUSED_FOR_S, Shelf
+from serve.models.version import ArtifactInfo, Version
+from serve.replica.model_cache import REFUSED_FOR_S, ModelCache
 
 
 class Model:
@@ -41,8 +41,8 @@ class Warehouse:
         self.open.set()
         self.threads: set[int] = set()
 
-    def inspect(self, artifact: str) -> Inspection:
-        return Inspection(Version(artifact, "f"), "")
+    def inspect(self, artifact: str) -> ArtifactInfo:
+        return ArtifactInfo(Version(artifact, "f"), "")
 
     def load(self, version: Version) -> tuple[Version, Any]:
         assert self.open.wait(30.0)
@@ -94,21 +94,21 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def shelf(stock: Warehouse, clock: Clock) -> Shelf:
-    return Shelf(stock, 6.0, clock)
+def shelf(stock: Warehouse, clock: Clock) -> ModelCache:
+    return ModelCache(stock, 6.0, clock)
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(asyncio.wait_for(work, 30.0))
 
 
-async def use(shelf: Shelf, *names: str) -> None:
+async def use(shelf: ModelCache, *names: str) -> None:
     for name in names:
         with await shelf.slot(Version(name)) as engine:
             assert engine.info == name
 
 
-def test_a_model_is_loaded_when_it_is_asked_for_and_once(shelf: Shelf, stock: Warehouse) -> None:
+def test_a_model_is_loaded_when_it_is_asked_for_and_once(shelf: ModelCache, stock: Warehouse) -> None:
     async def ask() -> None:
         await use(shelf, "a1", "a1", "b1", "a1")
         await asyncio.gather(*[use(shelf, "c1") for _ in range(20)])
@@ -119,7 +119,7 @@ def test_a_model_is_loaded_when_it_is_asked_for_and_once(shelf: Shelf, stock: Wa
     assert threading.get_ident() not in stock.threads
 
 
-def test_the_least_recently_used_makes_room_before_another_is_loaded(shelf: Shelf, stock: Warehouse) -> None:
+def test_the_least_recently_used_makes_room_before_another_is_loaded(shelf: ModelCache, stock: Warehouse) -> None:
     async def ask() -> None:
         await use(shelf, "a2", "b2", "c2", "a2", "d2")
 
@@ -128,7 +128,7 @@ def test_the_least_recently_used_makes_room_before_another_is_loaded(shelf: Shel
     assert stock.peak == 6 * GB
 
 
-def test_what_is_in_use_stays_and_what_is_free_goes_first(shelf: Shelf, stock: Warehouse) -> None:
+def test_what_is_in_use_stays_and_what_is_free_goes_first(shelf: ModelCache, stock: Warehouse) -> None:
     async def ask() -> None:
         with await shelf.slot(Version("a2")):
             stock.used.add("a2")
@@ -139,7 +139,7 @@ def test_what_is_in_use_stays_and_what_is_free_goes_first(shelf: Shelf, stock: W
     assert stock.names == ["a2", "d2", "e2"]
 
 
-def test_where_all_are_in_use_the_next_one_waits_its_turn_and_gets_it(shelf: Shelf, stock: Warehouse) -> None:
+def test_where_all_are_in_use_the_next_one_waits_its_turn_and_gets_it(shelf: ModelCache, stock: Warehouse) -> None:
     async def ask() -> None:
         with ExitStack() as used:
             for name in ("a3", "b3"):
@@ -159,7 +159,7 @@ def test_where_all_are_in_use_the_next_one_waits_its_turn_and_gets_it(shelf: She
     assert stock.loaded == ["a3", "b3", "c3", "a3"]
 
 
-def test_more_than_the_budget_is_refused_and_the_rest_goes_on(shelf: Shelf, stock: Warehouse) -> None:
+def test_more_than_the_budget_is_refused_and_the_rest_goes_on(shelf: ModelCache, stock: Warehouse) -> None:
     async def ask() -> None:
         await use(shelf, "a2")
         with pytest.raises(UserError, match=r"h9 takes 9\.00 GB, and memory_gb is 6"):
@@ -169,17 +169,17 @@ def test_more_than_the_budget_is_refused_and_the_rest_goes_on(shelf: Shelf, stoc
     run(ask())
     assert stock.names == ["a2"]
     with pytest.raises(UserError, match=r"h9 takes"):
-        Shelf(Warehouse(), 6.0).put(Version("h9"))
+        ModelCache(Warehouse(), 6.0).put(Version("h9"))
 
 
 def test_without_a_budget_everything_stays(stock: Warehouse) -> None:
-    run(use(Shelf(stock), "a9", "b9", "c9"))
+    run(use(ModelCache(stock), "a9", "b9", "c9"))
     assert stock.names == ["a9", "b9", "c9"]
 
 
 @pytest.mark.parametrize(("name", "reason"), [("x1", "x1 is broken"), ("y1", "cannot be loaded: KeyError")])
 def test_a_load_that_fails_fails_only_who_asked_for_it_and_is_not_repeated_at_once(
-    shelf: Shelf, stock: Warehouse, clock: Clock, name: str, reason: str
+    shelf: ModelCache, stock: Warehouse, clock: Clock, name: str, reason: str
 ) -> None:
     async def fail() -> None:
         with pytest.raises(UserError, match=reason):
@@ -200,7 +200,7 @@ def test_a_load_that_fails_fails_only_who_asked_for_it_and_is_not_repeated_at_on
     assert stock.names == ["a1", "b1"]
 
 
-def test_who_leaves_does_not_end_a_load_that_others_wait_for(shelf: Shelf, stock: Warehouse) -> None:
+def test_who_leaves_does_not_end_a_load_that_others_wait_for(shelf: ModelCache, stock: Warehouse) -> None:
     async def ask() -> None:
         stock.open.clear()
         first, second = (asyncio.create_task(use(shelf, "a1")) for _ in range(2))
@@ -214,7 +214,7 @@ def test_who_leaves_does_not_end_a_load_that_others_wait_for(shelf: Shelf, stock
     assert stock.loaded == ["a1"]
 
 
-def test_what_is_removed_is_waited_for_and_may_come_back(shelf: Shelf, stock: Warehouse) -> None:
+def test_what_is_removed_is_waited_for_and_may_come_back(shelf: ModelCache, stock: Warehouse) -> None:
     async def ask() -> None:
         await shelf.remove(Version("never"))
         with await shelf.slot(Version("a1")):
@@ -231,7 +231,7 @@ def test_what_is_removed_is_waited_for_and_may_come_back(shelf: Shelf, stock: Wa
     run(ask())
 
 
-def test_a_version_without_a_fingerprint_is_whatever_is_there(shelf: Shelf) -> None:
+def test_a_version_without_a_fingerprint_is_whatever_is_there(shelf: ModelCache) -> None:
     assert shelf.put(Version("a1")) == Version("a1", "f")
     assert shelf.holds(Version("a1")) and shelf.holds(Version("a1", "f"))
     assert not shelf.holds(Version("a1", "other"))
@@ -248,7 +248,7 @@ def test_everybody_is_served_within_the_budget_and_nothing_in_use_is_unloaded(
     asked: list[tuple[str, int]], budget_gb: float
 ) -> None:
     stock = Warehouse()
-    shelf = Shelf(stock, budget_gb)
+    shelf = ModelCache(stock, budget_gb)
     users: dict[str, int] = {}
 
     async def client(name: str, moments: int) -> None:

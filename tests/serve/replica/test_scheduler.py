@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serve.replica.scheduler import Line, Waiting
+from serve.replica.scheduler import FairScheduler, QueuedWindow
 
 BUDGET_S = 240.0
 
@@ -21,27 +21,27 @@ def keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(globals(), "whose", str if request.param.startswith("each") else lambda name: "all")
 
 
-def window(request: str, position: int = 0, audio_s: float = 30.0) -> Waiting[str]:
-    return Waiting(f"{request}{position}", request, position, audio_s, key=whose(request))
+def window(request: str, position: int = 0, audio_s: float = 30.0) -> QueuedWindow[str]:
+    return QueuedWindow(f"{request}{position}", request, position, audio_s, key=whose(request))
 
 
-def fill(line: Line[str], request: str, count: int, audio_s: float = 30.0, first: int = 0) -> None:
+def fill(line: FairScheduler[str], request: str, count: int, audio_s: float = 30.0, first: int = 0) -> None:
     for position in range(first, first + count):
         line.put(window(request, position, audio_s))
 
 
-def taken(line: Line[str], budget_s: float = BUDGET_S) -> list[str]:
+def taken(line: FairScheduler[str], budget_s: float = BUDGET_S) -> list[str]:
     return [waiting.item for waiting in line.take(budget_s)]
 
 
 def test_an_empty_line_has_no_batch() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     assert line.take(BUDGET_S) == []
     assert (len(line), line.audio_s) == (0, 0.0)
 
 
 def test_a_batch_is_bounded_by_seconds_not_by_windows() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     fill(line, "long", 10)
     assert taken(line) == [f"long{number}" for number in range(8)]
     assert (len(line), line.audio_s) == (2, 60.0)
@@ -50,14 +50,14 @@ def test_a_batch_is_bounded_by_seconds_not_by_windows() -> None:
 
 
 def test_a_window_longer_than_the_bound_is_a_batch_of_its_own() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     fill(line, "a", 2, audio_s=30.0)
     assert taken(line, 10.0) == ["a0"]
     assert taken(line, 10.0) == ["a1"]
 
 
 def test_a_recordings_windows_go_in_its_order_however_they_came() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     for position in (3, 0, 2, 1):
         line.put(window("a", position))
     assert taken(line) == ["a0", "a1", "a2", "a3"]
@@ -68,7 +68,7 @@ def test_a_recordings_windows_go_in_its_order_however_they_came() -> None:
 def test_a_short_clip_is_in_the_next_batch_whatever_a_two_hour_file_has_waiting(
     audio_s: float, batches_before: int
 ) -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     fill(line, "film", 240)
     for _ in range(batches_before):
         line.take(BUDGET_S)
@@ -77,7 +77,7 @@ def test_a_short_clip_is_in_the_next_batch_whatever_a_two_hour_file_has_waiting(
 
 
 def test_a_short_clip_overtakes_many_long_files() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     for name in "abcdefgh":
         fill(line, name, 60)
     line.take(BUDGET_S)
@@ -86,7 +86,7 @@ def test_a_short_clip_overtakes_many_long_files() -> None:
 
 
 def test_files_share_a_replica_in_equal_parts_and_the_later_one_catches_up_nothing() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     fill(line, "a", 100)
     for _ in range(5):
         line.take(BUDGET_S)
@@ -96,7 +96,7 @@ def test_files_share_a_replica_in_equal_parts_and_the_later_one_catches_up_nothi
 
 
 def test_many_short_requests_do_not_starve_a_long_file() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     fill(line, "film", 100)
     line.take(BUDGET_S)
     served = 0
@@ -108,7 +108,7 @@ def test_many_short_requests_do_not_starve_a_long_file() -> None:
 
 
 def test_windows_of_like_length_go_together() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     for number in range(48):
         fill(line, f"s{number}-", 1, audio_s=3.0)
         fill(line, f"l{number}-", 1, audio_s=24.0)
@@ -118,14 +118,14 @@ def test_windows_of_like_length_go_together() -> None:
 
 
 def test_what_room_the_like_leave_the_unlike_take() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     fill(line, "a", 1, audio_s=30.0)
     fill(line, "b", 5, audio_s=3.0)
     assert len(line.take(BUDGET_S)) == 6
 
 
 def test_what_is_withdrawn_is_never_taken() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     gone = window("a", 0)
     line.put(gone)
     line.put(window("a", 1))
@@ -136,19 +136,19 @@ def test_what_is_withdrawn_is_never_taken() -> None:
 
 
 def test_the_window_that_is_due_first_decides_which_engines_are_in_the_batch() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     for number in range(3):
-        line.put(Waiting(f"a{number}", f"a{number}", 0, 30.0, "one", whose(f"a{number}")))
-        line.put(Waiting(f"b{number}", f"b{number}", 0, 30.0, "other", whose(f"b{number}")))
+        line.put(QueuedWindow(f"a{number}", f"a{number}", 0, 30.0, "one", whose(f"a{number}")))
+        line.put(QueuedWindow(f"b{number}", f"b{number}", 0, 30.0, "other", whose(f"b{number}")))
     assert taken(line) == ["a0", "a1", "a2"]
     assert taken(line) == ["b0", "b1", "b2"]
 
 
 def test_two_groups_share_a_replica_in_equal_parts() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     for position in range(100):
-        line.put(Waiting("film", "film", position, 30.0, "one", whose("film")))
-        line.put(Waiting("talk", "talk", position, 30.0, "other", whose("talk")))
+        line.put(QueuedWindow("film", "film", position, 30.0, "one", whose("film")))
+        line.put(QueuedWindow("talk", "talk", position, 30.0, "other", whose("talk")))
     batches = [{waiting.item for waiting in line.take(BUDGET_S)} for _ in range(10)]
     assert sorted(map(sorted, batches)) == [["film"]] * 5 + [["talk"]] * 5
 
@@ -159,9 +159,9 @@ def test_two_groups_share_a_replica_in_equal_parts() -> None:
     budget_s=st.sampled_from([1.0, 60.0, 240.0]),
 )
 def test_no_batch_mixes_groups_and_none_is_left_behind(put: list[tuple[int, int, str]], budget_s: float) -> None:
-    line: Line[int] = Line()
+    line: FairScheduler[int] = FairScheduler()
     for number, (request, audio_s, group) in enumerate(put):
-        line.put(Waiting(number, f"{request}{group}", number, float(audio_s), group, whose(f"{request}{group}")))
+        line.put(QueuedWindow(number, f"{request}{group}", number, float(audio_s), group, whose(f"{request}{group}")))
     out: list[int] = []
     while len(line):
         batch = line.take(budget_s)
@@ -178,7 +178,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30)), max_size=80)
 @given(steps=STEPS, budget_s=st.sampled_from([1.0, 30.0, 60.0, 240.0]))
 def test_every_window_is_taken_once_and_every_batch_is_within_its_bound(steps: list[Step], budget_s: float) -> None:
     """A step puts a window of so many seconds into one of a few requests; 0 seconds takes a batch instead."""
-    line: Line[int] = Line()
+    line: FairScheduler[int] = FairScheduler()
     put: list[int] = []
     out: list[int] = []
 
@@ -189,7 +189,7 @@ def test_every_window_is_taken_once_and_every_batch_is_within_its_bound(steps: l
 
     for number, (request, audio_s) in enumerate(steps):
         if audio_s:
-            line.put(Waiting(number, str(request), number, float(audio_s), key=whose(str(request))))
+            line.put(QueuedWindow(number, str(request), number, float(audio_s), key=whose(str(request))))
             put.append(number)
         else:
             take()
@@ -209,7 +209,7 @@ def test_every_window_is_taken_once_and_every_batch_is_within_its_bound(steps: l
 def test_who_comes_waits_for_at_most_two_windows_of_each_other_request(
     files: list[Step], before: int, clip_s: int, budget_s: float
 ) -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     for number, (count, audio_s) in enumerate(files):
         fill(line, f"file{number}-", count, float(audio_s))
     for _ in range(before):
@@ -222,7 +222,7 @@ def test_who_comes_waits_for_at_most_two_windows_of_each_other_request(
 
 
 def assert_none_is_far_behind(
-    line: Line[str], batches: int, names: list[str], name_of: Callable[[Waiting[str]], str]
+    line: FairScheduler[str], batches: int, names: list[str], name_of: Callable[[QueuedWindow[str]], str]
 ) -> None:
     """Assert that nobody ever lacks more of an equal part than one batch of theirs, or leads by more than a batch.
 
@@ -248,36 +248,36 @@ def assert_none_is_far_behind(
 @example(files=[10, 12, 27, 28, 29], batches=4)  # 12 s fits where 27 s and 28 s do not: it leads by 276 s
 @given(files=st.lists(st.integers(10, 30), min_size=2, max_size=6), batches=st.integers(1, 20))
 def test_no_request_is_ever_far_behind_another(files: list[int], batches: int) -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     for number, audio_s in enumerate(files):
         fill(line, str(number), 500, float(audio_s))
     assert_none_is_far_behind(line, batches, [str(number) for number in range(len(files))], lambda one: one.request)
 
 
-def of_keys(line: Line[str], requests: dict[str, int], windows: int = 100, audio_s: float = 30.0) -> None:
+def of_keys(line: FairScheduler[str], requests: dict[str, int], windows: int = 100, audio_s: float = 30.0) -> None:
     """Let so many requests of each key wait, each with so many windows."""
     for key, count in requests.items():
         for number in range(count):
             for position in range(windows):
-                line.put(Waiting(f"{key}{number}-{position}", f"{key}{number}", position, audio_s, key=key))
+                line.put(QueuedWindow(f"{key}{number}-{position}", f"{key}{number}", position, audio_s, key=key))
 
 
 def test_a_key_with_25_requests_has_no_more_turns_than_one_with_a_single_request() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     of_keys(line, {"many": 25, "one": 1})
     served = Counter(waiting.key for _ in range(20) for waiting in line.take(BUDGET_S))
     assert served == {"many": 80, "one": 80}
 
 
 def test_requests_of_a_key_share_its_part() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     of_keys(line, {"many": 4, "one": 1})
     served = Counter(waiting.request for _ in range(20) for waiting in line.take(BUDGET_S))
     assert served == {"one0": 80} | {f"many{number}": 20 for number in range(4)}
 
 
 def test_a_clip_of_a_key_overtakes_any_number_of_another_keys_files() -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     of_keys(line, {"many": 50})
     for _ in range(3):
         line.take(BUDGET_S)
@@ -292,7 +292,7 @@ def test_a_clip_of_a_key_overtakes_any_number_of_another_keys_files() -> None:
     batches=st.integers(1, 12),
 )
 def test_no_key_is_ever_far_behind_another(requests: list[Step], batches: int) -> None:
-    line: Line[str] = Line()
+    line: FairScheduler[str] = FairScheduler()
     for number, (count, audio_s) in enumerate(requests):
         of_keys(line, {f"key {number}": count}, 600 // count, float(audio_s))
     assert_none_is_far_behind(line, batches, [f"key {n}" for n in range(len(requests))], lambda one: one.key)

@@ -14,11 +14,11 @@ import ray.serve
 from ray.serve.handle import DeploymentHandle
 
 from asr.inference.isolation import MAX_FAILURES
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 from serve.models.version import Version
 from serve.replica.autoscaling import QUEUED_AUDIO
-from serve.replica.transcriber import Batch, Heard, Transcriber, encoder_audio_s
+from serve.replica.transcriber import BatchInfo, Transcriber, WindowResult, encoder_audio_s
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import POISON, FakeEngine
 
@@ -29,8 +29,8 @@ def replica(fake: FakeEndpoint) -> DeploymentHandle:
     return ray.serve.get_deployment_handle("Transcriber", "fake")
 
 
-def clip(seconds: int, language: str = "en") -> Clip:
-    return Clip(np.zeros((80, seconds * 100), np.float16), language)
+def clip(seconds: int, language: str = "en") -> DecodingRequest:
+    return DecodingRequest(np.zeros((80, seconds * 100), np.float16), language)
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def test_a_window_comes_back_with_its_wait_and_one_of_each_batch_with_the_batch(
     heard = [response.result() for response in waiting]
     assert all(0.0 < one.waited_s < 60.0 for one in heard)
     (batch,) = [one.batch for one in heard if one.batch is not None]
-    assert isinstance(batch, Batch) and (batch.windows, batch.audio_s) == (3, 90.0)
+    assert isinstance(batch, BatchInfo) and (batch.windows, batch.audio_s) == (3, 90.0)
     assert batch.seconds > 0.0
 
 
@@ -118,7 +118,7 @@ class Gate:
         self.nbytes = 1_000_000
         self.group = config.model
 
-    def decode(self, clips: Sequence[Clip]) -> list[Transcript]:
+    def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         self.batches.append(len(clips))
         assert self.open.wait(30.0)
         return [Transcript("word", (1,), "en") for _ in clips]
@@ -159,7 +159,7 @@ def test_engines_of_one_group_share_batches_and_others_do_not(tmp_path: Path) ->
 
     replica = Transcriber(ServeConfig(model="first"), make_engine)
 
-    async def ask() -> list[Heard]:
+    async def ask() -> list[WindowResult]:
         first = asyncio.create_task(replica.hear(clip(1)))
         while not gates["first"].batches:
             await asyncio.sleep(0.01)

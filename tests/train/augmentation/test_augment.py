@@ -10,7 +10,7 @@ from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.errors import UserError
 from asr.models.whisper.loading import SpeechModel
 from asr.utterance import Utterance
-from train.augmentation.augment import Augmentation, Gain, Spec, Speed, augment, mask, require, speeds
+from train.augmentation.augment import Augmentation, Gain, Spec, SpeedPerturbation, augment, mask, require, speeds
 from train.augmentation.noise import Noise
 from train.augmentation.telephone import Telephone
 
@@ -33,7 +33,7 @@ def everything(tmp_path: Path) -> Augmentation:
     hiss = np.random.default_rng(1).uniform(-0.1, 0.1, 2 * SAMPLE_RATE)
     (tmp_path / "hiss.flac").write_bytes(encode_flac(hiss))
     return Augmentation(
-        speed=Speed(probability=1.0),
+        speed=SpeedPerturbation(probability=1.0),
         noise=Noise(probability=0.5, folder=str(tmp_path)),
         telephone=Telephone(probability=0.5),
         gain=Gain(probability=0.5),
@@ -82,7 +82,7 @@ def test_same_seed_id_and_epoch_same_bits_anything_else_another_draw(
 
 
 def test_one_effect_leaves_the_draws_of_another(speech: np.ndarray) -> None:
-    speed, gain = Speed(probability=1.0), Gain(probability=1.0, min_db=-10, max_db=-1)
+    speed, gain = SpeedPerturbation(probability=1.0), Gain(probability=1.0, min_db=-10, max_db=-1)
     alone = augment(speech, "a", Augmentation(speed=speed), 0, 0)
     both = augment(speech, "a", Augmentation(speed=speed, gain=gain), 0, 0)
     ratio = both / np.where(alone == 0, 1, alone)
@@ -91,7 +91,7 @@ def test_one_effect_leaves_the_draws_of_another(speech: np.ndarray) -> None:
 
 
 def test_speeds_are_those_that_augment_applies(speech: np.ndarray) -> None:
-    config = Augmentation(speed=Speed(probability=0.7, factors=(0.85, 1.0, 1.25)))
+    config = Augmentation(speed=SpeedPerturbation(probability=0.7, factors=(0.85, 1.0, 1.25)))
     ids = IDS[:40]
     planned = speeds(ids, config, 5, 2)
     assert set(planned) == {0.85, 1.0, 1.25}
@@ -101,7 +101,7 @@ def test_speeds_are_those_that_augment_applies(speech: np.ndarray) -> None:
 
 
 def test_factors_are_drawn_as_often_as_asked() -> None:
-    config = Augmentation(speed=Speed(probability=0.6))
+    config = Augmentation(speed=SpeedPerturbation(probability=0.6))
     drawn = speeds(IDS, config, 0, 0)
     for factor, share in ((0.9, 0.2), (1.0, 0.6), (1.1, 0.2)):
         assert np.mean(drawn == factor) == pytest.approx(share, abs=0.03)
@@ -112,7 +112,7 @@ def test_factors_are_drawn_as_often_as_asked() -> None:
 
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_speed_changes_length_and_pitch(speech: np.ndarray, factor: float) -> None:
-    heard = augment(speech, "a", Augmentation(speed=Speed(probability=1.0, factors=(factor,))), 0, 0)
+    heard = augment(speech, "a", Augmentation(speed=SpeedPerturbation(probability=1.0, factors=(factor,))), 0, 0)
     assert len(heard) == round(len(speech) / factor)
     assert centroid_hz(heard) == pytest.approx(factor * centroid_hz(speech), rel=0.03)
     stretched = np.interp(np.arange(len(heard)) * factor, np.arange(len(speech)), speech)
@@ -179,7 +179,7 @@ def test_what_would_fail_in_the_middle_of_a_run_is_told_before(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("section", "settings", "message"),
     [
-        (Speed, {"factors": [1.0, 3.0]}, "3 is not between 0.5 and 2"),
+        (SpeedPerturbation, {"factors": [1.0, 3.0]}, "3 is not between 0.5 and 2"),
         (Gain, {"min_db": 3.0, "max_db": 1.0}, "min_db=3 is over max_db=1"),
         (Spec, {"frequency_masks": 3}, "may hide all of the 80 mel bins"),
     ],

@@ -13,8 +13,8 @@ from transformers import TrainerControl
 from asr.utterance import Quarantined, Utterance
 from tests.train.evaluation.test_schedule import scored
 from train.callbacks.checkpoint_report import STATE, RayReport, earlier_totals
-from train.dataloader.dataset import Tally
-from train.evaluation.evaluator import Judge
+from train.dataloader.dataset import DataStats
+from train.evaluation.evaluator import Evaluator
 from train.evaluation.schedule import EvaluationConfig, Scoring, as_json, from_json
 from train.events import Progress, Scored
 
@@ -27,7 +27,7 @@ class FakeBoard:
         self.post = SimpleNamespace(remote=self.posted.append)
 
 
-class Scripted(Judge):
+class Scripted(Evaluator):
     """Scores as the test says, and proves that it is asked where that is due, with the network in training."""
 
     def __init__(self, wers: dict[int, float], patience: int, earlier: list[Scored]) -> None:
@@ -58,7 +58,7 @@ def test_earlier_totals(tmp_path: Path) -> None:
 def test_steps_count_on_from_those_of_earlier_attempts() -> None:
     board = FakeBoard()
     fault = Quarantined("a", "missing_file")
-    tally = Tally(utterances=3, audio_s=9.0, tokens=50, own_frames=75, heard_frames=100, quarantined=[fault])
+    tally = DataStats(utterances=3, audio_s=9.0, tokens=50, own_frames=75, heard_frames=100, quarantined=[fault])
     before = {"seconds": 100.0, "audio_s": 60.0, "wait_s": 2.0, "tokens": 1000}
     report = RayReport(SimpleNamespace(tally=tally, take_ledger=list), board, before, 4)  # type: ignore[arg-type]
     state = SimpleNamespace(global_step=5, max_steps=9)
@@ -77,7 +77,7 @@ def test_a_checkpoint_knows_its_evaluations_and_hope_ends_with_patience(
 ) -> None:
     (tmp_path / "checkpoint-4").mkdir()
     fault = {"id": "a", "reason": "missing_file", "detail": ""}
-    tally = Tally(audio_s=9.0, quarantined=[Quarantined("a", "missing_file"), Quarantined("b", "too_long")])
+    tally = DataStats(audio_s=9.0, quarantined=[Quarantined("a", "missing_file"), Quarantined("b", "too_long")])
     judge = Scripted({4: 0.5}, patience, [scored(2, 0.25)])
     feed: Any = SimpleNamespace(tally=tally, take_ledger=list)
     report = RayReport(feed, None, {"quarantined": [fault]}, 2, judge, SimpleNamespace())  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ def test_a_checkpoint_knows_its_evaluations_and_hope_ends_with_patience(
 def test_between_evaluations_nothing_is_scored(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-3").mkdir()
     judge = Scripted({}, 1, [])
-    feed: Any = SimpleNamespace(tally=Tally(), take_ledger=list)
+    feed: Any = SimpleNamespace(tally=DataStats(), take_ledger=list)
     report = RayReport(feed, None, {}, 0, judge, SimpleNamespace())  # type: ignore[arg-type]
     state = SimpleNamespace(global_step=3, max_steps=9, log_history=[])
     args = SimpleNamespace(output_dir=str(tmp_path))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from train.callbacks.stall import Pulse
+from train.callbacks.stall import StallDetector
 from train.events import Stalled
 
 
@@ -36,7 +36,7 @@ def trainer() -> Any:
 
 def test_what_a_worker_is_at_where_it_stands_still(trainer: Any) -> None:
     board, feed = FakeBoard(), SimpleNamespace(waiting=True)
-    pulse = Pulse(board, 1, feed, step=4, patience_s=0.05)  # type: ignore[arg-type]
+    pulse = StallDetector(board, 1, feed, step=4, patience_s=0.05)  # type: ignore[arg-type]
     with pulse.beating(trainer):
         assert trainer.callbacks == [pulse]
         first = board.wait()
@@ -57,12 +57,12 @@ def test_what_a_worker_is_at_where_it_stands_still(trainer: Any) -> None:
 
 def test_a_step_as_slow_as_others_is_none_to_speak_of(trainer: Any) -> None:
     board = FakeBoard()
-    pulse = Pulse(board, 0, SimpleNamespace(waiting=True), patience_s=0.02)  # type: ignore[arg-type]
+    pulse = StallDetector(board, 0, SimpleNamespace(waiting=True), patience_s=0.02)  # type: ignore[arg-type]
     pulse._longest_s = 1000.0
     with pulse.beating(trainer):
         assert not board.heard.wait(0.2)
 
 
 def test_in_rays_local_mode_nobody_listens(trainer: Any) -> None:
-    with Pulse(None, 0, SimpleNamespace(waiting=True)).beating(trainer):  # type: ignore[arg-type]
+    with StallDetector(None, 0, SimpleNamespace(waiting=True)).beating(trainer):  # type: ignore[arg-type]
         assert trainer.callbacks == []

@@ -10,17 +10,17 @@ from transformers import WhisperConfig
 
 from asr.models.whisper.network import AnyContextWhisper
 from train.capacity.setup import Adapters, Setup
-from train.capacity.shapes import Shape
+from train.capacity.shapes import NetworkShape
 from train.trainer.adapter import adapt, base_dtype
 from train.trainer.strategy import LoraSettings
 
-SMALL = Shape(mels=80, width=64, encoder_layers=2, decoder_layers=3, heads=2, hidden=256, vocabulary=1000)
+SMALL = NetworkShape(mels=80, width=64, encoder_layers=2, decoder_layers=3, heads=2, hidden=256, vocabulary=1000)
 ADAPTERS = Adapters(rank=8, dropout=0.05, target_modules=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"))
 
 MakeSetup = Callable[..., Setup]  # the fixture of the same name
 
 
-def whisper(shape: Shape, dtype: torch.dtype = torch.float32) -> AnyContextWhisper:
+def whisper(shape: NetworkShape, dtype: torch.dtype = torch.float32) -> AnyContextWhisper:
     """A network of that shape with random weights."""
     return AnyContextWhisper._from_config(WhisperConfig(**shape.config, use_cache=False), dtype=dtype)
 

@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from tests.train.capacity.networks import ADAPTERS, SMALL, MakeSetup, inputs, trainable
 from train.capacity.activations import saved_bytes, segments
-from train.capacity.setup import Adapters, Batch, Setup
-from train.capacity.shapes import Shape
+from train.capacity.setup import Adapters, BatchShape, Setup
+from train.capacity.shapes import NetworkShape
 from train.trainer.trainer import token_loss
 
 STRATEGIES = ("full", "frozen_encoder", "lora", "dora")
-OTHER = Shape(mels=128, width=128, encoder_layers=1, decoder_layers=2, heads=4, hidden=512, vocabulary=2000)
+OTHER = NetworkShape(mels=128, width=128, encoder_layers=1, decoder_layers=2, heads=4, hidden=512, vocabulary=2000)
 ATTENTION_ONLY = Adapters(rank=4, dropout=0.0, target_modules=("q_proj", "v_proj"))
 
 
@@ -57,7 +57,7 @@ def measured_bytes(setup: Setup) -> int:
 def test_saved_bytes_are_those_that_autograd_saves(
     make_setup: MakeSetup, strategy: str, precision: str, checkpointing: bool
 ) -> None:
-    shape, batch = (SMALL, Batch(3, 101, 17)) if precision == "fp32" else (OTHER, Batch(2, 300, 40))
+    shape, batch = (SMALL, BatchShape(3, 101, 17)) if precision == "fp32" else (OTHER, BatchShape(2, 300, 40))
     setup = make_setup(shape=shape, batch=batch, strategy=strategy, precision=precision, checkpointing=checkpointing)
     assert saved_bytes(setup) == pytest.approx(measured_bytes(setup), rel=0.01)
 
@@ -85,7 +85,7 @@ FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_back
 @pytest.mark.medium
 @pytest.mark.parametrize(("strategy", "checkpointing"), list(product(STRATEGIES, (False, True))))
 def test_operations_are_those_that_pytorch_counts(make_setup: MakeSetup, strategy: str, checkpointing: bool) -> None:
-    setup = make_setup(shape=OTHER, batch=Batch(2, 300, 40), strategy=strategy, checkpointing=checkpointing)
+    setup = make_setup(shape=OTHER, batch=BatchShape(2, 300, 40), strategy=strategy, checkpointing=checkpointing)
     network = trainable(setup)
     batch, labels = inputs(setup)
     mapping = {FUSED: _attention, FUSED_BACKWARD: _attention_backward}

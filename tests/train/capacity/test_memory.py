@@ -10,7 +10,7 @@ from benchmarks.memory import Case, measure, measure_each
 from tests.train.capacity.networks import MakeSetup, trainable
 from train.capacity.activations import saved_bytes
 from train.capacity.memory import memory, trained_parameters
-from train.capacity.setup import Batch
+from train.capacity.setup import BatchShape
 from train.capacity.shapes import SIZES
 
 LARGE = SIZES["openai/whisper-large-v3"]
@@ -26,7 +26,7 @@ def test_trained_parameters_are_those_that_require_gradients(make_setup: MakeSet
 
 
 def test_a_full_fine_tune_in_float32_keeps_sixteen_bytes_a_weight(make_setup: MakeSetup) -> None:
-    found = memory(make_setup(shape=LARGE, batch=Batch(1, 50, 8), strategy="full", gpu=True))
+    found = memory(make_setup(shape=LARGE, batch=BatchShape(1, 50, 8), strategy="full", gpu=True))
     assert found.weights + found.optimiser + found.gradients == pytest.approx(16 * LARGE.parameters, rel=0.01)
 
 
@@ -52,7 +52,7 @@ def test_offloading_moves_the_optimiser_to_the_host(make_setup: MakeSetup) -> No
 
 
 def test_checkpointing_trades_what_is_saved_for_one_layer_at_a_time(make_setup: MakeSetup) -> None:
-    given = {"shape": LARGE, "batch": Batch(8, 1500, 128), "strategy": "lora"}
+    given = {"shape": LARGE, "batch": BatchShape(8, 1500, 128), "strategy": "lora"}
     kept, repeated = make_setup(**given), make_setup(checkpointing=True, **given)
     assert saved_bytes(repeated) < saved_bytes(kept) / 20
     assert memory(repeated).activations < memory(kept).activations / 5
@@ -66,7 +66,7 @@ def test_quantised_weights_take_about_half_a_byte(make_setup: MakeSetup) -> None
 
 
 def test_gradients_that_wait_for_the_next_micro_batch_are_there_at_the_loss(make_setup: MakeSetup) -> None:
-    given = {"shape": SIZES["openai/whisper-base"], "batch": Batch(8, 375, 48), "strategy": "full"}
+    given = {"shape": SIZES["openai/whisper-base"], "batch": BatchShape(8, 375, 48), "strategy": "full"}
     once, again = memory(make_setup(**given)), memory(make_setup(accumulates=True, **given))
     assert again.peak > once.peak
     assert again.gradients == pytest.approx(4 * trained_parameters(make_setup(**given)), rel=0.001)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.train.capacity.networks import ADAPTERS, MakeSetup
-from train.capacity.setup import Batch
+from train.capacity.setup import BatchShape
 from train.capacity.shapes import Linear
 
 
@@ -36,4 +36,4 @@ def test_only_named_layers_are_adapted(make_setup: MakeSetup) -> None:
 
 
 def test_a_batch_knows_its_seconds() -> None:
-    assert Batch(clips=8, positions=375, tokens=1).audio_s == 60.0
+    assert BatchShape(clips=8, positions=375, tokens=1).audio_s == 60.0

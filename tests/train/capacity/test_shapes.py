@@ -11,12 +11,12 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from asr.errors import UserError
 from tests.asr.models.test_export import write_artifact
-from train.capacity.shapes import SIZES, Shape, read_shape, shape_of
+from train.capacity.shapes import SIZES, NetworkShape, read_shape, shape_of
 
 MILLIONS = {"tiny": 39, "base": 74, "small": 244, "medium": 769, "large-v3": 1550, "large-v3-turbo": 809}
 
 
-def counted(shape: Shape) -> tuple[int, int]:
+def counted(shape: NetworkShape) -> tuple[int, int]:
     """The parameters of encoder and decoder of transformers' network, built without memory for its weights."""
     with torch.device("meta"):
         network = WhisperForConditionalGeneration(WhisperConfig(**shape.config))
@@ -27,7 +27,7 @@ def counted(shape: Shape) -> tuple[int, int]:
 
 @pytest.mark.medium
 @pytest.mark.parametrize("shape", sorted(set(SIZES.values()), key=lambda shape: shape.parameters), ids=str)
-def test_parameters_are_counted_exactly(shape: Shape) -> None:
+def test_parameters_are_counted_exactly(shape: NetworkShape) -> None:
     assert (shape.encoder_parameters, shape.decoder_parameters) == counted(shape)
 
 
@@ -46,7 +46,7 @@ def test_a_local_checkpoint_tells_its_size_itself(tmp_path: Path) -> None:
         d_model=16, encoder_layers=2, decoder_layers=3, encoder_attention_heads=2, encoder_ffn_dim=24
     )
     config.save_pretrained(tmp_path)
-    assert shape_of(str(tmp_path)) == Shape(80, 16, 2, 3, 2, 24, 51865)
+    assert shape_of(str(tmp_path)) == NetworkShape(80, 16, 2, 3, 2, 24, 51865)
 
 
 @pytest.mark.parametrize("content", ["{}", "not JSON", json.dumps({"num_mel_bins": "many"}), "[]"])

@@ -7,7 +7,7 @@ import pytest
 from cluster.gpus import parse
 from tests.train.capacity.networks import MakeSetup
 from train.capacity.memory import trained_parameters
-from train.capacity.setup import Batch
+from train.capacity.setup import BatchShape
 from train.capacity.shapes import SIZES
 from train.capacity.speed import communicated_bytes, cpu_flops, flops, launches_s, step_time
 
@@ -33,8 +33,8 @@ def test_checkpointing_costs_about_another_forward_pass(make_setup: MakeSetup) -
 def test_small_products_take_a_gpu_as_long_as_their_launches(make_setup: MakeSetup) -> None:
     """An H200 took a hundred times as long for a step of base as its operations alone would."""
     base = SIZES["openai/whisper-base"]
-    small = make_setup(shape=base, batch=Batch(8, 100, 16), strategy="lora", precision="bf16", gpu=True)
-    large = make_setup(shape=LARGE, batch=Batch(64, 1500, 128), strategy="full", precision="bf16", gpu=True)
+    small = make_setup(shape=base, batch=BatchShape(8, 100, 16), strategy="lora", precision="bf16", gpu=True)
+    large = make_setup(shape=LARGE, batch=BatchShape(64, 1500, 128), strategy="full", precision="bf16", gpu=True)
     assert step_time(small, H100, 1).compute_s == launches_s(small) > 10 * flops(small).total / H100.half
     assert step_time(large, H100, 1).compute_s > launches_s(large)
     assert launches_s(make_setup(shape=base, gpu=False)) == 0.0

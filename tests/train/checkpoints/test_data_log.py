@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from asr.io import storage
-from train.checkpoints.data_log import Line, cut, read, write
-from train.dataloader.dataset import Met
+from train.checkpoints.data_log import DataLogLine, cut, read, write
+from train.dataloader.dataset import ConsumedBatch
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -16,14 +16,19 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.mark.medium
 def test_a_step_is_what_all_workers_met_in_it(place: str) -> None:
-    one = [Met(0, ("a", "b")), Met(0, ("c",)), Met(0, ("d",)), Met(1, ("a",))]
-    other = [Met(0, ("e",)), Met(0, ()), Met(0, ("f",)), Met(1, ("\u2028",))]
+    one = [ConsumedBatch(0, ("a", "b")), ConsumedBatch(0, ("c",)), ConsumedBatch(0, ("d",)), ConsumedBatch(1, ("a",))]
+    other = [ConsumedBatch(0, ("e",)), ConsumedBatch(0, ()), ConsumedBatch(0, ("f",)), ConsumedBatch(1, ("\u2028",))]
     write(place, 0, 2, [one, other])
-    write(place, 2, 3, [[Met(1, ("g",)), Met(1, ("h",))], [Met(1, ("i",)), Met(1, ())]])
+    write(
+        place,
+        2,
+        3,
+        [[ConsumedBatch(1, ("g",)), ConsumedBatch(1, ("h",))], [ConsumedBatch(1, ("i",)), ConsumedBatch(1, ())]],
+    )
     assert list(read(place)) == [
-        Line(1, 0, ["a", "b", "c", "e"]),
-        Line(2, 0, ["d", "a", "f", "\u2028"]),
-        Line(3, 1, ["g", "h", "i"]),
+        DataLogLine(1, 0, ["a", "b", "c", "e"]),
+        DataLogLine(2, 0, ["d", "a", "f", "\u2028"]),
+        DataLogLine(3, 1, ["g", "h", "i"]),
     ]
     cut(place, 2)
     assert [line.step for line in read(place)] == [1, 2]

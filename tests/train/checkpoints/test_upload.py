@@ -11,7 +11,7 @@ import ray.train
 from ray.train import Checkpoint, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from train.checkpoints.upload import Uploads, persist
+from train.checkpoints.upload import CheckpointUploads, persist
 
 PATIENCE_S = 60.0
 
@@ -38,7 +38,7 @@ def run(folder: Path, killed_at: str | None) -> ray.train.Result:
         return persist(checkpoint, name)
 
     def loop(config: dict[str, Any]) -> None:
-        uploads, local = Uploads(copy), Path.cwd() / f"local {killed_at}"
+        uploads, local = CheckpointUploads(copy), Path.cwd() / f"local {killed_at}"
         checkpoint = ray.train.get_checkpoint()
         begin = 0
         if checkpoint is not None:
@@ -74,7 +74,7 @@ def test_a_run_killed_during_a_slow_upload_goes_on_from_the_last_whole_checkpoin
 
 def test_in_local_mode_nothing_is_uploaded_and_nothing_waits(tmp_path: Path) -> None:
     def loop(config: dict[str, Any]) -> None:
-        uploads = Uploads()
+        uploads = CheckpointUploads()
         for step in (1, 2, 3):
             uploads.report({"step": step}, tmp_path, f"step_{step}")
         uploads.wait()

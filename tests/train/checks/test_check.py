@@ -8,8 +8,8 @@ from asr.utterance import Utterance
 from tests.manifests import write_beside
 from tests.train.checks.doctored import subject, tiny_checkpoint
 from train.checks import check as check_module
-from train.checks.check import NODE_STEPS, STEPS, Step, check
-from train.checks.subject import Outcome, Subject
+from train.checks.check import NODE_STEPS, STEPS, CheckStep, check
+from train.checks.subject import CheckOutcome, Subject
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -40,10 +40,10 @@ def test_every_step_that_can_run_does_when_others_fail(tmp_path: Path, english_c
 def test_what_a_person_must_mend_is_an_outcome_and_a_bug_is_not(
     tmp_path: Path, english_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bug(subject: Subject) -> Outcome:
+    def bug(subject: Subject) -> CheckOutcome:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(check_module, "STEPS", (Step("bug", bug),))
+    monkeypatch.setattr(check_module, "STEPS", (CheckStep("bug", bug),))
     with pytest.raises(ZeroDivisionError):
         list(check(subject(tmp_path, "builtin:tiny.en", english_clips[:1]).config))
 

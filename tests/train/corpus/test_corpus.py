@@ -14,14 +14,14 @@ from asr.utterance import Utterance
 from tests.manifests import write_beside
 from tests.train.corpora import met, ordering
 from train.corpus.corpus import Corpus, load
-from train.corpus.streaming import Streamed, Windows
-from train.corpus.validation import Admission
+from train.corpus.streaming import StreamingCorpus, Windows
+from train.corpus.validation import CorpusValidator
 from train.data.config import DataConfig
-from train.examples import Recipe
+from train.examples import PreprocessConfig
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 
-RULES = Admission(Recipe("builtin:tiny.en", None, "transcribe"))
+RULES = CorpusValidator(PreprocessConfig("builtin:tiny.en", None, "transcribe"))
 PLAN = PlanConfig(max_clips=4, micro_batches_per_step=2)
 
 
@@ -101,9 +101,9 @@ def test_a_shared_stream_is_read_by_an_actor(ray_cluster: None, tmp_path: Path) 
     """A stream that needs no network: a manifest, taken for one."""
     place = manifest(tmp_path, [*rows(50), replace(rows(1)[0], id="it", language="it")])
     good = data(train=manifest(tmp_path, rows(50), "good.jsonl"))
-    stream = Streamed(Windows(good.sources, 20, RULES, ordering(PLAN)))
+    stream = StreamingCorpus(Windows(good.sources, 20, RULES, ordering(PLAN)))
     shared = stream.shared()
     assert list(islice(shared.steps(4), 10)) == list(islice(stream.steps(4), 10))
-    bad = Streamed(Windows(data(train=place).sources, 20, RULES, ordering(PLAN))).shared()
+    bad = StreamingCorpus(Windows(data(train=place).sources, 20, RULES, ordering(PLAN))).shared()
     with pytest.raises(UserError, match="English only, not 'it'"):  # and no traceback around it
         list(islice(bad.steps(0), 10))

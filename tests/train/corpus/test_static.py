@@ -8,18 +8,18 @@ import pytest
 from asr.errors import UserError
 from asr.utterance import Quarantined
 from tests.train.corpora import listed, met, once_an_epoch, ordering, spoken
-from train.augmentation.augment import Augmentation, Speed
-from train.corpus.static import Listed, without_repeats
+from train.augmentation.augment import Augmentation, SpeedPerturbation
+from train.corpus.static import StaticCorpus, without_repeats
 from train.corpus.table import Admitted, collect
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 
 PLAN = PlanConfig(max_clips=3, micro_batches_per_step=4)
 PACKED = Packing(window_s=20.0, previous_text_share=0.5)
-FASTER = Augmentation(speed=Speed(probability=0.5, factors=(0.8, 1.25)))
+FASTER = Augmentation(speed=SpeedPerturbation(probability=0.5, factors=(0.8, 1.25)))
 
 
-def corpora() -> dict[str, Listed]:
+def corpora() -> dict[str, StaticCorpus]:
     return {
         "plain": listed(ordering(PLAN), spoken(70)),
         "packed": listed(ordering(PLAN, PACKED), spoken(150)),
@@ -84,7 +84,7 @@ def test_windows_have_the_text_before_them() -> None:
 
 
 def test_other_speeds_are_in_the_plan() -> None:
-    slow = Augmentation(speed=Speed(probability=1.0, factors=(0.5,)))
+    slow = Augmentation(speed=SpeedPerturbation(probability=1.0, factors=(0.5,)))
     plan = PlanConfig(margin_s=0.0, full_window_share=0.0)
     corpus = listed(ordering(plan, augment=slow), spoken(20))
     for order in (order for step in islice(corpus.steps(0), 3) for order in corpus.orders(step)):
@@ -112,7 +112,7 @@ def test_the_fingerprint_is_that_of_the_rows_in_any_order() -> None:
 def test_the_fingerprint_is_made_once_for_a_corpus_and_for_what_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = listed(ordering(), spoken(30))
     known = corpus.fingerprint
-    monkeypatch.setattr(Listed, "_digest", lambda self: pytest.fail("asked for again"))
+    monkeypatch.setattr(StaticCorpus, "_digest", lambda self: pytest.fail("asked for again"))
     assert corpus.fingerprint == corpus.ordered(ordering(PLAN)).fingerprint == known
 
 

@@ -11,20 +11,20 @@ from asr.data.sources import SourceConfig
 from asr.errors import UserError
 from asr.utterance import Quarantined, Utterance
 from tests.train.corpora import met, once_an_epoch, ordering
-from train.augmentation.augment import Augmentation, Speed
+from train.augmentation.augment import Augmentation, SpeedPerturbation
 from train.corpus import streaming
-from train.corpus.streaming import Reader, Streamed, Windows
-from train.corpus.validation import Admission
-from train.examples import Recipe
+from train.corpus.streaming import StreamingCorpus, StreamReader, Windows
+from train.corpus.validation import CorpusValidator
+from train.examples import PreprocessConfig
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
 
-RULES = Admission(Recipe("builtin:tiny.en", None, "transcribe"))
+RULES = CorpusValidator(PreprocessConfig("builtin:tiny.en", None, "transcribe"))
 PLAN = PlanConfig(max_clips=3, micro_batches_per_step=2)
 HOW = {
     "plain": ordering(PLAN),
-    "packed": ordering(PLAN, Packing(window_s=12.0), Augmentation(speed=Speed(probability=0.5))),
+    "packed": ordering(PLAN, Packing(window_s=12.0), Augmentation(speed=SpeedPerturbation(probability=0.5))),
 }
 
 
@@ -45,9 +45,9 @@ class Sources:
         return {f"{source}{n}" for n in range(self.sizes[source]) if n % 7 != 6}
 
 
-def streamed(how: Ordering, window_clips: int, **weights: float | None) -> Streamed:
+def streamed(how: Ordering, window_clips: int, **weights: float | None) -> StreamingCorpus:
     sources = [SourceConfig(source=name, weight=weight) for name, weight in weights.items()]
-    return Streamed(Windows(sources, window_clips, RULES, how))
+    return StreamingCorpus(Windows(sources, window_clips, RULES, how))
 
 
 @pytest.mark.medium
@@ -124,7 +124,7 @@ def test_one_reading_serves_all_workers_and_starts_again_for_those_that_do(
     ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources = Sources(monkeypatch, a=70)
-    shared = Reader(Windows([SourceConfig(source="a")], 20, RULES, HOW["plain"]))
+    shared = StreamReader(Windows([SourceConfig(source="a")], 20, RULES, HOW["plain"]))
 
     class Actor:
         """What a handle of a Ray actor looks like, with the real references behind it."""
@@ -135,7 +135,7 @@ def test_one_reading_serves_all_workers_and_starts_again_for_those_that_do(
                 return streaming.ray.put(shared.window(step))
 
     source = streamed(HOW["plain"], 20, a=None)
-    ranks = [Streamed(source._source, Actor) for _ in range(2)]
+    ranks = [StreamingCorpus(source._source, Actor) for _ in range(2)]
     alone = list(islice(source.steps(0), 24))
     sources.begun.clear()
     together = [step for pair in zip(*(islice(rank.steps(0), 24) for rank in ranks), strict=True) for step in pair]

@@ -12,15 +12,15 @@ from asr.errors import UserError
 from asr.utterance import Quarantined, Utterance
 from tests.asr.sounds import CODECS, encoded, tone
 from train.corpus.table import Admitted
-from train.corpus.validation import Admission, require_usable
-from train.examples import Recipe
+from train.corpus.validation import CorpusValidator, require_usable
+from train.examples import PreprocessConfig
 
-RULES = Admission(Recipe("builtin:tiny.en", None, "transcribe"))
+RULES = CorpusValidator(PreprocessConfig("builtin:tiny.en", None, "transcribe"))
 GOOD = Utterance("good", "/no/matter.wav", "some words", 2.5)
 
 
 def admit(
-    rows: Iterable[Utterance | Quarantined], rules: Admission = RULES
+    rows: Iterable[Utterance | Quarantined], rules: CorpusValidator = RULES
 ) -> tuple[list[Admitted], list[Quarantined]]:
     quarantined: list[Quarantined] = []
     return list(rules.admit(rows, quarantined)), quarantined

@@ -7,18 +7,20 @@ import torch
 from asr.audio.features import WINDOW_FRAMES
 from asr.models.whisper.tokens import IGNORED
 from train.dataloader.collate import collate
-from train.dataloader.preprocess import TensorRow
+from train.dataloader.preprocess import MicroBatchTensors
 
 PAD = 99
 
 
-def row(frames: list[int], context_s: float, labels: list[list[int]], unscored: list[int] | None = None) -> TensorRow:
+def row(
+    frames: list[int], context_s: float, labels: list[list[int]], unscored: list[int] | None = None
+) -> MicroBatchTensors:
     """Clips whose every value is 1, 2 ...; read-only arrays, as some ways through Ray leave them."""
     features = np.concatenate([np.full((4, length), n, np.float16) for n, length in enumerate(frames, 1)], axis=1)
     arrays = features, np.array(frames), np.array(labels), np.array(unscored or [0] * len(frames))
     for array in arrays:
         array.flags.writeable = False
-    return TensorRow(*arrays, context_s=context_s, own_s=1.0, audio_s=1.0, epoch=0, ids=(), faults=())
+    return MicroBatchTensors(*arrays, context_s=context_s, own_s=1.0, audio_s=1.0, epoch=0, ids=(), faults=())
 
 
 def test_clips_are_parted_and_each_is_followed_by_its_own_silence() -> None:

@@ -15,29 +15,29 @@ from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.tokens import IGNORED
 from asr.utterance import Quarantined, Utterance
 from tests.train.corpora import listed, ordering
-from train.corpus.static import Listed
+from train.corpus.static import StaticCorpus
 from train.corpus.table import Admitted
-from train.dataloader.dataset import Feed, Met, Portion, Share
-from train.examples import Recipe
+from train.dataloader.dataset import ConsumedBatch, MicroBatchDataset, RankSlice, WorkerShard
+from train.examples import PreprocessConfig
 from train.sampling.batching import MicroBatch, PlanConfig, padding
 
-RECIPE = Recipe("builtin:tiny.en", None, "transcribe")
+RECIPE = PreprocessConfig("builtin:tiny.en", None, "transcribe")
 PLAN = PlanConfig(max_clips=4, micro_batches_per_step=2)
-ALONE = Share(0, 1)
+ALONE = RankSlice(0, 1)
 
 
-def corpus(clips: Sequence[Utterance]) -> Listed:
+def corpus(clips: Sequence[Utterance]) -> StaticCorpus:
     return listed(ordering(PLAN), [Admitted(clip, 12) for clip in clips])
 
 
-def feed(clips: Sequence[Utterance], steps: range, max_quarantined_share: float = 0.05) -> Feed:
-    return Feed(Portion(corpus(clips), steps, ALONE), RECIPE, 50256, max_quarantined_share)
+def feed(clips: Sequence[Utterance], steps: range, max_quarantined_share: float = 0.05) -> MicroBatchDataset:
+    return MicroBatchDataset(WorkerShard(corpus(clips), steps, ALONE), RECIPE, 50256, max_quarantined_share)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
 def test_workers_share_out_each_step_and_get_equally_many(workers: int) -> None:
     step = tuple(MicroBatch(7, context_s=float(n)) for n in range(1, 7))
-    shares = [Share(rank, workers).of(step) for rank in range(workers)]
+    shares = [RankSlice(rank, workers).of(step) for rank in range(workers)]
     assert {len(share) for share in shares} == {-(-6 // workers)}
     given = Counter(batch for share in shares for batch in share if batch.context_s)
     assert given == Counter(step)
@@ -70,7 +70,7 @@ def test_batches_in_order_and_a_tally_of_what_was_fed(
     assert tally.padding_share == pytest.approx(padding(steps), abs=0.01)
     assert tally.quarantined == []
     ledger = whole.take_ledger()
-    assert ledger == [Met(row.epoch, tuple(flac_clips[i].id for i in row.utterances)) for row in rows]
+    assert ledger == [ConsumedBatch(row.epoch, tuple(flac_clips[i].id for i in row.utterances)) for row in rows]
     assert whole.take_ledger() == []
     rest = list(feed(flac_clips, range(4, 6)))
     for batch, expected in zip(rest, batches[-4:], strict=True):
@@ -98,7 +98,7 @@ def test_what_the_corpus_could_not_use_is_told_once_by_the_first_worker(
     source.quarantined = [Quarantined("silent", "no_transcript")]
     tallies = []
     for rank in range(2):
-        one = Feed(Portion(source, range(1), Share(rank, 2)), RECIPE, 50256, 0.05)
+        one = MicroBatchDataset(WorkerShard(source, range(1), RankSlice(rank, 2)), RECIPE, 50256, 0.05)
         list(one)
         tallies.append(one.tally)
     assert [tally.quarantined for tally in tallies] == [source.quarantined, []]

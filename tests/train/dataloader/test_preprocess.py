@@ -15,17 +15,17 @@ from asr.errors import UserError
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.tokens import IGNORED
 from asr.utterance import Utterance
-from train.augmentation.augment import Augmentation, Spec, Speed, augment, mask
+from train.augmentation.augment import Augmentation, Spec, SpeedPerturbation, augment, mask
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
-from train.examples import Order, Passage, Recipe
+from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
 from train.trainer.trainer import token_loss
 
-RECIPE = Recipe("builtin:tiny.en", None, "transcribe")
+RECIPE = PreprocessConfig("builtin:tiny.en", None, "transcribe")
 
 
-def order(utterances: Sequence[Utterance], context_s: float = 6.0) -> Order:
-    return Order(tuple(Passage((utterance,)) for utterance in utterances), context_s, own_s=9.5, epoch=3)
+def order(utterances: Sequence[Utterance], context_s: float = 6.0) -> MicroBatchSpec:
+    return MicroBatchSpec(tuple(PackedExample((utterance,)) for utterance in utterances), context_s, own_s=9.5, epoch=3)
 
 
 def faulty(clip: Utterance) -> dict[str, Utterance]:
@@ -83,7 +83,7 @@ def test_a_window_without_its_faulty_part(flac_clips: list[Utterance], english_m
     """Audio and text of the others stay in step: times are those of the audio that is left."""
     bad = faulty(flac_clips[0])
     parts = (flac_clips[0], bad["missing_file"], flac_clips[1], bad["no_transcript"], flac_clips[2])
-    row = prepare(Order((Passage(parts, timestamps=True),), 30.0), RECIPE)
+    row = prepare(MicroBatchSpec((PackedExample(parts, timestamps=True),), 30.0), RECIPE)
     assert [fault.reason for fault in row.faults] == ["missing_file", "no_transcript"]
     waveforms = [decode(clip.audio) for clip in flac_clips[:3]]
     assert np.array_equal(row.features_MT, english_model.log_mel(np.concatenate(waveforms)))
@@ -94,7 +94,7 @@ def test_a_window_without_its_faulty_part(flac_clips: list[Utterance], english_m
     assert times == pytest.approx([t for pair in pairwise(borders) for t in pair], abs=0.0101)
     said = english_model.tokenizer.decode([token for token in label if token < zero], skip_special_tokens=True)
     assert said == "".join(f" {clip.text.strip()}" for clip in flac_clips[:3])
-    same = prepare(Order((Passage(tuple(flac_clips[:3]), timestamps=False),), 30.0), RECIPE)
+    same = prepare(MicroBatchSpec((PackedExample(tuple(flac_clips[:3]), timestamps=False),), 30.0), RECIPE)
     assert english_model.tokenizer.decode(same.labels_BL[0], skip_special_tokens=True) == said
     assert max(same.labels_BL[0]) < zero
 
@@ -103,7 +103,7 @@ def test_a_window_without_its_faulty_part(flac_clips: list[Utterance], english_m
 def test_a_window_longer_than_the_manifest_said_leaves_out_what_does_not_fit(flac_clips: list[Utterance]) -> None:
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 29 * SAMPLE_RATE).astype(np.float32)
     long = replace(flac_clips[0], id="long", audio=encode_flac(noise), duration_s=3.0)
-    row = prepare(Order((Passage((flac_clips[0], long, flac_clips[1])),), 10.0), RECIPE)
+    row = prepare(MicroBatchSpec((PackedExample((flac_clips[0], long, flac_clips[1])),), 10.0), RECIPE)
     assert [(fault.id, fault.reason) for fault in row.faults] == [("long", "too_long")]
     assert row.audio_s < 13
 
@@ -112,8 +112,8 @@ def test_the_text_before_is_a_prompt_that_is_not_scored(
     flac_clips: list[Utterance], english_model: SpeechModel
 ) -> None:
     tokenizer = english_model.tokenizer
-    passages = (Passage((flac_clips[0],), False, "what was said before"), Passage((flac_clips[1],)))
-    row = prepare(Order(passages, 6.0), RECIPE)
+    passages = (PackedExample((flac_clips[0],), False, "what was said before"), PackedExample((flac_clips[1],)))
+    row = prepare(MicroBatchSpec(passages, 6.0), RECIPE)
     unscored = int(row.unscored_B[0])
     assert row.unscored_B[1] == 0
     assert tokenizer.convert_ids_to_tokens(row.labels_BL[0][:1].tolist()) == ["<|startofprev|>"]
@@ -121,32 +121,32 @@ def test_the_text_before_is_a_prompt_that_is_not_scored(
     batch = collate(row, tokenizer.pad_token_id)
     assert batch["decoder_input_ids"][0, : unscored + 1].tolist() == row.labels_BL[0][: unscored + 1].tolist()
     assert (batch["labels"][0, :unscored] == IGNORED).all()
-    without = collate(prepare(Order((Passage((flac_clips[0],)),), 6.0), RECIPE), tokenizer.pad_token_id)
+    without = collate(prepare(MicroBatchSpec((PackedExample((flac_clips[0],)),), 6.0), RECIPE), tokenizer.pad_token_id)
     scored = batch["labels"][0][batch["labels"][0] != IGNORED]
     assert scored.tolist() == without["labels"][0].tolist()
 
 
 def test_every_epoch_hears_its_own_augmentation(flac_clips: list[Utterance], english_model: SpeechModel) -> None:
-    config = Augmentation(speed=Speed(probability=1.0, factors=(0.8, 1.25)), spec=Spec(probability=1.0))
+    config = Augmentation(speed=SpeedPerturbation(probability=1.0, factors=(0.8, 1.25)), spec=Spec(probability=1.0))
     recipe = replace(RECIPE, augment=config, seed=5)
     clip = flac_clips[0]
-    passage = (Passage((clip,)),)
-    rows = [prepare(Order(passage, 6.0, epoch=epoch), recipe) for epoch in range(3)]
+    passage = (PackedExample((clip,)),)
+    rows = [prepare(MicroBatchSpec(passage, 6.0, epoch=epoch), recipe) for epoch in range(3)]
     for epoch, row in enumerate(rows):
         heard = augment(decode(clip.audio), clip.id, config, 5, epoch)
         assert row.audio_s == len(heard) / SAMPLE_RATE
         features = mask(english_model.log_mel(heard), clip.id, config, 5, epoch)
         assert np.array_equal(row.features_MT, features)
     assert len({row.features_MT.tobytes() for row in rows}) == 3
-    again = prepare(Order(passage, 6.0, epoch=1), recipe)
+    again = prepare(MicroBatchSpec(passage, 6.0, epoch=1), recipe)
     assert np.array_equal(again.features_MT, rows[1].features_MT)
 
 
 def test_a_clip_that_would_no_longer_fit_keeps_its_speed(flac_clips: list[Utterance]) -> None:
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 28 * SAMPLE_RATE).astype(np.float32)
     clip = replace(flac_clips[0], audio=encode_flac(noise), duration_s=28.0)
-    recipe = replace(RECIPE, augment=Augmentation(speed=Speed(probability=1.0, factors=(0.8,))))
-    row = prepare(Order((Passage((clip,)),), 30.0), recipe)
+    recipe = replace(RECIPE, augment=Augmentation(speed=SpeedPerturbation(probability=1.0, factors=(0.8,))))
+    row = prepare(MicroBatchSpec((PackedExample((clip,)),), 30.0), recipe)
     assert (row.audio_s, row.faults) == (28.0, ())
 
 

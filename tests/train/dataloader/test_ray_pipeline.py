@@ -11,13 +11,13 @@ from tests.train.dataloader.test_preprocess import RECIPE, faulty
 from train.dataloader import ray_pipeline as module
 from train.dataloader.preprocess import prepare
 from train.dataloader.ray_pipeline import stream
-from train.examples import Order, Passage
+from train.examples import MicroBatchSpec, PackedExample
 
 
-def orders_of(clips: list[Utterance]) -> list[Order]:
+def orders_of(clips: list[Utterance]) -> list[MicroBatchSpec]:
     groups = [clips[start : start + 3] for start in range(0, len(clips), 3)]
     return [
-        Order(tuple(Passage((clip,)) for clip in group), 5.0 + n / 8, 1.0, n)
+        MicroBatchSpec(tuple(PackedExample((clip,)) for clip in group), 5.0 + n / 8, 1.0, n)
         for n, group in enumerate([*groups, [], *groups[::-1]])
     ]
 
@@ -47,10 +47,10 @@ def test_an_endless_row_of_orders_is_taken_as_far_as_it_is_needed(
 ) -> None:
     taken = 0
 
-    def endless() -> Iterator[Order]:
+    def endless() -> Iterator[MicroBatchSpec]:
         nonlocal taken
         while True:
-            yield Order((Passage((flac_clips[taken % 24],)),), 6.0, epoch=taken)
+            yield MicroBatchSpec((PackedExample((flac_clips[taken % 24],)),), 6.0, epoch=taken)
             taken += 1
 
     streamed = stream(endless(), RECIPE)
@@ -65,17 +65,17 @@ def test_no_orders_no_rows() -> None:
 
 def test_audio_inside_the_orders_closes_a_chunk_early() -> None:
     clip = Utterance("big", bytes(module._CHUNK_BYTES // 2), "text")
-    chunks = list(module._chunks(iter([Order((Passage((clip,)),))] * 5)))
+    chunks = list(module._chunks(iter([MicroBatchSpec((PackedExample((clip,)),))] * 5)))
     assert [len(chunk) for chunk in chunks] == [2, 2, 1]
 
 
 def test_tasks_grow_and_end_small() -> None:
-    bundles = list(module._bundles([Order(epoch=number) for number in range(1000)], 3))
+    bundles = list(module._bundles([MicroBatchSpec(epoch=number) for number in range(1000)], 3))
     assert [len(bundle) for bundle in bundles] == [8, 16, 32, 64, *[128] * 4, 122, 82, 54, 36, 32, 32, 10]
     assert [order.epoch for bundle in bundles for order in bundle] == list(range(1000))
 
 
 def test_tasks_are_bounded_by_what_they_make() -> None:
     most = module._TASK_BYTES / module._FRAME_BYTES
-    bundles = list(module._bundles([Order(own_s=most / 4)] * 20 + [Order(own_s=2 * most)] * 3, 1))
+    bundles = list(module._bundles([MicroBatchSpec(own_s=most / 4)] * 20 + [MicroBatchSpec(own_s=2 * most)] * 3, 1))
     assert [len(bundle) for bundle in bundles] == [4, 4, 4, 4, 4, 1, 1, 1]

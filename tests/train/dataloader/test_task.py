@@ -10,13 +10,13 @@ from asr.utterance import Utterance
 from tests.train.dataloader.test_preprocess import RECIPE
 from train.dataloader.preprocess import prepare
 from train.dataloader.task import prepare_bundle
-from train.examples import Order, Passage
+from train.examples import MicroBatchSpec, PackedExample
 
 pytestmark = pytest.mark.medium
 
 
 def test_a_bundle_becomes_its_rows(flac_clips: list[Utterance]) -> None:
-    orders = [Order((Passage((clip,)),), 6.0) for clip in flac_clips[:3]]
+    orders = [MicroBatchSpec((PackedExample((clip,)),), 6.0) for clip in flac_clips[:3]]
     rows = [pickle.loads(row["row"]) for row in prepare_bundle({"orders": pickle.dumps(orders)}, RECIPE)]
     assert [row.ids for row in rows] == [prepare(order, RECIPE).ids for order in orders]
 

@@ -31,7 +31,7 @@ from tests.warm.processes import Script
 from train.checkpoints.best import find
 from train.config import TrainConfig
 from train.evaluation import evaluator as judge_module
-from train.evaluation.evaluator import Beside, Judge, frozen, score, scored_on, with_weights
+from train.evaluation.evaluator import AsyncValidation, Evaluator, frozen, score, scored_on, with_weights
 from train.evaluation.schedule import EvaluationConfig, Scoring
 from train.events import Failed, Progress, ProgressBoard, Scored
 from train.run.fit import Fitted, fit
@@ -83,7 +83,7 @@ def test_scoring_leaves_a_network_in_training_as_it_was(
     modes = [module.training for module in network.modules()]
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
     states = random_states()
-    judge = Judge(scoring(flac_clips, (flac_clips[4],)), None, [], 0)
+    judge = Evaluator(scoring(flac_clips, (flac_clips[4],)), None, [], 0)
     judge.score_base(small_model)
     scored = judge.score(network, small_model, 2)
     assert random_states() == states
@@ -111,7 +111,7 @@ def test_the_live_network_says_what_its_checkpoint_says(
 
 def test_a_base_that_was_scored_is_not_scored_again(small_model: SpeechModel, flac_clips: list[Utterance]) -> None:
     known = Scored(0, "retention", {"wer": {"rate": 0.1}})
-    judge = Judge(scoring(flac_clips, (flac_clips[4],)), None, [known], 0)
+    judge = Evaluator(scoring(flac_clips, (flac_clips[4],)), None, [known], 0)
     judge.score_base(replace(small_model, network=None))  # type: ignore[arg-type]
     assert judge.scored == [known]
 
@@ -141,13 +141,13 @@ def test_an_evaluation_that_fails_for_any_reason_is_told_and_the_others_are_made
         return real(model, share, *args, **options)
 
     monkeypatch.setattr(judge_module, "evaluate", failing)
-    judge = Judge(scoring(flac_clips, (flac_clips[4],)), board, [], 0)
+    judge = Evaluator(scoring(flac_clips, (flac_clips[4],)), board, [], 0)
     judge.score_base(small_model)
     scored = judge.score(trained(small_model, "lora"), small_model, 2)
     assert scored is not None and scored.corpus == "validation"
     assert [type(one) for one in told] == [Failed, Scored, Failed]
     assert all(str(fault) in one.error for one in told if isinstance(one, Failed))
-    assert Judge(scoring([flac_clips[4]]), None, [], 0).score(trained(small_model, "lora"), small_model, 2) is None
+    assert Evaluator(scoring([flac_clips[4]]), None, [], 0).score(trained(small_model, "lora"), small_model, 2) is None
 
 
 def test_two_workers_hear_half_each_and_come_to_one_figure(
@@ -322,7 +322,7 @@ def test_an_evaluation_beside_the_workers_that_fails_is_told_to_the_board(
     trained(small_model, "lora").save_pretrained(tmp_path / "step_0000002")  # type: ignore[operator]
     gone = replace(flac_clips[0], audio="/no/such.flac")
     board = ray.remote(num_cpus=0)(ProgressBoard).remote()
-    beside = Beside(replace(scoring([gone]), beside=True), small_base, 1, board)
+    beside = AsyncValidation(replace(scoring([gone]), beside=True), small_base, 1, board)
     assert beside(ray.train.Checkpoint.from_directory(str(tmp_path / "step_0000002"))) == {}
     ((_, told),) = ray.get(board.fetch.remote(0))
     assert isinstance(told, Failed)

@@ -14,7 +14,7 @@ from asr.audio.decode import decode as decode_audio
 from asr.errors import UserError
 from asr.models.artifact import load_model
 from asr.models.whisper.torch_backend import decode
-from asr.transcript import Clip
+from asr.transcript import DecodingRequest
 from cluster.gpus import parse
 from tests.manifests import write_beside
 from tests.train.runs import STEPS, Finished, Runs, planned
@@ -41,7 +41,7 @@ def test_a_run_ends_in_an_artifact_that_decodes(whole: Finished, runs: Runs) -> 
     assert TrainConfig.model_validate(card.config) == config
     model = load_model(str(whole.fitted.artifact))
     clip = runs.clips[0]
-    (heard,) = decode(model, [Clip(model.log_mel(decode_audio(clip.audio)))], "short")
+    (heard,) = decode(model, [DecodingRequest(model.log_mel(decode_audio(clip.audio)))], "short")
     assert any(map(str.isalnum, heard.text))
 
 

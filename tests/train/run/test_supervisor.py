@@ -304,7 +304,7 @@ def test_failures_are_counted_since_the_newest_checkpoint(
 
 def met_once(runs: Runs, config: TrainConfig) -> None:
     """Each step was trained on what was planned for it, and each utterance met once an epoch."""
-    lines = list(data_log.read(str(runs.folder / config.run.name / data_log.LEDGER)))
+    lines = list(data_log.read(str(runs.folder / config.run.name / data_log.DATA_LOG)))
     assert [line.step for line in lines] == list(range(1, config.optim.max_steps + 1))
     assert [sorted(line.ids) for line in lines] == [sorted(ids) for ids in planned(config)]
     epochs = defaultdict(list)

@@ -20,7 +20,7 @@ from train.callbacks.checkpoint_report import STATE
 from train.config import TrainConfig
 from train.corpus.table import Admitted
 from train.run import worker as module
-from train.run.worker import Job, train_worker
+from train.run.worker import TrainJob, train_worker
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_worker_trains_to_the_last_step_and_leaves_a_whole_checkpoint(
     config = resolve(TrainConfig, None, [*plain, *steps]).value
     gone = Utterance("gone", "/no/such.flac", "not to be heard", duration_s=1.0)
     clips = [*flac_clips[:3], gone]  # two steps an epoch
-    job = Job(config, listed(ordering(config.plan), [Admitted(clip, 12) for clip in clips]), board=None)
+    job = TrainJob(config, listed(ordering(config.plan), [Admitted(clip, 12) for clip in clips]), board=None)
     trainer = TorchTrainer(train_worker, train_loop_config={"job": job}, scaling_config=ScalingConfig(num_workers=0))
     metrics = trainer.fit().metrics
     assert metrics is not None
@@ -68,7 +68,7 @@ def test_a_loss_that_is_no_number_ends_a_run_at_once_and_names_step_and_utteranc
     broken = ["optim.learning_rate=1e30", "optim.warmup_steps=0", "optim.max_steps=9", "run.checkpoint_every_steps=9"]
     config = resolve(TrainConfig, None, [*plain, *broken, "plan.micro_batches_per_step=1"]).value
     clips = flac_clips[:3]
-    job = Job(config, listed(ordering(config.plan), [Admitted(clip, 12) for clip in clips]), board=None)
+    job = TrainJob(config, listed(ordering(config.plan), [Admitted(clip, 12) for clip in clips]), board=None)
     trainer = TorchTrainer(train_worker, train_loop_config={"job": job}, scaling_config=ScalingConfig(num_workers=0))
     with pytest.raises(UserError, match=r"^step \d: the loss is nan: the weights are beyond .*; met: ") as caught:
         trainer.fit()
@@ -83,7 +83,7 @@ def test_a_loss_that_is_no_number_ends_a_run_at_once_and_names_step_and_utteranc
 def test_an_error_that_holds_what_cannot_be_pickled_still_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.compile's hold the network: a run on a GPU ended with Ray's complaint about that, and no reason."""
 
-    def fail(job: Job) -> None:
+    def fail(job: TrainJob) -> None:
         error = ValueError("the shape\nis not known")
         error.network = (number for number in ())  # type: ignore[attr-defined]
         raise error

@@ -14,7 +14,7 @@ from asr.data.sources.prompts import fetch, utterances
 from asr.errors import UserError
 from asr.io.cache import cache_root
 from asr.models.whisper.tokens import MAX_TOKENS
-from train.sampling.batching import Item, Items, MicroBatch, PlanConfig, Step, padding, plan_epoch
+from train.sampling.batching import Item, Items, MicroBatch, OptimizerStep, PlanConfig, padding, plan_epoch
 
 CONFIGS = st.builds(
     PlanConfig,
@@ -49,7 +49,7 @@ def prompts_like(count: int, seed: int = 0) -> Items:
     return alone(np.clip(np.random.default_rng(seed).lognormal(np.log(1.6), 0.8, count), 0.3, 30.0))
 
 
-def batches(steps: Iterable[Step]) -> list[MicroBatch]:
+def batches(steps: Iterable[OptimizerStep]) -> list[MicroBatch]:
     return [batch for step in steps for batch in step]
 
 
@@ -168,11 +168,11 @@ def test_a_worker_has_only_its_own_micro_batches_made() -> None:
         made.append(place)
         return MicroBatch(0, context_s=float(place))
 
-    step = Step(make, range(10, 16))
+    step = OptimizerStep(make, range(10, 16))
     assert [batch.context_s for batch in step[1::4]] == [11.0, 15.0]
     assert step[-1].context_s == 15.0 and len(step) == 6
     assert made == [11, 15, 15]
-    assert step == Step(make, range(10, 16)) != Step(make, range(9, 15))
+    assert step == OptimizerStep(make, range(10, 16)) != OptimizerStep(make, range(9, 15))
     assert [batch.context_s for batch in step] == [float(place) for place in range(10, 16)]
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from asr.config import Section
 from asr.models.whisper.tokens import MAX_PREVIOUS_TOKENS, MAX_TOKENS
-from train.sampling.packing import Columns, Packing, items, windows
+from train.sampling.packing import Packing, UtteranceColumns, items, windows
 
 AROUND = 5
 
@@ -18,12 +18,12 @@ class Holder(Section):
 
 
 @st.composite
-def corpora(draw: st.DrawFn) -> Columns:
+def corpora(draw: st.DrawFn) -> UtteranceColumns:
     size = draw(st.integers(0, 150))
     random = np.random.default_rng(draw(st.integers(0, 10_000)))
     audio_s = random.uniform(0.1, draw(st.sampled_from([3.0, 30.0])), size)
     tokens = random.integers(1, draw(st.sampled_from([20, MAX_TOKENS - AROUND + 1])), size)
-    return Columns(audio_s, tokens, np.cumsum(random.random(size) < 0.1))
+    return UtteranceColumns(audio_s, tokens, np.cumsum(random.random(size) < 0.1))
 
 
 PACKINGS = st.builds(
@@ -45,7 +45,9 @@ def test_the_short_form() -> None:
 
 @pytest.mark.medium
 @given(corpora(), PACKINGS, st.integers(0, 3))
-def test_windows_hold_each_utterance_once_within_every_bound(columns: Columns, packing: Packing, seed: int) -> None:
+def test_windows_hold_each_utterance_once_within_every_bound(
+    columns: UtteranceColumns, packing: Packing, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     first, count = windows(columns, packing, AROUND, random)
     assert [i for f, n in zip(first, count, strict=True) for i in range(f, f + n)] == list(range(len(columns.audio_s)))
@@ -68,7 +70,7 @@ def test_windows_hold_each_utterance_once_within_every_bound(columns: Columns, p
 
 
 def test_windows_are_filled_and_end_elsewhere_each_time() -> None:
-    columns = Columns(np.full(1000, 2.0), np.full(1000, 10), np.zeros(1000, int))
+    columns = UtteranceColumns(np.full(1000, 2.0), np.full(1000, 10), np.zeros(1000, int))
     packing = Packing(window_s=30.0, timestamp_share=0.5, previous_text_share=0.25)
     ends = set()
     for seed in range(5):
@@ -87,7 +89,7 @@ def test_windows_are_filled_and_end_elsewhere_each_time() -> None:
 
 
 def test_without_packing_each_utterance_is_alone() -> None:
-    columns = Columns(np.array([1.0, 2.0, 40.0]), np.array([3, 4, 5]), np.zeros(3, int))
+    columns = UtteranceColumns(np.array([1.0, 2.0, 40.0]), np.array([3, 4, 5]), np.zeros(3, int))
     runs = windows(columns, Packing(), AROUND, np.random.default_rng(0))
     planned = items(runs, columns, Packing(), AROUND, np.random.default_rng(0))
     assert [planned[n].utterances for n in range(3)] == [range(0, 1), range(1, 2), range(2, 3)]

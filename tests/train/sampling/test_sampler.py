@@ -10,11 +10,11 @@ import torch
 from asr.models.whisper.loading import SpeechModel
 from asr.utterance import Utterance
 from tests.train.corpora import listed, ordering, spoken
-from train.augmentation.augment import Augmentation, Speed
+from train.augmentation.augment import Augmentation, SpeedPerturbation
 from train.corpus.table import Admitted, collect, orders
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
-from train.examples import Order, Passage, Recipe
+from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
 from train.sampling.batching import Item, MicroBatch, PlanConfig
 from train.sampling.packing import Packing
 from train.trainer.trainer import token_loss
@@ -30,13 +30,13 @@ def test_indices_become_utterances_with_the_text_before_them() -> None:
     window, alone = found[0].passages
     assert ([each.id for each in window.utterances], window.timestamps) == (["u2", "u3", "u4"], True)
     assert window.previous == "text 0 text 1"
-    assert alone == Passage(tuple(utterances.take([8])))
+    assert alone == PackedExample(tuple(utterances.take([8])))
     assert found[1].passages == ()
 
 
 def test_windows_have_room_for_the_slowest_of_all_speeds() -> None:
     """A pass may reach over two epochs with other speeds: its windows must fit, and be the same, in both."""
-    slow = Augmentation(speed=Speed(probability=0.5, factors=(0.5, 1.0)))
+    slow = Augmentation(speed=SpeedPerturbation(probability=0.5, factors=(0.5, 1.0)))
     how = ordering(packing=Packing(window_s=20.0), augment=slow)
     utterances, _ = collect([spoken(300)])
     columns = utterances.columns()
@@ -50,7 +50,7 @@ def test_windows_have_room_for_the_slowest_of_all_speeds() -> None:
 
 
 def test_a_clip_that_would_be_longer_than_a_window_is_planned_at_its_own_speed() -> None:
-    slow = Augmentation(speed=Speed(probability=1.0, factors=(0.5,)))
+    slow = Augmentation(speed=SpeedPerturbation(probability=1.0, factors=(0.5,)))
     how = ordering(PlanConfig(margin_s=0.0, full_window_share=0.0), augment=slow)
     utterances, _ = collect([[Admitted(Utterance("long", "a.wav", "text", 20.0), 3)]])
     columns = utterances.columns()
@@ -63,7 +63,7 @@ def test_a_decoder_trained_on_windows_keeps_timestamps(flac_clips: list[Utteranc
     packing = Packing(window_s=12.0, timestamp_share=0.5, previous_text_share=0.3)
     how = ordering(PlanConfig(max_clips=2, full_window_share=0.0), packing)
     corpus = listed(how, [Admitted(clip, 15) for clip in flac_clips])
-    recipe = Recipe("builtin:tiny.en", None, "transcribe")
+    recipe = PreprocessConfig("builtin:tiny.en", None, "transcribe")
     network, pad = deepcopy(english_model.network).train(), english_model.tokenizer.pad_token_id
     for fixed in (network.model.encoder, network.model.decoder.embed_tokens):
         fixed.requires_grad_(False)  # two thirds of the time
@@ -79,7 +79,7 @@ def test_a_decoder_trained_on_windows_keeps_timestamps(flac_clips: list[Utteranc
         losses.append(loss.item())
     assert np.mean(losses[-6:]) < np.mean(losses[:6])
     network.eval()
-    row = prepare(Order((Passage(tuple(flac_clips[:3]), timestamps=True),), 30.0), recipe)
+    row = prepare(MicroBatchSpec((PackedExample(tuple(flac_clips[:3]), timestamps=True),), 30.0), recipe)
     batch = collate(row, pad)
     with torch.no_grad():
         free = network.generate(batch["input_features"], return_timestamps=True, max_new_tokens=100)[0]

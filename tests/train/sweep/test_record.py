@@ -7,15 +7,15 @@ import pytest
 
 from asr.errors import UserError
 from tests.train.sweep.test_trials import BASE
-from train.sweep.record import RECORD, Record, Report
+from train.sweep.record import RECORD, Report, SweepRecord
 from train.sweep.space import resolve_sweep
 from train.sweep.trials import make_trials
 
 
-def record(folder: Path, *varied: str, base: tuple[str, ...] = ()) -> Record:
+def record(folder: Path, *varied: str, base: tuple[str, ...] = ()) -> SweepRecord:
     words = [*BASE[:3], f"run.folder={folder}", "run.name=mine", *base]
     trials = make_trials(resolve_sweep(varied or ["lora.rank=grid(1, 2, 3)"]), None, words)
-    return Record(str(folder / "mine"), trials, trials[0].config)
+    return SweepRecord(str(folder / "mine"), trials, trials[0].config)
 
 
 def test_a_record_goes_on_where_it_was(tmp_path: Path) -> None:

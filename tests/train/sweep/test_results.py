@@ -8,11 +8,11 @@ from rich.console import Console
 
 from tests.train.sweep.test_record import record
 from train.sweep import results
-from train.sweep.record import Record, Report
+from train.sweep.record import Report, SweepRecord
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> Record:
+def done(tmp_path: Path) -> SweepRecord:
     made = record(tmp_path)
     for outcome, status, rates in zip(
         made.outcomes, ("finished", "stopped", "failed"), ((0.5, 0.3), (0.4,), ()), strict=True
@@ -24,7 +24,7 @@ def done(tmp_path: Path) -> Record:
     return made
 
 
-def test_the_table_is_for_people(done: Record) -> None:
+def test_the_table_is_for_people(done: SweepRecord) -> None:
     console = Console(width=120, record=True, markup=False)
     console.print(results.table(done))
     lines = [line for line in console.export_text().splitlines() if "00" in line]
@@ -34,7 +34,7 @@ def test_the_table_is_for_people(done: Record) -> None:
     assert "the loss is nan" in lines[2]
 
 
-def test_the_summary_is_for_machines(done: Record) -> None:
+def test_the_summary_is_for_machines(done: SweepRecord) -> None:
     found = results.summary(done)
     assert (found["best"]["trial"], found["best"]["wer"], found["best"]["step"]) == ("000", 0.3, 4)
     assert found["best"]["artifact"] == f"{done.place}/best"
@@ -43,7 +43,7 @@ def test_the_summary_is_for_machines(done: Record) -> None:
 
 
 @pytest.mark.medium
-def test_files_are_written_beside_the_trials(done: Record) -> None:
+def test_files_are_written_beside_the_trials(done: SweepRecord) -> None:
     results.write(done)
     with Path(done.place, results.TABLE).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -55,7 +55,7 @@ def test_files_are_written_beside_the_trials(done: Record) -> None:
     assert Path(done.place, results.PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_best_artifact_is_linked_and_linked_anew(done: Record) -> None:
+def test_the_best_artifact_is_linked_and_linked_anew(done: SweepRecord) -> None:
     for name in ("000", "001"):
         folder = Path(done.place, "trials", name, "artifact")
         folder.mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_the_best_artifact_is_linked_and_linked_anew(done: Record) -> None:
     assert Path(results.link_best(done), "card.json").read_text() == "001"
 
 
-def test_at_an_address_the_best_artifact_is_copied(done: Record, s3: str) -> None:
+def test_at_an_address_the_best_artifact_is_copied(done: SweepRecord, s3: str) -> None:
     import asr.io.storage as storage
 
     done.place = storage.join(s3, "swept")

@@ -21,7 +21,7 @@ from train import console
 from train.config import TrainConfig
 from train.sweep import results
 from train.sweep import sweep as module
-from train.sweep.record import RECORD, Record
+from train.sweep.record import RECORD, SweepRecord
 from train.sweep.space import resolve_sweep
 from train.sweep.sweep import room_for, sweep
 from train.sweep.trials import make_trials
@@ -63,11 +63,11 @@ def test_a_sweep_stops_the_worse_names_the_best_and_goes_on_where_it_was_killed(
     read = module.training_corpus
     monkeypatch.setattr(module, "training_corpus", lambda config: reads.append(config) or read(config))
 
-    taken = Record.write
-    monkeypatch.setattr(Record, "write", lambda self: _until_the_second_starts(self, taken))
+    taken = SweepRecord.write
+    monkeypatch.setattr(SweepRecord, "write", lambda self: _until_the_second_starts(self, taken))
     with pytest.raises(KeyboardInterrupt):
         sweep(base, asked, made)
-    monkeypatch.setattr(Record, "write", taken)
+    monkeypatch.setattr(SweepRecord, "write", taken)
     before = json.loads((runs.folder / "swept" / RECORD).read_text())["trials"]
     assert [one["status"] for one in before] == ["finished", "running", "waiting"]
     artifact = runs.folder / "swept" / "trials" / "000" / "artifact" / "card.json"
@@ -123,7 +123,7 @@ def test_a_full_disk_under_a_sweep_was_tunes_traceback(
     assert "its process died" not in said
 
 
-def _until_the_second_starts(record: Record, write: object) -> None:
+def _until_the_second_starts(record: SweepRecord, write: object) -> None:
     write(record)  # type: ignore[operator]
     if record.outcomes[1].status == "running":
         raise KeyboardInterrupt

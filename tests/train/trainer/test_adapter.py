@@ -17,7 +17,7 @@ from asr.utterance import Utterance
 from train.callbacks.gradient_flow import silent_weights
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
-from train.examples import Order, Passage, Recipe
+from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
 from train.trainer.adapter import adapt, load_base
 from train.trainer.strategy import LoraSettings, Strategy
 from train.trainer.trainer import token_loss
@@ -54,8 +54,8 @@ def test_every_adapter_learns_from_one_step_of_real_speech(
     network: AnyContextWhisper, flac_clips: list[Utterance], english_model: SpeechModel
 ) -> None:
     model = adapted(network, "lora").train()
-    order = Order(tuple(Passage((clip,)) for clip in flac_clips[:2]), 5.0)
-    row = prepare(order, Recipe(BASE, None, "transcribe"))
+    order = MicroBatchSpec(tuple(PackedExample((clip,)) for clip in flac_clips[:2]), 5.0)
+    row = prepare(order, PreprocessConfig(BASE, None, "transcribe"))
     batch = collate(row, english_model.tokenizer.pad_token_id)
     labels = batch.pop("labels")
     token_loss(model(**batch), labels).backward()

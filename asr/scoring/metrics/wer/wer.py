@@ -3,7 +3,7 @@
 import evaluate
 
 from asr.scoring.edits import align_words
-from asr.scoring.metrics import Asked, metric_info, rates
+from asr.scoring.metrics import MetricOptions, metric_info, rates
 from asr.scoring.normalizer import Normaliser
 
 
@@ -21,4 +21,4 @@ class Wer(evaluate.Metric):
         language: str | None = None,
         interval: bool = False,
     ) -> dict[str, float | int]:
-        return rates("wer", align_words, references, predictions, Asked(normaliser, language, interval))
+        return rates("wer", align_words, references, predictions, MetricOptions(normaliser, language, interval))

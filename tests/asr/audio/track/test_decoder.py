@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from asr.audio.decode import AudioLimits, decode_to
-from asr.audio.track.decoder import MAX_FRAME_SAMPLES, Decoder
+from asr.audio.track.decoder import MAX_FRAME_SAMPLES, CodecDecoder
 from tests.asr.sounds import encoded, tone
 
 
@@ -35,7 +35,7 @@ def test_all_behind_a_damaged_packet_was_silence_in_an_mp4(tmp_path: Path) -> No
 def test_one_frame_has_no_more_samples_than_any_real_one(tmp_path: Path) -> None:
     with av.open(encoded(tmp_path / "a.flac", tone(1.0, 48_000), "flac", "flac")) as media:
         stream = media.streams.audio[0]
-        decoder = Decoder(stream.codec_context)
+        decoder = CodecDecoder(stream.codec_context)
         assert stream.codec_context.options["max_samples"] == str(MAX_FRAME_SAMPLES)
         samples = sum(frame.samples for packet in media.demux(stream) for frame in decoder.decode(packet))
     assert samples == 48_000

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from asr.audio.track.packets import Found
+from asr.audio.track.packets import PacketAt
 from asr.audio.track.steady import steady
 
 TICK_S = 0.001
@@ -13,7 +13,7 @@ STEP = 20
 
 def stamps(given: list[int | None]) -> list[int | None]:
     packets = [SimpleNamespace(pts=stamp, dts=stamp, duration=STEP) for stamp in given]
-    return [found.packet.pts for found in steady((Found(packet) for packet in packets), TICK_S)]
+    return [found.packet.pts for found in steady((PacketAt(packet) for packet in packets), TICK_S)]
 
 
 def run(count: int, start: int = 0) -> list[int | None]:

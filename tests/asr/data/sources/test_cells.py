@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from asr.data.sources.cells import AudioColumn, audio_column, metadata_columns, table_rows
-from asr.data.sources.columns import Columns
+from asr.data.sources.columns import ColumnMap
 from asr.errors import UserError
 from asr.utterance import Quarantined, Utterance
 
-COLUMNS = Columns({"audio": "a", "text": "t", "segments": "s"}, None)
+COLUMNS = ColumnMap({"audio": "a", "text": "t", "segments": "s"}, None)
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 

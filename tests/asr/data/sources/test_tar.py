@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from asr.data.sources.tar import MAX_HEADER_BYTES, BrokenTar, Member, members
+from asr.data.sources.tar import MAX_HEADER_BYTES, BrokenTar, TarMember, members
 
 END = bytes(2 * tarfile.BLOCKSIZE)
 
@@ -98,7 +98,7 @@ def test_it_finds_what_tarfile_finds(format: int) -> None:
             info.size = len(name)
             tar.addfile(info, io.BytesIO(name.encode()))
     with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as tar:
-        expected = [Member(each.name, each.offset_data, each.size, False) for each in tar if each.isfile()]
+        expected = [TarMember(each.name, each.offset_data, each.size, False) for each in tar if each.isfile()]
     assert [one for one in members(io.BytesIO(buffer.getvalue())) if not one.link] == expected
     assert [one.name for one in expected] == names
 

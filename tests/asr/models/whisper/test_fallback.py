@@ -12,11 +12,11 @@ from asr.models.whisper.fallback import (
     without_silence,
 )
 from asr.scoring.repetition import MAX_COMPRESSION_RATIO
-from asr.transcript import Spoken, Transcript
+from asr.transcript import Segment, Transcript
 
 
 def heard(ratio: float = 1.0, logprob: float = -0.3, no_speech: float = 0.0, text: str = "a word") -> Transcript:
-    spoken = (Spoken(0.0, 1.0, text, (1, 2)),)
+    spoken = (Segment(0.0, 1.0, text, (1, 2)),)
     return Transcript(text, (1, 2), "en", spoken, (), logprob, no_speech, ratio)
 
 

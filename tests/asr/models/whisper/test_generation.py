@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from asr.audio.decode import decode as decode_audio
 from asr.audio.features import LogMel, pad
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.whisper.generation import Found, Start, Vocabulary, generate
+from asr.models.whisper.generation import DecoderPrompt, Hypothesis, Vocabulary, generate
 from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.network import AnyContextWhisper
 from asr.models.whisper.tokens import previous_ids, prompt_ids
@@ -47,21 +47,21 @@ def states(model: SpeechModel, rows: int, seed: int = 1) -> torch.Tensor:
     return encoded
 
 
-def starts(model: SpeechModel) -> list[Start]:
+def starts(model: SpeechModel) -> list[DecoderPrompt]:
     """Rows that differ in everything."""
     plain = prompt_ids(model.tokenizer, "it")
     timed = prompt_ids(model.tokenizer, "de", "translate", timestamps=True)
     before = previous_ids(model.tokenizer, "Si parla di whisperfleet, e non di altro che questo.")
     return [
-        Start(tuple(plain)),
-        Start((*before, *plain), len(before)),
-        Start(tuple(timed), timestamps=True),
-        Start((*before[:4], *timed), 4, timestamps=True, temperature=0.8, seed="a"),
-        Start(tuple(plain), temperature=1.0, seed="b"),
+        DecoderPrompt(tuple(plain)),
+        DecoderPrompt((*before, *plain), len(before)),
+        DecoderPrompt(tuple(timed), timestamps=True),
+        DecoderPrompt((*before[:4], *timed), 4, timestamps=True, temperature=0.8, seed="a"),
+        DecoderPrompt(tuple(plain), temperature=1.0, seed="b"),
     ]
 
 
-def alike(found: Found, other: Found) -> bool:
+def alike(found: Hypothesis, other: Hypothesis) -> bool:
     return found.tokens == other.tokens and (found.avg_logprob, found.no_speech_prob) == pytest.approx(
         (other.avg_logprob, other.no_speech_prob), abs=1e-4
     )
@@ -84,7 +84,7 @@ def test_rows_that_end_early_leave_and_the_others_do_not_notice(babbler: SpeechM
     rows = []
     for number, room in enumerate(rooms):
         before = [1000 + number] * max(positions - len(plain) - room, 0) if room < 36 else []
-        rows.append(Start((*before, *plain), len(before)))
+        rows.append(DecoderPrompt((*before, *plain), len(before)))
     encoded = states(babbler, len(rows))
     together = generate(babbler, encoded, rows)
     assert [len(found.tokens) for found in together] == rooms
@@ -125,7 +125,7 @@ def test_probabilities_are_those_of_the_network_asked_at_once(babbler: SpeechMod
 def test_times_come_in_pairs_and_never_go_back(babbler: SpeechModel, seed: int, temperature: float) -> None:
     words = Vocabulary.of(babbler.tokenizer)
     prompt = tuple(prompt_ids(babbler.tokenizer, "it", timestamps=True))
-    rows = [Start(prompt, timestamps=True, temperature=temperature, seed=str(n)) for n in range(4)]
+    rows = [DecoderPrompt(prompt, timestamps=True, temperature=temperature, seed=str(n)) for n in range(4)]
     for found in generate(babbler, states(babbler, 4, seed), rows):
         tokens = found.tokens
         assert words.first_time <= tokens[0] <= words.first_time + 50, "it begins with a time of at most a second"
@@ -178,7 +178,7 @@ def test_the_tokens_are_those_of_transformers_generation_loop(
             decoder_input_ids=torch.tensor([prompt] * len(clips)),
             do_sample=False,
         )
-    found = generate(model, encoded.last_hidden_state, [Start(tuple(prompt))] * len(clips))
+    found = generate(model, encoded.last_hidden_state, [DecoderPrompt(tuple(prompt))] * len(clips))
     end = model.tokenizer.eos_token_id
     assert [list(one.tokens) for one in found] == [
         [i for i in row[len(prompt) :] if i != end] for row in expected.tolist()

@@ -22,7 +22,7 @@ from asr.models.whisper.fallback import TEMPERATURES, fails
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.multi_lora import NONE, SharedBase, is_mixable, num_bytes
 from asr.models.whisper.torch_backend import decode
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from asr.utterance import Utterance
 from tests.asr.models.test_export import write_artifact
 
@@ -50,7 +50,7 @@ def base(multilingual: str) -> SharedBase:
     return SharedBase(load_checkpoint(find_checkpoint(multilingual)))
 
 
-def clips_of_all_kinds() -> list[Clip]:
+def clips_of_all_kinds() -> list[DecodingRequest]:
     generator = np.random.default_rng(2)
     asked: list[dict[str, Any]] = [
         {},
@@ -61,10 +61,15 @@ def clips_of_all_kinds() -> list[Clip]:
         {"language": "en", "task": "translate", "words": True},
         {"language": "it", "prompt": "pronto " * 300, "words": True},
     ]
-    return [Clip(generator.standard_normal((80, 130 + 7 * i)).astype(np.float16), **one) for i, one in enumerate(asked)]
+    return [
+        DecodingRequest(generator.standard_normal((80, 130 + 7 * i)).astype(np.float16), **one)
+        for i, one in enumerate(asked)
+    ]
 
 
-def mixed(base: SharedBase, clips: Sequence[Clip], adapters: Sequence[str], fallback: bool = True) -> list[Transcript]:
+def mixed(
+    base: SharedBase, clips: Sequence[DecodingRequest], adapters: Sequence[str], fallback: bool = True
+) -> list[Transcript]:
     with base.busy() as model:
         return decode(model, clips, "short", fallback=fallback, adapters=adapters)
 
@@ -110,7 +115,7 @@ def test_real_speech_ends_at_different_times_and_each_row_keeps_its_adapter(
     names = [NONE, *(base.add(folder) for folder in folders)]
     log_mel = base.model.log_mel
     chosen = sorted(english_clips, key=lambda clip: len(clip.text))[:17:8]
-    clips = [Clip(log_mel(decode_audio(Path(str(clip.audio)))), words=True) for clip in chosen]
+    clips = [DecodingRequest(log_mel(decode_audio(Path(str(clip.audio)))), words=True) for clip in chosen]
     adapters = names
     with base.busy() as model:
         together = decode(model, clips, "full", adapters=adapters)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration
 
-from asr.models.whisper.network import AnyContextWhisper, hearing_only, joined
+from asr.models.whisper.network import AnyContextWhisper, cross_attention_mask, pad_encoder_states
 from tests.asr.tiny_whisper import logits, random_whisper
 
 
@@ -77,16 +77,16 @@ def test_states_of_several_contexts_are_heard_as_each_is_alone(network: AnyConte
         return hidden
 
     alone = torch.cat([heard(one) for one in states])
-    together, mask = joined(states)
+    together, mask = pad_encoder_states(states)
     assert together.shape[:2] == (6, 100) and mask is not None
-    with hearing_only(network, lambda: mask):
+    with cross_attention_mask(network, lambda: mask):
         torch.testing.assert_close(heard(together), alone)
     assert not torch.allclose(heard(together), alone), "the mask is gone, and padding is heard"
 
 
 def test_states_of_one_context_need_no_mask(network: AnyContextWhisper) -> None:
     states = [torch.randn(2, 50, 16), torch.randn(1, 50, 16)]
-    together, mask = joined(states)
+    together, mask = pad_encoder_states(states)
     assert torch.equal(together, torch.cat(states)) and mask is None
 
 

@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import WhisperTokenizer
 
-from asr.data.segments import Segment
+from asr.data.segments import LabelledSegment
 from asr.errors import DataError, UserError
 from asr.models.checkpoint import Checkpoint
 from asr.models.whisper.loading import SpeechModel
@@ -134,7 +134,11 @@ def test_segments_stand_between_their_times(multilingual: WhisperTokenizer) -> N
     """50364 is ``<|0.00|>`` in OpenAI's vocabulary, each further token 0.02 s more; there is no flag against them."""
     prompt = prompt_ids(multilingual, "it", timestamps=True)
     assert prompt == prompt_ids(multilingual, "it")[:-1]
-    segments = [Segment(0.0, 2.4, "Uno. "), Segment(2.4, 5.013, " due"), Segment(29.0, 30.0, "tre")]
+    segments = [
+        LabelledSegment(0.0, 2.4, "Uno. "),
+        LabelledSegment(2.4, 5.013, " due"),
+        LabelledSegment(29.0, 30.0, "tre"),
+    ]
     label = window_ids(multilingual, segments, prompt)
     assert label[: len(prompt)] == prompt
     assert label[-1] == multilingual.eos_token_id
@@ -150,7 +154,7 @@ def test_faults_of_a_window_are_those_of_its_segments(multilingual: WhisperToken
     prompt = prompt_ids(multilingual, "it", timestamps=True)
     for text, reason in ((" ", "no_transcript"), ("<|2.40|>", "special_token"), (" the" * 443, "label_too_long")):
         with pytest.raises(DataError) as caught:
-            window_ids(multilingual, [Segment(0.0, 1.0, "uno"), Segment(1.0, 2.0, text)], prompt)
+            window_ids(multilingual, [LabelledSegment(0.0, 1.0, "uno"), LabelledSegment(1.0, 2.0, text)], prompt)
         assert caught.value.reason == reason
 
 

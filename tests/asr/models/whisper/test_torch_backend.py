@@ -24,21 +24,21 @@ from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.network import AnyContextWhisper
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.evaluation import Evaluation, UtteranceResult
-from asr.transcript import Clip, Transcript
+from asr.transcript import DecodingRequest, Transcript
 from asr.utterance import Utterance
 from tests.asr.speech import base, italian
 from tests.asr.tiny_whisper import MULTILINGUAL, random_whisper
 
 
 @pytest.fixture(scope="module")
-def clips(tiny_en: SpeechModel, english_clips: list[Utterance]) -> list[Clip]:
+def clips(tiny_en: SpeechModel, english_clips: list[Utterance]) -> list[DecodingRequest]:
     """Real speech, the longest first: results that come back sorted by length would show."""
     chosen = sorted(english_clips[:3], key=lambda clip: -(clip.duration_s or 0.0))
-    return [Clip(tiny_en.log_mel(decode_audio(Path(str(clip.audio))))) for clip in chosen]
+    return [DecodingRequest(tiny_en.log_mel(decode_audio(Path(str(clip.audio))))) for clip in chosen]
 
 
 @pytest.fixture(scope="module")
-def found(tiny_en: SpeechModel, clips: list[Clip]) -> list[Transcript]:
+def found(tiny_en: SpeechModel, clips: list[DecodingRequest]) -> list[Transcript]:
     """What is heard of it."""
     return decode(tiny_en, clips, "full")
 
@@ -70,14 +70,14 @@ def multilingual(base_checkpoint: Checkpoint) -> SpeechModel:
     return SpeechModel("random", "sha256:0", network, tokenizer, LogMel(None))
 
 
-def random_clips(*frames: int, language: str | None = None) -> list[Clip]:
+def random_clips(*frames: int, language: str | None = None) -> list[DecodingRequest]:
     generator = np.random.default_rng(1)
-    return [Clip(generator.normal(size=(80, n)).astype(np.float16), language) for n in frames]
+    return [DecodingRequest(generator.normal(size=(80, n)).astype(np.float16), language) for n in frames]
 
 
 @pytest.mark.slow
 def test_the_tokens_are_those_of_transformers_own_generate(
-    tiny_en: SpeechModel, tiny_en_name: str, clips: list[Clip], found: list[Transcript]
+    tiny_en: SpeechModel, tiny_en_name: str, clips: list[DecodingRequest], found: list[Transcript]
 ) -> None:
     plain = WhisperForConditionalGeneration.from_pretrained(find_checkpoint(tiny_en_name).folder, dtype=torch.float32)
     features = torch.from_numpy(pad([clip.features for clip in clips], WINDOW_FRAMES))
@@ -98,7 +98,7 @@ def test_real_speech_is_understood(english_clips: list[Utterance], found: list[T
 @pytest.mark.slow
 @pytest.mark.parametrize("context", ["short", "full"])
 def test_batched_or_alone_the_same_words_in_the_order_given(
-    brief: SpeechModel, clips: list[Clip], context: Context
+    brief: SpeechModel, clips: list[DecodingRequest], context: Context
 ) -> None:
     batched = decode(brief, clips, context)
     assert [decode(brief, [clip], context)[0] for clip in clips] == batched
@@ -187,7 +187,7 @@ def test_an_unknown_language_is_a_users_mistake(multilingual: SpeechModel, tiny_
 
 
 def test_silence_and_noise_give_finite_answers(brief: SpeechModel) -> None:
-    silence = Clip(brief.log_mel(np.zeros(16_000, dtype=np.float32)))
+    silence = DecodingRequest(brief.log_mel(np.zeros(16_000, dtype=np.float32)))
     for transcript in decode(brief, [silence, *random_clips(102)], "short"):
         assert isinstance(transcript, Transcript)
         assert len(transcript.tokens) <= 12
@@ -210,10 +210,10 @@ def test_real_wishes_of_all_kinds_share_a_batch() -> None:
     first, second, third = italian(8)[:3]
     spelling = "Premere cancelletto. Asterisk, Whisperfleet."
     wishes = [
-        Clip(first, "it", prompt=spelling * 3),
-        Clip(second, timestamps=True, words=True),
-        Clip(third, "it", "translate", prompt="Press pound."),
-        Clip(second, "it", prompt=spelling, temperature=0.4),
+        DecodingRequest(first, "it", prompt=spelling * 3),
+        DecodingRequest(second, timestamps=True, words=True),
+        DecodingRequest(third, "it", "translate", prompt="Press pound."),
+        DecodingRequest(second, "it", prompt=spelling, temperature=0.4),
     ]
     together = decode(base(), wishes, "full")
     assert together == [decode(base(), [wish], "full")[0] for wish in wishes]
@@ -229,7 +229,7 @@ def test_real_wishes_of_all_kinds_share_a_batch() -> None:
 
 
 @pytest.mark.slow
-def test_english_with_and_without_prompt_times_and_words(tiny_en: SpeechModel, clips: list[Clip]) -> None:
+def test_english_with_and_without_prompt_times_and_words(tiny_en: SpeechModel, clips: list[DecodingRequest]) -> None:
     wishes = [replace(clips[0], prompt="Asterisk, voicemail."), replace(clips[1], timestamps=True), clips[2]]
     wishes += [replace(clips[2], words=True, temperature=0.6), replace(clips[0], timestamps=True, prompt="Hello.")]
     together = decode(tiny_en, wishes, "full")
@@ -245,7 +245,9 @@ def test_english_with_and_without_prompt_times_and_words(tiny_en: SpeechModel, c
             assert [(segment.start_s, segment.end_s) for segment in one.segments] == [(0.0, length_s)]
 
 
-def test_a_prompt_changes_the_spelling(tiny_en: SpeechModel, clips: list[Clip], found: list[Transcript]) -> None:
+def test_a_prompt_changes_the_spelling(
+    tiny_en: SpeechModel, clips: list[DecodingRequest], found: list[Transcript]
+) -> None:
     """What stands before is written in capitals, and so is what follows."""
     plain = found[0]
     [loud] = decode(tiny_en, [replace(clips[0], prompt=plain.text.upper() * 2)], "full")
@@ -320,7 +322,7 @@ def test_without_fallback_all_stays_as_it_was_found(multilingual: SpeechModel, m
 
 @pytest.mark.slow
 def test_real_speech_passes_at_once(
-    tiny_en: SpeechModel, clips: list[Clip], found: list[Transcript], monkeypatch: pytest.MonkeyPatch
+    tiny_en: SpeechModel, clips: list[DecodingRequest], found: list[Transcript], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listener = Listener(monkeypatch)
     assert decode(tiny_en, clips, "full", fallback=True) == found

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.errors import RETRY_AFTER_S, ApiError
-from serve.ingress.limits.admission import MAX_RETRY_AFTER_S, Admission, Speed
+from serve.ingress.limits.admission import MAX_RETRY_AFTER_S, Admission, Throughput
 
 
 @dataclass
@@ -180,7 +180,7 @@ def test_idle_time_does_not_count(hands: Hands) -> None:
 
 
 def test_the_speed_is_that_of_the_last_windows(hands: Hands) -> None:
-    speed = Speed(hands)
+    speed = Throughput(hands)
     assert speed.audio_per_s is None
     speed.begin()
     for _ in range(500):
@@ -193,7 +193,7 @@ def test_the_speed_is_that_of_the_last_windows(hands: Hands) -> None:
 
 
 def test_a_speed_that_stands_still_falls(hands: Hands) -> None:
-    speed = Speed(hands)
+    speed = Throughput(hands)
     speed.begin()
     hands.time += 1.0
     speed.done(30.0)

@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Message
 
 from serve.ingress.limits import body_drain
-from serve.ingress.limits.body_drain import Upload, unwelcome, welcome
+from serve.ingress.limits.body_drain import RequestBody, unwelcome, welcome
 
 LENGTH = (b"content-length", b"40")
 CLOSING = {"type": "http", "http_version": "1.1", "headers": [LENGTH, (b"connection", b"close")]}
@@ -26,7 +26,7 @@ def left_after(scope: dict[str, Any], messages: Iterable[Message], read: int = 1
         return waiting.pop(0)
 
     async def drop() -> None:
-        upload = Upload(scope, receive)
+        upload = RequestBody(scope, receive)
         welcome(scope)
         for _ in range(read):
             await upload()
@@ -62,17 +62,17 @@ def test_who_was_not_let_in_is_not_waited_for() -> None:
     async def never() -> Message:
         raise AssertionError("nothing is read")
 
-    upload = Upload(OLD | {"state": {}}, never)
+    upload = RequestBody(OLD | {"state": {}}, never)
     assert upload.unwanted
     asyncio.run(upload.drop())
-    assert not Upload(OLD | {"headers": []}, never).unwanted  # there is no body to wait for
+    assert not RequestBody(OLD | {"headers": []}, never).unwanted  # there is no body to wait for
 
 
 def test_who_was_let_in_may_lose_that() -> None:
     scope: dict[str, Any] = OLD | {"state": {}}
 
     async def read() -> None:
-        upload = Upload(scope, lambda: asyncio.sleep(0, {"type": "http.request"}))
+        upload = RequestBody(scope, lambda: asyncio.sleep(0, {"type": "http.request"}))
         welcome(scope)
         assert not upload.unwanted
         unwelcome(scope)
@@ -94,7 +94,7 @@ def test_few_are_waited_for_at_once_and_none_that_pauses(monkeypatch: pytest.Mon
 
     async def drop() -> None:
         scopes = [OLD | {"state": {"welcome": True}} for _ in range(body_drain.AT_ONCE + 5)]
-        await asyncio.gather(*(Upload(scope, never).drop() for scope in scopes))
+        await asyncio.gather(*(RequestBody(scope, never).drop() for scope in scopes))
 
     asyncio.run(drop())
     assert asked == body_drain.AT_ONCE

@@ -16,7 +16,7 @@ import pytest
 
 from asr.audio.decode import AudioLimits, encode_flac
 from asr.audio.sounding import SAMPLE_BYTES
-from asr.inference.pipeline import Sound, Watch, open_sound
+from asr.inference.pipeline import DecodedAudio, Watch, open_sound
 from serve.errors import ApiError
 from serve.ingress.limits.decode_lanes import SHORT_BYTES, THREADS, Lane, Lanes
 from serve.ingress.limits.memory import SHORT_SAMPLES, SMALL_BYTES
@@ -141,15 +141,15 @@ def test_who_leaves_the_line_or_fails_costs_no_thread() -> None:
     asyncio.run(leave())
 
 
-def opened(lanes: Lanes, upload: bytes, key: str = "key") -> tuple[Sound, list[str]]:
+def opened(lanes: Lanes, upload: bytes, key: str = "key") -> tuple[DecodedAudio, list[str]]:
     """Return what is made of an upload, and the threads that it was decoded in."""
     threads: list[str] = []
 
-    def opening(watch: Watch) -> Sound:
+    def opening(watch: Watch) -> DecodedAudio:
         threads.append(threading.current_thread().name)
         return open_sound(upload, AudioLimits(max_audio_s=4 * HOUR_S), watch=watch)
 
-    async def run() -> Sound:
+    async def run() -> DecodedAudio:
         lease = lanes.memory.lease(key)
         sound, _ = await lanes.open(len(upload), lease, opening)
         return sound

@@ -13,7 +13,7 @@ from serve.ingress.api import app
 from serve.ingress.openai.fields import Fields
 from serve.ingress.openai.openapi import document
 from serve.ingress.openai.parameters import Parameters, read_parameters
-from serve.models.rollout import Order
+from serve.models.rollout import RolloutRequest
 
 DOCUMENT = document(app)
 FORM = DOCUMENT["components"]["schemas"]["Form"]
@@ -69,7 +69,7 @@ def test_an_upload_takes_the_fields_that_are_read(path: str) -> None:
 
 
 def test_an_order_is_the_one_that_is_read() -> None:
-    assert set(DOCUMENT["components"]["schemas"]["Order"]["properties"]) == set(Order.model_fields)
+    assert set(DOCUMENT["components"]["schemas"]["Order"]["properties"]) == set(RolloutRequest.model_fields)
 
 
 def samples() -> list[tuple[str, Any, bool]]:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.inference.pipeline import Asked
+from asr.inference.pipeline import DecodingOptions
 from asr.inference.recording import Window
 from asr.sound import EACH, SoundReport
-from asr.transcript import Spoken, Transcript, Word
+from asr.transcript import Segment, Transcript, Word
 from serve.ingress.openai.parameters import Format, Parameters, read_parameters
 from serve.ingress.openai.responses import HEADER, MAX_HEADER_LENGTH, Answer, as_header
 
@@ -19,11 +19,11 @@ HEARD = {
         "uno due",
         (1, 2),
         "it",
-        (Spoken(0.0, 2.0, "uno", (1,)), Spoken(2.0, 4.0, "due", (2,))),
+        (Segment(0.0, 2.0, "uno", (1,)), Segment(2.0, 4.0, "due", (2,))),
         (Word(0.5, 1.0, " uno", 0.9), Word(2.5, 3.0, " due", 0.9)),
     ),
     Window(96_000, 112_000): Transcript("", (), "it"),
-    Window(160_000, 208_000): Transcript("<tre>", (3,), "it", (Spoken(0.0, 3.0, "<tre>", (3,)),), ()),
+    Window(160_000, 208_000): Transcript("<tre>", (3,), "it", (Segment(0.0, 3.0, "<tre>", (3,)),), ()),
 }
 
 WHOLE = SoundReport(224_000)
@@ -40,7 +40,7 @@ def parameters(response_format: str, *granularities: str) -> Parameters:
 
 def answered(asked: Parameters, task: Any = "transcribe") -> tuple[Answer, list[dict[str, Any]]]:
     """An answer to which all windows were added, and its deltas."""
-    answer = Answer(asked, Asked(task=task), 14.0, WHOLE)
+    answer = Answer(asked, DecodingOptions(task=task), 14.0, WHOLE)
     deltas = [answer.delta(answer.add(window, transcript)) for window, transcript in HEARD.items()]
     return answer, deltas
 
@@ -96,7 +96,7 @@ def test_a_translation_is_english() -> None:
 
 @pytest.mark.parametrize(("response_format", "head"), [("json", None), ("srt", None), ("vtt", "WEBVTT\n\n")])
 def test_nothing_spoken_leaves_the_head_of_the_document(response_format: str, head: str | None) -> None:
-    answer = Answer(parameters(response_format), Asked(), 3.0, WHOLE)
+    answer = Answer(parameters(response_format), DecodingOptions(), 3.0, WHOLE)
     rest = answer.rest()
     assert (rest and rest["delta"]) == head
     assert answer.done()["text"] == (head or "")
@@ -104,9 +104,9 @@ def test_nothing_spoken_leaves_the_head_of_the_document(response_format: str, he
 
 @pytest.mark.parametrize("response_format", get_args(Format))
 def test_what_is_missing_from_the_sound_is_told_with_every_answer(response_format: str) -> None:
-    whole = Answer(parameters(response_format), Asked(), 14.0, WHOLE)
+    whole = Answer(parameters(response_format), DecodingOptions(), 14.0, WHOLE)
     assert whole.headers == {} and HEADER not in whole.response().headers
-    answer = Answer(parameters(response_format), Asked(), 14.0, DAMAGED)
+    answer = Answer(parameters(response_format), DecodingOptions(), 14.0, DAMAGED)
     expected = "1 packet could not be decoded: silence from 6.34 to 6.37 s; track 1 was taken"
     assert answer.response().headers[HEADER] == answer.headers[HEADER] == expected
     bodies = [answer.done()] + ([json.loads(bytes(answer.response().body))] if "json" in response_format else [])
@@ -132,25 +132,25 @@ def test_a_header_of_many_warnings_is_cut_and_says_so() -> None:
 
 SIDE_BY_SIDE = {
     Window(0, 128_000, 0): Transcript(
-        "one three", (1, 3), "en", (Spoken(0.0, 2.0, "one", (1,)), Spoken(5.0, 8.0, "three", (3,)))
+        "one three", (1, 3), "en", (Segment(0.0, 2.0, "one", (1,)), Segment(5.0, 8.0, "three", (3,)))
     ),
     Window(48_000, 192_000, 1): Transcript(
-        "two four", (2, 4), "en", (Spoken(0.0, 1.0, "two", (2,)), Spoken(6.0, 9.0, "four", (4,)))
+        "two four", (2, 4), "en", (Segment(0.0, 1.0, "two", (2,)), Segment(6.0, 9.0, "four", (4,)))
     ),
-    Window(160_000, 208_000, 0): Transcript("five", (5,), "en", (Spoken(0.0, 3.0, "five", (5,)),)),
+    Window(160_000, 208_000, 0): Transcript("five", (5,), "en", (Segment(0.0, 3.0, "five", (5,)),)),
 }
 
 
 def test_a_word_that_waits_for_another_channel_comes_when_its_turn_is_there() -> None:
     words = Word(0.0, 1.0, " a", 1.0), Word(8.0, 9.0, " turn", 1.0)
-    long = Transcript("a long turn", (1,), "en", (Spoken(0.0, 9.0, "a long turn", (1,)),), words)
-    short = Transcript("mm", (2,), "en", (Spoken(0.0, 1.0, "mm", (2,)),), (Word(0.0, 1.0, " mm", 1.0),))
+    long = Transcript("a long turn", (1,), "en", (Segment(0.0, 9.0, "a long turn", (1,)),), words)
+    short = Transcript("mm", (2,), "en", (Segment(0.0, 1.0, "mm", (2,)),), (Word(0.0, 1.0, " mm", 1.0),))
     both = {
         Window(0, 160_000, 0): long,
         Window(64_000, 96_000, 1): short,
         Window(192_000, 208_000, 1): Transcript("", (), "en"),
     }
-    answer = Answer(parameters("verbose_json", "word"), Asked(), 14.0, EACH_OF_TWO)
+    answer = Answer(parameters("verbose_json", "word"), DecodingOptions(), 14.0, EACH_OF_TWO)
     deltas = [answer.delta(answer.add(window, transcript)) for window, transcript in both.items()]
     assert [[word["word"] for word in event["words"]] for event in deltas] == [[], ["a"], ["mm", "turn"]]
     assert [word["channel"] for word in answer.done()["words"]] == [0, 1, 0]
@@ -158,7 +158,7 @@ def test_a_word_that_waits_for_another_channel_comes_when_its_turn_is_there() ->
 
 @pytest.mark.parametrize("response_format", get_args(Format))
 def test_a_stream_of_two_channels_is_in_order_of_time_and_takes_nothing_back(response_format: str) -> None:
-    answer = Answer(parameters(response_format), Asked(), 14.0, EACH_OF_TWO)
+    answer = Answer(parameters(response_format), DecodingOptions(), 14.0, EACH_OF_TWO)
     deltas = [answer.delta(answer.add(window, transcript)) for window, transcript in SIDE_BY_SIDE.items()]
     rest = answer.rest()
     assert rest is not None and answer.rest() is None

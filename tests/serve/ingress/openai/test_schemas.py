@@ -9,7 +9,7 @@ import pytest
 from asr.inference.formats import as_json, as_verbose_json
 from asr.inference.recording import Recording, Window, join
 from asr.sound import SoundReport
-from asr.transcript import Spoken, Transcript, Word
+from asr.transcript import Segment, Transcript, Word
 from serve.errors import ApiError, body
 from serve.ingress.openai import schemas
 
@@ -17,7 +17,7 @@ from serve.ingress.openai import schemas
 @pytest.fixture
 def recording() -> Recording:
     words = (Word(0.5, 0.9, " Ciao,", 0.9), Word(0.9, 1.8, " mondo.", 0.8))
-    heard = Transcript("Ciao, mondo.", (5, 6), "it", (Spoken(0.5, 1.9, " Ciao, mondo.", (5, 6)),), words)
+    heard = Transcript("Ciao, mondo.", (5, 6), "it", (Segment(0.5, 1.9, " Ciao, mondo.", (5, 6)),), words)
     return join([Window(0, 32_000)], [heard], 2.0)
 
 

@@ -14,10 +14,10 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
 import serve.ingress.openai.sse
-from asr.inference.pipeline import Asked
+from asr.inference.pipeline import DecodingOptions
 from asr.inference.recording import Window
 from asr.sound import SoundReport
-from asr.transcript import Spoken, Transcript
+from asr.transcript import Segment, Transcript
 from serve.ingress.openai.parameters import Parameters
 from serve.ingress.openai.responses import Answer
 from serve.ingress.openai.sse import EventStream, events
@@ -25,7 +25,7 @@ from serve.ingress.window_pipeline import Passage
 
 
 def passage(second: int, text: str) -> Passage:
-    spoken = (Spoken(0.0, 1.0, text, (1,)),) if text else ()
+    spoken = (Segment(0.0, 1.0, text, (1,)),) if text else ()
     return Window(second * 16_000, (second + 1) * 16_000), Transcript(text, (1,), "en", spoken)
 
 
@@ -37,7 +37,7 @@ async def following(*passages: Passage | Exception) -> AsyncIterator[Passage]:
 
 
 def answer() -> Answer:
-    return Answer(Parameters("m"), Asked("en"), 9.0, SoundReport(0))
+    return Answer(Parameters("m"), DecodingOptions("en"), 9.0, SoundReport(0))
 
 
 def told(first: Passage | None, *rest: Passage | Exception, within_s: float = 60.0) -> list[dict[str, Any]]:
@@ -107,10 +107,10 @@ def test_the_deadline_counts_from_event_to_event() -> None:
 
 
 def test_a_number_that_json_does_not_have_never_leaves_as_one() -> None:
-    spoken = (Spoken(0.0, 1.0, "one", (1,)),)
+    spoken = (Segment(0.0, 1.0, "one", (1,)),)
     transcript = Transcript("one", (1,), "en", spoken, avg_logprob=float("-inf"), no_speech_prob=float("nan"))
     asked = Parameters("m", response_format="verbose_json", granularities=frozenset({"segment"}))
-    told = Answer(asked, Asked("en"), 1.0, SoundReport(0))
+    told = Answer(asked, DecodingOptions("en"), 1.0, SoundReport(0))
     first = Window(0, 16_000), transcript
 
     async def collect() -> list[str]:

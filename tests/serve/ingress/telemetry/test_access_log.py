@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import UserError
-from serve.ingress.telemetry.access_log import AccessLog, Entry, request_id
+from serve.ingress.telemetry.access_log import AccessLog, AccessLogEntry, request_id
 from tests.asr.disks import fill, read_only, small_disk
 
-ENTRY = Entry(
+ENTRY = AccessLogEntry(
     "r1",
     "POST",
     "/v1/audio/transcriptions",

@@ -10,13 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from asr.transcript import Transcript
 from serve.ingress.limits.admission import Admission
-from serve.ingress.telemetry.metrics import CONTENT_TYPE, Metrics, Whose
-from serve.replica.transcriber import Batch, Heard
+from serve.ingress.telemetry.metrics import CONTENT_TYPE, MetricLabels, Metrics
+from serve.replica.transcriber import BatchInfo, WindowResult
 from tests.serve.ingress.limits.test_admission import Hands
 from tests.serve.slow import clip
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "cluster/grafana/whisperfleet.json"
-ANNA, NOBODY = Whose("tiny", "stable", "anna"), Whose("tiny", "stable", "none")
+ANNA, NOBODY = MetricLabels("tiny", "stable", "anna"), MetricLabels("tiny", "stable", "none")
 WORD = Transcript("word", (1,), "en")
 
 
@@ -76,11 +76,11 @@ def test_answers_are_counted_by_key_and_status(metrics: Metrics) -> None:
 
 
 def test_windows_are_counted_with_their_fate(metrics: Metrics) -> None:
-    plain, whole = clip("", 30), Batch(4, 120.0, 6.0)
-    metrics.heard(ANNA, plain, Heard(WORD, 0.5, whole))
-    metrics.heard(ANNA, plain, Heard(replace(WORD, temperature=0.4), 0.5, None))
-    metrics.heard(ANNA, replace(plain, temperature=0.4), Heard(replace(WORD, temperature=0.4), 0.5, None))
-    metrics.heard(ANNA, plain, Heard(replace(WORD, text=""), 0.5, None))
+    plain, whole = clip("", 30), BatchInfo(4, 120.0, 6.0)
+    metrics.heard(ANNA, plain, WindowResult(WORD, 0.5, whole))
+    metrics.heard(ANNA, plain, WindowResult(replace(WORD, temperature=0.4), 0.5, None))
+    metrics.heard(ANNA, replace(plain, temperature=0.4), WindowResult(replace(WORD, temperature=0.4), 0.5, None))
+    metrics.heard(ANNA, plain, WindowResult(replace(WORD, text=""), 0.5, None))
     metrics.sent_again(ANNA)
     metrics.silent(ANNA, 12.0)
     now = values(metrics)
@@ -107,14 +107,16 @@ def test_a_candidate_is_counted_apart_from_the_stable_version(metrics: Metrics) 
 
 def test_two_endpoints_in_a_process_count_apart(house: Admission) -> None:
     one, other = Metrics("one", house, 240.0), Metrics("other", house, 240.0)
-    one.sent_again(Whose("one", "stable", "none"))
+    one.sent_again(MetricLabels("one", "stable", "none"))
     assert "windows_sent_again_total{key=none,model=one,version=stable}" in values(one)
     assert not any("sent_again_total" in name for name in values(other))
 
 
 def test_the_dashboard_asks_for_what_is_counted_with_the_labels_it_has(metrics: Metrics) -> None:
     metrics.answered(ANNA, 200, 2.0, 20.0)
-    metrics.heard(ANNA, clip("", 30), Heard(replace(WORD, text="", temperature=0.2), 0.5, Batch(4, 120.0, 6.0)))
+    metrics.heard(
+        ANNA, clip("", 30), WindowResult(replace(WORD, text="", temperature=0.2), 0.5, BatchInfo(4, 120.0, 6.0))
+    )
     metrics.sent_again(ANNA)
     metrics.silent(ANNA, 12.0)
     known = {}

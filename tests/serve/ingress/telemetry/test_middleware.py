@@ -18,7 +18,7 @@ from serve.ingress.error_middleware import install
 from serve.ingress.limits.admission import Admission
 from serve.ingress.telemetry.access_log import AccessLog
 from serve.ingress.telemetry.metrics import Metrics
-from serve.ingress.telemetry.middleware import Books, Observer, facts
+from serve.ingress.telemetry.middleware import Observer, TelemetrySinks, request_context
 
 PATH = "/v1/audio/transcriptions"
 
@@ -37,12 +37,12 @@ def metrics() -> Metrics:
 def client(file: Path, metrics: Metrics) -> Iterator[TestClient]:
     app = FastAPI()
     install(app)
-    books = Books(AccessLog(str(file)), metrics)
+    books = TelemetrySinks(AccessLog(str(file)), metrics)
     app.add_middleware(Observer, books=lambda: books)
 
     @app.post(PATH)
     async def transcriptions(request: Request) -> dict[str, str]:
-        known = facts(request.scope)
+        known = request_context(request.scope)
         known.model, known.version, known.key = "tiny", "stable", "anna"
         known.audio_s, known.words = 12.5, "a secret"
         return {"id": known.request_id}
