@@ -58,9 +58,9 @@ def main() -> None:
         settings = [f"base={BASE}", f"language={LANGUAGE}", f"data.train={prepared.manifests['train']}"]
         config = resolve(TrainConfig, None, [*settings, "plan.full_window_share=0"]).value
         corpus = training_corpus(config)
-        orders = [order for step in islice(corpus.steps(0), asked.batches) for order in corpus.orders(step)]
-        seconds = _steps(orders, config.recipe) | _encoding(orders)
-    chosen = [clip.duration_s or 0.0 for order in orders for clip in _clips(order)]
+        specs = [spec for step in islice(corpus.steps(0), asked.batches) for spec in corpus.micro_batch_specs(step)]
+        seconds = _steps(specs, config.preprocess) | _encoding(specs)
+    chosen = [clip.duration_s or 0.0 for spec in specs for clip in _clips(spec)]
     result = _result(seconds, chosen)
     _show(result)
     if asked.save:
@@ -68,18 +68,18 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def _clips(order: MicroBatchSpec) -> list[Utterance]:
-    return [clip for passage in order.passages for clip in passage.utterances]
+def _clips(spec: MicroBatchSpec) -> list[Utterance]:
+    return [clip for example in spec.examples for clip in example.utterances]
 
 
-def _steps(orders: Sequence[MicroBatchSpec], recipe: PreprocessConfig) -> dict[str, float]:
+def _steps(specs: Sequence[MicroBatchSpec], preprocess: PreprocessConfig) -> dict[str, float]:
     """Return the seconds of forward, backward and optimiser over all rows, in either context."""
     network = adapt(load_checkpoint(find_checkpoint(BASE)).network, "lora", LoraSettings()).train()
     optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=1e-4)
     seconds: dict[str, float] = defaultdict(float)
-    for order in orders:
-        for context, window_s in (("short", order.context_s), ("full", WINDOW_S)):
-            tensors = prepare_row(replace(order, context_s=window_s), recipe)
+    for spec in specs:
+        for context, window_s in (("short", spec.context_s), ("full", WINDOW_S)):
+            tensors = prepare_row(replace(spec, context_s=window_s), preprocess)
             batch = collate(tensors, network.config.pad_token_id)
             labels = batch.pop("labels")
             started = time.perf_counter()
@@ -90,7 +90,7 @@ def _steps(orders: Sequence[MicroBatchSpec], recipe: PreprocessConfig) -> dict[s
     return dict(seconds)
 
 
-def _encoding(orders: Sequence[MicroBatchSpec]) -> dict[str, float]:
+def _encoding(specs: Sequence[MicroBatchSpec]) -> dict[str, float]:
     """Return the seconds of encoding all rows' clips, in either context.
 
     Not of decoding: a checkpoint that was not trained for the short context loops there. `whisperfleet demo` prints the
@@ -98,8 +98,8 @@ def _encoding(orders: Sequence[MicroBatchSpec]) -> dict[str, float]:
     """
     model = load_checkpoint(find_checkpoint(BASE))
     seconds: dict[str, float] = defaultdict(float)
-    for order in orders:
-        features = [model.log_mel(decode_audio(clip.audio)) for clip in _clips(order)]
+    for spec in specs:
+        features = [model.log_mel(decode_audio(clip.audio)) for clip in _clips(spec)]
         contexts: tuple[Context, ...] = ("short", "full")
         for context in contexts:
             frames = max(context_frames(clip.shape[1], context) for clip in features)

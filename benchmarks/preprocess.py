@@ -40,7 +40,7 @@ from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
 
-RECIPE = PreprocessConfig("builtin:base", "it", "transcribe")
+PREPROCESS = PreprocessConfig("builtin:base", "it", "transcribe")
 PROMPTS = "prompts:it"
 
 
@@ -66,8 +66,8 @@ def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
     with TemporaryDirectory() as folder, ray_session():
         manifest = prepare(rows_of(SourceConfig(source=PROMPTS)), Path(folder), PrepareConfig()).manifests["train"]
         corpus = corpus_of(manifest)
-        epoch = [order for order in epochs_of(corpus) if order.epoch == 0]
-        clips = [utterance for order in epoch for passage in order.passages for utterance in passage.utterances]
+        epoch = [spec for spec in epochs_of(corpus) if spec.epoch == 0]
+        clips = [utterance for spec in epoch for example in spec.examples for utterance in example.utterances]
         with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
             bare_s = ray_s = 0.0
             met = len(clips) * epochs
@@ -88,9 +88,9 @@ def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
 
 def corpus_of(manifest: Path) -> Corpus:
     """Return what a run would read of a manifest."""
-    admission = CorpusValidator(RECIPE)
-    ordering = Ordering(PlanConfig(), Packing(), Augmentation(), 0, admission.around)
-    return load(DataConfig(train=SourceConfig(source=str(manifest))), admission, ordering)
+    validator = CorpusValidator(PREPROCESS)
+    ordering = Ordering(PlanConfig(), Packing(), Augmentation(), 0, validator.around)
+    return load(DataConfig(train=SourceConfig(source=str(manifest))), validator, ordering)
 
 
 def epochs_of(corpus: Corpus, epochs: int = 1) -> Iterator[MicroBatchSpec]:
@@ -98,13 +98,13 @@ def epochs_of(corpus: Corpus, epochs: int = 1) -> Iterator[MicroBatchSpec]:
     for step in corpus.steps(0):
         if step[0].epoch == epochs:
             return
-        yield from corpus.orders(step)
+        yield from corpus.micro_batch_specs(step)
 
 
 def _through_ray(corpus: Corpus, epochs: int, cores: int) -> float:
     started = time.perf_counter()
     # One task more than cores: Ray Data looks only ten times a second whether one is done.
-    for row in stream(epochs_of(corpus, epochs), RECIPE, tasks=cores + 1):
+    for row in stream(epochs_of(corpus, epochs), PREPROCESS, tasks=cores + 1):
         assert not row.faults
     return time.perf_counter() - started
 
@@ -116,7 +116,7 @@ def _bare(pool: ProcessPoolExecutor, clips: Sequence[Utterance], cores: int) -> 
 
 
 def _loop(clips: Sequence[Utterance]) -> None:
-    _, log_mel = tools(RECIPE.checkpoint)
+    _, log_mel = tools(PREPROCESS.checkpoint)
     for clip in clips:
         log_mel(decode(clip.audio))
 

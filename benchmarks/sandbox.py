@@ -29,7 +29,7 @@ from asr.audio.sandbox import decode_utterances, own
 from asr.data.sources import SourceConfig
 from asr.errors import DataError
 from asr.utterance import Utterance
-from benchmarks.preprocess import PROMPTS, RECIPE, corpus_of, epochs_of
+from benchmarks.preprocess import PREPROCESS, PROMPTS, corpus_of, epochs_of
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
 from train.dataloader import preprocess
@@ -55,13 +55,13 @@ def measure(epochs: int = 10, rounds: int = 5) -> dict[str, Any]:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
     with TemporaryDirectory() as folder:
         manifest = prepare(rows_of(SourceConfig(source=PROMPTS)), Path(folder), PrepareConfig()).manifests["train"]
-        orders = [order for order in epochs_of(corpus_of(manifest)) if order.epoch == 0]
-        clips = sum(len(passage.utterances) for order in orders for passage in order.passages)
+        specs = [spec for spec in epochs_of(corpus_of(manifest)) if spec.epoch == 0]
+        clips = sum(len(example.utterances) for spec in specs for example in spec.examples)
         with ProcessPoolExecutor(cores + 1, get_context("spawn")) as pool:
             seconds: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
             for number in range(rounds + 1):  # the first starts processes and children
                 for confined in (True, False) if number % 2 else (False, True):
-                    seconds[confined].append(_timed(pool, orders * (epochs if number else 1), cores + 1, confined))
+                    seconds[confined].append(_timed(pool, specs * (epochs if number else 1), cores + 1, confined))
     figures: dict[str, Any] = {}
     for at, kind in enumerate(("time", "cpu")):
         inside, outside = ([each[at] for each in seconds[confined][1:]] for confined in (True, False))
@@ -76,25 +76,25 @@ def measure(epochs: int = 10, rounds: int = 5) -> dict[str, Any]:
     return {
         **figures,
         "clips": clips * epochs * rounds,
-        "clips_a_batch": round(clips / len(orders), 1),
+        "clips_a_batch": round(clips / len(specs), 1),
         "cores": cores,
     }
 
 
 def _timed(
-    pool: ProcessPoolExecutor, orders: Sequence[MicroBatchSpec], processes: int, confined: bool
+    pool: ProcessPoolExecutor, specs: Sequence[MicroBatchSpec], processes: int, confined: bool
 ) -> tuple[float, float]:
     """Return seconds of time and of processors."""
     started = time.perf_counter()
-    cpu_s = pool.map(_loop, [orders[number::processes] for number in range(processes)], [confined] * processes)
+    cpu_s = pool.map(_loop, [specs[number::processes] for number in range(processes)], [confined] * processes)
     whole_s = sum(cpu_s)
     return time.perf_counter() - started, whole_s
 
 
-def _loop(orders: Sequence[MicroBatchSpec], confined: bool) -> float:
+def _loop(specs: Sequence[MicroBatchSpec], confined: bool) -> float:
     preprocess.decode_utterances = decode_utterances if confined else _here
     before = _cpu_s()
-    assert not any(row.faults for row in preprocess.prepare_all(orders, RECIPE))
+    assert not any(row.faults for row in preprocess.prepare_all(specs, PREPROCESS))
     return _cpu_s() - before
 
 

@@ -50,7 +50,7 @@ class RunConfig(Section):
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(2, ge=1)
     """The newest are kept, and beside them the best weights by word error rate."""
-    ledger: bool = False
+    data_log: bool = False
     """Whether to write down which utterances each step was trained on, in ``<run>/ledger/``."""
 
 
@@ -91,7 +91,7 @@ class TrainConfig(Section):
     workers: Workers = Workers()
 
     @property
-    def recipe(self) -> PreprocessConfig:
+    def preprocess(self) -> PreprocessConfig:
         """What turns an utterance into what the network takes."""
         return PreprocessConfig(
             self.base, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share

@@ -54,7 +54,7 @@ class PackedExample:
 class MicroBatchSpec:
     """One micro-batch on its way to becoming tensors: self-contained, so that any node can prepare it."""
 
-    passages: tuple[PackedExample, ...] = ()
+    examples: tuple[PackedExample, ...] = ()
     context_s: float = 0.0
     own_s: float = 0.0
     epoch: int = 0

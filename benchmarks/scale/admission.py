@@ -65,7 +65,7 @@ def _admitted(manifest: Path, count: int, sizes: Sizes) -> list[Figure]:
         return found
 
     stage(lambda: deque(rows(config, cache_root()), maxlen=0))
-    stage(lambda: deque(rules.admit(rows(config, cache_root()), []), maxlen=0))
+    stage(lambda: deque(rules.validate(rows(config, cache_root()), []), maxlen=0))
     corpus = stage(lambda: load(DataConfig(train=config), rules, ordering))
     stage(lambda: corpus.fingerprint)
     read_s, admitted_s, loaded_s, digest_s = stages

@@ -59,13 +59,13 @@ def measured(count: int, kind: str, workers: int) -> dict[str, tuple[float, str]
     core = time.process_time()
     next(corpus.steps(steps // 2))
     resume_s = time.process_time() - core
-    portion = WorkerShard(corpus, range(_STEPS), RankSlice(workers // 2, workers))
-    given = portion.orders()
+    shard = WorkerShard(corpus, range(_STEPS), RankSlice(workers // 2, workers))
+    given = shard.specs()
     next(given)
     core = time.process_time()
-    orders = list(islice(given, max(1, min(steps, _STEPS) - 1)))
-    step_s = (time.process_time() - core) / len(orders)
-    rows = sum(len(passage.utterances) for order in orders for passage in order.passages)
+    specs = list(islice(given, max(1, min(steps, _STEPS) - 1)))
+    step_s = (time.process_time() - core) / len(specs)
+    rows = sum(len(example.utterances) for spec in specs for example in spec.examples)
     return {
         "columns in the object store": (corpus.utterances.table.nbytes / count, "bytes per utterance"),
         "an epoch planned": (epoch_s, "s"),
@@ -75,7 +75,7 @@ def measured(count: int, kind: str, workers: int) -> dict[str, tuple[float, str]
         "memory of the plan, kept": (kept / 2**20, "MiB per worker"),
         "the first step after a resume in mid-epoch, core time": (resume_s, "s"),
         f"a step's share of one of {workers:,} workers, core time": (1000 * step_s, "ms"),
-        "utterances given out": (rows / len(orders) / step_s, "1/core s"),
+        "utterances given out": (rows / len(specs) / step_s, "1/core s"),
         "steps in the epoch": (steps, f"of {workers:,} micro-batches"),
     }
 

@@ -61,7 +61,7 @@ def rows(sizes: Sizes) -> list[Figure]:
     return figures
 
 
-def orders(clips: Sequence[Utterance], count: int) -> Iterator[MicroBatchSpec]:
+def specs(clips: Sequence[Utterance], count: int) -> Iterator[MicroBatchSpec]:
     """Yield so many micro-batches of the same clips, over and over."""
     for number in range(count):
         chosen = [clips[(number * _CLIPS + place) % len(clips)] for place in range(_CLIPS)]
@@ -69,22 +69,22 @@ def orders(clips: Sequence[Utterance], count: int) -> Iterator[MicroBatchSpec]:
         yield MicroBatchSpec(tuple(PackedExample((clip,)) for clip in chosen), context_s, _CLIPS * context_s)
 
 
-def untouched(row: dict[str, Any], recipe: PreprocessConfig) -> Iterator[dict[str, Any]]:
+def untouched(row: dict[str, Any], preprocess: PreprocessConfig) -> Iterator[dict[str, Any]]:
     """Yield for each order what ``prepare`` makes, as many bytes of it, without any work."""
-    for order in pickle.loads(row["orders"]):
-        frames = round(order.own_s * 100)
+    for spec in pickle.loads(row["orders"]):
+        frames = round(spec.own_s * 100)
         yield {
             "row": pickle.dumps(
                 MicroBatchTensors(
                     np.zeros((80, frames), np.float16),
-                    np.full(len(order.passages), frames // max(1, len(order.passages))),
-                    np.full((len(order.passages), _LABEL_TOKENS), IGNORED),
-                    np.zeros(len(order.passages), np.int64),
-                    order.context_s,
-                    order.own_s,
-                    order.own_s,
-                    order.epoch,
-                    tuple(utterance.id for passage in order.passages for utterance in passage.utterances),
+                    np.full(len(spec.examples), frames // max(1, len(spec.examples))),
+                    np.full((len(spec.examples), _LABEL_TOKENS), IGNORED),
+                    np.zeros(len(spec.examples), np.int64),
+                    spec.context_s,
+                    spec.own_s,
+                    spec.own_s,
+                    spec.epoch,
+                    tuple(utterance.id for example in spec.examples for utterance in example.utterances),
                     (),
                 )
             )
@@ -94,13 +94,13 @@ def untouched(row: dict[str, Any], recipe: PreprocessConfig) -> Iterator[dict[st
 class Consumer:
     """Stands for a training worker: takes rows as fast as they come."""
 
-    def __init__(self, clips: Sequence[Utterance], recipe: PreprocessConfig, idle: bool) -> None:
-        self._clips, self._recipe, self._idle = clips, recipe, idle
+    def __init__(self, clips: Sequence[Utterance], preprocess: PreprocessConfig, idle: bool) -> None:
+        self._clips, self._preprocess, self._idle = clips, preprocess, idle
 
     def take(self, count: int) -> tuple[float, int]:
         """Return the seconds from the first row to the last, and the bytes of features in them."""
         with patch.object(module, "prepare_bundle", untouched if self._idle else module.prepare_bundle):
-            found = stream(orders(self._clips, count), self._recipe, tasks=2)
+            found = stream(specs(self._clips, count), self._preprocess, tasks=2)
             size = next(found).features_MT.nbytes
             begun = time.perf_counter()
             size += sum(row.features_MT.nbytes for row in found)
@@ -108,8 +108,8 @@ class Consumer:
 
 
 def _run(clips: Sequence[Utterance], pipelines: int, each: int, sizes: Sizes, idle: bool) -> dict[str, float]:
-    recipe = PreprocessConfig(sizes.checkpoint, language(sizes.checkpoint), "transcribe")
-    consumers = [ray.remote(num_cpus=0)(Consumer).remote(clips, recipe, idle) for _ in range(pipelines)]
+    preprocess = PreprocessConfig(sizes.checkpoint, language(sizes.checkpoint), "transcribe")
+    consumers = [ray.remote(num_cpus=0)(Consumer).remote(clips, preprocess, idle) for _ in range(pipelines)]
     ray.get([consumer.take.remote(_WARM) for consumer in consumers])  # torch is imported, tasks have processes
     with using(_KINDS) as used:
         begun = time.perf_counter()

@@ -11,7 +11,7 @@ from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation
 from train.corpus.corpus import Corpus
 from train.corpus.static import StaticCorpus
-from train.corpus.table import Admitted, collect
+from train.corpus.table import ValidatedUtterance, collect
 from train.dataloader.dataset import RankSlice, WorkerShard
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
@@ -24,30 +24,32 @@ def ordering(
     return Ordering(plan or PlanConfig(), packing or Packing(), augment or Augmentation(), seed, around=5)
 
 
-def spoken(count: int, prefix: str = "u") -> list[Admitted]:
+def spoken(count: int, prefix: str = "u") -> list[ValidatedUtterance]:
     """Utterances of 0.5 to 9 s with two words each."""
     random = np.random.default_rng(count)
     return [
-        Admitted(Utterance(f"{prefix}{n}", f"{prefix}{n}.wav", f"text {n}", float(random.uniform(0.5, 9.0))), 4 + n % 9)
+        ValidatedUtterance(
+            Utterance(f"{prefix}{n}", f"{prefix}{n}.wav", f"text {n}", float(random.uniform(0.5, 9.0))), 4 + n % 9
+        )
         for n in range(count)
     ]
 
 
-def listed(how: Ordering, *sources: Sequence[Admitted], drawn: Sequence[int] | None = None) -> StaticCorpus:
+def listed(how: Ordering, *sources: Sequence[ValidatedUtterance], drawn: Sequence[int] | None = None) -> StaticCorpus:
     utterances, sizes = collect(sources)
     return StaticCorpus(utterances, sizes, drawn or sizes, how)
 
 
 def met(corpus: Corpus, steps: range, workers: int) -> list[tuple[int, str]]:
     """Epoch and id of all utterances that so many workers meet in these steps, step after step."""
-    shares = [WorkerShard(corpus, steps, RankSlice(rank, workers)).orders() for rank in range(workers)]
-    rounds = list(zip(*shares, strict=True))  # strict: every worker has equally many micro-batches
+    shards = [WorkerShard(corpus, steps, RankSlice(rank, workers)).specs() for rank in range(workers)]
+    rounds = list(zip(*shards, strict=True))  # strict: every worker has equally many micro-batches
     return [
-        (order.epoch, utterance.id)
-        for orders in rounds
-        for order in orders
-        for passage in order.passages
-        for utterance in passage.utterances
+        (spec.epoch, utterance.id)
+        for specs in rounds
+        for spec in specs
+        for example in spec.examples
+        for utterance in example.utterances
     ]
 
 

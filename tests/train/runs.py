@@ -65,6 +65,6 @@ def planned(config: TrainConfig) -> list[list[str]]:
     corpus = training_corpus(config)
     steps = islice(corpus.steps(0), config.optim.max_steps)
     return [
-        [clip.id for order in corpus.orders(step) for passage in order.passages for clip in passage.utterances]
+        [clip.id for spec in corpus.micro_batch_specs(step) for example in spec.examples for clip in example.utterances]
         for step in steps
     ]

@@ -25,33 +25,33 @@ def test_nothing_is_divided_by_nothing() -> None:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_board_holds_what_was_not_fetched_in_the_order_it_came() -> None:
-    board = ray.remote(num_cpus=0)(ProgressBoard).remote()
-    assert ray.get(board.fetch.remote(0)) == []
+    progress = ray.remote(num_cpus=0)(ProgressBoard).remote()
+    assert ray.get(progress.fetch.remote(0)) == []
     steps = [replace(AT_10, step=step) for step in (1, 2, 3)]
     for entry in (*steps, SCORED):
-        board.post.remote(entry)
-    everything = ray.get(board.fetch.remote(0))
+        progress.post.remote(entry)
+    everything = ray.get(progress.fetch.remote(0))
     assert [entry for _, entry in everything] == [*steps, SCORED]
-    assert ray.get(board.fetch.remote(0)) == everything  # an answer that was lost is given again
-    assert ray.get(board.fetch.remote(everything[1][0])) == everything[2:]
-    assert ray.get(board.fetch.remote(everything[-1][0])) == []
+    assert ray.get(progress.fetch.remote(0)) == everything  # an answer that was lost is given again
+    assert ray.get(progress.fetch.remote(everything[1][0])) == everything[2:]
+    assert ray.get(progress.fetch.remote(everything[-1][0])) == []
 
 
 def test_evaluations_stay_on_the_board_with_those_of_earlier_attempts() -> None:
     earlier = replace(SCORED, step=5)
-    board = ProgressBoard([earlier])
-    board.post(AT_10)
-    board.post(SCORED)
-    (_, (number, _)) = board.fetch(0)
-    board.fetch(number)
-    assert board.scored() == [earlier, SCORED]
+    progress = ProgressBoard([earlier])
+    progress.post(AT_10)
+    progress.post(SCORED)
+    (_, (number, _)) = progress.fetch(0)
+    progress.fetch(number)
+    assert progress.scored() == [earlier, SCORED]
 
 
 def test_a_board_that_nobody_reads_keeps_the_newest() -> None:
-    board = ProgressBoard()
+    progress = ProgressBoard()
     for step in range(1, 10_101):
-        board.post(replace(AT_10, step=step))
-    waiting = [entry for _, entry in board.fetch(0)]
+        progress.post(replace(AT_10, step=step))
+    waiting = [entry for _, entry in progress.fetch(0)]
     assert len(waiting) == 10_000
     assert isinstance(waiting[0], Progress)
     assert waiting[0].step == 101

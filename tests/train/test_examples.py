@@ -13,6 +13,6 @@ def test_an_utterance_may_last_as_long_as_the_window() -> None:
 
 
 def test_a_micro_batch_travels_to_any_node() -> None:
-    order = MicroBatchSpec((PackedExample((Utterance("a", "a.flac", "one", 1.0),), previous="before"),), 2.0, 1.0, 3)
-    assert pickle.loads(pickle.dumps(order)) == order
-    assert MicroBatchSpec().passages == ()
+    spec = MicroBatchSpec((PackedExample((Utterance("a", "a.flac", "one", 1.0),), previous="before"),), 2.0, 1.0, 3)
+    assert pickle.loads(pickle.dumps(spec)) == spec
+    assert MicroBatchSpec().examples == ()

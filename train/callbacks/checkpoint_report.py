@@ -32,23 +32,23 @@ __all__ = ["STATE", "RayReport", "earlier_totals"]
 class RayReport(TrainerCallback):
     """Tells the board of each step, Ray of each checkpoint, and has the network scored where that is due.
 
-    ``judge`` and ``model`` (tokenizer and features; its network is not used) are for runs that are scored, ``ledger``
-    is the folder of one that keeps it.
+    ``evaluator`` and ``model`` (tokenizer and features; its network is not used) are for runs that are scored,
+    ``data_log`` is the folder of one that keeps it.
     """
 
     def __init__(
         self,
-        feed: MicroBatchDataset,
-        board: ProgressActor | None,
+        dataset: MicroBatchDataset,
+        progress: ProgressActor | None,
         before: dict[str, Any],
         resumed_at: int,
-        judge: Evaluator | None = None,
+        evaluator: Evaluator | None = None,
         model: SpeechModel | None = None,
-        ledger: str | None = None,
+        data_log: str | None = None,
     ) -> None:
-        self._feed, self._board, self._before, self._resumed_at = feed, board, before, resumed_at
-        self._judge, self._model = judge, model
-        self._ledger, self._saved_at = ledger, resumed_at
+        self._dataset, self._progress, self._before, self._resumed_at = dataset, progress, before, resumed_at
+        self._evaluator, self._model = evaluator, model
+        self._data_log, self._saved_at = data_log, resumed_at
         self._uploads = CheckpointUploads()
         self._started: float | None = None
         self._evaluation_s = 0.0
@@ -62,11 +62,11 @@ class RayReport(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Post the step's figures."""
-        if self._board is not None and logs and "loss" in logs:
+        if self._progress is not None and logs and "loss" in logs:
             world_size = ray.train.get_context().get_world_size()
-            tally = self._feed.tally  # steps are shared out evenly: times the workers is near enough here
-            now = self._totals(tally.audio_s * world_size, tally.tokens * world_size)
-            self._board.post.remote(
+            stats = self._dataset.stats  # steps are shared out evenly: times the workers is near enough here
+            now = self._totals(stats.audio_s * world_size, stats.tokens * world_size)
+            self._progress.post.remote(
                 Progress(
                     step=state.global_step,
                     max_steps=state.max_steps,
@@ -78,39 +78,41 @@ class RayReport(TrainerCallback):
                     resumed_at=self._resumed_at,
                     grad_norm=logs.get("grad_norm"),
                     tokens=int(now["tokens"]),
-                    padding_share=tally.padding_share,
+                    padding_share=stats.padding_share,
                     memory_bytes=_peak_memory_bytes(),
                 )
             )
 
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Report the checkpoint that transformers wrote, once it is whole on every worker; stop where hope is gone."""
-        context, step, judge = ray.train.get_context(), state.global_step, self._judge
+        context, step, evaluator = ray.train.get_context(), state.global_step, self._evaluator
         folder = Path(args.output_dir) / f"checkpoint-{step}"
-        due = judge is not None and judge.scoring.due(step, state.max_steps)
+        due = evaluator is not None and evaluator.scoring.due(step, state.max_steps)
         metrics, keep_best = {}, None
-        if judge is not None and self._model is not None and due and not judge.scoring.beside:
+        if evaluator is not None and self._model is not None and due and not evaluator.scoring.beside:
             started = time.monotonic()
-            scored = judge.score(model, self._model, step)
+            scored = evaluator.score(model, self._model, step)
             self._evaluation_s += time.monotonic() - started
             if scored is not None:
                 metrics["wer"] = scored.wer
             if scored is not None and context.get_world_rank() == 0:
-                keep_best = partial(keep, judge.scoring.best, folder, step, scored.summary)
+                keep_best = partial(keep, evaluator.scoring.best, folder, step, scored.summary)
         # Ranks of a node share the folder. All of them have written their part of it once all are here.
-        met = self._feed.take_ledger()  # taken in any case, or it would grow; sent to all workers only where it is kept
-        news = judge.news() if judge is not None else []
-        parts = gather((self._feed.tally, news, met if self._ledger is not None else []))
-        tallies: list[DataStats] = [tally for tally, _, _ in parts]
-        if judge is not None:
-            judge.hear(parts[0][1])
-            control.should_training_stop = control.should_training_stop or judge.done
-        audio_s, tokens = sum(one.audio_s for one in tallies), sum(one.tokens for one in tallies)
+        consumed = (
+            self._dataset.take_consumed()
+        )  # taken in any case, or it would grow; sent to all workers only where it is kept
+        news = evaluator.news() if evaluator is not None else []
+        parts = gather((self._dataset.stats, news, consumed if self._data_log is not None else []))
+        all_stats: list[DataStats] = [stats for stats, _, _ in parts]
+        if evaluator is not None:
+            evaluator.hear(parts[0][1])
+            control.should_training_stop = control.should_training_stop or evaluator.done
+        audio_s, tokens = sum(one.audio_s for one in all_stats), sum(one.tokens for one in all_stats)
         totals = {"step": step, **self._totals(audio_s, tokens)}
         if context.get_world_rank() == 0:
-            if self._ledger is not None:
-                data_log.write(self._ledger, self._saved_at, step, [met for _, _, met in parts])
-            text = json.dumps(totals | self._found(tallies))
+            if self._data_log is not None:
+                data_log.write(self._data_log, self._saved_at, step, [consumed for _, _, consumed in parts])
+            text = json.dumps(totals | self._found(all_stats))
             what = f"{len(text) / 1e6:,.1f} MB of a checkpoint on the local disk of {socket.gethostname()}"
             with writing(folder, what, THEN):
                 (folder / STATE).write_text(text, encoding="utf-8")
@@ -119,15 +121,18 @@ class RayReport(TrainerCallback):
             {**totals, "loss": _last_loss(state), **metrics},
             folder if context.get_local_rank() == 0 else None,
             f"step_{step:07d}",
-            validate=bool(due and judge is not None and judge.scoring.beside),
+            validate=bool(due and evaluator is not None and evaluator.scoring.beside),
             before=keep_best,
         )
 
-    def _found(self, tallies: list[DataStats]) -> dict[str, Any]:
+    def _found(self, all_stats: list[DataStats]) -> dict[str, Any]:
         """Return what could not be used and what was scored, in this and all earlier attempts."""
-        found = [asdict(row) for tally in tallies for row in tally.quarantined]
+        found = [asdict(row) for stats in all_stats for row in stats.quarantined]
         once = {row["id"]: row for row in (*self._before.get("quarantined", []), *found)}  # each epoch meets them anew
-        return {"quarantined": list(once.values()), "evaluations": as_json(self._judge.scored) if self._judge else []}
+        return {
+            "quarantined": list(once.values()),
+            "evaluations": as_json(self._evaluator.scored) if self._evaluator else [],
+        }
 
     def _totals(self, audio_s: float, tokens: int) -> dict[str, float]:
         """Return what is counted, in this and all earlier attempts.
@@ -137,7 +142,7 @@ class RayReport(TrainerCallback):
         """
         now = time.monotonic()
         parts = {"seconds": 0.0 if self._started is None else now - self._started, "audio_s": audio_s}
-        parts |= {"wait_s": self._feed.tally.wait_s, "tokens": tokens, "evaluation_s": self._evaluation_s}
+        parts |= {"wait_s": self._dataset.stats.wait_s, "tokens": tokens, "evaluation_s": self._evaluation_s}
         held_s = now - self.begun
         parts |= {"held_s": held_s, "device_s": held_s * ray.train.get_context().get_world_size()}
         return {name: value + self._before.get(name, 0) for name, value in parts.items()}

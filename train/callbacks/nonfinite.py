@@ -26,10 +26,10 @@ class NonFiniteGuard(TrainerCallback):
     skips steps whose gradients overflow, as it should; its loss is finite all the same.
     """
 
-    def __init__(self, feed: MicroBatchDataset, precision: str) -> None:
-        self._feed, self._precision = feed, precision
+    def __init__(self, dataset: MicroBatchDataset, precision: str) -> None:
+        self._dataset, self._precision = dataset, precision
         self._step, self._network = 1, nn.Module()
-        self._met: list[ConsumedBatch] = []
+        self._consumed: list[ConsumedBatch] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
         """Take note of the weights."""
@@ -37,17 +37,17 @@ class NonFiniteGuard(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take note of the step."""
-        self._step, self._met = state.global_step + 1, []
+        self._step, self._consumed = state.global_step + 1, []
 
     def __call__(
         self, outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return ``train.trainer.trainer.token_loss`` of the micro-batch that the feed yielded next."""
-        met = self._feed.trained()
-        self._met.append(met)
+        consumed = self._dataset.trained()
+        self._consumed.append(consumed)
         loss = token_loss(outputs, labels, num_items_in_batch)
         if not torch.isfinite(loss):
-            raise self._mistake(float(loss.detach()), outputs.logits.detach(), met)
+            raise self._mistake(float(loss.detach()), outputs.logits.detach(), consumed)
         return loss
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
@@ -55,23 +55,25 @@ class NonFiniteGuard(TrainerCallback):
         norm = (logs or {}).get("grad_norm")
         if norm is None or math.isfinite(norm) or self._precision == "fp16":
             return
-        ids = [name for met in self._met for name in met.ids]
+        ids = [name for consumed in self._consumed for name in consumed.ids]
         raise UserError(f"step {state.global_step}: the gradients are {norm}; its utterances: {_listed(ids)}", _SMALLER)
 
-    def _mistake(self, loss: float, logits: torch.Tensor, met: ConsumedBatch) -> UserError:
+    def _mistake(self, loss: float, logits: torch.Tensor, consumed: ConsumedBatch) -> UserError:
         broken = [name for name, weight in self._network.named_parameters() if not (weight.abs() < _BOUND).all()]
         if broken:
             said = f"the weights are beyond all bounds since the step before ({len(broken)}, the first: {broken[0]})"
-            return UserError(f"step {self._step}: the loss is {loss}: {said}; met: {_listed(met.ids)}", _SMALLER)
+            return UserError(f"step {self._step}: the loss is {loss}: {said}; met: {_listed(consumed.ids)}", _SMALLER)
         bad = (~torch.isfinite(logits)).flatten(1).any(1).tolist()
-        usable = [name for name in met.ids if name not in met.faulty]
+        usable = [name for name in consumed.ids if name not in consumed.faulty]
         if len(bad) == len(usable) and any(bad) and not all(bad):
             culprits = [name for name, is_bad in zip(usable, bad, strict=True) if is_bad]
             said = f"for {_listed(culprits)}, {len(culprits)} of {len(usable)} utterances in its micro-batch"
             hint = "listen to them, and leave them out of data.train"
             return UserError(f"step {self._step}: the loss is {loss} {said}", hint)
         hint = "try precision=fp32 or bf16" if self._precision == "fp16" else _SMALLER
-        return UserError(f"step {self._step}: the loss is {loss} for all of a micro-batch: {_listed(met.ids)}", hint)
+        return UserError(
+            f"step {self._step}: the loss is {loss} for all of a micro-batch: {_listed(consumed.ids)}", hint
+        )
 
 
 _SMALLER = "under another run.name: lower optim.learning_rate, longer optim.warmup_steps, or precision=fp32"

@@ -32,13 +32,13 @@ class StallDetector(TrainerCallback):
 
     def __init__(
         self,
-        board: ProgressActor | None,
+        progress: ProgressActor | None,
         rank: int,
-        feed: MicroBatchDataset,
+        dataset: MicroBatchDataset,
         step: int = 0,
         patience_s: float = _PATIENCE_S,
     ) -> None:
-        self._board, self._rank, self._feed, self._patience_s = board, rank, feed, patience_s
+        self._progress, self._rank, self._dataset, self._patience_s = progress, rank, dataset, patience_s
         self._step, self._longest_s, self._saving = step, 0.0, False
         self._since = time.monotonic()
         self._done = threading.Event()
@@ -46,7 +46,7 @@ class StallDetector(TrainerCallback):
     @contextmanager
     def beating(self, trainer: Any) -> Iterator[None]:
         """Watch the thread that enters the block, for its length."""
-        if self._board is None:
+        if self._progress is None:
             yield
             return
         trainer.add_callback(self)
@@ -78,11 +78,11 @@ class StallDetector(TrainerCallback):
             if seconds >= max(self._patience_s, _SLOWER * self._longest_s, 2 * told_s):
                 told_s = seconds
                 entry = Stalled(self._rank, self._step + 1, seconds, self._doing(), _where(thread))
-                if self._board is not None:
-                    self._board.post.remote(entry)
+                if self._progress is not None:
+                    self._progress.post.remote(entry)
 
     def _doing(self) -> str:
-        if self._feed.waiting:
+        if self._dataset.waiting:
             return "waiting for data"
         return "at a checkpoint" if self._saving else "computing, or waiting for other workers"
 

@@ -20,12 +20,12 @@ class DataLogLine(NamedTuple):
     ids: list[str]
 
 
-def write(place: str, first_step: int, last_step: int, met: Sequence[Sequence[ConsumedBatch]]) -> None:
+def write(place: str, first_step: int, last_step: int, consumed: Sequence[Sequence[ConsumedBatch]]) -> None:
     """Write down the steps behind ``first_step`` up to ``last_step``: for each worker what it met, in order."""
     lines = []
     for number in range(last_step - first_step):
         step: list[ConsumedBatch] = []
-        for one in met:
+        for one in consumed:
             each = len(one) // (last_step - first_step)  # all workers have equally many micro-batches in a step
             step += one[number * each : (number + 1) * each]
         line = DataLogLine(first_step + number + 1, step[0].epoch, [name for each in step for name in each.ids])

@@ -155,20 +155,20 @@ class Subject:
     @cached_property
     def labels(self) -> list[tuple[Utterance, list[int]]]:
         """Label tokens of the longest transcripts and of some others, as far as training admits them."""
-        return [(row, self._label(row)) for row in self._admitted[0]]
+        return [(row, self._label(row)) for row in self._validated[0]]
 
     @cached_property
     def unlabelled(self) -> list[Quarantined]:
         """Of the same transcripts, those that training puts into quarantine."""
-        return self._admitted[1]
+        return self._validated[1]
 
     @cached_property
-    def _admitted(self) -> tuple[list[Utterance], list[Quarantined]]:
+    def _validated(self) -> tuple[list[Utterance], list[Quarantined]]:
         by_length = sorted(self.training.utterances, key=lambda utterance: len(utterance.text.encode()))
         chosen = [*by_length[-LABELS:], *spread(by_length[:-LABELS], LABELS)]
         quarantined: list[Quarantined] = []
-        admission = CorpusValidator(self.config.recipe, self.config.data.long_clips)
-        return [row.utterance for row in admission.admit(chosen, quarantined)], quarantined
+        validator = CorpusValidator(self.config.preprocess, self.config.data.long_clips)
+        return [row.utterance for row in validator.validate(chosen, quarantined)], quarantined
 
     def _label(self, utterance: Utterance) -> list[int]:
         prompt = prompt_ids(self.tokenizer, self.language(utterance), self.config.task)
@@ -186,10 +186,12 @@ class Subject:
         """One small micro-batch of real clips as the network gets it: with packing, a window of two clips."""
         clips = self.shortest
         context_s = max((len(waveform) / SAMPLE_RATE for _, waveform in clips), default=1.0)
-        passages = tuple(PackedExample((utterance,)) for utterance, _ in clips)
+        examples = tuple(PackedExample((utterance,)) for utterance, _ in clips)
         if self.config.packing.window_s is not None:
-            passages = (PackedExample(tuple(utterance for utterance, _ in clips), timestamps=True),)
-        return collate(prepare(MicroBatchSpec(passages, context_s), self.config.recipe), self.tokenizer.pad_token_id)
+            examples = (PackedExample(tuple(utterance for utterance, _ in clips), timestamps=True),)
+        return collate(
+            prepare(MicroBatchSpec(examples, context_s), self.config.preprocess), self.tokenizer.pad_token_id
+        )
 
     @cached_property
     def model(self) -> SpeechModel:

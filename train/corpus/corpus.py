@@ -12,7 +12,7 @@ from asr.io.cache import cache_root
 from asr.utterance import Quarantined
 from train.corpus.static import StaticCorpus, without_repeats
 from train.corpus.streaming import StreamingCorpus, Windows
-from train.corpus.table import Admitted, collect
+from train.corpus.table import ValidatedUtterance, collect
 from train.corpus.validation import CorpusValidator, require_usable
 from train.data.config import DataConfig
 from train.examples import MicroBatchSpec
@@ -39,14 +39,14 @@ class Corpus(Protocol):
     def steps(self, first_step: int) -> Iterator[OptimizerStep]:
         """Yield steps for ever, epoch after epoch, from step number ``first_step`` of the whole run on."""
 
-    def orders(self, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
+    def micro_batch_specs(self, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
         """Return micro-batches of the step that ``steps`` yielded last with their utterances."""
 
     def shared(self) -> Corpus:
         """Return the same inside a Ray session: what is large goes into the object store, once for all workers."""
 
 
-def load(data: DataConfig, admission: CorpusValidator, ordering: Ordering) -> Corpus:
+def load(data: DataConfig, validator: CorpusValidator, ordering: Ordering) -> Corpus:
     """Read the sources of a run. Streams are not read yet, but their language is checked.
 
     Raises UserError where more than ``max_quarantined_share`` cannot be used, nothing is left, or the checkpoint does
@@ -54,11 +54,11 @@ def load(data: DataConfig, admission: CorpusValidator, ordering: Ordering) -> Co
     """
     if any(map(is_stream, data.sources)):
         for source in data.sources:
-            if source.language or admission.recipe.language:
-                admission.require(source.language)
-        return StreamingCorpus(Windows(data.sources, data.window_clips, admission, ordering))
+            if source.language or validator.preprocess.language:
+                validator.require(source.language)
+        return StreamingCorpus(Windows(data.sources, data.window_clips, validator, ordering))
     quarantined: list[Quarantined] = []
-    utterances, sizes = without_repeats(*collect(_admitted(data, admission, quarantined)), quarantined)
+    utterances, sizes = without_repeats(*collect(_validated(data, validator, quarantined)), quarantined)
     met = len(utterances) + len(quarantined)
     require_usable(quarantined, met, data.max_quarantined_share)
     empty = [source.source for source, size in zip(data.sources, sizes, strict=True) if not size]
@@ -73,12 +73,12 @@ def load(data: DataConfig, admission: CorpusValidator, ordering: Ordering) -> Co
     return corpus
 
 
-def _admitted(
-    data: DataConfig, admission: CorpusValidator, quarantined: list[Quarantined]
-) -> Iterator[Iterator[Admitted]]:
+def _validated(
+    data: DataConfig, validator: CorpusValidator, quarantined: list[Quarantined]
+) -> Iterator[Iterator[ValidatedUtterance]]:
     """Yield each source's utterances. Ids of several sources have the source's number in front: 0:id, 1:id ..."""
     for number, source in enumerate(data.sources):
         found = rows(source, cache_root())
         if len(data.sources) > 1:
             found = (replace(row, id=f"{number}:{row.id}") for row in found)
-        yield admission.admit(found, quarantined)
+        yield validator.validate(found, quarantined)

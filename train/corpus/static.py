@@ -12,7 +12,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import ray
 
 from asr.utterance import Quarantined
-from train.corpus.table import Utterances, orders
+from train.corpus.table import Utterances, micro_batch_specs
 from train.examples import MicroBatchSpec
 from train.sampling.batching import Epoch, MicroBatch, OptimizerStep
 from train.sampling.mixing import Runs, draw
@@ -75,9 +75,9 @@ class StaticCorpus:
         ids = utterances.ids() if ordering.needs_ids else None
         return ordering.steps(self._runs(columns, number), columns, ids, number)
 
-    def orders(self, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
+    def micro_batch_specs(self, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
         """Return micro-batches with their utterances."""
-        return orders(self.utterances, batches)
+        return micro_batch_specs(self.utterances, batches)
 
     def shared(self) -> StaticCorpus:
         """Return the same inside a Ray session, with the utterances in the object store and nothing quarantined."""

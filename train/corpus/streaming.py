@@ -17,7 +17,7 @@ from asr.data.sources import SourceConfig, rows
 from asr.errors import UserError
 from asr.io.cache import cache_root
 from asr.utterance import Quarantined
-from train.corpus.table import Admitted, Utterances, collect, orders
+from train.corpus.table import Utterances, ValidatedUtterance, collect, micro_batch_specs
 from train.corpus.validation import CorpusValidator
 from train.examples import MicroBatchSpec
 from train.sampling.batching import Epoch, MicroBatch, OptimizerStep
@@ -45,14 +45,14 @@ class StreamWindow:
 class _Tape:
     """A source that begins again when it ends."""
 
-    def __init__(self, source: SourceConfig, prefix: str, admission: CorpusValidator) -> None:
-        self._source, self._prefix, self._admission = source, prefix, admission
+    def __init__(self, source: SourceConfig, prefix: str, validator: CorpusValidator) -> None:
+        self._source, self._prefix, self._validator = source, prefix, validator
         self.quarantined: list[Quarantined] = []
         self.passes = -1
-        self._left: deque[Admitted] = deque()
-        self._rows: Iterator[Admitted] = iter(())
+        self._left: deque[ValidatedUtterance] = deque()
+        self._rows: Iterator[ValidatedUtterance] = iter(())
 
-    def take(self, clips: int, to_the_end: int = 0) -> list[Admitted]:
+    def take(self, clips: int, to_the_end: int = 0) -> list[ValidatedUtterance]:
         """Return ``clips`` utterances, or those left of this pass where they are ``to_the_end`` at most."""
         if not self._left:
             self._left.extend(islice(self._rows, 1))
@@ -66,7 +66,7 @@ class _Tape:
     def _begin(self) -> None:
         self.passes += 1
         found = (replace(row, id=f"{self._prefix}{row.id}") for row in rows(self._source, cache_root()))
-        self._rows = self._admission.admit(found, self.quarantined)
+        self._rows = self._validator.validate(found, self.quarantined)
         self._left.extend(islice(self._rows, 1))
         if not self._left:
             raise UserError(f"{self._source.source}: no utterance that can be trained on")
@@ -80,10 +80,10 @@ class Windows:
     """
 
     def __init__(
-        self, sources: Sequence[SourceConfig], window_clips: int, admission: CorpusValidator, ordering: Ordering
+        self, sources: Sequence[SourceConfig], window_clips: int, validator: CorpusValidator, ordering: Ordering
     ) -> None:
         self._sources, self._window_clips = tuple(sources), window_clips
-        self._admission, self._ordering = admission, ordering
+        self._validator, self._ordering = validator, ordering
 
     @property
     def fingerprint(self) -> str:
@@ -94,7 +94,7 @@ class Windows:
     def __iter__(self) -> Iterator[StreamWindow]:
         several = len(self._sources) > 1
         tapes = [
-            _Tape(source, f"{number}:" if several else "", self._admission)
+            _Tape(source, f"{number}:" if several else "", self._validator)
             for number, source in enumerate(self._sources)
         ]
         weights = np.array([source.weight or 1.0 for source in self._sources])
@@ -111,7 +111,7 @@ class Windows:
             first_step = window.end_step
 
     def _window(
-        self, number: int, first_step: int, taken: list[list[Admitted]], tapes: Sequence[_Tape]
+        self, number: int, first_step: int, taken: list[list[ValidatedUtterance]], tapes: Sequence[_Tape]
     ) -> StreamWindow:
         utterances, sizes = collect(taken)
         epoch = max(tape.passes for tape in tapes)
@@ -131,9 +131,9 @@ class Windows:
         return StreamWindow(number, first_step, steps, utterances, quarantined)
 
 
-def _through(tape: _Tape, clips: int) -> list[Admitted]:
+def _through(tape: _Tape, clips: int) -> list[ValidatedUtterance]:
     """Return so many utterances, of as many passes as it takes."""
-    taken: list[Admitted] = []
+    taken: list[ValidatedUtterance] = []
     while len(taken) < clips:
         taken += tape.take(clips - len(taken))
     return taken
@@ -186,10 +186,10 @@ class StreamingCorpus:
             self.quarantined += window.quarantined
             yield from window.steps[max(0, first_step - window.first_step) :]
 
-    def orders(self, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
+    def micro_batch_specs(self, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
         """Return micro-batches of the step that ``steps`` yielded last with their utterances."""
         assert self._current is not None
-        return orders(self._current.utterances, batches)
+        return micro_batch_specs(self._current.utterances, batches)
 
     def shared(self) -> StreamingCorpus:
         """Return the same with its reader in a Ray actor; where the actor dies, Ray starts it again."""

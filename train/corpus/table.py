@@ -35,7 +35,7 @@ _SCHEMA = pa.schema(
 _BATCH = 16_384
 
 
-class Admitted(NamedTuple):
+class ValidatedUtterance(NamedTuple):
     """An utterance that can be trained on: its duration is known, its text has so many tokens.
 
     ``follows`` tells that it comes right behind the one before: nothing between them was quarantined.
@@ -74,7 +74,7 @@ class Utterances:
         return list(self.table["text"].slice(first, count).to_pylist())
 
 
-def collect(sources: Iterable[Iterable[Admitted]]) -> tuple[Utterances, list[int]]:
+def collect(sources: Iterable[Iterable[ValidatedUtterance]]) -> tuple[Utterances, list[int]]:
     """Return the utterances of all sources, one source after the other, and how many each has."""
     batches: list[pa.RecordBatch] = []
     sizes: list[int] = []
@@ -99,7 +99,7 @@ def collect(sources: Iterable[Iterable[Admitted]]) -> tuple[Utterances, list[int
     return Utterances(pa.Table.from_batches(batches, _SCHEMA).combine_chunks()), sizes
 
 
-def orders(utterances: Utterances, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
+def micro_batch_specs(utterances: Utterances, batches: Sequence[MicroBatch]) -> list[MicroBatchSpec]:
     """Return micro-batches with the utterances that their indices stand for."""
     found = iter(utterances.take([index for batch in batches for index in batch.utterances]))
     return [

@@ -20,7 +20,7 @@ from asr.data.segments import split
 from asr.errors import DataError, UserError
 from asr.models.whisper.tokens import MAX_TOKENS, prompt_ids, spoken
 from asr.utterance import Quarantined, Utterance
-from train.corpus.table import Admitted
+from train.corpus.table import ValidatedUtterance
 from train.data.config import LongClips
 from train.data.prefetch import kept
 from train.examples import MIN_AUDIO_S, PreprocessConfig, tools
@@ -37,24 +37,26 @@ _THREADS = min(8, 2 * (os.cpu_count() or 1))  # for headers that wait for a disk
 class CorpusValidator:
     """The rules: what the checkpoint can take, and what is done with clips over 30 s."""
 
-    recipe: PreprocessConfig
+    preprocess: PreprocessConfig
     long_clips: LongClips = "quarantine"
 
     @property
     def tokenizer(self) -> WhisperTokenizer:
         """The checkpoint's, loaded once in a process."""
-        return tools(self.recipe.checkpoint)[0]
+        return tools(self.preprocess.checkpoint)[0]
 
     @cached_property
     def around(self) -> int:
         """Tokens of a label beside its text: prompt and end. Raises UserError for a language that is not known."""
-        return len(self._prompt(self.recipe.language or "en")) + 1
+        return len(self._prompt(self.preprocess.language or "en")) + 1
 
     def require(self, language: str | None) -> None:
         """Raise UserError where the checkpoint cannot be told to speak a row's language, or the run's."""
-        self._prompt(language or self.recipe.language)
+        self._prompt(language or self.preprocess.language)
 
-    def admit(self, rows: Iterable[Utterance | Quarantined], quarantined: list[Quarantined]) -> Iterator[Admitted]:
+    def validate(
+        self, rows: Iterable[Utterance | Quarantined], quarantined: list[Quarantined]
+    ) -> Iterator[ValidatedUtterance]:
         """Yield what may be trained on, in order; the rest joins ``quarantined``.
 
         Reasons, beside those that the source gives: no_transcript, special_token, label_too_long, too_short, too_long,
@@ -73,7 +75,7 @@ class CorpusValidator:
                         languages.add(row.language)
                     tokens = next(lengths)
                     if tokens + self.around <= MAX_TOKENS:
-                        yield Admitted(row, tokens, follows)
+                        yield ValidatedUtterance(row, tokens, follows)
                         follows = True
                         continue
                     detail = f"{tokens + self.around} tokens, the decoder has {MAX_TOKENS} positions"
@@ -103,7 +105,7 @@ class CorpusValidator:
         return [len(ids) for ids in self.tokenizer(texts, add_special_tokens=False).input_ids] if texts else []
 
     def _prompt(self, language: str | None) -> list[int]:
-        return prompt_ids(self.tokenizer, language, self.recipe.task)
+        return prompt_ids(self.tokenizer, language, self.preprocess.task)
 
 
 def require_usable(quarantined: Sequence[Quarantined], met: int, max_share: float) -> None:

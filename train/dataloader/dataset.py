@@ -75,17 +75,17 @@ class WorkerShard:
 
     corpus: Corpus
     steps: range
-    share: RankSlice
+    rank_slice: RankSlice
 
-    def orders(self) -> Iterator[MicroBatchSpec]:
+    def specs(self) -> Iterator[MicroBatchSpec]:
         """Yield this worker's micro-batches in order, with their utterances."""
         for step in islice(self.corpus.steps(self.steps.start), len(self.steps)):
-            yield from self.corpus.orders(self.share.of(step))
+            yield from self.corpus.micro_batch_specs(self.rank_slice.of(step))
 
     @property
     def quarantined(self) -> Sequence[Quarantined]:
         """What the corpus could not use as far as it was read: the first worker's to tell."""
-        return self.corpus.quarantined if self.share.rank == 0 else ()
+        return self.corpus.quarantined if self.rank_slice.rank == 0 else ()
 
 
 class MicroBatchDataset(IterableDataset):
@@ -93,24 +93,24 @@ class MicroBatchDataset(IterableDataset):
 
     def __init__(
         self,
-        portion: WorkerShard,
-        recipe: PreprocessConfig,
+        shard: WorkerShard,
+        preprocess: PreprocessConfig,
         pad_token_id: int,
         max_quarantined_share: float,
         tasks: int = 1,
     ) -> None:
-        self.tally = DataStats()
+        self.stats = DataStats()
         self.waiting = False
         """Whether the worker stands still for want of data at this moment."""
-        self._portion, self._recipe, self._pad_token_id = portion, recipe, pad_token_id
+        self._shard, self._preprocess, self._pad_token_id = shard, preprocess, pad_token_id
         self._max_quarantined_share, self._tasks = max_quarantined_share, tasks
-        self._ledger: list[ConsumedBatch] = []
+        self._data_log: list[ConsumedBatch] = []
         self._told = 0
         self._untrained: deque[ConsumedBatch] = deque()
 
-    def take_ledger(self) -> list[ConsumedBatch]:
+    def take_consumed(self) -> list[ConsumedBatch]:
         """Return the micro-batches yielded since this was last asked."""
-        taken, self._ledger = self._ledger, []
+        taken, self._data_log = self._data_log, []
         return taken
 
     def trained(self) -> ConsumedBatch:
@@ -121,7 +121,7 @@ class MicroBatchDataset(IterableDataset):
         return self._untrained.popleft()
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        rows = stream(self._portion.orders(), self._recipe, self._tasks)
+        rows = stream(self._shard.specs(), self._preprocess, self._tasks)
         first = True
         while True:
             started = time.monotonic()
@@ -131,26 +131,26 @@ class MicroBatchDataset(IterableDataset):
             if row is None:
                 return
             if not first:
-                self.tally.wait_s += time.monotonic() - started
+                self.stats.wait_s += time.monotonic() - started
             first = False
             batch = collate(row, self._pad_token_id)
             self._count(row, batch)
-            require_usable(self.tally.quarantined, self.tally.utterances, self._max_quarantined_share)
+            require_usable(self.stats.quarantined, self.stats.utterances, self._max_quarantined_share)
             yield batch
 
     def _count(self, row: MicroBatchTensors, batch: dict[str, torch.Tensor]) -> None:
-        tally = self.tally
-        tally.utterances += len(row.ids)
-        tally.audio_s += row.audio_s
-        tally.tokens += int((batch["labels"] != IGNORED).sum())
+        stats = self.stats
+        stats.utterances += len(row.ids)
+        stats.audio_s += row.audio_s
+        stats.tokens += int((batch["labels"] != IGNORED).sum())
         heard = batch["input_features"].shape[0] * batch["input_features"].shape[2]
-        tally.heard_frames += heard
-        tally.own_frames += min(round(row.own_s * FRAMES_PER_S), heard)
-        tally.quarantined += row.faults
-        found = self._portion.quarantined[self._told :]
+        stats.heard_frames += heard
+        stats.own_frames += min(round(row.own_s * FRAMES_PER_S), heard)
+        stats.quarantined += row.faults
+        found = self._shard.quarantined[self._told :]
         self._told += len(found)
-        tally.utterances += len(found)  # met by the corpus, if not by the trainer
-        tally.quarantined += found
-        met = ConsumedBatch(row.epoch, row.ids, frozenset(fault.id for fault in row.faults))
-        self._ledger.append(met)
-        self._untrained.append(met)
+        stats.utterances += len(found)  # met by the corpus, if not by the trainer
+        stats.quarantined += found
+        consumed = ConsumedBatch(row.epoch, row.ids, frozenset(fault.id for fault in row.faults))
+        self._data_log.append(consumed)
+        self._untrained.append(consumed)

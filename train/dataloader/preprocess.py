@@ -65,38 +65,38 @@ class _Clip:
     samples: int
 
 
-def prepare(order: MicroBatchSpec, recipe: PreprocessConfig) -> MicroBatchTensors:
+def prepare(spec: MicroBatchSpec, preprocess: PreprocessConfig) -> MicroBatchTensors:
     """Decode one micro-batch to tensors. An utterance that cannot be used becomes a fault, never an error."""
-    return next(prepare_all([order], recipe))
+    return next(prepare_all([spec], preprocess))
 
 
-def prepare_all(orders: Sequence[MicroBatchSpec], recipe: PreprocessConfig) -> Iterator[MicroBatchTensors]:
+def prepare_all(specs: Sequence[MicroBatchSpec], preprocess: PreprocessConfig) -> Iterator[MicroBatchTensors]:
     """Yield micro-batches as ``prepare`` returns them.
 
     Some are decoded in one go: to the process that decodes and back costs a tenth of a clip, more on a busy machine.
     """
     start, count = 0, 0
-    for end, order in enumerate(orders, 1):
-        count += len(_utterances(order))
-        if end == len(orders) or count + len(_utterances(orders[end])) > MOST_TASKS:
-            some, start, count = orders[start:end], end, 0
+    for end, spec in enumerate(specs, 1):
+        count += len(_utterances(spec))
+        if end == len(specs) or count + len(_utterances(specs[end])) > MOST_TASKS:
+            some, start, count = specs[start:end], end, 0
             met = [utterance for each in some for utterance in _utterances(each)]
-            sounds = decode_utterances(met, recipe.limits)
+            sounds = decode_utterances(met, preprocess.limits)
             for each in some:
-                yield _row(each, sounds, recipe)
+                yield _row(each, sounds, preprocess)
 
 
-def _utterances(order: MicroBatchSpec) -> list[Utterance]:
-    return [utterance for passage in order.passages for utterance in passage.utterances]
+def _utterances(spec: MicroBatchSpec) -> list[Utterance]:
+    return [utterance for example in spec.examples for utterance in example.utterances]
 
 
-def _row(order: MicroBatchSpec, sounds: Iterator[DecodeResult], recipe: PreprocessConfig) -> MicroBatchTensors:
+def _row(spec: MicroBatchSpec, sounds: Iterator[DecodeResult], preprocess: PreprocessConfig) -> MicroBatchTensors:
     faults: list[Quarantined] = []
-    made = [_clip(passage, sounds, order.epoch, recipe, faults) for passage in order.passages]
+    made = [_clip(example, sounds, spec.epoch, preprocess, faults) for example in spec.examples]
     clips = [clip for clip in made if clip is not None]
     samples = sum(clip.samples for clip in clips)
     if not clips:  # the step still needs a batch on every worker: silence that no token is scored on
-        _, log_mel = tools(recipe.checkpoint)
+        _, log_mel = tools(preprocess.checkpoint)
         clips = [_Clip(log_mel(np.zeros(SAMPLE_RATE, dtype=np.float32)), [IGNORED, IGNORED], 0, 0)]
     width = max(len(clip.label) for clip in clips)
     return MicroBatchTensors(
@@ -104,35 +104,35 @@ def _row(order: MicroBatchSpec, sounds: Iterator[DecodeResult], recipe: Preproce
         frames_B=np.array([clip.features.shape[1] for clip in clips]),
         labels_BL=np.array([clip.label + [IGNORED] * (width - len(clip.label)) for clip in clips]),
         unscored_B=np.array([clip.unscored for clip in clips]),
-        context_s=order.context_s,
-        own_s=order.own_s,
+        context_s=spec.context_s,
+        own_s=spec.own_s,
         audio_s=samples / SAMPLE_RATE,
-        epoch=order.epoch,
-        ids=tuple(utterance.id for utterance in _utterances(order)),
+        epoch=spec.epoch,
+        ids=tuple(utterance.id for utterance in _utterances(spec)),
         faults=tuple(faults),
     )
 
 
 def _clip(
-    passage: PackedExample,
+    example: PackedExample,
     sounds: Iterator[DecodeResult],
     epoch: int,
-    recipe: PreprocessConfig,
+    preprocess: PreprocessConfig,
     faults: list[Quarantined],
 ) -> _Clip | None:
     """Return a passage without the utterances that cannot be used, which join ``faults``; None if none is left.
 
     ``sounds`` has the waveforms of its utterances next.
     """
-    tokenizer, log_mel = tools(recipe.checkpoint)
+    tokenizer, log_mel = tools(preprocess.checkpoint)
     waveforms: list[np.ndarray] = []
     used: list[Utterance] = []
     segments: list[LabelledSegment] = []
     samples = 0
-    for utterance, sound in zip(passage.utterances, sounds, strict=False):
+    for utterance, sound in zip(example.utterances, sounds, strict=False):
         try:
             said = spoken(utterance.text)
-            waveform = _waveform(utterance, sound, epoch, recipe)
+            waveform = _waveform(utterance, sound, epoch, preprocess)
             end = samples + len(waveform)
             if end > _WINDOW_SAMPLES:  # longer than the manifest said
                 raise DataError("too_long", f"its window lasts over {WINDOW_S:g} s with it")
@@ -146,26 +146,28 @@ def _clip(
     if not used:
         return None
     try:
-        label = _label(tokenizer, segments, used[0].language or recipe.language, passage.timestamps, recipe.task)
+        label = _label(
+            tokenizer, segments, used[0].language or preprocess.language, example.timestamps, preprocess.task
+        )
     except DataError as fault:
         faults += [Quarantined(utterance.id, fault.reason, fault.detail) for utterance in used]
         return None
-    previous = previous_ids(tokenizer, passage.previous) if passage.previous else []
+    previous = previous_ids(tokenizer, example.previous) if example.previous else []
     if len(previous) + len(label) > MAX_TOKENS:
         previous = []
-    features = mask(log_mel(np.concatenate(waveforms)), used[0].id, recipe.augment, recipe.seed, epoch)
+    features = mask(log_mel(np.concatenate(waveforms)), used[0].id, preprocess.augment, preprocess.seed, epoch)
     return _Clip(features, previous + label, len(previous), samples)
 
 
-def _waveform(utterance: Utterance, sound: DecodeResult, epoch: int, recipe: PreprocessConfig) -> np.ndarray:
+def _waveform(utterance: Utterance, sound: DecodeResult, epoch: int, preprocess: PreprocessConfig) -> np.ndarray:
     if isinstance(sound, DataError):
         raise sound
     waveform = sound
     require_sound(waveform)  # before noise is added to it
-    heard = augment(waveform, utterance.id, recipe.augment, recipe.seed, epoch)
+    heard = augment(waveform, utterance.id, preprocess.augment, preprocess.seed, epoch)
     if len(heard) > _WINDOW_SAMPLES:  # played slower than it fits; the plan counts on it, too
-        at_its_speed = recipe.augment.model_copy(update={"speed": SpeedPerturbation()})
-        heard = augment(waveform, utterance.id, at_its_speed, recipe.seed, epoch)
+        at_its_speed = preprocess.augment.model_copy(update={"speed": SpeedPerturbation()})
+        heard = augment(waveform, utterance.id, at_its_speed, preprocess.seed, epoch)
     return heard
 
 

@@ -49,28 +49,30 @@ class _Chunk:
     rows: Iterator[MicroBatchTensors]
 
 
-def stream(orders: Iterable[MicroBatchSpec], recipe: PreprocessConfig, tasks: int = 1) -> Iterator[MicroBatchTensors]:
-    """Yield ``orders`` as tensors in their order, made by so many Ray Data tasks ahead of whoever iterates.
+def stream(
+    specs: Iterable[MicroBatchSpec], preprocess: PreprocessConfig, tasks: int = 1
+) -> Iterator[MicroBatchTensors]:
+    """Yield ``specs`` as tensors in their order, made by so many Ray Data tasks ahead of whoever iterates.
 
-    ``orders`` may be endless: they are taken a few hundred ahead, in a thread.
+    ``specs`` may be endless: they are taken a few hundred ahead, in a thread.
     """
-    chunks = _chunks(iter(orders))
+    chunks = _chunks(iter(specs))
     with ThreadPoolExecutor(1, thread_name_prefix="next-chunk") as ahead:
-        chunk = _open(next(chunks, []), recipe, tasks)
+        chunk = _open(next(chunks, []), preprocess, tasks)
         while chunk is not None:
             coming = None
             for number, row in enumerate(chunk.rows):
                 if number == max(chunk.size // 2, chunk.size - _OVERLAP):
-                    coming = ahead.submit(lambda: _open(next(chunks, []), recipe, tasks))
+                    coming = ahead.submit(lambda: _open(next(chunks, []), preprocess, tasks))
                 yield row
             chunk = coming.result() if coming else None
 
 
-def _open(orders: list[MicroBatchSpec], recipe: PreprocessConfig, tasks: int) -> _Chunk | None:
+def _open(specs: list[MicroBatchSpec], preprocess: PreprocessConfig, tasks: int) -> _Chunk | None:
     """Start preparing a chunk and return once its first row is there; None where no orders are left."""
-    if not orders:
+    if not specs:
         return None
-    bundles = list(_bundles(orders, tasks))
+    bundles = list(_bundles(specs, tasks))
     # Pickled by us: Ray Data would first try to make columns of them, for some 10 ms of a task.
     items = [{"orders": pickle.dumps(bundle)} for bundle in bundles]
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
@@ -82,22 +84,22 @@ def _open(orders: list[MicroBatchSpec], recipe: PreprocessConfig, tasks: int) ->
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=tasks * _TASK_STORE_BYTES)
     dataset = dataset.flat_map(
         prepare_bundle,
-        fn_kwargs={"recipe": recipe},
+        fn_kwargs={"recipe": preprocess},
         num_cpus=DATA_TASK_CPUS,
         compute=TaskPoolStrategy(min(tasks, len(items))),
     )
     # Whole blocks: cutting them into batches of one row costs 5 ms of the trainer's core for each.
     blocks = dataset.iterator().iter_batches(batch_size=None, prefetch_batches=_PREFETCH, batch_format="pyarrow")
     rows = (cast(MicroBatchTensors, pickle.loads(row.as_buffer())) for block in blocks for row in block["row"])
-    return _Chunk(len(orders), chain([next(rows)], rows))
+    return _Chunk(len(specs), chain([next(rows)], rows))
 
 
-def _chunks(orders: Iterator[MicroBatchSpec]) -> Iterator[list[MicroBatchSpec]]:
+def _chunks(specs: Iterator[MicroBatchSpec]) -> Iterator[list[MicroBatchSpec]]:
     size, chunk, held = _FIRST_CHUNK, list[MicroBatchSpec](), 0
-    for order in orders:
-        chunk.append(order)
+    for spec in specs:
+        chunk.append(spec)
         held += sum(
-            len(part.audio) for each in order.passages for part in each.utterances if isinstance(part.audio, bytes)
+            len(part.audio) for each in spec.examples for part in each.utterances if isinstance(part.audio, bytes)
         )
         if len(chunk) == size or held >= _CHUNK_BYTES:
             yield chunk
@@ -106,14 +108,14 @@ def _chunks(orders: Iterator[MicroBatchSpec]) -> Iterator[list[MicroBatchSpec]]:
         yield chunk
 
 
-def _bundles(orders: Sequence[MicroBatchSpec], tasks: int) -> Iterator[Sequence[MicroBatchSpec]]:
+def _bundles(specs: Sequence[MicroBatchSpec], tasks: int) -> Iterator[Sequence[MicroBatchSpec]]:
     """Yield what each task makes: more and more, and less towards the end, where all tasks should finish together."""
     start, most = 0, _FIRST_TASK
-    while start < len(orders):
-        left = len(orders) - start
+    while start < len(specs):
+        left = len(specs) - start
         size = min(most, max(_LAST_TASK, left // tasks))
-        seconds = accumulate(order.own_s for order in orders[start : start + size])
+        seconds = accumulate(spec.own_s for spec in specs[start : start + size])
         held = sum(own_s * _FRAME_BYTES < _TASK_BYTES for own_s in seconds)
         end = start + min(held + 1, size)
-        yield orders[start:end]
+        yield specs[start:end]
         start, most = end, min(2 * most, _LARGEST_TASK)

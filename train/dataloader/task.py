@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from train.dataloader.preprocess import MicroBatchTensors
 
 
-def prepare_bundle(row: dict[str, Any], recipe: PreprocessConfig) -> Iterator[dict[str, Any]]:
-    """Yield the pickled tensor rows of a row's pickled ``orders``."""
-    for prepared in _prepare_all()(pickle.loads(row["orders"]), recipe):
+def prepare_bundle(row: dict[str, Any], preprocess: PreprocessConfig) -> Iterator[dict[str, Any]]:
+    """Yield the pickled tensor rows of a row's pickled ``specs``."""
+    for prepared in _prepare_all()(pickle.loads(row["orders"]), preprocess):
         yield {"row": pickle.dumps(prepared)}
 
 

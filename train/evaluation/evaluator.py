@@ -47,10 +47,10 @@ class Evaluator:
     """
 
     def __init__(
-        self, scoring: Scoring, board: ProgressActor | None, scored: Sequence[Scored], resumed_at: int
+        self, scoring: Scoring, progress: ProgressActor | None, scored: Sequence[Scored], resumed_at: int
     ) -> None:
         self.scoring = scoring
-        self._board = board
+        self._progress = progress
         self._scored = {(one.corpus, one.step): one for one in scored}
         # What a killed attempt scored beyond its last checkpoint will be scored again.
         self._take(one for one in gather(self.news())[0] if one.step <= resumed_at)
@@ -67,7 +67,7 @@ class Evaluator:
 
     def news(self) -> list[Scored]:
         """Return all that the board knows; an empty list in workers that have no board."""
-        return list(ray.get(self._board.scored.remote())) if self._board is not None else []
+        return list(ray.get(self._progress.scored.remote())) if self._progress is not None else []
 
     def hear(self, news: Sequence[Scored]) -> None:
         """Take note of evaluations made beside the workers: the same ones, at the same step, in each worker."""
@@ -103,8 +103,8 @@ class Evaluator:
         self._tell(told)
 
     def _tell(self, told: Scored | Failed) -> None:
-        if self._board is not None:
-            self._board.post.remote(told)
+        if self._progress is not None:
+            self._progress.post.remote(told)
 
     def _take(self, scored: Any) -> None:
         self._scored |= {(one.corpus, one.step): one for one in scored}
@@ -117,7 +117,7 @@ class AsyncValidation:
     scoring: Scoring
     base: str
     threads: int
-    board: ProgressActor
+    progress: ProgressActor
 
     def __call__(self, checkpoint: Any) -> dict[str, float]:
         """Return the word error rate. What goes wrong is told to the board, too: Ray Train only writes it to a log."""
@@ -127,12 +127,12 @@ class AsyncValidation:
             with checkpoint.as_directory() as folder:
                 return self._score(Path(folder), step)
         except Exception as error:
-            ray.get(self.board.post.remote(Failed(step, f"{type(error).__name__}: {error}")))
+            ray.get(self.progress.post.remote(Failed(step, f"{type(error).__name__}: {error}")))
             raise
 
     def _score(self, folder: Path, step: int) -> dict[str, float]:
         model = load_checkpoint(find_checkpoint(self.base), best_device())
-        known = {(one.corpus, one.step) for one in ray.get(self.board.scored.remote())}
+        known = {(one.corpus, one.step) for one in ray.get(self.progress.scored.remote())}
         if self.scoring.retention and ("retention", 0) not in known:
             self._post(self._told(model, "retention", 0, model.context))
         model = with_weights(model, folder)
@@ -152,7 +152,7 @@ class AsyncValidation:
             return Failed(step, error.message)
 
     def _post(self, told: Scored | Failed) -> None:
-        ray.get(self.board.post.remote(told))
+        ray.get(self.progress.post.remote(told))
 
 
 def scored_on(config: TrainConfig, place: str) -> Scoring | None:

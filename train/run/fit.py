@@ -63,9 +63,9 @@ def fit(
     with ray_session(address):
         require_workers(config.workers)
         scoring = scored_on(config, run.place)
-        with watching(run, config, on_progress, on_scored) as (board, history):
-            ledger = run.file(DATA_LOG) if config.run.ledger else None
-            last = train_to_end(run, TrainJob(config, corpus.shared(), board, scoring, ledger))
+        with watching(run, config, on_progress, on_scored) as (progress, history):
+            data_log = run.file(DATA_LOG) if config.run.data_log else None
+            last = train_to_end(run, TrainJob(config, corpus.shared(), progress, scoring, data_log))
     quarantined = [*corpus.quarantined, *(Quarantined(**row) for row in state(last)["quarantined"])]
     run.write_quarantine(quarantined)
     reasons = dict(Counter(row.reason for row in quarantined))
@@ -90,8 +90,8 @@ def training_corpus(config: TrainConfig, read: Corpus | None = None) -> Corpus:
 
     ``read`` is that of another run with the same data, base, language and task: its sources are not read again.
     """
-    admission = CorpusValidator(config.recipe, config.data.long_clips)
-    ordering = Ordering(config.plan, config.packing, config.augment, config.seed, admission.around)
+    validator = CorpusValidator(config.preprocess, config.data.long_clips)
+    ordering = Ordering(config.plan, config.packing, config.augment, config.seed, validator.around)
     if isinstance(read, StaticCorpus):
         return read.ordered(ordering)
-    return load(config.data, admission, ordering)
+    return load(config.data, validator, ordering)

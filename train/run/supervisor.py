@@ -65,7 +65,7 @@ def _validation(job: TrainJob) -> ValidationConfig | None:
     workers = job.config.workers
     if job.scoring is None or not job.scoring.beside:
         return None
-    beside = AsyncValidation(job.scoring, job.config.base, workers.threads, job.board)
+    beside = AsyncValidation(job.scoring, job.config.base, workers.threads, job.progress)
     return ValidationConfig(beside, ray_remote_kwargs={"num_cpus": workers.threads, "num_gpus": int(workers.gpu)})
 
 

@@ -42,9 +42,9 @@ class TrainJob:
 
     config: TrainConfig
     corpus: Corpus
-    board: ProgressActor | None
+    progress: ProgressActor | None
     scoring: Scoring | None = None
-    ledger: str | None = None
+    data_log: str | None = None
 
 
 def train_worker(loop_config: dict[str, Any]) -> None:
@@ -85,42 +85,42 @@ def _train(job: TrainJob) -> None:
     device = str(ray.train.torch.get_device()) if config.workers.gpu else "cpu"
     model = load_base(find_checkpoint(config.base), config.strategy, config.precision, device)
     args = arguments(config, output, context.get_world_size())
-    share = RankSlice(context.get_world_rank(), context.get_world_size())
+    rank_slice = RankSlice(context.get_world_rank(), context.get_world_size())
     with contextlib.ExitStack() as stack:
         checkpoint = ray.train.get_checkpoint()
         resume = stack.enter_context(checkpoint.as_directory()) if checkpoint else None
         before = earlier_totals(resume)
         steps = range(int(before.get("step", 0)), config.optim.max_steps)
-        board = job.board if share.rank == 0 else None
-        judge = (
-            Evaluator(job.scoring, board, from_json(before.get("evaluations", ())), steps.start)
+        progress = job.progress if rank_slice.rank == 0 else None
+        evaluator = (
+            Evaluator(job.scoring, progress, from_json(before.get("evaluations", ())), steps.start)
             if job.scoring
             else None
         )
-        if judge is not None:
+        if evaluator is not None:
             if model.network.device.type != args.device.type:  # 4-bit weights are there, and would not move
                 model.network.to(args.device)
-            judge.score_base(model)
-        if job.ledger is not None and share.rank == 0:
-            cut(job.ledger, steps.start)
+            evaluator.score_base(model)
+        if job.data_log is not None and rank_slice.rank == 0:
+            cut(job.data_log, steps.start)
         network = adapt(model.network, config.strategy, config.lora)
-        feed = MicroBatchDataset(
-            WorkerShard(job.corpus, steps, share),
-            config.recipe,
+        dataset = MicroBatchDataset(
+            WorkerShard(job.corpus, steps, rank_slice),
+            config.preprocess,
             model.tokenizer.pad_token_id,
             config.data.max_quarantined_share,
             config.workers.data_tasks_each,
         )
-        report = RayReport(feed, board, before, steps.start, judge, model, job.ledger)
+        report = RayReport(dataset, progress, before, steps.start, evaluator, model, job.data_log)
         report.begun = begun
-        sound = NonFiniteGuard(feed, config.precision)
+        sound = NonFiniteGuard(dataset, config.precision)
         trainer = WhisperTrainer(
             model=network,
             args=args,
-            train_dataset=feed,
+            train_dataset=dataset,
             compute_loss_func=sound,
             callbacks=[GradientWatch(), sound, report],
         )
-        stack.enter_context(StallDetector(job.board, share.rank, feed, steps.start).beating(trainer))
-        if len(steps) and not (judge and judge.done):
+        stack.enter_context(StallDetector(job.progress, rank_slice.rank, dataset, steps.start).beating(trainer))
+        if len(steps) and not (evaluator and evaluator.done):
             trainer.train(resume_from_checkpoint=resume)

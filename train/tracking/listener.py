@@ -87,7 +87,7 @@ def watching(
     listener = Listener(history, told, on_progress, on_scored)
     # On the driver's own node: elsewhere it would be lost with a worker's, and nobody would hear of the run any more.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board = ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBoard).remote(history.scored)
+    progress = ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBoard).remote(history.scored)
     done = threading.Event()
     mistakes: list[Exception] = []
 
@@ -98,7 +98,7 @@ def watching(
                 finished = done.wait(_POLL_S)  # and then one look more: at the last step
                 polls += 1
                 with contextlib.suppress(ray.exceptions.RayError):  # the cluster is gone, as the run itself will notice
-                    for number, entry in ray.get(board.fetch.remote(arrived), timeout=_ANSWER_S):
+                    for number, entry in ray.get(progress.fetch.remote(arrived), timeout=_ANSWER_S):
                         arrived = number
                         listener.take(entry)
                 if polls % _PUBLISH_EVERY_POLLS == 0:
@@ -109,7 +109,7 @@ def watching(
     thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()
     try:
-        yield board, history.path
+        yield progress, history.path
     finally:
         done.set()
         thread.join()

@@ -56,15 +56,15 @@ def test_earlier_totals(tmp_path: Path) -> None:
 
 
 def test_steps_count_on_from_those_of_earlier_attempts() -> None:
-    board = FakeBoard()
+    progress = FakeBoard()
     fault = Quarantined("a", "missing_file")
-    tally = DataStats(utterances=3, audio_s=9.0, tokens=50, own_frames=75, heard_frames=100, quarantined=[fault])
+    stats = DataStats(utterances=3, audio_s=9.0, tokens=50, own_frames=75, heard_frames=100, quarantined=[fault])
     before = {"seconds": 100.0, "audio_s": 60.0, "wait_s": 2.0, "tokens": 1000}
-    report = RayReport(SimpleNamespace(tally=tally, take_ledger=list), board, before, 4)  # type: ignore[arg-type]
+    report = RayReport(SimpleNamespace(stats=stats, take_consumed=list), progress, before, 4)  # type: ignore[arg-type]
     state = SimpleNamespace(global_step=5, max_steps=9)
     logs = {"loss": 1.5, "learning_rate": 1e-3, "grad_norm": 0.5}
     in_local_mode(lambda: report.on_log(None, state, None, logs))
-    (posted,) = board.posted
+    (posted,) = progress.posted
     assert isinstance(posted, Progress)
     assert (posted.step, posted.resumed_at, posted.loss, posted.grad_norm) == (5, 4, 1.5, 0.5)
     assert (posted.audio_s, posted.wait_s, posted.tokens, posted.padding_share) == (69.0, 2.0, 1050, 0.25)
@@ -77,10 +77,10 @@ def test_a_checkpoint_knows_its_evaluations_and_hope_ends_with_patience(
 ) -> None:
     (tmp_path / "checkpoint-4").mkdir()
     fault = {"id": "a", "reason": "missing_file", "detail": ""}
-    tally = DataStats(audio_s=9.0, quarantined=[Quarantined("a", "missing_file"), Quarantined("b", "too_long")])
-    judge = Scripted({4: 0.5}, patience, [scored(2, 0.25)])
-    feed: Any = SimpleNamespace(tally=tally, take_ledger=list)
-    report = RayReport(feed, None, {"quarantined": [fault]}, 2, judge, SimpleNamespace())  # type: ignore[arg-type]
+    stats = DataStats(audio_s=9.0, quarantined=[Quarantined("a", "missing_file"), Quarantined("b", "too_long")])
+    evaluator = Scripted({4: 0.5}, patience, [scored(2, 0.25)])
+    dataset: Any = SimpleNamespace(stats=stats, take_consumed=list)
+    report = RayReport(dataset, None, {"quarantined": [fault]}, 2, evaluator, SimpleNamespace())  # type: ignore[arg-type]
     state = SimpleNamespace(global_step=4, max_steps=9, log_history=[{"loss": 1.5}])
     control = TrainerControl()
     args = SimpleNamespace(output_dir=str(tmp_path))
@@ -92,15 +92,15 @@ def test_a_checkpoint_knows_its_evaluations_and_hope_ends_with_patience(
     assert (metrics["step"], metrics["loss"], metrics["wer"]) == (4, 1.5, 0.5)
     written = json.loads((tmp_path / "checkpoint-4" / STATE).read_text())
     assert from_json(written["evaluations"]) == [scored(2, 0.25), scored(4, 0.5)]
-    assert written["evaluations"] == as_json(judge.scored)
+    assert written["evaluations"] == as_json(evaluator.scored)
     assert [row["id"] for row in written["quarantined"]] == ["a", "b"]  # once, not each epoch
 
 
 def test_between_evaluations_nothing_is_scored(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-3").mkdir()
-    judge = Scripted({}, 1, [])
-    feed: Any = SimpleNamespace(tally=DataStats(), take_ledger=list)
-    report = RayReport(feed, None, {}, 0, judge, SimpleNamespace())  # type: ignore[arg-type]
+    evaluator = Scripted({}, 1, [])
+    dataset: Any = SimpleNamespace(stats=DataStats(), take_consumed=list)
+    report = RayReport(dataset, None, {}, 0, evaluator, SimpleNamespace())  # type: ignore[arg-type]
     state = SimpleNamespace(global_step=3, max_steps=9, log_history=[])
     args = SimpleNamespace(output_dir=str(tmp_path))
     metrics = in_local_mode(lambda: report.on_save(args, state, TrainerControl(), model="the network in training"))

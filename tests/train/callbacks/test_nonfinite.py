@@ -18,8 +18,8 @@ from train.trainer.trainer import token_loss
 LABELS = torch.tensor([[1, 2], [2, IGNORED], [0, 1]])
 
 
-def sound(*met: ConsumedBatch, precision: str = "fp32", network: nn.Module | None = None) -> NonFiniteGuard:
-    left = list(met)
+def sound(*consumed: ConsumedBatch, precision: str = "fp32", network: nn.Module | None = None) -> NonFiniteGuard:
+    left = list(consumed)
     feed: Any = SimpleNamespace(trained=lambda: left.pop(0))
     made = NonFiniteGuard(feed, precision)
     made.on_train_begin(None, None, None, model=network or nn.Linear(2, 2))

@@ -35,32 +35,32 @@ def trainer() -> Any:
 
 
 def test_what_a_worker_is_at_where_it_stands_still(trainer: Any) -> None:
-    board, feed = FakeBoard(), SimpleNamespace(waiting=True)
-    pulse = StallDetector(board, 1, feed, step=4, patience_s=0.05)  # type: ignore[arg-type]
+    progress, feed = FakeBoard(), SimpleNamespace(waiting=True)
+    pulse = StallDetector(progress, 1, feed, step=4, patience_s=0.05)  # type: ignore[arg-type]
     with pulse.beating(trainer):
         assert trainer.callbacks == [pulse]
-        first = board.wait()
+        first = progress.wait()
         assert (first.rank, first.step, first.doing) == (1, 5, "waiting for data")
         assert "test_pulse.py" in first.where and "threading.py" in first.where
-        assert board.wait().seconds >= 2 * first.seconds  # again, but ever more seldom
+        assert progress.wait().seconds >= 2 * first.seconds  # again, but ever more seldom
         feed.waiting = False
         pulse.on_step_begin(None, None, None)
-        assert board.wait().doing == "computing, or waiting for other workers"
+        assert progress.wait().doing == "computing, or waiting for other workers"
         pulse._longest_s = 0.0
         pulse.on_step_end(None, SimpleNamespace(global_step=5), None)
         pulse._longest_s = 0.0
-        while (entry := board.wait()).step == 5:
+        while (entry := progress.wait()).step == 5:
             pass
         assert entry.doing == "at a checkpoint"
         pulse.on_step_begin(None, None, None)
 
 
 def test_a_step_as_slow_as_others_is_none_to_speak_of(trainer: Any) -> None:
-    board = FakeBoard()
-    pulse = StallDetector(board, 0, SimpleNamespace(waiting=True), patience_s=0.02)  # type: ignore[arg-type]
+    progress = FakeBoard()
+    pulse = StallDetector(progress, 0, SimpleNamespace(waiting=True), patience_s=0.02)  # type: ignore[arg-type]
     pulse._longest_s = 1000.0
     with pulse.beating(trainer):
-        assert not board.heard.wait(0.2)
+        assert not progress.heard.wait(0.2)
 
 
 def test_in_rays_local_mode_nobody_listens(trainer: Any) -> None:

@@ -91,9 +91,9 @@ def test_a_shared_corpus_is_small_and_the_same(ray_cluster: None, tmp_path: Path
     @ray.remote(num_cpus=0)
     def elsewhere(given: dict[str, Corpus]) -> list[Any]:
         steps = given["corpus"].steps(5)
-        return [(step, given["corpus"].orders(step)) for step in islice(steps, 3)]
+        return [(step, given["corpus"].micro_batch_specs(step)) for step in islice(steps, 3)]
 
-    here = [(step, corpus.orders(step)) for step in islice(corpus.steps(5), 3)]
+    here = [(step, corpus.micro_batch_specs(step)) for step in islice(corpus.steps(5), 3)]
     assert ray.get(elsewhere.remote({"corpus": shared})) == here
 
 

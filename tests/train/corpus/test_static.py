@@ -10,7 +10,7 @@ from asr.utterance import Quarantined
 from tests.train.corpora import listed, met, once_an_epoch, ordering, spoken
 from train.augmentation.augment import Augmentation, SpeedPerturbation
 from train.corpus.static import StaticCorpus, without_repeats
-from train.corpus.table import Admitted, collect
+from train.corpus.table import ValidatedUtterance, collect
 from train.sampling.batching import PlanConfig
 from train.sampling.packing import Packing
 
@@ -71,15 +71,15 @@ def test_weights_draw_from_each_source_without_repeating_before_all_were_met() -
 
 def test_windows_have_the_text_before_them() -> None:
     corpus = listed(ordering(PLAN, PACKED), spoken(150))
-    orders = [order for step in islice(corpus.steps(0), 8) for order in corpus.orders(step)]
-    passages = [passage for order in orders for passage in order.passages]
-    with_prompt = [passage for passage in passages if passage.previous]
-    assert 0.2 < len(with_prompt) / len(passages) < 0.8
-    for passage in with_prompt:
-        number = int(passage.utterances[0].id[1:])
-        assert passage.previous.endswith(f"text {number - 1}")
-    for passage in passages:
-        numbers = [int(utterance.id[1:]) for utterance in passage.utterances]
+    specs = [spec for step in islice(corpus.steps(0), 8) for spec in corpus.micro_batch_specs(step)]
+    examples = [example for spec in specs for example in spec.examples]
+    with_prompt = [example for example in examples if example.previous]
+    assert 0.2 < len(with_prompt) / len(examples) < 0.8
+    for example in with_prompt:
+        number = int(example.utterances[0].id[1:])
+        assert example.previous.endswith(f"text {number - 1}")
+    for example in examples:
+        numbers = [int(utterance.id[1:]) for utterance in example.utterances]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
@@ -87,14 +87,14 @@ def test_other_speeds_are_in_the_plan() -> None:
     slow = Augmentation(speed=SpeedPerturbation(probability=1.0, factors=(0.5,)))
     plan = PlanConfig(margin_s=0.0, full_window_share=0.0)
     corpus = listed(ordering(plan, augment=slow), spoken(20))
-    for order in (order for step in islice(corpus.steps(0), 3) for order in corpus.orders(step)):
-        lengths = [passage.utterances[0].duration_s or 0.0 for passage in order.passages]
-        assert order.context_s == pytest.approx(2 * max(lengths))
+    for spec in (spec for step in islice(corpus.steps(0), 3) for spec in corpus.micro_batch_specs(step)):
+        lengths = [example.utterances[0].duration_s or 0.0 for example in spec.examples]
+        assert spec.context_s == pytest.approx(2 * max(lengths))
 
 
 def test_ids_that_came_before_are_quarantined() -> None:
     rows = spoken(6)
-    again = [Admitted(rows[1].utterance, 3), *spoken(2, "v")]
+    again = [ValidatedUtterance(rows[1].utterance, 3), *spoken(2, "v")]
     quarantined: list[Quarantined] = []
     utterances, sizes = without_repeats(*collect([rows, again]), quarantined)
     assert sizes == [6, 2]

@@ -80,9 +80,9 @@ def test_no_two_epochs_of_a_stream_are_alike(monkeypatch: pytest.MonkeyPatch) ->
     corpus = streamed(ordering(PlanConfig(max_clips=3)), 20, a=None)
     epochs: dict[int, list[tuple[str, ...]]] = {}
     for step in islice(corpus.steps(0), 30):
-        for order in corpus.orders(step):
-            ids = tuple(passage.utterances[0].id for passage in order.passages)
-            epochs.setdefault(order.epoch, []).append(ids)
+        for spec in corpus.micro_batch_specs(step):
+            ids = tuple(example.utterances[0].id for example in spec.examples)
+            epochs.setdefault(spec.epoch, []).append(ids)
     assert len(epochs) >= 3
     assert len({tuple(ids) for ids in epochs.values()}) == len(epochs)
 

@@ -11,7 +11,7 @@ from asr.audio.decode import SAMPLE_RATE, encode_flac
 from asr.errors import UserError
 from asr.utterance import Quarantined, Utterance
 from tests.asr.sounds import CODECS, encoded, tone
-from train.corpus.table import Admitted
+from train.corpus.table import ValidatedUtterance
 from train.corpus.validation import CorpusValidator, require_usable
 from train.examples import PreprocessConfig
 
@@ -19,11 +19,11 @@ RULES = CorpusValidator(PreprocessConfig("builtin:tiny.en", None, "transcribe"))
 GOOD = Utterance("good", "/no/matter.wav", "some words", 2.5)
 
 
-def admit(
+def validate(
     rows: Iterable[Utterance | Quarantined], rules: CorpusValidator = RULES
-) -> tuple[list[Admitted], list[Quarantined]]:
+) -> tuple[list[ValidatedUtterance], list[Quarantined]]:
     quarantined: list[Quarantined] = []
-    return list(rules.admit(rows, quarantined)), quarantined
+    return list(rules.validate(rows, quarantined)), quarantined
 
 
 @pytest.mark.medium
@@ -38,13 +38,13 @@ def test_what_cannot_be_used_is_quarantined_by_name_with_its_reason() -> None:
         "malformed_row": Quarantined("row 7", "malformed_row", "no audio"),
     }
     last = replace(GOOD, id="last", duration_s=30.0)
-    admitted, quarantined = admit([GOOD, *bad.values(), last])
+    validated, quarantined = validate([GOOD, *bad.values(), last])
     assert [(each.id, each.reason) for each in quarantined if each.reason != "label_too_long"] == [
         (row.id, reason) for reason, row in bad.items() if reason != "label_too_long"
     ]
     assert Quarantined("wordy", "label_too_long", "603 tokens, the decoder has 448 positions") in quarantined
-    assert [(row.utterance.id, row.follows) for row in admitted] == [("good", True), ("last", False)]
-    assert admitted[0].tokens == 2  # " some words"
+    assert [(row.utterance.id, row.follows) for row in validated] == [("good", True), ("last", False)]
+    assert validated[0].tokens == 2  # " some words"
 
 
 @pytest.mark.medium
@@ -56,8 +56,8 @@ def test_a_missing_duration_is_measured(tmp_path: Path) -> None:
         replace(GOOD, id="cut", audio=str(tmp_path / "a.flac"), duration_s=None, start_s=1.0, end_s=1.5),
         replace(GOOD, id="inline", audio=(tmp_path / "a.flac").read_bytes(), duration_s=0.0),
     ]
-    admitted, quarantined = admit(rows)
-    assert [row.utterance.duration_s for row in admitted] == pytest.approx([3.0, 2.0, 0.5, 3.0])
+    validated, quarantined = validate(rows)
+    assert [row.utterance.duration_s for row in validated] == pytest.approx([3.0, 2.0, 0.5, 3.0])
     assert quarantined == []
 
 
@@ -66,16 +66,16 @@ def test_long_clips_are_split_at_their_segments_where_that_is_asked_for() -> Non
     meta = {"segments": [{"start": start, "end": end, "text": f"from {start:g}"} for start, end in times]}
     lecture = replace(GOOD, id="lecture", duration_s=70.0, meta=meta)
     blind = replace(GOOD, id="blind", duration_s=31.0)
-    admitted, quarantined = admit([GOOD, lecture, blind], replace(RULES, long_clips="split"))
-    assert [row.utterance.id for row in admitted] == ["good", "lecture#0", "lecture#1", "lecture#3"]
-    assert [row.utterance.text for row in admitted[1:]] == ["from 0 from 13", "from 25", "from 66"]
+    validated, quarantined = validate([GOOD, lecture, blind], replace(RULES, long_clips="split"))
+    assert [row.utterance.id for row in validated] == ["good", "lecture#0", "lecture#1", "lecture#3"]
+    assert [row.utterance.text for row in validated[1:]] == ["from 0 from 13", "from 25", "from 66"]
     assert [(each.id, each.reason) for each in quarantined] == [("lecture#2", "too_long"), ("blind", "too_long")]
     assert "no segment times" in quarantined[1].detail
 
 
 def test_an_unknown_language_stops_everything() -> None:
     with pytest.raises(UserError, match="English only, not 'it'"):
-        admit([GOOD, replace(GOOD, id="it", language="it")])
+        validate([GOOD, replace(GOOD, id="it", language="it")])
 
 
 def test_rows_are_admitted_as_they_come() -> None:
@@ -87,7 +87,7 @@ def test_rows_are_admitted_as_they_come() -> None:
             read += 1
             yield replace(GOOD, id=str(read))
 
-    first = next(iter(RULES.admit(endless(), [])))
+    first = next(iter(RULES.validate(endless(), [])))
     assert first.utterance.id == "1"
     assert read < 2000
 
@@ -107,8 +107,8 @@ def test_a_length_reckoned_from_a_bit_rate_refuses_nothing(tmp_path: Path) -> No
     clip = encoded(tmp_path / "clip.mp3", tone(3.0, 48_000), *CODECS["mp3"])
     clip.write_bytes(clip.read_bytes() + bytes(1_000_000))  # FFmpeg takes the zeros for two minutes of sound
     quarantined: list[Quarantined] = []
-    (admitted,) = RULES.admit([Utterance("a", str(clip), "ciao", language="en")], quarantined)
-    assert admitted.utterance.duration_s == pytest.approx(3.0, abs=0.1) and not quarantined
+    (validated,) = RULES.validate([Utterance("a", str(clip), "ciao", language="en")], quarantined)
+    assert validated.utterance.duration_s == pytest.approx(3.0, abs=0.1) and not quarantined
 
 
 @pytest.mark.slow
@@ -121,9 +121,9 @@ def test_many_lengths_in_one_go_are_those_of_one_by_one(tmp_path: Path, trips: l
         Utterance(str(number), source, "words", start_s=number % 3) for number, source in enumerate(sources)
     ]
     rows[7:7] = [Quarantined("known", "no_speech"), replace(GOOD, id="said"), replace(GOOD, id="cut", end_s=1.5)]
-    admitted, quarantined = admit(rows)
+    validated, quarantined = validate(rows)
     assert len(trips) == 2 and trips[0] == len(sources)  # the headers, and the sound of those that only guess
-    alone = [admit([row]) for row in rows]
-    assert [each.utterance for each in admitted] == [each.utterance for some, _ in alone for each in some]
+    alone = [validate([row]) for row in rows]
+    assert [each.utterance for each in validated] == [each.utterance for some, _ in alone for each in some]
     assert quarantined == [each for _, some in alone for each in some]
     assert {each.reason for each in quarantined} == {"no_speech", "not_audio", "missing_file"}

@@ -30,11 +30,11 @@ def test_ray_data_gives_the_same_rows_in_order_across_chunks(
     monkeypatch.setattr(module, "_FIRST_TASK", 1)
     monkeypatch.setattr(module, "_LARGEST_TASK", 3)
     monkeypatch.setattr(module, "_LAST_TASK", 1)
-    orders = orders_of([*flac_clips[:20], *faulty(flac_clips[0]).values()])
-    rows = list(stream(orders, RECIPE, tasks=2))
-    assert len(rows) == len(orders) == 19
-    for row, order in zip(rows, orders, strict=True):
-        direct = prepare(order, RECIPE)
+    specs = orders_of([*flac_clips[:20], *faulty(flac_clips[0]).values()])
+    rows = list(stream(specs, RECIPE, tasks=2))
+    assert len(rows) == len(specs) == 19
+    for row, spec in zip(rows, specs, strict=True):
+        direct = prepare(spec, RECIPE)
         for name in ("features_MT", "frames_B", "labels_BL", "unscored_B"):
             assert np.array_equal(getattr(row, name), getattr(direct, name))
         assert row.features_MT.dtype == np.float16
@@ -72,7 +72,7 @@ def test_audio_inside_the_orders_closes_a_chunk_early() -> None:
 def test_tasks_grow_and_end_small() -> None:
     bundles = list(module._bundles([MicroBatchSpec(epoch=number) for number in range(1000)], 3))
     assert [len(bundle) for bundle in bundles] == [8, 16, 32, 64, *[128] * 4, 122, 82, 54, 36, 32, 32, 10]
-    assert [order.epoch for bundle in bundles for order in bundle] == list(range(1000))
+    assert [spec.epoch for bundle in bundles for spec in bundle] == list(range(1000))
 
 
 def test_tasks_are_bounded_by_what_they_make() -> None:

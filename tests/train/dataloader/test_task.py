@@ -16,9 +16,9 @@ pytestmark = pytest.mark.medium
 
 
 def test_a_bundle_becomes_its_rows(flac_clips: list[Utterance]) -> None:
-    orders = [MicroBatchSpec((PackedExample((clip,)),), 6.0) for clip in flac_clips[:3]]
-    rows = [pickle.loads(row["row"]) for row in prepare_bundle({"orders": pickle.dumps(orders)}, RECIPE)]
-    assert [row.ids for row in rows] == [prepare(order, RECIPE).ids for order in orders]
+    specs = [MicroBatchSpec((PackedExample((clip,)),), 6.0) for clip in flac_clips[:3]]
+    rows = [pickle.loads(row["row"]) for row in prepare_bundle({"orders": pickle.dumps(specs)}, RECIPE)]
+    assert [row.ids for row in rows] == [prepare(spec, RECIPE).ids for spec in specs]
 
 
 def test_it_is_read_before_the_heavy_imports() -> None:

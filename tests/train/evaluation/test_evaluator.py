@@ -83,14 +83,18 @@ def test_scoring_leaves_a_network_in_training_as_it_was(
     modes = [module.training for module in network.modules()]
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
     states = random_states()
-    judge = Evaluator(scoring(flac_clips, (flac_clips[4],)), None, [], 0)
-    judge.score_base(small_model)
-    scored = judge.score(network, small_model, 2)
+    evaluator = Evaluator(scoring(flac_clips, (flac_clips[4],)), None, [], 0)
+    evaluator.score_base(small_model)
+    scored = evaluator.score(network, small_model, 2)
     assert random_states() == states
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(weight, weights[name]) for name, weight in network.state_dict().items())
-    assert [(one.corpus, one.step) for one in judge.scored] == [("retention", 0), ("validation", 2), ("retention", 2)]
-    assert scored is judge.scored[1]
+    assert [(one.corpus, one.step) for one in evaluator.scored] == [
+        ("retention", 0),
+        ("validation", 2),
+        ("retention", 2),
+    ]
+    assert scored is evaluator.scored[1]
     assert scored.summary["utterances"] == 3
 
 
@@ -111,9 +115,9 @@ def test_the_live_network_says_what_its_checkpoint_says(
 
 def test_a_base_that_was_scored_is_not_scored_again(small_model: SpeechModel, flac_clips: list[Utterance]) -> None:
     known = Scored(0, "retention", {"wer": {"rate": 0.1}})
-    judge = Evaluator(scoring(flac_clips, (flac_clips[4],)), None, [known], 0)
-    judge.score_base(replace(small_model, network=None))  # type: ignore[arg-type]
-    assert judge.scored == [known]
+    evaluator = Evaluator(scoring(flac_clips, (flac_clips[4],)), None, [known], 0)
+    evaluator.score_base(replace(small_model, network=None))  # type: ignore[arg-type]
+    assert evaluator.scored == [known]
 
 
 def test_clips_that_cannot_be_read_leave_the_others_to_be_scored(
@@ -131,7 +135,7 @@ def test_an_evaluation_that_fails_for_any_reason_is_told_and_the_others_are_made
     fault: Exception, small_model: SpeechModel, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[object] = []
-    board = SimpleNamespace(post=SimpleNamespace(remote=told.append), scored=SimpleNamespace(remote=list))
+    progress = SimpleNamespace(post=SimpleNamespace(remote=told.append), scored=SimpleNamespace(remote=list))
     monkeypatch.setattr("ray.get", lambda value: value)
     real = judge_module.evaluate
 
@@ -141,9 +145,9 @@ def test_an_evaluation_that_fails_for_any_reason_is_told_and_the_others_are_made
         return real(model, share, *args, **options)
 
     monkeypatch.setattr(judge_module, "evaluate", failing)
-    judge = Evaluator(scoring(flac_clips, (flac_clips[4],)), board, [], 0)
-    judge.score_base(small_model)
-    scored = judge.score(trained(small_model, "lora"), small_model, 2)
+    evaluator = Evaluator(scoring(flac_clips, (flac_clips[4],)), progress, [], 0)
+    evaluator.score_base(small_model)
+    scored = evaluator.score(trained(small_model, "lora"), small_model, 2)
     assert scored is not None and scored.corpus == "validation"
     assert [type(one) for one in told] == [Failed, Scored, Failed]
     assert all(str(fault) in one.error for one in told if isinstance(one, Failed))
@@ -321,10 +325,10 @@ def test_an_evaluation_beside_the_workers_that_fails_is_told_to_the_board(
 ) -> None:
     trained(small_model, "lora").save_pretrained(tmp_path / "step_0000002")  # type: ignore[operator]
     gone = replace(flac_clips[0], audio="/no/such.flac")
-    board = ray.remote(num_cpus=0)(ProgressBoard).remote()
-    beside = AsyncValidation(replace(scoring([gone]), beside=True), small_base, 1, board)
+    progress = ray.remote(num_cpus=0)(ProgressBoard).remote()
+    beside = AsyncValidation(replace(scoring([gone]), beside=True), small_base, 1, progress)
     assert beside(ray.train.Checkpoint.from_directory(str(tmp_path / "step_0000002"))) == {}
-    ((_, told),) = ray.get(board.fetch.remote(0))
+    ((_, told),) = ray.get(progress.fetch.remote(0))
     assert isinstance(told, Failed)
     assert (told.step, told.error[:45]) == (2, "data.validation: none of 1 utterances can be ")
 

@@ -80,11 +80,11 @@ def test_the_history_is_complete_when_the_run_is_over(tmp_path: Path) -> None:
     config = resolve(TrainConfig, None, settings).value
     run = RunFolder.of(config)
     for first in (1, 4):
-        with watching(run, config) as (board, history):
+        with watching(run, config) as (progress, history):
             assert history == tmp_path / "first" / NAME
-            assert len(ray.get(board.scored.remote())) == first // 4
+            assert len(ray.get(progress.scored.remote())) == first // 4
             posts = [at(step, resumed_at=first - 1) for step in range(first, first + 3)]
-            ray.get([board.post.remote(post) for post in (*posts, scored(first, 0.5))])
+            ray.get([progress.post.remote(post) for post in (*posts, scored(first, 0.5))])
     assert [row["step"] for row in rows(history) if "loss" in row] == [1, 2, 3, 4, 5, 6]
     assert [one.step for one in evaluations(history)] == [1, 4]
     assert list((tmp_path / "first" / "tensorboard").glob("events.*"))
@@ -99,5 +99,5 @@ def test_a_disk_that_is_full_is_not_passed_over(tmp_path: Path, monkeypatch: pyt
         raise OSError("No space left on device")
 
     monkeypatch.setattr(History, "add_step", full)
-    with pytest.raises(OSError, match="No space left"), watching(RunFolder.of(config), config) as (board, _):
-        ray.get(board.post.remote(replace(at(1))))
+    with pytest.raises(OSError, match="No space left"), watching(RunFolder.of(config), config) as (progress, _):
+        ray.get(progress.post.remote(replace(at(1))))

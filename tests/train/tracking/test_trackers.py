@@ -44,12 +44,12 @@ def test_steps_made_again_within_a_second_were_shown_before_those_they_replace(
 ) -> None:
     """The tenth file of a process has a name that comes before that of the ninth, if both are of one second."""
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(8))  # so few files made
-    board = TensorBoard(str(tmp_path))
+    progress = TensorBoard(str(tmp_path))
     for last_step in range(3):
-        board.log(last_step + 1, {"train/loss": 1.0})
-        board.log(last_step + 2, {"train/loss": 0.0})
-        board.cut(last_step + 1)
-    board.close()
+        progress.log(last_step + 1, {"train/loss": 1.0})
+        progress.log(last_step + 2, {"train/loss": 0.0})
+        progress.cut(last_step + 1)
+    progress.close()
     assert len({path.name.split(".")[-1] for path in tmp_path.iterdir()} & {"9", "10"}) == 2, "not both names are there"
     assert curve(tmp_path, "train/loss") == [(step, 1.0) for step in range(1, 4)]
 

@@ -54,8 +54,8 @@ def test_every_adapter_learns_from_one_step_of_real_speech(
     network: AnyContextWhisper, flac_clips: list[Utterance], english_model: SpeechModel
 ) -> None:
     model = adapted(network, "lora").train()
-    order = MicroBatchSpec(tuple(PackedExample((clip,)) for clip in flac_clips[:2]), 5.0)
-    row = prepare(order, PreprocessConfig(BASE, None, "transcribe"))
+    spec = MicroBatchSpec(tuple(PackedExample((clip,)) for clip in flac_clips[:2]), 5.0)
+    row = prepare(spec, PreprocessConfig(BASE, None, "transcribe"))
     batch = collate(row, english_model.tokenizer.pad_token_id)
     labels = batch.pop("labels")
     token_loss(model(**batch), labels).backward()
