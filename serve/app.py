@@ -52,9 +52,9 @@ def running(config: ServeConfig, make_engine: MakeEngine | None = None, address:
     Raises UserError where the model, the keys or the port are not to be had, the cluster is too small, or a Serve runs
     already.
     """
-    catalogue = opened(config)
+    catalog = opened(config)
     if make_engine is None:
-        for entry in catalogue.entries.values():
+        for entry in catalog.entries.values():
             _check_model(entry.stable.artifact)
     read_keys(config.keys)  # what is wrong with them is said here, not in the ingress's traceback
     port = _available_port(config)

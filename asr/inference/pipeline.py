@@ -104,12 +104,12 @@ class DecodedAudio:
         return self if window.channel is None else self.channels[window.channel]
 
 
-def spoken_language(asked: str | None, model: ModelInfo) -> str | None:
+def spoken_language(options: str | None, model: ModelInfo) -> str | None:
     """Return the code that a request's language (code, name or locale) stands for; None, as for ``auto``: detect it.
 
     Raises UserError where it is no language of Whisper's, or none of the model's.
     """
-    language = code_or_none(asked)
+    language = code_or_none(options)
     if language is None:
         return model.language
     if language not in model.languages:
@@ -211,9 +211,9 @@ class LanguageVote:
     settled, what was decoded in another one is decoded again.
     """
 
-    def __init__(self, asked: DecodingOptions) -> None:
-        self._per_window = asked.language_per_window
-        self.language = asked.language
+    def __init__(self, options: DecodingOptions) -> None:
+        self._per_window = options.language_per_window
+        self.language = options.language
         self.settled = self._per_window or self.language is not None
 
     def settle(self, windows: Iterable[Window], transcripts: Iterable[Transcript]) -> None:
@@ -236,11 +236,11 @@ def as_answered(transcript: Transcript, task: Task) -> Transcript:
 
 
 def joined(
-    heard: Iterable[tuple[Window, Transcript]], asked: DecodingOptions, duration_s: float, report: SoundReport
+    heard: Iterable[tuple[Window, Transcript]], options: DecodingOptions, duration_s: float, report: SoundReport
 ) -> Recording:
     """Put windows together, and with them what decoding found."""
     joiner = Joiner()
     for window, transcript in heard:
-        joiner.add(window, as_answered(transcript, asked.task))
+        joiner.add(window, as_answered(transcript, options.task))
     joiner.rest(duration_s)
-    return joiner.recording(duration_s, asked.language, report)
+    return joiner.recording(duration_s, options.language, report)

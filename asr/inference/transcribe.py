@@ -63,14 +63,16 @@ def transcribe(
     Raises UserError for a language that the model does not know, DataError for a file that cannot be used.
     """
     begun = time.monotonic()
-    recording = hear(engine, path, DecodingOptions(spoken_language(language, engine.info)), limits, choice)
+    recording = transcribe_recording(
+        engine, path, DecodingOptions(spoken_language(language, engine.info)), limits, choice
+    )
     return Transcription.of(str(path), recording, time.monotonic() - begun)
 
 
-def hear(
+def transcribe_recording(
     engine: Engine,
     source: bytes | str | Path,
-    asked: DecodingOptions,
+    options: DecodingOptions,
     limits: AudioLimits = DEFAULT_LIMITS,
     choice: SoundChoice = DEFAULT_CHOICE,
 ) -> Recording:
@@ -78,25 +80,25 @@ def hear(
 
     Raises UserError where the model cannot do what is asked, DataError for a recording that cannot be used.
     """
-    check_task(asked.task, engine.info)
+    check_task(options.task, engine.info)
     sound = open_sound(source, limits, choice=choice)
     ready = prepared(sound, engine.info)
-    language = LanguageVote(asked)
+    language = LanguageVote(options)
     heard: list[tuple[Window, Transcript]] = []
     while found := list(islice(ready, AT_ONCE if language.settled else LANGUAGE_VOTE_WINDOWS)):
-        transcripts = _decoded(engine, found, asked, language)
+        transcripts = _decoded(engine, found, options, language)
         heard += [(window, transcript) for (window, _), transcript in zip(found, transcripts, strict=True)]
-    return joined(heard, asked, sound.duration_s, sound.report)
+    return joined(heard, options, sound.duration_s, sound.report)
 
 
 def _decoded(
-    engine: Engine, found: Sequence[tuple[Window, np.ndarray]], asked: DecodingOptions, language: LanguageVote
+    engine: Engine, found: Sequence[tuple[Window, np.ndarray]], options: DecodingOptions, language: LanguageVote
 ) -> list[Transcript]:
-    transcripts = engine.decode([asked.clip(features, language.language) for _, features in found])
+    transcripts = engine.decode([options.clip(features, language.language) for _, features in found])
     if not language.settled:
         language.settle([window for window, _ in found], transcripts)
         wrong = [i for i, transcript in enumerate(transcripts) if not language.is_right(transcript)]
-        again = engine.decode([asked.clip(found[i][1], language.language) for i in wrong]) if wrong else []
+        again = engine.decode([options.clip(found[i][1], language.language) for i in wrong]) if wrong else []
         for i, transcript in zip(wrong, again, strict=True):
             transcripts[i] = transcript
     return transcripts

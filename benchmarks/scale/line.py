@@ -13,15 +13,15 @@ _BUDGET_S = 240.0
 _REPEATS = 15
 
 
-def line(sizes: Sizes) -> list[Figure]:
+def scheduler(sizes: Sizes) -> list[Figure]:
     """Return the figures of lines of windows, each of a request of its own or all of one, and of admission."""
     figures = []
     for waiting in sizes.waiting:
-        figures += _line(waiting, 1) + _line(waiting, waiting) + _door(waiting)
+        figures += _scheduler(waiting, 1) + _scheduler(waiting, waiting) + _door(waiting)
     return figures
 
 
-def _line(waiting: int, each: int) -> list[Figure]:
+def _scheduler(waiting: int, each: int) -> list[Figure]:
     numbers = count()
     held: FairScheduler[int] = FairScheduler()
 
@@ -48,15 +48,15 @@ def _line(waiting: int, each: int) -> list[Figure]:
 
 
 def _door(inside: int) -> list[Figure]:
-    house = Admission(inside + 1, 1e9)
+    admission = Admission(inside + 1, 1e9)
     with ExitStack() as stack:
         for _ in range(inside):
-            stack.enter_context(house.enter()).expect(5.0)
+            stack.enter_context(admission.enter()).expect(5.0)
 
         def pass_through() -> None:
-            with house.enter() as visit:
-                visit.expect(5.0)
-                visit.done(5.0)
+            with admission.enter() as ticket:
+                ticket.expect(5.0)
+                ticket.done(5.0)
 
         seconds = median_core_s(pass_through, _REPEATS)
     return [Figure("a request let in, counted and let go", f"{inside:,} others inside", 1e6 * seconds, "µs")]

@@ -73,6 +73,6 @@ async def _calls(handle: DeploymentHandle, clip: DecodingRequest, count: int, fl
 
     async def ask() -> None:
         for _ in left:
-            await handle.hear.remote(clip, uuid.uuid4().hex, 0, 60.0, None)
+            await handle.transcribe.remote(clip, uuid.uuid4().hex, 0, 60.0, None)
 
     await asyncio.gather(*(ask() for _ in range(flight)))

@@ -65,7 +65,7 @@ class Service:
 
 @dataclass(eq=False)
 class _Replica:
-    line: FairScheduler[tuple[float, Ticket, Callable[[], None]]] = field(default_factory=FairScheduler)
+    scheduler: FairScheduler[tuple[float, Ticket, Callable[[], None]]] = field(default_factory=FairScheduler)
     windows: int = 0
     audio_s: float = 0.0
     busy: bool = False
@@ -172,18 +172,18 @@ class Simulation:
         self.outcome.asked += counts
         stack = ExitStack()
         try:
-            visit = stack.enter_context(self._random.choice(self._doors).enter())
-            visit.expect(WINDOW_S)
+            ticket = stack.enter_context(self._random.choice(self._doors).enter())
+            ticket.expect(WINDOW_S)
         except ApiError:
             stack.close()
             self.outcome.refused += counts
             return
-        self._send(visit, stack.close)
+        self._send(ticket, stack.close)
 
-    def _send(self, visit: Ticket, leave: Callable[[], None]) -> None:
+    def _send(self, ticket: Ticket, leave: Callable[[], None]) -> None:
         two = (self._random.choice(self._replicas), self._random.choice(self._replicas))
         replica = min(two, key=lambda one: (one.leaving, one.windows))
-        replica.line.put(QueuedWindow((self.now, visit, leave), str(next(self._numbers)), 0, WINDOW_S))
+        replica.scheduler.put(QueuedWindow((self.now, ticket, leave), str(next(self._numbers)), 0, WINDOW_S))
         replica.windows += 1
         replica.audio_s += WINDOW_S
         if not replica.busy:
@@ -191,7 +191,7 @@ class Simulation:
 
     def _decode(self, replica: _Replica) -> None:
         begun = time.perf_counter()
-        batch = replica.line.take(BUDGET_S)
+        batch = replica.scheduler.take(BUDGET_S)
         self.outcome.take_s += time.perf_counter() - begun
         self.outcome.takes += 1
         replica.busy = bool(batch)
@@ -201,8 +201,8 @@ class Simulation:
 
     def _answer(self, replica: _Replica, batch: list[QueuedWindow[Any]]) -> None:
         for window in batch:
-            came, visit, leave = window.item
-            visit.done(window.audio_s)
+            came, ticket, leave = window.item
+            ticket.done(window.audio_s)
             leave()
             replica.windows -= 1
             replica.audio_s -= window.audio_s

@@ -59,27 +59,27 @@ class Gathering:
         return [(number, lost) for number in self._growing]
 
     def _whole(self, growing: _Growing, last: WindowTask) -> Outcome | None:
-        asked = growing.order.asked
+        options = growing.order.options
         heard = [growing.heard[i] for i in sorted(growing.heard)]
         if growing.again is None:
-            language, wrong = settle(asked, heard)
+            language, wrong = settle(options, heard)
             if wrong:
-                growing.again = replace(growing.order, asked=replace(asked, language=language), positions=wrong)
+                growing.again = replace(growing.order, options=replace(options, language=language), positions=wrong)
                 growing.awaited = set(wrong)
                 return None
-        return self._ended(growing, joined(heard, asked, last.duration_s, last.report))
+        return self._ended(growing, joined(heard, options, last.duration_s, last.report))
 
     def _ended(self, growing: _Growing, outcome: Outcome) -> Outcome:
         del self._growing[growing.order.number]
         return outcome
 
 
-def settle(asked: DecodingOptions, heard: Sequence[WindowTranscript]) -> tuple[str | None, frozenset[int]]:
+def settle(options: DecodingOptions, heard: Sequence[WindowTranscript]) -> tuple[str | None, frozenset[int]]:
     """Return the language of a recording whose windows were heard each on its own, and which of them it is not that of.
 
     The endpoint comes to the same: it hears the first windows like this, and the others in the language then known.
     """
-    language = LanguageVote(asked)
+    language = LanguageVote(options)
     wrong, position = list[int](), 0
     while position < len(heard):
         group = heard[position:] if language.settled else heard[position : position + LANGUAGE_VOTE_WINDOWS]

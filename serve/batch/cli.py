@@ -140,18 +140,18 @@ def _print(job: BatchJob, everything: FoundInputs, as_json: bool) -> None:
     (form,), found = job.formats, everything.inputs
     if str(everything):
         typer.echo(str(everything), err=True)
-    from asr.inference.transcribe import Transcription, hear
+    from asr.inference.transcribe import Transcription, transcribe_recording
     from serve.batch.window_task import LIMITS
     from serve.replica.engine_loader import load_engine
 
     engine = load_engine(job.config)
     typer.echo(f"{job.config.model}: {engine.info.computed}", err=True)
-    asked = job.asked(engine.info)
+    options = job.options(engine.info)
     faults = []
     for one in found:
         begun = time.monotonic()
         try:
-            recording = hear(engine, one.address, asked, LIMITS, job.sound)
+            recording = transcribe_recording(engine, one.address, options, LIMITS, job.sound)
         except DataError as error:  # the other files are still transcribed, but the command does not end well
             faults.append(error.detail or f"{one.address}: {error.reason}")
             continue

@@ -31,9 +31,9 @@ class DecodeActor:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Hear the windows of a block of ``packed`` passages."""
-        return packed(self.hear(unpacked(block)))
+        return packed(self.transcribe(unpacked(block)))
 
-    def hear(self, passages: Sequence[WindowTask]) -> list[WindowTask]:
+    def transcribe(self, passages: Sequence[WindowTask]) -> list[WindowTask]:
         """Return the passages, in their order, with transcripts in place of clips.
 
         A clip that cannot be decoded has a DataError in its place; several in a row raise what the engine raised.

@@ -69,7 +69,7 @@ class BatchJob:
             channel=self.sound.channel,
         )
 
-    def asked(self, model: ModelInfo) -> DecodingOptions:
+    def options(self, model: ModelInfo) -> DecodingOptions:
         """Return what each window is asked. Raises UserError where the model cannot do it."""
         check_task(self.task, model)
         language = spoken_language(self.language, model)

@@ -85,7 +85,7 @@ def describe(config: ServeConfig, make_engine: MakeEngine, workforce: Workforce)
     return info
 
 
-def hear(
+def transcribe(
     orders: Sequence[tuple[RecordingTask, int]],
     model: ModelInfo,
     config: ServeConfig,

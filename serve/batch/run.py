@@ -16,7 +16,7 @@ from serve.batch.inputs import Input, find
 from serve.batch.job import BatchJob
 from serve.batch.lock import alone
 from serve.batch.output_folder import Folder
-from serve.batch.pipeline import Workforce, describe, hear
+from serve.batch.pipeline import Workforce, describe, transcribe
 from serve.batch.progress import Done
 from serve.batch.window_task import RecordingTask, WindowTask
 from serve.replica.engine_loader import load_engine
@@ -113,13 +113,15 @@ def _outcomes(
     workforce.require()
     config = settled(job.config)  # from here on it is read in other folders
     model = describe(config, make_engine, workforce)
-    asked = job.asked(model)
-    orders = [RecordingTask(number, absolute(one.address), asked, sound=job.sound) for number, one in enumerate(inputs)]
+    options = job.options(model)
+    orders = [
+        RecordingTask(number, absolute(one.address), options, sound=job.sound) for number, one in enumerate(inputs)
+    ]
     gathering = Gathering(orders)
     tally.begin(model.computed)
     while orders:
         sized = [(order, inputs[order.number].bytes) for order in orders]
-        for passage in hear(sized, model, config, make_engine, workforce):
+        for passage in transcribe(sized, model, config, make_engine, workforce):
             outcome = gathering.add(passage)
             tally.add(passage, again=orders[0].positions is not None)
             if outcome is not None:

@@ -35,7 +35,7 @@ class RecordingTask:
 
     number: int
     address: str
-    asked: DecodingOptions
+    options: DecodingOptions
     positions: frozenset[int] | None = None
     sound: SoundChoice = DEFAULT_CHOICE
 
@@ -72,7 +72,7 @@ def passages(order: RecordingTask, model: ModelInfo) -> Iterator[WindowTask]:
         yield WindowTask(order.number, 0, 0, duration_s, nowhere, None, sound.report)
     ready = prepared(replace(sound, windows=[sound.windows[i] for i in wanted]), model)
     for position, (window, features) in zip(wanted, ready, strict=True):
-        clip = order.asked.clip(features, order.asked.language)
+        clip = order.options.clip(features, order.options.language)
         yield WindowTask(order.number, position, count, duration_s, window, clip, sound.report)
 
 

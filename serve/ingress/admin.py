@@ -29,19 +29,19 @@ class AdminApi:
     """Answers ``/admin/models``. Raises ApiError."""
 
     def __init__(
-        self, config: ServeConfig, keys: Keyring, traffic: Router, fleet: ReplicaGroup, rollout: Rollout
+        self, config: ServeConfig, keys: Keyring, router: Router, replica_group: ReplicaGroup, rollout: Rollout
     ) -> None:
         self._config = config
         self._keys = keys
-        self._traffic = traffic
-        self._fleet = fleet
+        self._router = router
+        self._replica_group = replica_group
         self._rollout = rollout
 
     async def listing(self, request: Request) -> Response:
         """Return what each name stands for, and what is loaded where."""
         self._check(request)
-        held = await self._fleet.held()
-        entries = self._traffic.catalogue.entries.items()
+        held = await self._replica_group.held()
+        entries = self._router.catalog.entries.items()
         rows = [row for name, entry in entries for row in self._rows(name, entry, held)]
         total = max((one.total for one in held), default=0)
         return JSONResponse(
@@ -78,7 +78,7 @@ class AdminApi:
 
     def _facts(self, version: Version, held: list[Held]) -> dict[str, Any]:
         sizes = [size for one in held for found, size in one.nbytes.items() if version.is_met_by(found)]
-        usage = self._traffic.usage(version)
+        usage = self._router.usage(version)
         return {
             "artifact": version.artifact,
             "fingerprint": version.fingerprint,

@@ -33,7 +33,7 @@ from serve.ingress.limits.upload_rate import Uploads
 from serve.ingress.openai import schemas
 from serve.ingress.openai.form import read_form
 from serve.ingress.openai.openapi import HEARD, ORDERED, answers, document
-from serve.ingress.openai.parameters import asked_of
+from serve.ingress.openai.parameters import options_of
 from serve.ingress.openai.responses import Answer
 from serve.ingress.openai.sse import EventStream, events
 from serve.ingress.page import router as page
@@ -52,24 +52,24 @@ from serve.models.router import Router
 SWITCH_S = 0.0005
 DRAIN_PAUSE_S = 0.1
 
-_books: list[TelemetrySinks] = []
+_sinks: list[TelemetrySinks] = []
 
 
-def open_books(books: TelemetrySinks) -> None:
-    """Have what is answered in this process written down in ``books``."""
+def open_sinks(sinks: TelemetrySinks) -> None:
+    """Have what is answered in this process written down in ``sinks``."""
     # A function, because the class below is pickled by value, with a copy of each variable that it names.
-    _books[:] = [books]
+    _sinks[:] = [sinks]
 
 
-def _opened_books() -> TelemetrySinks:
-    return _books[0]
+def _opened_sinks() -> TelemetrySinks:
+    return _sinks[0]
 
 
 # The form is parsed by hand, within limits; `serve.ingress.openai.openapi` says what is in it. FastAPI's pages of the
 # document load scripts from elsewhere. A redirect would repeat the Host that was sent.
 app = FastAPI(title="whisperfleet", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 install(app)
-app.add_middleware(Observer, books=_opened_books)
+app.add_middleware(Observer, sinks=_opened_sinks)
 app.include_router(page)
 
 
@@ -83,20 +83,22 @@ class Api:
         self._config = config
         self._transcriber = transcriber
         self._keys = read_keys(config.keys)
-        self._house = Admission(config.max_queued, config.max_queued_audio_s)
-        self._uploads = Uploads(self._house, config.min_upload_bytes_per_s)
-        self._metrics = Metrics(config.public_name, self._house, config.max_batch_audio_s)
-        open_books(TelemetrySinks(AccessLog(config.access_log, config.log_words), self._metrics))
+        self._admission = Admission(config.max_queued, config.max_queued_audio_s)
+        self._uploads = Uploads(self._admission, config.min_upload_bytes_per_s)
+        self._metrics = Metrics(config.public_name, self._admission, config.max_batch_audio_s)
+        open_sinks(TelemetrySinks(AccessLog(config.access_log, config.log_words), self._metrics))
         strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
         self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
         self._lanes = Lanes(config.max_decoded_bytes)
         # two batches for each replica: one that is decoded, one that waits
         self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
-        self._fleet = ReplicaGroup(transcriber)
-        self._traffic = Router(opened(config), self._fleet, config.registry)
-        rollout = Rollout(self._traffic, self._fleet, self._lanes.long.threads, strict)  # what is compared is whole
+        self._replica_group = ReplicaGroup(transcriber)
+        self._router = Router(opened(config), self._replica_group, config.registry)
+        rollout = Rollout(
+            self._router, self._replica_group, self._lanes.long.threads, strict
+        )  # what is compared is whole
         self._readiness = Readiness(self._default_answers)
-        self._desk = AdminApi(config, self._keys, self._traffic, self._fleet, rollout)
+        self._admin_api = AdminApi(config, self._keys, self._router, self._replica_group, rollout)
         self._created = int(time.time())
 
     @app.post("/v1/audio/transcriptions", **HEARD)
@@ -113,23 +115,23 @@ class Api:
     async def models(self, request: Request) -> dict[str, Any]:
         """List the models by their public names."""
         self._keys.holder(request.headers.get("authorization"))
-        return {"object": "list", "data": [self._listed(name) for name in self._traffic.catalogue.entries]}
+        return {"object": "list", "data": [self._listed(name) for name in self._router.catalog.entries]}
 
     @app.get("/v1/models/{name:path}", **answers(schemas.Model, 401, 404))
     async def model(self, name: str, request: Request) -> dict[str, Any]:
         """Describe one of them."""
         self._keys.holder(request.headers.get("authorization"))
-        return self._listed(self._traffic.catalogue.name(name))
+        return self._listed(self._router.catalog.name(name))
 
     @app.get("/admin/models", **answers(schemas.States, 401, 403))
     async def model_states(self, request: Request) -> Response:
         """Tell whoever looks after the models what each name stands for."""
-        return await self._desk.listing(request)
+        return await self._admin_api.listing(request)
 
     @app.post("/admin/models/{verb}/{name:path}", **ORDERED)
     async def change_model(self, verb: str, name: str, request: Request) -> Response:
         """Load, promote, roll back or unload a model."""
-        return await self._desk.change(request, verb, name)
+        return await self._admin_api.change(request, verb, name)
 
     @app.get("/healthz", **answers(schemas.Status))
     async def healthz(self) -> dict[str, str]:
@@ -139,7 +141,7 @@ class Api:
     @app.get("/readyz", **answers(schemas.Status, 503))
     async def readyz(self) -> Response:
         """Answer 200 where a replica answers that holds the default model, else 503; 503 too while it drains."""
-        if self._house.closed:
+        if self._admission.closed:
             raise ApiError(503, "the endpoint is shutting down", "shutting_down")
         await self._readiness.check()
         return JSONResponse({"status": "ready"})
@@ -159,46 +161,53 @@ class Api:
 
     async def default_model(self) -> ModelInfo:
         """Return what is known of the default model. Called by handle, not by HTTP."""
-        catalogue = self._traffic.catalogue
-        version = catalogue.entries[catalogue.default].stable
-        return replace((await self._traffic.pin(version)).info, name=catalogue.default)
+        catalog = self._router.catalog
+        version = catalog.entries[catalog.default].stable
+        return replace((await self._router.pin(version)).info, name=catalog.default)
 
     async def drain(self) -> None:
         """Let nobody in any more, and return when all who are in have been answered. Called by handle, not by HTTP."""
-        self._house.close()
-        while self._house.requests:
+        self._admission.close()
+        while self._admission.requests:
             await asyncio.sleep(DRAIN_PAUSE_S)
 
     async def _answer(self, request: Request, task: Task) -> Response:
         deadline = time.monotonic() + self._config.request_timeout_s  # the event loop's clock
         known = request_context(request.scope)
         async with AsyncExitStack() as stack, asyncio.timeout_at(deadline):
-            known.key = stack.enter_context(self._keys.visit(request.headers.get("authorization")))
+            known.key = stack.enter_context(self._keys.authorise(request.headers.get("authorization")))
             welcome(request.scope)
             upload = stack.enter_context(self._uploads.enter(known.key))
             form = await read_form(upload.paced(request), self._config.max_upload_bytes)
             upload.arrived()
-            visit = upload.visit
+            ticket = upload.ticket
             parameters = form.parameters
-            route = self._traffic.route(parameters.model, known.request_id)
+            route = self._router.route(parameters.model, known.request_id)
             known.model, known.version = route.name, route.role
-            stack.enter_context(self._traffic.present(route))
-            whose = MetricLabels(route.name, route.role, known.key)
+            stack.enter_context(self._router.present(route))
+            labels = MetricLabels(route.name, route.role, known.key)
             async with upload.kept():
-                route, model = await self._traffic.info(route)
-                asked = asked_of(model, parameters, task)
+                route, model = await self._router.info(route)
+                asked = options_of(model, parameters, task)
                 lease = self._lanes.memory.lease(known.key)
                 stack.callback(lease.close)
                 opening = partial(open_sound, form.audio, self._limits, model, parameters.sound)
                 sound, threads = await self._lanes.open(len(form.audio), lease, opening)
             del form, opening  # the upload may be large, and what was decoded is enough
             known.audio_s, known.warnings = sound.heard_s, sound.report.warnings or None
-            self._metrics.silent(whose, sound.silent_s)
-            visit.expect(sound.cost_s(model.context))
+            self._metrics.silent(labels, sound.silent_s)
+            ticket.expect(sound.cost_s(model.context))
             sender = ReplicaClient(
-                self._transcriber, route.version, model.context, known.request_id, whose, visit, self._metrics, deadline
+                self._transcriber,
+                route.version,
+                model.context,
+                known.request_id,
+                labels,
+                ticket,
+                self._metrics,
+                deadline,
             )
-            passages = upload.each(WindowPipeline(sender.send, threads, self._ahead).hear(sound, asked, model))
+            passages = upload.each(WindowPipeline(sender.send, threads, self._ahead).transcribe(sound, asked, model))
             stack.push_async_callback(passages.aclose)
             told = Answer(parameters, asked, sound.duration_s, sound.report)
             if self._config.log_words:
@@ -218,8 +227,8 @@ class Api:
             return route.named(told.response())
 
     async def _default_answers(self) -> None:
-        catalogue = self._traffic.catalogue
-        await self._fleet.answers(catalogue.entries[catalogue.default].stable)
+        catalog = self._router.catalog
+        await self._replica_group.answers(catalog.entries[catalog.default].stable)
 
     def _listed(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "whisperfleet"}

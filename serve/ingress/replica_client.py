@@ -39,8 +39,8 @@ class ReplicaClient:
     version: Version
     context: Context
     request: str
-    whose: MetricLabels
-    visit: Ticket
+    labels: MetricLabels
+    ticket: Ticket
     metrics: Metrics
     deadline: float
     _turns: str = field(default="", init=False)
@@ -61,17 +61,19 @@ class ReplicaClient:
             except _LOST:
                 if attempt == ATTEMPTS:
                     raise
-                self.metrics.sent_again(self.whose)
+                self.metrics.sent_again(self.labels)
                 await asyncio.sleep(PAUSE_S * 2 ** (attempt - 1))
             else:
-                self.visit.done(encoder_audio_s(clip, self.context))
-                self.metrics.heard(self.whose, clip, heard)
+                self.ticket.done(encoder_audio_s(clip, self.context))
+                self.metrics.heard(self.labels, clip, heard)
                 return heard.transcript
         raise AssertionError("unreachable")
 
     async def _ask(self, clip: DecodingRequest, position: int) -> WindowResult:
         within_s = self.deadline - time.monotonic()
-        response = self.transcriber.hear.remote(clip, self._turns, position, within_s, self.version, self.whose.key)
+        response = self.transcriber.transcribe.remote(
+            clip, self._turns, position, within_s, self.version, self.labels.key
+        )
         try:
             return await response
         except asyncio.CancelledError:

@@ -39,12 +39,14 @@ class WindowPipeline:
         self._line: asyncio.Queue[tuple[Window, asyncio.Task[Transcript]] | Exception | None] = asyncio.Queue(ahead)
         self._tasks: set[asyncio.Task[Transcript]] = set()
 
-    async def hear(self, sound: DecodedAudio, asked: DecodingOptions, model: ModelInfo) -> AsyncGenerator[Passage]:
+    async def transcribe(
+        self, sound: DecodedAudio, options: DecodingOptions, model: ModelInfo
+    ) -> AsyncGenerator[Passage]:
         """Yield windows with their transcripts in the order of the recording.
 
         Closed, cancelled or failed, it withdraws what was not yet begun. Raises what preparing or decoding raised.
         """
-        feeding = asyncio.create_task(self._feed(sound, asked, model))
+        feeding = asyncio.create_task(self._feed(sound, options, model))
         try:
             while (item := await self._line.get()) is not None:
                 if isinstance(item, Exception):
@@ -59,41 +61,41 @@ class WindowPipeline:
                 each.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    async def _feed(self, sound: DecodedAudio, asked: DecodingOptions, model: ModelInfo) -> None:
+    async def _feed(self, sound: DecodedAudio, options: DecodingOptions, model: ModelInfo) -> None:
         end: Exception | None = None
         try:
-            await self._send_all(sound, asked, model)
+            await self._send_all(sound, options, model)
         except Exception as error:
             end = error
         await self._line.put(end)
 
-    async def _send_all(self, sound: DecodedAudio, asked: DecodingOptions, model: ModelInfo) -> None:
+    async def _send_all(self, sound: DecodedAudio, options: DecodingOptions, model: ModelInfo) -> None:
         loop = asyncio.get_running_loop()
         ready = prepared(sound, model)
-        language = LanguageVote(asked)
+        language = LanguageVote(options)
         leaders: list[_Ready] = []
         there = sound.first is not None
         while found := next(ready, None) if there else await loop.run_in_executor(self._threads, next, ready, None):
             one, there = _Ready(*found), False
             if language.settled:
-                await self._put(one, self._sent(one, asked, language))
+                await self._put(one, self._sent(one, options, language))
                 continue
             leaders.append(one)
             if len(leaders) == LANGUAGE_VOTE_WINDOWS:
-                await self._lead(leaders, asked, language)
+                await self._lead(leaders, options, language)
                 leaders = []
-        await self._lead(leaders, asked, language)
+        await self._lead(leaders, options, language)
 
-    async def _lead(self, leaders: Sequence[_Ready], asked: DecodingOptions, language: LanguageVote) -> None:
+    async def _lead(self, leaders: Sequence[_Ready], options: DecodingOptions, language: LanguageVote) -> None:
         """Let the first windows decide in which language the recording is decoded."""
-        tasks = [self._sent(one, asked, language) for one in leaders]
+        tasks = [self._sent(one, options, language) for one in leaders]
         transcripts = await asyncio.gather(*tasks)
         language.settle([one.window for one in leaders], transcripts)
         for one, task, transcript in zip(leaders, tasks, transcripts, strict=True):
-            await self._put(one, task if language.is_right(transcript) else self._sent(one, asked, language))
+            await self._put(one, task if language.is_right(transcript) else self._sent(one, options, language))
 
-    def _sent(self, one: _Ready, asked: DecodingOptions, language: LanguageVote) -> asyncio.Task[Transcript]:
-        clip = asked.clip(one.features, language.language)
+    def _sent(self, one: _Ready, options: DecodingOptions, language: LanguageVote) -> asyncio.Task[Transcript]:
+        clip = options.clip(one.features, language.language)
 
         async def send() -> Transcript:
             return await self._send(clip)

@@ -170,10 +170,10 @@ def is_same(written: str, artifact: str) -> bool:
     return written == artifact or (bool(written) and artifact.endswith(f"/{written.removeprefix('./').rstrip('/')}"))
 
 
-def save(catalogue: Catalog, registry: str) -> None:
+def save(catalog: Catalog, registry: str) -> None:
     """Keep a catalogue, where the configuration names a place for it. Raises UserError where it cannot be written."""
     if registry:
-        text = _FILE.dump_json(_File(models=dict(catalogue.entries)), indent=1).decode()
+        text = _FILE.dump_json(_File(models=dict(catalog.entries)), indent=1).decode()
         storage.write_text(registry, text + "\n")
 
 

@@ -50,7 +50,12 @@ class Comparison:
 
 
 async def compare(
-    fleet: ReplicaGroup, manifest: str, candidate: Described, stable: Described, threads: Executor, limits: AudioLimits
+    replica_group: ReplicaGroup,
+    manifest: str,
+    candidate: Described,
+    stable: Described,
+    threads: Executor,
+    limits: AudioLimits,
 ) -> Comparison:
     """Have both versions hear the clips of a manifest, which the ingress reads.
 
@@ -58,7 +63,7 @@ async def compare(
     """
     loop = asyncio.get_running_loop()
     clips = await loop.run_in_executor(threads, read_manifest, manifest)
-    heard = [await _heard(fleet, clips, one, threads, limits) for one in (candidate, stable)]
+    heard = [await _heard(replica_group, clips, one, threads, limits) for one in (candidate, stable)]
     references = [clip.text for clip in clips]
     language = candidate.info.language or clips[0].language
     rates = [await loop.run_in_executor(threads, score, references, texts, "normalised", language) for texts in heard]
@@ -66,7 +71,7 @@ async def compare(
 
 
 async def _heard(
-    fleet: ReplicaGroup, clips: Sequence[Utterance], model: Described, threads: Executor, limits: AudioLimits
+    replica_group: ReplicaGroup, clips: Sequence[Utterance], model: Described, threads: Executor, limits: AudioLimits
 ) -> list[str]:
     turns = f"trial/{uuid.uuid4().hex}"
     places = asyncio.Semaphore(AT_ONCE)
@@ -78,7 +83,7 @@ async def _heard(
             parts = await loop.run_in_executor(threads, _features, clip, model.info, limits)
             language = clip.language if clip.language in model.info.languages else model.info.language
             heard = [
-                await fleet.hear(
+                await replica_group.transcribe(
                     DecodingRequest(part, language), turns, number, deadline - time.monotonic(), model.version
                 )
                 for part in parts

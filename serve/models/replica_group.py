@@ -66,11 +66,11 @@ class ReplicaGroup:
         held = await self._everywhere("held", LIST_TIMEOUT_S)
         return [one for one in held if isinstance(one, Held)]
 
-    async def hear(
+    async def transcribe(
         self, clip: DecodingRequest, turns: str, position: int, within_s: float, version: Version
     ) -> Transcript:
         """Have one of them transcribe a clip."""
-        heard = await self._replicas.hear.remote(clip, turns, position, within_s, version)
+        heard = await self._replicas.transcribe.remote(clip, turns, position, within_s, version)
         transcript: Transcript = heard.transcript
         return transcript
 

@@ -59,9 +59,9 @@ Steps = AsyncGenerator[RolloutStep]
 class Rollout:
     """Loads, promotes, rolls back and unloads: one change at a time. Who stops listening stops the change."""
 
-    def __init__(self, traffic: Router, fleet: ReplicaGroup, threads: Executor, limits: AudioLimits) -> None:
-        self._traffic = traffic
-        self._fleet = fleet
+    def __init__(self, router: Router, replica_group: ReplicaGroup, threads: Executor, limits: AudioLimits) -> None:
+        self._router = router
+        self._replica_group = replica_group
         self._threads = threads
         self._limits = limits
         self._busy = False
@@ -86,7 +86,7 @@ class Rollout:
                 yield step
         finally:
             await steps.aclose()
-            if self._tried is not None and not self._traffic.catalogue.uses(self._tried):
+            if self._tried is not None and not self._router.catalog.uses(self._tried):
                 self._retire_soon(self._tried)
             self._busy, self._tried = False, None
 
@@ -96,28 +96,28 @@ class Rollout:
             raise UserError(f"'{printable(name)}' is no name for a model", "letters, digits and . _ : / -")
         if not order.artifact:
             raise UserError(f"load {name}: which artifact?")
-        self._traffic.catalogue.with_name(name, Version(order.artifact))  # is the name free?
+        self._router.catalog.with_name(name, Version(order.artifact))  # is the name free?
         yield RolloutStep("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
-        found = await self._fleet.inspect(order.artifact)
+        found = await self._replica_group.inspect(order.artifact)
         yield RolloutStep("verify", str(found))
         described, told = await self._loaded(found.version)
         yield told
-        await self._change(self._traffic.catalogue.with_name(name, described.version))
+        await self._change(self._router.catalog.with_name(name, described.version))
         yield RolloutStep("done", f"'{name}' is served")
 
     async def promote(self, name: str, order: RolloutRequest) -> Steps:
         """Have a version answer a share of a name's requests, or all of them."""
-        entry = self._traffic.catalogue.entry(name)
+        entry = self._router.catalog.entry(name)
         if not entry.stable.fingerprint:
             with suppress(ApiError):  # one that cannot be loaded is all the more to be replaced
-                await self._traffic.pin(entry.stable)
-        entry = self._traffic.catalogue.entry(name)
+                await self._router.pin(entry.stable)
+        entry = self._router.catalog.entry(name)
         if not order.artifact and entry.candidate is None:
             raise UserError(f"'{name}' has no candidate", f"promote {name} ARTIFACT")
         version = entry.candidate or entry.stable
         if order.artifact:
             yield RolloutStep("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
-            found = await self._fleet.inspect(order.artifact)
+            found = await self._replica_group.inspect(order.artifact)
             yield RolloutStep("verify", str(found))
             version = found.version
         if version == entry.stable:
@@ -131,34 +131,34 @@ class Rollout:
         if order.score:
             yield await self._scored(name, described, order)
         if order.canary is None:
-            await self._change(self._traffic.catalogue.promoted(name, version))
+            await self._change(self._router.catalog.promoted(name, version))
             yield RolloutStep("done", f"'{name}' is {version}; rollback {name} goes back to {entry.stable}")
         else:
-            await self._change(self._traffic.catalogue.with_candidate(name, version, order.canary))
+            await self._change(self._router.catalog.with_candidate(name, version, order.canary))
             yield RolloutStep("done", f"{version} answers {order.canary:.0%} of '{name}'; promote {name} gives it all")
 
     async def rollback(self, name: str, order: RolloutRequest) -> Steps:
         """End a canary, or go back to the version before."""
-        ends_canary = self._traffic.catalogue.entry(name).candidate is not None
-        stable = self._traffic.catalogue.rolled_back(name).entries[name].stable
+        ends_canary = self._router.catalog.entry(name).candidate is not None
+        stable = self._router.catalog.rolled_back(name).entries[name].stable
         if not ends_canary:
             yield (await self._loaded(stable))[1]  # at once, where it is still held
-        await self._change(self._traffic.catalogue.rolled_back(name))
+        await self._change(self._router.catalog.rolled_back(name))
         yield RolloutStep("done", f"'{name}' is {stable}" + (" alone" if ends_canary else " again"))
 
     async def unload(self, name: str, order: RolloutRequest) -> Steps:
         """Take a name out, once its requests are answered."""
-        before = self._traffic.catalogue
+        before = self._router.catalog
         after = before.without(name)
         yield RolloutStep("unload", f"no new requests for '{name}'; those in flight are answered")
-        await self._traffic.change(after)
+        await self._router.change(after)
         for version in _unused(before, after):
             await self._retire(version)
         yield RolloutStep("done", f"'{name}' is no longer served")
 
     async def _loaded(self, version: Version) -> tuple[Described, RolloutStep]:
         self._tried = version
-        loaded = await self._fleet.load(version)
+        loaded = await self._replica_group.load(version)
         if not loaded:
             raise ApiError(503, "no replica of the model answers", "model_unavailable")
         size = loaded[0].nbytes / GB
@@ -166,11 +166,11 @@ class Rollout:
         return loaded[0], RolloutStep("load", f"{replicas} it, warm, {size:.2f} GB each")
 
     async def _are_held(self, versions: tuple[Version, ...]) -> bool:
-        return all(version in held.nbytes for held in await self._fleet.held() for version in versions)
+        return all(version in held.nbytes for held in await self._replica_group.held() for version in versions)
 
     async def _scored(self, name: str, candidate: Described, order: RolloutRequest) -> RolloutStep:
-        stable = await self._fleet.describe(self._traffic.catalogue.entry(name).stable)
-        trial = await compare(self._fleet, order.score, candidate, stable, self._threads, self._limits)
+        stable = await self._replica_group.describe(self._router.catalog.entry(name).stable)
+        trial = await compare(self._replica_group, order.score, candidate, stable, self._threads, self._limits)
         fault = trial.fault(order.max_wer, order.margin)
         if fault and not order.force:
             raise UserError(f"{candidate.version} is not promoted: {fault}", "force promotes it all the same")
@@ -178,8 +178,8 @@ class Rollout:
 
     async def _change(self, after: Catalog) -> None:
         """Change what the names stand for, and unload what no name needs any more as soon as nobody uses it."""
-        before = self._traffic.catalogue
-        await self._traffic.change(after)
+        before = self._router.catalog
+        await self._router.change(after)
         for version in _unused(before, after):
             self._retire_soon(version)
 
@@ -189,9 +189,9 @@ class Rollout:
         task.add_done_callback(self._retiring.discard)
 
     async def _retire(self, version: Version) -> None:
-        await self._traffic.gone(version)
-        if not self._traffic.catalogue.uses(version):  # it may have come back meanwhile
-            await self._fleet.drop(version)
+        await self._router.gone(version)
+        if not self._router.catalog.uses(version):  # it may have come back meanwhile
+            await self._replica_group.drop(version)
 
 
 def _unused(before: Catalog, after: Catalog) -> list[Version]:

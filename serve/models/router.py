@@ -43,13 +43,13 @@ class Usage:
 
 
 class Router:
-    """The names of an endpoint and their requests. ``catalogue`` changes as a whole, and is kept before it counts."""
+    """The names of an endpoint and their requests. ``catalog`` changes as a whole, and is kept before it counts."""
 
     def __init__(
-        self, catalogue: Catalog, fleet: ReplicaGroup, registry: str = "", clock: Callable[[], float] = time.time
+        self, catalog: Catalog, replica_group: ReplicaGroup, registry: str = "", clock: Callable[[], float] = time.time
     ) -> None:
-        self.catalogue = catalogue
-        self._fleet = fleet
+        self.catalog = catalog
+        self._replica_group = replica_group
         self._registry = registry
         self._clock = clock
         self._usage: dict[Version, Usage] = defaultdict(Usage)
@@ -57,8 +57,8 @@ class Router:
 
     def route(self, asked: str, request_id: str) -> Route:
         """Return the way of a request. Raises ApiError 404 for a model that is not here."""
-        name = self.catalogue.name(asked)
-        version, role = self.catalogue.entries[name].drawn(request_id)
+        name = self.catalog.name(asked)
+        version, role = self.catalog.entries[name].drawn(request_id)
         return Route(name, role, version)
 
     @contextmanager
@@ -82,9 +82,9 @@ class Router:
 
     async def pin(self, version: Version) -> Described:
         """Return what must be known of a version; one that came without a fingerprint has it from now on."""
-        described = await self._fleet.describe(version)
+        described = await self._replica_group.describe(version)
         if described.version != version:
-            self.catalogue = self.catalogue.pinned(described.version)
+            self.catalog = self.catalog.pinned(described.version)
             usage = self._usage.pop(version, None)
             if usage is not None:  # the same object, because requests that are here will leave it
                 self._usage.setdefault(described.version, usage)
@@ -100,7 +100,7 @@ class Router:
             self._left.clear()
             await self._left.wait()
 
-    async def change(self, catalogue: Catalog) -> None:
+    async def change(self, catalog: Catalog) -> None:
         """Let requests go other ways from now on. Raises UserError, and changes nothing, where it cannot be kept."""
-        await asyncio.get_running_loop().run_in_executor(None, save, catalogue, self._registry)
-        self.catalogue = catalogue
+        await asyncio.get_running_loop().run_in_executor(None, save, catalog, self._registry)
+        self.catalog = catalog

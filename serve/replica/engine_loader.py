@@ -25,7 +25,7 @@ def load_engine(config: ServeConfig) -> Engine:
     return engine.load_engine(config.model, config.public_name, config.engine, device, config.threads)
 
 
-class Stock(Protocol):
+class EngineLoader(Protocol):
     """Loads engines and gives their memory back. Everything but ``inspect`` is called by one thread at a time."""
 
     def inspect(self, artifact: str) -> ArtifactInfo:
@@ -45,7 +45,7 @@ class Stock(Protocol):
         """Bytes of everything that is loaded."""
 
 
-class LibraryStock:
+class PooledEngineLoader:
     """Engines as the configuration asks for them, from ``asr.inference.engine_pool``."""
 
     def __init__(self, config: ServeConfig) -> None:
@@ -93,7 +93,7 @@ class LibraryStock:
         return self._library.nbytes
 
 
-class MadeStock:
+class MadeEngineLoader:
     """Engines that a function makes, which is given the configuration with the one model in it."""
 
     def __init__(self, config: ServeConfig, make_engine: MakeEngine) -> None:
@@ -131,6 +131,6 @@ def _trim() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def stock_of(config: ServeConfig, make_engine: MakeEngine | None) -> Stock:
+def engine_loader_of(config: ServeConfig, make_engine: MakeEngine | None) -> EngineLoader:
     """Return the stock of a replica: the library, unless a function makes the engines."""
-    return LibraryStock(config) if make_engine is None else MadeStock(config, make_engine)
+    return PooledEngineLoader(config) if make_engine is None else MadeEngineLoader(config, make_engine)

@@ -13,7 +13,7 @@ from asr.errors import UserError
 from asr.inference.engine import Engine
 from serve.config import GB
 from serve.models.version import ArtifactInfo, Described, Held, Version
-from serve.replica.engine_loader import Stock
+from serve.replica.engine_loader import EngineLoader
 
 logger = logging.getLogger("ray.serve")
 
@@ -61,11 +61,11 @@ class ModelCache:
     models in use than the budget holds everybody is served in turn, though slowly.
     """
 
-    def __init__(self, stock: Stock, budget_gb: float = 0.0, clock: Clock = time.monotonic) -> None:
-        self._stock = stock
+    def __init__(self, loader: EngineLoader, budget_gb: float = 0.0, clock: Clock = time.monotonic) -> None:
+        self._loader = loader
         self._budget = budget_gb * GB or float("inf")
         self._clock = clock
-        self._slots: dict[Version, ModelLease] = {}
+        self._leases: dict[Version, ModelLease] = {}
         self._sizes: dict[Version, int] = {}
         self._nbytes = 0
         self._loading: dict[Version, asyncio.Task[None]] = {}
@@ -75,29 +75,29 @@ class ModelCache:
 
     def put(self, version: Version) -> Version:
         """Load a version here and now, before there is an event loop. Raises UserError."""
-        found = self._shelve(*self._stock.load(version))
+        found = self._shelve(*self._loader.load(version))
         if self._nbytes > self._budget:
             raise self._too_large(version)
         return found
 
-    async def slot(self, version: Version) -> ModelLease:
+    async def lease(self, version: Version) -> ModelLease:
         """Return a version's place, loaded first where it is not there. Enter it before anything is awaited.
 
         Raises UserError where the version cannot be loaded.
         """
-        while (slot := self._find(version)) is None:
+        while (lease := self._find(version)) is None:
             self._check_refused(version)
             task = self._loading.get(version)
             if task is None:
                 task = self._loading[version] = asyncio.create_task(self._load(version))
                 task.add_done_callback(lambda done: self._loading.pop(version) and done.exception())
             await asyncio.shield(task)  # who leaves does not end a load that others wait for
-        return slot
+        return lease
 
     async def describe(self, version: Version) -> Described:
         """Return what must be known of a version, loaded first where it is not there. Raises UserError."""
-        slot = await self.slot(version)
-        return Described(slot.version, slot.engine.info, slot.engine.nbytes)
+        lease = await self.lease(version)
+        return Described(lease.version, lease.engine.info, lease.engine.nbytes)
 
     async def remove(self, version: Version) -> None:
         """Unload a version when its users have gone; nothing where it is not there."""
@@ -105,13 +105,13 @@ class ModelCache:
 
     async def _remove(self, version: Version) -> None:
         async with self._one_at_a_time:
-            if (slot := self._find(version)) is not None:
-                await self._unload(slot)
+            if (lease := self._find(version)) is not None:
+                await self._unload(lease)
 
     async def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify an artifact. Raises UserError."""
         self._refused = {}  # somebody looks after the models: what was refused may be mended
-        return await asyncio.get_running_loop().run_in_executor(None, self._stock.inspect, artifact)
+        return await asyncio.get_running_loop().run_in_executor(None, self._loader.inspect, artifact)
 
     def holds(self, version: Version) -> bool:
         """Return whether a version is there."""
@@ -119,12 +119,12 @@ class ModelCache:
 
     def held(self) -> Held:
         """Return what is there."""
-        return Held({version: slot.engine.nbytes for version, slot in self._slots.items()}, self._nbytes)
+        return Held({version: lease.engine.nbytes for version, lease in self._leases.items()}, self._nbytes)
 
     def _find(self, version: Version) -> ModelLease | None:
-        if version in self._slots:
-            return self._slots[version]
-        return next((slot for held, slot in self._slots.items() if version.is_met_by(held)), None)
+        if version in self._leases:
+            return self._leases[version]
+        return next((lease for held, lease in self._leases.items() if version.is_met_by(held)), None)
 
     def _check_refused(self, version: Version) -> None:
         since, error = self._refused.get(version, (0.0, None))
@@ -148,11 +148,11 @@ class ModelCache:
     async def _load_alone(self, version: Version) -> None:
         loop = asyncio.get_running_loop()
         await self._make_room(await loop.run_in_executor(self._thread, self._expected, version))
-        found = self._shelve(*await loop.run_in_executor(self._thread, self._stock.load, version))
+        found = self._shelve(*await loop.run_in_executor(self._thread, self._loader.load, version))
         await self._make_room(0, but=found)
         if self._nbytes > self._budget:
             fault = self._too_large(version)
-            await self._unload(self._slots[found])
+            await self._unload(self._leases[found])
             raise fault
 
     def _too_large(self, version: Version) -> UserError:
@@ -166,27 +166,27 @@ class ModelCache:
         known = next((size for held, size in self._sizes.items() if version.is_met_by(held)), None)
         if known is not None:
             return known
-        largest = max((slot.engine.nbytes for slot in list(self._slots.values())), default=0)
-        return min(self._stock.expected_nbytes(version), largest)
+        largest = max((lease.engine.nbytes for lease in list(self._leases.values())), default=0)
+        return min(self._loader.expected_nbytes(version), largest)
 
     async def _make_room(self, nbytes: int, but: Version | None = None) -> None:
         while self._nbytes + nbytes > self._budget:
-            others = [slot for held, slot in self._slots.items() if held != but]
+            others = [lease for held, lease in self._leases.items() if held != but]
             if not others:
                 return
             # the least recently used of those that nobody uses; else of all, once its users have gone
-            await self._unload(min(others, key=lambda slot: (slot.users > 0, slot.used_at)))
+            await self._unload(min(others, key=lambda lease: (lease.users > 0, lease.used_at)))
 
-    async def _unload(self, slot: ModelLease) -> None:
-        del self._slots[slot.version]  # no new users
-        await slot.free()
-        engine = slot.engine
-        del slot.engine
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._stock.unload, engine)
-        self._nbytes = self._stock.nbytes
+    async def _unload(self, lease: ModelLease) -> None:
+        del self._leases[lease.version]  # no new users
+        await lease.free()
+        engine = lease.engine
+        del lease.engine
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._loader.unload, engine)
+        self._nbytes = self._loader.nbytes
 
     def _shelve(self, version: Version, engine: Engine) -> Version:
-        self._slots[version] = ModelLease(version, engine, self._clock)
+        self._leases[version] = ModelLease(version, engine, self._clock)
         self._sizes[version] = engine.nbytes
-        self._nbytes = self._stock.nbytes  # kept, because a stock that is loading does not answer
+        self._nbytes = self._loader.nbytes  # kept, because a stock that is loading does not answer
         return version

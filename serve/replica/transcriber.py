@@ -26,7 +26,7 @@ from serve.errors import ApiError
 from serve.models.catalog import opened
 from serve.models.version import ArtifactInfo, Described, Held, Version
 from serve.replica.autoscaling import QUEUED_AUDIO, autoscaling
-from serve.replica.engine_loader import MakeEngine, stock_of
+from serve.replica.engine_loader import MakeEngine, engine_loader_of
 from serve.replica.model_cache import ModelCache, ModelLease
 from serve.replica.scheduler import FairScheduler, QueuedWindow
 
@@ -56,7 +56,7 @@ class _Asked:
     """A clip in the line, the model that it is for, since when, and the one who waits for it."""
 
     clip: DecodingRequest
-    slot: ModelLease
+    lease: ModelLease
     since: float
     answer: asyncio.Future[WindowResult]
 
@@ -74,13 +74,13 @@ class Transcriber:
     """
 
     def __init__(self, config: ServeConfig, make_engine: MakeEngine | None = None) -> None:
-        self._shelf = ModelCache(stock_of(config, make_engine), config.memory_gb)
-        catalogue = opened(config)
-        self._default = self._shelf.put(catalogue.entries[catalogue.default].stable)
+        self._model_cache = ModelCache(engine_loader_of(config, make_engine), config.memory_gb)
+        catalog = opened(config)
+        self._default = self._model_cache.put(catalog.entries[catalog.default].stable)
         self._budget_s = config.max_batch_audio_s
         self._wait_s = config.batch_wait_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")  # off the event loop, one batch at a time
-        self._line: FairScheduler[_Asked] = FairScheduler()
+        self._scheduler: FairScheduler[_Asked] = FairScheduler()
         self._decoding: asyncio.Task[None] | None = None
         self._decoding_audio_s = 0.0
         self._failures = 0
@@ -91,36 +91,36 @@ class Transcriber:
         Raises ApiError 503 where it cannot be loaded.
         """
         try:
-            return await self._shelf.describe(version or self._default)
+            return await self._model_cache.describe(version or self._default)
         except UserError as error:
             raise _unavailable() from error
 
     async def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify an artifact as this machine finds it. Raises UserError."""
-        return await self._shelf.inspect(artifact)
+        return await self._model_cache.inspect(artifact)
 
     async def load(self, version: Version) -> Described:
         """Load a version, and decode a second of silence with it where it was not there. Raises UserError."""
-        is_new = not self._shelf.holds(version)
-        slot = await self._shelf.slot(version)
-        with slot as engine:
-            described = Described(slot.version, engine.info, engine.nbytes)
+        is_new = not self._model_cache.holds(version)
+        lease = await self._model_cache.lease(version)
+        with lease as engine:
+            described = Described(lease.version, engine.info, engine.nbytes)
             if is_new:
                 try:
-                    await self._heard(warm_up(engine.info), slot, uuid.uuid4().hex, 0)
+                    await self._heard(warm_up(engine.info), lease, uuid.uuid4().hex, 0)
                 except Exception as error:
                     raise UserError(f"{version.artifact} loads but cannot decode: {error!r}") from None
         return described
 
     async def drop(self, version: Version) -> None:
         """Unload a version when its windows are answered; who asks for it afterwards has it loaded again."""
-        await self._shelf.remove(version)
+        await self._model_cache.remove(version)
 
     def held(self) -> Held:
         """Return what is loaded here."""
-        return self._shelf.held()
+        return self._model_cache.held()
 
-    async def hear(
+    async def transcribe(
         self,
         clip: DecodingRequest,
         request: str = "",
@@ -138,15 +138,15 @@ class Transcriber:
         """
         async with asyncio.timeout(within_s):
             try:
-                slot = await self._shelf.slot(version or self._default)
+                lease = await self._model_cache.lease(version or self._default)
             except UserError as error:
                 raise _unavailable() from error
-            with slot:
-                return await self._heard(clip, slot, request or uuid.uuid4().hex, position, key)
+            with lease:
+                return await self._heard(clip, lease, request or uuid.uuid4().hex, position, key)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what Serve's controller scales by: the audio that waits here or is being decoded."""
-        return {QUEUED_AUDIO: self._line.audio_s + self._decoding_audio_s}
+        return {QUEUED_AUDIO: self._scheduler.audio_s + self._decoding_audio_s}
 
     def check_health(self) -> None:
         """Raise once decoding has failed several times in a row: Serve then replaces the replica."""
@@ -154,37 +154,37 @@ class Transcriber:
             raise RuntimeError(f"the last {self._failures} batches all failed")
 
     async def _heard(
-        self, clip: DecodingRequest, slot: ModelLease, request: str, position: int, key: str = ""
+        self, clip: DecodingRequest, lease: ModelLease, request: str, position: int, key: str = ""
     ) -> WindowResult:
         answer: asyncio.Future[WindowResult] = asyncio.get_running_loop().create_future()
-        engine = slot.engine
+        engine = lease.engine
         audio_s = encoder_audio_s(clip, engine.info.context)
-        asked = _Asked(clip, slot, time.monotonic(), answer)
+        asked = _Asked(clip, lease, time.monotonic(), answer)
         window = QueuedWindow(asked, request, position, audio_s, engine.group, key)
-        self._line.put(window)
+        self._scheduler.put(window)
         if self._decoding is None or self._decoding.done():
             self._decoding = asyncio.create_task(self._decode_all())
         try:
             return await answer
         finally:
-            self._line.withdraw(window)
+            self._scheduler.withdraw(window)
 
     async def _decode_all(self) -> None:
         """Decode until the line is empty. Each batch is formed when its turn comes, of all that came meanwhile."""
         await asyncio.sleep(self._wait_s)
-        while windows := self._line.take(self._budget_s):
+        while windows := self._scheduler.take(self._budget_s):
             self._decoding_audio_s = sum(window.audio_s for window in windows)
             try:
                 with ExitStack() as used:  # who asked may leave while the engine is at it
                     for window in windows:
-                        used.enter_context(window.item.slot)
+                        used.enter_context(window.item.lease)
                     await self._decode([window.item for window in windows])
             finally:
                 self._decoding_audio_s = 0.0
 
     async def _decode(self, asked: Sequence[_Asked]) -> None:
         begun = time.monotonic()
-        tasks = [(one.slot.engine, one.clip) for one in asked]
+        tasks = [(one.lease.engine, one.clip) for one in asked]
         outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._outcomes, tasks)
         del tasks  # a model that is unloaded has no other users
         batch: BatchInfo | None = BatchInfo(len(asked), self._decoding_audio_s, time.monotonic() - begun)

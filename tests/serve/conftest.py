@@ -126,8 +126,8 @@ class Pair:
 
     async def complete(self) -> None:
         """Return when there are two, of which none has decoded anything."""
-        fleet = ReplicaGroup(self.handle)
-        while len(await fleet.held()) < 2:
+        replica_group = ReplicaGroup(self.handle)
+        while len(await replica_group.held()) < 2:
             await asyncio.sleep(0.1)
         for diary in self.folder.iterdir():
             if Path("/proc", diary.name).exists():

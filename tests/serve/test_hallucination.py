@@ -11,7 +11,7 @@ from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.data.sources.prompts import fetch
 from asr.inference.engine import Engine, load_engine
 from asr.inference.pipeline import DecodingOptions
-from asr.inference.transcribe import hear
+from asr.inference.transcribe import transcribe_recording
 from asr.io.cache import cache_root
 from asr.scoring.error_rates import score
 from asr.utterance import Utterance
@@ -32,7 +32,9 @@ def model(request: pytest.FixtureRequest, tiny_en_name: str) -> Engine:
 
 
 def said(model: Engine, waveform: np.ndarray, language: str | None = "en") -> str:
-    recording = hear(model, encode_flac(waveform), DecodingOptions(language, timestamps=True, words=True))
+    recording = transcribe_recording(
+        model, encode_flac(waveform), DecodingOptions(language, timestamps=True, words=True)
+    )
     assert bool(recording.text) == bool(recording.segments) == bool(recording.words)
     return recording.text
 

@@ -22,7 +22,7 @@ from asr.inference.engine import Engine
 from asr.inference.formats import as_srt, as_text, as_verbose_json, as_vtt
 from asr.inference.pipeline import DecodingOptions
 from asr.inference.recording import Recording
-from asr.inference.transcribe import hear
+from asr.inference.transcribe import transcribe_recording
 from asr.scoring.error_rates import score
 from asr.transcript import Word
 from asr.utterance import Utterance
@@ -129,7 +129,7 @@ def encoded(waveform: np.ndarray, container: str) -> bytes:
 def alone(engine: Engine, spoken: np.ndarray, at: int) -> list[Word]:
     """Return the words of a passage that is heard on its own, with the times that they have behind ``at`` samples."""
     silence = np.random.default_rng(1).normal(0.0, 1e-4, round(QUIET_S * SAMPLE_RATE)).astype(np.float32)
-    heard = hear(engine, encode_flac(np.concatenate([silence, spoken, silence])), ASKED, LIMITS)
+    heard = transcribe_recording(engine, encode_flac(np.concatenate([silence, spoken, silence])), ASKED, LIMITS)
     shift_s = at / SAMPLE_RATE - QUIET_S
     return [Word(one.start_s + shift_s, one.end_s + shift_s, one.text, one.probability) for one in heard.words]
 
@@ -141,7 +141,7 @@ def words_of(text: str) -> list[str]:
 @pytest.fixture(scope="module", params=CODECS)
 def recording(request: pytest.FixtureRequest, engine: Engine, film: np.ndarray) -> Recording:
     """What is heard in the recording, in one of the formats."""
-    return hear(engine, encoded(film, request.param), ASKED, LIMITS)
+    return transcribe_recording(engine, encoded(film, request.param), ASKED, LIMITS)
 
 
 @pytest.mark.slow

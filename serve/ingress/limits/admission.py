@@ -65,7 +65,7 @@ class Admission:
         self._max_requests = max_requests
         self._max_audio_s = max_audio_s
         self._clock = clock
-        self._visits: set[Ticket] = set()
+        self._tickets: set[Ticket] = set()
         self._audio_us = 0  # of all visits: adding them up took milliseconds for each request with thousands inside
         self._keys_us: Counter[str] = Counter()  # the same by key, of those that have any
         self._closed = False
@@ -75,18 +75,18 @@ class Admission:
         """Let a request in for the length of a block. Raises ApiError 429 where the house is full, 503 once closed."""
         if self._closed:
             raise ApiError(503, "the endpoint is shutting down", "shutting_down")
-        if len(self._visits) >= self._max_requests:
-            raise self.full(f"{len(self._visits)} requests are waiting already")
+        if len(self._tickets) >= self._max_requests:
+            raise self.full(f"{len(self._tickets)} requests are waiting already")
         if not self._hears(key):
             raise self._full(f"{self.audio_s:.0f} s of audio are waiting already", self.audio_s - self._max_audio_s)
-        visit = Ticket(self, key, self._clock())
-        self._visits.add(visit)
-        return visit
+        ticket = Ticket(self, key, self._clock())
+        self._tickets.add(ticket)
+        return ticket
 
     def full(self, what: str) -> ApiError:
         """Return the refusal of one for whom there is no place: ``what`` is in the way."""
         # A place is free when one of them has gone: on average after its share of what waits.
-        return self._full(what, self.audio_s / max(len(self._visits), 1))
+        return self._full(what, self.audio_s / max(len(self._tickets), 1))
 
     def close(self) -> None:
         """Let nobody in any more; who is in stays until they are answered."""
@@ -99,12 +99,12 @@ class Admission:
 
     def crowded(self, key: str) -> bool:
         """Return whether one more of ``key`` would be let in if one of those here left."""
-        return not self._closed and len(self._visits) >= self._max_requests and self._hears(key)
+        return not self._closed and len(self._tickets) >= self._max_requests and self._hears(key)
 
     @property
     def requests(self) -> int:
         """How many are in the house."""
-        return len(self._visits)
+        return len(self._tickets)
 
     @property
     def audio_s(self) -> float:
@@ -114,33 +114,33 @@ class Admission:
     @property
     def age_s(self) -> float:
         """How long the oldest request has been here, in seconds."""
-        return max((self._clock() - visit.since for visit in self._visits), default=0.0)
+        return max((self._clock() - ticket.since for ticket in self._tickets), default=0.0)
 
-    def expect(self, visit: Ticket, audio_s: float) -> None:
+    def expect(self, ticket: Ticket, audio_s: float) -> None:
         """Count the audio of a request. Raises ApiError 429 where it is too much beside what others wait for."""
-        others_s, own_s = self.audio_s - visit.audio_s, self._keys_us[visit.key] / _US - visit.audio_s
+        others_s, own_s = self.audio_s - ticket.audio_s, self._keys_us[ticket.key] / _US - ticket.audio_s
         over_s = others_s + audio_s - self._max_audio_s
-        if over_s > 0 and own_s > 0 and own_s + audio_s > self._share_s(visit.key):
+        if over_s > 0 and own_s > 0 and own_s + audio_s > self._share_s(ticket.key):
             raise self._full(f"{others_s:.0f} s of audio are waiting already", min(over_s, others_s))
-        self.count(visit, audio_s)
+        self.count(ticket, audio_s)
 
-    def count(self, visit: Ticket, audio_s: float) -> None:
+    def count(self, ticket: Ticket, audio_s: float) -> None:
         """Note what a visit still waits for, and whether anything waits at all."""
         held_us = round(audio_s * _US)
-        self._audio_us += held_us - visit.audio_us
-        self._keys_us[visit.key] += held_us - visit.audio_us
-        if not self._keys_us[visit.key]:
-            del self._keys_us[visit.key]
-        visit.audio_us = held_us
+        self._audio_us += held_us - ticket.audio_us
+        self._keys_us[ticket.key] += held_us - ticket.audio_us
+        if not self._keys_us[ticket.key]:
+            del self._keys_us[ticket.key]
+        ticket.audio_us = held_us
         if self._audio_us > 0:
             self.speed.begin()
         else:
             self.speed.end()
 
-    def leave(self, visit: Ticket) -> None:
+    def leave(self, ticket: Ticket) -> None:
         """Let a request go, with what it still waited for."""
-        self._visits.discard(visit)
-        self.count(visit, 0.0)
+        self._tickets.discard(ticket)
+        self.count(ticket, 0.0)
 
     def _hears(self, key: str) -> bool:
         return self.audio_s < self._max_audio_s or self._keys_us[key] / _US < self._share_s(key)
@@ -157,8 +157,8 @@ class Admission:
 class Ticket:
     """A request in the house, from its coming to its going: ``with admission.enter() as visit``."""
 
-    def __init__(self, house: Admission, key: str, since: float) -> None:
-        self._house = house
+    def __init__(self, admission: Admission, key: str, since: float) -> None:
+        self._admission = admission
         self.key = key
         self.since = since
         self.audio_us = 0
@@ -170,16 +170,16 @@ class Ticket:
 
     def expect(self, audio_s: float) -> None:
         """Say how much audio there is to transcribe, in seconds. Raises ApiError 429 where that is too much now."""
-        self._house.expect(self, audio_s)
+        self._admission.expect(self, audio_s)
 
     def done(self, audio_s: float) -> None:
         """Count a window as transcribed."""
-        self._house.speed.done(audio_s)
-        self._house.count(self, max(0.0, self.audio_s - audio_s))
+        self._admission.speed.done(audio_s)
+        self._admission.count(self, max(0.0, self.audio_s - audio_s))
 
     def leave(self) -> None:
         """Give up the place; a second time is nothing."""
-        self._house.leave(self)
+        self._admission.leave(self)
 
     def __enter__(self) -> Ticket:
         return self

@@ -93,7 +93,7 @@ class Holder:
         self._present = 0
 
     @contextmanager
-    def visit(self) -> Iterator[str]:
+    def enter(self) -> Iterator[str]:
         """Count a request for the length of the block. Raises ApiError 429 over a limit, which counts as no request."""
         if self._concurrency is not None and self._present >= self._concurrency:
             limit = f"{self._concurrency} requests at the same time"
@@ -142,7 +142,7 @@ class Keyring:
         return known[0]
 
     @contextmanager
-    def visit(self, authorization: str | None) -> Iterator[str]:
+    def authorise(self, authorization: str | None) -> Iterator[str]:
         """Yield the name of who asks, and count their request for the length of the block.
 
         Raises ApiError 401 for no key or an unknown one, 429 over the key's limits.
@@ -151,7 +151,7 @@ class Keyring:
         if holder is None:
             yield NOBODY
             return
-        with holder.visit() as name:
+        with holder.enter() as name:
             yield name
 
 

@@ -33,7 +33,7 @@ class Lane:
         for _ in range(THREADS):
             self.threads.submit(own)  # the child that decodes for this thread: no request should wait for its start
         self._free = THREADS
-        self._line: FairScheduler[asyncio.Future[None]] = FairScheduler()
+        self._scheduler: FairScheduler[asyncio.Future[None]] = FairScheduler()
         self._arrivals = itertools.count()
 
     async def run(self, key: str, work: Callable[[], T]) -> T:
@@ -55,16 +55,16 @@ class Lane:
             return
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = QueuedWindow(called, key, next(self._arrivals), 1.0)
-        self._line.put(waiting)
+        self._scheduler.put(waiting)
         try:
             await called
         except asyncio.CancelledError:
-            if not self._line.withdraw(waiting):
+            if not self._scheduler.withdraw(waiting):
                 self._next()  # it was called already
             raise
 
     def _next(self) -> None:
-        for waiting in self._line.take(0.0):  # one at most
+        for waiting in self._scheduler.take(0.0):  # one at most
             if waiting.item.cancelled():  # and will call the next one itself
                 continue
             waiting.item.set_result(None)

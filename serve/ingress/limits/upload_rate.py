@@ -33,17 +33,17 @@ STALLED_S = 2.0
 class Uploads:
     """Uploads of all keys, each with a place in the house."""
 
-    def __init__(self, house: Admission, min_bytes_per_s: float, clock: Clock = time.monotonic) -> None:
-        self._house = house
+    def __init__(self, admission: Admission, min_bytes_per_s: float, clock: Clock = time.monotonic) -> None:
+        self._admission = admission
         self._min_bytes_per_s = min_bytes_per_s
         self._clock = clock
         self._present: dict[Upload, None] = {}  # in the order of their coming
 
     def enter(self, key: str) -> Upload:
         """Let a request in for the length of a block. Raises ApiError 429 where there is no place, 503 once closed."""
-        if self._house.crowded(key) and (victim := self._victim(key)):
+        if self._admission.crowded(key) and (victim := self._victim(key)):
             victim.displace()
-        upload = Upload(self, self._house, key, self._min_bytes_per_s, self._clock)
+        upload = Upload(self, self._admission, key, self._min_bytes_per_s, self._clock)
         self._present[upload] = None
         return upload
 
@@ -63,10 +63,10 @@ class Uploads:
 class Upload:
     """A request in the house, from its coming to its going: ``with uploads.enter(key) as upload``."""
 
-    def __init__(self, uploads: Uploads, house: Admission, key: str, min_bytes_per_s: float, clock: Clock) -> None:
+    def __init__(self, uploads: Uploads, admission: Admission, key: str, min_bytes_per_s: float, clock: Clock) -> None:
         self._uploads = uploads
-        self._house = house
-        self.visit = house.enter(key)
+        self._admission = admission
+        self.ticket = admission.enter(key)
         self.key = key
         self.received = 0  # bytes
         self._min_bytes_per_s = min_bytes_per_s
@@ -82,7 +82,7 @@ class Upload:
         if not self._has_arrived:
             stalled_s = self.stalled_s
             return (0, -stalled_s) if stalled_s >= STALLED_S else (1, self.received)
-        return (3 if self.visit.audio_s else 2, -self.visit.since)  # what is transcribed already last
+        return (3 if self.ticket.audio_s else 2, -self.ticket.since)  # what is transcribed already last
 
     @property
     def stalled_s(self) -> float:
@@ -93,7 +93,7 @@ class Upload:
         """Take its place away: whoever waits for its bytes or its words is told so."""
         self._displaced = True
         self._uploads.leave(self)
-        self.visit.leave()
+        self.ticket.leave()
         if self._waiting:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
@@ -158,7 +158,7 @@ class Upload:
             return ApiError(408, slow, "upload_too_slow", "file")
         if self._has_arrived:
             what = "others wait, and this key held more places than they: send it again"
-            return ApiError(429, what, "displaced", retry_after_s=self._house.full("").retry_after_s)
+            return ApiError(429, what, "displaced", retry_after_s=self._admission.full("").retry_after_s)
         return ApiError(429, "the upload stood still or was one of many, and others wait: send it again", "stalled")
 
     def __enter__(self) -> Upload:
@@ -168,4 +168,4 @@ class Upload:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._uploads.leave(self)
-        self.visit.leave()
+        self.ticket.leave()

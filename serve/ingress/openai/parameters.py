@@ -15,7 +15,7 @@ from asr.transcript import Task
 from serve.errors import ApiError
 from serve.ingress.openai.fields import MAX_PROMPT_CHARACTERS, VAD_SETTINGS, Fields, Format, Granularity, unknown, wrong
 
-__all__ = ["MAX_PROMPT_CHARACTERS", "Format", "Granularity", "Parameters", "asked_of", "read_parameters"]
+__all__ = ["MAX_PROMPT_CHARACTERS", "Format", "Granularity", "Parameters", "options_of", "read_parameters"]
 
 # A client that asks for more than there is is told so: ignoring it would give answers to another question.
 _NOT_OFFERED = {
@@ -80,7 +80,7 @@ def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
     )
 
 
-def asked_of(model: ModelInfo, parameters: Parameters, task: Task) -> DecodingOptions:
+def options_of(model: ModelInfo, parameters: Parameters, task: Task) -> DecodingOptions:
     """Return what each window is asked. Raises ApiError 400 where the model cannot do it."""
     try:
         check_task(task, model)

@@ -34,9 +34,11 @@ class Answer:
     ``report`` is what decoding found.
     """
 
-    def __init__(self, parameters: Parameters, asked: DecodingOptions, duration_s: float, report: SoundReport) -> None:
+    def __init__(
+        self, parameters: Parameters, options: DecodingOptions, duration_s: float, report: SoundReport
+    ) -> None:
         self._parameters = parameters
-        self._asked = asked
+        self._options = options
         self._duration_s = duration_s
         self._report = report
         self._joiner = Joiner()
@@ -44,12 +46,12 @@ class Answer:
 
     def add(self, window: Window, transcript: Transcript) -> RecordingPart:
         """Take the next window and what was heard in it."""
-        return self._joiner.add(window, as_answered(transcript, self._asked.task))
+        return self._joiner.add(window, as_answered(transcript, self._options.task))
 
     @property
     def recording(self) -> Recording:
         """What was heard so far."""
-        return self._joiner.recording(self._duration_s, self._asked.language, self._report)
+        return self._joiner.recording(self._duration_s, self._options.language, self._report)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -115,7 +117,7 @@ class Answer:
         return {"type": "transcript.text.delta", "delta": delta}
 
     def _verbose(self, recording: Recording) -> dict[str, Any]:
-        return as_verbose_json(recording, self._asked.task, tuple(self._parameters.granularities))
+        return as_verbose_json(recording, self._options.task, tuple(self._parameters.granularities))
 
 
 def as_header(warnings: Sequence[str]) -> str:

@@ -59,34 +59,34 @@ class Metrics:
             gauge = Gauge(f"whisperfleet_{name}", text, ("model",), registry=self._registry)
             gauge.labels(model).set_function(read)
 
-    def answered(self, whose: MetricLabels, status: int, seconds: float, audio_s: float) -> None:
+    def answered(self, labels: MetricLabels, status: int, seconds: float, audio_s: float) -> None:
         """Count an answer to a request for words. ``audio_s`` is the recording's length, 0 where it was not read."""
-        self._requests.labels(*whose.labels, str(status)).inc()
-        self._request_seconds.labels(*whose.labels).observe(seconds)
+        self._requests.labels(*labels.labels, str(status)).inc()
+        self._request_seconds.labels(*labels.labels).observe(seconds)
         if status < 400 and audio_s > 0:
-            self._audio_seconds.labels(*whose.labels).inc(audio_s)
-            self._real_time_factor.labels(*whose.labels).observe(seconds / audio_s)
+            self._audio_seconds.labels(*labels.labels).inc(audio_s)
+            self._real_time_factor.labels(*labels.labels).observe(seconds / audio_s)
 
-    def silent(self, whose: MetricLabels, audio_s: float) -> None:
+    def silent(self, labels: MetricLabels, audio_s: float) -> None:
         """Count audio in which nobody speaks, and which no model is asked about. In seconds."""
-        self._silent_seconds.labels(*whose.labels).inc(audio_s)
+        self._silent_seconds.labels(*labels.labels).inc(audio_s)
 
-    def heard(self, whose: MetricLabels, clip: DecodingRequest, heard: WindowResult) -> None:
+    def heard(self, labels: MetricLabels, clip: DecodingRequest, heard: WindowResult) -> None:
         """Count a transcribed window, and its batch with one window of it."""
-        self._windows.labels(*whose.labels).inc()
+        self._windows.labels(*labels.labels).inc()
         if heard.transcript.temperature > clip.temperature:
-            self._fallbacks.labels(*whose.labels).inc()
+            self._fallbacks.labels(*labels.labels).inc()
         if not heard.transcript.text:
-            self._empty.labels(*whose.labels).inc()
-        self._wait_seconds.labels(*whose.labels).observe(heard.waited_s)
+            self._empty.labels(*labels.labels).inc()
+        self._wait_seconds.labels(*labels.labels).observe(heard.waited_s)
         if heard.batch is not None:
-            self._batch_fill.labels(*whose.of_model).observe(heard.batch.audio_s / self._max_batch_audio_s)
-            self._batch_seconds.labels(*whose.of_model).inc(heard.batch.seconds)
-            self._batch_audio_seconds.labels(*whose.of_model).inc(heard.batch.audio_s)
+            self._batch_fill.labels(*labels.of_model).observe(heard.batch.audio_s / self._max_batch_audio_s)
+            self._batch_seconds.labels(*labels.of_model).inc(heard.batch.seconds)
+            self._batch_audio_seconds.labels(*labels.of_model).inc(heard.batch.audio_s)
 
-    def sent_again(self, whose: MetricLabels) -> None:
+    def sent_again(self, labels: MetricLabels) -> None:
         """Count a window whose replica died."""
-        self._sent_again.labels(*whose.labels).inc()
+        self._sent_again.labels(*labels.labels).inc()
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format, for ``CONTENT_TYPE``."""

@@ -49,11 +49,11 @@ def request_context(scope: Scope) -> RequestContext:
 
 
 class Observer:
-    """ASGI middleware around all of the endpoint. ``books`` is called with each request, once there is an endpoint."""
+    """ASGI middleware around all of the endpoint. ``sinks`` is called with each request, once there is an endpoint."""
 
-    def __init__(self, app: ASGIApp, books: Callable[[], TelemetrySinks]) -> None:
+    def __init__(self, app: ASGIApp, sinks: Callable[[], TelemetrySinks]) -> None:
         self._app = app
-        self._books = books
+        self._sinks = sinks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, and write it down when its last byte has gone or the client has."""
@@ -83,10 +83,10 @@ class Observer:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path in UNSEEN:
             return
-        books = self._books()
-        books.log.write(
+        sinks = self._sinks()
+        sinks.log.write(
             AccessLogEntry(method=scope["method"], path=path, status=status, seconds=seconds, **vars(known))
         )
         if path.startswith("/v1/audio/"):
-            whose = MetricLabels(known.model or UNKNOWN, known.version or UNKNOWN, known.key or NOBODY)
-            books.metrics.answered(whose, status, seconds, known.audio_s or 0.0)
+            labels = MetricLabels(known.model or UNKNOWN, known.version or UNKNOWN, known.key or NOBODY)
+            sinks.metrics.answered(labels, status, seconds, known.audio_s or 0.0)

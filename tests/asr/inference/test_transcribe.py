@@ -15,7 +15,7 @@ from asr.data.sources.prompts import fetch, utterances
 from asr.errors import DataError, UserError
 from asr.inference.engine import Engine, ModelInfo
 from asr.inference.pipeline import DecodingOptions
-from asr.inference.transcribe import hear, transcribe
+from asr.inference.transcribe import transcribe, transcribe_recording
 from asr.io.cache import cache_root
 from asr.scoring.error_rates import score
 from asr.sound import EACH, SoundChoice
@@ -63,7 +63,7 @@ def test_so_does_a_long_one_with_times(
     assert 30 * SAMPLE_RATE < len(waveform) < 75 * SAMPLE_RATE
     path = tmp_path / "long.flac"
     path.write_bytes(encode_flac(waveform))
-    heard = hear(engine, path, DecodingOptions("en", timestamps=True, words=True))
+    heard = transcribe_recording(engine, path, DecodingOptions("en", timestamps=True, words=True))
     answer = client.audio.transcriptions.create(
         model="tiny", file=path, response_format="verbose_json", timestamp_granularities=["word", "segment"]
     )
@@ -76,7 +76,7 @@ def test_so_does_a_long_one_with_times(
 @pytest.mark.medium
 def test_most_of_the_first_windows_decide_the_language() -> None:
     listener = Listener(languages=["it", "en", "it"])
-    recording = hear(listener, voice(100.0), DecodingOptions())
+    recording = transcribe_recording(listener, voice(100.0), DecodingOptions())
     assert [[clip.language for clip in call] for call in listener.calls] == [[None] * 3, ["it"], ["it"]]
     assert recording.language == "it"
     assert sum(map(int, recording.text.split())) == pytest.approx(100, abs=4)
@@ -93,7 +93,7 @@ def sides(left: np.ndarray, right: np.ndarray) -> bytes:
 def test_each_channel_is_heard_and_one_language_is_found_for_all() -> None:
     listener = Listener(languages=["it", "en", "it"])
     call = sides(babble(40.0), np.concatenate([np.zeros(SAMPLE_RATE * 10, np.float32), babble(4.0)]))
-    recording = hear(listener, call, DecodingOptions(timestamps=True), choice=SoundChoice(channel=EACH))
+    recording = transcribe_recording(listener, call, DecodingOptions(timestamps=True), choice=SoundChoice(channel=EACH))
     assert [[clip.language for clip in call] for call in listener.calls] == [[None] * 3, ["it"]]
     assert [segment.channel for segment in recording.segments] == [0, 1, 0]
     assert sorted(segment.start_s for segment in recording.segments) == [one.start_s for one in recording.segments]
@@ -113,17 +113,17 @@ def test_the_chosen_channel_alone_is_heard(tmp_path: Path) -> None:
 @pytest.mark.medium
 def test_each_window_may_have_its_own_language() -> None:
     listener = Listener(languages=["it", "en", "it", "en"])
-    hear(listener, voice(100.0), DecodingOptions(language_per_window=True))
+    transcribe_recording(listener, voice(100.0), DecodingOptions(language_per_window=True))
     assert [clip.language for call in listener.calls for clip in call] == [None] * 4
 
 
 @pytest.mark.medium
 def test_what_is_asked_reaches_every_window() -> None:
-    asked = DecodingOptions("it", False, "translate", "Digium", 0.4, True, True)
+    options = DecodingOptions("it", False, "translate", "Digium", 0.4, True, True)
     listener = Listener()
-    recording = hear(listener, voice(100.0), asked)
+    recording = transcribe_recording(listener, voice(100.0), options)
     for clip in listener.calls[0]:
-        assert asked == DecodingOptions(
+        assert options == DecodingOptions(
             clip.language, False, clip.task, clip.prompt, clip.temperature, clip.timestamps, clip.words
         )
     assert recording.language == "en"  # what was translated
@@ -137,10 +137,10 @@ def test_real_italian_is_recognised_written_down_and_translated() -> None:
     pause = np.zeros(SAMPLE_RATE * 3, np.float32)  # long enough for a window each
     parts = [part for clip in said for part in (decode(str(clip.audio), container="g722"), pause)]
     audio = encode_flac(np.concatenate(parts))
-    italian = hear(engine, audio, DecodingOptions())
+    italian = transcribe_recording(engine, audio, DecodingOptions())
     assert italian.language == "it"
     assert score([" ".join(clip.text for clip in said)], [italian.text], "normalised", "it").rate < 0.6
-    english = hear(engine, audio, DecodingOptions(task="translate"))
+    english = transcribe_recording(engine, audio, DecodingOptions(task="translate"))
     assert english.language == "en"
     assert {"the", "to", "you", "your", "is"} & set(english.text.lower().split()), english.text
 
@@ -151,7 +151,7 @@ def test_real_italian_is_recognised_written_down_and_translated() -> None:
 )
 def test_nothing_spoken_is_an_empty_recording(audio: bytes) -> None:
     listener = Listener()
-    recording = hear(listener, audio, DecodingOptions())
+    recording = transcribe_recording(listener, audio, DecodingOptions())
     assert (recording.text, recording.segments, recording.words, listener.calls) == ("", (), (), [])
     assert recording.duration_s == pytest.approx(8.0)
 
@@ -160,7 +160,9 @@ def test_nothing_spoken_is_an_empty_recording(audio: bytes) -> None:
 def test_silence_around_speech_is_not_decoded_but_its_time_counts() -> None:
     silence = np.zeros(SAMPLE_RATE * 20, np.float32)
     listener = Listener()
-    recording = hear(listener, encode_flac(np.concatenate([silence, babble(3.0), silence])), DecodingOptions("en"))
+    recording = transcribe_recording(
+        listener, encode_flac(np.concatenate([silence, babble(3.0), silence])), DecodingOptions("en")
+    )
     assert [clip.features.shape[1] for call in listener.calls for clip in call] == [pytest.approx(300, abs=120)]
     assert recording.segments[0].start_s == pytest.approx(20.0, abs=0.6)
     assert recording.duration_s == pytest.approx(43.0)
@@ -173,7 +175,7 @@ def test_a_language_the_model_does_not_know_is_a_persons_mistake(engine: Engine,
 
 def test_a_model_that_cannot_translate_says_so(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot translate"):
-        hear(engine, tmp_path / "any.wav", DecodingOptions("en", task="translate"))
+        transcribe_recording(engine, tmp_path / "any.wav", DecodingOptions("en", task="translate"))
 
 
 def test_a_file_that_is_no_audio_is_named(engine: Engine, tmp_path: Path) -> None:

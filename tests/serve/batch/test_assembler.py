@@ -12,7 +12,7 @@ import asr.inference.transcribe
 from asr.errors import DataError
 from asr.inference.pipeline import NOTHING_FOUND, DecodedAudio, DecodingOptions
 from asr.inference.recording import Recording, Window
-from asr.inference.transcribe import hear
+from asr.inference.transcribe import transcribe_recording
 from asr.sound import EACH, SoundReport
 from asr.transcript import DecodingRequest, Transcript
 from serve.batch.assembler import Gathering, settle
@@ -103,7 +103,7 @@ def test_the_language_is_the_one_that_in_process_transcription_finds(
     places = [Window(i * LENGTH, (i + 1) * LENGTH) for i in range(8)]
     sound = DecodedAudio(np.zeros(8 * LENGTH, np.float32), places)
     monkeypatch.setattr(asr.inference.transcribe, "open_sound", lambda *_, **__: sound)
-    recording = hear(Polyglot(drawn=drawn), b"", DecodingOptions())
+    recording = transcribe_recording(Polyglot(drawn=drawn), b"", DecodingOptions())
     heard = [Transcript("word" if one else "", (1,), one or "en") for one in drawn]
     language, wrong = settle(DecodingOptions(), list(zip(places, heard, strict=True)))
     assert recording.language == language

@@ -39,7 +39,7 @@ def test_what_comes_out_is_what_went_in_with_words_for_sound(tmp_path: Path) -> 
 
 
 def test_batches_hold_so_much_audio_of_like_length(tmp_path: Path) -> None:
-    decoder(tmp_path, 60.0).hear([passage(i, 2.0 + i % 5) for i in range(7)])
+    decoder(tmp_path, 60.0).transcribe([passage(i, 2.0 + i % 5) for i in range(7)])
     batches = [
         [clip["seconds"] for clip in json.loads(line)] for line in (tmp_path / "batches").read_text().splitlines()
     ]
@@ -47,7 +47,7 @@ def test_batches_hold_so_much_audio_of_like_length(tmp_path: Path) -> None:
 
 
 def test_one_clip_cannot_fail_its_neighbours(tmp_path: Path) -> None:
-    heard = decoder(tmp_path).hear([passage(0, 3.0), passage(1, float(POISON_S)), passage(2, 4.0)])
+    heard = decoder(tmp_path).transcribe([passage(0, 3.0), passage(1, float(POISON_S)), passage(2, 4.0)])
     contents = [one.content for one in heard]
     assert isinstance(contents[0], Transcript) and isinstance(contents[2], Transcript)
     assert isinstance(contents[1], DataError) and contents[1].reason == "not_decoded"
@@ -55,4 +55,4 @@ def test_one_clip_cannot_fail_its_neighbours(tmp_path: Path) -> None:
 
 def test_an_engine_that_only_fails_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="secret"):
-        decoder(tmp_path).hear([passage(i, float(POISON_S)) for i in range(3)])
+        decoder(tmp_path).transcribe([passage(i, float(POISON_S)) for i in range(3)])

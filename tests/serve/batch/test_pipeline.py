@@ -12,7 +12,7 @@ from asr.errors import DataError, UserError
 from asr.inference.engine import Engine
 from asr.inference.pipeline import DecodingOptions
 from asr.transcript import Transcript
-from serve.batch.pipeline import Workforce, _hush, describe, hear
+from serve.batch.pipeline import Workforce, _hush, describe, transcribe
 from serve.batch.window_task import RecordingTask
 from serve.config import ServeConfig
 from serve.replica.engine_loader import load_engine
@@ -58,7 +58,7 @@ def test_recordings_of_all_lengths_share_batches_and_come_back_whole(ray_cluster
     assert model.name == "fake"
     paths = [tmp_path / f"{number}.flac" for number in range(5)]
     orders = [(RecordingTask(i, str(path), DecodingOptions("en")), path.stat().st_size) for i, path in enumerate(paths)]
-    found = list(hear(orders, model, CONFIG, make_engine, workforce))
+    found = list(transcribe(orders, model, CONFIG, make_engine, workforce))
     assert sorted((one.number, one.position) for one in found) == [
         (0, 0),
         (0, 1),

@@ -16,7 +16,7 @@ from asr.errors import UserError
 from asr.inference.engine import Engine
 from asr.inference.formats import as_srt, as_text
 from asr.inference.pipeline import DecodingOptions
-from asr.inference.transcribe import hear
+from asr.inference.transcribe import transcribe_recording
 from asr.io import storage
 from asr.sound import EACH, SoundChoice
 from asr.utterance import Utterance
@@ -75,7 +75,7 @@ def test_the_words_are_those_of_in_process_transcription(
     engine = load_engine(config)
     for name in ("0", "1", "deep/long", "quiet"):
         path = recordings / f"{name}.flac"
-        heard = hear(engine, path, DecodingOptions("en", timestamps=True))
+        heard = transcribe_recording(engine, path, DecodingOptions("en", timestamps=True))
         assert (out / f"{name}.srt").read_text() == as_srt(heard)
         assert (out / f"{name}.txt").read_text() == as_text(heard)
         assert (len(heard.text.split()) > 5) == (name != "quiet")

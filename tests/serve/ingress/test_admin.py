@@ -49,18 +49,18 @@ def client(rollout: Rollout, called: str = "127.0.0.1", **settings: Any) -> Test
     """A client of an endpoint with these settings, which calls it by a name."""
     config = ServeConfig(model="m", **settings)
     keys = read_keys(config.keys)
-    fleet: Any = Fleet()
-    desk = AdminApi(config, keys, Router(opened(config), fleet), fleet, rollout)  # type: ignore[arg-type]
+    replica_group: Any = Fleet()
+    admin_api = AdminApi(config, keys, Router(opened(config), replica_group), replica_group, rollout)  # type: ignore[arg-type]
     app = FastAPI()
     install(app)
 
     @app.get("/admin/models")
     async def listing(request: Request) -> Response:
-        return await desk.listing(request)
+        return await admin_api.listing(request)
 
     @app.post("/admin/models/{verb}/{name:path}")
     async def change(verb: str, name: str, request: Request) -> Response:
-        return await desk.change(request, verb, name)
+        return await admin_api.change(request, verb, name)
 
     return TestClient(app, base_url=f"http://{called}:8000")
 

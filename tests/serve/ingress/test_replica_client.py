@@ -25,20 +25,20 @@ VERSION = Version("first")
 
 
 def sender(
-    transcriber: Any, visit: Ticket, metrics: Metrics, within_s: float = 60.0, request: str = "r"
+    transcriber: Any, ticket: Ticket, metrics: Metrics, within_s: float = 60.0, request: str = "r"
 ) -> ReplicaClient:
-    whose = MetricLabels("m", "stable", "none")
-    return ReplicaClient(transcriber, VERSION, "full", request, whose, visit, metrics, time.monotonic() + within_s)
+    labels = MetricLabels("m", "stable", "none")
+    return ReplicaClient(transcriber, VERSION, "full", request, labels, ticket, metrics, time.monotonic() + within_s)
 
 
 @pytest.fixture
-def house() -> Admission:
+def admission() -> Admission:
     return Admission(10, 1e6)
 
 
 @pytest.fixture
-def metrics(house: Admission) -> Metrics:
-    return Metrics("m", house, 240.0)
+def metrics(admission: Admission) -> Metrics:
+    return Metrics("m", admission, 240.0)
 
 
 class Stub:
@@ -48,7 +48,7 @@ class Stub:
         self.deeds = list(deeds)
         self.asked: list[tuple[Any, ...]] = []
         self.cancelled = 0
-        self.hear = self
+        self.transcribe = self
 
     def remote(self, *asked: Any) -> Stub:
         self.asked.append(asked)
@@ -78,62 +78,62 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.ingress.replica_client.PAUSE_S", 0.0)
 
 
-def test_a_window_brings_its_request_place_and_time(house: Admission, metrics: Metrics) -> None:
+def test_a_window_brings_its_request_place_and_time(admission: Admission, metrics: Metrics) -> None:
     stub = Stub(heard, heard)
-    with house.enter() as visit:
-        visit.expect(60.0)
-        one = sender(stub, visit, metrics, request="abc")
+    with admission.enter() as ticket:
+        ticket.expect(60.0)
+        one = sender(stub, ticket, metrics, request="abc")
         assert asyncio.run(one.send(clip())).text == "word"
-        assert house.audio_s == 30.0
+        assert admission.audio_s == 30.0
         asyncio.run(one.send(clip()))
-        assert house.audio_s == 0.0
+        assert admission.audio_s == 0.0
     turns = {turns for _, turns, *_ in stub.asked}
     assert len(turns) == 1 and turns.pop().startswith("abc/")
     assert [position for _, _, position, *_ in stub.asked] == [0, 1]
     assert all(59.0 < within_s <= 60.0 and version == VERSION for *_, within_s, version, _ in stub.asked)
     assert {key for *_, key in stub.asked} == {"none"}
-    assert house.speed.audio_per_s is not None
+    assert admission.speed.audio_per_s is not None
 
 
-def test_two_requests_with_the_same_id_take_turns_of_their_own(house: Admission, metrics: Metrics) -> None:
+def test_two_requests_with_the_same_id_take_turns_of_their_own(admission: Admission, metrics: Metrics) -> None:
     stub = Stub(heard, heard)
-    with house.enter() as visit:
+    with admission.enter() as ticket:
         for _ in range(2):
-            asyncio.run(sender(stub, visit, metrics, request="abc").send(clip()))
+            asyncio.run(sender(stub, ticket, metrics, request="abc").send(clip()))
     assert len({turns for _, turns, *_ in stub.asked}) == 2
 
 
-def test_a_window_whose_replica_died_is_sent_again(house: Admission, metrics: Metrics) -> None:
+def test_a_window_whose_replica_died_is_sent_again(admission: Admission, metrics: Metrics) -> None:
     stub = Stub(die, die, heard)
-    with house.enter() as visit:
-        assert asyncio.run(sender(stub, visit, metrics).send(clip())).text == "word"
+    with admission.enter() as ticket:
+        assert asyncio.run(sender(stub, ticket, metrics).send(clip())).text == "word"
     assert [position for _, _, position, *_ in stub.asked] == [0, 0, 0]
     assert b'windows_sent_again_total{key="none",model="m",version="stable"} 2.0' in metrics.text()
 
 
-def test_a_window_that_all_replicas_die_of_is_given_up(house: Admission, metrics: Metrics) -> None:
+def test_a_window_that_all_replicas_die_of_is_given_up(admission: Admission, metrics: Metrics) -> None:
     stub = Stub(*[die] * (ATTEMPTS + 1))
-    with house.enter() as visit, pytest.raises(ray.exceptions.ActorDiedError):
-        asyncio.run(sender(stub, visit, metrics).send(clip()))
+    with admission.enter() as ticket, pytest.raises(ray.exceptions.ActorDiedError):
+        asyncio.run(sender(stub, ticket, metrics).send(clip()))
     assert len(stub.asked) == ATTEMPTS
 
 
-def test_a_window_that_cannot_be_decoded_is_not_sent_again(house: Admission, metrics: Metrics) -> None:
+def test_a_window_that_cannot_be_decoded_is_not_sent_again(admission: Admission, metrics: Metrics) -> None:
     def refuse() -> None:
         raise ValueError
 
     stub = Stub(refuse)
-    with house.enter() as visit, pytest.raises(ValueError):
-        asyncio.run(sender(stub, visit, metrics).send(clip()))
+    with admission.enter() as ticket, pytest.raises(ValueError):
+        asyncio.run(sender(stub, ticket, metrics).send(clip()))
     assert len(stub.asked) == 1
 
 
-def test_who_is_cancelled_withdraws_the_window(house: Admission, metrics: Metrics) -> None:
+def test_who_is_cancelled_withdraws_the_window(admission: Admission, metrics: Metrics) -> None:
     stub = Stub()
 
     async def leave() -> None:
-        with house.enter() as visit:
-            task = asyncio.create_task(sender(stub, visit, metrics).send(clip()))
+        with admission.enter() as ticket:
+            task = asyncio.create_task(sender(stub, ticket, metrics).send(clip()))
             while not stub.asked:
                 await asyncio.sleep(0)
             task.cancel()
@@ -146,10 +146,10 @@ def test_who_is_cancelled_withdraws_the_window(house: Admission, metrics: Metric
 
 
 @pytest.mark.slow
-def test_a_replica_that_is_killed_costs_no_request(pair: Pair, house: Admission, metrics: Metrics) -> None:
+def test_a_replica_that_is_killed_costs_no_request(pair: Pair, admission: Admission, metrics: Metrics) -> None:
     async def ask(number: int) -> list[str]:
-        with house.enter() as visit:
-            one = sender(pair.handle, visit, metrics, request=str(number))
+        with admission.enter() as ticket:
+            one = sender(pair.handle, ticket, metrics, request=str(number))
             texts = await asyncio.gather(*[one.send(clip(f"{number}-{place}")) for place in range(6)])
         return [transcript.text for transcript in texts]
 

@@ -44,7 +44,7 @@ def heard_by(
     with ThreadPoolExecutor(2) as threads:
 
         async def collect() -> list[Passage]:
-            return [each async for each in WindowPipeline(transcribe, threads, ahead).hear(given, asked, MODEL)]
+            return [each async for each in WindowPipeline(transcribe, threads, ahead).transcribe(given, asked, MODEL)]
 
         return asyncio.run(collect())
 
@@ -149,8 +149,10 @@ def test_a_listener_that_leaves_withdraws_the_rest() -> None:
 
     async def leave() -> None:
         with ThreadPoolExecutor(2) as threads:
-            hearing = WindowPipeline(transcribe, threads, 8).hear(sound(1, 2, 3), DecodingOptions("en"), MODEL)
-            async with aclosing(_generator(hearing)) as heard:
+            transcribing = WindowPipeline(transcribe, threads, 8).transcribe(
+                sound(1, 2, 3), DecodingOptions("en"), MODEL
+            )
+            async with aclosing(_generator(transcribing)) as heard:
                 async for _, transcript in heard:
                     assert transcript.text == "one"
                     await asyncio.sleep(0.2)
@@ -161,8 +163,8 @@ def test_a_listener_that_leaves_withdraws_the_rest() -> None:
     assert sorted(withdrawn) == [2, 3]
 
 
-def _generator(hearing: AsyncIterator[Passage]) -> Any:
-    return hearing
+def _generator(transcribing: AsyncIterator[Passage]) -> Any:
+    return transcribing
 
 
 @pytest.mark.parametrize("broken", [1, 3, 5])

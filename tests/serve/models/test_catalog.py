@@ -16,53 +16,51 @@ OLD, NEW, THIRD = Version("runs/old", "1"), Version("runs/new", "2"), Version("r
 
 
 @pytest.fixture
-def catalogue() -> Catalog:
+def catalog() -> Catalog:
     return Catalog({"italian": CatalogEntry(OLD), "dutch": CatalogEntry(THIRD)}, "runs/old")
 
 
-def test_clients_get_the_model_that_they_name(catalogue: Catalog) -> None:
-    assert [catalogue.name(asked) for asked in ("italian", "dutch")] == ["italian", "dutch"]
-    assert [catalogue.name(asked) for asked in ("whisper-1", "runs/old")] == ["italian", "italian"]
+def test_clients_get_the_model_that_they_name(catalog: Catalog) -> None:
+    assert [catalog.name(asked) for asked in ("italian", "dutch")] == ["italian", "dutch"]
+    assert [catalog.name(asked) for asked in ("whisper-1", "runs/old")] == ["italian", "italian"]
     with pytest.raises(ApiError, match="there is no model 'frisian' here, only 'italian', 'dutch'") as raised:
-        catalogue.name("frisian")
+        catalog.name("frisian")
     assert (raised.value.status, raised.value.code) == (404, "model_not_found")
 
 
-def test_a_canary_is_promoted_and_rolled_back(catalogue: Catalog) -> None:
-    canary = catalogue.with_candidate("italian", NEW, 0.1)
+def test_a_canary_is_promoted_and_rolled_back(catalog: Catalog) -> None:
+    canary = catalog.with_candidate("italian", NEW, 0.1)
     assert canary.entries["italian"] == CatalogEntry(OLD, candidate=NEW, share=0.1)
-    assert canary.rolled_back("italian") == catalogue
+    assert canary.rolled_back("italian") == catalog
     promoted = canary.promoted("italian", NEW)
     assert promoted.entries["italian"] == CatalogEntry(NEW, previous=OLD)
     assert promoted.rolled_back("italian").entries["italian"] == CatalogEntry(OLD)
     with pytest.raises(UserError, match=r"no version before runs/old@1"):
-        catalogue.rolled_back("italian")
+        catalog.rolled_back("italian")
     assert promoted.promoted("italian", THIRD).entries["italian"] == CatalogEntry(THIRD, previous=NEW)
 
 
-def test_names_come_and_go_but_the_default(catalogue: Catalog) -> None:
-    more = catalogue.with_name("frisian", NEW)
-    assert list(more.entries) == ["italian", "dutch", "frisian"] and more.without("frisian") == catalogue
+def test_names_come_and_go_but_the_default(catalog: Catalog) -> None:
+    more = catalog.with_name("frisian", NEW)
+    assert list(more.entries) == ["italian", "dutch", "frisian"] and more.without("frisian") == catalog
     for taken in ("dutch", "whisper-1", "runs/old"):
         with pytest.raises(UserError, match="already"):
-            catalogue.with_name(taken, NEW)
+            catalog.with_name(taken, NEW)
     with pytest.raises(UserError, match="default"):
-        catalogue.without("italian")
+        catalog.without("italian")
     with pytest.raises(UserError, match=r"no model 'dutsh' here \(did you mean 'dutch'\?\)"):
-        catalogue.without("dutsh")
+        catalog.without("dutsh")
 
 
-def test_a_version_is_used_as_long_as_a_name_may_need_it(catalogue: Catalog) -> None:
-    promoted = catalogue.promoted("italian", NEW)
+def test_a_version_is_used_as_long_as_a_name_may_need_it(catalog: Catalog) -> None:
+    promoted = catalog.promoted("italian", NEW)
     assert promoted.uses(OLD) and promoted.uses(NEW) and promoted.uses(Version("runs/new"))
     assert not promoted.promoted("italian", THIRD).uses(OLD)
 
 
 def test_the_files_that_a_version_turned_out_to_be_are_noted_everywhere() -> None:
-    catalogue = Catalog(
-        {"a": CatalogEntry(Version("x"), previous=Version("x", "old")), "b": CatalogEntry(Version("x"))}
-    )
-    pinned = catalogue.pinned(Version("x", "new"))
+    catalog = Catalog({"a": CatalogEntry(Version("x"), previous=Version("x", "old")), "b": CatalogEntry(Version("x"))})
+    pinned = catalog.pinned(Version("x", "new"))
     assert pinned.entries == {
         "a": CatalogEntry(Version("x", "new"), previous=Version("x", "old")),
         "b": CatalogEntry(Version("x", "new")),
@@ -97,12 +95,12 @@ def config(registry: Path, **changes: object) -> ServeConfig:
 
 
 def test_without_a_registry_it_is_what_is_configured() -> None:
-    catalogue = opened(ServeConfig(model="runs/mine", models={"other": "runs/other"}))
-    assert [(name, entry.stable) for name, entry in catalogue.entries.items()] == [
+    catalog = opened(ServeConfig(model="runs/mine", models={"other": "runs/other"}))
+    assert [(name, entry.stable) for name, entry in catalog.entries.items()] == [
         ("runs/mine", Version("runs/mine")),
         ("other", Version("runs/other")),
     ]
-    save(catalogue, "")
+    save(catalog, "")
 
 
 def test_what_was_promoted_and_added_outlives_the_endpoint(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Fleet:
         self.present = self.most = 0
         self.languages: list[str | None] = []
 
-    async def hear(
+    async def transcribe(
         self, clip: DecodingRequest, turns: str, position: int, within_s: float, version: Version
     ) -> Transcript:
         self.present += 1
@@ -54,23 +54,23 @@ def manifest(folder: Path, count: int, **changes: Any) -> str:
     return str(folder / "set.jsonl")
 
 
-def trial(fleet: Any, place: str) -> Comparison:
+def trial(replica_group: Any, place: str) -> Comparison:
     with ThreadPoolExecutor(1) as threads:
-        return asyncio.run(compare(fleet, place, BAD, GOOD, threads, AudioLimits()))
+        return asyncio.run(compare(replica_group, place, BAD, GOOD, threads, AudioLimits()))
 
 
 def test_both_hear_the_same_clips_few_at_once(tmp_path: Path) -> None:
-    fleet = Fleet()
-    found = trial(fleet, manifest(tmp_path, 12))
+    replica_group = Fleet()
+    found = trial(replica_group, manifest(tmp_path, 12))
     assert (found.clips, found.candidate.rate, found.stable.rate) == (12, 1.0, 0.0)
-    assert fleet.most <= AT_ONCE and fleet.languages == ["en"] * 24
+    assert replica_group.most <= AT_ONCE and replica_group.languages == ["en"] * 24
     assert str(found).startswith("WER on 12 clips: candidate 100.0%")
 
 
 def test_a_language_that_the_model_does_not_know_is_detected(tmp_path: Path) -> None:
-    fleet = Fleet()
-    trial(fleet, manifest(tmp_path, 1, lang="zh"))
-    assert fleet.languages == [None, None]
+    replica_group = Fleet()
+    trial(replica_group, manifest(tmp_path, 1, lang="zh"))
+    assert replica_group.languages == [None, None]
 
 
 def test_a_clip_that_cannot_be_used_is_named(tmp_path: Path) -> None:

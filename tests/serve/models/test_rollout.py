@@ -70,9 +70,9 @@ class Fleet:
 
 
 def stubs() -> tuple[Fleet, Router, Rollout]:
-    fleet: Any = Fleet()
-    traffic = Router(Catalog({"m": CatalogEntry(Version("old"))}), fleet)
-    return fleet, traffic, Rollout(traffic, fleet, ThreadPoolExecutor(1), AudioLimits())
+    replica_group: Any = Fleet()
+    router = Router(Catalog({"m": CatalogEntry(Version("old"))}), replica_group)
+    return replica_group, router, Rollout(router, replica_group, ThreadPoolExecutor(1), AudioLimits())
 
 
 async def done(rollout: Rollout, verb: str, name: str = "m", **order: Any) -> list[str]:
@@ -83,42 +83,42 @@ async def done(rollout: Rollout, verb: str, name: str = "m", **order: Any) -> li
 
 def test_nothing_changes_before_the_replicas_hold_what_is_to_answer() -> None:
     async def ask() -> None:
-        fleet, traffic, rollout = stubs()
-        fleet.open.clear()
+        replica_group, router, rollout = stubs()
+        replica_group.open.clear()
         promoting = asyncio.create_task(done(rollout, "promote", artifact="new"))
-        while "load new" not in fleet.told:
+        while "load new" not in replica_group.told:
             await asyncio.sleep(0)
-        assert traffic.catalogue.entries["m"].stable == OLD
+        assert router.catalog.entries["m"].stable == OLD
         with pytest.raises(ApiError, match="another change"):
             await done(rollout, "rollback")
-        fleet.open.set()
+        replica_group.open.set()
         assert await promoting == ["verify", "verify", "load", "done"]
-        assert traffic.catalogue.entries["m"] == CatalogEntry(NEW, previous=OLD)
-        assert fleet.told == ["inspect new", "load new"], "the one before stays loaded, for a rollback"
+        assert router.catalog.entries["m"] == CatalogEntry(NEW, previous=OLD)
+        assert replica_group.told == ["inspect new", "load new"], "the one before stays loaded, for a rollback"
         assert await done(rollout, "rollback") == ["load", "done"]
-        assert fleet.told[-2:] == ["load old", "drop new"]
+        assert replica_group.told[-2:] == ["load old", "drop new"]
 
     asyncio.run(ask())
 
 
 def test_what_is_refused_or_given_up_is_unloaded_again_and_the_next_change_may_begin() -> None:
     async def ask() -> None:
-        fleet, traffic, rollout = stubs()
+        replica_group, router, rollout = stubs()
         with pytest.raises(UserError, match="broken is damaged"):
             await done(rollout, "promote", artifact="broken")
         await asyncio.gather(*rollout._retiring)
-        assert fleet.told[-1] == "drop broken"
-        fleet.open.clear()
+        assert replica_group.told[-1] == "drop broken"
+        replica_group.open.clear()
         given_up = asyncio.create_task(done(rollout, "promote", artifact="new"))
-        while "load new" not in fleet.told:
+        while "load new" not in replica_group.told:
             await asyncio.sleep(0)
         given_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await given_up
         await asyncio.gather(*rollout._retiring)
-        assert fleet.told[-1] == "drop new"
-        fleet.open.set()
-        assert traffic.catalogue.entries == {"m": CatalogEntry(OLD)}
+        assert replica_group.told[-1] == "drop new"
+        replica_group.open.set()
+        assert router.catalog.entries == {"m": CatalogEntry(OLD)}
         assert (await done(rollout, "promote", artifact="new", canary=0.5))[-1] == "done"
 
     asyncio.run(ask())
@@ -126,26 +126,26 @@ def test_what_is_refused_or_given_up_is_unloaded_again_and_the_next_change_may_b
 
 def test_a_stable_version_that_is_lost_can_be_replaced() -> None:
     async def ask() -> None:
-        _, traffic, rollout = stubs()
-        traffic.catalogue = Catalog({"m": CatalogEntry(Version("lost"))})
+        _, router, rollout = stubs()
+        router.catalog = Catalog({"m": CatalogEntry(Version("lost"))})
         assert (await done(rollout, "promote", artifact="new"))[-1] == "done"
-        assert traffic.catalogue.entries["m"] == CatalogEntry(NEW, previous=Version("lost"))
+        assert router.catalog.entries["m"] == CatalogEntry(NEW, previous=Version("lost"))
 
     asyncio.run(ask())
 
 
 def test_a_version_is_unloaded_when_its_last_request_has_been_answered() -> None:
     async def ask() -> None:
-        fleet, traffic, rollout = stubs()
+        replica_group, router, rollout = stubs()
         await done(rollout, "load", "second", artifact="new")
-        route, _ = await traffic.info(traffic.route("second", "r"))
-        with traffic.present(route):
+        route, _ = await router.info(router.route("second", "r"))
+        with router.present(route):
             unloading = asyncio.create_task(done(rollout, "unload", "second"))
-            while "second" in traffic.catalogue.entries:
+            while "second" in router.catalog.entries:
                 await asyncio.sleep(0)
-            assert not unloading.done() and "drop new" not in fleet.told
+            assert not unloading.done() and "drop new" not in replica_group.told
         await unloading
-        assert fleet.told[-1] == "drop new"
+        assert replica_group.told[-1] == "drop new"
 
     asyncio.run(ask())
 
@@ -166,11 +166,11 @@ def test_a_version_is_unloaded_when_its_last_request_has_been_answered() -> None
 )
 def test_what_cannot_be_is_refused(verb: str, name: str, order: dict[str, str], reason: str) -> None:
     async def ask() -> None:
-        _, traffic, rollout = stubs()
-        before = traffic.catalogue.entries["m"].stable.artifact
+        _, router, rollout = stubs()
+        before = router.catalog.entries["m"].stable.artifact
         with pytest.raises((UserError, ApiError), match=reason):
             await done(rollout, verb, name, **order)
-        assert traffic.catalogue.entries["m"].stable.artifact == before
+        assert router.catalog.entries["m"].stable.artifact == before
 
     asyncio.run(ask())
 

@@ -24,20 +24,20 @@ class Fleet:
         return Described(Version(version.artifact, version.fingerprint or "f"), INFO, 1)
 
 
-def traffic(registry: str = "") -> Router:
-    fleet: Any = Fleet()
-    return Router(Catalog({"tiny": CatalogEntry(Version("a"))}), fleet, registry, clock=lambda: 12.0)
+def router(registry: str = "") -> Router:
+    replica_group: Any = Fleet()
+    return Router(Catalog({"tiny": CatalogEntry(Version("a"))}), replica_group, registry, clock=lambda: 12.0)
 
 
 def test_a_request_is_heard_by_one_version_which_then_has_a_fingerprint() -> None:
     async def ask() -> None:
-        one = traffic()
+        one = router()
         route = one.route("whisper-1", "r")
         with one.present(route):
             (route, info), (again, _) = await asyncio.gather(one.info(route), one.info(route))
             assert (route.name, route.role, route.version) == ("tiny", "stable", Version("a", "f"))
             assert info.name == "tiny" and again == route
-            assert one.catalogue.entries["tiny"].stable == Version("a", "f")
+            assert one.catalog.entries["tiny"].stable == Version("a", "f")
             assert one.usage(Version("a", "f")).present == 1
         usage = one.usage(Version("a", "f"))
         assert (usage.requests, usage.present, usage.last) == (1, 0, 12.0)
@@ -47,7 +47,7 @@ def test_a_request_is_heard_by_one_version_which_then_has_a_fingerprint() -> Non
 
 def test_who_leaves_a_version_is_waited_for() -> None:
     async def ask() -> None:
-        one = traffic()
+        one = router()
         route, _ = await one.info(one.route("tiny", "r"))
         await one.gone(route.version)
         with one.present(route), one.present(route):
@@ -61,21 +61,21 @@ def test_who_leaves_a_version_is_waited_for() -> None:
 
 def test_a_change_counts_when_it_is_kept_and_not_before(tmp_path: Path) -> None:
     place = tmp_path / "models.json"
-    one = traffic(str(place))
-    changed = one.catalogue.with_name("other", Version("b"))
+    one = router(str(place))
+    changed = one.catalog.with_name("other", Version("b"))
     asyncio.run(one.change(changed))
-    assert one.catalogue == changed
+    assert one.catalog == changed
     assert "other" in opened(ServeConfig(models={"tiny": "a"}, registry=str(place))).entries
     place.unlink()
     place.mkdir()
     with pytest.raises(UserError, match="cannot be written"):
         asyncio.run(one.change(changed.without("other")))
-    assert one.catalogue == changed
+    assert one.catalog == changed
 
 
 def test_the_answer_says_which_version_heard_it() -> None:
     from starlette.responses import Response
 
-    one = traffic()
+    one = router()
     route, _ = asyncio.run(one.info(one.route("tiny", "r")))
     assert route.named(Response()).headers[HEADER] == "stable f"

@@ -76,8 +76,8 @@ def running() -> int:
 
 @pytest.mark.slow
 def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: DeploymentHandle, tmp_path: Path) -> None:
-    house = Admission(100, 1e6)
-    metrics = Metrics("slow", house, 60.0)
+    admission = Admission(100, 1e6)
+    metrics = Metrics("slow", admission, 60.0)
     answered: list[str] = []
     seen: list[int] = []
 
@@ -85,10 +85,10 @@ def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: Deplo
         """Ask for one window after the other."""
         asked = 0
         while not done.is_set():
-            with house.enter() as visit:
-                visit.expect(30.0)
+            with admission.enter() as ticket:
+                ticket.expect(30.0)
                 one = ReplicaClient(
-                    scaled, VERSION, "full", f"{number}-{asked}", WHOSE, visit, metrics, time.monotonic() + 60.0
+                    scaled, VERSION, "full", f"{number}-{asked}", WHOSE, ticket, metrics, time.monotonic() + 60.0
                 )
                 answered.append((await one.send(clip(f"{number}-{asked}"))).text)
                 assert answered[-1] == f"{number}-{asked}"

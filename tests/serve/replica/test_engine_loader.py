@@ -18,7 +18,7 @@ from asr.models.artifact import complete
 from asr.transcript import DecodingRequest
 from serve.config import ServeConfig
 from serve.models.version import Version
-from serve.replica.engine_loader import LibraryStock, MadeStock, load_engine, stock_of
+from serve.replica.engine_loader import MadeEngineLoader, PooledEngineLoader, engine_loader_of, load_engine
 from tests.asr.models.test_artifact import card, write_adapter
 from tests.serve.fakes import FakeEngine
 
@@ -30,42 +30,42 @@ def resident() -> int:
 
 @pytest.mark.parametrize("engine", ["torch", "ctranslate2"])
 def test_what_is_unloaded_gives_its_memory_back(tiny_en_name: str, engine: Any) -> None:
-    stock = LibraryStock(ServeConfig(model=tiny_en_name, engine=engine, cpus_each=1))
-    stock.unload(stock.load(Version(tiny_en_name))[1])  # libraries and caches stay
+    loader = PooledEngineLoader(ServeConfig(model=tiny_en_name, engine=engine, cpus_each=1))
+    loader.unload(loader.load(Version(tiny_en_name))[1])  # libraries and caches stay
     before = resident()
-    found, loaded = stock.load(Version(tiny_en_name))
-    assert found.fingerprint and stock.nbytes == loaded.nbytes > 30_000_000
+    found, loaded = loader.load(Version(tiny_en_name))
+    assert found.fingerprint and loader.nbytes == loaded.nbytes > 30_000_000
     loaded.decode([DecodingRequest(loaded.info.log_mel(np.zeros(16_000, np.float32)), "en")])
     held = resident()
     assert held - before > 0.5 * loaded.nbytes
     size = loaded.nbytes
-    stock.unload(loaded)
+    loader.unload(loaded)
     del loaded
-    assert stock.nbytes == 0
+    assert loader.nbytes == 0
     assert resident() < held - 0.5 * size
 
 
 def test_files_that_are_others_by_now_are_not_loaded(tiny_en_name: str) -> None:
-    stock = LibraryStock(ServeConfig(model=tiny_en_name))
+    loader = PooledEngineLoader(ServeConfig(model=tiny_en_name))
     with pytest.raises(UserError, match="is not what it was"):
-        stock.load(Version(tiny_en_name, "0123456789ab"))
-    assert stock.nbytes == 0
+        loader.load(Version(tiny_en_name, "0123456789ab"))
+    assert loader.nbytes == 0
 
 
 def test_adapters_share_their_base_where_that_is_asked_for(tmp_path: Path, tiny_en_name: str) -> None:
     folder = tmp_path / "artifact"
     write_adapter(folder, tiny_en_name)
     complete(folder, card(tiny_en_name))
-    stock = LibraryStock(ServeConfig(model=tiny_en_name, share_bases=True, cpus_each=1))
-    base, adapter = (stock.load(Version(name))[1] for name in (tiny_en_name, str(folder)))
+    loader = PooledEngineLoader(ServeConfig(model=tiny_en_name, share_bases=True, cpus_each=1))
+    base, adapter = (loader.load(Version(name))[1] for name in (tiny_en_name, str(folder)))
     assert base.group == adapter.group and adapter.nbytes < 0.1 * base.nbytes
-    assert stock.nbytes < 1.1 * base.nbytes
+    assert loader.nbytes < 1.1 * base.nbytes
     clips = [DecodingRequest(base.info.log_mel(np.zeros(16_000, np.float32)), "en")] * 2
     assert len(decode_together([base, adapter], clips)) == 2
-    stock.unload(adapter)
-    assert base.nbytes <= stock.nbytes < 1.01 * base.nbytes
-    stock.unload(base)
-    assert stock.nbytes == 0
+    loader.unload(adapter)
+    assert base.nbytes <= loader.nbytes < 1.01 * base.nbytes
+    loader.unload(base)
+    assert loader.nbytes == 0
 
 
 def test_a_function_makes_engines_for_one_model_each(tmp_path: Path) -> None:
@@ -76,14 +76,14 @@ def test_a_function_makes_engines_for_one_model_each(tmp_path: Path) -> None:
         return FakeEngine(config, tmp_path)
 
     config = ServeConfig(model="first", name="one", models={"two": "second"}, cpus_each=3)
-    stock = stock_of(config, make_engine)
-    assert isinstance(stock, MadeStock) and isinstance(stock_of(config, None), LibraryStock)
-    versions, engines = zip(*[stock.load(stock.inspect(name).version) for name in ("first", "second")], strict=True)
+    loader = engine_loader_of(config, make_engine)
+    assert isinstance(loader, MadeEngineLoader) and isinstance(engine_loader_of(config, None), PooledEngineLoader)
+    versions, engines = zip(*[loader.load(loader.inspect(name).version) for name in ("first", "second")], strict=True)
     assert [one.public_name for one in asked] == ["first", "second"] and asked[1].artifacts == {"second": "second"}
     assert len(set(versions)) == 2 and asked[0].threads == 3
-    assert stock.nbytes == 2_000_000
-    stock.unload(engines[0])
-    assert stock.nbytes == 1_000_000
+    assert loader.nbytes == 2_000_000
+    loader.unload(engines[0])
+    assert loader.nbytes == 1_000_000
 
 
 def test_an_english_checkpoint_says_what_it_knows(engine: Engine) -> None:

@@ -84,7 +84,7 @@ class Clock:
 
 
 @pytest.fixture
-def stock() -> Warehouse:
+def loader() -> Warehouse:
     return Warehouse()
 
 
@@ -94,148 +94,152 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def shelf(stock: Warehouse, clock: Clock) -> ModelCache:
-    return ModelCache(stock, 6.0, clock)
+def model_cache(loader: Warehouse, clock: Clock) -> ModelCache:
+    return ModelCache(loader, 6.0, clock)
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(asyncio.wait_for(work, 30.0))
 
 
-async def use(shelf: ModelCache, *names: str) -> None:
+async def use(model_cache: ModelCache, *names: str) -> None:
     for name in names:
-        with await shelf.slot(Version(name)) as engine:
+        with await model_cache.lease(Version(name)) as engine:
             assert engine.info == name
 
 
-def test_a_model_is_loaded_when_it_is_asked_for_and_once(shelf: ModelCache, stock: Warehouse) -> None:
+def test_a_model_is_loaded_when_it_is_asked_for_and_once(model_cache: ModelCache, loader: Warehouse) -> None:
     async def ask() -> None:
-        await use(shelf, "a1", "a1", "b1", "a1")
-        await asyncio.gather(*[use(shelf, "c1") for _ in range(20)])
+        await use(model_cache, "a1", "a1", "b1", "a1")
+        await asyncio.gather(*[use(model_cache, "c1") for _ in range(20)])
 
     run(ask())
-    assert stock.loaded == ["a1", "b1", "c1"]
-    assert shelf.held().total == 3 * GB and len(shelf.held().nbytes) == 3
-    assert threading.get_ident() not in stock.threads
+    assert loader.loaded == ["a1", "b1", "c1"]
+    assert model_cache.held().total == 3 * GB and len(model_cache.held().nbytes) == 3
+    assert threading.get_ident() not in loader.threads
 
 
-def test_the_least_recently_used_makes_room_before_another_is_loaded(shelf: ModelCache, stock: Warehouse) -> None:
+def test_the_least_recently_used_makes_room_before_another_is_loaded(
+    model_cache: ModelCache, loader: Warehouse
+) -> None:
     async def ask() -> None:
-        await use(shelf, "a2", "b2", "c2", "a2", "d2")
+        await use(model_cache, "a2", "b2", "c2", "a2", "d2")
 
     run(ask())
-    assert stock.names == ["a2", "c2", "d2"]
-    assert stock.peak == 6 * GB
+    assert loader.names == ["a2", "c2", "d2"]
+    assert loader.peak == 6 * GB
 
 
-def test_what_is_in_use_stays_and_what_is_free_goes_first(shelf: ModelCache, stock: Warehouse) -> None:
+def test_what_is_in_use_stays_and_what_is_free_goes_first(model_cache: ModelCache, loader: Warehouse) -> None:
     async def ask() -> None:
-        with await shelf.slot(Version("a2")):
-            stock.used.add("a2")
-            await use(shelf, "b2", "c2", "d2", "e2")
-            stock.used.clear()
+        with await model_cache.lease(Version("a2")):
+            loader.used.add("a2")
+            await use(model_cache, "b2", "c2", "d2", "e2")
+            loader.used.clear()
 
     run(ask())
-    assert stock.names == ["a2", "d2", "e2"]
+    assert loader.names == ["a2", "d2", "e2"]
 
 
-def test_where_all_are_in_use_the_next_one_waits_its_turn_and_gets_it(shelf: ModelCache, stock: Warehouse) -> None:
+def test_where_all_are_in_use_the_next_one_waits_its_turn_and_gets_it(
+    model_cache: ModelCache, loader: Warehouse
+) -> None:
     async def ask() -> None:
         with ExitStack() as used:
             for name in ("a3", "b3"):
-                used.enter_context(await shelf.slot(Version(name)))
-            stock.used |= {"a3", "b3"}
-            waiting = asyncio.create_task(use(shelf, "c3"))
-            while shelf.holds(Version("a3")):
+                used.enter_context(await model_cache.lease(Version(name)))
+            loader.used |= {"a3", "b3"}
+            waiting = asyncio.create_task(use(model_cache, "c3"))
+            while model_cache.holds(Version("a3")):
                 await asyncio.sleep(0)
-            late = asyncio.create_task(use(shelf, "a3"))  # the one that has to go takes no new users
+            late = asyncio.create_task(use(model_cache, "a3"))  # the one that has to go takes no new users
             for _ in range(50):
                 await asyncio.sleep(0)
             assert not waiting.done() and not late.done()
-            stock.used.clear()
+            loader.used.clear()
         await asyncio.gather(waiting, late)
 
     run(ask())
-    assert stock.loaded == ["a3", "b3", "c3", "a3"]
+    assert loader.loaded == ["a3", "b3", "c3", "a3"]
 
 
-def test_more_than_the_budget_is_refused_and_the_rest_goes_on(shelf: ModelCache, stock: Warehouse) -> None:
+def test_more_than_the_budget_is_refused_and_the_rest_goes_on(model_cache: ModelCache, loader: Warehouse) -> None:
     async def ask() -> None:
-        await use(shelf, "a2")
+        await use(model_cache, "a2")
         with pytest.raises(UserError, match=r"h9 takes 9\.00 GB, and memory_gb is 6"):
-            await use(shelf, "h9")
-        await use(shelf, "a2")
+            await use(model_cache, "h9")
+        await use(model_cache, "a2")
 
     run(ask())
-    assert stock.names == ["a2"]
+    assert loader.names == ["a2"]
     with pytest.raises(UserError, match=r"h9 takes"):
         ModelCache(Warehouse(), 6.0).put(Version("h9"))
 
 
-def test_without_a_budget_everything_stays(stock: Warehouse) -> None:
-    run(use(ModelCache(stock), "a9", "b9", "c9"))
-    assert stock.names == ["a9", "b9", "c9"]
+def test_without_a_budget_everything_stays(loader: Warehouse) -> None:
+    run(use(ModelCache(loader), "a9", "b9", "c9"))
+    assert loader.names == ["a9", "b9", "c9"]
 
 
 @pytest.mark.parametrize(("name", "reason"), [("x1", "x1 is broken"), ("y1", "cannot be loaded: KeyError")])
 def test_a_load_that_fails_fails_only_who_asked_for_it_and_is_not_repeated_at_once(
-    shelf: ModelCache, stock: Warehouse, clock: Clock, name: str, reason: str
+    model_cache: ModelCache, loader: Warehouse, clock: Clock, name: str, reason: str
 ) -> None:
     async def fail() -> None:
         with pytest.raises(UserError, match=reason):
-            await use(shelf, name)
+            await use(model_cache, name)
 
     async def ask() -> None:
-        await asyncio.gather(fail(), fail(), use(shelf, "a1"), use(shelf, "b1"))
+        await asyncio.gather(fail(), fail(), use(model_cache, "a1"), use(model_cache, "b1"))
         await fail()
-        assert stock.loaded.count(name) == 1
+        assert loader.loaded.count(name) == 1
         clock.time += REFUSED_FOR_S
         await fail()
-        assert stock.loaded.count(name) == 2
-        await shelf.inspect(name)  # whoever looks after models may have mended it
+        assert loader.loaded.count(name) == 2
+        await model_cache.inspect(name)  # whoever looks after models may have mended it
         await fail()
-        assert stock.loaded.count(name) == 3
+        assert loader.loaded.count(name) == 3
 
     run(ask())
-    assert stock.names == ["a1", "b1"]
+    assert loader.names == ["a1", "b1"]
 
 
-def test_who_leaves_does_not_end_a_load_that_others_wait_for(shelf: ModelCache, stock: Warehouse) -> None:
+def test_who_leaves_does_not_end_a_load_that_others_wait_for(model_cache: ModelCache, loader: Warehouse) -> None:
     async def ask() -> None:
-        stock.open.clear()
-        first, second = (asyncio.create_task(use(shelf, "a1")) for _ in range(2))
+        loader.open.clear()
+        first, second = (asyncio.create_task(use(model_cache, "a1")) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.sleep(0)
-        stock.open.set()
+        loader.open.set()
         await second
 
     run(ask())
-    assert stock.loaded == ["a1"]
+    assert loader.loaded == ["a1"]
 
 
-def test_what_is_removed_is_waited_for_and_may_come_back(shelf: ModelCache, stock: Warehouse) -> None:
+def test_what_is_removed_is_waited_for_and_may_come_back(model_cache: ModelCache, loader: Warehouse) -> None:
     async def ask() -> None:
-        await shelf.remove(Version("never"))
-        with await shelf.slot(Version("a1")):
-            stock.used.add("a1")
-            removing = asyncio.create_task(shelf.remove(Version("a1")))
+        await model_cache.remove(Version("never"))
+        with await model_cache.lease(Version("a1")):
+            loader.used.add("a1")
+            removing = asyncio.create_task(model_cache.remove(Version("a1")))
             for _ in range(20):
                 await asyncio.sleep(0)
-            assert not removing.done() and not shelf.holds(Version("a1"))
-            stock.used.clear()
+            assert not removing.done() and not model_cache.holds(Version("a1"))
+            loader.used.clear()
         await removing
-        assert stock.names == []
-        await use(shelf, "a1")
+        assert loader.names == []
+        await use(model_cache, "a1")
 
     run(ask())
 
 
-def test_a_version_without_a_fingerprint_is_whatever_is_there(shelf: ModelCache) -> None:
-    assert shelf.put(Version("a1")) == Version("a1", "f")
-    assert shelf.holds(Version("a1")) and shelf.holds(Version("a1", "f"))
-    assert not shelf.holds(Version("a1", "other"))
-    assert run(shelf.describe(Version("a1"))).version == Version("a1", "f")
+def test_a_version_without_a_fingerprint_is_whatever_is_there(model_cache: ModelCache) -> None:
+    assert model_cache.put(Version("a1")) == Version("a1", "f")
+    assert model_cache.holds(Version("a1")) and model_cache.holds(Version("a1", "f"))
+    assert not model_cache.holds(Version("a1", "other"))
+    assert run(model_cache.describe(Version("a1"))).version == Version("a1", "f")
 
 
 @pytest.mark.medium
@@ -247,23 +251,23 @@ def test_a_version_without_a_fingerprint_is_whatever_is_there(shelf: ModelCache)
 def test_everybody_is_served_within_the_budget_and_nothing_in_use_is_unloaded(
     asked: list[tuple[str, int]], budget_gb: float
 ) -> None:
-    stock = Warehouse()
-    shelf = ModelCache(stock, budget_gb)
+    loader = Warehouse()
+    model_cache = ModelCache(loader, budget_gb)
     users: dict[str, int] = {}
 
     async def client(name: str, moments: int) -> None:
-        with await shelf.slot(Version(name)):
+        with await model_cache.lease(Version(name)):
             users[name] = users.get(name, 0) + 1
-            stock.used.add(name)
+            loader.used.add(name)
             for _ in range(moments):
                 await asyncio.sleep(0)
             users[name] -= 1
             if not users[name]:
-                stock.used.discard(name)
+                loader.used.discard(name)
 
     async def all_clients() -> None:
         await asyncio.gather(*[client(name, moments) for name, moments in asked])
 
     run(all_clients())
-    assert stock.nbytes <= budget_gb * GB
-    assert shelf.held().total == stock.nbytes
+    assert loader.nbytes <= budget_gb * GB
+    assert model_cache.held().total == loader.nbytes

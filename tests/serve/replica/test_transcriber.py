@@ -37,7 +37,7 @@ def clip(seconds: int, language: str = "en") -> DecodingRequest:
 def held(fake: FakeEndpoint, replica: DeploymentHandle) -> Iterator[None]:
     """Hold the engine in a batch of one clip of a second, until all that was sent in the block waits in the replica."""
     with fake.hold():
-        first = replica.hear.remote(clip(1))
+        first = replica.transcribe.remote(clip(1))
         while not fake.batches():
             pass
         yield
@@ -50,7 +50,7 @@ def test_what_comes_while_a_batch_runs_shares_the_next(fake: FakeEndpoint, repli
     with held(fake, replica):
         waiting = []
         for seconds in range(2, 8):
-            waiting.append(replica.hear.remote(clip(seconds)))
+            waiting.append(replica.transcribe.remote(clip(seconds)))
             replica.describe.remote().result()  # so that they come one by one, as separate requests do
     assert [int(response.result().transcript.text) for response in waiting] == list(range(2, 8))
     assert [sorted(batch) for batch in fake.batches()] == [[1], [2, 3, 4, 5, 6, 7]]
@@ -60,7 +60,7 @@ def test_batches_are_bounded_by_the_seconds_that_the_encoder_sees(
     fake: FakeEndpoint, replica: DeploymentHandle
 ) -> None:
     with held(fake, replica):
-        waiting = [replica.hear.remote(clip(2)) for _ in range(20)]
+        waiting = [replica.transcribe.remote(clip(2)) for _ in range(20)]
     assert {response.result().transcript.text for response in waiting} == {"2"}
     # 240 s; a model without the short context sees 30 s of each
     assert [len(batch) for batch in fake.batches()] == [1, 8, 8, 4]
@@ -68,9 +68,9 @@ def test_batches_are_bounded_by_the_seconds_that_the_encoder_sees(
 
 def test_a_short_clip_does_not_wait_behind_a_two_hour_file(fake: FakeEndpoint, replica: DeploymentHandle) -> None:
     with held(fake, replica):
-        film = [replica.hear.remote(clip(30), "film", position) for position in range(240)]
+        film = [replica.transcribe.remote(clip(30), "film", position) for position in range(240)]
         replica.describe.remote().result()
-        short = replica.hear.remote(clip(2), "short")
+        short = replica.transcribe.remote(clip(2), "short")
     heard = short.result()
     assert heard.transcript.text == "2"
     assert [heard.result().transcript.text for heard in film] == ["30"] * 240
@@ -82,7 +82,7 @@ def test_a_window_comes_back_with_its_wait_and_one_of_each_batch_with_the_batch(
     fake: FakeEndpoint, replica: DeploymentHandle
 ) -> None:
     with held(fake, replica):
-        waiting = [replica.hear.remote(clip(2)) for _ in range(3)]
+        waiting = [replica.transcribe.remote(clip(2)) for _ in range(3)]
     heard = [response.result() for response in waiting]
     assert all(0.0 < one.waited_s < 60.0 for one in heard)
     (batch,) = [one.batch for one in heard if one.batch is not None]
@@ -92,8 +92,8 @@ def test_a_window_comes_back_with_its_wait_and_one_of_each_batch_with_the_batch(
 
 def test_one_clip_that_fails_does_not_fail_its_neighbours(fake: FakeEndpoint, replica: DeploymentHandle) -> None:
     with held(fake, replica):
-        good = [replica.hear.remote(clip(seconds)) for seconds in (2, 3)]
-        bad = replica.hear.remote(clip(9, POISON))
+        good = [replica.transcribe.remote(clip(seconds)) for seconds in (2, 3)]
+        bad = replica.transcribe.remote(clip(9, POISON))
     assert [response.result().transcript.text for response in good] == ["2", "3"]
     with pytest.raises(RuntimeError, match="a secret of the house"):
         bad.result()
@@ -101,7 +101,7 @@ def test_one_clip_that_fails_does_not_fail_its_neighbours(fake: FakeEndpoint, re
 
 def test_what_was_withdrawn_while_it_waited_is_never_decoded(fake: FakeEndpoint, replica: DeploymentHandle) -> None:
     with held(fake, replica):
-        withdrawn, kept = replica.hear.remote(clip(2)), replica.hear.remote(clip(3))
+        withdrawn, kept = replica.transcribe.remote(clip(2)), replica.transcribe.remote(clip(3))
         replica.describe.remote().result()
         withdrawn.cancel()
     assert kept.result().transcript.text == "3"
@@ -129,14 +129,14 @@ def test_what_is_not_decoded_in_time_is_answered_at_once_and_never_decoded(tmp_p
     replica = Transcriber(ServeConfig(model="fake"), lambda config: gate)
 
     async def ask() -> None:
-        first = asyncio.create_task(replica.hear(clip(1)))
+        first = asyncio.create_task(replica.transcribe(clip(1)))
         while not gate.batches:
             await asyncio.sleep(0.01)
         with pytest.raises(TimeoutError):
-            await replica.hear(clip(2), within_s=0.05)
+            await replica.transcribe(clip(2), within_s=0.05)
         with pytest.raises(TimeoutError):
-            await replica.hear(clip(2), within_s=-1.0)
-        patient = asyncio.create_task(replica.hear(clip(3), within_s=30.0))
+            await replica.transcribe(clip(2), within_s=-1.0)
+        patient = asyncio.create_task(replica.transcribe(clip(3), within_s=30.0))
         await asyncio.sleep(0.01)
         assert replica.record_autoscaling_stats() == {QUEUED_AUDIO: 60.0}
         gate.open.set()
@@ -160,11 +160,11 @@ def test_engines_of_one_group_share_batches_and_others_do_not(tmp_path: Path) ->
     replica = Transcriber(ServeConfig(model="first"), make_engine)
 
     async def ask() -> list[WindowResult]:
-        first = asyncio.create_task(replica.hear(clip(1)))
+        first = asyncio.create_task(replica.transcribe(clip(1)))
         while not gates["first"].batches:
             await asyncio.sleep(0.01)
         names = ["same 1", "same 2", "other", "same 1"]
-        waiting = [asyncio.create_task(replica.hear(clip(2), version=Version(name))) for name in names]
+        waiting = [asyncio.create_task(replica.transcribe(clip(2), version=Version(name))) for name in names]
         while replica.record_autoscaling_stats()[QUEUED_AUDIO] < 150.0:
             await asyncio.sleep(0.01)
         gates["first"].open.set()
@@ -187,7 +187,7 @@ def test_a_model_stays_while_it_decodes_though_who_asked_has_left(tmp_path: Path
     replica = Transcriber(ServeConfig(model="first"), make_engine)
 
     async def ask() -> None:
-        asked = asyncio.create_task(replica.hear(clip(1)))
+        asked = asyncio.create_task(replica.transcribe(clip(1)))
         while not gates["first"].batches:
             await asyncio.sleep(0.01)
         asked.cancel()

@@ -26,27 +26,27 @@ def keyring(
 
 
 def ask(keys: Keyring, key: str = ANNA) -> str:
-    with keys.visit(f"Bearer {key}") as name:
+    with keys.authorise(f"Bearer {key}") as name:
         return name
 
 
 def refusal(keys: Keyring, authorization: str | None = f"Bearer {ANNA}") -> ApiError:
-    with pytest.raises(ApiError) as raised, keys.visit(authorization):
+    with pytest.raises(ApiError) as raised, keys.authorise(authorization):
         raise AssertionError("it was let in")
     return raised.value
 
 
 def test_without_keys_everybody_may_ask() -> None:
-    with Keyring().visit(None) as name:
+    with Keyring().authorise(None) as name:
         assert name == NOBODY
-    with Keyring().visit("Bearer anything") as name:
+    with Keyring().authorise("Bearer anything") as name:
         assert name == NOBODY
 
 
 def test_each_key_has_its_holders_name() -> None:
     keys = keyring()
     assert (ask(keys), ask(keys, BERT)) == ("anna", "bert")
-    with keys.visit(f"bearer  {ANNA} ") as name:
+    with keys.authorise(f"bearer  {ANNA} ") as name:
         assert name == "anna"
 
 
@@ -120,7 +120,7 @@ def test_nobody_is_told_to_wait_for_more_than_a_minute() -> None:
 
 def test_requests_at_the_same_time_are_limited_key_by_key() -> None:
     keys = keyring(concurrency=2)
-    with keys.visit(f"Bearer {ANNA}"), keys.visit(f"Bearer {ANNA}"):
+    with keys.authorise(f"Bearer {ANNA}"), keys.authorise(f"Bearer {ANNA}"):
         error = refusal(keys)
         assert (error.status, error.code) == (429, "rate_limit_exceeded")
         assert ask(keys, BERT) == "bert"
@@ -129,14 +129,14 @@ def test_requests_at_the_same_time_are_limited_key_by_key() -> None:
 
 def test_a_request_that_fails_gives_its_place_back() -> None:
     keys = keyring(concurrency=1)
-    with pytest.raises(KeyError), keys.visit(f"Bearer {ANNA}"):
+    with pytest.raises(KeyError), keys.authorise(f"Bearer {ANNA}"):
         raise KeyError
     assert ask(keys) == "anna"
 
 
 def test_what_concurrency_refuses_does_not_count_for_the_minute() -> None:
     keys = keyring(requests_per_minute=2, concurrency=1)
-    with keys.visit(f"Bearer {ANNA}"):
+    with keys.authorise(f"Bearer {ANNA}"):
         refusal(keys)
         refusal(keys)
     assert ask(keys) == "anna"
@@ -161,7 +161,7 @@ def test_keys_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_source_is_no_keys() -> None:
-    with read_keys("").visit(None) as name:
+    with read_keys("").authorise(None) as name:
         assert name == NOBODY
 
 

@@ -24,8 +24,8 @@ class Room:
 
     def __init__(self, max_audio_s: float = 100.0) -> None:
         self.time = 1000.0
-        self.house = Admission(PLACES, max_audio_s, self.clock)
-        self.uploads = Uploads(self.house, RATE, self.clock)
+        self.admission = Admission(PLACES, max_audio_s, self.clock)
+        self.uploads = Uploads(self.admission, RATE, self.clock)
         self.stack = ExitStack()
 
     def clock(self) -> float:
@@ -123,13 +123,13 @@ async def test_one_key_that_holds_all_places_makes_room_for_another() -> None:
     await asyncio.sleep(0.01)
     assert [task.done() for task in tasks] == [False, True, False, False]
     assert refused(tasks[1]) == (429, "stalled")
-    assert room.house.requests == PLACES
+    assert room.admission.requests == PLACES
     second = room.enter("guest")
     with pytest.raises(ApiError, match="4 requests are waiting"):
         room.enter("guest")  # two each: that is a share
     with pytest.raises(ApiError, match="4 requests are waiting"):
         room.enter("greedy")
-    assert [guest.visit.since, second.visit.since] == [room.time] * 2
+    assert [guest.ticket.since, second.ticket.since] == [room.time] * 2
     for task in tasks:
         task.cancel()
 
@@ -161,7 +161,7 @@ async def test_a_pause_costs_no_place_while_another_key_holds_more() -> None:
     room.enter("third")
     await asyncio.sleep(0.01)
     assert not paused.done()
-    assert room.house.requests == PLACES
+    assert room.admission.requests == PLACES
     with pytest.raises(ApiError, match="4 requests are waiting"):
         room.enter("fourth")  # one each: nobody has more than a share
     paused.cancel()
@@ -214,7 +214,7 @@ async def test_what_is_transcribed_already_goes_last() -> None:
     heard, coming = asyncio.create_task(working(room.enter("greedy"))), room.enter("greedy")
     waiting = [asyncio.create_task(working(room.enter("greedy"))) for _ in range(PLACES - 2)]
     await asyncio.sleep(0)
-    next(iter(room.uploads._present)).visit.expect(30.0)
+    next(iter(room.uploads._present)).ticket.expect(30.0)
     for _ in range(2):
         room.enter("guest")
     await asyncio.sleep(0.01)
@@ -273,14 +273,14 @@ async def test_nobody_loses_a_place_for_one_who_would_not_be_let_in() -> None:
     for _ in range(PLACES - 1):
         room.enter("greedy")
     upload.arrived()
-    upload.visit.expect(20.0)
+    upload.ticket.expect(20.0)
     with pytest.raises(ApiError, match="are waiting already"):
         room.enter("a")
-    assert room.house.requests == PLACES
-    room.house.close()
+    assert room.admission.requests == PLACES
+    room.admission.close()
     with pytest.raises(ApiError, match="shutting down"):
         room.enter("guest")
-    assert room.house.requests == PLACES
+    assert room.admission.requests == PLACES
 
 
 @in_a_loop
@@ -300,5 +300,5 @@ async def test_places_come_back() -> None:
         room.enter("greedy")
     room.enter("guest")
     room.stack.close()
-    assert room.house.requests == 0
+    assert room.admission.requests == 0
     assert not room.uploads._present

@@ -12,7 +12,7 @@ from asr.audio.features import LogMel
 from asr.inference.engine import ModelInfo
 from asr.sound import MAX_INDEX, SoundChoice
 from serve.errors import ApiError
-from serve.ingress.openai.parameters import MAX_PROMPT_CHARACTERS, Format, Parameters, asked_of, read_parameters
+from serve.ingress.openai.parameters import MAX_PROMPT_CHARACTERS, Format, Parameters, options_of, read_parameters
 from tests.serve.fakes import LANGUAGES
 
 MODEL = ModelInfo("many", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
@@ -151,8 +151,8 @@ def test_who_asks_for_a_sound_that_no_file_has_is_told_what_there_can_be() -> No
 
 
 def test_each_channel_has_times_because_they_order_what_was_said() -> None:
-    assert asked_of(MODEL, read(("channel", "each")), "transcribe").timestamps
-    assert not asked_of(MODEL, read(("channel", "left")), "transcribe").timestamps
+    assert options_of(MODEL, read(("channel", "each")), "transcribe").timestamps
+    assert not options_of(MODEL, read(("channel", "left")), "transcribe").timestamps
 
 
 def test_a_parameter_is_given_once() -> None:
@@ -192,6 +192,6 @@ HOSTILE = "\r\nX: y\x1b[2J\ud800" + "verbose" * 150_000
 def test_what_is_told_back_of_a_megabyte_is_one_short_line_and_soon(name: str) -> None:
     begun = time.process_time()
     with pytest.raises(ApiError) as raised:
-        asked_of(MODEL, read((name, HOSTILE)), "transcribe")
+        options_of(MODEL, read((name, HOSTILE)), "transcribe")
     assert time.process_time() - begun < 0.2
     assert len(raised.value.message) < 300 and raised.value.message.isprintable()

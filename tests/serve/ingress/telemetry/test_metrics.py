@@ -32,13 +32,13 @@ def values(metrics: Metrics) -> dict[str, float]:
 
 
 @pytest.fixture
-def house() -> Admission:
+def admission() -> Admission:
     return Admission(10, 1e6, Hands())
 
 
 @pytest.fixture
-def metrics(house: Admission) -> Metrics:
-    return Metrics("tiny", house, 240.0)
+def metrics(admission: Admission) -> Metrics:
+    return Metrics("tiny", admission, 240.0)
 
 
 def test_every_name_says_its_unit_or_what_it_counts(metrics: Metrics) -> None:
@@ -50,11 +50,11 @@ def test_every_name_says_its_unit_or_what_it_counts(metrics: Metrics) -> None:
     assert CONTENT_TYPE.startswith("text/plain")
 
 
-def test_what_waits_is_read_when_it_is_asked_for(metrics: Metrics, house: Admission) -> None:
+def test_what_waits_is_read_when_it_is_asked_for(metrics: Metrics, admission: Admission) -> None:
     assert values(metrics)["queued_audio_seconds{model=tiny}"] == 0.0
-    with house.enter() as visit:
-        visit.expect(120.0)
-        house._clock.time += 5.0  # type: ignore[attr-defined]
+    with admission.enter() as ticket:
+        ticket.expect(120.0)
+        admission._clock.time += 5.0  # type: ignore[attr-defined]
         now = values(metrics)
         assert now["requests_in_house{model=tiny}"] == 1.0
         assert now["queued_audio_seconds{model=tiny}"] == 120.0
@@ -105,8 +105,8 @@ def test_a_candidate_is_counted_apart_from_the_stable_version(metrics: Metrics) 
     assert now["requests_total{key=anna,model=tiny,status=200,version=candidate}"] == 1.0
 
 
-def test_two_endpoints_in_a_process_count_apart(house: Admission) -> None:
-    one, other = Metrics("one", house, 240.0), Metrics("other", house, 240.0)
+def test_two_endpoints_in_a_process_count_apart(admission: Admission) -> None:
+    one, other = Metrics("one", admission, 240.0), Metrics("other", admission, 240.0)
     one.sent_again(MetricLabels("one", "stable", "none"))
     assert "windows_sent_again_total{key=none,model=one,version=stable}" in values(one)
     assert not any("sent_again_total" in name for name in values(other))

@@ -37,8 +37,8 @@ def metrics() -> Metrics:
 def client(file: Path, metrics: Metrics) -> Iterator[TestClient]:
     app = FastAPI()
     install(app)
-    books = TelemetrySinks(AccessLog(str(file)), metrics)
-    app.add_middleware(Observer, books=lambda: books)
+    sinks = TelemetrySinks(AccessLog(str(file)), metrics)
+    app.add_middleware(Observer, sinks=lambda: sinks)
 
     @app.post(PATH)
     async def transcriptions(request: Request) -> dict[str, str]:
