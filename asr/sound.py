@@ -75,7 +75,7 @@ class SoundReport:
     warnings: tuple[str, ...] = field(default=())
 
     @property
-    def heard_channels(self) -> int:
+    def decoded_channels(self) -> int:
         """How many channels are heard on their own: all of them with ``each``, else the one sound that was taken."""
         return self.channels if self.channel == EACH else 1
 

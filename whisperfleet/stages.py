@@ -141,8 +141,8 @@ def measured(kept: Path, model: str, test: Sequence[Utterance], context: Context
 def same_question(kept: Evaluation, model: str, test: Sequence[Utterance], language: str | None) -> bool:
     """Return whether a kept evaluation is of this model, in this language, on these clips and transcripts."""
     said = {utterance.id: utterance.text for utterance in test}
-    heard = {result.id: result.reference for result in kept.results}
-    return (kept.checkpoint, kept.language, heard) == (model, language, said)
+    known = {result.id: result.reference for result in kept.results}
+    return (kept.checkpoint, kept.language, known) == (model, language, said)
 
 
 def fine_tune(config: TrainConfig) -> Path:
@@ -183,8 +183,8 @@ def show_answers(answers: Sequence[EndpointAnswer]) -> None:
     """Print what the endpoint heard beside what was said."""
     table = Table("said", "heard", "s")
     for answer in answers:
-        heard = answer.text if answer.text is not None else Text(answer.error, "red")
-        table.add_row(answer.reference, heard, f"{answer.seconds:.1f}")
+        text = answer.text if answer.text is not None else Text(answer.error, "red")
+        table.add_row(answer.reference, text, f"{answer.seconds:.1f}")
     out.print(table)
 
 

@@ -77,8 +77,8 @@ def probabilities(waveform: np.ndarray, stretches: Sequence[Stretch] | None = No
         if block is None:
             found.append(np.zeros(count, np.float32))
         else:
-            heard, *_ = _judged(block, state)
-            found.append(heard.reshape(-1)[lead:])
+            probabilities, *_ = _judged(block, state)
+            found.append(probabilities.reshape(-1)[lead:])
         state, lead = _FRESH, LEAD_FRAMES
     return np.concatenate(found)
 

@@ -45,8 +45,8 @@ class ModelInfo:
     @property
     def computed(self) -> str:
         """How it is run, for people."""
-        heard = "each window padded to 30 s" if self.context == "full" else "each window at its own length"
-        return f"{self.engine}, {self.precision}, {heard}"
+        window = "each window padded to 30 s" if self.context == "full" else "each window at its own length"
+        return f"{self.engine}, {self.precision}, {window}"
 
 
 class Engine(Protocol):
@@ -154,8 +154,8 @@ def _decode_mixed(engines: Sequence[AdapterEngine], clips: Sequence[DecodingRequ
         for context in sorted({engine.info.context for engine in engines}):
             own = [i for i, engine in enumerate(engines) if engine.info.context == context]
             adapters = [engines[i].adapter for i in own]
-            heard = decode(model, [clips[i] for i in own], context, fallback=True, adapters=adapters)
-            transcripts.update(zip(own, heard, strict=True))
+            decoded = decode(model, [clips[i] for i in own], context, fallback=True, adapters=adapters)
+            transcripts.update(zip(own, decoded, strict=True))
     return [transcripts[i] for i in range(len(clips))]
 
 

@@ -53,7 +53,7 @@ def as_verbose_json(
 
 def usage(recording: Recording) -> dict[str, Any]:
     """Return the length of the audio in begun seconds, as OpenAI bills it; of each channel that was heard."""
-    return {"type": "duration", "seconds": math.ceil(recording.heard_s)}
+    return {"type": "duration", "seconds": math.ceil(recording.decoded_s)}
 
 
 def as_srt(recording: Recording) -> str:
@@ -114,8 +114,8 @@ def _word(word: RecordedWord) -> dict[str, Any]:
     return {"word": word.text.strip(), "start": _rounded(word.start_s), "end": _rounded(word.end_s)} | _channel(word)
 
 
-def _channel(heard: RecordedSegment | RecordedWord) -> dict[str, int]:
-    return {} if heard.channel is None else {"channel": heard.channel}
+def _channel(placed: RecordedSegment | RecordedWord) -> dict[str, int]:
+    return {} if placed.channel is None else {"channel": placed.channel}
 
 
 def _finite(value: float, otherwise: float) -> float:

@@ -85,14 +85,14 @@ class DecodedAudio:
         return len(self.waveform) / SAMPLE_RATE
 
     @property
-    def heard_s(self) -> float:
+    def decoded_s(self) -> float:
         """Seconds of audio that are listened to: the length of each channel that is heard on its own."""
         return self.duration_s * max(len(self.channels), 1)
 
     @property
     def silent_s(self) -> float:
         """Seconds of it in which nobody speaks."""
-        return self.heard_s - sum(window.end_s - window.start_s for window in self.windows)
+        return self.decoded_s - sum(window.end_s - window.start_s for window in self.windows)
 
     def cost_s(self, context: Context) -> float:
         """Seconds of audio that the encoder will see."""
@@ -236,11 +236,11 @@ def as_answered(transcript: Transcript, task: Task) -> Transcript:
 
 
 def joined(
-    heard: Iterable[tuple[Window, Transcript]], options: DecodingOptions, duration_s: float, report: SoundReport
+    results: Iterable[tuple[Window, Transcript]], options: DecodingOptions, duration_s: float, report: SoundReport
 ) -> Recording:
     """Put windows together, and with them what decoding found."""
     joiner = Joiner()
-    for window, transcript in heard:
+    for window, transcript in results:
         joiner.add(window, as_answered(transcript, options.task))
     joiner.rest(duration_s)
     return joiner.recording(duration_s, options.language, report)

@@ -85,9 +85,9 @@ class Recording:
         return "".join(segment.space + segment.text for segment in self.segments)
 
     @property
-    def heard_s(self) -> float:
+    def decoded_s(self) -> float:
         """Seconds of audio that were listened to: of each channel, where each was heard on its own."""
-        return self.duration_s * (self.sound.heard_channels if self.sound else 1)
+        return self.duration_s * (self.sound.decoded_channels if self.sound else 1)
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ class Joiner:
 
         ``language`` is the one to name where no window tells it.
         """
-        heard = self._tokens.most_common(1)[0][0] if self._tokens else None
-        return Recording(duration_s, heard or language, tuple(self._segments), tuple(self._words), sound)
+        likeliest = self._tokens.most_common(1)[0][0] if self._tokens else None
+        return Recording(duration_s, likeliest or language, tuple(self._segments), tuple(self._words), sound)
 
     def _waiting(self, before_s: float) -> tuple[list[RecordedSegment], list[RecordedWord]]:
         """Return what waits and begins before that time; the rest goes on waiting."""

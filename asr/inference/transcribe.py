@@ -84,11 +84,11 @@ def transcribe_recording(
     sound = open_sound(source, limits, choice=choice)
     ready = prepared(sound, engine.info)
     language = LanguageVote(options)
-    heard: list[tuple[Window, Transcript]] = []
+    results: list[tuple[Window, Transcript]] = []
     while found := list(islice(ready, AT_ONCE if language.settled else LANGUAGE_VOTE_WINDOWS)):
         transcripts = _decoded(engine, found, options, language)
-        heard += [(window, transcript) for (window, _), transcript in zip(found, transcripts, strict=True)]
-    return joined(heard, options, sound.duration_s, sound.report)
+        results += [(window, transcript) for (window, _), transcript in zip(found, transcripts, strict=True)]
+    return joined(results, options, sound.duration_s, sound.report)
 
 
 def _decoded(

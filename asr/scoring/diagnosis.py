@@ -40,11 +40,11 @@ def _loops(evaluation: Evaluation) -> str:
 
 def _scripts(evaluation: Evaluation) -> str:
     given = _script(one.reference for one in evaluation.results)
-    heard = _script(one.hypothesis for one in evaluation.results)
-    if not given or not heard or given == heard:
+    transcribed = _script(one.hypothesis for one in evaluation.results)
+    if not given or not transcribed or given == transcribed:
         return ""
     asked = f"language '{evaluation.language}' was asked for" if evaluation.language else "the language was detected"
-    return f"transcripts are in {heard} letters, references in {given}: {asked}, see --language"
+    return f"transcripts are in {transcribed} letters, references in {given}: {asked}, see --language"
 
 
 def _silent(evaluation: Evaluation) -> str:

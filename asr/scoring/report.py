@@ -176,8 +176,8 @@ def _names(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def _invented(evaluation: Evaluation) -> list[UtteranceResult]:
     """Return the clips without words in which most was heard."""
-    heard = [one for one in evaluation.silence if one.hypothesis.strip()]
-    return sorted(heard, key=lambda one: (-len(one.hypothesis.split()), one.id))[:WORST]
+    hallucinated = [one for one in evaluation.silence if one.hypothesis.strip()]
+    return sorted(hallucinated, key=lambda one: (-len(one.hypothesis.split()), one.id))[:WORST]
 
 
 def _charts(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[Chart]:
@@ -214,4 +214,4 @@ def _cells(span: AlignedSpan) -> list[Cell]:
     size = max(len(span.reference), len(span.hypothesis))
     reference = span.reference or ("",) * size
     hypothesis = span.hypothesis or ("",) * size
-    return [Cell(span.operation, said, heard) for said, heard in zip(reference, hypothesis, strict=True)]
+    return [Cell(span.operation, said, found) for said, found in zip(reference, hypothesis, strict=True)]

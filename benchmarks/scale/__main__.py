@@ -29,7 +29,7 @@ PARTS = {
     "driver": "benchmarks.scale.driver:driver",
     "ingress": "benchmarks.scale.ingress:ingress",
     "router": "benchmarks.scale.router:router",
-    "line": "benchmarks.scale.line:line",
+    "scheduler": "benchmarks.scale.scheduler:scheduler",
     "simulation": "benchmarks.scale.simulation:simulation",
 }
 VERSIONS = ("whisperfleet", "ray", "numpy", "pyarrow", "transformers", "fastapi", "uvicorn")

@@ -20,7 +20,7 @@ class _Growing:
     """A recording that is not whole: what was heard at which position, which are awaited (None: unknown as yet)."""
 
     order: RecordingTask
-    heard: dict[int, WindowTranscript] = field(default_factory=dict)
+    transcripts: dict[int, WindowTranscript] = field(default_factory=dict)
     awaited: set[int] | None = None
     again: RecordingTask | None = None
 
@@ -45,7 +45,7 @@ class Gathering:
         if growing.awaited is None or not passage.of:
             growing.awaited = set(range(passage.of))
         if isinstance(passage.content, Transcript):
-            growing.heard[passage.position] = passage.window, passage.content
+            growing.transcripts[passage.position] = passage.window, passage.content
             growing.awaited.discard(passage.position)
         return None if growing.awaited else self._whole(growing, passage)
 
@@ -60,29 +60,29 @@ class Gathering:
 
     def _whole(self, growing: _Growing, last: WindowTask) -> Outcome | None:
         options = growing.order.options
-        heard = [growing.heard[i] for i in sorted(growing.heard)]
+        transcripts = [growing.transcripts[i] for i in sorted(growing.transcripts)]
         if growing.again is None:
-            language, wrong = settle(options, heard)
+            language, wrong = settle(options, transcripts)
             if wrong:
                 growing.again = replace(growing.order, options=replace(options, language=language), positions=wrong)
                 growing.awaited = set(wrong)
                 return None
-        return self._ended(growing, joined(heard, options, last.duration_s, last.report))
+        return self._ended(growing, joined(transcripts, options, last.duration_s, last.report))
 
     def _ended(self, growing: _Growing, outcome: Outcome) -> Outcome:
         del self._growing[growing.order.number]
         return outcome
 
 
-def settle(options: DecodingOptions, heard: Sequence[WindowTranscript]) -> tuple[str | None, frozenset[int]]:
+def settle(options: DecodingOptions, transcripts: Sequence[WindowTranscript]) -> tuple[str | None, frozenset[int]]:
     """Return the language of a recording whose windows were heard each on its own, and which of them it is not that of.
 
     The endpoint comes to the same: it hears the first windows like this, and the others in the language then known.
     """
     language = LanguageVote(options)
     wrong, position = list[int](), 0
-    while position < len(heard):
-        group = heard[position:] if language.settled else heard[position : position + LANGUAGE_VOTE_WINDOWS]
+    while position < len(transcripts):
+        group = transcripts[position:] if language.settled else transcripts[position : position + LANGUAGE_VOTE_WINDOWS]
         if not language.settled:
             language.settle([window for window, _ in group], [transcript for _, transcript in group])
         wrong += [position + i for i, (_, transcript) in enumerate(group) if not language.is_right(transcript)]

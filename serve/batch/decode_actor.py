@@ -38,13 +38,13 @@ class DecodeActor:
 
         A clip that cannot be decoded has a DataError in its place; several in a row raise what the engine raised.
         """
-        heard = list(passages)
+        decoded = list(passages)
         asked = {i: one.content for i, one in enumerate(passages) if isinstance(one.content, DecodingRequest)}
         for batch in self._batches(asked):
             outcomes = self._outcomes([asked[i] for i in batch])
             for i, outcome in zip(batch, outcomes, strict=True):
-                heard[i] = replace(heard[i], content=outcome)
-        return heard
+                decoded[i] = replace(decoded[i], content=outcome)
+        return decoded
 
     def _batches(self, clips: dict[int, DecodingRequest]) -> Iterator[list[int]]:
         """Yield windows of like length together, as many as the audio of a batch allows."""

@@ -112,7 +112,7 @@ def transcribe(
         num_cpus=DATA_TASK_CPUS,
         compute=TaskPoolStrategy(min(workforce.readers, len(bundles))),
     )
-    heard = cut.map_batches(
+    decoded = cut.map_batches(
         DecodeActor,
         fn_constructor_args=(workforce.config(config), make_engine),
         batch_size=_windows(model, config),
@@ -121,7 +121,7 @@ def transcribe(
         compute=ActorPoolStrategy(min_size=1, max_size=workforce.decoders),
         **workforce.options,
     )
-    for block in heard.iterator().iter_batches(batch_size=None, prefetch_batches=1, batch_format="pyarrow"):
+    for block in decoded.iterator().iter_batches(batch_size=None, prefetch_batches=1, batch_format="pyarrow"):
         yield from unpacked(block)
 
 

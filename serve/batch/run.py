@@ -151,7 +151,7 @@ class _Tally:
         if not again:
             windows = max(passage.of, 1)
             self._done_bytes += self._bytes[passage.number] / windows
-            self._audio_s += passage.duration_s * passage.report.heard_channels / windows
+            self._audio_s += passage.duration_s * passage.report.decoded_channels / windows
 
     def end(self, failed: bool) -> None:
         self._files += 1

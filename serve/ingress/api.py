@@ -32,7 +32,7 @@ from serve.ingress.limits.decode_lanes import Lanes
 from serve.ingress.limits.upload_rate import Uploads
 from serve.ingress.openai import schemas
 from serve.ingress.openai.form import read_form
-from serve.ingress.openai.openapi import HEARD, ORDERED, answers, document
+from serve.ingress.openai.openapi import ORDERED, TRANSCRIBED, answers, document
 from serve.ingress.openai.parameters import options_of
 from serve.ingress.openai.responses import Answer
 from serve.ingress.openai.sse import EventStream, events
@@ -101,12 +101,12 @@ class Api:
         self._admin_api = AdminApi(config, self._keys, self._router, self._replica_group, rollout)
         self._created = int(time.time())
 
-    @app.post("/v1/audio/transcriptions", **HEARD)
+    @app.post("/v1/audio/transcriptions", **TRANSCRIBED)
     async def transcriptions(self, request: Request) -> Response:
         """Write down what is said in an uploaded file."""
         return await self._answer(request, "transcribe")
 
-    @app.post("/v1/audio/translations", **HEARD)
+    @app.post("/v1/audio/translations", **TRANSCRIBED)
     async def translations(self, request: Request) -> Response:
         """Write it down in English, whatever is spoken."""
         return await self._answer(request, "translate")
@@ -194,7 +194,7 @@ class Api:
                 opening = partial(open_sound, form.audio, self._limits, model, parameters.sound)
                 sound, threads = await self._lanes.open(len(form.audio), lease, opening)
             del form, opening  # the upload may be large, and what was decoded is enough
-            known.audio_s, known.warnings = sound.heard_s, sound.report.warnings or None
+            known.audio_s, known.warnings = sound.decoded_s, sound.report.warnings or None
             self._metrics.silent(labels, sound.silent_s)
             ticket.expect(sound.cost_s(model.context))
             sender = ReplicaClient(

@@ -57,7 +57,7 @@ class ReplicaClient:
         position = next(self._positions)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                heard = await self._ask(clip, position)
+                result = await self._ask(clip, position)
             except _LOST:
                 if attempt == ATTEMPTS:
                     raise
@@ -65,8 +65,8 @@ class ReplicaClient:
                 await asyncio.sleep(PAUSE_S * 2 ** (attempt - 1))
             else:
                 self.ticket.done(encoder_audio_s(clip, self.context))
-                self.metrics.heard(self.labels, clip, heard)
-                return heard.transcript
+                self.metrics.window_done(self.labels, clip, result)
+                return result.transcript
         raise AssertionError("unreachable")
 
     async def _ask(self, clip: DecodingRequest, position: int) -> WindowResult:

@@ -63,14 +63,16 @@ async def compare(
     """
     loop = asyncio.get_running_loop()
     clips = await loop.run_in_executor(threads, read_manifest, manifest)
-    heard = [await _heard(replica_group, clips, one, threads, limits) for one in (candidate, stable)]
+    transcribed = [await _transcribed(replica_group, clips, one, threads, limits) for one in (candidate, stable)]
     references = [clip.text for clip in clips]
     language = candidate.info.language or clips[0].language
-    rates = [await loop.run_in_executor(threads, score, references, texts, "normalised", language) for texts in heard]
+    rates = [
+        await loop.run_in_executor(threads, score, references, texts, "normalised", language) for texts in transcribed
+    ]
     return Comparison(len(clips), *rates)
 
 
-async def _heard(
+async def _transcribed(
     replica_group: ReplicaGroup, clips: Sequence[Utterance], model: Described, threads: Executor, limits: AudioLimits
 ) -> list[str]:
     turns = f"trial/{uuid.uuid4().hex}"
@@ -82,13 +84,13 @@ async def _heard(
             loop = asyncio.get_running_loop()
             parts = await loop.run_in_executor(threads, _features, clip, model.info, limits)
             language = clip.language if clip.language in model.info.languages else model.info.language
-            heard = [
+            parts_said = [
                 await replica_group.transcribe(
                     DecodingRequest(part, language), turns, number, deadline - time.monotonic(), model.version
                 )
                 for part in parts
             ]
-        return " ".join(one.text for one in heard)
+        return " ".join(one.text for one in parts_said)
 
     tasks = [asyncio.create_task(text(number, clip)) for number, clip in enumerate(clips)]
     try:

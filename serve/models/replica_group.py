@@ -70,8 +70,8 @@ class ReplicaGroup:
         self, clip: DecodingRequest, turns: str, position: int, within_s: float, version: Version
     ) -> Transcript:
         """Have one of them transcribe a clip."""
-        heard = await self._replicas.transcribe.remote(clip, turns, position, within_s, version)
-        transcript: Transcript = heard.transcript
+        result = await self._replicas.transcribe.remote(clip, turns, position, within_s, version)
+        transcript: Transcript = result.transcript
         return transcript
 
     async def _everywhere(self, method: str, timeout_s: float, *words: Any) -> list[Any]:

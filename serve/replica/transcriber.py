@@ -107,7 +107,7 @@ class Transcriber:
             described = Described(lease.version, engine.info, engine.nbytes)
             if is_new:
                 try:
-                    await self._heard(warm_up(engine.info), lease, uuid.uuid4().hex, 0)
+                    await self._transcribe(warm_up(engine.info), lease, uuid.uuid4().hex, 0)
                 except Exception as error:
                     raise UserError(f"{version.artifact} loads but cannot decode: {error!r}") from None
         return described
@@ -142,7 +142,7 @@ class Transcriber:
             except UserError as error:
                 raise _unavailable() from error
             with lease:
-                return await self._heard(clip, lease, request or uuid.uuid4().hex, position, key)
+                return await self._transcribe(clip, lease, request or uuid.uuid4().hex, position, key)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what Serve's controller scales by: the audio that waits here or is being decoded."""
@@ -153,7 +153,7 @@ class Transcriber:
         if self._failures >= MAX_FAILURES:
             raise RuntimeError(f"the last {self._failures} batches all failed")
 
-    async def _heard(
+    async def _transcribe(
         self, clip: DecodingRequest, lease: ModelLease, request: str, position: int, key: str = ""
     ) -> WindowResult:
         answer: asyncio.Future[WindowResult] = asyncio.get_running_loop().create_future()

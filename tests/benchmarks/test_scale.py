@@ -16,9 +16,9 @@ from benchmarks.scale import __main__ as scale
 from benchmarks.scale.coordinator import coordinator
 from benchmarks.scale.corpora import utterances
 from benchmarks.scale.figures import SMALL, Figure, growth, rounded, table
-from benchmarks.scale.line import line
 from benchmarks.scale.plan import KINDS, measured
 from benchmarks.scale.processes import using
+from benchmarks.scale.scheduler import scheduler
 from benchmarks.scale.simulation import BUDGET_S, HOUSE_BATCHES, WINDOW_S, Service, Simulation, steady, stepped
 
 FAST = Service(fixed_s=0.2, per_audio_s=0.01)
@@ -49,7 +49,7 @@ def test_planning_is_measured_in_every_way(kind: str) -> None:
 
 
 def test_the_line_and_the_door_are_measured() -> None:
-    figures = line(SMALL)
+    figures = scheduler(SMALL)
     assert {figure.at for figure in figures} >= {"20 windows of one request", "20 others inside"}
     assert all(figure.value >= 0 for figure in figures)
 

@@ -121,18 +121,18 @@ def augment(waveform: np.ndarray, id: str, config: Augmentation, seed: int, epoc
     float32 [round(samples / speed)]. After any effect the result is clipped to -1..1, and a telephone line clips what
     enters it, noise included; without an effect it is the same array. UserError where no noise file can be read.
     """
-    heard = waveform
+    augmented = waveform
     speed = float(speeds([id], config, seed, epoch)[0])
     if speed != 1.0:
-        heard = resample(heard, round(SAMPLE_RATE * speed), SAMPLE_RATE, round(len(heard) / speed))
+        augmented = resample(augmented, round(SAMPLE_RATE * speed), SAMPLE_RATE, round(len(augmented) / speed))
     if rng := _happens(config.noise.probability, "noise", id, seed, epoch):
-        heard = noise.with_noise(heard, config.noise, rng)
+        augmented = noise.with_noise(augmented, config.noise, rng)
     if rng := _happens(config.telephone.probability, "telephone", id, seed, epoch):
         codecs = config.telephone.codecs
-        heard = telephone.through_telephone(heard, codecs[rng.integers(len(codecs))])
+        augmented = telephone.through_telephone(augmented, codecs[rng.integers(len(codecs))])
     if rng := _happens(config.gain.probability, "gain", id, seed, epoch):
-        heard = heard * np.float32(10 ** (rng.uniform(config.gain.min_db, config.gain.max_db) / 20))
-    return waveform if heard is waveform else np.clip(heard, -1.0, 1.0)
+        augmented = augmented * np.float32(10 ** (rng.uniform(config.gain.min_db, config.gain.max_db) / 20))
+    return waveform if augmented is waveform else np.clip(augmented, -1.0, 1.0)
 
 
 def mask(features: np.ndarray, id: str, config: Augmentation, seed: int, epoch: int) -> np.ndarray:

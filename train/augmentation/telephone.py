@@ -63,8 +63,8 @@ def through_telephone(waveform: np.ndarray, codec: Codec) -> np.ndarray:
     """Return ``waveform`` (float32 [samples], 16 kHz, clipped to -1..1) as float32 of the same shape after the line."""
     line = resample(waveform, SAMPLE_RATE, LINE_RATE, -(-len(waveform) // 2))
     samples = np.clip(np.round(line * 32768.0), -32768, 32767).astype(np.int16)
-    heard = np.concatenate(list(_coded(samples, codec)))[_DELAY.get(codec, 0) :]
-    return resample(fitted(heard, len(line)) / np.float32(32768.0), LINE_RATE, SAMPLE_RATE, len(waveform))
+    received = np.concatenate(list(_coded(samples, codec)))[_DELAY.get(codec, 0) :]
+    return resample(fitted(received, len(line)) / np.float32(32768.0), LINE_RATE, SAMPLE_RATE, len(waveform))
 
 
 def _coded(samples: np.ndarray, codec: Codec) -> Iterator[np.ndarray]:

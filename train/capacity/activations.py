@@ -204,7 +204,7 @@ def segments(setup: Setup) -> tuple[ActivationSegment, ...]:
         hidden, segment = _layer(tape, setup, encoder_layer, hidden)
         trained = _trained(setup, shape.encoder_layer, shape.encoder_layer_parameters, encoder)
         found.append(replace(segment, name="encoder layer", trained=trained))
-    heard = tape.norm(hidden, encoder)
+    encoded = tape.norm(hidden, encoder)
 
     # Beside the table's gradient as projection to the vocabulary comes one as inputs, and then the sum, a third matrix.
     table = 2 * shape.vocabulary * shape.width * setup.trained_bytes * decoder
@@ -213,12 +213,12 @@ def segments(setup: Setup) -> tuple[ActivationSegment, ...]:
     def decoder_layer(tape: Tape, x: Tensor) -> Tensor:
         normed = tape.norm(x, decoder)
         x = _sum(x, tape.attention(normed, normed, decoder))
-        x = _sum(x, tape.attention(tape.norm(x, decoder), heard, decoder))
+        x = _sum(x, tape.attention(tape.norm(x, decoder), encoded, decoder))
         return _sum(x, tape.feed_forward(tape.norm(x, decoder), decoder))
 
     hidden = Tensor(tokens, shape.width, setup.weight_bytes, decoder)
     for _ in range(shape.decoder_layers):
-        hidden, segment = _layer(tape, setup, decoder_layer, hidden, heard)
+        hidden, segment = _layer(tape, setup, decoder_layer, hidden, encoded)
         trained = _trained(setup, shape.decoder_layer, shape.decoder_layer_parameters, decoder)
         found.append(replace(segment, name="decoder layer", trained=trained))
     tape.loss(tape.norm(hidden, decoder), decoder)

@@ -31,8 +31,8 @@ def decoding(subject: Subject) -> CheckOutcome:
     features = [
         DecodingRequest(model.log_mel(waveform), subject.language(row), subject.config.task) for row, waveform in clips
     ]
-    heard = decode(model, features, model.context)
-    return CheckOutcome("ok", f"{len(heard)} clips on {model.network.device}, the first: {heard[0].text!r}")
+    transcripts = decode(model, features, model.context)
+    return CheckOutcome("ok", f"{len(transcripts)} clips on {model.network.device}, the first: {transcripts[0].text!r}")
 
 
 def gradients(subject: Subject) -> CheckOutcome:

@@ -27,8 +27,8 @@ from train.sampling.batching import MicroBatch
 class DataStats:
     """What a worker has been fed so far.
 
-    ``heard_frames`` are those that the encoder was given, ``own_frames`` those of them that are within each clip's own
-    planned context: the rest is padding. ``tokens`` are those that the loss scores. ``wait_s`` is the time that the
+    ``encoder_frames`` are those that the encoder was given, ``own_frames`` those of them that are within each clip's
+    own planned context: the rest is padding. ``tokens`` are those that the loss scores. ``wait_s`` is the time that the
     worker stood still for want of data, after the first row: Ray Data takes seconds to start.
     """
 
@@ -36,14 +36,14 @@ class DataStats:
     audio_s: float = 0.0
     tokens: int = 0
     own_frames: int = 0
-    heard_frames: int = 0
+    encoder_frames: int = 0
     wait_s: float = 0.0
     quarantined: list[Quarantined] = field(default_factory=list)
 
     @property
     def padding_share(self) -> float:
         """Share of the encoder's frames that is padding."""
-        return 1.0 - self.own_frames / self.heard_frames if self.heard_frames else 0.0
+        return 1.0 - self.own_frames / self.encoder_frames if self.encoder_frames else 0.0
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,9 @@ class MicroBatchDataset(IterableDataset):
         stats.utterances += len(row.ids)
         stats.audio_s += row.audio_s
         stats.tokens += int((batch["labels"] != IGNORED).sum())
-        heard = batch["input_features"].shape[0] * batch["input_features"].shape[2]
-        stats.heard_frames += heard
-        stats.own_frames += min(round(row.own_s * FRAMES_PER_S), heard)
+        frames = batch["input_features"].shape[0] * batch["input_features"].shape[2]
+        stats.encoder_frames += frames
+        stats.own_frames += min(round(row.own_s * FRAMES_PER_S), frames)
         stats.quarantined += row.faults
         found = self._shard.quarantined[self._told :]
         self._told += len(found)

@@ -164,11 +164,11 @@ def _waveform(utterance: Utterance, sound: DecodeResult, epoch: int, preprocess:
         raise sound
     waveform = sound
     require_sound(waveform)  # before noise is added to it
-    heard = augment(waveform, utterance.id, preprocess.augment, preprocess.seed, epoch)
-    if len(heard) > _WINDOW_SAMPLES:  # played slower than it fits; the plan counts on it, too
+    augmented = augment(waveform, utterance.id, preprocess.augment, preprocess.seed, epoch)
+    if len(augmented) > _WINDOW_SAMPLES:  # played slower than it fits; the plan counts on it, too
         at_its_speed = preprocess.augment.model_copy(update={"speed": SpeedPerturbation()})
-        heard = augment(waveform, utterance.id, at_its_speed, preprocess.seed, epoch)
-    return heard
+        augmented = augment(waveform, utterance.id, at_its_speed, preprocess.seed, epoch)
+    return augmented
 
 
 def _label(

@@ -67,8 +67,8 @@ def evaluate(
     silence: list[UtteranceResult] = []
     for start in range(0, len(usable), _CHUNK):
         chunk = usable[start : start + _CHUNK]
-        heard = decode(model, [clip for _, clip, _ in chunk], context, batch_clips)
-        for (utterance, _, duration_s), transcript in zip(chunk, heard, strict=True):
+        transcripts = decode(model, [clip for _, clip, _ in chunk], context, batch_clips)
+        for (utterance, _, duration_s), transcript in zip(chunk, transcripts, strict=True):
             found = UtteranceResult(utterance.id, utterance.text, transcript.text, duration_s)
             (results if has_words(utterance.text) else silence).append(found)
         if on_progress is not None:

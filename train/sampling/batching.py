@@ -219,8 +219,8 @@ def padding(steps: Iterable[Sequence[MicroBatch]]) -> float:
     are trained on purpose, and are no padding.
     """
     batches = [batch for step in steps for batch in step]
-    heard_s = sum(len(batch.items) * batch.context_s for batch in batches)
-    return 1.0 - sum(batch.own_s for batch in batches) / heard_s if heard_s else 0.0
+    padded_s = sum(len(batch.items) * batch.context_s for batch in batches)
+    return 1.0 - sum(batch.own_s for batch in batches) / padded_s if padded_s else 0.0
 
 
 def _micro_batches(
@@ -236,10 +236,10 @@ def _micro_batches(
         alive = alive[alive + size <= total]
         last = alive + size - 1
         longest[alive] = np.maximum(longest[alive], tokens[last])
-        heard = contexts[last] * size
-        fits = (pool[last] == pool[alive]) & (heard <= config.max_audio_s)
+        padded_s = contexts[last] * size
+        fits = (pool[last] == pool[alive]) & (padded_s <= config.max_audio_s)
         fits &= longest[alive] * size <= config.max_tokens
-        fits &= sums[last + 1] - sums[alive] >= (1.0 - _MAX_PADDING) * heard
+        fits &= sums[last + 1] - sums[alive] >= (1.0 - _MAX_PADDING) * padded_s
         alive = alive[fits]
         if not len(alive):
             break

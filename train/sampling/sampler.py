@@ -43,8 +43,8 @@ class Ordering:
         where there is too little for one step.
         """
         if ids is not None:
-            heard_s = columns.audio_s / speeds(ids, self.augment, self.seed, epoch)
-            columns = replace(columns, audio_s=np.where(heard_s > WINDOW_S, columns.audio_s, heard_s))
+            played_s = columns.audio_s / speeds(ids, self.augment, self.seed, epoch)
+            columns = replace(columns, audio_s=np.where(played_s > WINDOW_S, columns.audio_s, played_s))
         random = np.random.default_rng([self.seed, epoch, window, 1])
         planned = items(runs, columns, self.packing, self.around, random)
         return plan_epoch(planned, self.plan, self.seed, epoch, window)

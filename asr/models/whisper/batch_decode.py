@@ -155,8 +155,8 @@ class _Batch:
 
     def transcripts(self, fallback: bool) -> list[Transcript]:
         """Decode, again where that is wanted and needed, and align what asks for words."""
-        heard = self._hear(range(len(self._clips)), self._clips)
-        return self._with_words(self._improved(heard) if fallback else heard)
+        transcripts = self._decode(range(len(self._clips)), self._clips)
+        return self._with_words(self._improved(transcripts) if fallback else transcripts)
 
     def _with_languages(self, clips: Sequence[DecodingRequest]) -> list[DecodingRequest]:
         unknown = [i for i, clip in enumerate(clips) if clip.language is None]
@@ -165,33 +165,33 @@ class _Batch:
         detected = dict(zip(unknown, self._network.languages(self._encoded, unknown), strict=True))
         return [replace(clip, language=detected.get(i, clip.language)) for i, clip in enumerate(clips)]
 
-    def _hear(self, rows: Sequence[int], clips: Sequence[DecodingRequest]) -> list[Transcript]:
+    def _decode(self, rows: Sequence[int], clips: Sequence[DecodingRequest]) -> list[Transcript]:
         """Decode each clip once, at its own temperature."""
         tokenizer = self._network.tokenizer
         found = self._network.generate(self._encoded, rows, [start_of(tokenizer, clip) for clip in clips])
         return [transcript_of(tokenizer, clip, one) for clip, one in zip(clips, found, strict=True)]
 
-    def _improved(self, heard: Sequence[Transcript]) -> list[Transcript]:
+    def _improved(self, transcripts: Sequence[Transcript]) -> list[Transcript]:
         """Decode again, hotter and hotter, what was decoded at temperature 0 and fails; empty what is no speech."""
-        attempts = [[transcript] for transcript in heard]
+        attempts = [[transcript] for transcript in transcripts]
         for temperature in fallback.TEMPERATURES:
             failed = [
                 i for i, clip in enumerate(self._clips) if clip.temperature == 0 and fallback.fails(attempts[i][-1])
             ]
             if not failed:
                 break
-            again = self._hear(failed, [_hotter(self._clips[i], temperature) for i in failed])
+            again = self._decode(failed, [_hotter(self._clips[i], temperature) for i in failed])
             for i, transcript in zip(failed, again, strict=True):
                 attempts[i].append(transcript)
         return [fallback.without_silence(fallback.best(each)) for each in attempts]
 
-    def _with_words(self, heard: Sequence[Transcript]) -> list[Transcript]:
-        rows = [i for i, clip in enumerate(self._clips) if clip.words and heard[i].tokens]
+    def _with_words(self, transcripts: Sequence[Transcript]) -> list[Transcript]:
+        rows = [i for i, clip in enumerate(self._clips) if clip.words and transcripts[i].tokens]
         if not rows:
-            return list(heard)
-        lines = [_line(self._network.tokenizer, self._clips[i], heard[i]) for i in rows]
+            return list(transcripts)
+        lines = [_line(self._network.tokenizer, self._clips[i], transcripts[i]) for i in rows]
         words = dict(zip(rows, self._network.align(self._encoded, rows, lines), strict=True))
-        return [replace(transcript, words=words.get(i, ())) for i, transcript in enumerate(heard)]
+        return [replace(transcript, words=words.get(i, ())) for i, transcript in enumerate(transcripts)]
 
 
 def _hotter(clip: DecodingRequest, temperature: float) -> DecodingRequest:
@@ -239,9 +239,11 @@ def transcript_of(tokenizer: WhisperTokenizer, clip: DecodingRequest, found: Hyp
     )
 
 
-def _line(tokenizer: WhisperTokenizer, clip: DecodingRequest, heard: Transcript) -> AlignmentTarget:
+def _line(tokenizer: WhisperTokenizer, clip: DecodingRequest, transcripts: Transcript) -> AlignmentTarget:
     prompt = tuple(prompt_ids(tokenizer, clip.language, clip.task))
-    return AlignmentTarget(prompt, heard.tokens, duration_s(clip), "en" if clip.task == "translate" else clip.language)
+    return AlignmentTarget(
+        prompt, transcripts.tokens, duration_s(clip), "en" if clip.task == "translate" else clip.language
+    )
 
 
 def _text(tokenizer: WhisperTokenizer, tokens: Sequence[int]) -> str:

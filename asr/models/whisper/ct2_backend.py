@@ -125,8 +125,10 @@ class CTranslateModel:
         for places in groups.values():
             group = [starts[place] for place in places]
             states = _taken(encoded, [rows[place] for place in places])
-            heard = self._draw(states, group) if group[0].temperature > 0 else _generate(self.whisper, states, group)
-            found.update(zip(places, heard, strict=True))
+            hypotheses = (
+                self._draw(states, group) if group[0].temperature > 0 else _generate(self.whisper, states, group)
+            )
+            found.update(zip(places, hypotheses, strict=True))
         return [found[place] for place in range(len(starts))]
 
     def _draw(self, encoded: Any, starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:

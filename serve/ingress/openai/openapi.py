@@ -43,7 +43,7 @@ def answers(model: type[BaseModel] | None, *refusals: int, media_type: str = "ap
     return {"response_model": None, "responses": {200: good, **refused, "default": other}}
 
 
-def _heard() -> dict[str, Any]:
+def _transcribed() -> dict[str, Any]:
     told = answers(None, 400, 401, 404, 408, 413, 429, 500, 503, 504)
     whole = [{"$ref": _REFERENCE.format(model=one)} for one in ("Transcription", "VerboseTranscription")]
     kinds = {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "text/vtt", "text/event-stream")}
@@ -61,7 +61,7 @@ def _heard() -> dict[str, Any]:
     return told
 
 
-HEARD = _heard()
+TRANSCRIBED = _transcribed()
 ORDERED = answers(None, 400, 401, 403, 404, 409, 413, 415, 503, media_type="application/x-ndjson") | {
     "openapi_extra": {
         "requestBody": {

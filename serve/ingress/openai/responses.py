@@ -97,7 +97,7 @@ class Answer:
     def done(self) -> dict[str, Any]:
         """Return the event that ends the answer, with all of its text and what it cost."""
         recording = self.recording
-        spoken = round(recording.heard_s * AUDIO_TOKENS_PER_S)
+        spoken = round(recording.decoded_s * AUDIO_TOKENS_PER_S)
         written = sum(len(segment.tokens) for segment in recording.segments)
         usage = {
             "type": "tokens",

@@ -71,18 +71,18 @@ class Metrics:
         """Count audio in which nobody speaks, and which no model is asked about. In seconds."""
         self._silent_seconds.labels(*labels.labels).inc(audio_s)
 
-    def heard(self, labels: MetricLabels, clip: DecodingRequest, heard: WindowResult) -> None:
+    def window_done(self, labels: MetricLabels, clip: DecodingRequest, result: WindowResult) -> None:
         """Count a transcribed window, and its batch with one window of it."""
         self._windows.labels(*labels.labels).inc()
-        if heard.transcript.temperature > clip.temperature:
+        if result.transcript.temperature > clip.temperature:
             self._fallbacks.labels(*labels.labels).inc()
-        if not heard.transcript.text:
+        if not result.transcript.text:
             self._empty.labels(*labels.labels).inc()
-        self._wait_seconds.labels(*labels.labels).observe(heard.waited_s)
-        if heard.batch is not None:
-            self._batch_fill.labels(*labels.of_model).observe(heard.batch.audio_s / self._max_batch_audio_s)
-            self._batch_seconds.labels(*labels.of_model).inc(heard.batch.seconds)
-            self._batch_audio_seconds.labels(*labels.of_model).inc(heard.batch.audio_s)
+        self._wait_seconds.labels(*labels.labels).observe(result.waited_s)
+        if result.batch is not None:
+            self._batch_fill.labels(*labels.of_model).observe(result.batch.audio_s / self._max_batch_audio_s)
+            self._batch_seconds.labels(*labels.of_model).inc(result.batch.seconds)
+            self._batch_audio_seconds.labels(*labels.of_model).inc(result.batch.audio_s)
 
     def sent_again(self, labels: MetricLabels) -> None:
         """Count a window whose replica died."""

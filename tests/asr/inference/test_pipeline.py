@@ -144,7 +144,7 @@ def call() -> np.ndarray:
 def test_each_channel_has_windows_of_its_own() -> None:
     sound = open_sound(wav16(call(), channels=2), AudioLimits(), choice=EACH_CHANNEL)
     assert (sound.report.channel, sound.report.channels) == (EACH, 2)
-    assert (sound.duration_s, sound.heard_s) == (50.0, 100.0)
+    assert (sound.duration_s, sound.decoded_s) == (50.0, 100.0)
     assert sound.silent_s == pytest.approx(100.0 - 44.0, abs=3.0)
     starts = [window.start for window in sound.windows]
     assert starts == sorted(starts) and len(starts) == 3
@@ -217,7 +217,7 @@ def test_what_was_found_in_every_channel_is_told_once() -> None:
 def test_each_channel_of_one_is_that_one() -> None:
     sound = open_sound(voice(3.0), AudioLimits(), choice=EACH_CHANNEL)
     assert [window.channel for window in sound.windows] == [0]
-    assert (sound.heard_s, sound.report.heard_channels) == (3.0, 1)
+    assert (sound.decoded_s, sound.report.decoded_channels) == (3.0, 1)
 
 
 @pytest.mark.medium

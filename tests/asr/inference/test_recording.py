@@ -140,9 +140,9 @@ def test_windows_of_a_channel_do_not_overlap_and_no_channel_is_behind_another() 
 
 
 def test_what_each_channel_says_counts_as_heard() -> None:
-    assert Recording(10.0, None, (), ()).heard_s == 10.0
-    assert Recording(10.0, None, (), (), SoundReport(160_000, channels=2)).heard_s == 10.0
-    assert Recording(10.0, None, (), (), SoundReport(160_000, channel=EACH, channels=2)).heard_s == 20.0
+    assert Recording(10.0, None, (), ()).decoded_s == 10.0
+    assert Recording(10.0, None, (), (), SoundReport(160_000, channels=2)).decoded_s == 10.0
+    assert Recording(10.0, None, (), (), SoundReport(160_000, channel=EACH, channels=2)).decoded_s == 20.0
 
 
 @pytest.mark.medium

@@ -69,7 +69,7 @@ def test_windows_in_another_language_than_the_first_ones_are_heard_again() -> No
     for position, language in enumerate(["it", "en", "it", "it", "en"]):
         assert gathering.add(said(0, position, 5, language)) is None
     (again,) = gathering.again()
-    assert (again.asked.language, again.positions) == ("it", {1, 4})
+    assert (again.options.language, again.positions) == ("it", {1, 4})
     assert gathering.add(said(0, 4, 5, "it")) is None
     recording = gathering.add(said(0, 1, 5, "it"))
     assert isinstance(recording, Recording) and recording.text == "it0 it1 it2 it3 it4"

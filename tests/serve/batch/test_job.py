@@ -23,10 +23,10 @@ def job(*formats: Format, model: str = "base", **more: object) -> BatchJob:
 
 
 def test_times_are_asked_for_where_a_format_shows_them() -> None:
-    assert not job().asked(INFO).timestamps
-    assert job(Format.TXT, Format.SRT).asked(INFO).timestamps
-    assert job(sound=SoundChoice(channel=EACH)).asked(INFO).timestamps  # they order what the channels say
-    asked = job(Format.JSON, language="Italian", task="translate", prompt=" Digium ", words=True).asked(INFO)
+    assert not job().options(INFO).timestamps
+    assert job(Format.TXT, Format.SRT).options(INFO).timestamps
+    assert job(sound=SoundChoice(channel=EACH)).options(INFO).timestamps  # they order what the channels say
+    asked = job(Format.JSON, language="Italian", task="translate", prompt=" Digium ", words=True).options(INFO)
     assert (asked.language, asked.task, asked.prompt, asked.words) == ("it", "translate", "Digium", True)
 
 
@@ -41,7 +41,7 @@ def test_what_no_model_can_do_is_refused_at_once() -> None:
 
 def test_what_the_model_cannot_do_is_refused() -> None:
     with pytest.raises(UserError, match="French"):
-        job(language="fr").asked(INFO)
+        job(language="fr").options(INFO)
 
 
 def test_a_name_for_a_language_is_as_good_as_another() -> None:

@@ -58,7 +58,7 @@ def test_earlier_totals(tmp_path: Path) -> None:
 def test_steps_count_on_from_those_of_earlier_attempts() -> None:
     progress = FakeBoard()
     fault = Quarantined("a", "missing_file")
-    stats = DataStats(utterances=3, audio_s=9.0, tokens=50, own_frames=75, heard_frames=100, quarantined=[fault])
+    stats = DataStats(utterances=3, audio_s=9.0, tokens=50, own_frames=75, encoder_frames=100, quarantined=[fault])
     before = {"seconds": 100.0, "audio_s": 60.0, "wait_s": 2.0, "tokens": 1000}
     report = RayReport(SimpleNamespace(stats=stats, take_consumed=list), progress, before, 4)  # type: ignore[arg-type]
     state = SimpleNamespace(global_step=5, max_steps=9)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from asr.utterance import Utterance
-from tests.train.dataloader.test_preprocess import RECIPE, faulty
+from tests.train.dataloader.test_preprocess import PREPROCESS, faulty
 from train.dataloader import ray_pipeline as module
 from train.dataloader.preprocess import prepare
 from train.dataloader.ray_pipeline import stream
@@ -31,10 +31,10 @@ def test_ray_data_gives_the_same_rows_in_order_across_chunks(
     monkeypatch.setattr(module, "_LARGEST_TASK", 3)
     monkeypatch.setattr(module, "_LAST_TASK", 1)
     specs = orders_of([*flac_clips[:20], *faulty(flac_clips[0]).values()])
-    rows = list(stream(specs, RECIPE, tasks=2))
+    rows = list(stream(specs, PREPROCESS, tasks=2))
     assert len(rows) == len(specs) == 19
     for row, spec in zip(rows, specs, strict=True):
-        direct = prepare(spec, RECIPE)
+        direct = prepare(spec, PREPROCESS)
         for name in ("features_MT", "frames_B", "labels_BL", "unscored_B"):
             assert np.array_equal(getattr(row, name), getattr(direct, name))
         assert row.features_MT.dtype == np.float16
@@ -53,14 +53,14 @@ def test_an_endless_row_of_orders_is_taken_as_far_as_it_is_needed(
             yield MicroBatchSpec((PackedExample((flac_clips[taken % 24],)),), 6.0, epoch=taken)
             taken += 1
 
-    streamed = stream(endless(), RECIPE)
+    streamed = stream(endless(), PREPROCESS)
     assert [row.epoch for row in islice(streamed, 40)] == list(range(40))
     streamed.close()  # type: ignore[attr-defined]
     assert taken <= 64 + 512 + 1
 
 
 def test_no_orders_no_rows() -> None:
-    assert list(stream([], RECIPE)) == []
+    assert list(stream([], PREPROCESS)) == []
 
 
 def test_audio_inside_the_orders_closes_a_chunk_early() -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from asr.utterance import Utterance
-from tests.train.dataloader.test_preprocess import RECIPE
+from tests.train.dataloader.test_preprocess import PREPROCESS
 from train.dataloader.preprocess import prepare
 from train.dataloader.task import prepare_bundle
 from train.examples import MicroBatchSpec, PackedExample
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.medium
 
 def test_a_bundle_becomes_its_rows(flac_clips: list[Utterance]) -> None:
     specs = [MicroBatchSpec((PackedExample((clip,)),), 6.0) for clip in flac_clips[:3]]
-    rows = [pickle.loads(row["row"]) for row in prepare_bundle({"orders": pickle.dumps(specs)}, RECIPE)]
-    assert [row.ids for row in rows] == [prepare(spec, RECIPE).ids for spec in specs]
+    rows = [pickle.loads(row["row"]) for row in prepare_bundle({"orders": pickle.dumps(specs)}, PREPROCESS)]
+    assert [row.ids for row in rows] == [prepare(spec, PREPROCESS).ids for spec in specs]
 
 
 def test_it_is_read_before_the_heavy_imports() -> None:

@@ -136,8 +136,8 @@ def test_less_than_a_tenth_is_padding_on_the_italian_prompts() -> None:
         plain = PlanConfig(margin_s=0.0, full_window_share=0.0)
         steps = plan_epoch(items, plain, 0, epoch)
         assert padding(steps) < 0.1
-        heard_s = sum(len(batch.items) * batch.context_s for batch in batches(steps))
-        assert padding(steps) == pytest.approx(1 - items.audio_s.sum() / heard_s)  # as anybody would reckon it
+        decoded_s = sum(len(batch.items) * batch.context_s for batch in batches(steps))
+        assert padding(steps) == pytest.approx(1 - items.audio_s.sum() / decoded_s)  # as anybody would reckon it
 
 
 def test_a_longer_label_costs_as_longer_speech_does() -> None:

@@ -13,7 +13,7 @@ from serve.errors import ApiError
 from serve.ingress.limits import upload_rate
 from serve.ingress.limits.admission import Admission
 from serve.ingress.limits.body_drain import RequestBody as Body
-from serve.ingress.limits.upload_rate import PATIENCE_S, STALLED_S, RequestBody, Uploads
+from serve.ingress.limits.upload_rate import PATIENCE_S, STALLED_S, Upload, Uploads
 
 RATE = 1000  # bytes a second
 PLACES = 4
@@ -31,12 +31,12 @@ class Room:
     def clock(self) -> float:
         return self.time
 
-    def enter(self, key: str, received: int = 0) -> RequestBody:
+    def enter(self, key: str, received: int = 0) -> Upload:
         upload = self.stack.enter_context(self.uploads.enter(key))
         upload.received = received
         return upload
 
-    async def read(self, upload: RequestBody, *messages: tuple[float, int]) -> int:
+    async def read(self, upload: Upload, *messages: tuple[float, int]) -> int:
         """Read messages that each come after so many seconds with so many bytes; return how many bytes came."""
         coming = self._coming(messages)
         paced = upload.paced(Request({"type": "http"}, lambda: anext(coming)))
@@ -47,7 +47,7 @@ class Room:
             self.time += after_s
             yield {"type": "http.request", "body": bytes(size), "more_body": True}
 
-    async def stalled(self, upload: RequestBody, scope: dict[str, Any]) -> asyncio.Task[Message]:
+    async def stalled(self, upload: Upload, scope: dict[str, Any]) -> asyncio.Task[Message]:
         """Wait for bytes that do not come."""
         task = asyncio.create_task(upload.paced(Request({"type": "http"} | scope, forever)).receive())
         await asyncio.sleep(0)
@@ -181,7 +181,7 @@ async def test_one_who_is_alone_may_replace_what_stands_still() -> None:
         task.cancel()
 
 
-async def working(upload: RequestBody) -> str:
+async def working(upload: Upload) -> str:
     """Do what takes forever with an upload that has arrived."""
     upload.arrived()
     async with upload.kept():

@@ -77,10 +77,10 @@ def test_answers_are_counted_by_key_and_status(metrics: Metrics) -> None:
 
 def test_windows_are_counted_with_their_fate(metrics: Metrics) -> None:
     plain, whole = clip("", 30), BatchInfo(4, 120.0, 6.0)
-    metrics.heard(ANNA, plain, WindowResult(WORD, 0.5, whole))
-    metrics.heard(ANNA, plain, WindowResult(replace(WORD, temperature=0.4), 0.5, None))
-    metrics.heard(ANNA, replace(plain, temperature=0.4), WindowResult(replace(WORD, temperature=0.4), 0.5, None))
-    metrics.heard(ANNA, plain, WindowResult(replace(WORD, text=""), 0.5, None))
+    metrics.window_done(ANNA, plain, WindowResult(WORD, 0.5, whole))
+    metrics.window_done(ANNA, plain, WindowResult(replace(WORD, temperature=0.4), 0.5, None))
+    metrics.window_done(ANNA, replace(plain, temperature=0.4), WindowResult(replace(WORD, temperature=0.4), 0.5, None))
+    metrics.window_done(ANNA, plain, WindowResult(replace(WORD, text=""), 0.5, None))
     metrics.sent_again(ANNA)
     metrics.silent(ANNA, 12.0)
     now = values(metrics)
@@ -114,7 +114,7 @@ def test_two_endpoints_in_a_process_count_apart(admission: Admission) -> None:
 
 def test_the_dashboard_asks_for_what_is_counted_with_the_labels_it_has(metrics: Metrics) -> None:
     metrics.answered(ANNA, 200, 2.0, 20.0)
-    metrics.heard(
+    metrics.window_done(
         ANNA, clip("", 30), WindowResult(replace(WORD, text="", temperature=0.2), 0.5, BatchInfo(4, 120.0, 6.0))
     )
     metrics.sent_again(ANNA)
