@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from asr.errors import UserError, one_line
+from asr.errors import RenamedWarning, UserError, one_line
 from asr.places import settled
 from asr.secret_words import may_be_told
+
+
+class Renamed(NamedTuple):
+    """The name that a key has now, and the names of its values, where both were others in the version before."""
+
+    key: str
+    values: Mapping[str, str] = MappingProxyType({})
 
 
 class Section(BaseModel):
     """Base of every configuration model. A docstring under a field is its help text; units are in the names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+    renamed: ClassVar[Mapping[str, Renamed]] = MappingProxyType({})
+    """Keys by their names of the version before, which are still read, with a warning."""
 
 
 S = TypeVar("S", bound=Section)
@@ -82,12 +94,12 @@ def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] =
     Its places are absolute, as seen from the working directory: whoever it is sent to stands in another one.
     Raises UserError naming every mistake in the file and on the command line, not just the first.
     """
-    data = _read_yaml(file) if file else {}
+    data = _with_current_names(model, _read_yaml(file), str(file)) if file else {}
     origin = {key: str(file) for key, _ in _leaves(data)}
     mistakes = []
     for word in overrides:
         try:
-            key, value = _setting(word)
+            key, value = _with_current_name(model, *_setting(word))
         except UserError as error:
             mistakes.append(f"{_COMMAND_LINE}: {error}")
             continue
@@ -103,6 +115,33 @@ def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] =
     if mistakes:
         raise UserError("\n".join(mistakes))
     return resolved
+
+
+def current_names(
+    model: type[BaseModel], data: Mapping[str, Any], prefix: str = ""
+) -> tuple[dict[str, Any], list[str]]:
+    """Return ``data`` of ``model`` under the names that its keys have now, and a line for each that had another.
+
+    Raises UserError where a key is given under both names.
+    """
+    renamed: Mapping[str, Renamed] = getattr(model, "renamed", {})
+    found: dict[str, Any] = {}
+    told = []
+    for key, value in data.items():
+        now = renamed.get(key, Renamed(key))
+        if now.key != key:
+            if now.key in data:
+                raise UserError(f"{prefix}{key} is the old name of {prefix}{now.key}, and both are given", "keep one")
+            told.append(f"{prefix}{key} is now called {prefix}{now.key}")
+        if isinstance(value, str) and value in now.values:
+            told.append(f"{prefix}{now.key}={value} is now called {now.values[value]}")
+            value = now.values[value]
+        section = _section(model, now.key)
+        if section is not None and isinstance(value, Mapping):
+            value, more = current_names(section, value, f"{prefix}{now.key}.")
+            told += more
+        found[now.key] = value
+    return found, told
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
@@ -130,6 +169,36 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"{file}: holds a {type(data).__name__}, not a mapping of sections")
     return data
+
+
+def _with_current_names(model: type[BaseModel], data: dict[str, Any], place: str) -> dict[str, Any]:
+    try:
+        found, told = current_names(model, data)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    for line in told:
+        warnings.warn(f"{place}: {line}; the old name goes with the next version", RenamedWarning, stacklevel=4)
+    return found
+
+
+def _with_current_name(model: type[BaseModel], key: str, value: Any) -> tuple[str, Any]:
+    """Return a dotted key and its value under the names that they have now."""
+    parts = key.split(".")
+    for part in reversed(parts):
+        value = {part: value}
+    value = _with_current_names(model, value, _COMMAND_LINE)
+    names = []
+    for _ in parts:
+        ((name, value),) = value.items()
+        names.append(name)
+    return ".".join(names), value
+
+
+def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """Return the model of what stands under a key, None where that is no section."""
+    info = model.model_fields.get(key)
+    kinds = () if info is None else (info.annotation, *get_args(info.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _setting(word: str) -> tuple[str, Any]:
@@ -161,12 +230,11 @@ def _leaves(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, info in model.model_fields.items():
+    for name in model.model_fields:
         key = f"{prefix}{name}"
         yield key
-        for inner in (info.annotation, *get_args(info.annotation)):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                yield from _known_keys(inner, f"{key}.")
+        if (inner := _section(model, name)) is not None:
+            yield from _known_keys(inner, f"{key}.")
 
 
 def _is_kind(part: int | str) -> bool:

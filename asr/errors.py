@@ -19,6 +19,10 @@ class UserError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+class RenamedWarning(FutureWarning):
+    """A key is given by the name that it had in the version before: it is read, and the next version will not."""
+
+
 class DataError(Exception):
     """One row is unusable: it is quarantined under ``reason`` (a stable snake_case word) and the run goes on."""
 

@@ -56,7 +56,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         prepared = prepare(rows_of(SourceConfig(source=f"prompts:{LANGUAGE}")), Path(folder), PrepareConfig())
         settings = [f"base={BASE}", f"language={LANGUAGE}", f"data.train={prepared.manifests['train']}"]
-        config = resolve(TrainConfig, None, [*settings, "plan.full_window_share=0"]).value
+        config = resolve(TrainConfig, None, [*settings, "batching.full_window_share=0"]).value
         corpus = training_corpus(config)
         specs = [spec for step in islice(corpus.steps(0), asked.batches) for spec in corpus.micro_batch_specs(step)]
         seconds = _steps(specs, config.preprocess) | _encoding(specs)

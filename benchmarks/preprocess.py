@@ -36,7 +36,7 @@ from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
 from train.dataloader.ray_pipeline import stream
 from train.examples import MicroBatchSpec, PreprocessConfig, tools
-from train.sampling.batching import PlanConfig
+from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
 
@@ -89,7 +89,7 @@ def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
 def corpus_of(manifest: Path) -> Corpus:
     """Return what a run would read of a manifest."""
     validator = CorpusValidator(PREPROCESS)
-    ordering = Ordering(PlanConfig(), Packing(), Augmentation(), 0, validator.around)
+    ordering = Ordering(BatchingConfig(), Packing(), Augmentation(), 0, validator.around)
     return load(DataConfig(train=SourceConfig(source=str(manifest))), validator, ordering)
 
 

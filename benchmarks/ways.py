@@ -136,7 +136,7 @@ def planned(config: TrainConfig) -> dict[str, Any]:
     return {
         "planned_gib": round((expected.peak - GPU_FRAMEWORK) / GIB, 3),
         "planned_host_gib": round(expected.host / GIB, 3),
-        "planned_step_s": round(step_time(setup, device, config.plan.micro_batches_per_step).total_s, 4),
+        "planned_step_s": round(step_time(setup, device, config.batching.micro_batches_per_step).total_s, 4),
     }
 
 

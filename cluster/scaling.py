@@ -34,7 +34,7 @@ def scaling_config(workers: Workers) -> ray.train.ScalingConfig:
     """Return what Ray Train is asked for."""
     return ray.train.ScalingConfig(
         num_workers=(workers.least, workers.most) if workers.elastic else workers.count,
-        **{"elastic_resize_monitor_interval_s": workers.elastic.look_every_s} if workers.elastic else {},
+        **{"elastic_resize_monitor_interval_s": workers.elastic.resize_interval_s} if workers.elastic else {},
         use_gpu=workers.gpu,
         resources_per_worker={"CPU": workers.threads} | ({"GPU": 1} if workers.gpu else {}),
     )

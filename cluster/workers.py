@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
-from asr.config import Section
+from asr.config import Renamed, Section
 from cluster.resources import threads_each
 
 
 class Elastic(Section):
     """Bounds on the number of workers of a run that takes what the cluster has."""
 
+    renamed: ClassVar = {"look_every_s": Renamed("resize_interval_s")}
+
     min: int = Field(1, ge=1)
     """Fewer are waited for."""
     max: int = Field(ge=1)
     """More are not asked for. It has to be said where ``elastic`` is."""
-    look_every_s: float = Field(60.0, gt=0.0)
+    resize_interval_s: float = Field(60.0, gt=0.0)
     """How often it is looked whether more workers fit by now. Each change costs a restart from the last checkpoint."""
 
     @model_validator(mode="after")

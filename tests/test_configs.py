@@ -148,11 +148,11 @@ def test_the_dhivehi_recipe_has_the_course_s_hyperparameters() -> None:
     config = resolve(TrainConfig, CONFIGS / "dhivehi-small.yaml").value
     assert (config.base, config.language, config.task) == ("openai/whisper-small", "si", "transcribe")
     assert (config.strategy, config.precision, config.activation_checkpointing) == ("full", "fp16", True)
-    optim, plan = config.optim, config.plan
+    optim, batching = config.optim, config.batching
     assert (optim.learning_rate, optim.schedule, optim.warmup_steps) == (1e-5, "constant_with_warmup", 50)
     assert (optim.max_steps, optim.weight_decay, optim.max_grad_norm) == (500, 0.0, 1.0)
-    assert (plan.max_clips, plan.micro_batches_per_step, config.evaluation.every_steps) == (16, 1, 500)
-    assert plan.max_audio_s >= 16 * 30 and plan.max_tokens >= 16 * 448  # nothing else makes a batch smaller
+    assert (batching.max_clips, batching.micro_batches_per_step, config.evaluation.every_steps) == (16, 1, 500)
+    assert batching.max_audio_s >= 16 * 30 and batching.max_tokens >= 16 * 448  # nothing else makes a batch smaller
     assert [(source.format, source.split) for source in config.data.sources] == [
         ("common_voice", "train"),
         ("common_voice", "dev"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from asr.config import Section
+from asr.config import Renamed, Section
 from asr.errors import UserError
 from asr.language import code
 from asr.places import KeptPlace, ModelPlace
@@ -16,7 +16,7 @@ from train.augmentation.augment import Augmentation
 from train.data.config import DataConfig
 from train.evaluation.schedule import EvaluationConfig
 from train.examples import PreprocessConfig
-from train.sampling.batching import PlanConfig
+from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 from train.tracking.trackers import TrackingConfig
 from train.trainer.strategy import LoraSettings, Precision, Strategy
@@ -42,6 +42,8 @@ class OptimConfig(Section):
 class RunConfig(Section):
     """Where a run keeps its checkpoints and its artifact."""
 
+    renamed: ClassVar = {"ledger": Renamed("data_log")}
+
     name: str = Field("whisper", pattern=r"^[\w.-]+$")
     """A run of the same name in the same folder goes on from its last checkpoint."""
     folder: KeptPlace = "runs"
@@ -56,6 +58,8 @@ class RunConfig(Section):
 
 class TrainConfig(Section):
     """Everything about one fine-tune."""
+
+    renamed: ClassVar = {"plan": Renamed("batching")}
 
     base: ModelPlace
     """The checkpoint to start from: a hub id, a local folder, or builtin:base."""
@@ -80,7 +84,7 @@ class TrainConfig(Section):
     compile: bool = False
     """Whether torch.compile builds the network's kernels, in the first steps; worth it on GPUs and long runs."""
     data: DataConfig
-    plan: PlanConfig = PlanConfig()
+    batching: BatchingConfig = BatchingConfig()
     packing: Packing = Packing()
     augment: Augmentation = Augmentation()
     lora: LoraSettings = LoraSettings()
@@ -145,13 +149,16 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _steps_divide(self) -> TrainConfig:
-        size, workers = self.plan.micro_batches_per_step, self.workers
+        size, workers = self.batching.micro_batches_per_step, self.workers
         if workers.elastic is None and size % workers.count:  # an elastic run fills up with idle micro-batches
             raise ValueError(
-                f"plan.micro_batches_per_step={size} cannot be shared by workers.count={workers.count}: use a multiple"
+                f"batching.micro_batches_per_step={size} cannot be shared by "
+                f"workers.count={workers.count}: use a multiple"
             )
         if size < workers.most:
-            raise ValueError(f"plan.micro_batches_per_step={size} leaves some of {workers.most} workers without work")
+            raise ValueError(
+                f"batching.micro_batches_per_step={size} leaves some of {workers.most} workers without work"
+            )
         if self.optim.warmup_steps >= self.optim.max_steps:
             raise ValueError(
                 f"optim.warmup_steps={self.optim.warmup_steps} leaves nothing of optim.max_steps={self.optim.max_steps}"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asr.errors import RenamedWarning
 from asr.imports import end_quickly
 from cluster import termination
 
@@ -17,6 +20,7 @@ def main() -> None:
     """Run the command line."""
     termination.take()
     end_quickly()
+    warnings.showwarning = _shown(warnings.showwarning)
     try:
         app(prog_name="whisperfleet")
     except SystemExit as ended:
@@ -37,6 +41,18 @@ def main() -> None:
 def app(**settings: Any) -> None:
     """Run the verbs. Their table is imported here: until SIGTERM is taken, nothing can be said of it."""
     import_module("whisperfleet.cli").app(**settings)
+
+
+def _shown(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Return what shows a key's old name as a line for a person, and all other warnings as they were shown."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **further: Any) -> None:
+        if issubclass(category, RenamedWarning):
+            print(f"whisperfleet: {message}", file=sys.stderr)
+        else:
+            otherwise(message, category, *place, **further)
+
+    return show
 
 
 def _mistake(error: Exception) -> UserError | None:

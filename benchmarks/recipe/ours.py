@@ -69,7 +69,7 @@ def configuration(work: Work, steps: int) -> TrainConfig:
         f"strategy={work.strategy}",
         f"seed={work.seed}",
         f"data.train={work.manifests['train']}",
-        f"plan.max_clips={work.clips_per_step}",
+        f"batching.max_clips={work.clips_per_step}",
         f"optim.learning_rate={work.learning_rate}",
         f"optim.max_steps={steps}",
         f"optim.warmup_steps={work.warmup_steps}",

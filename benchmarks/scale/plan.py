@@ -21,7 +21,7 @@ from benchmarks.scale.processes import peak_bytes, reset_peak, resident_bytes
 from train.augmentation.augment import Augmentation, SpeedPerturbation
 from train.corpus.static import StaticCorpus
 from train.dataloader.dataset import RankSlice, WorkerShard
-from train.sampling.batching import PlanConfig
+from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
 
@@ -84,7 +84,7 @@ def _corpus(count: int, kind: str, workers: int) -> StaticCorpus:
     packing = Packing(window_s=30.0, previous_text_share=0.5) if kind == "packed" else Packing()
     speed = SpeedPerturbation(probability=0.5, factors=(0.9, 1.1)) if kind == "speed" else SpeedPerturbation()
     ordering = Ordering(
-        PlanConfig(micro_batches_per_step=workers), packing, Augmentation(speed=speed), 0, around=_AROUND
+        BatchingConfig(micro_batches_per_step=workers), packing, Augmentation(speed=speed), 0, around=_AROUND
     )
     sizes = [count * 3 // 4, count - count * 3 // 4] if kind == "mixed" else [count]
     drawn = [count // 2, count - count // 2] if kind == "mixed" else sizes

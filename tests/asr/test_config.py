@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
-from asr.config import Resolved, Section, resolve, suggestion
-from asr.errors import UserError
+from asr.config import Renamed, Resolved, Section, current_names, resolve, suggestion
+from asr.errors import RenamedWarning, UserError
 
 
 class Optim(Section):
@@ -250,3 +251,61 @@ def test_a_docstring_under_a_field_is_its_help() -> None:
 def test_suggestions_are_near_or_none() -> None:
     assert suggestion("tiny", ["tiny.en", "base"]) == "did you mean 'tiny.en'?"
     assert suggestion("xyz", ["tiny.en", "base"]) == ""
+
+
+class Sizes(Section):
+    renamed: ClassVar = {"large": Renamed("big", {"very": "huge"})}
+    big: str = "no"
+    count: int = 1
+
+
+class Newer(Section):
+    renamed: ClassVar = {"dimensions": Renamed("sizes")}
+    sizes: Sizes = Sizes()
+
+
+OLD_NAMES = [
+    ("dimensions: {large: very, count: 2}\n", [], "huge", 2),
+    ("dimensions:\n  count: 3\n", ["sizes.big=huge"], "huge", 3),
+    ("sizes: {count: 4}\n", ["dimensions.large=very"], "huge", 4),
+    ("", ["dimensions={large: some, count: 5}"], "some", 5),
+]
+
+
+@pytest.mark.parametrize(("text", "words", "big", "count"), OLD_NAMES)
+def test_keys_and_values_by_their_names_of_the_version_before_are_read_with_a_warning(
+    tmp_path: Path, text: str, words: list[str], big: str, count: int
+) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text(text)
+    with pytest.warns(RenamedWarning) as told:
+        resolved = resolve(Newer, file, words)
+    assert str(told[0].message).endswith("dimensions is now called sizes; the old name goes with the next version")
+    assert resolved.value == Newer(sizes=Sizes(big=big, count=count))
+    origins = {key: origin for key, _, origin in resolved.rows()}
+    assert origins == {
+        "sizes.big": "command line" if "large" not in text else str(file),
+        "sizes.count": str(file) if text else "command line",
+    }
+
+
+def test_the_old_name_of_a_value_is_told_with_its_key() -> None:
+    with pytest.warns(RenamedWarning) as told:
+        assert resolve(Newer, None, ["dimensions.large=very"]).value.sizes.big == "huge"
+    assert [str(one.message).partition(";")[0] for one in told] == [
+        "command line: dimensions is now called sizes",
+        "command line: sizes.large is now called sizes.big",
+        "command line: sizes.big=very is now called huge",
+    ]
+
+
+def test_a_key_under_both_of_its_names_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "both.yaml"
+    file.write_text("dimensions: {count: 2}\nsizes: {count: 3}\n")
+    with pytest.raises(UserError, match=rf"{file}: dimensions is the old name of sizes, and both are given"):
+        resolve(Newer, file)
+
+
+def test_what_was_recorded_under_old_names_is_read_under_the_new_ones() -> None:
+    found, _ = current_names(Newer, {"dimensions": {"large": "very", "count": 2}, "unknown": 1})
+    assert found == {"sizes": {"big": "huge", "count": 2}, "unknown": 1}

@@ -28,7 +28,7 @@ SETTINGS = [
     f"optim.max_steps={STEPS}",
     "optim.warmup_steps=1",
     "run.checkpoint_every_steps=2",
-    "plan.full_window_share=0.1",
+    "batching.full_window_share=0.1",
     "workers.cpus_each=1",  # two threads wait for each other where tests beside it have the cores
 ]
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.weights, pytest.mark.timeout(900)]

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1200), pytest.mark.weights]
 _LOCAL = "import sys; from pathlib import Path; from cluster import local; place = Path(sys.argv[1]); "
 UP = _LOCAL + "print(local.up(place, int(sys.argv[2]), {'num-cpus': '6'}).address)"
 DOWN = _LOCAL + "local.down(place)"
-SMALL = ["optim.max_steps=2", "optim.warmup_steps=1", "plan.full_window_share=0.1"]
+SMALL = ["optim.max_steps=2", "optim.warmup_steps=1", "batching.full_window_share=0.1"]
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,8 @@ class Training:
         write_beside(self._runs.manifest, english_clips)
         self._settings = [
             "workers.cpus_each=2",  # of a node's three: two workers do not fit on one
-            "workers.elastic={min: 1, max: 2, look_every_s: 5}",
-            "run.ledger=true",
+            "workers.elastic={min: 1, max: 2, resize_interval_s: 5}",
+            "run.data_log=true",
             "optim.max_steps=5000",  # more than there is time for
         ]
         self._run, self._log = folder / "nodes", folder / "train.log"

@@ -145,9 +145,9 @@ def test_words_arrive_while_later_windows_are_still_decoded(fake: FakeEndpoint, 
     assert sum(map(int, done.text.split())) == pytest.approx(330, abs=len(deltas))
 
 
-def in_house(fake: FakeEndpoint) -> int:
+def in_flight(fake: FakeEndpoint) -> int:
     counted = metrics(fake.url)
-    return int(float(counted.partition('whisperfleet_requests_in_house{model="fake"} ')[2].split()[0]))
+    return int(float(counted.partition('whisperfleet_requests_in_flight{model="fake"} ')[2].split()[0]))
 
 
 def test_a_listener_that_leaves_is_missed_before_the_next_batch(fake: FakeEndpoint, fake_client: openai.OpenAI) -> None:
@@ -156,9 +156,9 @@ def test_a_listener_that_leaves_is_missed_before_the_next_batch(fake: FakeEndpoi
         next(stream)
         while len(fake.batches()) < 2:
             pass
-        assert in_house(fake) == 1
+        assert in_flight(fake) == 1
         stream.close()
-        while in_house(fake):
+        while in_flight(fake):
             pass
         replica = ray.serve.get_deployment_handle("Transcriber", "fake")
         decoding_s = 30.0 * len(fake.batches()[1])
@@ -184,7 +184,7 @@ def test_the_access_log_names_requests_and_holds_no_words(fake: FakeEndpoint, fa
     stream = fake_client.audio.transcriptions.create(**GIVEN, stream=True, extra_headers={"X-Request-Id": "mine-1"})
     assert set(stream.response.headers["x-request-id"].split(", ")) == {"mine-1"}
     assert list(stream)[-1].type == "transcript.text.done"
-    while in_house(fake):
+    while in_flight(fake):
         pass
     *_, line = map(json.loads, (fake.folder / "access.jsonl").read_text().splitlines())
     assert "words" not in line

@@ -13,15 +13,18 @@ from train.corpus.corpus import Corpus
 from train.corpus.static import StaticCorpus
 from train.corpus.table import ValidatedUtterance, collect
 from train.dataloader.dataset import RankSlice, WorkerShard
-from train.sampling.batching import PlanConfig
+from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
 
 
 def ordering(
-    plan: PlanConfig | None = None, packing: Packing | None = None, augment: Augmentation | None = None, seed: int = 0
+    batching: BatchingConfig | None = None,
+    packing: Packing | None = None,
+    augment: Augmentation | None = None,
+    seed: int = 0,
 ) -> Ordering:
-    return Ordering(plan or PlanConfig(), packing or Packing(), augment or Augmentation(), seed, around=5)
+    return Ordering(batching or BatchingConfig(), packing or Packing(), augment or Augmentation(), seed, around=5)
 
 
 def spoken(count: int, prefix: str = "u") -> list[ValidatedUtterance]:

@@ -47,7 +47,7 @@ class Case:
     def config(self) -> TrainConfig:
         plain = ["base=none", "data.train=none.jsonl", "workers.cpus_each=1", "lora.rank=2", "lora.dropout=0"]
         plain += [f"optim.max_steps={STEPS}", "optim.warmup_steps=0", "optim.learning_rate=0.01"]
-        plain += [f"plan.micro_batches_per_step={MICRO_BATCHES}", "run.checkpoint_every_steps=2"]
+        plain += [f"batching.micro_batches_per_step={MICRO_BATCHES}", "run.checkpoint_every_steps=2"]
         plain += ["optim.max_grad_norm=0.3"]  # below what is met: every step is clipped
         chosen = [f"parallelism={self.parallelism}", f"strategy={self.strategy}", *self.settings]
         return resolve(TrainConfig, None, [*plain, *chosen]).value

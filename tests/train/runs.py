@@ -39,9 +39,9 @@ class Runs:
             f"optim.max_steps={STEPS}",
             "optim.warmup_steps=1",
             "run.checkpoint_every_steps=2",
-            "plan.max_clips=4",
-            "plan.micro_batches_per_step=2",
-            "plan.full_window_share=0",
+            "batching.max_clips=4",
+            "batching.micro_batches_per_step=2",
+            "batching.full_window_share=0",
             "lora.rank=4",
             "workers.cpus_each=1",
         ]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from asr.config import resolve
-from asr.errors import UserError
+from asr.errors import RenamedWarning, UserError
 from train.config import TrainConfig
 
 NEEDED = ["base=builtin:tiny.en", "data.train=train.jsonl"]
@@ -37,9 +37,9 @@ def test_a_misspelt_key_gets_a_suggestion() -> None:
 
 
 def test_steps_must_be_shared_evenly_and_are_named_as_typed() -> None:
-    assert config("plan.micro_batches_per_step=4", "workers.count=2").workers.count == 2
-    with pytest.raises(UserError, match=r"plan\.micro_batches_per_step=3 cannot be shared by workers\.count=2"):
-        config("plan.micro_batches_per_step=3", "workers.count=2")
+    assert config("batching.micro_batches_per_step=4", "workers.count=2").workers.count == 2
+    with pytest.raises(UserError, match=r"batching\.micro_batches_per_step=3 cannot be shared by workers\.count=2"):
+        config("batching.micro_batches_per_step=3", "workers.count=2")
 
 
 def test_warming_up_must_end_before_the_run() -> None:
@@ -50,6 +50,15 @@ def test_warming_up_must_end_before_the_run() -> None:
 
 def test_all_mistakes_at_once() -> None:
     with pytest.raises(UserError) as caught:
-        config("strategy=lore", "run.name=a/b", "plan.max_audio_s=10", "data.max_quarantined_share=2")
-    for key in ("strategy", "run.name", "plan.max_audio_s", "data.max_quarantined_share"):
+        config("strategy=lore", "run.name=a/b", "batching.max_audio_s=10", "data.max_quarantined_share=2")
+    for key in ("strategy", "run.name", "batching.max_audio_s", "data.max_quarantined_share"):
         assert f"command line: {key}: " in caught.value.message
+
+
+def test_the_names_of_the_version_before_are_read_with_a_warning() -> None:
+    old = ["plan.max_clips=3", "evaluation.where=beside", "run.ledger=true", "data.validation=b.jsonl"]
+    with pytest.warns(RenamedWarning) as told:
+        found = config(*old, "workers.elastic={max: 1, look_every_s: 5}")
+    assert found.batching.max_clips == 3 and found.evaluation.mode == "async" and found.run.data_log
+    assert found.workers.elastic is not None and found.workers.elastic.resize_interval_s == 5.0
+    assert len(told) == 5  # where=beside are two

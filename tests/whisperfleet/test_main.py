@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import warnings
 
 import pytest
 
 import whisperfleet.__main__ as command
-from asr.errors import UserError
+from asr.errors import RenamedWarning, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +50,16 @@ def test_a_full_disk_is_a_persons_matter_wherever_it_is_met(
         command.main()
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("whisperfleet: /no/such/place: no space left, ")
+
+
+def test_a_key_by_its_old_name_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(**_: object) -> None:
+        warnings.warn("a.yaml: plan is now called batching", RenamedWarning, stacklevel=1)
+
+    monkeypatch.setattr(command, "app", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        command.main()
+    assert capsys.readouterr().err == "whisperfleet: a.yaml: plan is now called batching\n"

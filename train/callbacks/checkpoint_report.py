@@ -89,7 +89,7 @@ class RayReport(TrainerCallback):
         folder = Path(args.output_dir) / f"checkpoint-{step}"
         due = evaluator is not None and evaluator.scoring.due(step, state.max_steps)
         metrics, keep_best = {}, None
-        if evaluator is not None and self._model is not None and due and not evaluator.scoring.beside:
+        if evaluator is not None and self._model is not None and due and not evaluator.scoring.is_async:
             started = time.monotonic()
             scored = evaluator.score(model, self._model, step)
             self._evaluation_s += time.monotonic() - started
@@ -121,7 +121,7 @@ class RayReport(TrainerCallback):
             {**totals, "loss": _last_loss(state), **metrics},
             folder if context.get_local_rank() == 0 else None,
             f"step_{step:07d}",
-            validate=bool(due and evaluator is not None and evaluator.scoring.beside),
+            validate=bool(due and evaluator is not None and evaluator.scoring.is_async),
             before=keep_best,
         )
 

@@ -85,7 +85,7 @@ def _table(found: Sequence[Option], costs: Sequence[Cost]) -> Table:
 
 def _advice(title: str, option: Option | None) -> str:
     if option is None:
-        return f"{title}: nothing; lower plan.max_audio_s and plan.max_tokens, or take more memory"
+        return f"{title}: nothing; lower batching.max_audio_s and batching.max_tokens, or take more memory"
     words = [f"{key}={json.dumps(value).strip(chr(34))}" for key, value in option.settings.items()]
     return f"{title}: {' '.join(words)}"
 

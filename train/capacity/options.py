@@ -54,24 +54,24 @@ class Option:
         found: dict[str, str | bool | int] = {"strategy": setup.strategy, "parallelism": setup.parallelism}
         found |= {"offload": setup.offload, "activation_checkpointing": setup.checkpointing}
         found |= {"workers.count": setup.workers, "workers.gpu": setup.gpu}
-        return found | {"plan.micro_batches_per_step": self.micro_batches_per_step}
+        return found | {"batching.micro_batches_per_step": self.micro_batches_per_step}
 
 
 def setup_of(config: TrainConfig, shape: NetworkShape, fleet: GpuFleet) -> Setup:
     """Return the configuration as the estimate sees it, with micro-batches at their bounds, one worker per device."""
-    plan, lora = config.plan, config.lora
-    positions = min(shape.encoder_positions, math.ceil(plan.max_audio_s * POSITIONS_PER_S / plan.max_clips))
-    tokens = min(shape.decoder_positions, math.ceil(plan.max_tokens / plan.max_clips))
+    batching, lora = config.batching, config.lora
+    positions = min(shape.encoder_positions, math.ceil(batching.max_audio_s * POSITIONS_PER_S / batching.max_clips))
+    tokens = min(shape.decoder_positions, math.ceil(batching.max_tokens / batching.max_clips))
     return Setup(
         shape=shape,
-        batch=BatchShape(plan.max_clips, positions, tokens),
+        batch=BatchShape(batching.max_clips, positions, tokens),
         adapters=Adapters(lora.rank, lora.dropout, lora.target_modules),
         strategy=config.strategy,
         parallelism=config.parallelism,
         offload=config.offload,
         precision=config.precision,
         checkpointing=config.activation_checkpointing,
-        accumulates=plan.micro_batches_per_step > fleet.count,
+        accumulates=batching.micro_batches_per_step > fleet.count,
         workers=fleet.count,
         gpu=fleet.device.gpu,
     )
@@ -86,7 +86,7 @@ def options(
     times the epochs), in place of ``optim.max_steps``.
     """
     base = setup_of(config, shape, fleet)
-    share = math.ceil(config.plan.micro_batches_per_step / fleet.count)  # micro-batches of a worker in a step
+    share = math.ceil(config.batching.micro_batches_per_step / fleet.count)  # micro-batches of a worker in a step
     steps = config.optim.max_steps
     if audio_hours is not None:
         steps = math.ceil(audio_hours * 3600 / (base.batch.audio_s * share * fleet.count))

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray.train
 
+from asr.config import current_names
 from asr.data.manifest import write_quarantine
 from asr.errors import UserError
 from asr.io import storage, transfer
@@ -74,7 +75,8 @@ class RunFolder:
             storage.write_text(path, json.dumps(record, indent=2))
             return
         earlier = json.loads(storage.read_text(path))
-        before, before_seen = earlier["settings"], earlier.get("seen", earlier["settings"])
+        before, _ = current_names(TrainConfig, earlier["settings"])
+        before_seen, _ = current_names(TrainConfig, earlier.get("seen", earlier["settings"]))
         changed = [key for key in settings if before.get(key) != settings[key] and before_seen.get(key) != seen[key]]
         changed += ["data.train"] if earlier["data"] != data else []
         if not changed and earlier.get("workers") != fixed_workers:

@@ -15,7 +15,7 @@ from cluster.scaling import require_workers
 from cluster.session import ray_session
 from train.checkpoints.run_folder import RunFolder
 from train.checks.subject import CheckOutcome, Subject
-from train.evaluation.schedule import choose_beside
+from train.evaluation.schedule import choose_async
 from train.trainer.deepspeed import derive
 from train.trainer.strategy import require
 
@@ -76,7 +76,7 @@ def cluster(subject: Subject) -> CheckOutcome:
     with ray_session(subject.address):
         require_workers(workers)
         if subject.config.data.validation is not None:
-            choose_beside(subject.config.evaluation.where, workers, ray.cluster_resources())
+            choose_async(subject.config.evaluation.mode, workers, ray.cluster_resources())
     each = f"{workers.threads} CPUs" + (" and a GPU" if workers.gpu else "")
     where = f"cluster {subject.address}" if subject.address else "this machine"
     return CheckOutcome("ok", f"{where} has {workers.least} x {each}")

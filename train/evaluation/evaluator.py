@@ -34,7 +34,7 @@ from train.checkpoints.best import BEST, keep
 from train.config import TrainConfig
 from train.evaluation.gathered_weights import is_shared_out, whole
 from train.evaluation.offline import evaluate
-from train.evaluation.schedule import Scoring, choose_beside, exhausted, sample
+from train.evaluation.schedule import Scoring, choose_async, exhausted, sample
 from train.events import Corpus, Failed, ProgressActor, Scored
 
 _SHOWN_CHARACTERS = 300  # of an error that is none of a person's
@@ -71,12 +71,12 @@ class Evaluator:
 
     def hear(self, news: Sequence[Scored]) -> None:
         """Take note of evaluations made beside the workers: the same ones, at the same step, in each worker."""
-        if self.scoring.beside:
+        if self.scoring.is_async:
             self._take(news)
 
     def score_base(self, model: SpeechModel) -> None:
         """Score the base model on the retention sample, unless an earlier attempt has done so."""
-        if self.scoring.retention and not self.scoring.beside and ("retention", 0) not in self._scored:
+        if self.scoring.retention and not self.scoring.is_async and ("retention", 0) not in self._scored:
             self._score(model, "retention", 0, model.context)
 
     def score(self, network: nn.Module, model: SpeechModel, step: int) -> Scored | None:
@@ -163,8 +163,10 @@ def scored_on(config: TrainConfig, place: str) -> Scoring | None:
     """
     if config.data.validation is None:
         return None
-    beside = choose_beside(config.evaluation.where, config.workers, ray.cluster_resources())
-    console.say(f"evaluations: {'beside the workers, while they train' if beside else 'by the workers, between steps'}")
+    is_async = choose_async(config.evaluation.mode, config.workers, ray.cluster_resources())
+    console.say(
+        f"evaluations: {'beside the workers, while they train' if is_async else 'by the workers, between steps'}"
+    )
     samples = {}
     for corpus, source in (("validation", config.data.validation), ("retention", config.data.retention)):
         found = rows(source, cache_root()) if source is not None else ()
@@ -179,8 +181,8 @@ def scored_on(config: TrainConfig, place: str) -> Scoring | None:
         config=config.evaluation,
         **samples,
         every_steps=config.evaluation.every_steps or config.run.checkpoint_every_steps,
-        beside=beside,
-        context="full" if config.plan.full_window_share == 1.0 else "short",
+        is_async=is_async,
+        context="full" if config.batching.full_window_share == 1.0 else "short",
         language=config.language,
         best=storage.join(place, BEST),
     )
@@ -207,7 +209,7 @@ def score(model: SpeechModel, scoring: Scoring, corpus: Corpus, step: int, conte
     where no utterance can be used, or decoding fails in one of them, for whatever reason.
     """
     utterances: Sequence[Utterance] = getattr(scoring, corpus)
-    alone = scoring.beside or not torch.distributed.is_initialized()
+    alone = scoring.is_async or not torch.distributed.is_initialized()
     rank, size = (0, 1) if alone else (torch.distributed.get_rank(), torch.distributed.get_world_size())
     share = utterances[rank::size]
     results: list[UtteranceResult] | None = []

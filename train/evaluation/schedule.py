@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from asr.audio.features import Context
-from asr.config import Section
+from asr.config import Renamed, Section
 from asr.errors import UserError
 from asr.utterance import Utterance
 from cluster.resources import DATA_TASK_CPUS, WAITING_ACTORS
 from cluster.workers import Workers
 from train.events import Failed, Scored
 
-Where = Literal["auto", "beside", "inline"]
+Mode = Literal["auto", "async", "sync"]
 
 
 class EvaluationConfig(Section):
     """How a run is scored on samples of ``data.validation`` and ``data.retention`` while it trains."""
+
+    renamed: ClassVar = {"where": Renamed("mode", {"beside": "async", "inline": "sync"})}
 
     every_steps: int | None = Field(None, ge=1)
     """Steps between evaluations, a multiple of run.checkpoint_every_steps; default: at each checkpoint. The last step
     is always scored."""
     sample_clips: int = Field(64, ge=1)
     """Clips drawn from each of the two, the same ones each time."""
-    where: Where = "auto"
-    """inline: by the workers, between two steps. beside: by a Ray task of its own, with the resources of one worker,
-    while they train. auto: beside where the cluster has that to spare."""
+    mode: Mode = "auto"
+    """sync: by the workers, between two steps. async: by a Ray task of its own, with the resources of one worker, while
+    they train. auto: async where the cluster has that to spare."""
     patience: int | None = Field(None, ge=1)
     """The run stops after so many evaluations without a better word error rate; default: never."""
     batch_clips: int = Field(16, ge=1)
@@ -48,7 +50,7 @@ class Scoring:
     validation: tuple[Utterance, ...]
     retention: tuple[Utterance, ...]
     every_steps: int
-    beside: bool
+    is_async: bool
     context: Context
     language: str | None
     best: str
@@ -117,21 +119,21 @@ def for_card(scored: Sequence[Scored], step: int) -> tuple[dict[str, Any], list[
     return account, table
 
 
-def choose_beside(where: Where, workers: Workers, present: Mapping[str, float]) -> bool:
+def choose_async(mode: Mode, workers: Workers, present: Mapping[str, float]) -> bool:
     """Return whether evaluations run beside the workers, in a cluster with so much of each resource.
 
     Raises UserError where that was asked for and there is no room: Ray would wait for it for ever.
     """
     cpus = workers.most * (workers.threads + workers.data_tasks_each * DATA_TASK_CPUS) + workers.threads
     gpus = (workers.most + 1) * workers.gpu
-    if where == "beside" and (present.get("CPU", 0) < cpus or present.get("GPU", 0) < gpus):
+    if mode == "async" and (present.get("CPU", 0) < cpus or present.get("GPU", 0) < gpus):
         has = f"{present.get('CPU', 0):g} CPUs and {present.get('GPU', 0):g} GPUs"
         raise UserError(
-            f"evaluation.where=beside needs {cpus:g} CPUs and {gpus:g} GPUs, the cluster has {has}",
-            "use evaluation.where=inline, or fewer workers",
+            f"evaluation.mode=async needs {cpus:g} CPUs and {gpus:g} GPUs, the cluster has {has}",
+            "use evaluation.mode=sync, or fewer workers",
         )
-    if where != "auto":
-        return where == "beside"
+    if mode != "auto":
+        return mode == "async"
     # A local cluster promises more CPUs than there are.
     return present.get("CPU", 0) >= cpus + WAITING_ACTORS and present.get("GPU", 0) >= gpus
 

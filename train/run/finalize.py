@@ -98,7 +98,7 @@ def _card(base: Checkpoint, config: TrainConfig, data: Mapping[str, Any], totals
         language=config.language,
         task=config.task,
         # With every utterance padded to 30 s, nothing was learnt about shorter contexts.
-        short_context=config.plan.full_window_share < 1.0,
+        short_context=config.batching.full_window_share < 1.0,
         normaliser="normalised",
         data=dict(data),
         config=config.model_dump(mode="json"),

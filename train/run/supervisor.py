@@ -63,10 +63,10 @@ def _trainer(run: RunFolder, job: TrainJob) -> TorchTrainer:
 def _validation(job: TrainJob) -> ValidationConfig | None:
     """Return how checkpoints are scored beside the workers: in a task with the resources of one of them."""
     workers = job.config.workers
-    if job.scoring is None or not job.scoring.beside:
+    if job.scoring is None or not job.scoring.is_async:
         return None
-    beside = AsyncValidation(job.scoring, job.config.base, workers.threads, job.progress)
-    return ValidationConfig(beside, ray_remote_kwargs={"num_cpus": workers.threads, "num_gpus": int(workers.gpu)})
+    is_async = AsyncValidation(job.scoring, job.config.base, workers.threads, job.progress)
+    return ValidationConfig(is_async, ray_remote_kwargs={"num_cpus": workers.threads, "num_gpus": int(workers.gpu)})
 
 
 def _lost(error: ray.train.WorkerGroupError) -> str:

@@ -25,7 +25,7 @@ _POSITIONS_PER_S = 50
 _TOKEN_COST = 2.0  # a token costs about two positions of the encoder: its layers also attend to those, and logits
 
 
-class PlanConfig(Section):
+class BatchingConfig(Section):
     """How utterances become micro-batches and steps."""
 
     max_clips: int = Field(8, ge=1)
@@ -145,7 +145,7 @@ class OptimizerStep(Sequence[MicroBatch]):
 class Epoch(Sequence[OptimizerStep]):
     """The steps of an epoch, kept as columns: ten million utterances take some hundred megabytes, not ten gigabytes."""
 
-    def __init__(self, items: Items, config: PlanConfig, seed: int, epoch: int, window: int = 0) -> None:
+    def __init__(self, items: Items, config: BatchingConfig, seed: int, epoch: int, window: int = 0) -> None:
         self._items, self._size, self._epoch = items, config.micro_batches_per_step, epoch
         random = np.random.default_rng([seed, epoch, window])
         contexts = items.audio_s + random.uniform(0.0, config.margin_s, len(items))
@@ -199,14 +199,14 @@ class Epoch(Sequence[OptimizerStep]):
         return counts * (longest_s * _POSITIONS_PER_S + longest * _TOKEN_COST)
 
 
-def plan_epoch(items: Items, config: PlanConfig, seed: int, epoch: int, window: int = 0) -> Epoch:
+def plan_epoch(items: Items, config: BatchingConfig, seed: int, epoch: int, window: int = 0) -> Epoch:
     """Return the steps of one epoch, each of ``micro_batches_per_step`` micro-batches, with each item once.
 
     Raises UserError where there are fewer items than micro-batches in a step.
     """
     if len(items) < config.micro_batches_per_step:
         raise UserError(
-            f"plan.micro_batches_per_step is {config.micro_batches_per_step}, but there are {len(items)} clips",
+            f"batching.micro_batches_per_step is {config.micro_batches_per_step}, but there are {len(items)} clips",
             "use fewer micro-batches in a step",
         )
     return Epoch(items, config, seed, epoch, window)
@@ -224,7 +224,7 @@ def padding(steps: Iterable[Sequence[MicroBatch]]) -> float:
 
 
 def _micro_batches(
-    contexts: np.ndarray, tokens: np.ndarray, pool: np.ndarray, config: PlanConfig
+    contexts: np.ndarray, tokens: np.ndarray, pool: np.ndarray, config: BatchingConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where micro-batches begin in items sorted by context within their pool, and how many items each has."""
     total = len(contexts)

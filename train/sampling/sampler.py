@@ -9,7 +9,7 @@ import numpy as np
 
 from asr.audio.features import WINDOW_S
 from train.augmentation.augment import Augmentation, speeds
-from train.sampling.batching import Epoch, PlanConfig, plan_epoch
+from train.sampling.batching import BatchingConfig, Epoch, plan_epoch
 from train.sampling.mixing import Runs, shuffled
 from train.sampling.packing import Packing, UtteranceColumns, items, windows
 
@@ -18,7 +18,7 @@ from train.sampling.packing import Packing, UtteranceColumns, items, windows
 class Ordering:
     """The settings that make the order of training, and the tokens ``around`` a label's text: prompt and end."""
 
-    plan: PlanConfig
+    batching: BatchingConfig
     packing: Packing
     augment: Augmentation
     seed: int
@@ -47,7 +47,7 @@ class Ordering:
             columns = replace(columns, audio_s=np.where(played_s > WINDOW_S, columns.audio_s, played_s))
         random = np.random.default_rng([self.seed, epoch, window, 1])
         planned = items(runs, columns, self.packing, self.around, random)
-        return plan_epoch(planned, self.plan, self.seed, epoch, window)
+        return plan_epoch(planned, self.batching, self.seed, epoch, window)
 
     @property
     def needs_ids(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from asr.config import current_names
 from asr.errors import UserError
 from asr.io import storage
 from asr.models.artifact import CARD
@@ -104,7 +105,8 @@ class SweepRecord:
             TrialOutcome(**{**row, "reports": [Report(**report) for report in row["reports"]]})
             for row in earlier["trials"]
         ]
-        changed = sorted(key for key in self._settings if self._settings[key] != earlier["settings"].get(key))
+        before, _ = current_names(TrainConfig, earlier["settings"])
+        changed = sorted(key for key in self._settings if self._settings[key] != before.get(key))
         begins = [(one.name, one.settings) for one in self.outcomes[: len(known)]]
         if begins != [(one.name, one.settings) for one in known]:
             changed.append("its space, or fewer trials")

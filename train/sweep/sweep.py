@@ -78,7 +78,7 @@ def room_for(asked: int | None, trials: Sequence[Trial], present: Mapping[str, f
     cpus = gpus = 0.0
     for trial in trials:
         workers = trial.config.workers
-        scorers = int(trial.config.evaluation.where == "beside")
+        scorers = int(trial.config.evaluation.mode == "async")
         data = workers.most * workers.data_tasks_each * DATA_TASK_CPUS
         cpus = max(cpus, (workers.most + scorers) * workers.threads + data)
         gpus = max(gpus, float((workers.most + scorers) * workers.gpu))

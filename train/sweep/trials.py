@@ -90,8 +90,8 @@ def make_trials(sweep: SweepConfig, file: Path | None, words: Sequence[str] = ()
     trials = []
     for number, settings in enumerate(draw(sweep, TrainConfig, base.seed)):
         own = [f"run.folder={json.dumps(folder)}", f'run.name="{number:03d}"']
-        if base.evaluation.where == "auto":
-            own.append("evaluation.where=inline")  # what is free beside one trial's workers is another's
+        if base.evaluation.mode == "auto":
+            own.append("evaluation.mode=sync")  # what is free beside one trial's workers is another's
         try:
             config = resolve(TrainConfig, file, [*words, *_words(settings), *own]).value
         except UserError as error:

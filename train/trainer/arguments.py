@@ -24,8 +24,8 @@ def arguments(config: TrainConfig, output: Path, world_size: int) -> Seq2SeqTrai
         lr_scheduler_type=optim.schedule,
         weight_decay=optim.weight_decay,
         max_grad_norm=optim.max_grad_norm,
-        per_device_train_batch_size=config.plan.max_clips,  # for DeepSpeed's books; batches come from the plan
-        gradient_accumulation_steps=-(-config.plan.micro_batches_per_step // world_size),
+        per_device_train_batch_size=config.batching.max_clips,  # for DeepSpeed's books; batches come from the plan
+        gradient_accumulation_steps=-(-config.batching.micro_batches_per_step // world_size),
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
         deepspeed=deepspeed,

@@ -11,9 +11,9 @@ from train.config import TrainConfig
 
 # What may not be amended, and the key of ours that it follows from.
 _FOLLOWS = {
-    "train_batch_size": "plan.max_clips",
-    "train_micro_batch_size_per_gpu": "plan.max_clips",
-    "gradient_accumulation_steps": "plan.micro_batches_per_step",
+    "train_batch_size": "batching.max_clips",
+    "train_micro_batch_size_per_gpu": "batching.max_clips",
+    "gradient_accumulation_steps": "batching.micro_batches_per_step",
     "gradient_clipping": "optim.max_grad_norm",
     "optimizer": "optim",
     "scheduler": "optim.schedule",
@@ -48,8 +48,8 @@ def derive(config: TrainConfig, world_size: int) -> dict[str, Any] | None:
         if stage == 3:
             zero["offload_param"] = dict(elsewhere)
     settings = {
-        "train_micro_batch_size_per_gpu": config.plan.max_clips,  # DeepSpeed asks for it, but batches come as they are
-        "gradient_accumulation_steps": -(-config.plan.micro_batches_per_step // world_size),
+        "train_micro_batch_size_per_gpu": config.batching.max_clips,  # DeepSpeed asks; batches come as they are
+        "gradient_accumulation_steps": -(-config.batching.micro_batches_per_step // world_size),
         "gradient_clipping": config.optim.max_grad_norm,
         "bf16": {"enabled": config.precision == "bf16"},
         "fp16": {"enabled": config.precision == "fp16"},

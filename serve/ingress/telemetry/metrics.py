@@ -43,7 +43,7 @@ class Metrics:
     """A registry of its own, so that what Ray exports stays apart, and each ingress starts from zero.
 
     ``model`` and ``key`` are names that we gave, never what a client wrote, and ``version`` is ``stable`` or
-    ``candidate``: there are few of them. What is in the house is counted for all models, under the default's name.
+    ``candidate``: there are few of them. What is in flight is counted for all models, under the default's name.
     """
 
     def __init__(self, model: str, admission: Admission, max_batch_audio_s: float) -> None:
@@ -52,7 +52,8 @@ class Metrics:
         self._make_counters()
         self._make_histograms()
         for name, text, read in (
-            ("requests_in_house", "Requests uploading, waiting or being transcribed", lambda: admission.requests),
+            ("requests_in_flight", "Requests uploading, waiting or being transcribed", lambda: admission.requests),
+            ("requests_in_house", "Old name of requests_in_flight, until the next version", lambda: admission.requests),
             ("queued_audio_seconds", "Audio not transcribed yet, as the encoder sees it", lambda: admission.audio_s),
             ("queue_age_seconds", "How long the oldest of these requests has been here", lambda: admission.age_s),
         ):

@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig, WhisperForConditionalGeneration, pipeline
 
+from asr.audio.decode import SAMPLE_RATE
 from asr.audio.decode import decode as decode_audio
 from asr.errors import UserError
 from asr.models.artifact import BaseModel, Card, complete, load_model, verified_card
@@ -102,7 +103,7 @@ def test_a_plain_pipeline_hears_what_we_hear(tiny_en_name: str, english_clips: l
     export(tiny_en_name, tmp_path / "out", "transformers")
     waveform = decode_audio(Path(str(english_clips[0].audio)))
     heard = pipeline("automatic-speech-recognition", model=str(tmp_path / "out"))(
-        {"raw": waveform, "sampling_rate": decode.SAMPLE_RATE}
+        {"raw": waveform, "sampling_rate": SAMPLE_RATE}
     )
     model = load_model(tiny_en_name)
     [expected] = decode(model, [DecodingRequest(model.log_mel(waveform))], "full")

@@ -71,7 +71,7 @@ def test_settings_of_the_command_line_count(run: Run) -> None:
 
 @pytest.mark.medium
 def test_where_nothing_fits_it_says_what_to_lower(run: Run) -> None:
-    assert "cheapest that fits: nothing; lower plan.max_audio_s" in run("--gpus", "1x1GB")
+    assert "cheapest that fits: nothing; lower batching.max_audio_s" in run("--gpus", "1x1GB")
 
 
 def test_unknown_devices_are_a_users_mistake(run: Run) -> None:

@@ -19,7 +19,7 @@ def config(*settings: str) -> TrainConfig:
 
 
 def test_a_run_that_took_what_was_planned_costs_what_was_planned() -> None:
-    asked = config("workers={gpu: true, count: 4, price_per_hour: 2}", "plan.micro_batches_per_step=4")
+    asked = config("workers={gpu: true, count: 4, price_per_hour: 2}", "batching.micro_batches_per_step=4")
     option = cheapest(options(asked, shape_of(asked.base), parse("4xT4", lambda: 1e9)), "lora")
     assert option is not None
     plan = planned(option, asked)
@@ -34,7 +34,7 @@ def test_a_run_that_took_what_was_planned_costs_what_was_planned() -> None:
 def test_what_is_held_is_paid_and_what_is_in_steps_is_told() -> None:
     totals = {"seconds": 1800.0, "evaluation_s": 360.0, "held_s": 3600.0, "device_s": 7200.0, "audio_s": 72_000.0}
     cost = spent(
-        config("workers={count: 2, cpus_each: 3, price_per_hour: 0.5}", "plan.micro_batches_per_step=2"), totals
+        config("workers={count: 2, cpus_each: 3, price_per_hour: 0.5}", "batching.micro_batches_per_step=2"), totals
     )
     found = cost.summary()
     assert (found["devices"], found["device_hours"], found["core_hours"]) == ("CPU worker of 3 cores", 2.0, 6.0)

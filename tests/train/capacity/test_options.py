@@ -18,7 +18,7 @@ LARGE, BASE = SIZES["openai/whisper-large-v3"], SIZES["openai/whisper-base"]
 
 def config(**changes: Any) -> TrainConfig:
     given = {"base": "openai/whisper-large-v3", "data": {"train": "train.jsonl"}, "precision": "bf16"}
-    given |= {"plan": {"max_audio_s": 60}}
+    given |= {"batching": {"max_audio_s": 60}}
     return TrainConfig.model_validate(given | changes)
 
 
@@ -76,7 +76,7 @@ def test_one_worker_has_nobody_to_share_with_but_the_host() -> None:
         ("2xT4", {}, ("lora",), "T4 has no bf16: set precision=fp16"),
         (
             "2x24GB",
-            {"workers": {"elastic": {"max": 2}}, "plan": {"micro_batches_per_step": 2}},
+            {"workers": {"elastic": {"max": 2}}, "batching": {"micro_batches_per_step": 2}},
             ("lora", "zero1"),
             "ddp",
         ),
@@ -109,8 +109,8 @@ def test_hours_of_audio_stand_in_for_steps() -> None:
 
 
 def test_micro_batches_are_rounded_up_to_the_workers_and_said_so() -> None:
-    rows = found("4x24GB", plan={"micro_batches_per_step": 6}, workers={"count": 1})
-    assert rows[0].settings["plan.micro_batches_per_step"] == 8
+    rows = found("4x24GB", batching={"micro_batches_per_step": 6}, workers={"count": 1})
+    assert rows[0].settings["batching.micro_batches_per_step"] == 8
     assert rows[0].setup.accumulates
 
 
@@ -126,7 +126,7 @@ def test_settings_are_a_configuration_that_is_accepted() -> None:
 
 def test_a_micro_batch_is_taken_at_its_bounds() -> None:
     fleet = parse("1xH100", lambda: 1e11)
-    batch = setup_of(config(plan={"max_clips": 8, "max_audio_s": 60, "max_tokens": 1024}), LARGE, fleet).batch
+    batch = setup_of(config(batching={"max_clips": 8, "max_audio_s": 60, "max_tokens": 1024}), LARGE, fleet).batch
     assert (batch.clips, batch.positions, batch.tokens) == (8, 375, 128)
-    few = setup_of(config(plan={"max_clips": 1, "max_audio_s": 60, "max_tokens": 1024}), LARGE, fleet).batch
+    few = setup_of(config(batching={"max_clips": 1, "max_audio_s": 60, "max_tokens": 1024}), LARGE, fleet).batch
     assert (few.positions, few.tokens) == (1500, 448)  # no more than Whisper has positions for

@@ -30,11 +30,22 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_a_run_goes_on_with_the_settings_it_was_started_with(folder: str) -> None:
     run = RunFolder.of(config(folder))
     run.claim(config(folder), "data", None)
-    run.claim(config(folder, "workers.count=2", "plan.micro_batches_per_step=1", "workers.count=1"), "data", None)
+    run.claim(config(folder, "workers.count=2", "batching.micro_batches_per_step=1", "workers.count=1"), "data", None)
     with pytest.raises(UserError, match=r"first.*: this run was started with other settings: seed, optim "):
         run.claim(config(folder, "seed=1", "optim.max_steps=20"), "data", None)
     with pytest.raises(UserError, match=r"other settings: data\.train"):
         run.claim(config(folder), "other data", None)
+
+
+def test_a_run_of_the_version_before_goes_on(folder: str) -> None:
+    run = RunFolder.of(config(folder))
+    run.claim(config(folder), "data", None)
+    written = storage.read_text(run.file("run.json"))
+    assert '"batching": {' in written
+    storage.write_text(run.file("run.json"), written.replace('"batching": {', '"plan": {'))
+    run.claim(config(folder), "data", None)
+    with pytest.raises(UserError, match="other settings: batching "):
+        run.claim(config(folder, "batching.max_clips=3"), "data", None)
 
 
 def test_a_sharded_run_does_not_change_its_number_of_workers(folder: str) -> None:

@@ -37,7 +37,7 @@ def test_numbered_lines_for_people(recipe: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_failure_says_what_to_do_and_ends_in_exit_code_2(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended:
-        check(recipe, ["workers.count=99", "plan.micro_batches_per_step=99", "workers.cpus_each=9"])
+        check(recipe, ["workers.count=99", "batching.micro_batches_per_step=99", "workers.cpus_each=9"])
     assert ended.value.exit_code == 2
     printed = capsys.readouterr().out
     assert "cluster ... failed: training needs 891 CPUs, the cluster has" in printed

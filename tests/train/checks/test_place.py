@@ -62,7 +62,7 @@ def test_what_the_machines_must_have(tmp_path: Path, english_clips: list[Utteran
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_cluster_that_is_too_small(tmp_path: Path, english_clips: list[Utterance]) -> None:
     assert cluster(subject(tmp_path, "builtin:tiny.en", english_clips[:1])).state == "ok"
-    many = ["workers.count=64", "plan.micro_batches_per_step=64", "workers.cpus_each=64"]
+    many = ["workers.count=64", "batching.micro_batches_per_step=64", "workers.cpus_each=64"]
     with pytest.raises(UserError, match="training needs 4096 CPUs"):
         cluster(subject(tmp_path, "builtin:tiny.en", english_clips[:1], *many))
     with pytest.raises(UserError, match="training needs 1 GPUs"):

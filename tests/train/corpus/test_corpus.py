@@ -18,11 +18,11 @@ from train.corpus.streaming import StreamingCorpus, Windows
 from train.corpus.validation import CorpusValidator
 from train.data.config import DataConfig
 from train.examples import PreprocessConfig
-from train.sampling.batching import PlanConfig
+from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 
 RULES = CorpusValidator(PreprocessConfig("builtin:tiny.en", None, "transcribe"))
-PLAN = PlanConfig(max_clips=4, micro_batches_per_step=2)
+PLAN = BatchingConfig(max_clips=4, micro_batches_per_step=2)
 
 
 def data(**given: Any) -> DataConfig:

@@ -11,10 +11,10 @@ from tests.train.corpora import listed, met, once_an_epoch, ordering, spoken
 from train.augmentation.augment import Augmentation, SpeedPerturbation
 from train.corpus.static import StaticCorpus, without_repeats
 from train.corpus.table import ValidatedUtterance, collect
-from train.sampling.batching import PlanConfig
+from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 
-PLAN = PlanConfig(max_clips=3, micro_batches_per_step=4)
+PLAN = BatchingConfig(max_clips=3, micro_batches_per_step=4)
 PACKED = Packing(window_s=20.0, previous_text_share=0.5)
 FASTER = Augmentation(speed=SpeedPerturbation(probability=0.5, factors=(0.8, 1.25)))
 
@@ -85,7 +85,7 @@ def test_windows_have_the_text_before_them() -> None:
 
 def test_other_speeds_are_in_the_plan() -> None:
     slow = Augmentation(speed=SpeedPerturbation(probability=1.0, factors=(0.5,)))
-    plan = PlanConfig(margin_s=0.0, full_window_share=0.0)
+    plan = BatchingConfig(margin_s=0.0, full_window_share=0.0)
     corpus = listed(ordering(plan, augment=slow), spoken(20))
     for spec in (spec for step in islice(corpus.steps(0), 3) for spec in corpus.micro_batch_specs(step)):
         lengths = [example.utterances[0].duration_s or 0.0 for example in spec.examples]

@@ -16,12 +16,12 @@ from train.corpus import streaming
 from train.corpus.streaming import StreamingCorpus, StreamReader, Windows
 from train.corpus.validation import CorpusValidator
 from train.examples import PreprocessConfig
-from train.sampling.batching import PlanConfig
+from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
 
 RULES = CorpusValidator(PreprocessConfig("builtin:tiny.en", None, "transcribe"))
-PLAN = PlanConfig(max_clips=3, micro_batches_per_step=2)
+PLAN = BatchingConfig(max_clips=3, micro_batches_per_step=2)
 HOW = {
     "plain": ordering(PLAN),
     "packed": ordering(PLAN, Packing(window_s=12.0), Augmentation(speed=SpeedPerturbation(probability=0.5))),
@@ -77,7 +77,7 @@ def test_a_stream_goes_on_at_any_step(name: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.medium
 def test_no_two_epochs_of_a_stream_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     Sources(monkeypatch, a=20)
-    corpus = streamed(ordering(PlanConfig(max_clips=3)), 20, a=None)
+    corpus = streamed(ordering(BatchingConfig(max_clips=3)), 20, a=None)
     epochs: dict[int, list[tuple[str, ...]]] = {}
     for step in islice(corpus.steps(0), 30):
         for spec in corpus.micro_batch_specs(step):
@@ -89,7 +89,7 @@ def test_no_two_epochs_of_a_stream_are_alike(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_several_streams_are_mixed_by_their_weights_and_each_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = Sources(monkeypatch, a=500, b=10)
-    seen = met(streamed(ordering(PlanConfig(max_clips=3)), 20, a=3.0, b=1.0), range(40), 1)
+    seen = met(streamed(ordering(BatchingConfig(max_clips=3)), 20, a=3.0, b=1.0), range(40), 1)
     counts = Counter(one.partition(":")[0] for _, one in seen)
     assert counts["0"] == pytest.approx(3 * counts["1"], rel=0.1)
     again = Counter(one for _, one in seen if one.startswith("1:"))

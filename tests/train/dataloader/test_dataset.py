@@ -19,10 +19,10 @@ from train.corpus.static import StaticCorpus
 from train.corpus.table import ValidatedUtterance
 from train.dataloader.dataset import ConsumedBatch, MicroBatchDataset, RankSlice, WorkerShard
 from train.examples import PreprocessConfig
-from train.sampling.batching import MicroBatch, PlanConfig, padding
+from train.sampling.batching import BatchingConfig, MicroBatch, padding
 
 PREPROCESS = PreprocessConfig("builtin:tiny.en", None, "transcribe")
-PLAN = PlanConfig(max_clips=4, micro_batches_per_step=2)
+PLAN = BatchingConfig(max_clips=4, micro_batches_per_step=2)
 ALONE = RankSlice(0, 1)
 
 

@@ -195,8 +195,8 @@ class Data:
             "optim.warmup_steps=1",
             # So small that nothing is learnt: the first evaluation is the best, and patience comes to its end.
             "optim.learning_rate=1e-9",
-            "plan.max_clips=1",
-            "plan.full_window_share=1",
+            "batching.max_clips=1",
+            "batching.full_window_share=1",
             "lora.rank=2",
             "workers.cpus_each=1",
             "evaluation.sample_clips=3",
@@ -212,9 +212,9 @@ def data(tmp_path: Path, small_base: str, flac_clips: list[Utterance]) -> Data:
 
 def test_what_a_run_is_scored_on(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2})
-    found = scored_on(data.config("run", "evaluation.every_steps=4", "plan.full_window_share=0"), "/runs/run")
+    found = scored_on(data.config("run", "evaluation.every_steps=4", "batching.full_window_share=0"), "/runs/run")
     assert found is not None
-    assert (found.every_steps, found.beside, found.context, found.best) == (4, False, "short", "/runs/run/best")
+    assert (found.every_steps, found.is_async, found.context, found.best) == (4, False, "short", "/runs/run/best")
     assert (len(found.validation), len(found.retention)) == (3, 3)
     assert scored_on(data.config("run", "data.validation=null", "data.retention=null"), "/runs/run") is None
     (data.folder / "retention.jsonl").write_text("")
@@ -241,7 +241,7 @@ def test_a_run_without_hope_stops_and_hands_over_its_best(
 ) -> None:
     """It is scored on a release in the folder above: workers stand in another one, and found no file there."""
     above = common_voice(data, flac_clips, monkeypatch)
-    hopeless = ["optim.max_steps=40", "evaluation.patience=2", "evaluation.where=inline"]
+    hopeless = ["optim.max_steps=40", "evaluation.patience=2", "evaluation.mode=sync"]
     fitted, seen = finish(data.config("inline", *above, *hopeless))
     run, artifact = data.folder / "inline", Path(fitted.artifact)
     assert "by the workers" in capsys.readouterr().err
@@ -283,7 +283,7 @@ def test_a_run_without_hope_stops_and_hands_over_its_best(
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_run_at_an_address_is_scored_beside_its_workers(data: Data, s3: str, tmp_path: Path) -> None:
     place = storage.join(s3, tmp_path.name)
-    at_s3 = [f"run.folder={json.dumps(place)}", "run.keep_checkpoints=1", "evaluation.where=beside"]
+    at_s3 = [f"run.folder={json.dumps(place)}", "run.keep_checkpoints=1", "evaluation.mode=async"]
     fitted, seen = finish(data.config("beside", "optim.max_steps=4", *at_s3))
     run = storage.join(place, "beside")
     assert [progress.step for progress in seen] == [1, 2, 3, 4]
@@ -309,7 +309,7 @@ def test_unreadable_speech_does_not_end_a_run(
     """The first evaluation found no file, and the run died of it."""
     write_beside(data.folder / "retention.jsonl", [replace(clip, audio="/no/such.flac") for clip in flac_clips[18:]])
     above = common_voice(data, flac_clips, monkeypatch)
-    fitted, seen = finish(data.config("above", *above, "optim.max_steps=4", "evaluation.where=inline"))
+    fitted, seen = finish(data.config("above", *above, "optim.max_steps=4", "evaluation.mode=sync"))
     assert seen[-1].step == 4
     training = fitted.card.training
     assert [(one["step"], one["corpus"]) for one in training["evaluations"]] == [(2, "validation"), (4, "validation")]
@@ -326,8 +326,8 @@ def test_an_evaluation_beside_the_workers_that_fails_is_told_to_the_board(
     trained(small_model, "lora").save_pretrained(tmp_path / "step_0000002")  # type: ignore[operator]
     gone = replace(flac_clips[0], audio="/no/such.flac")
     progress = ray.remote(num_cpus=0)(ProgressBoard).remote()
-    beside = AsyncValidation(replace(scoring([gone]), beside=True), small_base, 1, progress)
-    assert beside(ray.train.Checkpoint.from_directory(str(tmp_path / "step_0000002"))) == {}
+    is_async = AsyncValidation(replace(scoring([gone]), is_async=True), small_base, 1, progress)
+    assert is_async(ray.train.Checkpoint.from_directory(str(tmp_path / "step_0000002"))) == {}
     ((_, told),) = ray.get(progress.fetch.remote(0))
     assert isinstance(told, Failed)
     assert (told.step, told.error[:45]) == (2, "data.validation: none of 1 utterances can be ")

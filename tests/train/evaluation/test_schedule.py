@@ -12,7 +12,7 @@ from train.config import TrainConfig
 from train.evaluation.schedule import (
     Scoring,
     as_json,
-    choose_beside,
+    choose_async,
     exhausted,
     failed_steps,
     for_card,
@@ -107,10 +107,10 @@ def test_the_last_step_is_always_scored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "gpu", "present", "beside"),
+    ("mode", "gpu", "present", "is_async"),
     [
-        ("inline", False, {"CPU": 100}, False),
-        ("beside", False, {"CPU": 7}, True),
+        ("sync", False, {"CPU": 100}, False),
+        ("async", False, {"CPU": 7}, True),
         ("auto", False, {"CPU": 7}, False),  # of a local cluster's CPUs four are a promise
         ("auto", False, {"CPU": 11}, True),
         ("auto", True, {"CPU": 100, "GPU": 2}, False),
@@ -118,16 +118,16 @@ def test_the_last_step_is_always_scored() -> None:
     ],
 )
 def test_evaluations_run_beside_the_workers_where_there_is_room(
-    where: Any, gpu: bool, present: dict[str, float], beside: bool
+    mode: Any, gpu: bool, present: dict[str, float], is_async: bool
 ) -> None:
     workers = Workers(count=2, cpus_each=2, gpu=gpu, data_tasks_each=2)  # 2 x (2 + 2 x 0.25) CPUs, and 2 for scoring
-    assert choose_beside(where, workers, present) is beside
+    assert choose_async(mode, workers, present) is is_async
 
 
 def test_no_room_beside_is_said_and_not_waited_for() -> None:
     workers = Workers(count=2, cpus_each=2, data_tasks_each=2)
     with pytest.raises(UserError, match="needs 7 CPUs and 0 GPUs, the cluster has 6 CPUs and 0 GPUs"):
-        choose_beside("beside", workers, {"CPU": 6})
+        choose_async("async", workers, {"CPU": 6})
 
 
 def refused(*settings: str) -> str:

@@ -93,7 +93,7 @@ def test_an_adapter_comes_with_a_card_of_what_it_is(english_model: SpeechModel, 
 def test_trained_in_full_windows_only_is_not_called_short(
     english_model: SpeechModel, out: Path, tmp_path: Path
 ) -> None:
-    settings = config("lora", "plan.full_window_share=1.0")
+    settings = config("lora", "batching.full_window_share=1.0")
     last = checkpoint(english_model, settings, tmp_path / "last")
     assert not hand_over(out, settings, DATA, last).short_context
 

@@ -339,7 +339,7 @@ def test_elastic_workers_killed_at_a_random_point_while_ray_wrote_its_record_and
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")  # shown where the test fails
     chance = random.Random(seed)
-    settings = ["run.ledger=true", "run.checkpoint_every_steps=1", "plan.micro_batches_per_step=3"]
+    settings = ["run.data_log=true", "run.checkpoint_every_steps=1", "batching.micro_batches_per_step=3"]
     config = runs.config("random", *settings, "workers.max_failures=0")
     elastic = runs.config("random", *settings, "workers.max_failures=0", "workers.elastic={min: 1, max: 2}")
     before = killed_at(elastic, chance.randint(3, 6), chance)
@@ -361,7 +361,7 @@ def test_twenty_random_kills_and_restarts_as_2_1_2_meet_each_utterance_once_an_e
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")  # shown where the test fails
     chance = random.Random(seed)
-    settings = ["run.ledger=true", "run.checkpoint_every_steps=1", "workers.max_failures=0", "optim.max_steps=126"]
+    settings = ["run.data_log=true", "run.checkpoint_every_steps=1", "workers.max_failures=0", "optim.max_steps=126"]
     settings.append("base=builtin:tiny.en")  # whose steps take longer than it takes to hear of them
     config, learning_rates = runs.config("twenty", *settings), {}
     for attempt in range(20):

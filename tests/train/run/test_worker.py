@@ -39,12 +39,12 @@ def test_a_worker_trains_to_the_last_step_and_leaves_a_whole_checkpoint(
     """In Ray Train's local mode: the loop itself, in this process."""
     plain = ["base=builtin:tiny.en", "data.train=none.jsonl", "workers.cpus_each=1", "lora.rank=2"]
     steps = ["optim.max_steps=3", "optim.warmup_steps=1", "run.checkpoint_every_steps=2"]
-    steps += ["plan.full_window_share=0", "plan.micro_batches_per_step=2"]
+    steps += ["batching.full_window_share=0", "batching.micro_batches_per_step=2"]
     config = resolve(TrainConfig, None, [*plain, *steps]).value
     gone = Utterance("gone", "/no/such.flac", "not to be heard", duration_s=1.0)
     clips = [*flac_clips[:3], gone]  # two steps an epoch
     job = TrainJob(
-        config, listed(ordering(config.plan), [ValidatedUtterance(clip, 12) for clip in clips]), progress=None
+        config, listed(ordering(config.batching), [ValidatedUtterance(clip, 12) for clip in clips]), progress=None
     )
     trainer = TorchTrainer(train_worker, train_loop_config={"job": job}, scaling_config=ScalingConfig(num_workers=0))
     metrics = trainer.fit().metrics
@@ -68,10 +68,10 @@ def test_a_loss_that_is_no_number_ends_a_run_at_once_and_names_step_and_utteranc
 ) -> None:
     plain = ["base=builtin:tiny.en", "data.train=none.jsonl", "workers.cpus_each=1", "lora.rank=2"]
     broken = ["optim.learning_rate=1e30", "optim.warmup_steps=0", "optim.max_steps=9", "run.checkpoint_every_steps=9"]
-    config = resolve(TrainConfig, None, [*plain, *broken, "plan.micro_batches_per_step=1"]).value
+    config = resolve(TrainConfig, None, [*plain, *broken, "batching.micro_batches_per_step=1"]).value
     clips = flac_clips[:3]
     job = TrainJob(
-        config, listed(ordering(config.plan), [ValidatedUtterance(clip, 12) for clip in clips]), progress=None
+        config, listed(ordering(config.batching), [ValidatedUtterance(clip, 12) for clip in clips]), progress=None
     )
     trainer = TorchTrainer(train_worker, train_loop_config={"job": job}, scaling_config=ScalingConfig(num_workers=0))
     with pytest.raises(UserError, match=r"^step \d: the loss is nan: the weights are beyond .*; met: ") as caught:

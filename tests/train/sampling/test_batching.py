@@ -14,10 +14,10 @@ from asr.data.sources.prompts import fetch, utterances
 from asr.errors import UserError
 from asr.io.cache import cache_root
 from asr.models.whisper.tokens import MAX_TOKENS
-from train.sampling.batching import Item, Items, MicroBatch, OptimizerStep, PlanConfig, padding, plan_epoch
+from train.sampling.batching import BatchingConfig, Item, Items, MicroBatch, OptimizerStep, padding, plan_epoch
 
 CONFIGS = st.builds(
-    PlanConfig,
+    BatchingConfig,
     max_clips=st.integers(1, 9),
     max_audio_s=st.floats(WINDOW_S, 120.0),
     max_tokens=st.integers(MAX_TOKENS, 2000),
@@ -55,7 +55,7 @@ def batches(steps: Iterable[OptimizerStep]) -> list[MicroBatch]:
 
 @pytest.mark.medium
 @given(corpora(), CONFIGS, st.integers(0, 5))
-def test_each_utterance_once_an_epoch_and_every_bound_kept(items: Items, config: PlanConfig, epoch: int) -> None:
+def test_each_utterance_once_an_epoch_and_every_bound_kept(items: Items, config: BatchingConfig, epoch: int) -> None:
     size = config.micro_batches_per_step
     if len(items) < size:
         with pytest.raises(UserError, match="micro_batches_per_step"):
@@ -79,7 +79,7 @@ def test_each_utterance_once_an_epoch_and_every_bound_kept(items: Items, config:
 @pytest.mark.medium
 @given(corpora(), st.integers(0, 3))
 def test_the_margin_is_kept(items: Items, epoch: int) -> None:
-    config = PlanConfig(max_clips=1, margin_s=0.5, full_window_share=0.0)
+    config = BatchingConfig(max_clips=1, margin_s=0.5, full_window_share=0.0)
     for batch in batches(plan_epoch(items, config, 0, epoch)):
         (index,) = batch.utterances
         assert items.audio_s[index] <= batch.context_s <= items.audio_s[index] + 0.5
@@ -87,7 +87,7 @@ def test_the_margin_is_kept(items: Items, epoch: int) -> None:
 
 def test_a_pure_function_of_items_seed_and_epoch_and_no_two_epochs_alike() -> None:
     items = prompts_like(200)
-    config = PlanConfig(micro_batches_per_step=2, margin_s=0.0, full_window_share=0.0)  # nothing but the shuffle
+    config = BatchingConfig(micro_batches_per_step=2, margin_s=0.0, full_window_share=0.0)  # nothing but the shuffle
     assert list(plan_epoch(items, config, 3, 4)) == list(plan_epoch(items, config, 3, 4))
     seen = [plan_epoch(items, config, *key) for key in np.ndindex(3, 4, 2)]
     orders = {tuple(batch.utterances for batch in batches(steps)) for steps in seen}
@@ -104,13 +104,13 @@ def test_windows_of_several_utterances_travel_as_one_clip() -> None:
         np.array([True, False]),
         np.array([0, 2]),
     )
-    (batch,) = batches(plan_epoch(items, PlanConfig(full_window_share=0.0), 0, 0))
+    (batch,) = batches(plan_epoch(items, BatchingConfig(full_window_share=0.0), 0, 0))
     assert set(batch.items) == {Item(0, 3, True, 0), Item(3, 1, False, 2)}
     assert sorted(batch.utterances) == [0, 1, 2, 3]
 
 
 def test_lone_clips_leave_idle_micro_batches_where_they_cannot_fill_a_step() -> None:
-    steps = plan_epoch(alone([30.0] * 5), PlanConfig(max_clips=1, micro_batches_per_step=4), 0, 0)
+    steps = plan_epoch(alone([30.0] * 5), BatchingConfig(max_clips=1, micro_batches_per_step=4), 0, 0)
     assert len(steps) == 2
     assert sorted(len(batch.items) for batch in batches(steps)) == [0, 0, 0, 1, 1, 1, 1, 1]
 
@@ -119,10 +119,10 @@ def test_the_share_of_full_windows_is_as_asked() -> None:
     items = prompts_like(2000)
     full = 0
     for epoch in range(5):
-        planned = batches(plan_epoch(items, PlanConfig(full_window_share=0.05), 0, epoch))
+        planned = batches(plan_epoch(items, BatchingConfig(full_window_share=0.05), 0, epoch))
         full += sum(len(batch.items) for batch in planned if batch.context_s == WINDOW_S)
     assert 0.04 <= full / 10_000 <= 0.06
-    everything = batches(plan_epoch(items, PlanConfig(full_window_share=1.0), 0, 0))
+    everything = batches(plan_epoch(items, BatchingConfig(full_window_share=1.0), 0, 0))
     assert {batch.context_s for batch in everything} == {WINDOW_S}
 
 
@@ -132,8 +132,8 @@ def test_less_than_a_tenth_is_padding_on_the_italian_prompts() -> None:
     items = alone(min((probe(clip.audio, container="g722") or Length(0.0, False)).seconds, WINDOW_S) for clip in good)
     assert len(items) > 500
     for epoch in range(5):
-        assert padding(plan_epoch(items, PlanConfig(), 0, epoch)) < 0.1
-        plain = PlanConfig(margin_s=0.0, full_window_share=0.0)
+        assert padding(plan_epoch(items, BatchingConfig(), 0, epoch)) < 0.1
+        plain = BatchingConfig(margin_s=0.0, full_window_share=0.0)
         steps = plan_epoch(items, plain, 0, epoch)
         assert padding(steps) < 0.1
         decoded_s = sum(len(batch.items) * batch.context_s for batch in batches(steps))
@@ -143,14 +143,14 @@ def test_less_than_a_tenth_is_padding_on_the_italian_prompts() -> None:
 def test_a_longer_label_costs_as_longer_speech_does() -> None:
     """Steps hold micro-batches of like cost: those of many tokens are not beside those of few."""
     tokens = np.where(np.arange(600) % 2, 400, 5)
-    config = PlanConfig(max_clips=2, micro_batches_per_step=2, full_window_share=0.0, pool_clips=1)
+    config = BatchingConfig(max_clips=2, micro_batches_per_step=2, full_window_share=0.0, pool_clips=1)
     steps = plan_epoch(alone([3.0] * 600, tokens), config, 0, 0)
     mixed = sum(len({max(tokens[i] for i in batch.utterances) for batch in step}) > 1 for step in steps)
     assert mixed <= 1
 
 
 def test_steps_cost_alike() -> None:
-    config = PlanConfig(full_window_share=0.0, margin_s=0.0, micro_batches_per_step=2)
+    config = BatchingConfig(full_window_share=0.0, margin_s=0.0, micro_batches_per_step=2)
     for first, second in plan_epoch(prompts_like(450), config, 0, 0):  # neither worker waits long for the other
         low, high = sorted(len(batch.items) * batch.context_s for batch in (first, second))
         assert high - low < config.max_audio_s / 4
@@ -158,7 +158,7 @@ def test_steps_cost_alike() -> None:
 
 def test_fewer_clips_than_micro_batches_is_a_persons_mistake() -> None:
     with pytest.raises(UserError, match=r"micro_batches_per_step is 4, but there are 3 clips"):
-        plan_epoch(alone([1.0, 2.0, 3.0]), PlanConfig(micro_batches_per_step=4), 0, 0)
+        plan_epoch(alone([1.0, 2.0, 3.0]), BatchingConfig(micro_batches_per_step=4), 0, 0)
 
 
 def test_a_worker_has_only_its_own_micro_batches_made() -> None:

@@ -15,7 +15,7 @@ from train.corpus.table import ValidatedUtterance, collect, micro_batch_specs
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
 from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
-from train.sampling.batching import Item, MicroBatch, PlanConfig
+from train.sampling.batching import BatchingConfig, Item, MicroBatch
 from train.sampling.packing import Packing
 from train.trainer.trainer import token_loss
 
@@ -51,7 +51,7 @@ def test_windows_have_room_for_the_slowest_of_all_speeds() -> None:
 
 def test_a_clip_that_would_be_longer_than_a_window_is_planned_at_its_own_speed() -> None:
     slow = Augmentation(speed=SpeedPerturbation(probability=1.0, factors=(0.5,)))
-    how = ordering(PlanConfig(margin_s=0.0, full_window_share=0.0), augment=slow)
+    how = ordering(BatchingConfig(margin_s=0.0, full_window_share=0.0), augment=slow)
     utterances, _ = collect([[ValidatedUtterance(Utterance("long", "a.wav", "text", 20.0), 3)]])
     columns = utterances.columns()
     (step,) = how.steps(how.runs(columns, 0, 0), columns, utterances.ids(), 0)
@@ -61,7 +61,7 @@ def test_a_clip_that_would_be_longer_than_a_window_is_planned_at_its_own_speed()
 @pytest.mark.slow
 def test_a_decoder_trained_on_windows_keeps_timestamps(flac_clips: list[Utterance], english_model: SpeechModel) -> None:
     packing = Packing(window_s=12.0, timestamp_share=0.5, previous_text_share=0.3)
-    how = ordering(PlanConfig(max_clips=2, full_window_share=0.0), packing)
+    how = ordering(BatchingConfig(max_clips=2, full_window_share=0.0), packing)
     corpus = listed(how, [ValidatedUtterance(clip, 15) for clip in flac_clips])
     preprocess = PreprocessConfig("builtin:tiny.en", None, "transcribe")
     network, pad = deepcopy(english_model.network).train(), english_model.tokenizer.pad_token_id

@@ -20,12 +20,12 @@ def test_each_trial_is_a_run_of_its_own_in_the_folder_of_the_sweep() -> None:
     assert (first.config.optim.learning_rate, second.config.optim.learning_rate) == (0.01, 1e-4)
     assert [one.run.place for one in (first, second)] == ["/runs/mine/trials/000", "/runs/mine/trials/001"]
     assert first.config.lora.rank == second.config.lora.rank == 4
-    assert first.config.evaluation.where == "inline"
+    assert first.config.evaluation.mode == "sync"
     assert second.label == "trial 001 (optim.learning_rate=0.0001)"
 
 
 def test_trials_share_their_data_unless_it_is_what_differs() -> None:
-    first, second = trials("plan.max_clips=grid(4, 8)")
+    first, second = trials("batching.max_clips=grid(4, 8)")
     assert first.data_key == second.data_key
     first, second = trials("data.temperature=grid(1, 3)")
     assert first.data_key != second.data_key

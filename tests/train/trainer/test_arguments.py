@@ -17,7 +17,7 @@ def test_transformers_arguments_come_from_the_configuration(tmp_path: Path) -> N
     settings = [
         "optim.max_steps=9",
         "optim.warmup_steps=1",
-        "plan.micro_batches_per_step=6",
+        "batching.micro_batches_per_step=6",
         "workers.count=2",
         "precision=bf16",
         "seed=5",

@@ -152,8 +152,13 @@ def test_ddp_does_without_and_may_change_its_number_of_workers() -> None:
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_everything_follows_from_the_one_configuration(stage: int) -> None:
-    asked = [f"parallelism=zero{stage}", "precision=bf16", "plan.micro_batches_per_step=6", "optim.max_grad_norm=0.5"]
-    settings = derived(*asked, "plan.max_clips=5", world_size=2)
+    asked = [
+        f"parallelism=zero{stage}",
+        "precision=bf16",
+        "batching.micro_batches_per_step=6",
+        "optim.max_grad_norm=0.5",
+    ]
+    settings = derived(*asked, "batching.max_clips=5", world_size=2)
     assert settings["zero_optimization"]["stage"] == stage
     assert (settings["bf16"], settings["fp16"]) == ({"enabled": True}, {"enabled": False})
     assert settings["gradient_accumulation_steps"] == 3

@@ -95,7 +95,7 @@ def test_the_loss_is_one_mean_over_all_tokens_however_clips_fell_into_micro_batc
     expected = torch.nn.functional.cross_entropy(outputs.logits[kept], whole["labels"][kept])
     expected.backward()
 
-    settings = [f"plan.micro_batches_per_step={len(parts)}", "optim.max_grad_norm=1e9", "optim.learning_rate=1e-12"]
+    settings = [f"batching.micro_batches_per_step={len(parts)}", "optim.max_grad_norm=1e9", "optim.learning_rate=1e-12"]
     trained = trainer(parts, tmp_path, *settings)
     gradients: dict[str, torch.Tensor] = {}
 

@@ -46,7 +46,9 @@ def test_every_name_says_its_unit_or_what_it_counts(metrics: Metrics) -> None:
     assert len(families) >= 16
     for family in families:
         assert family.name.startswith("whisperfleet_") and family.documentation
-        assert family.name.endswith(("_seconds", "_ratio", "requests", "windows", "_in_house", "_sent_again"))
+        assert family.name.endswith(
+            ("_seconds", "_ratio", "requests", "windows", "_in_flight", "_in_house", "_sent_again")
+        )
     assert CONTENT_TYPE.startswith("text/plain")
 
 
@@ -56,10 +58,10 @@ def test_what_waits_is_read_when_it_is_asked_for(metrics: Metrics, admission: Ad
         ticket.expect(120.0)
         admission._clock.time += 5.0  # type: ignore[attr-defined]
         now = values(metrics)
-        assert now["requests_in_house{model=tiny}"] == 1.0
+        assert now["requests_in_flight{model=tiny}"] == 1.0
         assert now["queued_audio_seconds{model=tiny}"] == 120.0
         assert now["queue_age_seconds{model=tiny}"] == 5.0
-    assert values(metrics)["requests_in_house{model=tiny}"] == 0.0
+    assert values(metrics)["requests_in_flight{model=tiny}"] == 0.0
 
 
 def test_answers_are_counted_by_key_and_status(metrics: Metrics) -> None:
