@@ -104,12 +104,12 @@ class DecodedAudio:
         return self if window.channel is None else self.channels[window.channel]
 
 
-def spoken_language(options: str | None, model: ModelInfo) -> str | None:
+def spoken_language(named: str | None, model: ModelInfo) -> str | None:
     """Return the code that a request's language (code, name or locale) stands for; None, as for ``auto``: detect it.
 
     Raises UserError where it is no language of Whisper's, or none of the model's.
     """
-    language = code_or_none(options)
+    language = code_or_none(named)
     if language is None:
         return model.language
     if language not in model.languages:
