@@ -75,7 +75,7 @@ def _compare(checkpoint: Checkpoint, folders: Sequence[Path], asked: argparse.Na
     merged.network.generation_config.max_length = MAX_TOKENS
     base = SharedBase(plain)
     names = [base.add(folder) for folder in folders]
-    clips = _clips(plain.log_mel)
+    clips = _clips(plain.features)
 
     def on_base(adapters: Sequence[str]) -> list[Transcript]:
         with base.busy() as model:

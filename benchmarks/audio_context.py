@@ -30,6 +30,7 @@ from asr.data.sources import SourceConfig
 from asr.models.checkpoint import find_checkpoint
 from asr.models.whisper.batch_decode import context_frames
 from asr.models.whisper.loading import load_checkpoint
+from asr.models.whisper.loss import token_loss
 from asr.utterance import Utterance
 from train.config import TrainConfig
 from train.data.prepare import PrepareConfig, prepare
@@ -40,7 +41,6 @@ from train.examples import MicroBatchSpec, PreprocessConfig
 from train.run.fit import training_corpus
 from train.trainer.adapter import adapt
 from train.trainer.strategy import LoraSettings
-from train.trainer.trainer import token_loss
 
 BASE = "builtin:base"
 LANGUAGE = "it"
@@ -99,7 +99,7 @@ def _encoding(specs: Sequence[MicroBatchSpec]) -> dict[str, float]:
     model = load_checkpoint(find_checkpoint(BASE))
     seconds: dict[str, float] = defaultdict(float)
     for spec in specs:
-        features = [model.log_mel(decode_audio(clip.audio)) for clip in _clips(spec)]
+        features = [model.features(decode_audio(clip.audio)) for clip in _clips(spec)]
         contexts: tuple[Context, ...] = ("short", "full")
         for context in contexts:
             frames = max(context_frames(clip.shape[1], context) for clip in features)

@@ -29,8 +29,8 @@ from asr.audio.features import Context
 from asr.data.manifest import read_manifest
 from asr.data.sources import SourceConfig
 from asr.inference.engine import CTranslateEngine, TorchEngine, load_engine
+from asr.models.family import best_device
 from asr.models.whisper.batch_decode import transcribe_batch
-from asr.models.whisper.loading import best_device
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.error_rates import score
 from asr.transcript import DecodingRequest, Transcript
@@ -61,7 +61,7 @@ def main() -> None:
         kind = cast(Literal["torch", "ctranslate2"], name)
         engine = load_engine(asked.model, "model", kind, device)
         assert isinstance(engine, (TorchEngine, CTranslateEngine))
-        clips = [DecodingRequest(engine.info.log_mel(wave), asked.language) for wave in waves]
+        clips = [DecodingRequest(engine.info.features(wave), asked.language) for wave in waves]
         for context, size in product(get_args(Context), map(int, asked.batches.split(","))):
             rows.append({"engine": name} | measure(engine, clips, spoken, context, size))
             tell(json.dumps(rows[-1]))

@@ -199,8 +199,8 @@ def _compared(case: Case, found: dict[str, Any]) -> dict[str, Any]:
 
 def run(case: Case) -> dict[str, Any]:
     """Train a few steps in this process and return the peak in bytes, the last step's seconds, the device's FLOP/s."""
+    from asr.models.whisper.loss import token_loss
     from train.trainer.adapter import adapt
-    from train.trainer.trainer import token_loss
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     batch = _batch(case)
@@ -260,7 +260,7 @@ def _network(case: Case, device: str) -> Callable[[], Any]:
     folder = tempfile.TemporaryDirectory()  # bitsandbytes quantises what it reads
     build().save_pretrained(folder.name)
     return lambda: AnyContextWhisper.from_pretrained(
-        folder.name, dtype=dtype, quantization_config=four_bit(dtype), device_map={"": device}
+        folder.name, dtype=dtype, quantization_config=four_bit(dtype, ["proj_out"]), device_map={"": device}
     )
 
 

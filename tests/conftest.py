@@ -27,7 +27,7 @@ from asr.imports import leave_out
 from asr.io.cache import cache_root
 from asr.models.artifact import load_model
 from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 from asr.utterance import Utterance
 from cluster.session import ray_session
 from tests.speed import pytest_collection, pytest_collection_modifyitems, pytest_runtest_call

@@ -175,7 +175,7 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
             require_writable(out)
     with lasting_imports():
         from asr.models.artifact import load_model
-        from asr.models.whisper.loading import best_device
+        from asr.models.family import best_device
         from train.evaluation.offline import evaluate as evaluate_model
 
     model = load_model(model_name, best_device())

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
-from asr.audio.features import WINDOW_S, LogMel
+from asr.audio.features import WINDOW_S
 from asr.audio.limits import AudioLimits
 from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.processor import load_processor
+from asr.models.family import Processor, load_processor
 from asr.transcript import Task
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation
-
-if TYPE_CHECKING:
-    from transformers import WhisperTokenizer
 
 MIN_AUDIO_S = 0.1  # shorter than any word
 _UNCHANGED = Augmentation()
@@ -61,6 +57,6 @@ class MicroBatchSpec:
 
 
 @cache
-def tools(checkpoint: str) -> tuple[WhisperTokenizer, LogMel]:
-    """Return the tokenizer and the features of a checkpoint, loaded once in a process."""
+def processor_of(checkpoint: str) -> Processor:
+    """Return the processor of a checkpoint, loaded once in a process."""
     return load_processor(find_checkpoint(checkpoint))

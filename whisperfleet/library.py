@@ -16,7 +16,7 @@ from asr.inference.transcribe import Transcription
 from asr.io.cache import cache_root
 from asr.language import code_or_none
 from asr.models.artifact import load_model
-from asr.models.whisper.loading import best_device
+from asr.models.family import best_device
 from asr.utterance import Quarantined, Utterance
 from serve import app
 from serve.config import ServeConfig

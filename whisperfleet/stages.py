@@ -19,7 +19,7 @@ from asr.errors import UserError
 from asr.language import name
 from asr.models.artifact import CARD, Card, load_model, read_card, record_evaluations
 from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.loading import best_device
+from asr.models.family import best_device
 from asr.scoring.evaluation import Evaluation
 from asr.scoring.report import duration, percent, with_interval, write_report
 from asr.utterance import Utterance

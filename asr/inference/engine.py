@@ -10,15 +10,10 @@ from uuid import uuid4
 
 import torch
 
-from asr.audio.features import Context, LogMel
-from asr.models.artifact import load_model
+from asr.audio.features import Context
+from asr.models.artifact import family_of_model, load_model
 from asr.models.export import Quantization, is_ctranslate2
-from asr.models.whisper.batch_decode import transcribe_batch
-from asr.models.whisper.ct2_backend import CTranslateModel, loads
-from asr.models.whisper.loading import SpeechModel
-from asr.models.whisper.multi_lora import SharedBase, num_bytes
-from asr.models.whisper.tokens import is_multilingual
-from asr.models.whisper.torch_backend import decode
+from asr.models.family import FastModel, Features, SharedBase, SpeechModel, num_bytes
 from asr.transcript import DecodingRequest, Transcript
 
 EngineName = Literal["torch", "ctranslate2"]
@@ -38,9 +33,13 @@ class ModelInfo:
     languages: frozenset[str]
     language: str | None
     context: Context
-    log_mel: LogMel
+    features: Features
     engine: EngineName = "torch"
     precision: str = "float32"
+
+    def encoder_s(self, request: DecodingRequest) -> float:
+        """Return what a clip costs: the seconds of audio that the encoder sees."""
+        return self.features.encoder_s(request.features.shape[1], self.context)
 
     @property
     def computed(self) -> str:
@@ -87,12 +86,12 @@ class TorchEngine:
 
     def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         """Transcribe through the decoding function that evaluation uses, with its quality ladder."""
-        return decode(self.model, clips, self.info.context, fallback=True)
+        return self.model.transcribe(clips, self.info.context, fallback=True)
 
 
 @dataclass(frozen=True, eq=False)
 class AdapterEngine:
-    """An adapter beside others on a base that they share, or (``multi_lora.NONE``) that base itself."""
+    """An adapter beside others on a base that they share, or (``NO_ADAPTER``) that base itself."""
 
     base: SharedBase
     adapter: str
@@ -113,7 +112,7 @@ class AdapterEngine:
 class CTranslateEngine:
     """The same weights exported, and quantised, for CTranslate2."""
 
-    model: CTranslateModel
+    model: FastModel
     info: ModelInfo
     group: str = field(default_factory=_alone)
 
@@ -124,7 +123,7 @@ class CTranslateEngine:
 
     def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         """Transcribe as the other engines do, up to what quantisation changes."""
-        return transcribe_batch(self.model, clips, self.info.context, fallback=True)
+        return self.model.transcribe(clips, self.info.context, fallback=True)
 
 
 def decode_together(engines: Sequence[Engine], clips: Sequence[DecodingRequest]) -> list[Transcript]:
@@ -154,7 +153,7 @@ def _decode_mixed(engines: Sequence[AdapterEngine], clips: Sequence[DecodingRequ
         for context in sorted({engine.info.context for engine in engines}):
             own = [i for i, engine in enumerate(engines) if engine.info.context == context]
             adapters = [engines[i].adapter for i in own]
-            decoded = decode(model, [clips[i] for i in own], context, fallback=True, adapters=adapters)
+            decoded = model.transcribe([clips[i] for i in own], context, fallback=True, adapters=adapters)
             transcripts.update(zip(own, decoded, strict=True))
     return [transcripts[i] for i in range(len(clips))]
 
@@ -175,7 +174,7 @@ def load_engine(
     """
     chosen = choose(name, device) if engine == "auto" else engine
     if chosen == "ctranslate2":
-        return _ctranslate_engine(CTranslateModel.load(name, device, threads, quantization), public_name)
+        return _ctranslate_engine(family_of_model(name).load_fast(name, device, threads, quantization), public_name)
     if threads:
         torch.set_num_threads(threads)
     model = load_model(name, device, DTYPES[device])
@@ -186,31 +185,30 @@ def choose(name: str, device: str) -> EngineName:
     """Return the engine that ``auto`` stands for."""
     if is_ctranslate2(name):
         return "ctranslate2"
-    return "ctranslate2" if loads(device) else "torch"
+    return "ctranslate2" if family_of_model(name).runs_fast(device) else "torch"
 
 
 def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
     """Return what a request needs to know of a torch model."""
-    english_only = not is_multilingual(model.tokenizer)
-    known = ["<|en|>"] if english_only else model.network.generation_config.lang_to_id
+    languages = model.family.languages(model)
     return ModelInfo(
         name=public_name,
-        languages=frozenset(token.strip("<|>") for token in known),
-        language="en" if english_only else model.language,
+        languages=languages,
+        language="en" if languages == {"en"} else model.language,
         context=model.context,
-        log_mel=model.log_mel,
+        features=model.features,
         engine="torch",
         precision=str(model.network.dtype).removeprefix("torch."),
     )
 
 
-def _ctranslate_engine(model: CTranslateModel, public_name: str) -> CTranslateEngine:
+def _ctranslate_engine(model: FastModel, public_name: str) -> CTranslateEngine:
     info = ModelInfo(
         name=public_name,
         languages=model.known_languages,
         language="en" if model.known_languages == {"en"} else model.language,
         context="short" if model.short_context else "full",
-        log_mel=model.log_mel,
+        features=model.features,
         engine="ctranslate2",
         precision=model.quantization,
     )

@@ -12,8 +12,7 @@ import torch
 from asr.inference.engine import DTYPES, AdapterEngine, Engine, choose, info_of, load_engine
 from asr.models.artifact import fetched, find_base, is_artifact, verified_card
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.whisper.loading import load_checkpoint
-from asr.models.whisper.multi_lora import NONE, SharedBase, is_mixable, num_bytes
+from asr.models.family import NO_ADAPTER, SharedBase, family_named, family_of, load_checkpoint, num_bytes
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Library:
                 raise ValueError(f"'{engine.info.name}' is not held here")
             self._engines = held
             if isinstance(engine, AdapterEngine):
-                if engine.adapter != NONE:
+                if engine.adapter != NO_ADAPTER:
                     engine.base.remove(engine.adapter)
                 self._without_unused_bases()
         del engine
@@ -87,9 +86,9 @@ class Library:
         folder = fetched(name)
         if not is_artifact(folder):
             base = self._base(find_checkpoint(name), device, threads)
-            return AdapterEngine(base, NONE, info_of(base.model, public_name), num_bytes(base.model.network))
+            return AdapterEngine(base, NO_ADAPTER, info_of(base.model, public_name), num_bytes(base.model.network))
         card = verified_card(folder)
-        if card.weights != "adapter" or not is_mixable(folder):
+        if card.weights != "adapter" or not family_named(card.family).is_mixable(folder):
             return None
         base = self._base(find_base(folder, card, name), device, threads)
         try:
@@ -105,7 +104,9 @@ class Library:
             torch.set_num_threads(threads)
         place = _Place(checkpoint.digest, device)
         if place not in self._bases:
-            self._bases[place] = SharedBase(load_checkpoint(checkpoint, device, DTYPES[device]))
+            self._bases[place] = family_of(checkpoint.folder).shared_base(
+                load_checkpoint(checkpoint, device, DTYPES[device])
+            )
         return self._bases[place]
 
     def _without_unused_bases(self) -> None:

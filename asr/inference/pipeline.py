@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio.decode import SAMPLE_RATE, AudioLimits
-from asr.audio.features import FRAMES_PER_S, WINDOW_FRAMES, Context, num_frames
 from asr.audio.sandbox import decode
 from asr.audio.sounding import held_bytes
 from asr.config import suggestion
@@ -20,7 +19,6 @@ from asr.inference.engine import ModelInfo
 from asr.inference.recording import Joiner, Recording, Window
 from asr.inference.windows import windows
 from asr.language import NAMES, code_or_none
-from asr.models.whisper.batch_decode import context_frames
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.transcript import DecodingRequest, Task, Transcript
 
@@ -94,10 +92,10 @@ class DecodedAudio:
         """Seconds of it in which nobody speaks."""
         return self.decoded_s - sum(window.end_s - window.start_s for window in self.windows)
 
-    def cost_s(self, context: Context) -> float:
-        """Seconds of audio that the encoder will see."""
-        frames = (min(num_frames(window.end - window.start), WINDOW_FRAMES) for window in self.windows)
-        return sum(context_frames(each, context) for each in frames) / FRAMES_PER_S
+    def cost_s(self, model: ModelInfo) -> float:
+        """Return the seconds of audio that the model's encoder will see."""
+        frames = (model.features.num_frames(window.end - window.start) for window in self.windows)
+        return sum(model.features.encoder_s(each, model.context) for each in frames)
 
     def of(self, window: Window) -> DecodedAudio:
         """Return what a window was cut from."""
@@ -146,7 +144,7 @@ def open_sound(
     if not model or not sound.windows:
         return sound
     window = sound.windows[0]
-    return replace(sound, first=model.log_mel(sound.of(window).waveform[window.start : window.end]))
+    return replace(sound, first=model.features(sound.of(window).waveform[window.start : window.end]))
 
 
 def _opened(
@@ -197,7 +195,7 @@ def prepared(sound: DecodedAudio, model: ModelInfo) -> Iterator[tuple[Window, np
     for number, window in enumerate(sound.windows):
         source = sound.of(window)
         if number or sound.first is None:
-            features = model.log_mel(source.waveform[window.start : window.end])
+            features = model.features(source.waveform[window.start : window.end])
         else:
             features = sound.first
         source.forget(window.end)

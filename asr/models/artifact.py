@@ -27,8 +27,8 @@ from asr.io import storage, transfer
 from asr.io.cache import cache_root, complete_or_absent
 from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
-from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
-from asr.models.whisper.loading import SpeechModel, load_checkpoint
+from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, builtin_names, find_checkpoint, hub_id
+from asr.models.family import WHISPER, Family, SpeechModel, family_named, family_of, load_checkpoint
 from asr.transcript import Task
 
 CARD = "card.json"
@@ -90,6 +90,8 @@ class Card(Section):
     """Summaries of evaluations with word error rates and their intervals: before and after fine-tuning."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file but the README and this card."""
+    family: str = WHISPER
+    """What kind of network it is; see ``asr.models.family``."""
     lineage: list[Ancestor] = Field(default_factory=list)
     """Where the base is an artifact itself: that one, what it was made from, and so on to a published checkpoint."""
 
@@ -136,8 +138,9 @@ def record_evaluations(folder: Path, evaluations: Sequence[Mapping[str, Any]]) -
 
 def _write_card(folder: Path, card: Card) -> None:
     draft = folder / _CARD_DRAFT
-    no_child = {"lineage"} if not card.lineage else None  # earlier versions do not know the key
-    draft.write_text(card.model_dump_json(indent=2, exclude=no_child), encoding="utf-8")
+    # Earlier versions do not know these keys.
+    usual = {key for key, value in (("lineage", []), ("family", WHISPER)) if getattr(card, key) == value}
+    draft.write_text(card.model_dump_json(indent=2, exclude=usual), encoding="utf-8")
     draft.rename(folder / CARD)
 
 
@@ -176,7 +179,17 @@ def _is_harmless(name: str) -> bool:
     return name in (CARD, _CARD_DRAFT, README, ".gitattributes") or is_litter(name) or name.startswith(".cache/")
 
 
-def load_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpeechModel:
+def family_of_model(name: str) -> Family:
+    """Return the family of whatever ``name`` names; see ``load_model``."""
+    folder = fetched(name)
+    if is_artifact(folder):
+        return family_named(read_card(folder).family)
+    if name in builtin_names():
+        return family_named(WHISPER)
+    return family_of(folder if folder.is_dir() else find_checkpoint(name).folder)
+
+
+def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> SpeechModel:
     """Load whatever ``name`` names: an artifact's folder or address, or a checkpoint as ``find_checkpoint`` finds it.
 
     An adapter is merged into its base. Raises UserError where anything is missing, damaged or does not fit together.

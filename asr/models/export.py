@@ -7,7 +7,6 @@ itself, CTranslate2's has a record with the card in it.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from asr.io.digest import folder_digests, sha256, verify
 from asr.models.artifact import CURVE, Card, complete, fetched, is_artifact, load_model, read_card
 from asr.models.checkpoint import find_checkpoint
 from asr.models.export_formats import Format, Quantization
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 
 RECORD = "export.json"
 MODEL = "model.bin"
@@ -143,12 +142,10 @@ def _load(source: _Source, dtype: torch.dtype) -> SpeechModel:
 def _write_transformers(source: _Source, draft: Path, dtype: torch.dtype) -> None:
     model = _load(source, dtype)
     model.network.save_pretrained(draft)
-    config = draft / "config.json"  # transformers' class instead of our subclass: others know no other
-    settings = json.loads(config.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
-    config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    model.family.settle(draft)
     for weights in draft.glob("*.safetensors"):
-        shutil.copymode(config, weights)  # safetensors leaves 0600, whatever the umask
-    _save_processor(model, draft)
+        shutil.copymode(draft / "config.json", weights)  # safetensors leaves 0600, whatever the umask
+    model.processor.save_inputs(draft)
     if source.card is None:
         return
     if (source.folder / CURVE).is_file():
@@ -157,18 +154,9 @@ def _write_transformers(source: _Source, draft: Path, dtype: torch.dtype) -> Non
 
 
 def _write_ctranslate2(source: _Source, draft: Path, quantization: Quantization) -> None:
-    try:
-        from ctranslate2.converters.transformers import WhisperLoader
-    except ImportError:
-        raise UserError("CTranslate2 is not installed", "pip install ctranslate2") from None
     model = _load(source, torch.float32)
-    # What its TransformersConverter does with a folder, which would have to be written first.
-    with torch.no_grad():
-        spec = WhisperLoader()(model.network, model.tokenizer)
-    spec.validate()
-    spec.optimize(quantization=quantization)
-    spec.save(str(draft))
-    _save_processor(model, draft)
+    model.family.write_fast(model, draft, quantization)
+    model.processor.save_inputs(draft)
     record = Export(
         name=source.name,
         digest=source.digest,
@@ -177,8 +165,3 @@ def _write_ctranslate2(source: _Source, draft: Path, quantization: Quantization)
         files=folder_digests(draft),
     )
     (draft / RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
-
-
-def _save_processor(model: SpeechModel, draft: Path) -> None:
-    model.tokenizer.save_pretrained(draft)
-    model.log_mel.extractor.save_pretrained(draft)

@@ -18,7 +18,7 @@ from asr.config import resolve
 from asr.data.manifest import read_manifest
 from asr.models.artifact import load_model
 from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.loading import SpeechModel, load_checkpoint
+from asr.models.family import SpeechModel, load_checkpoint
 from asr.scoring.error_rates import Score
 from asr.utterance import Utterance
 from benchmarks.recipe.work import Clock, Work, say

@@ -236,7 +236,7 @@ def measured(sizes: Sizes) -> Service:
     with TemporaryDirectory() as folder:
         clips, _ = speech(Path(folder), sizes.decoder, sizes.prompts)
         waveform = decode(joined(clips, WINDOW_S, Path(folder, "window.flac")).path)
-    clip = DecodingRequest(engine.info.log_mel(waveform[: int(WINDOW_S * SAMPLE_RATE)]), language(sizes.decoder))
+    clip = DecodingRequest(engine.info.features(waveform[: int(WINDOW_S * SAMPLE_RATE)]), language(sizes.decoder))
     most, cores = int(BUDGET_S / WINDOW_S), os.cpu_count() or 1
     engine.decode([clip])
     one_s = median_core_s(lambda: engine.decode([clip]), sizes.rounds) / cores

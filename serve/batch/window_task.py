@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from asr.audio.decode import AudioLimits
-from asr.audio.features import FRAMES_PER_S
 from asr.errors import DataError
 from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import NOTHING_FOUND, DecodingOptions, open_sound, prepared
 from asr.inference.recording import Window
-from asr.models.whisper.batch_decode import context_frames
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport
 from asr.transcript import DecodingRequest, Transcript
 from serve.config import MAX_DAMAGED_SHARE
@@ -78,4 +76,4 @@ def passages(order: RecordingTask, model: ModelInfo) -> Iterator[WindowTask]:
 
 def cost_s(clip: DecodingRequest, model: ModelInfo) -> float:
     """Return the seconds of audio that the encoder sees."""
-    return context_frames(clip.features.shape[1], model.context) / FRAMES_PER_S
+    return model.encoder_s(clip)

@@ -196,11 +196,11 @@ class Api:
             del form, opening  # the upload may be large, and what was decoded is enough
             known.audio_s, known.warnings = sound.decoded_s, sound.report.warnings or None
             self._metrics.silent(labels, sound.silent_s)
-            ticket.expect(sound.cost_s(model.context))
+            ticket.expect(sound.cost_s(model))
             sender = ReplicaClient(
                 self._transcriber,
                 route.version,
-                model.context,
+                model,
                 known.request_id,
                 labels,
                 ticket,

@@ -12,12 +12,12 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
-from asr.audio.features import Context
+from asr.inference.engine import ModelInfo
 from asr.transcript import DecodingRequest, Transcript
 from serve.ingress.limits.admission import Ticket
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
-from serve.replica.transcriber import WindowResult, encoder_audio_s
+from serve.replica.transcriber import WindowResult
 
 # A window whose replica died goes to another. Not for ever: it may be the one that they die of.
 ATTEMPTS = 4
@@ -37,7 +37,7 @@ class ReplicaClient:
 
     transcriber: DeploymentHandle
     version: Version
-    context: Context
+    model: ModelInfo
     request: str
     labels: MetricLabels
     ticket: Ticket
@@ -64,7 +64,7 @@ class ReplicaClient:
                 self.metrics.sent_again(self.labels)
                 await asyncio.sleep(PAUSE_S * 2 ** (attempt - 1))
             else:
-                self.ticket.done(encoder_audio_s(clip, self.context))
+                self.ticket.done(self.model.encoder_s(clip))
                 self.metrics.window_done(self.labels, clip, result)
                 return result.transcript
         raise AssertionError("unreachable")

@@ -15,11 +15,9 @@ import numpy as np
 import ray.serve
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.audio.features import FRAMES_PER_S, Context
 from asr.errors import UserError
 from asr.inference.engine import Engine, ModelInfo, decode_together
 from asr.inference.isolation import MAX_FAILURES, each_on_its_own
-from asr.models.whisper.batch_decode import context_frames
 from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 from serve.errors import ApiError
@@ -59,11 +57,6 @@ class _Asked:
     lease: ModelLease
     since: float
     answer: asyncio.Future[WindowResult]
-
-
-def encoder_audio_s(clip: DecodingRequest, context: Context) -> float:
-    """Return what a clip costs: the seconds of audio that the encoder sees."""
-    return context_frames(clip.features.shape[1], context) / FRAMES_PER_S
 
 
 class Transcriber:
@@ -158,7 +151,7 @@ class Transcriber:
     ) -> WindowResult:
         answer: asyncio.Future[WindowResult] = asyncio.get_running_loop().create_future()
         engine = lease.engine
-        audio_s = encoder_audio_s(clip, engine.info.context)
+        audio_s = engine.info.encoder_s(clip)
         asked = _Asked(clip, lease, time.monotonic(), answer)
         window = QueuedWindow(asked, request, position, audio_s, engine.group, key)
         self._scheduler.put(window)
@@ -213,7 +206,7 @@ class Transcriber:
 
 def warm_up(info: ModelInfo) -> DecodingRequest:
     """Return a clip that makes a model do once what it will do for every other."""
-    return DecodingRequest(info.log_mel(np.zeros(SAMPLE_RATE, np.float32)), info.language)
+    return DecodingRequest(info.features(np.zeros(SAMPLE_RATE, np.float32)), info.language)
 
 
 def _unavailable() -> ApiError:

@@ -10,7 +10,7 @@ from asr.audio.decode import decode as decode_audio
 from asr.data.sources.prompts import fetch, utterances
 from asr.io.cache import cache_root
 from asr.models.artifact import load_model
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 
 
 @cache

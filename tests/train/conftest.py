@@ -9,7 +9,7 @@ from asr.data.sources.prompts import fetch, utterances
 from asr.io.cache import cache_root
 from asr.models.artifact import load_model
 from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.loading import SpeechModel, load_checkpoint
+from asr.models.family import SpeechModel, load_checkpoint
 from asr.utterance import Utterance
 from tests.manifests import write_beside
 from tests.train.runs import Finished, Runs, finish

@@ -18,13 +18,14 @@ from transformers.utils import logging
 
 from asr.config import resolve
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.whisper.tokens import IGNORED
+from asr.models.family import IGNORED
+from asr.models.whisper.loss import token_loss
 from tests.asr.tiny_whisper import random_whisper
 from train.callbacks.gradient_flow import GradientWatch
 from train.config import TrainConfig
 from train.trainer.adapter import adapt, load_base
 from train.trainer.arguments import arguments
-from train.trainer.trainer import WhisperTrainer, token_loss
+from train.trainer.trainer import WhisperTrainer
 
 STEPS, MICRO_BATCHES = 4, 4
 GATHERED = "gathered.safetensors"

@@ -17,7 +17,7 @@ import torch
 from transformers import TrainerCallback
 
 from asr.io.unretryable import writing
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 from train.checkpoints import data_log
 from train.checkpoints.best import keep
 from train.checkpoints.upload import STATE, THEN, CheckpointUploads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from asr.errors import UserError
 from train.dataloader.dataset import ConsumedBatch, MicroBatchDataset
-from train.trainer.trainer import token_loss
+
+Loss = Callable[[Any, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""The loss of a micro-batch, as ``asr.models.family.Family.loss`` has it."""
 
 _SHOWN = 10
 _BOUND = 1e6  # no weight of a network that works is anywhere near it
@@ -26,8 +29,8 @@ class NonFiniteGuard(TrainerCallback):
     skips steps whose gradients overflow, as it should; its loss is finite all the same.
     """
 
-    def __init__(self, dataset: MicroBatchDataset, precision: str) -> None:
-        self._dataset, self._precision = dataset, precision
+    def __init__(self, dataset: MicroBatchDataset, precision: str, loss: Loss) -> None:
+        self._dataset, self._precision, self._loss = dataset, precision, loss
         self._step, self._network = 1, nn.Module()
         self._consumed: list[ConsumedBatch] = []
 
@@ -42,10 +45,10 @@ class NonFiniteGuard(TrainerCallback):
     def __call__(
         self, outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return ``train.trainer.trainer.token_loss`` of the micro-batch that the feed yielded next."""
+        """Return the loss of the micro-batch that the dataset yielded next."""
         consumed = self._dataset.trained()
         self._consumed.append(consumed)
-        loss = token_loss(outputs, labels, num_items_in_batch)
+        loss = self._loss(outputs, labels, num_items_in_batch)
         if not torch.isfinite(loss):
             raise self._mistake(float(loss.detach()), outputs.logits.detach(), consumed)
         return loss

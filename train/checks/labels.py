@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from asr.errors import UserError
-from asr.models.whisper.tokens import IGNORED, MAX_TOKENS, is_multilingual, prompt_ids
+from asr.models.family import IGNORED
+from asr.models.whisper.tokens import MAX_TOKENS, is_multilingual
 from asr.utterance import Utterance
 from train.checks.subject import CheckOutcome, Subject
 
@@ -18,16 +19,14 @@ _REMEDY = "copy tokenizer.json and tokenizer_config.json from the base that it w
 
 def base(subject: Subject) -> CheckOutcome:
     """The base is there, with a tokenizer and features."""
-    tokenizer, log_mel = subject.processor
-    kind = "multilingual" if is_multilingual(tokenizer) else "English only"
-    return CheckOutcome("ok", f"{subject.checkpoint.name}, {kind}, {log_mel.extractor.feature_size} mel bins")
+    return CheckOutcome("ok", f"{subject.checkpoint.name}, {subject.processor.about}")
 
 
 def language(subject: Subject) -> CheckOutcome:
     """The base has a token for the language of each row."""
     counts = Counter(subject.language(row) for row in subject.training.utterances)
     for name in counts:
-        prompt_ids(subject.tokenizer, name, subject.config.task)
+        subject.processor.require(name, subject.config.task)
     shown = ", ".join(f"{name or 'en'} ({count})" for name, count in counts.most_common())
     return CheckOutcome("ok", f"{shown}, task {subject.config.task}")
 

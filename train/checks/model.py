@@ -8,15 +8,13 @@ import psutil
 import torch
 
 from asr.errors import UserError
-from asr.models.whisper.loading import best_device
-from asr.models.whisper.torch_backend import decode
+from asr.models.family import best_device
 from asr.transcript import DecodingRequest
 from train.callbacks.gradient_flow import silent_weights
 from train.capacity.shapes import read_shape
 from train.checks.subject import CheckOutcome, Subject
 from train.trainer.adapter import adapt
 from train.trainer.strategy import has_adapter
-from train.trainer.trainer import token_loss
 
 _NEW_TOKENS = 32
 _SHOWN = 3
@@ -29,9 +27,9 @@ def decoding(subject: Subject) -> CheckOutcome:
     model, clips = subject.model, subject.shortest
     model.network.generation_config.max_length = _NEW_TOKENS  # enough to see that it works
     features = [
-        DecodingRequest(model.log_mel(waveform), subject.language(row), subject.config.task) for row, waveform in clips
+        DecodingRequest(model.features(waveform), subject.language(row), subject.config.task) for row, waveform in clips
     ]
-    transcripts = decode(model, features, model.context)
+    transcripts = model.transcribe(features, model.context)
     return CheckOutcome("ok", f"{len(transcripts)} clips on {model.network.device}, the first: {transcripts[0].text!r}")
 
 
@@ -40,13 +38,13 @@ def gradients(subject: Subject) -> CheckOutcome:
     config = subject.config
     if outcome := _too_large(subject, copies=1 if has_adapter(config.strategy) else 2):
         return outcome
-    network = adapt(subject.model.network, config.strategy, config.lora).train()
+    network = adapt(subject.model, config.strategy, config.lora).train()
     if config.activation_checkpointing:
         network.activation_checkpointing_enable({"use_reentrant": False})
     device = next(network.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in subject.batch.items()}
     labels = batch.pop("labels")
-    loss = token_loss(network(**batch), labels)
+    loss = subject.model.family.loss(network(**batch), labels)
     if not math.isfinite(loss.item()):
         raise UserError(f"the first loss is {loss.item()}", "look at the base: are its weights whole?")
     loss.backward()

@@ -11,26 +11,25 @@ from typing import Literal
 
 import numpy as np
 import torch
-from transformers import GenerationConfig, WhisperTokenizer
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.audio.features import HOP, WINDOW_FRAMES, WINDOW_S, LogMel
+from asr.audio.features import HOP, WINDOW_FRAMES, WINDOW_S
 from asr.audio.limits import DEFAULT_LIMITS
 from asr.audio.sandbox import decode_utterances
 from asr.audio.silence import require_sound
-from asr.data.segments import split
+from asr.data.segments import LabelledSegment, split
 from asr.data.sources import SourceConfig, is_stream, rows
 from asr.errors import DataError
 from asr.io.cache import cache_root
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.whisper.loading import SpeechModel, best_device, load_checkpoint
-from asr.models.whisper.tokens import label_ids, prompt_ids
+from asr.models.family import Processor, SpeechModel, best_device, load_checkpoint
 from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
 from train.corpus.validation import CorpusValidator
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
-from train.examples import MicroBatchSpec, PackedExample, tools
+from train.examples import MicroBatchSpec, PackedExample, processor_of
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
@@ -126,14 +125,14 @@ class Subject:
         return find_checkpoint(self.config.base)
 
     @cached_property
-    def processor(self) -> tuple[WhisperTokenizer, LogMel]:
+    def processor(self) -> Processor:
         """The base's tokenizer and features."""
-        return tools(self.config.base)
+        return processor_of(self.config.base)
 
     @property
-    def tokenizer(self) -> WhisperTokenizer:
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base's tokenizer."""
-        return self.processor[0]
+        return self.processor.tokenizer
 
     @cached_property
     def generation(self) -> GenerationConfig:
@@ -171,8 +170,8 @@ class Subject:
         return [row.utterance for row in validator.validate(chosen, quarantined)], quarantined
 
     def _label(self, utterance: Utterance) -> list[int]:
-        prompt = prompt_ids(self.tokenizer, self.language(utterance), self.config.task)
-        return label_ids(self.tokenizer, utterance.text, prompt)
+        said = [LabelledSegment(0.0, 0.0, utterance.text)]
+        return self.processor.label(said, self.language(utterance), self.config.task)
 
     @property
     def shortest(self) -> list[tuple[Utterance, np.ndarray]]:
@@ -189,9 +188,7 @@ class Subject:
         examples = tuple(PackedExample((utterance,)) for utterance, _ in clips)
         if self.config.packing.window_s is not None:
             examples = (PackedExample(tuple(utterance for utterance, _ in clips), timestamps=True),)
-        return collate(
-            prepare(MicroBatchSpec(examples, context_s), self.config.preprocess), self.tokenizer.pad_token_id
-        )
+        return collate(prepare(MicroBatchSpec(examples, context_s), self.config.preprocess), self.processor)
 
     @cached_property
     def model(self) -> SpeechModel:

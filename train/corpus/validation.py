@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,15 +17,13 @@ from asr.audio.sandbox import MOST_TASKS, decode_utterances, probes
 from asr.data.batches import batches
 from asr.data.segments import split
 from asr.errors import DataError, UserError
-from asr.models.whisper.tokens import MAX_TOKENS, prompt_ids, spoken
+from asr.models.family import Processor
 from asr.utterance import Quarantined, Utterance
 from train.corpus.table import ValidatedUtterance
 from train.data.config import LongClips
 from train.data.prefetch import kept
-from train.examples import MIN_AUDIO_S, PreprocessConfig, tools
-
-if TYPE_CHECKING:
-    from transformers import WhisperTokenizer
+from train.examples import MIN_AUDIO_S, PreprocessConfig, processor_of
+from train.sampling.packing import LabelLimits
 
 _BATCH = 1024
 _GRACE_CLIPS = 100
@@ -41,18 +38,20 @@ class CorpusValidator:
     long_clips: LongClips = "quarantine"
 
     @property
-    def tokenizer(self) -> WhisperTokenizer:
+    def processor(self) -> Processor:
         """The checkpoint's, loaded once in a process."""
-        return tools(self.preprocess.checkpoint)[0]
+        return processor_of(self.preprocess.checkpoint)
 
     @cached_property
-    def around(self) -> int:
-        """Tokens of a label beside its text: prompt and end. Raises UserError for a language that is not known."""
-        return len(self._prompt(self.preprocess.language or "en")) + 1
+    def limits(self) -> LabelLimits:
+        """The room of a label. Raises UserError for a language that is not known."""
+        processor = self.processor
+        around = processor.around(self.preprocess.language or "en", self.preprocess.task)
+        return LabelLimits(around, processor.max_label_tokens, processor.max_previous_tokens)
 
     def require(self, language: str | None) -> None:
         """Raise UserError where the checkpoint cannot be told to speak a row's language, or the run's."""
-        self._prompt(language or self.preprocess.language)
+        self.processor.require(language or self.preprocess.language, self.preprocess.task)
 
     def validate(
         self, rows: Iterable[Utterance | Quarantined], quarantined: list[Quarantined]
@@ -67,18 +66,18 @@ class CorpusValidator:
         for batch in batches(rows, _BATCH):
             checked = [each for row in _with_lengths(batch) for each in self._check(row)]
             texts = [f" {row.text.strip()}" for row in checked if isinstance(row, Utterance)]
-            lengths = iter(self._lengths(texts))
+            lengths = iter(self.processor.text_lengths(texts))
             for row in checked:
                 if isinstance(row, Utterance):
                     if row.language not in languages:
                         self.require(row.language)
                         languages.add(row.language)
                     tokens = next(lengths)
-                    if tokens + self.around <= MAX_TOKENS:
+                    if tokens + self.limits.around <= self.limits.most:
                         yield ValidatedUtterance(row, tokens, follows)
                         follows = True
                         continue
-                    detail = f"{tokens + self.around} tokens, the decoder has {MAX_TOKENS} positions"
+                    detail = f"{tokens + self.limits.around} tokens, the decoder has {self.limits.most} positions"
                     row = Quarantined(row.id, "label_too_long", detail)
                 quarantined.append(row)
                 follows = False
@@ -89,7 +88,7 @@ class CorpusValidator:
         try:
             length_s = row.duration_s or 0.0
             if length_s <= WINDOW_S:
-                spoken(row.text)
+                self.processor.usable(row.text)
                 if length_s < MIN_AUDIO_S:
                     raise DataError("too_short", f"{length_s:.3f} s, under {MIN_AUDIO_S:g} s")
                 return [row]
@@ -100,12 +99,6 @@ class CorpusValidator:
             return [Quarantined(row.id, fault.reason, fault.detail)]
         short = replace(self, long_clips="quarantine")  # a segment may still be too long
         return [each for piece in pieces for each in short._check(piece)]
-
-    def _lengths(self, texts: list[str]) -> list[int]:
-        return [len(ids) for ids in self.tokenizer(texts, add_special_tokens=False).input_ids] if texts else []
-
-    def _prompt(self, language: str | None) -> list[int]:
-        return prompt_ids(self.tokenizer, language, self.preprocess.task)
 
 
 def require_usable(quarantined: Sequence[Quarantined], met: int, max_share: float) -> None:

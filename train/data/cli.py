@@ -87,16 +87,14 @@ def inspect(  # noqa: PLR0913 - the options of a verb
         names = ", ".join(str(part.split) for part in there.values())
         raise UserError(f"{source} has the splits {names}", "say which: --split train --against-split test")
     other = _other(read, against, against_split)
-    from asr.models.whisper.processor import (
-        load_processor,  # with it comes transformers: not for a help text or a wrong setting
-    )
+    from asr.models.family import load_processor  # not for a help text or a wrong setting
 
-    tokenizer, _ = load_processor(find_checkpoint(base))
+    processor = load_processor(find_checkpoint(base))
     if out is not None:
         with writing(out, then=_AGAIN):
             require_writable(out)
     with counting("decoding") as advance:
-        result, survey = inspect_rows(rows_of(read), tokenizer, settled, rows_of(other) if other else None, advance)
+        result, survey = inspect_rows(rows_of(read), processor, settled, rows_of(other) if other else None, advance)
     if out is not None:
         with writing(out, then=_AGAIN):
             draw_lengths(out / "lengths.png", result.histogram, BIN_S, _title(read))

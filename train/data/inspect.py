@@ -8,11 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
+from asr.models.family import Processor
 from asr.scoring.characters import OddCharacter
 from train.data import casing, pace
 from train.data.filters import Filters
@@ -20,9 +20,6 @@ from train.data.pace import PaceFigures
 from train.data.prefetch import ahead
 from train.data.prepare import OnProgress, Row, length_of
 from train.data.survey import Repeats, Same, Survey, look
-
-if TYPE_CHECKING:
-    from transformers import WhisperTokenizer
 
 BIN_S = 0.5
 NUM_BINS = 61  # up to Whisper's window of 30 s, and one for all that is longer
@@ -88,7 +85,7 @@ class Inspection:
 
 def inspect(
     rows: Iterable[Row],
-    tokenizer: WhisperTokenizer,
+    processor: Processor,
     config: InspectConfig,
     against: Iterable[Row] | None = None,
     on_progress: OnProgress | None = None,
@@ -111,8 +108,8 @@ def inspect(
                 on_progress(done, total)
         return survey
 
-    other = None if against is None else gathered(against, Survey(config.examples, tokenizer)).duplicates
-    survey = gathered(rows, Survey(config.examples, tokenizer, other))
+    other = None if against is None else gathered(against, Survey(config.examples, processor)).duplicates
+    survey = gathered(rows, Survey(config.examples, processor, other))
     per_1000 = 1000 * (time.perf_counter() - begin) / max(done, 1)
     return _inspection(survey, per_1000), survey
 
@@ -130,7 +127,7 @@ def _inspection(survey: Survey, seconds_per_1000_clips: float) -> Inspection:
     for fault in survey.faults:
         if len(examples[fault.reason]) < survey.num_examples:
             examples[fault.reason].append(f"{fault.id}: {fault.detail}" if fault.detail else fault.id)
-    tokenizer = survey.tokenizer
+    processor = survey.processor
     spoken = survey.pace.figures()
     return Inspection(
         rows=survey.rows,
@@ -147,7 +144,7 @@ def _inspection(survey: Survey, seconds_per_1000_clips: float) -> Inspection:
         length_s=_summary(lengths_s),
         tokens_per_s=round(survey.tokens / survey.usable_s, 2) if survey.usable_s else 0.0,
         max_label_tokens=survey.max_label_tokens,
-        characters=survey.characters.odd(lambda text: len(tokenizer(text, add_special_tokens=False).input_ids)),
+        characters=survey.characters.odd(lambda text: processor.text_lengths([text])[0]),
         duplicates={kind: seen.repeats() for kind, seen in survey.duplicates.items()},
         overlap={} if survey.against is None else {kind: seen.repeats() for kind, seen in survey.overlap.items()},
         pace=spoken,

@@ -7,7 +7,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,18 +15,16 @@ from asr.audio.decode import DEFAULT_LIMITS, SAMPLE_RATE
 from asr.audio.probe import Header
 from asr.audio.sandbox import with_headers
 from asr.audio.silence import require_sound
+from asr.data.segments import LabelledSegment
 from asr.data.split import transcript_key
 from asr.errors import DataError
-from asr.models.whisper.tokens import is_multilingual, label_ids
+from asr.models.family import Processor
 from asr.scoring.characters import Characters
 from asr.utterance import Quarantined, Utterance
 from train.data.casing import Casing
 from train.data.filters import Filters
 from train.data.pace import Pace
 from train.data.prepare import Row
-
-if TYPE_CHECKING:
-    from transformers import WhisperTokenizer
 
 Same = Literal["transcript", "audio"]
 
@@ -87,7 +85,7 @@ class Survey:
     """Sums over the rows that were added; ``against`` is that of the source to compare with."""
 
     num_examples: int
-    tokenizer: WhisperTokenizer
+    processor: Processor
     against: Mapping[Same, Seen] | None = None
     rows: int = 0
     usable: int = 0
@@ -108,7 +106,7 @@ class Survey:
         self.duplicates: dict[Same, Seen] = {kind: Seen(self.num_examples) for kind in ("transcript", "audio")}
         self.overlap: dict[Same, Seen] = {kind: Seen(self.num_examples) for kind in ("transcript", "audio")}
         self.casing, self.pace = Casing(), Pace()
-        self._prompt = range(4 if is_multilingual(self.tokenizer) else 2)
+        self._around = self.processor.around("en", "transcribe")
 
     def add(self, look: Look) -> None:
         """Take one row into account."""
@@ -135,7 +133,7 @@ class Survey:
         elif look.length_s is not None:
             self.usable += 1
             self.usable_s += look.length_s
-            self.tokens += labels - len(self._prompt) - 1
+            self.tokens += labels - self._around
             self.max_label_tokens = max(self.max_label_tokens, labels)
 
     def _repeated_id(self, row: Utterance) -> Quarantined | None:
@@ -151,7 +149,8 @@ class Survey:
         if row.speaker:
             self.speakers.add(row.speaker)
         try:
-            return len(label_ids(self.tokenizer, row.text, self._prompt)), None
+            text = [LabelledSegment(0.0, 0.0, row.text)]
+            return len(self.processor.label(text, "en", "transcribe")), None
         except DataError as error:
             return 0, Quarantined(row.id, error.reason, error.detail)
 

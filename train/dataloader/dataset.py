@@ -12,14 +12,14 @@ import torch
 from torch.utils.data import IterableDataset
 
 from asr.audio.features import FRAMES_PER_S
-from asr.models.whisper.tokens import IGNORED
+from asr.models.family import IGNORED
 from asr.utterance import Quarantined
 from train.corpus.corpus import Corpus
 from train.corpus.validation import require_usable
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import MicroBatchTensors
 from train.dataloader.ray_pipeline import stream
-from train.examples import MicroBatchSpec, PreprocessConfig
+from train.examples import MicroBatchSpec, PreprocessConfig, processor_of
 from train.sampling.batching import MicroBatch
 
 
@@ -95,14 +95,13 @@ class MicroBatchDataset(IterableDataset):
         self,
         shard: WorkerShard,
         preprocess: PreprocessConfig,
-        pad_token_id: int,
         max_quarantined_share: float,
         tasks: int = 1,
     ) -> None:
         self.stats = DataStats()
         self.waiting = False
         """Whether the worker stands still for want of data at this moment."""
-        self._shard, self._preprocess, self._pad_token_id = shard, preprocess, pad_token_id
+        self._shard, self._preprocess = shard, preprocess
         self._max_quarantined_share, self._tasks = max_quarantined_share, tasks
         self._data_log: list[ConsumedBatch] = []
         self._told = 0
@@ -121,6 +120,7 @@ class MicroBatchDataset(IterableDataset):
         return self._untrained.popleft()
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        processor = processor_of(self._preprocess.checkpoint)
         rows = stream(self._shard.specs(), self._preprocess, self._tasks)
         first = True
         while True:
@@ -133,7 +133,7 @@ class MicroBatchDataset(IterableDataset):
             if not first:
                 self.stats.wait_s += time.monotonic() - started
             first = False
-            batch = collate(row, self._pad_token_id)
+            batch = collate(row, processor)
             self._count(row, batch)
             require_usable(self.stats.quarantined, self.stats.utterances, self._max_quarantined_share)
             yield batch

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,14 +16,10 @@ from asr.audio.sandbox import MOST_TASKS, decode_utterances
 from asr.audio.silence import require_sound
 from asr.data.segments import LabelledSegment
 from asr.errors import DataError
-from asr.models.whisper.tokens import IGNORED, MAX_TOKENS, label_ids, previous_ids, prompt_ids, spoken, window_ids
-from asr.transcript import Task
+from asr.models.family import IGNORED
 from asr.utterance import Quarantined, Utterance
 from train.augmentation.augment import SpeedPerturbation, augment, mask
-from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig, tools
-
-if TYPE_CHECKING:
-    from transformers import WhisperTokenizer
+from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig, processor_of
 
 DecodeResult = np.ndarray | DataError
 _WINDOW_SAMPLES = WINDOW_FRAMES * HOP
@@ -96,8 +91,8 @@ def _row(spec: MicroBatchSpec, sounds: Iterator[DecodeResult], preprocess: Prepr
     clips = [clip for clip in made if clip is not None]
     samples = sum(clip.samples for clip in clips)
     if not clips:  # the step still needs a batch on every worker: silence that no token is scored on
-        _, log_mel = tools(preprocess.checkpoint)
-        clips = [_Clip(log_mel(np.zeros(SAMPLE_RATE, dtype=np.float32)), [IGNORED, IGNORED], 0, 0)]
+        features = processor_of(preprocess.checkpoint).features
+        clips = [_Clip(features(np.zeros(SAMPLE_RATE, dtype=np.float32)), [IGNORED, IGNORED], 0, 0)]
     width = max(len(clip.label) for clip in clips)
     return MicroBatchTensors(
         features_MT=np.concatenate([clip.features for clip in clips], axis=1),
@@ -124,14 +119,14 @@ def _clip(
 
     ``sounds`` has the waveforms of its utterances next.
     """
-    tokenizer, log_mel = tools(preprocess.checkpoint)
+    processor = processor_of(preprocess.checkpoint)
     waveforms: list[np.ndarray] = []
     used: list[Utterance] = []
     segments: list[LabelledSegment] = []
     samples = 0
     for utterance, sound in zip(example.utterances, sounds, strict=False):
         try:
-            said = spoken(utterance.text)
+            said = processor.usable(utterance.text)
             waveform = _waveform(utterance, sound, epoch, preprocess)
             end = samples + len(waveform)
             if end > _WINDOW_SAMPLES:  # longer than the manifest said
@@ -146,16 +141,17 @@ def _clip(
     if not used:
         return None
     try:
-        label = _label(
-            tokenizer, segments, used[0].language or preprocess.language, example.timestamps, preprocess.task
-        )
+        language = used[0].language or preprocess.language
+        label = processor.label(segments, language, preprocess.task, example.timestamps)
     except DataError as fault:
         faults += [Quarantined(utterance.id, fault.reason, fault.detail) for utterance in used]
         return None
-    previous = previous_ids(tokenizer, example.previous) if example.previous else []
-    if len(previous) + len(label) > MAX_TOKENS:
+    previous = processor.previous(example.previous) if example.previous else []
+    if len(previous) + len(label) > processor.max_label_tokens:
         previous = []
-    features = mask(log_mel(np.concatenate(waveforms)), used[0].id, preprocess.augment, preprocess.seed, epoch)
+    features = mask(
+        processor.features(np.concatenate(waveforms)), used[0].id, preprocess.augment, preprocess.seed, epoch
+    )
     return _Clip(features, previous + label, len(previous), samples)
 
 
@@ -169,12 +165,3 @@ def _waveform(utterance: Utterance, sound: DecodeResult, epoch: int, preprocess:
         at_its_speed = preprocess.augment.model_copy(update={"speed": SpeedPerturbation()})
         augmented = augment(waveform, utterance.id, at_its_speed, preprocess.seed, epoch)
     return augmented
-
-
-def _label(
-    tokenizer: WhisperTokenizer, segments: list[LabelledSegment], language: str | None, timestamps: bool, task: Task
-) -> list[int]:
-    prompt = prompt_ids(tokenizer, language, task, timestamps)
-    if timestamps:
-        return window_ids(tokenizer, segments, prompt)
-    return label_ids(tokenizer, "".join(segment.text for segment in segments), prompt)

@@ -14,6 +14,7 @@ import torch
 import torch.distributed
 from peft import PeftModel
 from torch import nn
+from transformers import PreTrainedModel
 
 from asr.audio.features import Context
 from asr.data.sources import rows
@@ -22,10 +23,7 @@ from asr.io import storage
 from asr.io.cache import cache_root
 from asr.models.artifact import merge_adapter
 from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.loading import SpeechModel, best_device, load_checkpoint
-from asr.models.whisper.network import AnyContextWhisper
-from asr.models.whisper.processor import load_processor
-from asr.models.whisper.tokens import prompt_ids
+from asr.models.family import SpeechModel, best_device, load_checkpoint, load_processor
 from asr.scoring.error_rates import has_words
 from asr.scoring.evaluation import Evaluation, UtteranceResult
 from asr.utterance import Utterance
@@ -174,9 +172,9 @@ def scored_on(config: TrainConfig, place: str) -> Scoring | None:
         if source is not None and not utterances:
             raise UserError(f"data.{corpus}: {source.source} has no utterance with a transcript")
         samples[corpus] = sample(utterances, config.evaluation.sample_clips, config.seed)
-    tokenizer, _ = load_processor(find_checkpoint(config.base))
+    processor = load_processor(find_checkpoint(config.base))
     for utterance in (*samples["validation"], *samples["retention"]):
-        prompt_ids(tokenizer, utterance.language or config.language, config.task)
+        processor.require(utterance.language or config.language, config.task)
     return Scoring(
         config=config.evaluation,
         **samples,
@@ -238,14 +236,14 @@ def with_weights(model: SpeechModel, folder: Path) -> SpeechModel:
     """Return a base model with what a checkpoint of training holds: merged adapters, or other weights."""
     if (folder / "adapter_config.json").is_file():
         return merge_adapter(model, folder)
-    network = AnyContextWhisper.from_pretrained(folder, dtype=model.network.dtype, use_safetensors=True)
+    network = type(model.network).from_pretrained(folder, dtype=model.network.dtype, use_safetensors=True)
     network.generation_config = model.network.generation_config
     return replace(model, network=network.eval().to(model.network.device))
 
 
 @contextlib.contextmanager
-def frozen(network: nn.Module) -> Iterator[AnyContextWhisper]:
-    """Yield the Whisper inside a network in training, ready to decode: adapters active, no dropout, weights whole.
+def frozen(network: nn.Module) -> Iterator[PreTrainedModel]:
+    """Yield the network inside one in training, ready to decode: adapters active, no dropout, weights whole.
 
     Afterwards the network is as it was. Where DeepSpeed shares out the weights (ZeRO-3), a whole copy is made in each
     worker; all of them have to come here together, and UserError is raised in all of them where that fails.

@@ -11,9 +11,9 @@ import torch
 import torch.distributed
 from peft import PeftModel, get_peft_model
 from torch import nn
+from transformers import PreTrainedModel
 
 from asr.errors import UserError, one_line
-from asr.models.whisper.network import AnyContextWhisper
 
 # Weights are exchanged one by one, so workers that get on are never further apart than one of them takes.
 PATIENCE_S = 60.0
@@ -25,8 +25,8 @@ def is_shared_out(network: nn.Module) -> bool:
     return any(hasattr(weight, "ds_id") for weight in network.parameters())
 
 
-def whole(network: nn.Module) -> AnyContextWhisper:
-    """Return a copy of the Whisper in ``network`` with whole weights, gathered one by one; all workers come here.
+def whole(network: nn.Module) -> PreTrainedModel:
+    """Return a copy of the network inside ``network`` with whole weights, gathered one by one; all workers come here.
 
     Raises UserError, in all of them alike, where one could not make its copy. Where one has left an exchange in which
     the others still wait, nothing can bring them together: it raises its own error ``PATIENCE_S`` later.
@@ -42,12 +42,12 @@ def whole(network: nn.Module) -> AnyContextWhisper:
     return twin.eval()
 
 
-def _empty(network: nn.Module) -> tuple[AnyContextWhisper, list[tuple[nn.Parameter, nn.Parameter]]]:
+def _empty(network: nn.Module) -> tuple[PreTrainedModel, list[tuple[nn.Parameter, nn.Parameter]]]:
     """Return a twin with room for all weights, and each weight beside the one that it is to be copied to."""
     inner = network.get_base_model() if isinstance(network, PeftModel) else network
     device = next(inner.parameters()).device
     with torch.device("meta"):
-        twin = AnyContextWhisper(inner.config)
+        twin = type(inner)(inner.config)
         shell = get_peft_model(twin, network.peft_config["default"]) if isinstance(network, PeftModel) else twin
     shell.to_empty(device=device)
     twin.tie_weights()

@@ -15,8 +15,7 @@ from asr.audio.sandbox import decode_utterances
 from asr.audio.silence import require_sound
 from asr.data.batches import batches
 from asr.errors import DataError, UserError
-from asr.models.whisper.loading import SpeechModel
-from asr.models.whisper.torch_backend import decode
+from asr.models.family import SpeechModel
 from asr.scoring.error_rates import has_words
 from asr.scoring.evaluation import Evaluation, UtteranceResult
 from asr.transcript import DecodingRequest
@@ -56,7 +55,7 @@ def evaluate(
         if isinstance(waveform, DataError):
             quarantined.append(Quarantined(utterance.id, waveform.reason, waveform.detail))
             continue
-        clip = DecodingRequest(model.log_mel(waveform), utterance.language or language or model.language)
+        clip = DecodingRequest(model.features(waveform), utterance.language or language or model.language)
         usable.append((utterance, clip, len(waveform) / SAMPLE_RATE))
     if not usable:
         first = f", the first: {quarantined[0].id}: {quarantined[0].reason}" if quarantined else ""
@@ -67,7 +66,7 @@ def evaluate(
     silence: list[UtteranceResult] = []
     for start in range(0, len(usable), _CHUNK):
         chunk = usable[start : start + _CHUNK]
-        transcripts = decode(model, [clip for _, clip, _ in chunk], context, batch_clips)
+        transcripts = model.transcribe([clip for _, clip, _ in chunk], context, batch_clips)
         for (utterance, _, duration_s), transcript in zip(chunk, transcripts, strict=True):
             found = UtteranceResult(utterance.id, utterance.text, transcript.text, duration_s)
             (results if has_words(utterance.text) else silence).append(found)

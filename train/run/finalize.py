@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from transformers import GenerationConfig
 
 from asr.models.artifact import CURVE, BaseModel, Card, complete
 from asr.models.checkpoint import Checkpoint, find_checkpoint, hub_id
+from asr.models.family import family_of
 from asr.models.lineage import keep_parent, lineage
-from asr.models.whisper.processor import load_processor
 from train.callbacks.checkpoint_report import STATE
 from train.capacity.cost import spent
 from train.config import TrainConfig
@@ -44,6 +43,7 @@ def hand_over(
     evaluations, the README shows its curve.
     """
     base = find_checkpoint(config.base)
+    family = family_of(base.folder)
     totals = state(last)
     step = int(state(best)["step"]) if best is not None else int(totals["step"])
     with (best or last).as_directory() as source:
@@ -52,9 +52,9 @@ def hand_over(
         if has_adapter(config.strategy):
             _amend(draft / "adapter_config.json", base_model_name_or_path=hub_id(config.base))
             keep_parent(base, draft)
-        else:  # transformers' class instead of our subclass: the weights are the same, and others load them
-            _amend(draft / "config.json", architectures=["WhisperForConditionalGeneration"])
-        _save_processor(base, config, draft)
+        else:
+            family.settle(draft)
+        family.load_processor(base).save(draft, config.language, config.task)
     card = _card(base, config, data, totals)
     if history is None:
         return complete(draft, card)
@@ -75,16 +75,6 @@ def state(checkpoint: ray.train.Checkpoint) -> dict[str, Any]:
         return dict(json.loads(file.read()))
 
 
-def _save_processor(base: Checkpoint, config: TrainConfig, draft: Path) -> None:
-    tokenizer, log_mel = load_processor(base)
-    tokenizer.save_pretrained(draft)
-    log_mel.extractor.save_pretrained(draft)
-    generation = GenerationConfig.from_pretrained(base.folder)
-    if generation.is_multilingual:  # so that a plain transformers pipeline decodes as it was trained to
-        generation.language, generation.task = config.language, config.task
-    generation.save_pretrained(draft)
-
-
 def _amend(path: Path, **changes: Any) -> None:
     settings = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(settings | changes, indent=2), encoding="utf-8")
@@ -95,6 +85,7 @@ def _card(base: Checkpoint, config: TrainConfig, data: Mapping[str, Any], totals
         weights="adapter" if has_adapter(config.strategy) else "full",
         base=BaseModel(name=config.base, digest=base.digest),
         lineage=lineage(base),
+        family=family_of(base.folder).name,
         language=config.language,
         task=config.task,
         # With every utterance padded to 30 s, nothing was learnt about shorter contexts.

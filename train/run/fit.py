@@ -91,7 +91,7 @@ def training_corpus(config: TrainConfig, read: Corpus | None = None) -> Corpus:
     ``read`` is that of another run with the same data, base, language and task: its sources are not read again.
     """
     validator = CorpusValidator(config.preprocess, config.data.long_clips)
-    ordering = Ordering(config.batching, config.packing, config.augment, config.seed, validator.around)
+    ordering = Ordering(config.batching, config.packing, config.augment, config.seed, validator.limits)
     if isinstance(read, StaticCorpus):
         return read.ordered(ordering)
     return load(config.data, validator, ordering)

@@ -103,17 +103,16 @@ def _train(job: TrainJob) -> None:
             evaluator.score_base(model)
         if job.data_log is not None and rank_slice.rank == 0:
             cut(job.data_log, steps.start)
-        network = adapt(model.network, config.strategy, config.lora)
+        network = adapt(model, config.strategy, config.lora)
         dataset = MicroBatchDataset(
             WorkerShard(job.corpus, steps, rank_slice),
             config.preprocess,
-            model.tokenizer.pad_token_id,
             config.data.max_quarantined_share,
             config.workers.data_tasks_each,
         )
         report = RayReport(dataset, progress, before, steps.start, evaluator, model, job.data_log)
         report.begun = begun
-        sound = NonFiniteGuard(dataset, config.precision)
+        sound = NonFiniteGuard(dataset, config.precision, model.family.loss)
         trainer = WhisperTrainer(
             model=network,
             args=args,

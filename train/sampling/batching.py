@@ -18,7 +18,7 @@ from pydantic import Field
 from asr.audio.features import WINDOW_S
 from asr.config import Section
 from asr.errors import UserError
-from asr.models.whisper.tokens import MAX_TOKENS
+from asr.models.family import LONGEST_LABEL
 
 _MAX_PADDING = 0.12  # of a micro-batch: a longer clip than this allows begins the next one
 _POSITIONS_PER_S = 50
@@ -33,7 +33,7 @@ class BatchingConfig(Section):
     max_audio_s: float = Field(45.0, ge=WINDOW_S)
     """Most seconds in a micro-batch, padding included: what the encoder's memory and time grow with. Below 60, clips
     that are heard in the full window come one by one."""
-    max_tokens: int = Field(1024, ge=MAX_TOKENS)
+    max_tokens: int = Field(1024, ge=LONGEST_LABEL)
     """Most tokens in a micro-batch, padding included: what the decoder's memory and time grow with."""
     micro_batches_per_step: int = Field(1, ge=1)
     """Micro-batches of an optimiser step, over all workers."""

@@ -14,7 +14,6 @@ from pydantic import Field, model_validator
 
 from asr.audio.features import WINDOW_S
 from asr.config import Section
-from asr.models.whisper.tokens import MAX_PREVIOUS_TOKENS, MAX_TOKENS
 from train.sampling.batching import Items
 from train.sampling.mixing import Runs
 
@@ -41,6 +40,18 @@ class Packing(Section):
 
 
 @dataclass(frozen=True)
+class LabelLimits:
+    """The room of a label, in tokens: ``around`` the text are prompt and end, ``most`` are all of it.
+
+    Of the text before, ``previous`` at most stand ahead of it; they count as well.
+    """
+
+    around: int
+    most: int
+    previous: int
+
+
+@dataclass(frozen=True)
 class UtteranceColumns:
     """What the order of training depends on, for utterances in the order of their source.
 
@@ -58,11 +69,8 @@ class UtteranceColumns:
         return UtteranceColumns(self.audio_s[begin:end], self.tokens[begin:end], self.group[begin:end])
 
 
-def windows(columns: UtteranceColumns, packing: Packing, around: int, random: np.random.Generator) -> Runs:
-    """Return windows in the order of the source: which utterance each begins with, and how many it holds.
-
-    ``around`` are the tokens of a label beside its text: the prompt and the end.
-    """
+def windows(columns: UtteranceColumns, packing: Packing, limits: LabelLimits, random: np.random.Generator) -> Runs:
+    """Return windows in the order of the source: which utterance each begins with, and how many it holds."""
     count = len(columns.audio_s)
     if packing.window_s is None or count == 0:
         return np.arange(count), np.ones(count, np.int64)
@@ -73,7 +81,7 @@ def windows(columns: UtteranceColumns, packing: Packing, around: int, random: np
     # For each utterance: where the window would end that began there. Then only the beginnings that are reached count.
     last = np.minimum(
         np.searchsorted(ends_s, ends_s[:-1] + targets_s, side="right") - 1,
-        np.searchsorted(ends_tokens, ends_tokens[:-1] + MAX_TOKENS - around, side="right") - 1,
+        np.searchsorted(ends_tokens, ends_tokens[:-1] + limits.most - limits.around, side="right") - 1,
     )
     last = np.minimum(last, np.searchsorted(columns.group, columns.group, side="right"))
     following = np.maximum(last, np.arange(count) + 1).tolist()
@@ -85,20 +93,22 @@ def windows(columns: UtteranceColumns, packing: Packing, around: int, random: np
     return first, np.diff(first, append=count)
 
 
-def items(runs: Runs, columns: UtteranceColumns, packing: Packing, around: int, random: np.random.Generator) -> Items:
+def items(
+    runs: Runs, columns: UtteranceColumns, packing: Packing, limits: LabelLimits, random: np.random.Generator
+) -> Items:
     """Return what is planned: each run with its length in seconds and tokens, its timestamps and its text before."""
     first, count = runs
     stop = first + count
     ends_s = np.concatenate([[0.0], np.cumsum(columns.audio_s)])
     ends_tokens = np.concatenate([[0], np.cumsum(columns.tokens)])
-    label = ends_tokens[stop] - ends_tokens[first] + around
+    label = ends_tokens[stop] - ends_tokens[first] + limits.around
     audio_s = np.where(count == 1, columns.audio_s[first], ends_s[stop] - ends_s[first])
     if packing.window_s is None:
         return Items(first, count, audio_s, label)
     with_times = label + _TIMES * count - 1  # they take the place of the flag that there are none
-    timestamps = (random.random(len(first)) < packing.timestamp_share) & (with_times <= MAX_TOKENS)
+    timestamps = (random.random(len(first)) < packing.timestamp_share) & (with_times <= limits.most)
     label = np.where(timestamps, with_times, label)
-    room = np.minimum(MAX_PREVIOUS_TOKENS, MAX_TOKENS - label - 1)
+    room = np.minimum(limits.previous, limits.most - label - 1)
     earliest = np.searchsorted(ends_tokens, ends_tokens[first] - room, side="left")
     earliest = np.maximum(earliest, np.searchsorted(columns.group, columns.group[first], side="left"))
     wanted = random.random(len(first)) < packing.previous_text_share

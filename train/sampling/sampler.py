@@ -11,18 +11,18 @@ from asr.audio.features import WINDOW_S
 from train.augmentation.augment import Augmentation, speeds
 from train.sampling.batching import BatchingConfig, Epoch, plan_epoch
 from train.sampling.mixing import Runs, shuffled
-from train.sampling.packing import Packing, UtteranceColumns, items, windows
+from train.sampling.packing import LabelLimits, Packing, UtteranceColumns, items, windows
 
 
 @dataclass(frozen=True)
 class Ordering:
-    """The settings that make the order of training, and the tokens ``around`` a label's text: prompt and end."""
+    """The settings that make the order of training, and the room of a label."""
 
     batching: BatchingConfig
     packing: Packing
     augment: Augmentation
     seed: int
-    around: int
+    limits: LabelLimits
 
     def runs(self, columns: UtteranceColumns, source: int, number: int) -> Runs:
         """Return pass ``number`` over a source: all of its utterances, alone or in windows, in an order of its own."""
@@ -31,7 +31,7 @@ class Ordering:
         speed = self.augment.speed
         slowest = min(*speed.factors, 1.0) if speed.probability else 1.0
         return shuffled(
-            windows(replace(columns, audio_s=columns.audio_s / slowest), self.packing, self.around, random), random
+            windows(replace(columns, audio_s=columns.audio_s / slowest), self.packing, self.limits, random), random
         )
 
     def steps(
@@ -46,7 +46,7 @@ class Ordering:
             played_s = columns.audio_s / speeds(ids, self.augment, self.seed, epoch)
             columns = replace(columns, audio_s=np.where(played_s > WINDOW_S, columns.audio_s, played_s))
         random = np.random.default_rng([self.seed, epoch, window, 1])
-        planned = items(runs, columns, self.packing, self.around, random)
+        planned = items(runs, columns, self.packing, self.limits, random)
         return plan_epoch(planned, self.batching, self.seed, epoch, window)
 
     @property

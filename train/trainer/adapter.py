@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from asr.models.checkpoint import Checkpoint
-from asr.models.whisper.loading import SpeechModel, load_checkpoint
+from asr.models.family import SpeechModel, family_of, load_checkpoint
 from train.trainer.strategy import LoraSettings, Precision, Strategy, has_adapter
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,16 +27,16 @@ def base_dtype(strategy: Strategy, precision: Precision) -> torch.dtype:
 def load_base(checkpoint: Checkpoint, strategy: Strategy, precision: Precision, device: str = "cpu") -> SpeechModel:
     """Load what training starts from, on the CPU or (qlora) in 4-bit NormalFloat on ``device``.
 
-    Raises UserError where the checkpoint is no whole Whisper.
+    Raises UserError where the checkpoint is no whole network.
     """
     dtype = base_dtype(strategy, precision)
     if strategy == "qlora":
-        return load_checkpoint(checkpoint, device, dtype, four_bit(dtype))
+        return load_checkpoint(checkpoint, device, dtype, four_bit(dtype, family_of(checkpoint.folder).unquantized))
     return load_checkpoint(checkpoint, dtype=dtype)
 
 
-def four_bit(dtype: torch.dtype) -> Any:
-    """Return transformers' settings for linear layers in 4-bit NormalFloat that are computed with in ``dtype``."""
+def four_bit(dtype: torch.dtype, kept: Sequence[str]) -> Any:
+    """Return transformers' settings for linear layers in 4-bit NormalFloat, but those ``kept``, computed in ``dtype``."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -43,18 +44,15 @@ def four_bit(dtype: torch.dtype) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=["proj_out"],  # the tied embeddings under another name
+        llm_int8_skip_modules=list(kept),
     )
 
 
-def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
+def adapt(model: SpeechModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
     """Return the network with the strategy's weights, and no others, requiring gradients."""
+    network = model.network
     if not has_adapter(strategy):
-        network.requires_grad_(True)
-        encoder = network.model.encoder
-        # Where nothing asks for a gradient, autograd keeps no activations: a frozen encoder costs a forward pass only.
-        frozen = encoder if strategy == "frozen_encoder" else encoder.embed_positions  # OpenAI never trained sinusoids
-        frozen.requires_grad_(False)
+        model.family.freeze(network, encoder=strategy == "frozen_encoder")
         return network
     # Without a task_type: PEFT's sequence-to-sequence wrapper feeds `input_ids`, which Whisper's encoder does not take.
     config = LoraConfig(

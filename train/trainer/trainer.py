@@ -1,4 +1,4 @@
-"""transformers' trainer, fed by us: where batches come from and how the loss is weighted."""
+"""transformers' trainer, fed by us: where batches come from."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Seq2SeqTrainer
-from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from asr.io.unretryable import writing
-from asr.models.whisper.tokens import IGNORED
 from train.checkpoints.upload import THEN
 
 _MOMENTS = 2 * torch.float32.itemsize
@@ -41,17 +39,3 @@ def checkpoint_bytes(network: nn.Module) -> int:
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     # Of a weight that ZeRO-3 has shared out, a worker holds nothing, but DeepSpeed's note of how much it was.
     return sum(getattr(weight, "ds_numel", weight.numel()) * (weight.element_size() + _MOMENTS) for weight in trained)
-
-
-def token_loss(
-    outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Return the cross entropy summed over tokens and divided by the tokens of the whole step, on all workers.
-
-    Each token weighs the same, however utterances fell into micro-batches. Whisper's own loss is a mean over each
-    micro-batch (transformers pull request 46068).
-    """
-    logits = outputs.logits.flatten(0, 1).float()
-    total = torch.nn.functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
-    tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-    return total / torch.as_tensor(tokens, device=total.device).clamp(min=1)

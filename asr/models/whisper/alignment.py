@@ -17,8 +17,8 @@ from torch import nn
 from transformers import WhisperTokenizer
 
 from asr.language import UNSPACED
+from asr.models.family import SpeechModel
 from asr.models.whisper.generation import Vocabulary, whisper_of
-from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.tokens import TIMESTAMP_S
 from asr.transcript import Word
 

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from transformers import WhisperTokenizer
 
-from asr.audio.features import FRAMES_PER_S, TAIL_FRAMES, WINDOW_FRAMES, Context, pad
+from asr.audio.features import FRAMES_PER_S, TAIL_FRAMES, Context, context_frames, pad
 from asr.models.whisper import fallback
 from asr.models.whisper.alignment import AlignmentTarget
 from asr.models.whisper.generation import DecoderPrompt, Hypothesis, Vocabulary
@@ -37,14 +37,6 @@ _PROMPTS: WeakKeyDictionary[WhisperTokenizer, Callable[[str], tuple[int, ...]]] 
 # Of a network that overflows, or a token drawn that has no probability: what is not a number fails every comparison,
 # and JSON cannot say it.
 LEAST_LOGPROB = -100.0
-
-# Frames of silence that a short context keeps behind a clip, and the step its length is rounded up to. The step makes
-# a clip's context depend on the clip alone, never on what else is in its batch: batched or alone, the same words.
-MARGIN_FRAMES = 50
-STEP_FRAMES = FRAMES_PER_S
-# A longer context is the whole window: those of a long file, which are cut late, then share a batch. Decoding eight of
-# them together takes 3/4 of the time that it takes in twos and threes, and the longer context adds 1/12 to encoding.
-NEARLY_WHOLE_FRAMES = 24 * FRAMES_PER_S
 
 # Clips of several contexts share a decoding loop, which costs a GPU nearly the same for one as for many, and a CPU the
 # reading of all weights at each step. Their encoder states are padded for it, to at most so many times what they are.
@@ -80,14 +72,6 @@ class DecoderBackend(Protocol):
 
     def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
         """Return the words of each row's line with their times."""
-
-
-def context_frames(num_frames: int, context: Context) -> int:
-    """Return how many frames the encoder sees for a clip of ``num_frames``."""
-    if context == "full":
-        return WINDOW_FRAMES
-    frames = -(-(num_frames + MARGIN_FRAMES) // STEP_FRAMES) * STEP_FRAMES
-    return frames if frames <= NEARLY_WHOLE_FRAMES else WINDOW_FRAMES
 
 
 def transcribe_batch(

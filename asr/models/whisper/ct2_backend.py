@@ -19,15 +19,16 @@ from typing import Any, get_args
 import numpy as np
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
-from asr.audio.features import WINDOW_FRAMES, LogMel
+from asr.audio.features import WINDOW_FRAMES, Context, LogMel
 from asr.errors import UserError
 from asr.io import storage
 from asr.models.builtin.convert import read_tokenizer
 from asr.models.export import MODEL, Quantization, exported, is_ctranslate2, read_export
 from asr.models.whisper.alignment import AlignmentTarget, words_of
+from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.generation import DecoderPrompt, Hypothesis
 from asr.models.whisper.tokens import MAX_TOKENS, TIMESTAMP_S, is_multilingual
-from asr.transcript import Word
+from asr.transcript import DecodingRequest, Transcript, Word
 
 _DEFAULTS: dict[str, Quantization] = {"cpu": "int8", "cuda": "float16"}
 
@@ -44,7 +45,7 @@ class CTranslateModel:
     whisper: Any
     replica: Callable[[], Any]
     tokenizer: WhisperTokenizer
-    log_mel: LogMel
+    features: LogMel
     quantization: Quantization
     known_languages: frozenset[str]
     language: str | None = None
@@ -72,13 +73,19 @@ class CTranslateModel:
             whisper=whisper,
             replica=replica,
             tokenizer=tokenizer,
-            log_mel=LogMel(WhisperFeatureExtractor(feature_size=whisper.n_mels)),
+            features=LogMel(WhisperFeatureExtractor(feature_size=whisper.n_mels)),
             quantization=quantization,
             known_languages=known_languages,
             language=record.card.language if record and record.card else None,
             short_context=bool(record and record.card and record.card.short_context),
             nbytes=(folder / MODEL).stat().st_size,  # in memory as in the file
         )
+
+    def transcribe(
+        self, requests: Sequence[DecodingRequest], context: Context, fallback: bool = False
+    ) -> list[Transcript]:
+        """Transcribe clips of any mix, in their order, as torch does up to what quantisation changes."""
+        return transcribe_batch(self, requests, context, fallback=fallback)
 
     @property
     def device_type(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import WhisperTokenizer
 
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 from asr.models.whisper.multi_lora import row_adapters
 
 # The first segment starts within its first second (Whisper's max_initial_timestamp), in steps of 20 ms.

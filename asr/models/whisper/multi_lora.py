@@ -20,9 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from asr.errors import UserError, one_line
-from asr.models.whisper.loading import SpeechModel
-
-NONE = "__base__"  # what PEFT calls the adapter of a row that has none
+from asr.models.family import SpeechModel, num_bytes
 
 # Layers that take one row of the batch per row of their input, wherever they are called.
 _BY_ROW = frozenset({"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"})
@@ -51,7 +49,7 @@ _ROWS: ContextVar[Sequence[str]] = ContextVar("rows", default=())
 
 @contextmanager
 def row_adapters(names: Sequence[str]) -> Iterator[None]:
-    """Compute, inside, with these adapters: one for each row of what the network is given, ``NONE`` for no adapter.
+    """Compute, inside, with these adapters: one for each row of what the network is given, ``NO_ADAPTER`` for none.
 
     For a network that is no ``SharedBase``'s they are of no consequence.
     """
@@ -177,11 +175,6 @@ class SharedBase:
         with self._alone():  # decoding puts hooks on modules for a while
             tensors = [*self._network.parameters(), *self._network.buffers()]
             return copy.deepcopy(self._network, {id(tensor): tensor for tensor in tensors})
-
-
-def num_bytes(network: nn.Module) -> int:
-    """Return what a network's weights occupy; tied ones count once."""
-    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
 
 
 def _name_rows(network: nn.Module) -> None:

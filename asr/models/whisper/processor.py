@@ -5,18 +5,111 @@ A module of its own, because tasks that prepare data start without importing any
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from safetensors import SafetensorError
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
-from asr.audio.features import LogMel
+from asr.audio.features import WINDOW_S, LogMel
+from asr.data.segments import LabelledSegment
 from asr.errors import UserError, one_line
 from asr.models.checkpoint import Checkpoint
+from asr.models.whisper.tokens import (
+    MAX_PREVIOUS_TOKENS,
+    MAX_TOKENS,
+    is_multilingual,
+    label_ids,
+    previous_ids,
+    prompt_ids,
+    spoken,
+    window_ids,
+)
+from asr.transcript import Task
+
+if TYPE_CHECKING:
+    import torch
 
 
-def load_processor(checkpoint: Checkpoint) -> tuple[WhisperTokenizer, LogMel]:
+@dataclass(frozen=True)
+class WhisperProcessor:
+    """Whisper's tokenizer and log-mel features, as ``asr.models.family`` asks for them. ``folder`` is the checkpoint's.
+
+    What goes wrong is told as ``Processor`` has it.
+    """
+
+    tokenizer: WhisperTokenizer
+    features: LogMel
+    folder: Path
+
+    window_s = WINDOW_S
+    max_label_tokens = MAX_TOKENS
+    max_previous_tokens = MAX_PREVIOUS_TOKENS
+
+    @property
+    def about(self) -> str:
+        """Whether it is multilingual, and its mel bins."""
+        kind = "multilingual" if is_multilingual(self.tokenizer) else "English only"
+        return f"{kind}, {self.features.extractor.feature_size} mel bins"
+
+    def require(self, language: str | None, task: Task) -> None:
+        """Raise UserError where there is no token for the language, or none for the task."""
+        prompt_ids(self.tokenizer, language, task)
+
+    def usable(self, text: str) -> str:
+        """Return a transcript with the space that it begins with. Raises DataError for none, or markup in it."""
+        return spoken(text)
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens of each text."""
+        return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False).input_ids] if texts else []
+
+    def around(self, language: str | None, task: Task) -> int:
+        """Return the tokens of prompt and end."""
+        return len(prompt_ids(self.tokenizer, language, task)) + 1
+
+    def label(
+        self, segments: Sequence[LabelledSegment], language: str | None, task: Task, timestamps: bool = False
+    ) -> list[int]:
+        """Return prompt, text and end; with ``timestamps`` each segment stands between its times."""
+        prompt = prompt_ids(self.tokenizer, language, task, timestamps)
+        if timestamps:
+            return window_ids(self.tokenizer, segments, prompt)
+        return label_ids(self.tokenizer, "".join(segment.text for segment in segments), prompt)
+
+    def previous(self, text: str) -> list[int]:
+        """Return ``<|startofprev|>`` and the last 223 tokens of the text before."""
+        return previous_ids(self.tokenizer, text)
+
+    def collate(
+        self, clips: Sequence[np.ndarray], labels_BL: np.ndarray, unscored_B: np.ndarray, context_s: float
+    ) -> dict[str, torch.Tensor]:
+        """Return ``input_features`` padded to the context, ``decoder_input_ids`` and ``labels``, a token ahead."""
+        from asr.models.whisper.collate import collate  # with it comes torch
+
+        return collate(clips, labels_BL, unscored_B, context_s, int(self.tokenizer.pad_token_id))
+
+    def save_inputs(self, folder: Path) -> None:
+        """Write tokenizer and feature extractor."""
+        self.tokenizer.save_pretrained(folder)
+        self.features.extractor.save_pretrained(folder)
+
+    def save(self, folder: Path, language: str | None, task: Task) -> None:
+        """Write tokenizer, feature extractor and generation config."""
+        from transformers import GenerationConfig  # with it comes torch
+
+        self.save_inputs(folder)
+        generation = GenerationConfig.from_pretrained(self.folder)
+        if generation.is_multilingual:  # so that a plain transformers pipeline decodes as it was trained to
+            generation.language, generation.task = language, task
+        generation.save_pretrained(folder)
+
+
+def load_processor(checkpoint: Checkpoint) -> WhisperProcessor:
     """Load what turns text and sound into what the network takes, without the weights.
 
     Raises UserError where a file is missing or damaged.
@@ -29,7 +122,8 @@ def load_processor(checkpoint: Checkpoint) -> tuple[WhisperTokenizer, LogMel]:
             )
     with loading(checkpoint):
         extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.folder)
-        return WhisperTokenizer.from_pretrained(checkpoint.folder), LogMel(extractor)
+        tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
+        return WhisperProcessor(tokenizer, LogMel(extractor), checkpoint.folder)
 
 
 @contextmanager

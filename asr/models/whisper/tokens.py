@@ -18,7 +18,6 @@ from asr.transcript import Task
 if TYPE_CHECKING:
     from transformers import WhisperTokenizer
 
-IGNORED = -100
 MAX_TOKENS = 448
 MAX_PREVIOUS_TOKENS = MAX_TOKENS // 2 - 1  # of the text before, as in Whisper's own decoding
 TIMESTAMP_S = 0.02  # one position of the encoder; the last token of the vocabulary stands for 30 s

@@ -32,7 +32,7 @@ def test_both_engines_know_the_same_of_a_model(loaded: Engine) -> None:
 
 def test_both_decode_clips_in_their_order(loaded: Engine, english_clips: list[Utterance]) -> None:
     clips = [
-        DecodingRequest(loaded.info.log_mel(decode_audio(Path(str(clip.audio)))), words=True)
+        DecodingRequest(loaded.info.features(decode_audio(Path(str(clip.audio)))), words=True)
         for clip in english_clips[:2]
     ]
     forward, backward = loaded.decode(clips), loaded.decode(clips[::-1])
@@ -52,7 +52,7 @@ def test_each_weighs_something_and_is_a_group_of_its_own(loaded: Engine, random_
 
 
 def test_of_one_engine_together_is_as_ever(loaded: Engine, english_clips: list[Utterance]) -> None:
-    clips = [DecodingRequest(loaded.info.log_mel(decode_audio(Path(str(clip.audio))))) for clip in english_clips[:2]]
+    clips = [DecodingRequest(loaded.info.features(decode_audio(Path(str(clip.audio))))) for clip in english_clips[:2]]
     assert decode_together([loaded, loaded], clips) == loaded.decode(clips)
     assert decode_together([], []) == []
 

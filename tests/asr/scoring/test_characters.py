@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from transformers import WhisperTokenizer
 
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 from asr.scoring.characters import Characters, OddCharacter
 
 

@@ -35,7 +35,7 @@ def test_a_recording_is_cut_into_the_windows_of_the_endpoint(tmp_path: Path) -> 
     assert [(one.number, one.position, one.of) for one in found] == [(7, i, len(found)) for i in range(len(found))]
     for one in found:
         assert isinstance(one.content, DecodingRequest)
-        features = INFO.log_mel(sound.waveform[one.window.start : one.window.end])
+        features = INFO.features(sound.waveform[one.window.start : one.window.end])
         assert np.array_equal(one.content.features, features)
         assert ASKED.clip(features, "it").prompt == one.content.prompt and one.content.task == "translate"
         assert cost_s(one.content, INFO) == 30.0

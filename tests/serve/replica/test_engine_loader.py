@@ -35,7 +35,7 @@ def test_what_is_unloaded_gives_its_memory_back(tiny_en_name: str, engine: Any) 
     before = resident()
     found, loaded = loader.load(Version(tiny_en_name))
     assert found.fingerprint and loader.nbytes == loaded.nbytes > 30_000_000
-    loaded.decode([DecodingRequest(loaded.info.log_mel(np.zeros(16_000, np.float32)), "en")])
+    loaded.decode([DecodingRequest(loaded.info.features(np.zeros(16_000, np.float32)), "en")])
     held = resident()
     assert held - before > 0.5 * loaded.nbytes
     size = loaded.nbytes
@@ -60,7 +60,7 @@ def test_adapters_share_their_base_where_that_is_asked_for(tmp_path: Path, tiny_
     base, adapter = (loader.load(Version(name))[1] for name in (tiny_en_name, str(folder)))
     assert base.group == adapter.group and adapter.nbytes < 0.1 * base.nbytes
     assert loader.nbytes < 1.1 * base.nbytes
-    clips = [DecodingRequest(base.info.log_mel(np.zeros(16_000, np.float32)), "en")] * 2
+    clips = [DecodingRequest(base.info.features(np.zeros(16_000, np.float32)), "en")] * 2
     assert len(decode_together([base, adapter], clips)) == 2
     loader.unload(adapter)
     assert base.nbytes <= loader.nbytes < 1.01 * base.nbytes

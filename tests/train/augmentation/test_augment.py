@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.errors import UserError
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation, Gain, Spec, SpeedPerturbation, augment, mask, require, speeds
 from train.augmentation.noise import Noise
@@ -25,7 +25,7 @@ def speech(english_clips: list[Utterance]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def features(tiny_en: SpeechModel, speech: np.ndarray) -> np.ndarray:
-    return tiny_en.log_mel(speech)
+    return tiny_en.features(speech)
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from torch import nn
 from transformers import TrainerCallback
 
 from asr.errors import UserError
+from asr.models.whisper.loss import token_loss
 from asr.models.whisper.network import AnyContextWhisper
 from tests.train.trainer.test_trainer import clips, config, tiny_network
 from train.callbacks.gradient_flow import GradientWatch, silent_weights, trained_weights
 from train.trainer.adapter import adapt
 from train.trainer.arguments import arguments
 from train.trainer.strategy import LoraSettings
-from train.trainer.trainer import WhisperTrainer, token_loss
+from train.trainer.trainer import WhisperTrainer
 
 SETTINGS = LoraSettings(rank=2, dropout=0.0)
 

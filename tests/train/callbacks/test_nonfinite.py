@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from asr.errors import UserError
-from asr.models.whisper.tokens import IGNORED
+from asr.models.family import IGNORED
+from asr.models.whisper.loss import token_loss
 from train.callbacks.nonfinite import NonFiniteGuard
 from train.dataloader.dataset import ConsumedBatch
-from train.trainer.trainer import token_loss
 
 LABELS = torch.tensor([[1, 2], [2, IGNORED], [0, 1]])
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from asr.models.whisper.loss import token_loss
 from tests.train.capacity.networks import ADAPTERS, SMALL, MakeSetup, inputs, trainable
 from train.capacity.activations import saved_bytes, segments
 from train.capacity.setup import Adapters, BatchShape, Setup
 from train.capacity.shapes import NetworkShape
-from train.trainer.trainer import token_loss
 
 STRATEGIES = ("full", "frozen_encoder", "lora", "dora")
 OTHER = NetworkShape(mels=128, width=128, encoder_layers=1, decoder_layers=2, heads=4, hidden=512, vocabulary=2000)

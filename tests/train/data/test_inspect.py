@@ -12,7 +12,7 @@ from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.data.sources.prompts import fetch
 from asr.data.sources.prompts import utterances as prompts
 from asr.io.cache import cache_root
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 from asr.utterance import Quarantined, Utterance
 from train.data.inspect import InspectConfig, Inspection, inspect
 from train.data.prepare import Row

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 from asr.utterance import Quarantined, Utterance
 from train.data.inspect import InspectConfig, Inspection, inspect
 from train.data.inspection_view import histogram_lines, show

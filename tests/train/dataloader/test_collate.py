@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from asr.audio.features import WINDOW_FRAMES
-from asr.models.whisper.tokens import IGNORED
+from asr.models.family import IGNORED
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import MicroBatchTensors
 

@@ -11,8 +11,7 @@ import torch
 
 from asr.audio.features import FRAMES_PER_S
 from asr.errors import UserError
-from asr.models.whisper.loading import SpeechModel
-from asr.models.whisper.tokens import IGNORED
+from asr.models.family import IGNORED, SpeechModel
 from asr.utterance import Quarantined, Utterance
 from tests.train.corpora import listed, ordering
 from train.corpus.static import StaticCorpus

@@ -12,14 +12,13 @@ import torch
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.audio.features import num_frames
 from asr.errors import UserError
-from asr.models.whisper.loading import SpeechModel
-from asr.models.whisper.tokens import IGNORED
+from asr.models.family import IGNORED, SpeechModel
+from asr.models.whisper.loss import token_loss
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation, Spec, SpeedPerturbation, augment, mask
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
 from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
-from train.trainer.trainer import token_loss
 
 PREPROCESS = PreprocessConfig("builtin:tiny.en", None, "transcribe")
 
@@ -51,7 +50,7 @@ def test_features_of_true_length_and_labels_of_what_is_said(
     assert row.features_MT.dtype == np.float16
     parts = np.split(row.features_MT, np.cumsum(row.frames_B)[:-1], axis=1)
     for part, waveform in zip(parts, waveforms, strict=True):
-        assert np.array_equal(part, english_model.log_mel(waveform))
+        assert np.array_equal(part, english_model.features(waveform))
     tokenizer = english_model.tokenizer
     for label, clip in zip(row.labels_BL.tolist(), clips, strict=True):
         said = [token for token in label if token != IGNORED]
@@ -86,7 +85,7 @@ def test_a_window_without_its_faulty_part(flac_clips: list[Utterance], english_m
     row = prepare(MicroBatchSpec((PackedExample(parts, timestamps=True),), 30.0), PREPROCESS)
     assert [fault.reason for fault in row.faults] == ["missing_file", "no_transcript"]
     waveforms = [decode(clip.audio) for clip in flac_clips[:3]]
-    assert np.array_equal(row.features_MT, english_model.log_mel(np.concatenate(waveforms)))
+    assert np.array_equal(row.features_MT, english_model.features(np.concatenate(waveforms)))
     label = row.labels_BL[0].tolist()
     zero = english_model.tokenizer.convert_tokens_to_ids("<|notimestamps|>") + 1
     times = [(token - zero) * 0.02 for token in label if token >= zero]
@@ -137,7 +136,7 @@ def test_every_epoch_hears_its_own_augmentation(flac_clips: list[Utterance], eng
     for epoch, row in enumerate(rows):
         heard = augment(decode(clip.audio), clip.id, config, 5, epoch)
         assert row.audio_s == len(heard) / SAMPLE_RATE
-        features = mask(english_model.log_mel(heard), clip.id, config, 5, epoch)
+        features = mask(english_model.features(heard), clip.id, config, 5, epoch)
         assert np.array_equal(row.features_MT, features)
     assert len({row.features_MT.tobytes() for row in rows}) == 3
     again = prepare(MicroBatchSpec(example, 6.0, epoch=1), preprocess)

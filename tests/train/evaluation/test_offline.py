@@ -9,7 +9,7 @@ import pytest
 
 from asr.audio.decode import encode_flac
 from asr.errors import UserError
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 from asr.utterance import Utterance
 from train.evaluation.offline import evaluate
 

@@ -14,7 +14,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from asr.config import resolve
 from asr.models.artifact import CARD, CURVE, README, load_model, merge_adapter, verified_card
 from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.loading import SpeechModel, load_checkpoint
+from asr.models.family import SpeechModel, load_checkpoint
 from tests.asr.tiny_whisper import logits
 from tests.train.evaluation.test_schedule import scored
 from tests.train.tracking.test_history import add, at

@@ -41,7 +41,7 @@ def test_a_run_ends_in_an_artifact_that_decodes(whole: Finished, runs: Runs) -> 
     assert TrainConfig.model_validate(card.config) == config
     model = load_model(str(whole.fitted.artifact))
     clip = runs.clips[0]
-    (heard,) = decode(model, [DecodingRequest(model.log_mel(decode_audio(clip.audio)))], "short")
+    (heard,) = decode(model, [DecodingRequest(model.features(decode_audio(clip.audio)))], "short")
     assert any(map(str.isalnum, heard.text))
 
 

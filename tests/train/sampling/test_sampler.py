@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
+from asr.models.whisper.loss import token_loss
 from asr.utterance import Utterance
 from tests.train.corpora import listed, ordering, spoken
 from train.augmentation.augment import Augmentation, SpeedPerturbation
@@ -17,7 +18,6 @@ from train.dataloader.preprocess import prepare
 from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
 from train.sampling.batching import BatchingConfig, Item, MicroBatch
 from train.sampling.packing import Packing
-from train.trainer.trainer import token_loss
 
 ZERO = 50363  # <|0.00|> of the English-only vocabulary
 

@@ -11,7 +11,8 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
+from asr.models.whisper.loss import token_loss
 from asr.models.whisper.network import AnyContextWhisper
 from asr.utterance import Utterance
 from train.callbacks.gradient_flow import silent_weights
@@ -20,7 +21,6 @@ from train.dataloader.preprocess import prepare
 from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
 from train.trainer.adapter import adapt, load_base
 from train.trainer.strategy import LoraSettings, Strategy
-from train.trainer.trainer import token_loss
 
 BASE = "builtin:tiny.en"
 SETTINGS = LoraSettings(rank=4, alpha=8)

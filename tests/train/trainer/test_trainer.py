@@ -11,12 +11,13 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from asr.config import resolve
 from asr.errors import UserError
+from asr.models.family import IGNORED
+from asr.models.whisper.loss import token_loss
 from asr.models.whisper.network import AnyContextWhisper
-from asr.models.whisper.tokens import IGNORED
 from tests.asr.disks import fill, small_disk
 from train.config import TrainConfig
 from train.trainer.arguments import arguments
-from train.trainer.trainer import WhisperTrainer, checkpoint_bytes, token_loss
+from train.trainer.trainer import WhisperTrainer, checkpoint_bytes
 
 VOCABULARY = 60
 

@@ -14,9 +14,9 @@ from asr.audio.decode import SAMPLE_RATE
 from asr.audio.decode import decode as decode_audio
 from asr.audio.features import pad
 from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.models.family import SpeechModel
 from asr.models.whisper.alignment import AlignmentTarget, align, path_times, words_of
 from asr.models.whisper.batch_decode import duration_s
-from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.tokens import prompt_ids, text_ids
 from asr.models.whisper.torch_backend import decode
 from asr.transcript import DecodingRequest, Transcript, Word
@@ -119,7 +119,9 @@ def waveforms(english_clips: list[Utterance]) -> list[np.ndarray]:
 
 
 def heard(model: SpeechModel, waveforms: list[np.ndarray]) -> list[Transcript]:
-    return decode(model, [DecodingRequest(model.log_mel(waveform), "en", words=True) for waveform in waveforms], "full")
+    return decode(
+        model, [DecodingRequest(model.features(waveform), "en", words=True) for waveform in waveforms], "full"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +165,7 @@ def test_times_are_those_of_transformers(
     )
     differences = []
     for transcript, waveform in zip(together, waveforms, strict=True):
-        sound = tiny_en.log_mel(waveform)
+        sound = tiny_en.features(waveform)
         features = torch.from_numpy(pad([sound], 3000))
         output: Any = plain.generate(
             features,
@@ -209,7 +211,7 @@ def test_without_known_heads_the_upper_layers_serve(
     tiny_en: SpeechModel, together: list[Transcript], waveforms: list[np.ndarray]
 ) -> None:
     network: Any = tiny_en.network
-    clip = DecodingRequest(tiny_en.log_mel(waveforms[0]), "en", words=True)
+    clip = DecodingRequest(tiny_en.features(waveforms[0]), "en", words=True)
     known = together[0]
     heads = network.generation_config.alignment_heads
     network.generation_config.alignment_heads = None

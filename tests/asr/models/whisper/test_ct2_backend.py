@@ -15,9 +15,9 @@ from asr.audio.decode import decode as decode_audio
 from asr.errors import UserError
 from asr.models.artifact import load_model
 from asr.models.export import RECORD, export
+from asr.models.family import SpeechModel
 from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.ct2_backend import CTranslateModel, loads
-from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.evaluation import Evaluation, UtteranceResult
 from asr.transcript import DecodingRequest, Transcript
@@ -77,7 +77,7 @@ def guessed(small: CTranslateModel, clips: list[DecodingRequest]) -> list[Transc
 
 @pytest.fixture(scope="module")
 def english(tiny_en: SpeechModel, english_clips: list[Utterance]) -> list[DecodingRequest]:
-    return [DecodingRequest(tiny_en.log_mel(decode_audio(Path(str(clip.audio))))) for clip in english_clips[:6]]
+    return [DecodingRequest(tiny_en.features(decode_audio(Path(str(clip.audio))))) for clip in english_clips[:6]]
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_a_short_context_is_encoded_as_such(random: CTranslateModel) -> None:
             return encoded
 
     counting = Counting(
-        random.whisper, random.replica, random.tokenizer, random.log_mel, random.quantization, random.known_languages
+        random.whisper, random.replica, random.tokenizer, random.features, random.quantization, random.known_languages
     )
     transcribe_batch(counting, clips, "short")
     assert len(frames) == len(clips)
@@ -240,7 +240,7 @@ def test_a_row_may_use_all_positions_of_the_decoder_as_torch_s_do(
 
 @pytest.mark.weights
 def test_silence_is_no_words(small: CTranslateModel) -> None:
-    silence = DecodingRequest(small.log_mel(np.zeros(80_000, dtype=np.float32)), "it", words=True, timestamps=True)
+    silence = DecodingRequest(small.features(np.zeros(80_000, dtype=np.float32)), "it", words=True, timestamps=True)
     [heard] = transcribe_batch(small, [silence], "full", fallback=True)
     assert (heard.text, heard.words) == ("", ())
 
@@ -261,7 +261,7 @@ def test_a_folder_that_others_wrote(exported: Path, tmp_path: Path) -> None:
         if path.name not in ("model.bin", "config.json", "tokenizer.json", "vocabulary.json"):
             path.unlink()
     model = CTranslateModel.load(str(tmp_path / "out"), threads=1)
-    assert (model.language, model.short_context, model.log_mel.extractor.feature_size) == (None, False, 80)
+    assert (model.language, model.short_context, model.features.extractor.feature_size) == (None, False, 80)
 
 
 @pytest.mark.parametrize("damage", ["model.bin", "tokenizer.json", "config.json"])

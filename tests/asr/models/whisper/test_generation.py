@@ -15,8 +15,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from asr.audio.decode import decode as decode_audio
 from asr.audio.features import LogMel, pad
 from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.models.family import SpeechModel
 from asr.models.whisper.generation import DecoderPrompt, Hypothesis, Vocabulary, generate
-from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.network import AnyContextWhisper
 from asr.models.whisper.tokens import previous_ids, prompt_ids
 from asr.utterance import Utterance
@@ -158,7 +158,7 @@ def test_hotter_is_less_likely_and_cold_is_greedy(babbler: SpeechModel) -> None:
 
 
 def features(model: SpeechModel, clips: list[Utterance]) -> list[np.ndarray]:
-    return [model.log_mel(decode_audio(str(clip.audio))) for clip in clips]
+    return [model.features(decode_audio(str(clip.audio))) for clip in clips]
 
 
 @pytest.mark.parametrize("name", ["tiny.en", "base"])

@@ -113,7 +113,7 @@ def test_real_speech_ends_at_different_times_and_each_row_keeps_its_adapter(
         for seed in range(2)
     ]
     names = [NONE, *(base.add(folder) for folder in folders)]
-    log_mel = base.model.log_mel
+    log_mel = base.model.features
     chosen = sorted(english_clips, key=lambda clip: len(clip.text))[:17:8]
     clips = [DecodingRequest(log_mel(decode_audio(Path(str(clip.audio)))), words=True) for clip in chosen]
     adapters = names

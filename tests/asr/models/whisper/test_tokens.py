@@ -8,7 +8,7 @@ from transformers import WhisperTokenizer
 from asr.data.segments import LabelledSegment
 from asr.errors import DataError, UserError
 from asr.models.checkpoint import Checkpoint
-from asr.models.whisper.loading import SpeechModel
+from asr.models.family import SpeechModel
 from asr.models.whisper.tokens import (
     MAX_PREVIOUS_TOKENS,
     MAX_TOKENS,

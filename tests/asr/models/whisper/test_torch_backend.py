@@ -17,10 +17,10 @@ from asr.audio.decode import decode as decode_audio
 from asr.audio.features import WINDOW_FRAMES, Context, LogMel, pad
 from asr.errors import DataError, UserError
 from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.models.family import SpeechModel
 from asr.models.whisper.batch_decode import MARGIN_FRAMES, context_frames
 from asr.models.whisper.fallback import TEMPERATURES
 from asr.models.whisper.generation import generate
-from asr.models.whisper.loading import SpeechModel
 from asr.models.whisper.network import AnyContextWhisper
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.evaluation import Evaluation, UtteranceResult
@@ -34,7 +34,7 @@ from tests.asr.tiny_whisper import MULTILINGUAL, random_whisper
 def clips(tiny_en: SpeechModel, english_clips: list[Utterance]) -> list[DecodingRequest]:
     """Real speech, the longest first: results that come back sorted by length would show."""
     chosen = sorted(english_clips[:3], key=lambda clip: -(clip.duration_s or 0.0))
-    return [DecodingRequest(tiny_en.log_mel(decode_audio(Path(str(clip.audio))))) for clip in chosen]
+    return [DecodingRequest(tiny_en.features(decode_audio(Path(str(clip.audio))))) for clip in chosen]
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_an_unknown_language_is_a_users_mistake(multilingual: SpeechModel, tiny_
 
 
 def test_silence_and_noise_give_finite_answers(brief: SpeechModel) -> None:
-    silence = DecodingRequest(brief.log_mel(np.zeros(16_000, dtype=np.float32)))
+    silence = DecodingRequest(brief.features(np.zeros(16_000, dtype=np.float32)))
     for transcript in decode(brief, [silence, *random_clips(102)], "short"):
         assert isinstance(transcript, Transcript)
         assert len(transcript.tokens) <= 12

@@ -1,0 +1,324 @@
+"""What a family of models answers, so that data, training, evaluation, serving and export need not know which it is.
+
+A family is a folder beside this file, and its module ``family`` holds the one object that ``family_of`` returns. Which
+one it is follows from the checkpoint's own ``config.json``. Nothing outside that folder imports from inside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from asr.audio.features import Context
+from asr.data.segments import LabelledSegment
+from asr.models.checkpoint import Checkpoint
+from asr.models.export_formats import Quantization
+from asr.transcript import DecodingRequest, Task, Transcript
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+IGNORED = -100
+"""The label of a position that the loss leaves out, as in transformers."""
+
+NO_ADAPTER = "__base__"
+"""What PEFT calls the adapter of a row that has none."""
+
+LONGEST_LABEL = 448
+"""Tokens of the longest label of any family: what a micro-batch must have room for before a checkpoint is known."""
+
+WHISPER = "whisper"
+
+_MODULES = {WHISPER: "asr.models.whisper.family"}  # by the ``model_type`` of a transformers config
+
+
+class Features(Protocol):
+    """Turns a waveform into what the network takes. Small, and it pickles: requests are prepared without weights."""
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        """Return float16 [bins, frames] for samples [samples] at 16 kHz. Raises ValueError for more than a window."""
+
+    def num_frames(self, num_samples: int) -> int:
+        """Return how many frames a clip of so many samples at 16 kHz has."""
+
+    def encoder_s(self, num_frames: int, context: Context) -> float:
+        """Return what a clip costs: the seconds of audio that the encoder sees of it."""
+
+
+class Processor(Protocol):
+    """What turns sound and text into what a network takes, and back, without its weights.
+
+    ``window_s`` is the longest sound that it takes at once, in seconds. A label holds ``max_label_tokens`` at most, and
+    ``max_previous_tokens`` of the text before it, where the family is trained with that. ``about`` says in a few words
+    what it is.
+    """
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+    @property
+    def features(self) -> Features: ...
+    @property
+    def window_s(self) -> float: ...
+    @property
+    def max_label_tokens(self) -> int: ...
+    @property
+    def max_previous_tokens(self) -> int: ...
+    @property
+    def about(self) -> str: ...
+
+    def require(self, language: str | None, task: Task) -> None:
+        """Raise UserError where the checkpoint cannot be told that this language is spoken, or cannot do the task."""
+
+    def usable(self, text: str) -> str:
+        """Return a transcript as the tokenizer is given it. Raises DataError for one that cannot be learnt."""
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens of each text, as ``usable`` returns them."""
+
+    def around(self, language: str | None, task: Task) -> int:
+        """Return how many tokens of a label are not of its text. Raises UserError as ``require``."""
+
+    def label(
+        self, segments: Sequence[LabelledSegment], language: str | None, task: Task, timestamps: bool = False
+    ) -> list[int]:
+        """Return the tokens that the network is to say of a clip.
+
+        Raises UserError as ``require``; DataError as ``usable``, or label_too_long.
+        """
+
+    def previous(self, text: str) -> list[int]:
+        """Return the tokens of the text before a clip, which stand ahead of its label and are not scored."""
+
+    def collate(
+        self, clips: Sequence[np.ndarray], labels_BL: np.ndarray, unscored_B: np.ndarray, context_s: float
+    ) -> dict[str, torch.Tensor]:
+        """Return what the network takes for one micro-batch, with its ``labels`` int64 [B, L], ``IGNORED`` where none.
+
+        ``clips`` are features [bins, frames of each], ``labels_BL`` padded with ``IGNORED``, ``unscored_B`` how many
+        tokens at the beginning of each are not scored, ``context_s`` the seconds that the network shall see of each.
+        """
+
+    def save_inputs(self, folder: Path) -> None:
+        """Write the tokenizer and the feature extractor, as transformers reads them."""
+
+    def save(self, folder: Path, language: str | None, task: Task) -> None:
+        """Write what decoding needs beside weights into an artifact: as transformers reads it."""
+
+
+@dataclass(frozen=True)
+class SpeechModel:
+    """A network ready to decode or to train, with its processor; the last two fields come from an artifact's card.
+
+    ``language`` is what the model was fine-tuned for (None: any); ``short_context`` whether it was trained to hear
+    clips shorter than the window without padding.
+    """
+
+    name: str
+    digest: str
+    network: PreTrainedModel
+    processor: Processor
+    family: Family
+    language: str | None = None
+    short_context: bool = False
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer."""
+        return self.processor.tokenizer
+
+    @property
+    def features(self) -> Features:
+        """What turns waveforms into the network's input."""
+        return self.processor.features
+
+    @property
+    def context(self) -> Context:
+        """The audio context that the model decodes best in."""
+        return "short" if self.short_context else "full"
+
+    def transcribe(
+        self,
+        requests: Sequence[DecodingRequest],
+        context: Context,
+        max_batch_clips: int | None = None,
+        fallback: bool = False,
+        adapters: Sequence[str] = (),
+    ) -> list[Transcript]:
+        """Transcribe clips of any mix, in their order; see ``Family.transcribe``."""
+        return self.family.transcribe(self, requests, context, max_batch_clips, fallback, adapters)
+
+
+class SharedBase(Protocol):
+    """A base network held once, with named adapters that come and go while others are being decoded with."""
+
+    group: str
+    """Clips of all that share it can be decoded in one call."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the base's weights and of all adapters."""
+
+    @property
+    def model(self) -> SpeechModel:
+        """The base without adapters. Raises ValueError once it has been closed."""
+
+    def adapter_nbytes(self, name: str) -> int:
+        """Bytes of one adapter's weights."""
+
+    def busy(self) -> AbstractContextManager[SpeechModel]:
+        """Hand out the network with all its adapters, to one thread at a time."""
+
+    def add(self, folder: Path) -> str:
+        """Load the adapter in ``folder`` beside the others; return its name here. Raises UserError for one that misfits."""
+
+    def remove(self, name: str) -> None:
+        """Forget an adapter; its memory is free when nothing is decoded with it any more."""
+
+    def close(self) -> None:
+        """Let go of all weights, whoever still knows this base."""
+
+
+class FastModel(Protocol):
+    """A model in another engine than torch: what ``asr.inference.engine`` must know of it.
+
+    ``known_languages`` are the codes it has tokens for, ``quantization`` the type of its weights.
+    """
+
+    @property
+    def features(self) -> Features: ...
+    @property
+    def known_languages(self) -> frozenset[str]: ...
+    @property
+    def language(self) -> str | None: ...
+    @property
+    def short_context(self) -> bool: ...
+    @property
+    def quantization(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+
+    def transcribe(
+        self, requests: Sequence[DecodingRequest], context: Context, fallback: bool = False
+    ) -> list[Transcript]:
+        """Transcribe as ``SpeechModel.transcribe`` does, up to what quantisation changes."""
+
+
+class Family(Protocol):
+    """One kind of network and all that is its own affair."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unquantized(self) -> Sequence[str]:
+        """Names of the layers that 4-bit weights leave as they are."""
+
+    def load_processor(self, checkpoint: Checkpoint) -> Processor:
+        """Load what needs no weights. Raises UserError where a file is missing or damaged."""
+
+    def load(
+        self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None, quantization: Any = None
+    ) -> SpeechModel:
+        """Load a checkpoint for inference; ``dtype`` None is float32. Raises UserError where it is no whole network.
+
+        ``quantization`` is a transformers quantization config: linear layers are then made on ``device`` as it says.
+        """
+
+    def languages(self, model: SpeechModel) -> frozenset[str]:
+        """Return the codes of the languages that a model can be told."""
+
+    def transcribe(
+        self,
+        model: SpeechModel,
+        requests: Sequence[DecodingRequest],
+        context: Context,
+        max_batch_clips: int | None = None,
+        fallback: bool = False,
+        adapters: Sequence[str] = (),
+    ) -> list[Transcript]:
+        """Transcribe clips in batches of like lengths, in their order; batched or alone the same words.
+
+        At most ``max_batch_clips`` are decoded at a time; None: what suits the device. With ``fallback`` what fails is
+        decoded again, and what is no speech comes back empty. ``adapters`` are those of a shared base, one for each
+        clip. Raises UserError where the model does not know a clip's language, DataError for markup in its prompt.
+        """
+
+    def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the loss of a micro-batch, weighted so that every token of the whole step weighs the same."""
+
+    def freeze(self, network: PreTrainedModel, encoder: bool) -> None:
+        """Have all weights trained but those that never are, and with ``encoder`` but those of the encoder."""
+
+    def settle(self, folder: Path) -> None:
+        """Amend what ``save_pretrained`` has written into a folder, so that plain transformers loads it."""
+
+    def shared_base(self, model: SpeechModel) -> SharedBase:
+        """Return a base for adapters that ``is_mixable``; the model is its own from now on."""
+
+    def write_fast(self, model: SpeechModel, folder: Path, quantization: Quantization) -> None:
+        """Write a model's weights for the engine beside torch. Raises UserError where that is not installed."""
+
+    def runs_fast(self, device: str) -> bool:
+        """Return whether its engine beside torch runs on a device (``cpu`` or ``cuda``)."""
+
+    def load_fast(
+        self, name: str, device: str = "cpu", threads: int = 0, quantization: Quantization | None = None
+    ) -> FastModel:
+        """Load what ``name`` names in that engine; ``threads`` 0 leaves their number to it.
+
+        Raises UserError where the model is missing or damaged, or the engine is not installed or cannot have it.
+        """
+
+    def is_mixable(self, folder: Path) -> bool:
+        """Return whether the adapter in a folder can share a base and its batches with others."""
+
+
+def family_of(folder: Path) -> Family:
+    """Return the family of a checkpoint's folder, as its ``config.json`` says.
+
+    Where that says nothing, or names a kind that is not here, it is Whisper, whose loading says what is wrong.
+    """
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        kind = None
+    return family_named(kind if kind in _MODULES else WHISPER)
+
+
+def family_named(name: str) -> Family:
+    """Return the family of that name."""
+    found: Family = import_module(_MODULES[name]).FAMILY
+    return found
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None, quantization: Any = None
+) -> SpeechModel:
+    """Load a checkpoint found by ``find_checkpoint``; see ``Family.load``."""
+    return family_of(checkpoint.folder).load(checkpoint, device, dtype, quantization)
+
+
+def load_processor(checkpoint: Checkpoint) -> Processor:
+    """Load a checkpoint's processor; see ``Family.load_processor``."""
+    return family_of(checkpoint.folder).load_processor(checkpoint)
+
+
+def num_bytes(network: nn.Module) -> int:
+    """Return what a network's weights occupy; tied ones count once."""
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+
+
+def best_device() -> str:
+    """Return ``cuda`` where there is a GPU, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,123 @@
+"""Whisper as a family: encoder and decoder, windows of 30 s, text with punctuation, translation, times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.audio.features import Context
+from asr.errors import UserError
+from asr.models.checkpoint import Checkpoint
+from asr.models.export_formats import Quantization
+from asr.models.family import FastModel, SharedBase, SpeechModel
+from asr.models.whisper.processor import WhisperProcessor, load_processor
+from asr.models.whisper.tokens import is_multilingual
+from asr.transcript import DecodingRequest, Transcript
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+class WhisperFamily:
+    """What ``asr.models.family.Family`` asks for. Networks are imported where one is needed: that takes seconds."""
+
+    name = "whisper"
+    unquantized = ("proj_out",)  # the tied embeddings under another name
+
+    def load_processor(self, checkpoint: Checkpoint) -> WhisperProcessor:
+        """Load tokenizer and features."""
+        return load_processor(checkpoint)
+
+    def load(
+        self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None, quantization: Any = None
+    ) -> SpeechModel:
+        """Load a checkpoint for inference."""
+        from asr.models.whisper.loading import load_checkpoint
+
+        return load_checkpoint(checkpoint, device, dtype, quantization)
+
+    def languages(self, model: SpeechModel) -> frozenset[str]:
+        """Return the codes that it has tokens for."""
+        if not is_multilingual(model.tokenizer):
+            return frozenset({"en"})
+        known: dict[str, int] = model.network.generation_config.lang_to_id
+        return frozenset(token.strip("<|>") for token in known)
+
+    def transcribe(
+        self,
+        model: SpeechModel,
+        requests: Sequence[DecodingRequest],
+        context: Context,
+        max_batch_clips: int | None = None,
+        fallback: bool = False,
+        adapters: Sequence[str] = (),
+    ) -> list[Transcript]:
+        """Decode with torch."""
+        from asr.models.whisper.torch_backend import decode
+
+        return decode(model, requests, context, max_batch_clips, fallback, adapters)
+
+    def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the cross entropy of a token."""
+        from asr.models.whisper.loss import token_loss
+
+        return token_loss(outputs, labels, num_items_in_batch)
+
+    def freeze(self, network: PreTrainedModel, encoder: bool) -> None:
+        """Train all weights but the encoder's sinusoids, which OpenAI never trained, or but all of the encoder's."""
+        network.requires_grad_(True)
+        inner = network.model.encoder
+        # Where nothing asks for a gradient, autograd keeps no activations: a frozen encoder costs a forward pass only.
+        (inner if encoder else inner.embed_positions).requires_grad_(False)
+
+    def settle(self, folder: Path) -> None:
+        """Name transformers' class in place of our subclass: the weights are the same, and others load them."""
+        path = folder / "config.json"
+        settings = json.loads(path.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
+        path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+    def shared_base(self, model: SpeechModel) -> SharedBase:
+        """Return a base whose layers take another adapter for each row."""
+        from asr.models.whisper import multi_lora
+
+        return multi_lora.SharedBase(model)
+
+    def write_fast(self, model: SpeechModel, folder: Path, quantization: Quantization) -> None:
+        """Write for CTranslate2: what its TransformersConverter does with a folder, which would have to be written."""
+        try:
+            from ctranslate2.converters.transformers import WhisperLoader
+        except ImportError:
+            raise UserError("CTranslate2 is not installed", "pip install ctranslate2") from None
+        import torch
+
+        with torch.no_grad():
+            spec = WhisperLoader()(model.network, model.tokenizer)
+        spec.validate()
+        spec.optimize(quantization=quantization)
+        spec.save(str(folder))
+
+    def runs_fast(self, device: str) -> bool:
+        """Return whether CTranslate2 does."""
+        from asr.models.whisper.ct2_backend import loads
+
+        return loads(device)
+
+    def load_fast(
+        self, name: str, device: str = "cpu", threads: int = 0, quantization: Quantization | None = None
+    ) -> FastModel:
+        """Load a model in CTranslate2."""
+        from asr.models.whisper.ct2_backend import CTranslateModel
+
+        return CTranslateModel.load(name, device, threads, quantization)
+
+    def is_mixable(self, folder: Path) -> bool:
+        """Return whether PEFT adds nothing but two small matrices to layers that take a row for each row."""
+        from asr.models.whisper.multi_lora import is_mixable
+
+        return is_mixable(folder)
+
+
+FAMILY = WhisperFamily()
