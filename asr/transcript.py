@@ -5,12 +5,22 @@ Every engine takes the one and gives the other. Times are in seconds from the be
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
+from asr.errors import DataError
+
 Task = Literal["transcribe", "translate"]
+_MARKUP = re.compile(r"<\|[\w.]*\|>")
+
+
+def require_plain(text: str) -> None:
+    """Raise DataError special_token for markup such as ``<|endoftext|>``, which steers decoding."""
+    if markup := _MARKUP.search(text):
+        raise DataError("special_token", f"the text holds {markup.group()}")
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from asr.data.sources.prompts import fetch, utterances
 from asr.io.cache import cache_root
 from asr.models.artifact import merge_adapter
 from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.models.family import NO_ADAPTER, num_bytes
 from asr.models.whisper.loading import load_checkpoint
-from asr.models.whisper.multi_lora import NONE, SharedBase, num_bytes
+from asr.models.whisper.multi_lora import SharedBase
 from asr.models.whisper.torch_backend import decode
 from asr.transcript import DecodingRequest, Transcript
 from train.trainer.strategy import LoraSettings
@@ -85,7 +86,7 @@ def _compare(checkpoint: Checkpoint, folders: Sequence[Path], asked: argparse.Na
         "merged": lambda: decode(merged, clips, "short"),
         "one_adapter": lambda: on_base(names[:1]),
         "mixed": lambda: on_base(names),
-        "mixed_with_base": lambda: on_base([*names, NONE]),
+        "mixed_with_base": lambda: on_base([*names, NO_ADAPTER]),
     }
     heard = {side: run() for side, run in sides.items()}  # once for nothing
     seconds: dict[str, list[float]] = {side: [] for side in sides}

@@ -24,11 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.audio.decode import decode as decode_audio
-from asr.audio.features import WINDOW_S, Context, pad
+from asr.audio.features import WINDOW_S, Context, context_frames, pad
 from asr.config import resolve
 from asr.data.sources import SourceConfig
 from asr.models.checkpoint import find_checkpoint
-from asr.models.whisper.batch_decode import context_frames
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.loss import token_loss
 from asr.utterance import Utterance
@@ -74,13 +73,14 @@ def _clips(spec: MicroBatchSpec) -> list[Utterance]:
 
 def _steps(specs: Sequence[MicroBatchSpec], preprocess: PreprocessConfig) -> dict[str, float]:
     """Return the seconds of forward, backward and optimiser over all rows, in either context."""
-    network = adapt(load_checkpoint(find_checkpoint(BASE)).network, "lora", LoraSettings()).train()
+    model = load_checkpoint(find_checkpoint(BASE))
+    network = adapt(model.network, "lora", LoraSettings()).train()
     optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=1e-4)
     seconds: dict[str, float] = defaultdict(float)
     for spec in specs:
         for context, window_s in (("short", spec.context_s), ("full", WINDOW_S)):
             tensors = prepare_row(replace(spec, context_s=window_s), preprocess)
-            batch = collate(tensors, network.config.pad_token_id)
+            batch = collate(tensors, model.processor)
             labels = batch.pop("labels")
             started = time.perf_counter()
             token_loss(network(**batch), labels).backward()

@@ -31,6 +31,7 @@ from asr.data.sources import SourceConfig
 from asr.inference.engine import CTranslateEngine, TorchEngine, load_engine
 from asr.models.family import best_device
 from asr.models.whisper.batch_decode import transcribe_batch
+from asr.models.whisper.ct2_backend import CTranslateModel
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.error_rates import score
 from asr.transcript import DecodingRequest, Transcript
@@ -92,7 +93,7 @@ def measure(
     def say(some: Sequence[DecodingRequest]) -> list[Transcript]:
         if isinstance(engine, TorchEngine):
             return decode(engine.model, some, context, size, fallback=True)
-        return transcribe_batch(engine.model, some, context, size, fallback=True)
+        return transcribe_batch(cast(CTranslateModel, engine.model), some, context, size, fallback=True)
 
     say(clips[:size])
     if torch.cuda.is_available():

@@ -267,25 +267,13 @@ def _network(case: Case, device: str) -> Callable[[], Any]:
 def _batch(case: Case) -> Any:
     import numpy as np
 
-    from train.dataloader.collate import collate
-    from train.dataloader.preprocess import MicroBatchTensors
+    from asr.models.whisper.collate import collate
 
     random = np.random.default_rng(0)
     shape, frames = case.setup(gpu=False).shape, int(case.seconds * 100)
-    features = random.standard_normal((shape.mels, case.clips * frames), dtype=np.float32).astype(np.float16)
-    row = MicroBatchTensors(
-        features_MT=features,
-        frames_B=np.full(case.clips, frames),
-        labels_BL=random.integers(1, shape.vocabulary, (case.clips, case.tokens + 1)),
-        unscored_B=np.zeros(case.clips, dtype=np.int64),
-        context_s=case.seconds,
-        own_s=case.clips * case.seconds,
-        audio_s=case.clips * case.seconds,
-        epoch=0,
-        ids=(),
-        faults=(),
-    )
-    return collate(row, pad_token_id=0)
+    clips = random.standard_normal((case.clips, shape.mels, frames), dtype=np.float32).astype(np.float16)
+    labels_BL = random.integers(1, shape.vocabulary, (case.clips, case.tokens + 1))
+    return collate(list(clips), labels_BL, np.zeros(case.clips, dtype=np.int64), case.seconds, pad_token_id=0)
 
 
 def _settings() -> Any:

@@ -35,7 +35,7 @@ from train.data.config import DataConfig
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
 from train.dataloader.ray_pipeline import stream
-from train.examples import MicroBatchSpec, PreprocessConfig, tools
+from train.examples import MicroBatchSpec, PreprocessConfig, processor_of
 from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
@@ -89,7 +89,7 @@ def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
 def corpus_of(manifest: Path) -> Corpus:
     """Return what a run would read of a manifest."""
     validator = CorpusValidator(PREPROCESS)
-    ordering = Ordering(BatchingConfig(), Packing(), Augmentation(), 0, validator.around)
+    ordering = Ordering(BatchingConfig(), Packing(), Augmentation(), 0, validator.limits)
     return load(DataConfig(train=SourceConfig(source=str(manifest))), validator, ordering)
 
 
@@ -116,9 +116,9 @@ def _bare(pool: ProcessPoolExecutor, clips: Sequence[Utterance], cores: int) -> 
 
 
 def _loop(clips: Sequence[Utterance]) -> None:
-    _, log_mel = tools(PREPROCESS.checkpoint)
+    features = processor_of(PREPROCESS.checkpoint).features
     for clip in clips:
-        log_mel(decode(clip.audio))
+        features(decode(clip.audio))
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from asr.data.segments import LabelledSegment
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
 from asr.transcript import DecodingRequest, Task, Transcript
+from asr.utterance import Quarantined, Utterance
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """The label of a position that the loss leaves out, as in transformers."""
+
+LONGEST_PROMPT = 223
+"""Tokens that any family reads at most of the text before a clip."""
 
 NO_ADAPTER = "__base__"
 """What PEFT calls the adapter of a row that has none."""
@@ -126,9 +130,13 @@ class SpeechModel:
     digest: str
     network: PreTrainedModel
     processor: Processor
-    family: Family
     language: str | None = None
     short_context: bool = False
+
+    @property
+    def family(self) -> Family:
+        """What kind of network it is."""
+        return family_of_network(self.network)
 
     @property
     def tokenizer(self) -> Any:
@@ -157,6 +165,42 @@ class SpeechModel:
         return self.family.transcribe(self, requests, context, max_batch_clips, fallback, adapters)
 
 
+Finding = tuple[str, str]
+"""What was found, and what to do about it: an empty string where nothing is wrong."""
+
+
+class LabelSample(Protocol):
+    """Label tokens of some training rows, and what is around them, for ``Family.check_start`` and the like.
+
+    ``labels`` are rows with their tokens, ``unlabelled`` the rows that have none; ``utterances`` counts all training
+    rows, of which ``max_quarantined_share`` may be unusable. ``batch`` is a small one as the network gets it.
+    """
+
+    @property
+    def base(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def tokenizer(self) -> Any: ...
+    @property
+    def generation(self) -> Any: ...
+    @property
+    def labels(self) -> list[tuple[Utterance, list[int]]]: ...
+    @property
+    def unlabelled(self) -> list[Quarantined]: ...
+    @property
+    def utterances(self) -> int: ...
+    @property
+    def max_quarantined_share(self) -> float: ...
+    @property
+    def batch(self) -> dict[str, torch.Tensor]: ...
+
+    def language(self, utterance: Utterance) -> str | None:
+        """Return the language that a row is trained under."""
+
+
 class SharedBase(Protocol):
     """A base network held once, with named adapters that come and go while others are being decoded with."""
 
@@ -178,7 +222,7 @@ class SharedBase(Protocol):
         """Hand out the network with all its adapters, to one thread at a time."""
 
     def add(self, folder: Path) -> str:
-        """Load the adapter in ``folder`` beside the others; return its name here. Raises UserError for one that misfits."""
+        """Load the adapter in ``folder`` and return its name here. Raises UserError where it does not fit."""
 
     def remove(self, name: str) -> None:
         """Forget an adapter; its memory is free when nothing is decoded with it any more."""
@@ -261,6 +305,18 @@ class Family(Protocol):
     def settle(self, folder: Path) -> None:
         """Amend what ``save_pretrained`` has written into a folder, so that plain transformers loads it."""
 
+    def check_start(self, sample: LabelSample) -> Finding:
+        """Return what is found of how labels start. Raises UserError where training would be in vain, as the rest."""
+
+    def check_order(self, sample: LabelSample) -> Finding:
+        """Return what is found of the order of a label's tokens, and of what they spell."""
+
+    def check_length(self, sample: LabelSample) -> Finding:
+        """Return what is found of how long labels are."""
+
+    def check_generation(self, sample: LabelSample) -> Finding:
+        """Return what is found of the generation config, beside the labels."""
+
     def shared_base(self, model: SpeechModel) -> SharedBase:
         """Return a base for adapters that ``is_mixable``; the model is its own from now on."""
 
@@ -292,6 +348,11 @@ def family_of(folder: Path) -> Family:
     except (OSError, ValueError, AttributeError):
         kind = None
     return family_named(kind if kind in _MODULES else WHISPER)
+
+
+def family_of_network(network: Any) -> Family:
+    """Return the family of a network, PEFT's around it or not, as its config says."""
+    return family_named(network.config.model_type)
 
 
 def family_named(name: str) -> Family:

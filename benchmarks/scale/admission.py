@@ -25,7 +25,7 @@ from train.corpus.validation import CorpusValidator
 from train.data.config import DataConfig
 from train.examples import PreprocessConfig
 from train.sampling.batching import BatchingConfig
-from train.sampling.packing import Packing
+from train.sampling.packing import LabelLimits, Packing
 from train.sampling.sampler import Ordering
 
 _BATCH = 48  # utterances that a worker takes from the columns for a step
@@ -55,7 +55,7 @@ def _write(manifest: Path, count: int) -> None:
 def _admitted(manifest: Path, count: int, sizes: Sizes) -> list[Figure]:
     rules = CorpusValidator(PreprocessConfig(sizes.checkpoint, language(sizes.checkpoint), "transcribe"))
     config = SourceConfig(source=str(manifest), audio_roots=["s3://speech/corpus"])
-    ordering = Ordering(BatchingConfig(), Packing(), Augmentation(), 0, rules.around)  # and the tokenizer is loaded
+    ordering = Ordering(BatchingConfig(), Packing(), Augmentation(), 0, rules.limits)  # and the tokenizer is loaded
     stages = []
 
     def stage(work: Any) -> Any:
@@ -83,7 +83,10 @@ def _stored(sizes: Sizes) -> list[Figure]:
     """Return what the object store makes of the columns, up to a million rows."""
     count = max([size for size in sizes.utterances if size <= 1_000_000] or [min(sizes.utterances)])
     corpus = StaticCorpus(
-        utterances(count), [count], [count], Ordering(BatchingConfig(), Packing(), Augmentation(), 0, around=5)
+        utterances(count),
+        [count],
+        [count],
+        Ordering(BatchingConfig(), Packing(), Augmentation(), 0, LabelLimits(5, 448, 223)),
     )
     at = f"{count:,} utterances"
     indices = list(range(0, count, max(1, count // _BATCH)))[:_BATCH]

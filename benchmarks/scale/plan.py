@@ -22,12 +22,12 @@ from train.augmentation.augment import Augmentation, SpeedPerturbation
 from train.corpus.static import StaticCorpus
 from train.dataloader.dataset import RankSlice, WorkerShard
 from train.sampling.batching import BatchingConfig
-from train.sampling.packing import Packing
+from train.sampling.packing import LabelLimits, Packing
 from train.sampling.sampler import Ordering
 
 KINDS = ("plain", "mixed", "packed", "speed")
 _STEPS = 30  # given out, of which the first is a warm-up
-_AROUND = 5  # tokens of a label beside its text
+_LIMITS = LabelLimits(around=5, most=448, previous=223)  # as Whisper's
 
 
 def plan(sizes: Sizes) -> list[Figure]:
@@ -83,9 +83,7 @@ def measured(count: int, kind: str, workers: int) -> dict[str, tuple[float, str]
 def _corpus(count: int, kind: str, workers: int) -> StaticCorpus:
     packing = Packing(window_s=30.0, previous_text_share=0.5) if kind == "packed" else Packing()
     speed = SpeedPerturbation(probability=0.5, factors=(0.9, 1.1)) if kind == "speed" else SpeedPerturbation()
-    ordering = Ordering(
-        BatchingConfig(micro_batches_per_step=workers), packing, Augmentation(speed=speed), 0, around=_AROUND
-    )
+    ordering = Ordering(BatchingConfig(micro_batches_per_step=workers), packing, Augmentation(speed=speed), 0, _LIMITS)
     sizes = [count * 3 // 4, count - count * 3 // 4] if kind == "mixed" else [count]
     drawn = [count // 2, count - count // 2] if kind == "mixed" else sizes
     return StaticCorpus(utterances(count), sizes, drawn, ordering)

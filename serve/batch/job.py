@@ -12,9 +12,8 @@ from asr.inference.pipeline import DecodingOptions, check_task, spoken_language
 from asr.io import storage
 from asr.language import code_or_none
 from asr.models.artifact import CARD
-from asr.models.whisper.tokens import spoken
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
-from asr.transcript import Task
+from asr.transcript import Task, require_plain
 from serve.batch.output_folder import Format, Settings
 from serve.config import ServeConfig
 
@@ -45,7 +44,7 @@ class BatchJob:
         if not self.prompt.strip():
             return
         try:
-            spoken(self.prompt)
+            require_plain(self.prompt)
         except DataError as error:
             raise UserError(f"--prompt cannot be used: {error.detail}") from None
 

@@ -25,5 +25,5 @@ def italian(count: int) -> list[np.ndarray]:
     good, _ = utterances("it", fetch("it", cache_root()))
     chosen = [clip for clip in good if 5 <= len(clip.text.split()) <= 12]
     return [
-        base().log_mel(decode_audio(str(clip.audio), container="g722")) for clip in chosen[:: len(chosen) // count]
+        base().features(decode_audio(str(clip.audio), container="g722")) for clip in chosen[:: len(chosen) // count]
     ][:count]

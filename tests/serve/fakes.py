@@ -26,6 +26,8 @@ POISON_S = 17  # nor can one that lasts so long
 HEARD = "en"  # what is detected in every clip
 LANGUAGES = frozenset({"en", "it", "zh", POISON})
 
+PADDED = ModelInfo("padded", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
+
 
 class FakeEngine:
     """Answers with the seconds of each clip; one line in ``folder/batches`` is one batch, what its clips ask for.

@@ -14,8 +14,10 @@ from train.corpus.static import StaticCorpus
 from train.corpus.table import ValidatedUtterance, collect
 from train.dataloader.dataset import RankSlice, WorkerShard
 from train.sampling.batching import BatchingConfig
-from train.sampling.packing import Packing
+from train.sampling.packing import LabelLimits, Packing
 from train.sampling.sampler import Ordering
+
+LIMITS = LabelLimits(around=5, most=448, previous=223)
 
 
 def ordering(
@@ -24,7 +26,7 @@ def ordering(
     augment: Augmentation | None = None,
     seed: int = 0,
 ) -> Ordering:
-    return Ordering(batching or BatchingConfig(), packing or Packing(), augment or Augmentation(), seed, around=5)
+    return Ordering(batching or BatchingConfig(), packing or Packing(), augment or Augmentation(), seed, LIMITS)
 
 
 def spoken(count: int, prefix: str = "u") -> list[ValidatedUtterance]:

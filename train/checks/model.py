@@ -38,7 +38,7 @@ def gradients(subject: Subject) -> CheckOutcome:
     config = subject.config
     if outcome := _too_large(subject, copies=1 if has_adapter(config.strategy) else 2):
         return outcome
-    network = adapt(subject.model, config.strategy, config.lora).train()
+    network = adapt(subject.model.network, config.strategy, config.lora).train()
     if config.activation_checkpointing:
         network.activation_checkpointing_enable({"use_reentrant": False})
     device = next(network.parameters()).device

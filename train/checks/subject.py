@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -23,7 +24,8 @@ from asr.data.sources import SourceConfig, is_stream, rows
 from asr.errors import DataError
 from asr.io.cache import cache_root
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.family import Processor, SpeechModel, best_device, load_checkpoint
+from asr.models.family import Family, Processor, SpeechModel, best_device, family_of, load_checkpoint
+from asr.transcript import Task
 from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
 from train.corpus.validation import CorpusValidator
@@ -123,6 +125,36 @@ class Subject:
     def checkpoint(self) -> Checkpoint:
         """The base."""
         return find_checkpoint(self.config.base)
+
+    @property
+    def base(self) -> str:
+        """The base's name, as the configuration has it."""
+        return self.config.base
+
+    @property
+    def folder(self) -> Path:
+        """The base's folder."""
+        return self.checkpoint.folder
+
+    @property
+    def family(self) -> Family:
+        """The base's family."""
+        return family_of(self.folder)
+
+    @property
+    def task(self) -> Task:
+        """What the network is trained to do."""
+        return self.config.task
+
+    @property
+    def utterances(self) -> int:
+        """How many training rows there are."""
+        return len(self.training.utterances)
+
+    @property
+    def max_quarantined_share(self) -> float:
+        """The share of them that may be unusable."""
+        return self.config.data.max_quarantined_share
 
     @cached_property
     def processor(self) -> Processor:

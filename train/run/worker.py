@@ -103,7 +103,7 @@ def _train(job: TrainJob) -> None:
             evaluator.score_base(model)
         if job.data_log is not None and rank_slice.rank == 0:
             cut(job.data_log, steps.start)
-        network = adapt(model, config.strategy, config.lora)
+        network = adapt(model.network, config.strategy, config.lora)
         dataset = MicroBatchDataset(
             WorkerShard(job.corpus, steps, rank_slice),
             config.preprocess,

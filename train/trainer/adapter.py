@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from asr.models.checkpoint import Checkpoint
-from asr.models.family import SpeechModel, family_of, load_checkpoint
+from asr.models.family import SpeechModel, family_of, family_of_network, load_checkpoint
 from train.trainer.strategy import LoraSettings, Precision, Strategy, has_adapter
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -36,7 +36,7 @@ def load_base(checkpoint: Checkpoint, strategy: Strategy, precision: Precision, 
 
 
 def four_bit(dtype: torch.dtype, kept: Sequence[str]) -> Any:
-    """Return transformers' settings for linear layers in 4-bit NormalFloat, but those ``kept``, computed in ``dtype``."""
+    """Return settings for linear layers in 4-bit NormalFloat but those ``kept``, computed in ``dtype``."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -48,11 +48,10 @@ def four_bit(dtype: torch.dtype, kept: Sequence[str]) -> Any:
     )
 
 
-def adapt(model: SpeechModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
+def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
     """Return the network with the strategy's weights, and no others, requiring gradients."""
-    network = model.network
     if not has_adapter(strategy):
-        model.family.freeze(network, encoder=strategy == "frozen_encoder")
+        family_of_network(network).freeze(network, encoder=strategy == "frozen_encoder")
         return network
     # Without a task_type: PEFT's sequence-to-sequence wrapper feeds `input_ids`, which Whisper's encoder does not take.
     config = LoraConfig(

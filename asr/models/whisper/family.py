@@ -11,7 +11,8 @@ from asr.audio.features import Context
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
-from asr.models.family import FastModel, SharedBase, SpeechModel
+from asr.models.family import FastModel, Finding, LabelSample, SharedBase, SpeechModel
+from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.tokens import is_multilingual
 from asr.transcript import DecodingRequest, Transcript
@@ -78,6 +79,22 @@ class WhisperFamily:
         path = folder / "config.json"
         settings = json.loads(path.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
         path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+    def check_start(self, sample: LabelSample) -> Finding:
+        """Return what is found of start-of-transcript."""
+        return label_checks.start(sample)
+
+    def check_order(self, sample: LabelSample) -> Finding:
+        """Return what is found of language, task, flag, text and end."""
+        return label_checks.order(sample)
+
+    def check_length(self, sample: LabelSample) -> Finding:
+        """Return what is found of labels that the decoder has no positions for."""
+        return label_checks.length(sample)
+
+    def check_generation(self, sample: LabelSample) -> Finding:
+        """Return what is found of suppressed tokens and the like."""
+        return label_checks.generation(sample)
 
     def shared_base(self, model: SpeechModel) -> SharedBase:
         """Return a base whose layers take another adapter for each row."""

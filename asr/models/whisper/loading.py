@@ -8,7 +8,7 @@ import torch
 from transformers.utils import logging
 
 from asr.models.checkpoint import Checkpoint
-from asr.models.family import SpeechModel, family_named
+from asr.models.family import SpeechModel
 from asr.models.whisper.processor import load_processor, loading
 
 
@@ -42,7 +42,6 @@ def load_checkpoint(
         checkpoint.digest,
         network,
         processor,
-        family_named("whisper"),
         language=checkpoint.language,
         short_context=checkpoint.short_context,
     )

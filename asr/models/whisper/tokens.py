@@ -6,14 +6,13 @@ With timestamps there is no flag; each segment's text stands between the times a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asr.data.segments import LabelledSegment
 from asr.errors import DataError, UserError
 from asr.language import NAMES
-from asr.transcript import Task
+from asr.transcript import Task, require_plain
 
 if TYPE_CHECKING:
     from transformers import WhisperTokenizer
@@ -22,7 +21,6 @@ MAX_TOKENS = 448
 MAX_PREVIOUS_TOKENS = MAX_TOKENS // 2 - 1  # of the text before, as in Whisper's own decoding
 TIMESTAMP_S = 0.02  # one position of the encoder; the last token of the vocabulary stands for 30 s
 _LAST_TIMESTAMP = 1500
-_MARKUP = re.compile(r"<\|[\w.]*\|>")
 
 
 def is_multilingual(tokenizer: WhisperTokenizer) -> bool:
@@ -74,8 +72,7 @@ def spoken(text: str) -> str:
     words = text.strip()
     if not words:
         raise DataError("no_transcript")
-    if markup := _MARKUP.search(words):
-        raise DataError("special_token", f"the text holds {markup.group()}")
+    require_plain(words)
     return f" {words}"
 
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from asr.config import suggestion
 from asr.errors import DataError
 from asr.language import is_unnamed
-from asr.models.whisper.tokens import MAX_PREVIOUS_TOKENS, spoken
+from asr.models.family import LONGEST_PROMPT
 from asr.printable import printable
 from asr.sound import DEFAULT_CHOICE, MAX_INDEX, NAMED, is_index
+from asr.transcript import require_plain
 from serve.errors import ApiError
 
 Format = Literal["json", "text", "verbose_json", "srt", "vtt"]
@@ -47,10 +48,10 @@ def _prompt(value: str) -> str:
     text = value.strip()
     if len(text) > MAX_PROMPT_CHARACTERS:
         told = f"the prompt has {len(text):,} characters, the limit is {MAX_PROMPT_CHARACTERS:,}"
-        raise wrong("prompt", f"{told}: a model reads its last {MAX_PREVIOUS_TOKENS} tokens only")
+        raise wrong("prompt", f"{told}: a model reads its last {LONGEST_PROMPT} tokens only")
     if text:
         try:
-            spoken(text)
+            require_plain(text)
         except DataError as error:
             raise wrong("prompt", f"the prompt cannot be used: {error.detail}") from None
     return text

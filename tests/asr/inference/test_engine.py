@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from asr.audio.decode import decode as decode_audio
+from asr.audio.features import LogMel
 from asr.errors import UserError
 from asr.inference import engine
-from asr.inference.engine import Engine, choose, decode_together, load_engine
+from asr.inference.engine import Engine, ModelInfo, choose, decode_together, load_engine
 from asr.models.export import export
 from asr.transcript import DecodingRequest
 from asr.utterance import Utterance
@@ -82,3 +84,10 @@ def test_without_the_package_torch_is_chosen(monkeypatch: pytest.MonkeyPatch, ra
 def test_a_model_that_does_not_exist_is_a_persons_mistake(name: str) -> None:
     with pytest.raises(UserError, match="no checkpoint"):
         load_engine("builtin:tinny.en", "x", name)  # type: ignore[arg-type]
+
+
+def test_a_clip_costs_what_the_encoder_sees_of_it() -> None:
+    padded = ModelInfo("m", frozenset({"en"}), "en", "full", LogMel(None))  # type: ignore[arg-type]
+    clip = DecodingRequest(np.zeros((80, 202), np.float16))
+    assert padded.encoder_s(clip) == 30.0
+    assert replace(padded, context="short").encoder_s(clip) == 3.0

@@ -154,10 +154,10 @@ def test_each_channel_has_windows_of_its_own() -> None:
         assert [(window.start, window.end) for window in mine] == [(each.start, each.end) for each in alone.windows]
         assert all(each.channel is None for each in alone.windows)
     whole = sum(
-        open_sound(wav16(call(), channels=2), AudioLimits(), choice=SoundChoice(channel=side)).cost_s("full")
+        open_sound(wav16(call(), channels=2), AudioLimits(), choice=SoundChoice(channel=side)).cost_s(ENGLISH)
         for side in ("left", "right")
     )
-    assert sound.cost_s("full") == whole
+    assert sound.cost_s(ENGLISH) == whole
 
 
 @pytest.mark.medium

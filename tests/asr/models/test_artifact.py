@@ -213,8 +213,7 @@ def test_full_weights_load_here_and_in_plain_transformers(tmp_path: Path, base: 
     with torch.no_grad():
         model.network.model.encoder.conv1.bias += 0.1
     model.network.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    model.features.extractor.save_pretrained(folder)
+    model.processor.save_inputs(folder)
     complete(folder, card(base, weights="full", short_context=False))
     expected = logits(model.network)
     plain = WhisperForConditionalGeneration.from_pretrained(folder)

@@ -48,8 +48,7 @@ def test_an_artifact_is_a_base_with_its_adapter_merged_and_all_that_decoding_nee
     """It was refused: `no checkpoint in this folder (... an artifact: card.json)`, though card.json is there."""
     base = find_checkpoint(str(parent))
     assert torch.equal(logits(load_checkpoint(base).network), logits(load_model(str(parent)).network))
-    tokenizer, _ = load_processor(base)
-    assert tokenizer.vocab_size > 50000
+    assert load_processor(base).tokenizer.vocab_size > 50000
     assert json.loads((base.folder / "generation_config.json").read_text())["max_length"] == 77
     model = load_checkpoint(base)
     assert (model.language, model.context) == ("en", "short")

@@ -19,6 +19,7 @@ from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
 from serve.replica.transcriber import BatchInfo, WindowResult
 from tests.serve.conftest import Pair
+from tests.serve.fakes import PADDED
 from tests.serve.slow import clip, replicas_of
 
 VERSION = Version("first")
@@ -28,7 +29,7 @@ def sender(
     transcriber: Any, ticket: Ticket, metrics: Metrics, within_s: float = 60.0, request: str = "r"
 ) -> ReplicaClient:
     labels = MetricLabels("m", "stable", "none")
-    return ReplicaClient(transcriber, VERSION, "full", request, labels, ticket, metrics, time.monotonic() + within_s)
+    return ReplicaClient(transcriber, VERSION, PADDED, request, labels, ticket, metrics, time.monotonic() + within_s)
 
 
 @pytest.fixture

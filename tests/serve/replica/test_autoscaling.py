@@ -21,6 +21,7 @@ from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
 from serve.replica.autoscaling import QUEUED_AUDIO, QueuedAudio, autoscaling
 from serve.replica.transcriber import replicas
+from tests.serve.fakes import PADDED
 from tests.serve.slow import clip, replicas_of, slow
 
 VERSION, WHOSE = Version("slow"), MetricLabels("slow", "stable", "none")
@@ -88,7 +89,7 @@ def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: Deplo
             with admission.enter() as ticket:
                 ticket.expect(30.0)
                 one = ReplicaClient(
-                    scaled, VERSION, "full", f"{number}-{asked}", WHOSE, ticket, metrics, time.monotonic() + 60.0
+                    scaled, VERSION, PADDED, f"{number}-{asked}", WHOSE, ticket, metrics, time.monotonic() + 60.0
                 )
                 answered.append((await one.send(clip(f"{number}-{asked}"))).text)
                 assert answered[-1] == f"{number}-{asked}"

@@ -18,7 +18,7 @@ from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 from serve.models.version import Version
 from serve.replica.autoscaling import QUEUED_AUDIO
-from serve.replica.transcriber import BatchInfo, Transcriber, WindowResult, encoder_audio_s
+from serve.replica.transcriber import BatchInfo, Transcriber, WindowResult
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import POISON, FakeEngine
 
@@ -200,11 +200,6 @@ def test_a_model_stays_while_it_decodes_though_who_asked_has_left(tmp_path: Path
         assert replica.held().total == 0
 
     asyncio.run(ask())
-
-
-def test_a_clip_costs_what_the_encoder_sees_of_it() -> None:
-    assert encoder_audio_s(clip(2), "full") == 30.0
-    assert encoder_audio_s(clip(2), "short") == 3.0
 
 
 def test_only_failures_in_a_row_make_a_replica_unhealthy(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ LABELS = torch.tensor([[1, 2], [2, IGNORED], [0, 1]])
 def sound(*consumed: ConsumedBatch, precision: str = "fp32", network: nn.Module | None = None) -> NonFiniteGuard:
     left = list(consumed)
     feed: Any = SimpleNamespace(trained=lambda: left.pop(0))
-    made = NonFiniteGuard(feed, precision)
+    made = NonFiniteGuard(feed, precision, token_loss)
     made.on_train_begin(None, None, None, model=network or nn.Linear(2, 2))
     made.on_step_begin(None, SimpleNamespace(global_step=36), None)
     return made

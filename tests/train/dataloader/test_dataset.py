@@ -30,7 +30,7 @@ def corpus(clips: Sequence[Utterance]) -> StaticCorpus:
 
 
 def dataset(clips: Sequence[Utterance], steps: range, max_quarantined_share: float = 0.05) -> MicroBatchDataset:
-    return MicroBatchDataset(WorkerShard(corpus(clips), steps, ALONE), PREPROCESS, 50256, max_quarantined_share)
+    return MicroBatchDataset(WorkerShard(corpus(clips), steps, ALONE), PREPROCESS, max_quarantined_share)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
@@ -97,7 +97,7 @@ def test_what_the_corpus_could_not_use_is_told_once_by_the_first_worker(
     source.quarantined = [Quarantined("silent", "no_transcript")]
     all_stats = []
     for rank in range(2):
-        one = MicroBatchDataset(WorkerShard(source, range(1), RankSlice(rank, 2)), PREPROCESS, 50256, 0.05)
+        one = MicroBatchDataset(WorkerShard(source, range(1), RankSlice(rank, 2)), PREPROCESS, 0.05)
         list(one)
         all_stats.append(one.stats)
     assert [stats.quarantined for stats in all_stats] == [source.quarantined, []]

@@ -117,11 +117,11 @@ def test_the_text_before_is_a_prompt_that_is_not_scored(
     assert row.unscored_B[1] == 0
     assert tokenizer.convert_ids_to_tokens(row.labels_BL[0][:1].tolist()) == ["<|startofprev|>"]
     assert tokenizer.decode(row.labels_BL[0][1:unscored]) == " what was said before"
-    batch = collate(row, tokenizer.pad_token_id)
+    batch = collate(row, english_model.processor)
     assert batch["decoder_input_ids"][0, : unscored + 1].tolist() == row.labels_BL[0][: unscored + 1].tolist()
     assert (batch["labels"][0, :unscored] == IGNORED).all()
     without = collate(
-        prepare(MicroBatchSpec((PackedExample((flac_clips[0],)),), 6.0), PREPROCESS), tokenizer.pad_token_id
+        prepare(MicroBatchSpec((PackedExample((flac_clips[0],)),), 6.0), PREPROCESS), english_model.processor
     )
     scored = batch["labels"][0][batch["labels"][0] != IGNORED]
     assert scored.tolist() == without["labels"][0].tolist()
@@ -171,7 +171,7 @@ def test_a_micro_batch_without_a_token_costs_nothing(
     utterances = list(faulty(flac_clips[0]).values()) if usable else []
     row = prepare(spec(utterances, 0.0), PREPROCESS)
     assert (row.audio_s, len(row.faults)) == (0.0, len(utterances))
-    batch = collate(row, english_model.tokenizer.pad_token_id)
+    batch = collate(row, english_model.processor)
     labels = batch.pop("labels")
     assert (labels == IGNORED).all()
     with torch.no_grad():

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from asr.config import Section
 from asr.models.whisper.tokens import MAX_PREVIOUS_TOKENS, MAX_TOKENS
-from train.sampling.packing import Packing, UtteranceColumns, items, windows
+from train.sampling.packing import LabelLimits, Packing, UtteranceColumns, items, windows
 
-AROUND = 5
+LIMITS = LabelLimits(around=5, most=MAX_TOKENS, previous=MAX_PREVIOUS_TOKENS)
 
 
 class Holder(Section):
@@ -22,7 +22,7 @@ def corpora(draw: st.DrawFn) -> UtteranceColumns:
     size = draw(st.integers(0, 150))
     random = np.random.default_rng(draw(st.integers(0, 10_000)))
     audio_s = random.uniform(0.1, draw(st.sampled_from([3.0, 30.0])), size)
-    tokens = random.integers(1, draw(st.sampled_from([20, MAX_TOKENS - AROUND + 1])), size)
+    tokens = random.integers(1, draw(st.sampled_from([20, MAX_TOKENS - LIMITS.around + 1])), size)
     return UtteranceColumns(audio_s, tokens, np.cumsum(random.random(size) < 0.1))
 
 
@@ -49,16 +49,16 @@ def test_windows_hold_each_utterance_once_within_every_bound(
     columns: UtteranceColumns, packing: Packing, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    first, count = windows(columns, packing, AROUND, random)
+    first, count = windows(columns, packing, LIMITS, random)
     assert [i for f, n in zip(first, count, strict=True) for i in range(f, f + n)] == list(range(len(columns.audio_s)))
-    planned = items((first, count), columns, packing, AROUND, random)
+    planned = items((first, count), columns, packing, LIMITS, random)
     assert packing.window_s is not None
     for number in range(len(planned)):
         item = planned[number]
         mine = slice(item.first, item.first + item.count)
         assert len(set(columns.group[mine])) == 1
         assert planned.audio_s[number] == pytest.approx(columns.audio_s[mine].sum())
-        label = columns.tokens[mine].sum() + AROUND + (2 * item.count - 1 if item.timestamps else 0)
+        label = columns.tokens[mine].sum() + LIMITS.around + (2 * item.count - 1 if item.timestamps else 0)
         assert label <= MAX_TOKENS
         before = slice(item.first - item.previous, item.first)
         prompt = columns.tokens[before].sum()
@@ -75,8 +75,8 @@ def test_windows_are_filled_and_end_elsewhere_each_time() -> None:
     ends = set()
     for seed in range(5):
         random = np.random.default_rng(seed)
-        runs = windows(columns, packing, AROUND, random)
-        planned = items(runs, columns, packing, AROUND, random)
+        runs = windows(columns, packing, LIMITS, random)
+        planned = items(runs, columns, packing, LIMITS, random)
         assert planned.timestamps is not None
         assert planned.previous is not None
         assert planned.audio_s[:-1].min() >= 14.0
@@ -90,8 +90,8 @@ def test_windows_are_filled_and_end_elsewhere_each_time() -> None:
 
 def test_without_packing_each_utterance_is_alone() -> None:
     columns = UtteranceColumns(np.array([1.0, 2.0, 40.0]), np.array([3, 4, 5]), np.zeros(3, int))
-    runs = windows(columns, Packing(), AROUND, np.random.default_rng(0))
-    planned = items(runs, columns, Packing(), AROUND, np.random.default_rng(0))
+    runs = windows(columns, Packing(), LIMITS, np.random.default_rng(0))
+    planned = items(runs, columns, Packing(), LIMITS, np.random.default_rng(0))
     assert [planned[n].utterances for n in range(3)] == [range(0, 1), range(1, 2), range(2, 3)]
     assert planned.tokens.tolist() == [8, 9, 10]
     assert planned.audio_s.tolist() == [1.0, 2.0, 40.0]

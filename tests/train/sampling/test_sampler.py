@@ -64,13 +64,13 @@ def test_a_decoder_trained_on_windows_keeps_timestamps(flac_clips: list[Utteranc
     how = ordering(BatchingConfig(max_clips=2, full_window_share=0.0), packing)
     corpus = listed(how, [ValidatedUtterance(clip, 15) for clip in flac_clips])
     preprocess = PreprocessConfig("builtin:tiny.en", None, "transcribe")
-    network, pad = deepcopy(english_model.network).train(), english_model.tokenizer.pad_token_id
+    network, processor = deepcopy(english_model.network).train(), english_model.processor
     for fixed in (network.model.encoder, network.model.decoder.embed_tokens):
         fixed.requires_grad_(False)  # two thirds of the time
     optimiser = torch.optim.AdamW([one for one in network.parameters() if one.requires_grad], lr=1e-5)
     losses = []
     for step in islice(corpus.steps(0), 24):
-        batch = collate(prepare(corpus.micro_batch_specs(step)[0], preprocess), pad)
+        batch = collate(prepare(corpus.micro_batch_specs(step)[0], preprocess), processor)
         labels = batch.pop("labels")
         loss = token_loss(network(**batch), labels)
         loss.backward()
@@ -80,7 +80,7 @@ def test_a_decoder_trained_on_windows_keeps_timestamps(flac_clips: list[Utteranc
     assert np.mean(losses[-6:]) < np.mean(losses[:6])
     network.eval()
     row = prepare(MicroBatchSpec((PackedExample(tuple(flac_clips[:3]), timestamps=True),), 30.0), preprocess)
-    batch = collate(row, pad)
+    batch = collate(row, processor)
     with torch.no_grad():
         free = network.generate(batch["input_features"], return_timestamps=True, max_new_tokens=100)[0]
     times = [(token - ZERO) * 0.02 for token in free.tolist() if token >= ZERO]

@@ -56,7 +56,7 @@ def test_every_adapter_learns_from_one_step_of_real_speech(
     model = adapted(network, "lora").train()
     spec = MicroBatchSpec(tuple(PackedExample((clip,)) for clip in flac_clips[:2]), 5.0)
     row = prepare(spec, PreprocessConfig(BASE, None, "transcribe"))
-    batch = collate(row, english_model.tokenizer.pad_token_id)
+    batch = collate(row, english_model.processor)
     labels = batch.pop("labels")
     token_loss(model(**batch), labels).backward()
     gradients = {name: weight.grad for name, weight in model.named_parameters() if ".lora_B." in name}

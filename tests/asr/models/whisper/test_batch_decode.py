@@ -15,16 +15,14 @@ from hypothesis import strategies as st
 from transformers import WhisperTokenizer
 
 import asr.models.whisper.batch_decode
-from asr.audio.features import WINDOW_FRAMES
+from asr.audio.features import MARGIN_FRAMES, WINDOW_FRAMES, context_frames
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
 from asr.models.whisper import fallback
 from asr.models.whisper.alignment import AlignmentTarget
 from asr.models.whisper.batch_decode import (
     LEAST_LOGPROB,
-    MARGIN_FRAMES,
     MAX_PADDED,
-    context_frames,
     duration_s,
     start_of,
     transcribe_batch,

@@ -18,6 +18,7 @@ from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.family import SpeechModel
 from asr.models.whisper.generation import DecoderPrompt, Hypothesis, Vocabulary, generate
 from asr.models.whisper.network import AnyContextWhisper
+from asr.models.whisper.processor import WhisperProcessor
 from asr.models.whisper.tokens import previous_ids, prompt_ids
 from asr.utterance import Utterance
 from tests.asr.speech import base, italian
@@ -37,7 +38,7 @@ def babbler() -> SpeechModel:
     network.load_state_dict(original.state_dict())
     network.generation_config = GenerationConfig.from_pretrained(checkpoint.folder, max_length=LENGTH)
     tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
-    return SpeechModel("random", "sha256:0", network, tokenizer, LogMel(None))
+    return SpeechModel("random", "sha256:0", network, WhisperProcessor(tokenizer, LogMel(None), checkpoint.folder))
 
 
 def states(model: SpeechModel, rows: int, seed: int = 1) -> torch.Tensor:

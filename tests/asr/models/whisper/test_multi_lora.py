@@ -18,9 +18,10 @@ from asr.audio.decode import decode as decode_audio
 from asr.errors import UserError
 from asr.models.artifact import load_model
 from asr.models.checkpoint import find_checkpoint
+from asr.models.family import NO_ADAPTER, num_bytes
 from asr.models.whisper.fallback import TEMPERATURES, fails
 from asr.models.whisper.loading import load_checkpoint
-from asr.models.whisper.multi_lora import NONE, SharedBase, is_mixable, num_bytes
+from asr.models.whisper.multi_lora import SharedBase, is_mixable
 from asr.models.whisper.torch_backend import decode
 from asr.transcript import DecodingRequest, Transcript
 from asr.utterance import Utterance
@@ -81,7 +82,7 @@ def test_each_clip_hears_its_own_adapter_alone_or_mixed(
     monkeypatch.setattr(
         "asr.models.whisper.fallback.TEMPERATURES", TEMPERATURES[:2]
     )  # a short ladder: all of it is climbed
-    names = [NONE, *(base.add(folder) for folder in folders)]
+    names = [NO_ADAPTER, *(base.add(folder) for folder in folders)]
     clips = clips_of_all_kinds()
     adapters = [names[i % len(names)] for i in range(len(clips))]
     together = mixed(base, clips, adapters)
@@ -95,7 +96,7 @@ def test_each_clip_hears_its_own_adapter_alone_or_mixed(
 @pytest.mark.slow
 def test_they_say_what_they_say_merged(base: SharedBase, folders: list[Path], multilingual: str) -> None:
     clips = clips_of_all_kinds()[:5]
-    for name, folder in [(NONE, multilingual), *((base.add(folder), str(folder)) for folder in folders)]:
+    for name, folder in [(NO_ADAPTER, multilingual), *((base.add(folder), str(folder)) for folder in folders)]:
         merged = decode(load_model(folder), clips, "short")
         heard = mixed(base, clips, [name] * len(clips), fallback=False)
         assert [one.tokens for one in heard] == [one.tokens for one in merged]
@@ -112,7 +113,7 @@ def test_real_speech_ends_at_different_times_and_each_row_keeps_its_adapter(
         write_artifact(tmp_path / str(seed), tiny_en_name, seed, std=0.01, r=8, target_modules=EVERY)
         for seed in range(2)
     ]
-    names = [NONE, *(base.add(folder) for folder in folders)]
+    names = [NO_ADAPTER, *(base.add(folder) for folder in folders)]
     log_mel = base.model.features
     chosen = sorted(english_clips, key=lambda clip: len(clip.text))[:17:8]
     clips = [DecodingRequest(log_mel(decode_audio(Path(str(clip.audio)))), words=True) for clip in chosen]
@@ -131,21 +132,21 @@ def test_adapters_come_and_go_and_nobody_notices(base: SharedBase, folders: list
     plain = base.nbytes
     clips = clips_of_all_kinds()[:2]
     first = base.add(folders[0])
-    before = mixed(base, clips, [first, NONE])
+    before = mixed(base, clips, [first, NO_ADAPTER])
     others = [base.add(folder) for folder in folders[1:]]
-    assert mixed(base, clips, [first, NONE]) == before
+    assert mixed(base, clips, [first, NO_ADAPTER]) == before
     assert base.nbytes == plain + sum(base.adapter_nbytes(name) for name in (first, *others))
     base.remove(others[0])
-    assert mixed(base, clips, [first, NONE]) == before
+    assert mixed(base, clips, [first, NO_ADAPTER]) == before
     base.remove(first)
-    assert mixed(base, clips, [others[1], NONE])[1] == before[1]
+    assert mixed(base, clips, [others[1], NO_ADAPTER])[1] == before[1]
     base.remove(others[1])
     assert base.nbytes == plain
     again = base.add(folders[0])
-    assert mixed(base, clips, [again, NONE]) == before
+    assert mixed(base, clips, [again, NO_ADAPTER]) == before
     base.close()
     with pytest.raises(ValueError, match="unloaded"):
-        mixed(base, clips, [NONE, NONE])
+        mixed(base, clips, [NO_ADAPTER, NO_ADAPTER])
 
 
 def test_the_weights_of_the_base_are_held_once(base: SharedBase, folders: list[Path]) -> None:
@@ -162,19 +163,19 @@ def test_what_cannot_be_loaded_leaves_the_others_as_they_are(
 ) -> None:
     name = base.add(folders[0])
     clips = clips_of_all_kinds()[:2]
-    before, held = mixed(base, clips, [name, NONE]), base.nbytes
+    before, held = mixed(base, clips, [name, NO_ADAPTER]), base.nbytes
     broken = Path(shutil.copytree(folders[1], tmp_path / "broken"))
     (broken / "adapter_model.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="broken"):
         base.add(broken)
     assert base.nbytes == held
-    assert mixed(base, clips, [name, NONE]) == before
+    assert mixed(base, clips, [name, NO_ADAPTER]) == before
 
 
 def test_adapters_are_loaded_while_others_are_decoded_with(base: SharedBase, folders: list[Path]) -> None:
     name = base.add(folders[0])
     clips = clips_of_all_kinds()[:4]
-    adapters = [name, NONE] * 2
+    adapters = [name, NO_ADAPTER] * 2
     expected = mixed(base, clips, adapters, fallback=False)
     heard: list[list[Transcript]] = []
     errors: list[BaseException] = []

@@ -14,14 +14,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperTokenizer
 
 from asr.audio.decode import decode as decode_audio
-from asr.audio.features import WINDOW_FRAMES, Context, LogMel, pad
+from asr.audio.features import MARGIN_FRAMES, WINDOW_FRAMES, Context, LogMel, context_frames, pad
 from asr.errors import DataError, UserError
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.family import SpeechModel
-from asr.models.whisper.batch_decode import MARGIN_FRAMES, context_frames
 from asr.models.whisper.fallback import TEMPERATURES
 from asr.models.whisper.generation import generate
 from asr.models.whisper.network import AnyContextWhisper
+from asr.models.whisper.processor import WhisperProcessor
 from asr.models.whisper.torch_backend import decode
 from asr.scoring.evaluation import Evaluation, UtteranceResult
 from asr.transcript import DecodingRequest, Transcript
@@ -67,7 +67,7 @@ def multilingual(base_checkpoint: Checkpoint) -> SpeechModel:
         base_checkpoint.folder, max_length=12, alignment_heads=None
     )
     tokenizer = WhisperTokenizer.from_pretrained(base_checkpoint.folder)
-    return SpeechModel("random", "sha256:0", network, tokenizer, LogMel(None))
+    return SpeechModel("random", "sha256:0", network, WhisperProcessor(tokenizer, LogMel(None), base_checkpoint.folder))
 
 
 def random_clips(*frames: int, language: str | None = None) -> list[DecodingRequest]:
