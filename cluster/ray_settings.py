@@ -18,3 +18,10 @@ LOCAL = {
     "LOG_NAME_UPDATE_INTERVAL_S": "600",
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",  # of files, below which Ray looks without a pause
 }
+
+_LATE = ("timed out", "failed to connect to gcs")
+
+
+def is_late(said: str) -> bool:
+    """Return whether Ray says by this that it did not start in the half minute that it gives itself."""
+    return any(words in said.lower() for words in _LATE)

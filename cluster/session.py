@@ -19,7 +19,7 @@ from ray.job_config import JobConfig
 from asr.errors import UserError
 from cluster import scratch, termination
 from cluster.project import ROOT
-from cluster.ray_settings import ENVIRONMENT, LOCAL
+from cluster.ray_settings import ENVIRONMENT, LOCAL, is_late
 from cluster.resources import WAITING_ACTORS
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
@@ -103,7 +103,7 @@ def _start_local() -> None:
         try:
             _init()
         except Exception as error:
-            if not _is_late(error):
+            if not is_late(str(error)):
                 raise
             _end(_of_ray() - others)
             _init()  # what the processes of the first one read from disk is in memory now
@@ -122,10 +122,6 @@ def _init() -> None:
         logging_level=logging.ERROR,
         job_config=_where_our_packages_are(),
     )
-
-
-def _is_late(error: Exception) -> bool:
-    return "timed out" in str(error).lower()
 
 
 def _of_ray() -> set[psutil.Process]:
@@ -152,7 +148,7 @@ def _in_time() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_late(error):
+        if not is_late(str(error)):
             raise
         raise UserError(
             "Ray did not start within 30 s, twice: this machine is too busy, or one of Ray's processes has ended",

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import stat
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -83,6 +84,25 @@ def test_what_does_not_come_up_says_why(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match=r"no cluster came up: .*no-such-option.*head\.log"):
         up(tmp_path / "place", *free_ports(1), {"no-such-option": "1"})
     assert local.running(tmp_path / "place") is None
+
+
+@pytest.mark.slow
+def test_on_a_busy_machine_the_head_that_came_late_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    started: list[list[str]] = []
+    detach = local._detach
+
+    def late_at_first(command: list[str], log: Path) -> int:
+        started.append(command)
+        said = "import sys; sys.exit('Exception: The current node timed out during startup. This could happen')"
+        return detach([sys.executable, "-c", said] if len(started) == 1 else command, log)
+
+    monkeypatch.setattr(local, "_detach", late_at_first)
+    with TemporaryDirectory(prefix="wf-", dir="/tmp") as scratch:
+        head = up(Path(scratch), *free_ports(1), OPTIONS)
+        assert (len(started), down(Path(scratch))) == (2, head)
 
 
 def test_another_user_s_folder_is_not_used(tmp_path: Path) -> None:

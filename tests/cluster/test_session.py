@@ -230,6 +230,7 @@ def test_where_no_file_can_be_locked_ray_starts_all_the_same(tmp_path: Path, mon
     [
         "The current node timed out during startup. This could happen because some of the raylet failed to startup",
         "Timed out waiting for file /tmp/ray/session_x/gcs_server_port_y",
+        "System error: Failed to connect to GCS. Please check if the GCS server is running and if this node can",
     ],
 )
 def test_a_ray_that_does_not_start_in_time_was_a_traceback(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
