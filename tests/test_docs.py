@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from asr.config import resolve
-from docs.generate import configuration, tree
+from docs.generate import configuration, modules, tree
 from train.config import TrainConfig
 from train.data.prepare import PrepareConfig
 from whisperfleet.cli import ITSELF, VERBS
@@ -98,13 +98,13 @@ def test_the_commands_and_metrics_of_the_runbook_exist() -> None:
     for verb, second in commands:
         assert verb in VERBS
         assert not isinstance(VERBS[verb], dict) or second in VERBS[verb], (verb, second)
-    metrics = (ROOT / "serve" / "metrics.py").read_text(encoding="utf-8")
+    metrics = (ROOT / "serve/ingress/telemetry/metrics.py").read_text(encoding="utf-8")
     named = re.search(r"whisperfleet_\(([^)]+)\)", text)
     assert named
     for name in [*named[1].split("|"), *re.findall(r"whisperfleet_(\w+_total)", text)]:
         assert f'"{name.removesuffix("_total")}"' in metrics, name
     for said in ("so far", "the weights are beyond all bounds since the step before", "text that repeats itself in"):
-        assert said in text and any(said in path.read_text(encoding="utf-8") for path in (ROOT / "train").rglob("*.py"))
+        assert said in text and any(said in path.read_text(encoding="utf-8") for path in modules())
 
 
 def test_every_reason_for_a_quarantine_is_explained() -> None:

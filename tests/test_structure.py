@@ -51,7 +51,7 @@ def test_a_module_says_what_it_is() -> None:
 def mirror(path: Path) -> Path:
     """Where a module's tests are."""
     inside = path.relative_to(ROOT)
-    if inside.parts[:2] == ("asr", "metrics"):
+    if inside.parts[:2] == ("asr", "scoring") and "metrics" in inside.parts:
         return ROOT / "tests/asr/scoring/test_metrics.py"  # wer.py and cer.py, loaded as their users load them
     return ROOT / "tests" / inside.parent / f"test_{inside.stem.strip('_')}.py"
 

@@ -8,7 +8,8 @@ from functools import cache
 from asr.audio.features import WINDOW_S
 from asr.audio.limits import AudioLimits
 from asr.models.checkpoint import find_checkpoint
-from asr.models.family import Processor, load_processor
+from asr.models.family import load_processor
+from asr.models.processor import Processor
 from asr.transcript import Task
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation

@@ -11,9 +11,11 @@ from uuid import uuid4
 import torch
 
 from asr.audio.features import Context
-from asr.models.artifact import family_of_model, load_model
+from asr.models.artifact import fetched, is_artifact, load_model, read_card
+from asr.models.checkpoint import builtin_names, find_checkpoint
 from asr.models.export import Quantization, is_ctranslate2
-from asr.models.family import FastModel, Features, SharedBase, SpeechModel, num_bytes
+from asr.models.family import WHISPER, Family, FastModel, SharedBase, SpeechModel, family_named, family_of, num_bytes
+from asr.models.processor import Features
 from asr.transcript import DecodingRequest, Transcript
 
 EngineName = Literal["torch", "ctranslate2"]
@@ -186,6 +188,16 @@ def choose(name: str, device: str) -> EngineName:
     if is_ctranslate2(name):
         return "ctranslate2"
     return "ctranslate2" if family_of_model(name).runs_fast(device) else "torch"
+
+
+def family_of_model(name: str) -> Family:
+    """Return the family of whatever ``name`` names; see ``load_model``."""
+    folder = fetched(name)
+    if is_artifact(folder):
+        return family_named(read_card(folder).family)
+    if name in builtin_names():
+        return family_named(WHISPER)
+    return family_of(folder if folder.is_dir() else find_checkpoint(name).folder)
 
 
 def info_of(model: SpeechModel, public_name: str) -> ModelInfo:

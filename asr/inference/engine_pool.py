@@ -23,7 +23,7 @@ class _Place:
     device: str
 
 
-class Library:
+class EnginePool:
     """Engines by the name of what they load. Safe to use from several threads: what is decoded meanwhile goes on."""
 
     def __init__(self) -> None:

@@ -27,8 +27,8 @@ from asr.io import storage, transfer
 from asr.io.cache import cache_root, complete_or_absent
 from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
-from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, builtin_names, find_checkpoint, hub_id
-from asr.models.family import WHISPER, Family, SpeechModel, family_named, family_of, load_checkpoint
+from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
+from asr.models.family import WHISPER, SpeechModel, load_checkpoint
 from asr.transcript import Task
 
 CARD = "card.json"
@@ -177,16 +177,6 @@ def _names(folder: Path) -> list[str]:
 def _is_harmless(name: str) -> bool:
     """Whether no loader reads a file: ours without a digest, and what file managers and the hub's tools leave."""
     return name in (CARD, _CARD_DRAFT, README, ".gitattributes") or is_litter(name) or name.startswith(".cache/")
-
-
-def family_of_model(name: str) -> Family:
-    """Return the family of whatever ``name`` names; see ``load_model``."""
-    folder = fetched(name)
-    if is_artifact(folder):
-        return family_named(read_card(folder).family)
-    if name in builtin_names():
-        return family_named(WHISPER)
-    return family_of(folder if folder.is_dir() else find_checkpoint(name).folder)
 
 
 def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> SpeechModel:

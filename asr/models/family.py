@@ -1,4 +1,4 @@
-"""What a family of models answers, so that data, training, evaluation, serving and export need not know which it is.
+"""What a family of models answers, so that nothing else needs to know which it is.
 
 A family is a folder beside this file, and its module ``family`` holds the one object that ``family_of`` returns. Which
 one it is follows from the checkpoint's own ``config.json``. Nothing outside that folder imports from inside it.
@@ -14,108 +14,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from asr.audio.features import Context
-from asr.data.segments import LabelledSegment
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
+from asr.models.processor import Features, Processor
 from asr.transcript import DecodingRequest, Task, Transcript
 from asr.utterance import Quarantined, Utterance
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-IGNORED = -100
-"""The label of a position that the loss leaves out, as in transformers."""
-
-LONGEST_PROMPT = 223
-"""Tokens that any family reads at most of the text before a clip."""
+    from transformers import PreTrainedModel
 
 NO_ADAPTER = "__base__"
 """What PEFT calls the adapter of a row that has none."""
 
-LONGEST_LABEL = 448
-"""Tokens of the longest label of any family: what a micro-batch must have room for before a checkpoint is known."""
-
 WHISPER = "whisper"
 
 _MODULES = {WHISPER: "asr.models.whisper.family"}  # by the ``model_type`` of a transformers config
-
-
-class Features(Protocol):
-    """Turns a waveform into what the network takes. Small, and it pickles: requests are prepared without weights."""
-
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        """Return float16 [bins, frames] for samples [samples] at 16 kHz. Raises ValueError for more than a window."""
-
-    def num_frames(self, num_samples: int) -> int:
-        """Return how many frames a clip of so many samples at 16 kHz has."""
-
-    def encoder_s(self, num_frames: int, context: Context) -> float:
-        """Return what a clip costs: the seconds of audio that the encoder sees of it."""
-
-
-class Processor(Protocol):
-    """What turns sound and text into what a network takes, and back, without its weights.
-
-    ``window_s`` is the longest sound that it takes at once, in seconds. A label holds ``max_label_tokens`` at most, and
-    ``max_previous_tokens`` of the text before it, where the family is trained with that. ``about`` says in a few words
-    what it is.
-    """
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase: ...
-    @property
-    def features(self) -> Features: ...
-    @property
-    def window_s(self) -> float: ...
-    @property
-    def max_label_tokens(self) -> int: ...
-    @property
-    def max_previous_tokens(self) -> int: ...
-    @property
-    def about(self) -> str: ...
-
-    def require(self, language: str | None, task: Task) -> None:
-        """Raise UserError where the checkpoint cannot be told that this language is spoken, or cannot do the task."""
-
-    def usable(self, text: str) -> str:
-        """Return a transcript as the tokenizer is given it. Raises DataError for one that cannot be learnt."""
-
-    def text_lengths(self, texts: Sequence[str]) -> list[int]:
-        """Return the tokens of each text, as ``usable`` returns them."""
-
-    def around(self, language: str | None, task: Task) -> int:
-        """Return how many tokens of a label are not of its text. Raises UserError as ``require``."""
-
-    def label(
-        self, segments: Sequence[LabelledSegment], language: str | None, task: Task, timestamps: bool = False
-    ) -> list[int]:
-        """Return the tokens that the network is to say of a clip.
-
-        Raises UserError as ``require``; DataError as ``usable``, or label_too_long.
-        """
-
-    def previous(self, text: str) -> list[int]:
-        """Return the tokens of the text before a clip, which stand ahead of its label and are not scored."""
-
-    def collate(
-        self, clips: Sequence[np.ndarray], labels_BL: np.ndarray, unscored_B: np.ndarray, context_s: float
-    ) -> dict[str, torch.Tensor]:
-        """Return what the network takes for one micro-batch, with its ``labels`` int64 [B, L], ``IGNORED`` where none.
-
-        ``clips`` are features [bins, frames of each], ``labels_BL`` padded with ``IGNORED``, ``unscored_B`` how many
-        tokens at the beginning of each are not scored, ``context_s`` the seconds that the network shall see of each.
-        """
-
-    def save_inputs(self, folder: Path) -> None:
-        """Write the tokenizer and the feature extractor, as transformers reads them."""
-
-    def save(self, folder: Path, language: str | None, task: Task) -> None:
-        """Write what decoding needs beside weights into an artifact: as transformers reads it."""
 
 
 @dataclass(frozen=True)
@@ -232,10 +148,7 @@ class SharedBase(Protocol):
 
 
 class FastModel(Protocol):
-    """A model in another engine than torch: what ``asr.inference.engine`` must know of it.
-
-    ``known_languages`` are the codes it has tokens for, ``quantization`` the type of its weights.
-    """
+    """A model in another engine than torch; ``known_languages`` are codes, ``quantization`` is of its weights."""
 
     @property
     def features(self) -> Features: ...
@@ -341,7 +254,7 @@ class Family(Protocol):
 def family_of(folder: Path) -> Family:
     """Return the family of a checkpoint's folder, as its ``config.json`` says.
 
-    Where that says nothing, or names a kind that is not here, it is Whisper, whose loading says what is wrong.
+    Where that says nothing that is known here, it is Whisper, whose loading says what is wrong.
     """
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")

@@ -18,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 import ray
 
-from asr.models.family import IGNORED
+from asr.models.processor import IGNORED
 from asr.utterance import Utterance
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import language, speech

@@ -10,7 +10,7 @@ from typing import Protocol
 from asr.errors import UserError
 from asr.inference import engine
 from asr.inference.engine import Engine
-from asr.inference.engine_pool import Library
+from asr.inference.engine_pool import EnginePool
 from asr.models.export import is_ctranslate2
 from serve.config import ServeConfig
 from serve.models.artifact_info import fingerprint, inspect, invented, weights_bytes
@@ -50,7 +50,7 @@ class PooledEngineLoader:
 
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
-        self._library = Library()
+        self._pool = EnginePool()
 
     def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify digests and card."""
@@ -67,7 +67,7 @@ class PooledEngineLoader:
             )
         config = self._config
         unmerged = config.share_bases and config.engine == "auto" and not is_ctranslate2(version.artifact)
-        engine = self._library.load(
+        engine = self._pool.load(
             version.artifact,
             config.narrowed(version.artifact).public_name,
             "torch" if unmerged else config.engine,
@@ -79,7 +79,7 @@ class PooledEngineLoader:
 
     def unload(self, engine: Engine) -> None:
         """Give back its weights, and a base that no other needs."""
-        self._library.unload(engine)
+        self._pool.unload(engine)
         del engine
         _trim()
 
@@ -90,7 +90,7 @@ class PooledEngineLoader:
     @property
     def nbytes(self) -> int:
         """Bytes of all weights, shared bases counted once."""
-        return self._library.nbytes
+        return self._pool.nbytes
 
 
 class MadeEngineLoader:

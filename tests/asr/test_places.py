@@ -31,7 +31,7 @@ LOOKS_LIKE_A_PLACE = re.compile(
 )
 # Text that only sounds like a place, or that names one for somebody else to find.
 NO_PLACES = {
-    "Order.artifact": "sent to an endpoint, which finds it from where it stands",
+    "RolloutRequest.artifact": "sent to an endpoint, which finds it from where it stands",
     "Card.files": "names inside of an artifact",
     "Export.files": "names inside of an export",
     "Card.base": "a section of its own",

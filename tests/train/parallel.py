@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from asr.config import resolve
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.family import IGNORED
+from asr.models.processor import IGNORED
 from asr.models.whisper.loss import token_loss
 from tests.asr.tiny_whisper import random_whisper
 from train.callbacks.gradient_flow import GradientWatch

@@ -24,7 +24,8 @@ from asr.data.sources import SourceConfig, is_stream, rows
 from asr.errors import DataError
 from asr.io.cache import cache_root
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.family import Family, Processor, SpeechModel, best_device, family_of, load_checkpoint
+from asr.models.family import Family, SpeechModel, best_device, family_of, load_checkpoint
+from asr.models.processor import Processor
 from asr.transcript import Task
 from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig

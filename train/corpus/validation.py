@@ -17,7 +17,7 @@ from asr.audio.sandbox import MOST_TASKS, decode_utterances, probes
 from asr.data.batches import batches
 from asr.data.segments import split
 from asr.errors import DataError, UserError
-from asr.models.family import Processor
+from asr.models.processor import Processor
 from asr.utterance import Quarantined, Utterance
 from train.corpus.table import ValidatedUtterance
 from train.data.config import LongClips

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from pydantic import Field
 
-from asr.models.family import Processor
+from asr.models.processor import Processor
 from asr.scoring.characters import OddCharacter
 from train.data import casing, pace
 from train.data.filters import Filters

@@ -18,7 +18,7 @@ from asr.audio.silence import require_sound
 from asr.data.segments import LabelledSegment
 from asr.data.split import transcript_key
 from asr.errors import DataError
-from asr.models.family import Processor
+from asr.models.processor import Processor
 from asr.scoring.characters import Characters
 from asr.utterance import Quarantined, Utterance
 from train.data.casing import Casing

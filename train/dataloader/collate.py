@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from asr.models.family import Processor
+from asr.models.processor import Processor
 from train.dataloader.preprocess import MicroBatchTensors
 
 

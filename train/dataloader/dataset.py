@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from asr.audio.features import FRAMES_PER_S
-from asr.models.family import IGNORED
+from asr.models.processor import IGNORED
 from asr.utterance import Quarantined
 from train.corpus.corpus import Corpus
 from train.corpus.validation import require_usable

@@ -18,7 +18,7 @@ from pydantic import Field
 from asr.audio.features import WINDOW_S
 from asr.config import Section
 from asr.errors import UserError
-from asr.models.family import LONGEST_LABEL
+from asr.models.processor import LONGEST_LABEL
 
 _MAX_PADDING = 0.12  # of a micro-batch: a longer clip than this allows begins the next one
 _POSITIONS_PER_S = 50

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from asr.audio.features import FRAMES_PER_S, WINDOW_FRAMES, pad
-from asr.models.family import IGNORED
+from asr.models.processor import IGNORED
 
 
 def collate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
-from asr.models.family import IGNORED
+from asr.models.processor import IGNORED
 
 
 def token_loss(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from asr.config import suggestion
 from asr.errors import DataError
 from asr.language import is_unnamed
-from asr.models.family import LONGEST_PROMPT
+from asr.models.processor import LONGEST_PROMPT
 from asr.printable import printable
 from asr.sound import DEFAULT_CHOICE, MAX_INDEX, NAMED, is_index
 from asr.transcript import require_plain

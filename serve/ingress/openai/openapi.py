@@ -66,7 +66,7 @@ ORDERED = answers(None, 400, 401, 403, 404, 409, 413, 415, 503, media_type="appl
     "openapi_extra": {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": _REFERENCE.format(model="Order")}}},
+            "content": {"application/json": {"schema": {"$ref": _REFERENCE.format(model="RolloutRequest")}}},
         }
     }
 }

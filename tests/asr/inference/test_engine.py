@@ -13,6 +13,7 @@ from asr.errors import UserError
 from asr.inference import engine
 from asr.inference.engine import Engine, ModelInfo, choose, decode_together, load_engine
 from asr.models.export import export
+from asr.models.whisper import ct2_backend
 from asr.transcript import DecodingRequest
 from asr.utterance import Utterance
 from tests.asr.models.test_export import write_artifact
@@ -76,7 +77,7 @@ def test_what_was_exported_is_read_by_the_engine_it_was_exported_for(random_chec
 
 
 def test_without_the_package_torch_is_chosen(monkeypatch: pytest.MonkeyPatch, random_checkpoint: Path) -> None:
-    monkeypatch.setattr(engine, "loads", lambda device: False)
+    monkeypatch.setattr(ct2_backend, "loads", lambda device: False)
     assert choose(str(random_checkpoint), "cpu") == "torch"
 
 

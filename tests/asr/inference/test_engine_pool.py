@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from asr.errors import UserError
 from asr.inference.engine import AdapterEngine, CTranslateEngine, TorchEngine, decode_together
-from asr.inference.engine_pool import Library
+from asr.inference.engine_pool import EnginePool
 from asr.models.artifact import load_model
 from asr.models.whisper.multi_lora import num_bytes
 from asr.transcript import DecodingRequest
@@ -42,16 +42,16 @@ def clips() -> list[DecodingRequest]:
 
 
 @pytest.fixture
-def library() -> Library:
-    return Library()
+def pool() -> EnginePool:
+    return EnginePool()
 
 
-def test_a_base_is_held_once_for_its_adapters(library: Library, folders: list[Path], base: str) -> None:
-    adapters = [library.load(str(folder), folder.name, "torch", share_bases=True) for folder in folders]
-    itself = library.load(base, "base", "torch", share_bases=True)
+def test_a_base_is_held_once_for_its_adapters(pool: EnginePool, folders: list[Path], base: str) -> None:
+    adapters = [pool.load(str(folder), folder.name, "torch", share_bases=True) for folder in folders]
+    itself = pool.load(base, "base", "torch", share_bases=True)
     alone = num_bytes(load_model(base).network)
     assert itself.nbytes == alone
-    assert library.nbytes == alone + sum(engine.nbytes for engine in adapters)
+    assert pool.nbytes == alone + sum(engine.nbytes for engine in adapters)
     assert {engine.group for engine in adapters} == {itself.group}
     assert [(engine.info.name, engine.info.context) for engine in (*adapters, itself)] == [
         ("adapter-0", "short"),
@@ -61,33 +61,33 @@ def test_a_base_is_held_once_for_its_adapters(library: Library, folders: list[Pa
 
 
 def test_clips_of_different_contexts_and_adapters_are_decoded_together(
-    library: Library, folders: list[Path], base: str, clips: list[DecodingRequest]
+    pool: EnginePool, folders: list[Path], base: str, clips: list[DecodingRequest]
 ) -> None:
     names = [*map(str, folders), base]
-    engines = [library.load(name, name, "torch", share_bases=True) for name in names]
+    engines = [pool.load(name, name, "torch", share_bases=True) for name in names]
     asked = [engines[i % len(engines)] for i in range(len(clips))]
     together = decode_together(asked, clips)
     assert together == [engine.decode([clip])[0] for engine, clip in zip(asked, clips, strict=True)]
-    merged = Library().load(names[0], "merged", "torch")
+    merged = EnginePool().load(names[0], "merged", "torch")
     assert merged.decode(clips[:1]) == together[:1]
 
 
-def test_without_sharing_each_is_on_its_own(library: Library, folders: list[Path]) -> None:
-    engines = [library.load(str(folder), "x", "torch") for folder in folders]
+def test_without_sharing_each_is_on_its_own(pool: EnginePool, folders: list[Path]) -> None:
+    engines = [pool.load(str(folder), "x", "torch") for folder in folders]
     assert all(isinstance(engine, TorchEngine) for engine in engines)
     assert len({engine.group for engine in engines}) == 2
-    assert library.nbytes == sum(engine.nbytes for engine in engines)
+    assert pool.nbytes == sum(engine.nbytes for engine in engines)
 
 
-def test_what_cannot_be_mixed_is_merged(library: Library, folders: list[Path], base: str) -> None:
+def test_what_cannot_be_mixed_is_merged(pool: EnginePool, folders: list[Path], base: str) -> None:
     folder = write_artifact(folders[0].parent / "dora", base, use_dora=True)
-    assert isinstance(library.load(str(folder), "dora", "torch", share_bases=True), TorchEngine)
-    assert isinstance(library.load(str(folders[0]), "fast", "ctranslate2", share_bases=True), CTranslateEngine)
+    assert isinstance(pool.load(str(folder), "dora", "torch", share_bases=True), TorchEngine)
+    assert isinstance(pool.load(str(folders[0]), "fast", "ctranslate2", share_bases=True), CTranslateEngine)
 
 
-def test_memory_is_free_when_the_last_user_has_gone(library: Library, folders: list[Path]) -> None:
+def test_memory_is_free_when_the_last_user_has_gone(pool: EnginePool, folders: list[Path]) -> None:
     gc.collect()  # of earlier tests
-    engines = [library.load(str(folder), "x", "torch", share_bases=True) for folder in folders]
+    engines = [pool.load(str(folder), "x", "torch", share_bases=True) for folder in folders]
     first = engines[0]
     assert isinstance(first, AdapterEngine)
     with first.base.busy() as model:
@@ -99,47 +99,47 @@ def test_memory_is_free_when_the_last_user_has_gone(library: Library, folders: l
         }
     del model
     assert len(of_adapters) == 2
-    library.unload(first)
+    pool.unload(first)
     assert {first.adapter in name for name, weight in of_adapters.items() if weight() is None} == {True}
-    assert library.nbytes > 0 and of_base() is not None
-    library.unload(engines[1])
-    assert library.nbytes == 0
+    assert pool.nbytes > 0 and of_base() is not None
+    pool.unload(engines[1])
+    assert pool.nbytes == 0
     assert of_base() is None, "although somebody still holds the engines"
     with pytest.raises(ValueError, match="not held here"):
-        library.unload(first)
+        pool.unload(first)
 
 
-def test_so_it_is_of_what_was_on_its_own(library: Library, base: str) -> None:
-    engine = library.load(base, "x", "torch")
+def test_so_it_is_of_what_was_on_its_own(pool: EnginePool, base: str) -> None:
+    engine = pool.load(base, "x", "torch")
     assert isinstance(engine, TorchEngine)
     network = weakref.ref(engine.model.network)
-    library.unload(engine)
+    pool.unload(engine)
     del engine
-    assert network() is None and library.nbytes == 0
+    assert network() is None and pool.nbytes == 0
 
 
-def test_a_base_goes_where_its_first_adapter_cannot_be_loaded(library: Library, folders: list[Path]) -> None:
+def test_a_base_goes_where_its_first_adapter_cannot_be_loaded(pool: EnginePool, folders: list[Path]) -> None:
     path = folders[0] / "card.json"
     card = json.loads(path.read_text())
     (folders[0] / "adapter_model.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="digest"):
-        library.load(str(folders[0]), "x", "torch", share_bases=True)
+        pool.load(str(folders[0]), "x", "torch", share_bases=True)
     from asr.io.digest import sha256
 
     card["files"]["adapter_model.safetensors"] = sha256(folders[0] / "adapter_model.safetensors")
     path.write_text(json.dumps(card))
     with pytest.raises(UserError, match="adapter-0"):
-        library.load(str(folders[0]), "x", "torch", share_bases=True)
-    assert library.nbytes == 0
+        pool.load(str(folders[0]), "x", "torch", share_bases=True)
+    assert pool.nbytes == 0
 
 
-def test_one_loads_while_another_decodes(library: Library, folders: list[Path], clips: list[DecodingRequest]) -> None:
-    engine = library.load(str(folders[0]), "x", "torch", share_bases=True)
+def test_one_loads_while_another_decodes(pool: EnginePool, folders: list[Path], clips: list[DecodingRequest]) -> None:
+    engine = pool.load(str(folders[0]), "x", "torch", share_bases=True)
     expected = engine.decode(clips)
     loaded, heard = Event(), []
 
     def load_and_unload() -> None:
-        library.unload(library.load(str(folders[1]), "y", "torch", share_bases=True))
+        pool.unload(pool.load(str(folders[1]), "y", "torch", share_bases=True))
         loaded.set()
 
     thread = Thread(target=load_and_unload)
@@ -150,10 +150,10 @@ def test_one_loads_while_another_decodes(library: Library, folders: list[Path], 
     assert all(each == expected for each in heard)
 
 
-def test_threads_are_set(library: Library, base: str) -> None:
+def test_threads_are_set(pool: EnginePool, base: str) -> None:
     before = torch.get_num_threads()
     try:
-        library.load(base, "x", "torch", threads=2, share_bases=True)
+        pool.load(base, "x", "torch", threads=2, share_bases=True)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -15,7 +15,7 @@ import pytest
 from asr.audio.decode import SAMPLE_RATE, encode_flac
 from tests.litter import litter
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CODE = """
 import whisperfleet
 from asr import sandbox

@@ -17,7 +17,7 @@ from asr.errors import UserError
 from asr.io import storage
 from asr.io.fsspec_storage import client_error, fsspec_filesystem
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Attic(MemoryFileSystem):

@@ -111,7 +111,7 @@ def test_a_limit_on_the_size_of_files_is_told(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tmp_path / "folder")],
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from transformers import WhisperForConditionalGeneration
 
 from asr.errors import UserError
 from asr.inference.engine import AdapterEngine
-from asr.inference.engine_pool import Library
+from asr.inference.engine_pool import EnginePool
 from asr.io import storage, transfer
 from asr.models.artifact import CARD, PARENT, README, complete, find_base, load_model, merge_adapter, read_card
 from asr.models.checkpoint import find_checkpoint
@@ -122,7 +122,7 @@ def test_a_childs_adapter_is_never_put_onto_the_base_of_its_parent(
     """Adapters of one base share batches. A child's base is another one."""
     child, sibling = (write_child(tmp_path / name, parent, seed) for seed, name in ((2, "child"), (3, "sibling")))
     assert find_base(child, read_card(child)).digest != find_base(parent, read_card(parent)).digest
-    library, names = Library(), [str(random_checkpoint), str(parent), str(child), str(sibling)]
+    library, names = EnginePool(), [str(random_checkpoint), str(parent), str(child), str(sibling)]
     engines = [library.load(name, name, "torch", share_bases=True) for name in names]
     assert [engine for engine in engines if not isinstance(engine, AdapterEngine)] == []
     assert [engines[0].group == engine.group for engine in engines] == [True, True, False, False]

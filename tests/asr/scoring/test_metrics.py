@@ -11,7 +11,7 @@ from asr.scoring.metrics import load
 from asr.scoring.metrics.cer.cer import Cer
 from asr.scoring.metrics.wer.wer import Wer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 LOAD_BOTH = """
 import json, socket, sys

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from asr.errors import UserError
-from asr.models.family import IGNORED
+from asr.models.processor import IGNORED
 from asr.models.whisper.loss import token_loss
 from train.callbacks.nonfinite import NonFiniteGuard
 from train.dataloader.dataset import ConsumedBatch

@@ -41,7 +41,7 @@ def test_what_a_worker_is_at_where_it_stands_still(trainer: Any) -> None:
         assert trainer.callbacks == [pulse]
         first = progress.wait()
         assert (first.rank, first.step, first.doing) == (1, 5, "waiting for data")
-        assert "test_pulse.py" in first.where and "threading.py" in first.where
+        assert "test_stall.py" in first.where and "threading.py" in first.where
         assert progress.wait().seconds >= 2 * first.seconds  # again, but ever more seldom
         feed.waiting = False
         pulse.on_step_begin(None, None, None)

@@ -11,7 +11,8 @@ import torch
 
 from asr.audio.features import FRAMES_PER_S
 from asr.errors import UserError
-from asr.models.family import IGNORED, SpeechModel
+from asr.models.family import SpeechModel
+from asr.models.processor import IGNORED
 from asr.utterance import Quarantined, Utterance
 from tests.train.corpora import listed, ordering
 from train.corpus.static import StaticCorpus

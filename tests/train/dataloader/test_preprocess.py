@@ -12,7 +12,8 @@ import torch
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.audio.features import num_frames
 from asr.errors import UserError
-from asr.models.family import IGNORED, SpeechModel
+from asr.models.family import SpeechModel
+from asr.models.processor import IGNORED
 from asr.models.whisper.loss import token_loss
 from asr.utterance import Utterance
 from train.augmentation.augment import Augmentation, Spec, SpeedPerturbation, augment, mask

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from asr.audio.features import WINDOW_FRAMES
-from asr.models.family import IGNORED
+from asr.models.processor import IGNORED
 from asr.models.whisper.collate import collate
 
 PAD = 99

@@ -69,7 +69,7 @@ def test_an_upload_takes_the_fields_that_are_read(path: str) -> None:
 
 
 def test_an_order_is_the_one_that_is_read() -> None:
-    assert set(DOCUMENT["components"]["schemas"]["Order"]["properties"]) == set(RolloutRequest.model_fields)
+    assert set(DOCUMENT["components"]["schemas"]["RolloutRequest"]["properties"]) == set(RolloutRequest.model_fields)
 
 
 def samples() -> list[tuple[str, Any, bool]]:

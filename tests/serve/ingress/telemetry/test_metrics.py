@@ -15,7 +15,7 @@ from serve.replica.transcriber import BatchInfo, WindowResult
 from tests.serve.ingress.limits.test_admission import Hands
 from tests.serve.slow import clip
 
-DASHBOARD = Path(__file__).resolve().parents[2] / "cluster/grafana/whisperfleet.json"
+DASHBOARD = Path(__file__).resolve().parents[4] / "cluster/grafana/whisperfleet.json"
 ANNA, NOBODY = MetricLabels("tiny", "stable", "anna"), MetricLabels("tiny", "stable", "none")
 WORD = Transcript("word", (1,), "en")
 

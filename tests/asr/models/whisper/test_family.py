@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from asr.models.checkpoint import Checkpoint
+from asr.models.family import SpeechModel, load_checkpoint
+from asr.models.whisper.family import FAMILY
+from tests.asr.tiny_whisper import MULTILINGUAL, random_whisper
+
+
+def test_its_languages_are_those_it_has_tokens_for(tiny_en: SpeechModel, multilingual: SpeechModel) -> None:
+    assert FAMILY.languages(tiny_en) == {"en"}
+    assert {"en", "it", "dv"} - FAMILY.languages(multilingual) == {"dv"}  # Whisper knows no Dhivehi
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+def test_what_is_frozen_asks_for_no_gradient(encoder: bool) -> None:
+    network = random_whisper(MULTILINGUAL)
+    FAMILY.freeze(network, encoder=encoder)
+    fixed = {name for name, weight in network.named_parameters() if not weight.requires_grad}
+    mine = {name for name, _ in network.named_parameters() if name.startswith("model.encoder.")}
+    assert fixed == (mine if encoder else {"model.encoder.embed_positions.weight"})
+
+
+def test_what_is_saved_names_transformers_own_class(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    load_checkpoint(checkpoint).network.save_pretrained(tmp_path)
+    before = json.loads((tmp_path / "config.json").read_text())
+    FAMILY.settle(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text()) == before | {
+        "architectures": ["WhisperForConditionalGeneration"]
+    }
+    assert before["architectures"] == ["AnyContextWhisper"]
