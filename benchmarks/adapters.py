@@ -28,7 +28,7 @@ from asr.models.artifact import merge_adapter
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.family import NO_ADAPTER, num_bytes
 from asr.models.whisper.loading import load_checkpoint
-from asr.models.whisper.multi_lora import SharedBase
+from asr.models.whisper.multi_lora import MultiLoraBase
 from asr.models.whisper.torch_backend import decode
 from asr.transcript import DecodingRequest, Transcript
 from train.trainer.strategy import LoraSettings
@@ -74,7 +74,7 @@ def _compare(checkpoint: Checkpoint, folders: Sequence[Path], asked: argparse.Na
     plain.network.generation_config.max_length = MAX_TOKENS
     merged = merge_adapter(load_checkpoint(checkpoint), folders[0])
     merged.network.generation_config.max_length = MAX_TOKENS
-    base = SharedBase(plain)
+    base = MultiLoraBase(plain)
     names = [base.add(folder) for folder in folders]
     clips = _clips(plain.features)
 

@@ -93,7 +93,7 @@ class ServeConfig(Section):
     """Share of a request's audio that may be damaged: silence stands in its place, and the answer says so. 0 refuses
     every damaged file."""
     max_queued: int = Field(64, ge=1)
-    """Requests in the house at once, uploading, waiting or being decoded. One more takes the place of one of the key
+    """Requests in flight at once, uploading, waiting or being decoded. One more takes the place of one of the key
     that holds most, if that is more than its share; else it is answered 429 with Retry-After."""
     max_queued_audio_s: float = Field(14_400.0, gt=0.0)
     """Audio of all requests that is not transcribed yet, in seconds as the encoder sees them. What would exceed it is

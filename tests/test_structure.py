@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -85,3 +86,14 @@ def test_what_is_used_beyond_its_promises_has_a_bound() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     bound = {Requirement(one).name for one in project["dependencies"] if Requirement(one).specifier}
     assert {"ray", "transformers", "peft", "datasets", "ctranslate2"} <= bound
+
+
+def test_a_public_name_means_one_thing() -> None:
+    """But for the schemas of the HTTP API, whose names are OpenAI's."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        if path.name != "schemas.py":
+            for name in re.findall(r"^class ([A-Z]\w*)", path.read_text(encoding="utf-8"), re.M):
+                places.setdefault(name, []).append(relative(path))
+    assert len(places) > 200
+    assert not {name: found for name, found in places.items() if len(found) > 1}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,9 +20,6 @@ from asr.inference.windows import windows
 from asr.language import NAMES, code_or_none
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.transcript import DecodingRequest, Task, Transcript
-
-# Windows whose languages decide for the recording: one alone may be a greeting, a name or a song.
-LANGUAGE_VOTE_WINDOWS = 3
 
 # Channels that are heard each on its own: each is decoded, held and heard like a recording.
 MAX_CHANNELS = 8
@@ -200,32 +196,6 @@ def prepared(sound: DecodedAudio, model: ModelInfo) -> Iterator[tuple[Window, np
             features = sound.first
         source.forget(window.end)
         yield window, features
-
-
-class LanguageVote:
-    """The language that a recording's windows are decoded in: asked for, or most of what its first windows speak.
-
-    While it is open (``settled`` is False) windows are decoded with ``language`` None, a few at a time; when it is
-    settled, what was decoded in another one is decoded again.
-    """
-
-    def __init__(self, options: DecodingOptions) -> None:
-        self._per_window = options.language_per_window
-        self.language = options.language
-        self.settled = self._per_window or self.language is not None
-
-    def settle(self, windows: Iterable[Window], transcripts: Iterable[Transcript]) -> None:
-        """Let windows in which something was heard decide, by their length; where none was, it remains open."""
-        samples: Counter[str | None] = Counter()
-        for window, transcript in zip(windows, transcripts, strict=True):
-            if transcript.text:
-                samples[transcript.language] += window.end - window.start
-        if samples:
-            self.language, self.settled = samples.most_common(1)[0][0], True
-
-    def is_right(self, transcript: Transcript) -> bool:
-        """Return whether a transcript can stay as it is."""
-        return self._per_window or not self.settled or transcript.language == self.language
 
 
 def as_answered(transcript: Transcript, task: Task) -> Transcript:

@@ -12,16 +12,8 @@ import numpy as np
 
 from asr.audio.decode import DEFAULT_LIMITS, AudioLimits
 from asr.inference.engine import Engine
-from asr.inference.pipeline import (
-    LANGUAGE_VOTE_WINDOWS,
-    DecodingOptions,
-    LanguageVote,
-    check_task,
-    joined,
-    open_sound,
-    prepared,
-    spoken_language,
-)
+from asr.inference.language_id import LanguageVote
+from asr.inference.pipeline import DecodingOptions, check_task, joined, open_sound, prepared, spoken_language
 from asr.inference.recording import Recording, Window
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.transcript import Transcript
@@ -83,9 +75,9 @@ def transcribe_recording(
     check_task(options.task, engine.info)
     sound = open_sound(source, limits, choice=choice)
     ready = prepared(sound, engine.info)
-    language = LanguageVote(options)
+    language = LanguageVote(options.language, options.language_per_window)
     results: list[tuple[Window, Transcript]] = []
-    while found := list(islice(ready, AT_ONCE if language.settled else LANGUAGE_VOTE_WINDOWS)):
+    while found := list(islice(ready, language.at_once(AT_ONCE))):
         transcripts = _decoded(engine, found, options, language)
         results += [(window, transcript) for (window, _), transcript in zip(found, transcripts, strict=True)]
     return joined(results, options, sound.duration_s, sound.report)
@@ -95,10 +87,8 @@ def _decoded(
     engine: Engine, found: Sequence[tuple[Window, np.ndarray]], options: DecodingOptions, language: LanguageVote
 ) -> list[Transcript]:
     transcripts = engine.decode([options.clip(features, language.language) for _, features in found])
-    if not language.settled:
-        language.settle([window for window, _ in found], transcripts)
-        wrong = [i for i, transcript in enumerate(transcripts) if not language.is_right(transcript)]
-        again = engine.decode([options.clip(found[i][1], language.language) for i in wrong]) if wrong else []
-        for i, transcript in zip(wrong, again, strict=True):
-            transcripts[i] = transcript
+    wrong = language.count([window for window, _ in found], transcripts)
+    again = engine.decode([options.clip(found[i][1], language.language) for i in wrong]) if wrong else []
+    for i, transcript in zip(wrong, again, strict=True):
+        transcripts[i] = transcript
     return transcripts

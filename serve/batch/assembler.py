@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from asr.errors import DataError
-from asr.inference.pipeline import LANGUAGE_VOTE_WINDOWS, DecodingOptions, LanguageVote, joined
+from asr.inference.language_id import vote
+from asr.inference.pipeline import joined
 from asr.inference.recording import Recording, Window
 from asr.transcript import Transcript
 from serve.batch.window_task import RecordingTask, WindowTask
@@ -19,35 +20,35 @@ WindowTranscript = tuple[Window, Transcript]
 class _Growing:
     """A recording that is not whole: what was heard at which position, which are awaited (None: unknown as yet)."""
 
-    order: RecordingTask
+    task: RecordingTask
     transcripts: dict[int, WindowTranscript] = field(default_factory=dict)
     awaited: set[int] | None = None
     again: RecordingTask | None = None
 
 
-class Gathering:
+class Assembler:
     """Holds what was heard in recordings that are not whole yet: text, no audio.
 
     Where the language of a recording is to be detected, its windows come with a language each. They are kept where
     that is the recording's, which its first windows decide as in the endpoint; the others are to be heard ``again``.
     """
 
-    def __init__(self, orders: Iterable[RecordingTask]) -> None:
-        self._growing = {order.number: _Growing(order) for order in orders}
+    def __init__(self, tasks: Iterable[RecordingTask]) -> None:
+        self._growing = {task.number: _Growing(task) for task in tasks}
 
-    def add(self, passage: WindowTask) -> Outcome | None:
+    def add(self, window_task: WindowTask) -> Outcome | None:
         """Take a passage and return its recording where that is whole now, or why it never will be."""
-        growing = self._growing.get(passage.number)
+        growing = self._growing.get(window_task.number)
         if growing is None:  # of a recording that failed
             return None
-        if isinstance(passage.content, DataError):
-            return self._ended(growing, passage.content)
-        if growing.awaited is None or not passage.of:
-            growing.awaited = set(range(passage.of))
-        if isinstance(passage.content, Transcript):
-            growing.transcripts[passage.position] = passage.window, passage.content
-            growing.awaited.discard(passage.position)
-        return None if growing.awaited else self._whole(growing, passage)
+        if isinstance(window_task.content, DataError):
+            return self._ended(growing, window_task.content)
+        if growing.awaited is None or not window_task.of:
+            growing.awaited = set(range(window_task.of))
+        if isinstance(window_task.content, Transcript):
+            growing.transcripts[window_task.position] = window_task.window, window_task.content
+            growing.awaited.discard(window_task.position)
+        return None if growing.awaited else self._whole(growing, window_task)
 
     def again(self) -> list[RecordingTask]:
         """Return what is to be heard again, of recordings of which every window was heard."""
@@ -59,32 +60,17 @@ class Gathering:
         return [(number, lost) for number in self._growing]
 
     def _whole(self, growing: _Growing, last: WindowTask) -> Outcome | None:
-        options = growing.order.options
+        options = growing.task.options
         transcripts = [growing.transcripts[i] for i in sorted(growing.transcripts)]
         if growing.again is None:
-            language, wrong = settle(options, transcripts)
+            windows, said = [window for window, _ in transcripts], [transcript for _, transcript in transcripts]
+            language, wrong = vote(options.language, options.language_per_window, windows, said)
             if wrong:
-                growing.again = replace(growing.order, options=replace(options, language=language), positions=wrong)
+                growing.again = replace(growing.task, options=replace(options, language=language), positions=wrong)
                 growing.awaited = set(wrong)
                 return None
         return self._ended(growing, joined(transcripts, options, last.duration_s, last.report))
 
     def _ended(self, growing: _Growing, outcome: Outcome) -> Outcome:
-        del self._growing[growing.order.number]
+        del self._growing[growing.task.number]
         return outcome
-
-
-def settle(options: DecodingOptions, transcripts: Sequence[WindowTranscript]) -> tuple[str | None, frozenset[int]]:
-    """Return the language of a recording whose windows were heard each on its own, and which of them it is not that of.
-
-    The endpoint comes to the same: it hears the first windows like this, and the others in the language then known.
-    """
-    language = LanguageVote(options)
-    wrong, position = list[int](), 0
-    while position < len(transcripts):
-        group = transcripts[position:] if language.settled else transcripts[position : position + LANGUAGE_VOTE_WINDOWS]
-        if not language.settled:
-            language.settle([window for window, _ in group], [transcript for _, transcript in group])
-        wrong += [position + i for i, (_, transcript) in enumerate(group) if not language.is_right(transcript)]
-        position += len(group)
-    return language.language, frozenset(wrong)

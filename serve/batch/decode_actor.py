@@ -33,13 +33,13 @@ class DecodeActor:
         """Hear the windows of a block of ``packed`` passages."""
         return packed(self.transcribe(unpacked(block)))
 
-    def transcribe(self, passages: Sequence[WindowTask]) -> list[WindowTask]:
+    def transcribe(self, window_tasks: Sequence[WindowTask]) -> list[WindowTask]:
         """Return the passages, in their order, with transcripts in place of clips.
 
         A clip that cannot be decoded has a DataError in its place; several in a row raise what the engine raised.
         """
-        decoded = list(passages)
-        asked = {i: one.content for i, one in enumerate(passages) if isinstance(one.content, DecodingRequest)}
+        decoded = list(window_tasks)
+        asked = {i: one.content for i, one in enumerate(window_tasks) if isinstance(one.content, DecodingRequest)}
         for batch in self._batches(asked):
             outcomes = self._outcomes([asked[i] for i in batch])
             for i, outcome in zip(batch, outcomes, strict=True):
@@ -76,9 +76,9 @@ class DecodeActor:
         return DataError("not_decoded", f"{type(error).__name__}: {one_line(error)}")
 
 
-def packed(passages: Iterable[WindowTask]) -> pa.Table:
+def packed(window_tasks: Iterable[WindowTask]) -> pa.Table:
     """Return passages as a table that Ray Data carries. Pickled by us: it would try to make columns of their parts."""
-    return pa.table({"row": pa.array(list(map(pickle.dumps, passages)), pa.binary())})
+    return pa.table({"row": pa.array(list(map(pickle.dumps, window_tasks)), pa.binary())})
 
 
 def unpacked(block: pa.Table) -> list[WindowTask]:

@@ -19,7 +19,7 @@ from asr.inference.engine import ModelInfo
 from cluster.resources import DATA_TASK_CPUS, threads_each
 from cluster.scaling import require
 from serve.batch.decode_actor import DecodeActor, MakeEngine, unpacked
-from serve.batch.window_task import RecordingTask, WindowTask, passages
+from serve.batch.window_task import RecordingTask, WindowTask, window_tasks
 from serve.config import ServeConfig
 
 # Of features on their way, for each task that reads and each actor that decodes: two hours of speech are 115 MB.
@@ -86,7 +86,7 @@ def describe(config: ServeConfig, make_engine: MakeEngine, workforce: Workforce)
 
 
 def transcribe(
-    orders: Sequence[tuple[RecordingTask, int]],
+    tasks: Sequence[tuple[RecordingTask, int]],
     model: ModelInfo,
     config: ServeConfig,
     make_engine: MakeEngine,
@@ -98,7 +98,7 @@ def transcribe(
     others, by all actors, while the rest of it is cut.
     """
     _hush()
-    bundles = list(_bundles(sorted(orders, key=lambda item: item[1])))
+    bundles = list(_bundles(sorted(tasks, key=lambda item: item[1])))
     # Pickled by us: Ray Data would first try to make columns of them, for some 10 ms of a task.
     dataset = ray.data.from_items([{"orders": pickle.dumps(one)} for one in bundles], override_num_blocks=len(bundles))
     context = dataset.context
@@ -137,9 +137,9 @@ def _info(config: ServeConfig, make_engine: MakeEngine) -> ModelInfo:
 
 
 def _cut(row: dict[str, Any], model: ModelInfo) -> Iterator[dict[str, Any]]:
-    for order in pickle.loads(row["orders"]):
-        for passage in passages(order, model):
-            yield {"row": pickle.dumps(passage)}
+    for task in pickle.loads(row["orders"]):
+        for window_task in window_tasks(task, model):
+            yield {"row": pickle.dumps(window_task)}
 
 
 def _windows(model: ModelInfo, config: ServeConfig) -> int:
@@ -147,13 +147,13 @@ def _windows(model: ModelInfo, config: ServeConfig) -> int:
     return round(config.max_batch_audio_s / (WINDOW_S if model.context == "full" else _SHORTEST_S))
 
 
-def _bundles(orders: Sequence[tuple[RecordingTask, int]]) -> Iterator[list[RecordingTask]]:
+def _bundles(tasks: Sequence[tuple[RecordingTask, int]]) -> Iterator[list[RecordingTask]]:
     bundle, held = list[RecordingTask](), 0
-    for order, size in orders:
+    for task, size in tasks:
         if bundle and (len(bundle) == _BUNDLE_FILES or held + size > _BUNDLE_BYTES):
             yield bundle
             bundle, held = [], 0
-        bundle.append(order)
+        bundle.append(task)
         held += size
     if bundle:
         yield bundle

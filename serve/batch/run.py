@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from asr.errors import DataError
 from asr.places import absolute, settled
 from cluster.session import ray_session
-from serve.batch.assembler import Gathering, Outcome
+from serve.batch.assembler import Assembler, Outcome
 from serve.batch.decode_actor import MakeEngine
 from serve.batch.inputs import Input, find
 from serve.batch.job import BatchJob
@@ -114,21 +114,21 @@ def _outcomes(
     config = settled(job.config)  # from here on it is read in other folders
     model = describe(config, make_engine, workforce)
     options = job.options(model)
-    orders = [
+    tasks = [
         RecordingTask(number, absolute(one.address), options, sound=job.sound) for number, one in enumerate(inputs)
     ]
-    gathering = Gathering(orders)
+    gathering = Assembler(tasks)
     tally.begin(model.computed)
-    while orders:
-        sized = [(order, inputs[order.number].bytes) for order in orders]
-        for passage in transcribe(sized, model, config, make_engine, workforce):
-            outcome = gathering.add(passage)
-            tally.add(passage, again=orders[0].positions is not None)
+    while tasks:
+        sized = [(task, inputs[task.number].bytes) for task in tasks]
+        for window_task in transcribe(sized, model, config, make_engine, workforce):
+            outcome = gathering.add(window_task)
+            tally.add(window_task, again=tasks[0].positions is not None)
             if outcome is not None:
-                yield passage.number, outcome
+                yield window_task.number, outcome
             else:
                 on_progress(tally.done())
-        orders = gathering.again() if orders[0].positions is None else []
+        tasks = gathering.again() if tasks[0].positions is None else []
     yield from gathering.rest()
 
 
@@ -146,12 +146,12 @@ class _Tally:
         self.computed = computed
         self._begun = time.monotonic()
 
-    def add(self, passage: WindowTask, again: bool) -> None:
+    def add(self, window_task: WindowTask, again: bool) -> None:
         """Count a window, with its part of the silence around; of what is heard again, nothing."""
         if not again:
-            windows = max(passage.of, 1)
-            self._done_bytes += self._bytes[passage.number] / windows
-            self._audio_s += passage.duration_s * passage.report.decoded_channels / windows
+            windows = max(window_task.of, 1)
+            self._done_bytes += self._bytes[window_task.number] / windows
+            self._audio_s += window_task.duration_s * window_task.report.decoded_channels / windows
 
     def end(self, failed: bool) -> None:
         self._files += 1

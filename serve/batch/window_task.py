@@ -56,22 +56,22 @@ class WindowTask:
     report: SoundReport = NOTHING_FOUND
 
 
-def passages(order: RecordingTask, model: ModelInfo) -> Iterator[WindowTask]:
+def window_tasks(task: RecordingTask, model: ModelInfo) -> Iterator[WindowTask]:
     """Yield a recording's windows, features computed one by one as they are asked for. CPU-bound."""
     nowhere = Window(0, 0)
     try:
-        sound = open_sound(order.address, LIMITS, choice=order.sound)
+        sound = open_sound(task.address, LIMITS, choice=task.sound)
     except DataError as error:
-        yield WindowTask(order.number, 0, 0, 0.0, nowhere, error)
+        yield WindowTask(task.number, 0, 0, 0.0, nowhere, error)
         return
     count, duration_s = len(sound.windows), sound.duration_s
-    wanted = [i for i in range(count) if order.positions is None or i in order.positions]
+    wanted = [i for i in range(count) if task.positions is None or i in task.positions]
     if not wanted:
-        yield WindowTask(order.number, 0, 0, duration_s, nowhere, None, sound.report)
+        yield WindowTask(task.number, 0, 0, duration_s, nowhere, None, sound.report)
     ready = prepared(replace(sound, windows=[sound.windows[i] for i in wanted]), model)
     for position, (window, features) in zip(wanted, ready, strict=True):
-        clip = order.options.clip(features, order.options.language)
-        yield WindowTask(order.number, position, count, duration_s, window, clip, sound.report)
+        clip = task.options.clip(features, task.options.language)
+        yield WindowTask(task.number, position, count, duration_s, window, clip, sound.report)
 
 
 def cost_s(clip: DecodingRequest, model: ModelInfo) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from asr.inference.engine import ModelInfo
-from asr.inference.pipeline import LANGUAGE_VOTE_WINDOWS, DecodedAudio, DecodingOptions, LanguageVote, prepared
+from asr.inference.language_id import LanguageVote
+from asr.inference.pipeline import DecodedAudio, DecodingOptions, prepared
 from asr.inference.recording import Window
 from asr.transcript import DecodingRequest, Transcript
 
@@ -72,7 +73,7 @@ class WindowPipeline:
     async def _send_all(self, sound: DecodedAudio, options: DecodingOptions, model: ModelInfo) -> None:
         loop = asyncio.get_running_loop()
         ready = prepared(sound, model)
-        language = LanguageVote(options)
+        language = LanguageVote(options.language, options.language_per_window)
         leaders: list[_Ready] = []
         there = sound.first is not None
         while found := next(ready, None) if there else await loop.run_in_executor(self._threads, next, ready, None):
@@ -81,7 +82,7 @@ class WindowPipeline:
                 await self._put(one, self._sent(one, options, language))
                 continue
             leaders.append(one)
-            if len(leaders) == LANGUAGE_VOTE_WINDOWS:
+            if len(leaders) == language.at_once(len(leaders)):
                 await self._lead(leaders, options, language)
                 leaders = []
         await self._lead(leaders, options, language)
@@ -90,9 +91,9 @@ class WindowPipeline:
         """Let the first windows decide in which language the recording is decoded."""
         tasks = [self._sent(one, options, language) for one in leaders]
         transcripts = await asyncio.gather(*tasks)
-        language.settle([one.window for one in leaders], transcripts)
-        for one, task, transcript in zip(leaders, tasks, transcripts, strict=True):
-            await self._put(one, task if language.is_right(transcript) else self._sent(one, options, language))
+        wrong = language.count([one.window for one in leaders], transcripts)
+        for place, (one, task) in enumerate(zip(leaders, tasks, strict=True)):
+            await self._put(one, self._sent(one, options, language) if place in wrong else task)
 
     def _sent(self, one: _Ready, options: DecodingOptions, language: LanguageVote) -> asyncio.Task[Transcript]:
         clip = options.clip(one.features, language.language)

@@ -100,7 +100,7 @@ class WhisperFamily:
         """Return a base whose layers take another adapter for each row."""
         from asr.models.whisper import multi_lora
 
-        return multi_lora.SharedBase(model)
+        return multi_lora.MultiLoraBase(model)
 
     def write_fast(self, model: SpeechModel, folder: Path, quantization: Quantization) -> None:
         """Write for CTranslate2: what its TransformersConverter does with a folder, which would have to be written."""

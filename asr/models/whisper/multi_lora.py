@@ -51,7 +51,7 @@ _ROWS: ContextVar[Sequence[str]] = ContextVar("rows", default=())
 def row_adapters(names: Sequence[str]) -> Iterator[None]:
     """Compute, inside, with these adapters: one for each row of what the network is given, ``NO_ADAPTER`` for none.
 
-    For a network that is no ``SharedBase``'s they are of no consequence.
+    For a network that is no ``MultiLoraBase``'s they are of no consequence.
     """
     token = _ROWS.set(names)
     try:
@@ -80,7 +80,7 @@ def is_mixable(folder: Path) -> bool:
     )
 
 
-class SharedBase:
+class MultiLoraBase:
     """A base network held once, with named adapters that come and go while others are being decoded with.
 
     ``add`` and ``remove`` work on a copy of the module tree, which shares all weights, and put it in the old one's

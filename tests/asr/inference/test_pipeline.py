@@ -16,7 +16,6 @@ from asr.inference.pipeline import (
     MAX_CHANNELS,
     DecodedAudio,
     DecodingOptions,
-    LanguageVote,
     check_task,
     joined,
     open_sound,
@@ -242,27 +241,6 @@ def heard(*windows: tuple[int, str, str]) -> list[tuple[Window, Transcript]]:
         passages.append((window, Transcript(text, (1,) * len(text), language, segments)))
         start = window.end
     return passages
-
-
-def settled(*windows: tuple[int, str, str]) -> LanguageVote:
-    language = LanguageVote(DecodingOptions())
-    language.settle(*zip(*heard(*windows), strict=True))
-    return language
-
-
-def test_the_language_of_most_of_the_speech_is_that_of_the_recording() -> None:
-    language = settled((10, "it", "sì"), (30, "en", "a long sentence"), (25, "it", "no"))
-    assert (language.settled, language.language) == (True, "it")
-    assert [language.is_right(transcript) for _, transcript in heard((1, "it", "sì"), (1, "en", "yes"))] == [
-        True,
-        False,
-    ]
-
-
-def test_it_remains_open_while_nothing_is_heard() -> None:
-    language = settled((30, "zh", ""))
-    assert not language.settled
-    assert language.is_right(heard((30, "zh", ""))[0][1])
 
 
 def test_texts_are_joined_in_order_and_silence_adds_no_space() -> None:

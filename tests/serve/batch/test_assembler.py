@@ -10,12 +10,13 @@ import pytest
 
 import asr.inference.transcribe
 from asr.errors import DataError
+from asr.inference.language_id import vote
 from asr.inference.pipeline import NOTHING_FOUND, DecodedAudio, DecodingOptions
 from asr.inference.recording import Recording, Window
 from asr.inference.transcribe import transcribe_recording
 from asr.sound import EACH, SoundReport
 from asr.transcript import DecodingRequest, Transcript
-from serve.batch.assembler import Gathering, settle
+from serve.batch.assembler import Assembler
 from serve.batch.window_task import RecordingTask, WindowTask
 from tests.asr.inference.test_transcribe import Listener
 
@@ -28,12 +29,12 @@ def said(number: int, position: int, of: int, language: str, text: str | None = 
     return WindowTask(number, position, of, of * 10.0, window, heard)
 
 
-def orders(count: int, language: str | None = None) -> list[RecordingTask]:
+def tasks(count: int, language: str | None = None) -> list[RecordingTask]:
     return [RecordingTask(number, f"{number}.wav", DecodingOptions(language)) for number in range(count)]
 
 
 def test_windows_in_any_order_make_their_recordings() -> None:
-    gathering = Gathering(orders(3, "it"))
+    gathering = Assembler(tasks(3, "it"))
     mixed = [said(number, position, number + 2, "it") for number in range(3) for position in range(number + 2)]
     random.Random(4).shuffle(mixed)
     whole = {one.number: outcome for one in mixed if (outcome := gathering.add(one)) is not None}
@@ -44,7 +45,7 @@ def test_windows_in_any_order_make_their_recordings() -> None:
 
 
 def test_silence_and_failures_are_outcomes() -> None:
-    gathering = Gathering(orders(2))
+    gathering = Assembler(tasks(2))
     silent = gathering.add(WindowTask(0, 0, 0, 4.0, Window(0, 0), None))
     assert silent == Recording(4.0, None, (), (), NOTHING_FOUND)
     assert gathering.add(said(1, 0, 3, "it")) is None
@@ -54,7 +55,7 @@ def test_silence_and_failures_are_outcomes() -> None:
 
 
 def test_what_decoding_found_is_told_with_the_recording() -> None:
-    gathering = Gathering(orders(1, "it"))
+    gathering = Assembler(tasks(1, "it"))
     report = SoundReport(160_000, channel=EACH, channels=2, warnings=("silence from 1 to 2 s",))
     for position, number in ((1, 1), (0, 0)):
         one = said(0, position, 2, "it")
@@ -65,7 +66,7 @@ def test_what_decoding_found_is_told_with_the_recording() -> None:
 
 
 def test_windows_in_another_language_than_the_first_ones_are_heard_again() -> None:
-    gathering = Gathering(orders(1))
+    gathering = Assembler(tasks(1))
     for position, language in enumerate(["it", "en", "it", "it", "en"]):
         assert gathering.add(said(0, position, 5, language)) is None
     (again,) = gathering.again()
@@ -76,7 +77,7 @@ def test_windows_in_another_language_than_the_first_ones_are_heard_again() -> No
 
 
 def test_a_file_that_changed_meanwhile_is_told() -> None:
-    gathering = Gathering(orders(1))
+    gathering = Assembler(tasks(1))
     for position, language in enumerate(["it", "en", "it"]):
         gathering.add(said(0, position, 3, language))
     ((number, error),) = gathering.rest()
@@ -105,7 +106,7 @@ def test_the_language_is_the_one_that_in_process_transcription_finds(
     monkeypatch.setattr(asr.inference.transcribe, "open_sound", lambda *_, **__: sound)
     recording = transcribe_recording(Polyglot(drawn=drawn), b"", DecodingOptions())
     heard = [Transcript("word" if one else "", (1,), one or "en") for one in drawn]
-    language, wrong = settle(DecodingOptions(), list(zip(places, heard, strict=True)))
+    language, wrong = vote(None, False, places, heard)
     assert recording.language == language
     assert all(one.language == language for i, one in enumerate(heard) if one.text and i not in wrong)
     assert all(heard[i].language != language for i in wrong)

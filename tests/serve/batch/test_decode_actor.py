@@ -15,7 +15,7 @@ from serve.config import ServeConfig
 from tests.serve.fakes import POISON_S, FakeEngine
 
 
-def passage(number: int, seconds: float) -> WindowTask:
+def window_task(number: int, seconds: float) -> WindowTask:
     clip = DecodingRequest(np.zeros((80, round(seconds * 100)), np.float16), "en")
     return WindowTask(number, 0, 1, seconds, Window(0, round(seconds * 16_000)), clip)
 
@@ -28,7 +28,7 @@ def decoder(folder: Path, max_batch_audio_s: float = 240.0) -> DecodeActor:
 def test_what_comes_out_is_what_went_in_with_words_for_sound(tmp_path: Path) -> None:
     failed = WindowTask(9, 0, 0, 0.0, Window(0, 0), DataError("corrupt"))
     silent = WindowTask(8, 0, 0, 4.0, Window(0, 0), None)
-    given = [passage(1, 20.0), failed, passage(2, 3.0), silent, passage(3, 7.0)]
+    given = [window_task(1, 20.0), failed, window_task(2, 3.0), silent, window_task(3, 7.0)]
     heard = unpacked(decoder(tmp_path)(packed(given)))
     assert [(one.number, one.window, one.duration_s) for one in heard] == [
         (one.number, one.window, one.duration_s) for one in given
@@ -39,7 +39,7 @@ def test_what_comes_out_is_what_went_in_with_words_for_sound(tmp_path: Path) -> 
 
 
 def test_batches_hold_so_much_audio_of_like_length(tmp_path: Path) -> None:
-    decoder(tmp_path, 60.0).transcribe([passage(i, 2.0 + i % 5) for i in range(7)])
+    decoder(tmp_path, 60.0).transcribe([window_task(i, 2.0 + i % 5) for i in range(7)])
     batches = [
         [clip["seconds"] for clip in json.loads(line)] for line in (tmp_path / "batches").read_text().splitlines()
     ]
@@ -47,7 +47,7 @@ def test_batches_hold_so_much_audio_of_like_length(tmp_path: Path) -> None:
 
 
 def test_one_clip_cannot_fail_its_neighbours(tmp_path: Path) -> None:
-    heard = decoder(tmp_path).transcribe([passage(0, 3.0), passage(1, float(POISON_S)), passage(2, 4.0)])
+    heard = decoder(tmp_path).transcribe([window_task(0, 3.0), window_task(1, float(POISON_S)), window_task(2, 4.0)])
     contents = [one.content for one in heard]
     assert isinstance(contents[0], Transcript) and isinstance(contents[2], Transcript)
     assert isinstance(contents[1], DataError) and contents[1].reason == "not_decoded"
@@ -55,4 +55,4 @@ def test_one_clip_cannot_fail_its_neighbours(tmp_path: Path) -> None:
 
 def test_an_engine_that_only_fails_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="secret"):
-        decoder(tmp_path).transcribe([passage(i, float(POISON_S)) for i in range(3)])
+        decoder(tmp_path).transcribe([window_task(i, float(POISON_S)) for i in range(3)])

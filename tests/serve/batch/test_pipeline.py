@@ -57,8 +57,8 @@ def test_recordings_of_all_lengths_share_batches_and_come_back_whole(ray_cluster
     model = describe(CONFIG, make_engine, workforce)
     assert model.name == "fake"
     paths = [tmp_path / f"{number}.flac" for number in range(5)]
-    orders = [(RecordingTask(i, str(path), DecodingOptions("en")), path.stat().st_size) for i, path in enumerate(paths)]
-    found = list(transcribe(orders, model, CONFIG, make_engine, workforce))
+    tasks = [(RecordingTask(i, str(path), DecodingOptions("en")), path.stat().st_size) for i, path in enumerate(paths)]
+    found = list(transcribe(tasks, model, CONFIG, make_engine, workforce))
     assert sorted((one.number, one.position) for one in found) == [
         (0, 0),
         (0, 1),

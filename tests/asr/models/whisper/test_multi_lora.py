@@ -21,7 +21,7 @@ from asr.models.checkpoint import find_checkpoint
 from asr.models.family import NO_ADAPTER, num_bytes
 from asr.models.whisper.fallback import TEMPERATURES, fails
 from asr.models.whisper.loading import load_checkpoint
-from asr.models.whisper.multi_lora import SharedBase, is_mixable
+from asr.models.whisper.multi_lora import MultiLoraBase, is_mixable
 from asr.models.whisper.torch_backend import decode
 from asr.transcript import DecodingRequest, Transcript
 from asr.utterance import Utterance
@@ -47,8 +47,8 @@ def folders(multilingual: str, tmp_path_factory: pytest.TempPathFactory) -> list
 
 
 @pytest.fixture
-def base(multilingual: str) -> SharedBase:
-    return SharedBase(load_checkpoint(find_checkpoint(multilingual)))
+def base(multilingual: str) -> MultiLoraBase:
+    return MultiLoraBase(load_checkpoint(find_checkpoint(multilingual)))
 
 
 def clips_of_all_kinds() -> list[DecodingRequest]:
@@ -69,7 +69,7 @@ def clips_of_all_kinds() -> list[DecodingRequest]:
 
 
 def mixed(
-    base: SharedBase, clips: Sequence[DecodingRequest], adapters: Sequence[str], fallback: bool = True
+    base: MultiLoraBase, clips: Sequence[DecodingRequest], adapters: Sequence[str], fallback: bool = True
 ) -> list[Transcript]:
     with base.busy() as model:
         return decode(model, clips, "short", fallback=fallback, adapters=adapters)
@@ -77,7 +77,7 @@ def mixed(
 
 @pytest.mark.slow
 def test_each_clip_hears_its_own_adapter_alone_or_mixed(
-    base: SharedBase, folders: list[Path], monkeypatch: pytest.MonkeyPatch
+    base: MultiLoraBase, folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "asr.models.whisper.fallback.TEMPERATURES", TEMPERATURES[:2]
@@ -94,7 +94,7 @@ def test_each_clip_hears_its_own_adapter_alone_or_mixed(
 
 
 @pytest.mark.slow
-def test_they_say_what_they_say_merged(base: SharedBase, folders: list[Path], multilingual: str) -> None:
+def test_they_say_what_they_say_merged(base: MultiLoraBase, folders: list[Path], multilingual: str) -> None:
     clips = clips_of_all_kinds()[:5]
     for name, folder in [(NO_ADAPTER, multilingual), *((base.add(folder), str(folder)) for folder in folders)]:
         merged = decode(load_model(folder), clips, "short")
@@ -108,7 +108,7 @@ def test_they_say_what_they_say_merged(base: SharedBase, folders: list[Path], mu
 def test_real_speech_ends_at_different_times_and_each_row_keeps_its_adapter(
     tiny_en_name: str, english_clips: list[Utterance], tmp_path: Path
 ) -> None:
-    base = SharedBase(load_checkpoint(find_checkpoint(tiny_en_name)))
+    base = MultiLoraBase(load_checkpoint(find_checkpoint(tiny_en_name)))
     folders = [
         write_artifact(tmp_path / str(seed), tiny_en_name, seed, std=0.01, r=8, target_modules=EVERY)
         for seed in range(2)
@@ -128,7 +128,7 @@ def test_real_speech_ends_at_different_times_and_each_row_keeps_its_adapter(
 
 
 @pytest.mark.slow
-def test_adapters_come_and_go_and_nobody_notices(base: SharedBase, folders: list[Path]) -> None:
+def test_adapters_come_and_go_and_nobody_notices(base: MultiLoraBase, folders: list[Path]) -> None:
     plain = base.nbytes
     clips = clips_of_all_kinds()[:2]
     first = base.add(folders[0])
@@ -149,7 +149,7 @@ def test_adapters_come_and_go_and_nobody_notices(base: SharedBase, folders: list
         mixed(base, clips, [NO_ADAPTER, NO_ADAPTER])
 
 
-def test_the_weights_of_the_base_are_held_once(base: SharedBase, folders: list[Path]) -> None:
+def test_the_weights_of_the_base_are_held_once(base: MultiLoraBase, folders: list[Path]) -> None:
     weights = {tensor.data_ptr() for tensor in base.model.network.parameters()}
     base.add(folders[0])
     base.add(folders[1])
@@ -159,7 +159,7 @@ def test_the_weights_of_the_base_are_held_once(base: SharedBase, folders: list[P
 
 
 def test_what_cannot_be_loaded_leaves_the_others_as_they_are(
-    base: SharedBase, folders: list[Path], tmp_path: Path
+    base: MultiLoraBase, folders: list[Path], tmp_path: Path
 ) -> None:
     name = base.add(folders[0])
     clips = clips_of_all_kinds()[:2]
@@ -172,7 +172,7 @@ def test_what_cannot_be_loaded_leaves_the_others_as_they_are(
     assert mixed(base, clips, [name, NO_ADAPTER]) == before
 
 
-def test_adapters_are_loaded_while_others_are_decoded_with(base: SharedBase, folders: list[Path]) -> None:
+def test_adapters_are_loaded_while_others_are_decoded_with(base: MultiLoraBase, folders: list[Path]) -> None:
     name = base.add(folders[0])
     clips = clips_of_all_kinds()[:4]
     adapters = [name, NO_ADAPTER] * 2
@@ -227,7 +227,7 @@ def test_what_asks_for_more_is_not_mixed(
 
 
 def test_half_precision_stays_it(multilingual: str, folders: list[Path]) -> None:
-    base = SharedBase(load_checkpoint(find_checkpoint(multilingual), dtype=torch.bfloat16))
+    base = MultiLoraBase(load_checkpoint(find_checkpoint(multilingual), dtype=torch.bfloat16))
     name = base.add(folders[1])
     with base.busy() as model:
         assert {tensor.dtype for tensor in model.network.parameters()} == {torch.bfloat16}
