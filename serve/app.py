@@ -7,7 +7,6 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from pathlib import Path
 
 import ray
 import ray.serve
@@ -17,9 +16,6 @@ from ray.serve.schema import LoggingConfig
 
 from asr.errors import UserError
 from asr.inference.engine import ModelInfo
-from asr.models.artifact import fetched, find_base, is_artifact, read_card
-from asr.models.checkpoint import find_checkpoint
-from asr.models.export import is_ctranslate2, read_export
 from cluster.ports import free_ports
 from cluster.scaling import require
 from cluster.session import ray_session
@@ -28,7 +24,7 @@ from serve.haproxy import haproxy_settings, ingress_host
 from serve.ingress.api import Api
 from serve.ingress.limits.auth import read_keys
 from serve.models.catalog import opened
-from serve.replica.engine_loader import MakeEngine
+from serve.replica.engine_loader import MakeLoader, PooledEngineLoader
 from serve.replica.transcriber import replicas
 
 APP = "whisperfleet"
@@ -39,23 +35,25 @@ _OF_OUR_OWN_CALLS = ("request_router", "router", "long_poll")  # Ray's modules, 
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
-def build(config: ServeConfig, make_engine: MakeEngine | None = None) -> ray.serve.Application:
+def build(config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader) -> ray.serve.Application:
     """Return the application: the HTTP ingress in front of the replicas that hold the models."""
     api = ray.serve.deployment(Api, name="Api", max_ongoing_requests=config.max_queued + SPARE_REQUESTS)
-    return api.bind(config, replicas(config, make_engine))
+    return api.bind(config, replicas(config, make_loader))
 
 
 @contextmanager
-def running(config: ServeConfig, make_engine: MakeEngine | None = None, address: str | None = None) -> Iterator[str]:
+def running(
+    config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader, address: str | None = None
+) -> Iterator[str]:
     """Serve for the length of the block; yield the base URL once a replica is ready.
 
     Raises UserError where the model, the keys or the port are not to be had, the cluster is too small, or a Serve runs
     already.
     """
     catalog = opened(config)
-    if make_engine is None:
-        for entry in catalog.entries.values():
-            _check_model(entry.stable.artifact)
+    loader = make_loader(config)
+    for entry in catalog.entries.values():
+        loader.require(entry.stable.artifact)  # what a replica raises comes back as a traceback in a status
     read_keys(config.keys)  # what is wrong with them is said here, not in the ingress's traceback
     port = _available_port(config)
     logger = logging.getLogger("ray.serve")
@@ -68,7 +66,7 @@ def running(config: ServeConfig, make_engine: MakeEngine | None = None, address:
         try:
             inside = ingress_host(config.host, settings)
             ray.serve.start(http_options=HTTPOptions(host=inside, port=port), logging_config=_LOGGING)
-            deploy(config, make_engine)
+            deploy(config, make_loader)
             host = f"[{config.host}]" if ":" in config.host else config.host
             yield f"http://{host}:{port}"
             drain(APP)
@@ -79,14 +77,14 @@ def running(config: ServeConfig, make_engine: MakeEngine | None = None, address:
 
 
 def deploy(
-    config: ServeConfig, make_engine: MakeEngine | None = None, name: str = APP, route_prefix: str = "/"
+    config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader, name: str = APP, route_prefix: str = "/"
 ) -> None:
     """Deploy on the Serve that runs, and wait for the replicas.
 
     Raises UserError where that is what a replica's constructor ended with; nothing of the application is left then.
     """
     try:
-        ray.serve.run(build(config, make_engine), name=name, route_prefix=route_prefix, logging_config=_LOGGING)
+        ray.serve.run(build(config, make_loader), name=name, route_prefix=route_prefix, logging_config=_LOGGING)
     except RuntimeError as error:
         told = [status.message for status in ray.serve.status().applications[name].deployments.values()]
         ray.serve.delete(name)  # its ingress would keep a core
@@ -112,18 +110,6 @@ def drain(name: str) -> None:
 def _is_for_a_user(record: logging.LogRecord) -> bool:
     """Whether it is news to who serves. Ray's router warns of each slow answer to our own calls, and asks again."""
     return record.module not in _OF_OUR_OWN_CALLS
-
-
-def _check_model(name: str) -> None:
-    """Find, and where needed fetch, the model here: what a replica raises comes back as a traceback in a status."""
-    if is_ctranslate2(name):
-        read_export(Path(name).expanduser())
-        return
-    folder = fetched(name)
-    if is_artifact(folder) and (card := read_card(folder)).weights == "adapter":
-        find_base(folder, card, name)
-    else:
-        find_checkpoint(str(folder) if folder.is_dir() else name)
 
 
 def _available_port(config: ServeConfig) -> int:

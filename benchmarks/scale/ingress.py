@@ -33,6 +33,7 @@ from benchmarks.serving.load import saturating
 from benchmarks.serving.speech import Spoken
 from serve.app import running
 from serve.config import ServeConfig
+from tests.serve.made import made
 
 KINDS = {
     "asr.audio.sandbox_child": "decoding children",
@@ -83,7 +84,7 @@ def _each(work: Callable[[np.ndarray], object], waveforms: list[np.ndarray]) -> 
 
 def _requests(spoken: list[Spoken], sizes: Sizes, threads_ms: float) -> list[Figure]:
     config = ServeConfig(model="fake", port=0, cpus_each=1, max_queued=4 * max(sizes.connections))
-    with running(config, instant) as url:
+    with running(config, made(instant)) as url:
         asked = [spoken[number % len(spoken)] for number in range(max(sizes.requests, 2 * max(sizes.connections)))]
         saturating(url, asked[:_WARM], 1, LANGUAGE)
         figures = _empty(url, sizes)

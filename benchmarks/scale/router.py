@@ -22,6 +22,7 @@ from benchmarks.scale.processes import using
 from cluster.session import ray_session
 from serve.config import ServeConfig
 from serve.replica.transcriber import replicas
+from tests.serve.made import made
 
 _REPLICAS = (1, 2)
 _FLIGHT = (1, 8, 64)  # calls that are on their way at a time
@@ -38,7 +39,7 @@ def router(sizes: Sizes) -> list[Figure]:
         for count in _REPLICAS:
             config = ServeConfig(model="fake", port=0, cpus_each=1, replicas={"min": count, "max": count})
             name = f"scale-{count}"
-            handle = ray.serve.run(replicas(config, blank), name=name, route_prefix=None)
+            handle = ray.serve.run(replicas(config, made(blank)), name=name, route_prefix=None)
             for window, shape in _WINDOWS.items():
                 if count == max(_REPLICAS) or window == "5 s":
                     tell(f"windows of {window} to {count} replicas")

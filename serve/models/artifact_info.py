@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from asr.errors import UserError
@@ -65,11 +64,6 @@ def weights_bytes(artifact: str, with_base: bool = True) -> int:
     card = read_card(folder)
     base = find_base(folder, card, artifact).folder if with_base and card.weights == "adapter" else None
     return _size(folder) + (_size(base) if base else 0)
-
-
-def invented(artifact: str) -> str:
-    """Return a fingerprint for what has no files: engines that a test makes."""
-    return hashlib.sha256(artifact.encode()).hexdigest()[:12]
 
 
 def _version(artifact: str) -> Version:

@@ -1,22 +1,23 @@
-"""Where a replica's engines come from: loaded through a library that shares bases, or made by a function."""
+"""Loads a replica's engines, and gives their memory back."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 from asr.errors import UserError
 from asr.inference import engine
 from asr.inference.engine import Engine
 from asr.inference.engine_pool import EnginePool
-from asr.models.export import is_ctranslate2
+from asr.models.artifact import fetched, find_base, is_artifact, read_card
+from asr.models.checkpoint import find_checkpoint
+from asr.models.export import is_ctranslate2, read_export
 from serve.config import ServeConfig
-from serve.models.artifact_info import fingerprint, inspect, invented, weights_bytes
+from serve.models.artifact_info import fingerprint, inspect, weights_bytes
 from serve.models.version import ArtifactInfo, Version
-
-MakeEngine = Callable[[ServeConfig], Engine]
 
 
 def load_engine(config: ServeConfig) -> Engine:
@@ -26,7 +27,10 @@ def load_engine(config: ServeConfig) -> Engine:
 
 
 class EngineLoader(Protocol):
-    """Loads engines and gives their memory back. Everything but ``inspect`` is called by one thread at a time."""
+    """Loads engines and gives their memory back. What loads or unloads is called by one thread at a time."""
+
+    def require(self, artifact: str) -> None:
+        """Raise UserError where an artifact is not to be had here; one of an address is fetched meanwhile."""
 
     def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify an artifact without loading it. Raises UserError."""
@@ -51,6 +55,17 @@ class PooledEngineLoader:
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
         self._pool = EnginePool()
+
+    def require(self, artifact: str) -> None:
+        """Find, and where needed fetch, an artifact, a checkpoint or an export."""
+        if is_ctranslate2(artifact):
+            read_export(Path(artifact).expanduser())
+            return
+        folder = fetched(artifact)
+        if is_artifact(folder) and (card := read_card(folder)).weights == "adapter":
+            find_base(folder, card, artifact)
+        else:
+            find_checkpoint(str(folder) if folder.is_dir() else artifact)
 
     def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify digests and card."""
@@ -93,44 +108,11 @@ class PooledEngineLoader:
         return self._pool.nbytes
 
 
-class MadeEngineLoader:
-    """Engines that a function makes, which is given the configuration with the one model in it."""
-
-    def __init__(self, config: ServeConfig, make_engine: MakeEngine) -> None:
-        self._config = config
-        self._make_engine = make_engine
-        self._engines: list[Engine] = []
-
-    def inspect(self, artifact: str) -> ArtifactInfo:
-        """Take it as it is."""
-        return ArtifactInfo(Version(artifact, invented(artifact)), "made by a function")
-
-    def load(self, version: Version) -> tuple[Version, Engine]:
-        """Make it."""
-        engine = self._make_engine(self._config.narrowed(version.artifact))
-        self._engines.append(engine)
-        return Version(version.artifact, invented(version.artifact)), engine
-
-    def unload(self, engine: Engine) -> None:
-        """Forget it."""
-        self._engines = [other for other in self._engines if other is not engine]
-
-    def expected_nbytes(self, version: Version) -> int:
-        """Nobody knows."""
-        return 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of what they say of themselves."""
-        return sum(engine.nbytes for engine in self._engines)
+MakeLoader = Callable[[ServeConfig], EngineLoader]
+"""Makes the loader of a replica, in its process."""
 
 
 def _trim() -> None:
     """Give what was freed back to the system: glibc keeps most of it (CTranslate2's weights: all of 80 MB)."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def engine_loader_of(config: ServeConfig, make_engine: MakeEngine | None) -> EngineLoader:
-    """Return the stock of a replica: the library, unless a function makes the engines."""
-    return PooledEngineLoader(config) if make_engine is None else MadeEngineLoader(config, make_engine)

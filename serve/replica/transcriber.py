@@ -24,7 +24,7 @@ from serve.errors import ApiError
 from serve.models.catalog import opened
 from serve.models.version import ArtifactInfo, Described, Held, Version
 from serve.replica.autoscaling import QUEUED_AUDIO, autoscaling
-from serve.replica.engine_loader import MakeEngine, engine_loader_of
+from serve.replica.engine_loader import MakeLoader, PooledEngineLoader
 from serve.replica.model_cache import ModelCache, ModelLease
 from serve.replica.scheduler import FairScheduler, QueuedWindow
 
@@ -63,11 +63,11 @@ class Transcriber:
     """A replica. It is ready when the default model is, because that is loaded in the constructor.
 
     Each window says which version is to hear it, so that a replica needs to be told nothing else: it loads what it is
-    asked for. ``make_engine`` makes engines for tests; without, they come from ``asr.inference.engine_pool``.
+    asked for.
     """
 
-    def __init__(self, config: ServeConfig, make_engine: MakeEngine | None = None) -> None:
-        self._model_cache = ModelCache(engine_loader_of(config, make_engine), config.memory_gb)
+    def __init__(self, config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader) -> None:
+        self._model_cache = ModelCache(make_loader(config), config.memory_gb)
         catalog = opened(config)
         self._default = self._model_cache.put(catalog.entries[catalog.default].stable)
         self._budget_s = config.max_batch_audio_s
@@ -214,7 +214,7 @@ def _unavailable() -> ApiError:
     return ApiError(503, "this model cannot be loaded now", "model_unavailable", "model")
 
 
-def replicas(config: ServeConfig, make_engine: MakeEngine | None = None) -> ray.serve.Application:
+def replicas(config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader) -> ray.serve.Application:
     """Return the deployment of as many replicas as ``config.replicas`` says, without an ingress."""
     count = config.replicas
     fixed = count.min == count.max
@@ -226,4 +226,4 @@ def replicas(config: ServeConfig, make_engine: MakeEngine | None = None) -> ray.
         # Windows, not requests: what bounds the line is max_queued_audio_s.
         max_ongoing_requests=10_000,
         max_constructor_retry_count=1,
-    ).bind(config, make_engine)
+    ).bind(config, make_loader)

@@ -30,6 +30,7 @@ from serve.replica.engine_loader import load_engine
 from serve.replica.transcriber import replicas
 from tests.serve.fakes import FakeEngine
 from tests.serve.guarded import Guarded, run_guarded
+from tests.serve.made import made
 from tests.serve.slow import SlowEngine
 
 # How often replicas tell the controller what waits, in s: Serve's own ten would make each change of their number wait.
@@ -110,7 +111,7 @@ def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fa
             raise UserError(f"{config.model} is damaged", "copy it anew")
         return FakeEngine(config, folder)
 
-    deploy(config, make_engine, "fake", "/fake")
+    deploy(config, made(make_engine), "fake", "/fake")
     try:
         yield FakeEndpoint(f"{endpoint}/fake", folder)
     finally:
@@ -151,7 +152,7 @@ def deployed_pair(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -
 
     config = ServeConfig(model="first", replicas=2, cpus_each=1, max_batch_audio_s=60.0)
     try:
-        yield Pair(ray.serve.run(replicas(config, make_engine), name="pair", route_prefix=None), folder)
+        yield Pair(ray.serve.run(replicas(config, made(make_engine)), name="pair", route_prefix=None), folder)
     finally:
         ray.serve.delete("pair")
 

@@ -19,6 +19,7 @@ from asr.inference.engine import Engine
 from serve.app import running
 from serve.config import ServeConfig
 from tests.serve.fakes import FakeEngine
+from tests.serve.made import made
 from tests.serve.test_cli import gone
 
 KEYS = {"one": "a key of the first guest", "other": "a key of the other guest", "keeper": "a key of who may do more"}
@@ -94,7 +95,7 @@ def main() -> None:
     def make_engine(config: ServeConfig) -> Engine:
         return FakeEngine(config, folder)
 
-    with running(config, make_engine) as url:
+    with running(config, made(make_engine)) as url:
         print(url, flush=True)
         sys.stdin.read()
 

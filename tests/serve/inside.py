@@ -22,8 +22,8 @@ from starlette.types import Receive, Scope, Send
 
 from serve.config import ServeConfig
 from serve.ingress.api import Api, app
-from serve.replica.engine_loader import MakeEngine
 from serve.replica.transcriber import Transcriber
+from tests.serve.made import MakeEngine, made
 
 INGRESS: Any = Api.__bases__[0]  # the class without what Serve puts around it
 
@@ -66,7 +66,7 @@ class Endpoint:
             await app(scope, receive, send)
             return
         await receive()
-        handle: Any = Handle(Transcriber(self._config, self._make_engine))
+        handle: Any = Handle(Transcriber(self._config, made(self._make_engine)))
         self.api = INGRESS(self._config, handle)
         await send({"type": "lifespan.startup.complete"})
         await receive()

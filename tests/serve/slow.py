@@ -14,7 +14,7 @@ from asr.audio.features import LogMel
 from asr.inference.engine import ModelInfo
 from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
-from serve.replica.engine_loader import MakeEngine
+from tests.serve.made import MakeEngine
 
 LOG_MEL = LogMel(WhisperFeatureExtractor())
 

@@ -17,6 +17,7 @@ from serve.app import APP, build, deploy, drain, running
 from serve.config import ServeConfig
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import FakeEngine, voice
+from tests.serve.made import made
 
 
 def never(config: ServeConfig) -> Engine:
@@ -35,7 +36,7 @@ def test_the_application_is_ready_when_the_block_begins(endpoint: str) -> None:
 
 
 def test_a_serve_that_runs_already_is_left_alone(endpoint: str) -> None:
-    with pytest.raises(UserError, match="already runs"), running(ServeConfig(model="m", port=0), never):
+    with pytest.raises(UserError, match="already runs"), running(ServeConfig(model="m", port=0), made(never)):
         raise AssertionError("a second one was started")
     assert ray.serve.status().applications[APP].status == "RUNNING"
 
@@ -46,7 +47,7 @@ def test_a_port_in_use_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         wanted = f"cannot listen on 127.0.0.1:{port}.*port=0"
-        with pytest.raises(UserError, match=wanted), running(ServeConfig(model="m", port=port), never):
+        with pytest.raises(UserError, match=wanted), running(ServeConfig(model="m", port=port), made(never)):
             raise AssertionError("it listened")
 
 
@@ -70,7 +71,7 @@ def test_a_model_that_does_not_load_ends_the_deployment_at_once_and_with_the_rea
         raise UserError("this is not a Whisper", "choose another")
 
     with pytest.raises(UserError, match=r"^this is not a Whisper \(choose another\)$"):
-        deploy(ServeConfig(model="m", cpus_each=1), refuse, "broken", "/broken")
+        deploy(ServeConfig(model="m", cpus_each=1), made(refuse), "broken", "/broken")
     assert "broken" not in ray.serve.status().applications
 
 
@@ -102,7 +103,7 @@ def test_keys_that_cannot_be_read_are_named_before_anything_starts(tiny_en_name:
 @pytest.mark.slow
 def test_a_drained_application_answers_who_is_in_and_lets_nobody_in_any_more(endpoint: str, tmp_path: Path) -> None:
     config = ServeConfig(model="m", cpus_each=1, request_timeout_s=60.0)
-    deploy(config, lambda config: FakeEngine(config, tmp_path), "drained", "/drained")
+    deploy(config, made(lambda config: FakeEngine(config, tmp_path)), "drained", "/drained")
     try:
         check_draining(FakeEndpoint(f"{endpoint}/drained", tmp_path))
     finally:

@@ -246,7 +246,7 @@ def served(endpoint: str, small_base: str, tmp_path_factory: pytest.TempPathFact
         registry=str(folder / "models.json"),
     )
     try:
-        deploy(config, None, "served", "/served")
+        deploy(config, name="served", route_prefix="/served")
         yield config
     finally:
         ray.serve.delete("served", _blocking=False)

@@ -22,6 +22,7 @@ from serve.models.version import Version
 from serve.replica.autoscaling import QUEUED_AUDIO, QueuedAudio, autoscaling
 from serve.replica.transcriber import replicas
 from tests.serve.fakes import PADDED
+from tests.serve.made import made
 from tests.serve.slow import clip, replicas_of, slow
 
 VERSION, WHOSE = Version("slow"), MetricLabels("slow", "stable", "none")
@@ -66,7 +67,7 @@ def scaled(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     count = Replicas(min=1, max=2, up_after_s=0.5, down_after_s=1.0)
     config = ServeConfig(model="slow", replicas=count, cpus_each=1, max_batch_audio_s=60.0)
     try:
-        yield ray.serve.run(replicas(config, slow(tmp_path, 0.02)), name="scaled", route_prefix=None)
+        yield ray.serve.run(replicas(config, made(slow(tmp_path, 0.02))), name="scaled", route_prefix=None)
     finally:
         ray.serve.delete("scaled", _blocking=False)
 

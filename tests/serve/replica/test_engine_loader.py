@@ -18,9 +18,10 @@ from asr.models.artifact import complete
 from asr.transcript import DecodingRequest
 from serve.config import ServeConfig
 from serve.models.version import Version
-from serve.replica.engine_loader import MadeEngineLoader, PooledEngineLoader, engine_loader_of, load_engine
+from serve.replica.engine_loader import PooledEngineLoader, load_engine
 from tests.asr.models.test_artifact import card, write_adapter
 from tests.serve.fakes import FakeEngine
+from tests.serve.made import made
 
 
 def resident() -> int:
@@ -76,8 +77,7 @@ def test_a_function_makes_engines_for_one_model_each(tmp_path: Path) -> None:
         return FakeEngine(config, tmp_path)
 
     config = ServeConfig(model="first", name="one", models={"two": "second"}, cpus_each=3)
-    loader = engine_loader_of(config, make_engine)
-    assert isinstance(loader, MadeEngineLoader) and isinstance(engine_loader_of(config, None), PooledEngineLoader)
+    loader = made(make_engine)(config)
     versions, engines = zip(*[loader.load(loader.inspect(name).version) for name in ("first", "second")], strict=True)
     assert [one.public_name for one in asked] == ["first", "second"] and asked[1].artifacts == {"second": "second"}
     assert len(set(versions)) == 2 and asked[0].threads == 3

@@ -21,6 +21,7 @@ from serve.replica.autoscaling import QUEUED_AUDIO
 from serve.replica.transcriber import BatchInfo, Transcriber, WindowResult
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import POISON, FakeEngine
+from tests.serve.made import made
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ class Gate:
 
 def test_what_is_not_decoded_in_time_is_answered_at_once_and_never_decoded(tmp_path: Path) -> None:
     gate = Gate(ServeConfig(model="fake"), tmp_path)
-    replica = Transcriber(ServeConfig(model="fake"), lambda config: gate)
+    replica = Transcriber(ServeConfig(model="fake"), made(lambda config: gate))
 
     async def ask() -> None:
         first = asyncio.create_task(replica.transcribe(clip(1)))
@@ -157,7 +158,7 @@ def test_engines_of_one_group_share_batches_and_others_do_not(tmp_path: Path) ->
             gate.open.set()
         return gate
 
-    replica = Transcriber(ServeConfig(model="first"), make_engine)
+    replica = Transcriber(ServeConfig(model="first"), made(make_engine))
 
     async def ask() -> list[WindowResult]:
         first = asyncio.create_task(replica.transcribe(clip(1)))
@@ -184,7 +185,7 @@ def test_a_model_stays_while_it_decodes_though_who_asked_has_left(tmp_path: Path
         gate = gates[config.model] = Gate(config, tmp_path)
         return gate
 
-    replica = Transcriber(ServeConfig(model="first"), make_engine)
+    replica = Transcriber(ServeConfig(model="first"), made(make_engine))
 
     async def ask() -> None:
         asked = asyncio.create_task(replica.transcribe(clip(1)))
@@ -204,7 +205,7 @@ def test_a_model_stays_while_it_decodes_though_who_asked_has_left(tmp_path: Path
 
 def test_only_failures_in_a_row_make_a_replica_unhealthy(tmp_path: Path) -> None:
     engine = FakeEngine(ServeConfig(model="fake"), tmp_path)
-    replica = Transcriber(ServeConfig(model="fake"), lambda config: engine)
+    replica = Transcriber(ServeConfig(model="fake"), made(lambda config: engine))
     good, bad = clip(1), clip(1, POISON)
     for one in (bad, bad, good, bad, bad):
         replica._thread.submit(replica._outcomes, [(engine, one)]).result()
