@@ -17,19 +17,14 @@ from fastapi.responses import JSONResponse
 from ray.serve.handle import DeploymentHandle
 
 from asr.audio.decode import AudioLimits
-from asr.audio.features import WINDOW_S
 from asr.inference.engine import ModelInfo
-from asr.inference.pipeline import open_sound
 from asr.transcript import Task
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.ingress.admin import AdminApi
 from serve.ingress.error_middleware import install
-from serve.ingress.limits.admission import Admission
 from serve.ingress.limits.auth import read_keys
 from serve.ingress.limits.body_drain import welcome
-from serve.ingress.limits.decode_lanes import Lanes
-from serve.ingress.limits.upload_rate import Uploads
 from serve.ingress.openai import schemas
 from serve.ingress.openai.form import read_form
 from serve.ingress.openai.openapi import ORDERED, TRANSCRIBED, answers, document
@@ -38,11 +33,10 @@ from serve.ingress.openai.responses import Answer
 from serve.ingress.openai.sse import EventStream, events
 from serve.ingress.page import router as page
 from serve.ingress.readiness import Readiness
-from serve.ingress.replica_client import ReplicaClient
+from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.access_log import AccessLog
-from serve.ingress.telemetry.metrics import CONTENT_TYPE, MetricLabels, Metrics
+from serve.ingress.telemetry.metrics import CONTENT_TYPE
 from serve.ingress.telemetry.middleware import Observer, TelemetrySinks, request_context
-from serve.ingress.window_pipeline import WindowPipeline
 from serve.models.catalog import opened
 from serve.models.replica_group import ReplicaGroup
 from serve.models.rollout import Rollout
@@ -81,22 +75,13 @@ class Api:
         sys.setswitchinterval(SWITCH_S)
         torch.set_num_threads(1)  # of log-mel: threads that spin for each other took 20 times the time on busy cores
         self._config = config
-        self._transcriber = transcriber
         self._keys = read_keys(config.keys)
-        self._admission = Admission(config.max_queued, config.max_queued_audio_s)
-        self._uploads = Uploads(self._admission, config.min_upload_bytes_per_s)
-        self._metrics = Metrics(config.public_name, self._admission, config.max_batch_audio_s)
-        open_sinks(TelemetrySinks(AccessLog(config.access_log, config.log_words), self._metrics))
-        strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
-        self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
-        self._lanes = Lanes(config.max_decoded_bytes)
-        # two batches for each replica: one that is decoded, one that waits
-        self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
         self._replica_group = ReplicaGroup(transcriber)
         self._router = Router(opened(config), self._replica_group, config.registry)
-        rollout = Rollout(
-            self._router, self._replica_group, self._lanes.long.threads, strict
-        )  # what is compared is whole
+        self._service = TranscriptionService(config, transcriber, self._router)
+        open_sinks(TelemetrySinks(AccessLog(config.access_log, config.log_words), self._service.metrics))
+        whole = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
+        rollout = Rollout(self._router, self._replica_group, self._service.lanes.long.threads, whole)
         self._readiness = Readiness(self._default_answers)
         self._admin_api = AdminApi(config, self._keys, self._router, self._replica_group, rollout)
         self._created = int(time.time())
@@ -141,7 +126,7 @@ class Api:
     @app.get("/readyz", **answers(schemas.Status, 503))
     async def readyz(self) -> Response:
         """Answer 200 where a replica answers that holds the default model, else 503; 503 too while it drains."""
-        if self._admission.closed:
+        if self._service.admission.closed:
             raise ApiError(503, "the endpoint is shutting down", "shutting_down")
         await self._readiness.check()
         return JSONResponse({"status": "ready"})
@@ -152,7 +137,7 @@ class Api:
         holder = self._keys.holder(request.headers.get("authorization"))
         if holder is not None and not holder.metrics:
             raise ApiError(403, "this API key may not read metrics: it has no metrics: true", "forbidden")
-        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
+        return Response(self._service.metrics.text(), media_type=CONTENT_TYPE)
 
     @app.get("/openapi.json", **answers(schemas.Document))
     async def openapi(self) -> Response:
@@ -167,64 +152,35 @@ class Api:
 
     async def drain(self) -> None:
         """Let nobody in any more, and return when all who are in have been answered. Called by handle, not by HTTP."""
-        self._admission.close()
-        while self._admission.requests:
-            await asyncio.sleep(DRAIN_PAUSE_S)
+        await self._service.drain(DRAIN_PAUSE_S)
 
     async def _answer(self, request: Request, task: Task) -> Response:
-        deadline = time.monotonic() + self._config.request_timeout_s  # the event loop's clock
+        deadline = time.monotonic() + self._service.timeout_s  # the event loop's clock
         known = request_context(request.scope)
         async with AsyncExitStack() as stack, asyncio.timeout_at(deadline):
             known.key = stack.enter_context(self._keys.authorise(request.headers.get("authorization")))
             welcome(request.scope)
-            upload = stack.enter_context(self._uploads.enter(known.key))
+            upload = stack.enter_context(self._service.admit(known.key))
             form = await read_form(upload.paced(request), self._config.max_upload_bytes)
             upload.arrived()
-            ticket = upload.ticket
             parameters = form.parameters
-            route = self._router.route(parameters.model, known.request_id)
-            known.model, known.version = route.name, route.role
-            stack.enter_context(self._router.present(route))
-            labels = MetricLabels(route.name, route.role, known.key)
-            async with upload.kept():
-                route, model = await self._router.info(route)
-                asked = options_of(model, parameters, task)
-                lease = self._lanes.memory.lease(known.key)
-                stack.callback(lease.close)
-                opening = partial(open_sound, form.audio, self._limits, model, parameters.sound)
-                sound, threads = await self._lanes.open(len(form.audio), lease, opening)
-            del form, opening  # the upload may be large, and what was decoded is enough
-            known.audio_s, known.warnings = sound.decoded_s, sound.report.warnings or None
-            self._metrics.silent(labels, sound.silent_s)
-            ticket.expect(sound.cost_s(model))
-            sender = ReplicaClient(
-                self._transcriber,
-                route.version,
-                model,
-                known.request_id,
-                labels,
-                ticket,
-                self._metrics,
-                deadline,
-            )
-            passages = upload.each(WindowPipeline(sender.send, threads, self._ahead).transcribe(sound, asked, model))
-            stack.push_async_callback(passages.aclose)
-            told = Answer(parameters, asked, sound.duration_s, sound.report)
+            options = partial(options_of, parameters=parameters, task=task)
+            submission = Submission(form.audio, parameters.model, options, parameters.sound)
+            del form  # the upload may be large, and what is decoded of it is enough
+            begun = await self._service.begin(submission, upload, known, deadline, stack)
+            told = Answer(parameters, begun.options, begun.sound.duration_s, begun.sound.report)
             if self._config.log_words:
                 stack.callback(lambda: setattr(known, "words", told.recording.text))
             if parameters.stream:
-                first = await anext(passages, None)  # what fails until then has a status of its own
-
-                def later() -> float:
-                    sender.deadline = time.monotonic() + self._config.request_timeout_s
-                    return sender.deadline
-
-                return route.named(EventStream(events(first, passages, told, later), stack.pop_all(), told.headers))
-            async for window, transcript in passages:
+                first = await anext(begun.windows, None)  # what fails until then has a status of its own
+                sent = events(first, begun.windows, told, begun.extend)
+                return begun.route.named(EventStream(sent, stack.pop_all(), told.headers))
+            async for window, transcript in begun.windows:
                 told.add(window, transcript)
-            if len(sound.windows) > 1:  # two hours of words take 56 ms
-                return route.named(await asyncio.get_running_loop().run_in_executor(threads, told.response))
-            return route.named(told.response())
+            if len(begun.sound.windows) > 1:  # two hours of words take 56 ms
+                loop = asyncio.get_running_loop()
+                return begun.route.named(await loop.run_in_executor(begun.threads, told.response))
+            return begun.route.named(told.response())
 
     async def _default_answers(self) -> None:
         catalog = self._router.catalog

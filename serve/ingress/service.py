@@ -1,0 +1,132 @@
+"""What becomes of one recording that somebody sends: who sends it, whether there is room, which version, its words.
+
+It knows no HTTP. Protocols are thin layers above: they read what comes in, and put what comes out into their own shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+
+from ray.serve.handle import DeploymentHandle
+
+from asr.audio.decode import AudioLimits
+from asr.audio.features import WINDOW_S
+from asr.inference.engine import ModelInfo
+from asr.inference.pipeline import DecodedAudio, DecodingOptions, open_sound
+from asr.sound import SoundChoice
+from serve.config import ServeConfig
+from serve.ingress.limits.admission import Admission
+from serve.ingress.limits.decode_lanes import Lanes
+from serve.ingress.limits.upload_rate import Upload, Uploads
+from serve.ingress.replica_client import ReplicaClient
+from serve.ingress.telemetry.metrics import MetricLabels, Metrics
+from serve.ingress.telemetry.middleware import RequestContext
+from serve.ingress.window_pipeline import Passage, WindowPipeline
+from serve.models.router import Route, Router
+
+Options = Callable[[ModelInfo], DecodingOptions]
+"""What a client asks of a model. Raises ApiError 400 where the model cannot do it."""
+
+
+@dataclass
+class Submission:
+    """A recording and what is asked of it: a file's bytes, a model's public name, which track and channel."""
+
+    audio: bytes = field(repr=False)
+    model: str
+    options: Options
+    sound: SoundChoice
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """A recording under way: ``windows`` yields each window with its transcript, in the order of the recording.
+
+    ``threads`` are free for what is slow about its answer. ``extend`` gives it the time of a whole request anew.
+    """
+
+    route: Route
+    options: DecodingOptions
+    sound: DecodedAudio
+    windows: AsyncGenerator[Passage]
+    threads: Executor
+    extend: Callable[[], float]
+
+
+class TranscriptionService:
+    """Admits, routes, decodes, cuts, dispatches and collects: all about a recording but its protocol."""
+
+    def __init__(self, config: ServeConfig, transcriber: DeploymentHandle, router: Router) -> None:
+        self.admission = Admission(config.max_queued, config.max_queued_audio_s)
+        self.metrics = Metrics(config.public_name, self.admission, config.max_batch_audio_s)
+        self.lanes = Lanes(config.max_decoded_bytes)
+        self.timeout_s = config.request_timeout_s
+        self._uploads = Uploads(self.admission, config.min_upload_bytes_per_s)
+        self._transcriber = transcriber
+        self._router = router
+        strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
+        self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
+        # two batches for each replica: one that is decoded, one that waits
+        self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
+
+    def admit(self, key: str) -> Upload:
+        """Let a request in for the length of a block. Raises ApiError 429 where there is no place, 503 once closed."""
+        return self._uploads.enter(key)
+
+    async def begin(
+        self,
+        submission: Submission,
+        upload: Upload,
+        known: RequestContext,
+        deadline: float,
+        stack: AsyncExitStack,
+    ) -> Transcription:
+        """Begin a recording, whose bytes are forgotten; it is withdrawn when ``stack`` is closed.
+
+        ``known`` is told what is found out. ``deadline`` is on the clock of the event loop. Raises ApiError for an
+        unknown model, for options that it has not, and where there is no room; DataError for a recording that cannot be
+        decoded.
+        """
+        route = self._router.route(submission.model, known.request_id)
+        known.model, known.version = route.name, route.role
+        stack.enter_context(self._router.present(route))
+        labels = MetricLabels(route.name, route.role, upload.key)
+        async with upload.kept():
+            route, model = await self._router.info(route)
+            options = submission.options(model)
+            sound, threads = await self._decoded(submission, model, upload.key, stack)
+        known.audio_s, known.warnings = sound.decoded_s, sound.report.warnings or None
+        self.metrics.silent(labels, sound.silent_s)
+        upload.ticket.expect(sound.cost_s(model))
+        client = ReplicaClient(
+            self._transcriber, route.version, model, known.request_id, labels, upload.ticket, self.metrics, deadline
+        )
+        windows = upload.each(WindowPipeline(client.send, threads, self._ahead).transcribe(sound, options, model))
+        stack.push_async_callback(windows.aclose)
+
+        def extend() -> float:
+            client.deadline = time.monotonic() + self.timeout_s
+            return client.deadline
+
+        return Transcription(route, options, sound, windows, threads, extend)
+
+    async def drain(self, pause_s: float) -> None:
+        """Let nobody in any more, and return when all who are in have been answered."""
+        self.admission.close()
+        while self.admission.requests:
+            await asyncio.sleep(pause_s)
+
+    async def _decoded(
+        self, submission: Submission, model: ModelInfo, key: str, stack: AsyncExitStack
+    ) -> tuple[DecodedAudio, Executor]:
+        lease = self.lanes.memory.lease(key)
+        stack.callback(lease.close)
+        opening = partial(open_sound, submission.audio, self._limits, model, submission.sound)
+        size, submission.audio = len(submission.audio), b""
+        return await self.lanes.open(size, lease, opening)
