@@ -14,11 +14,9 @@ from asr.printable import printable
 from serve.config import ServeConfig, is_loopback
 from serve.errors import MAX_MESSAGE_LENGTH, ApiError, as_api_error, body
 from serve.ingress.limits.auth import Keyring
-from serve.models.catalog import CatalogEntry
-from serve.models.replica_group import ReplicaGroup
-from serve.models.rollout import Rollout, RolloutRequest, RolloutStep, Steps
-from serve.models.router import Router
-from serve.models.version import Held, Version
+from serve.models.controller import ModelController, VersionState
+from serve.models.rollout import RolloutRequest, RolloutStep, Steps
+from serve.models.version import Held
 
 MAX_BODY_BYTES = 64 * 1024
 # What a gateway or a browser adds: neither is a person at this machine's own command line.
@@ -28,21 +26,16 @@ _FROM_ELSEWHERE = ("origin", "forwarded", "x-forwarded-for", "x-real-ip", "via",
 class AdminApi:
     """Answers ``/admin/models``. Raises ApiError."""
 
-    def __init__(
-        self, config: ServeConfig, keys: Keyring, router: Router, replica_group: ReplicaGroup, rollout: Rollout
-    ) -> None:
+    def __init__(self, config: ServeConfig, keys: Keyring, controller: ModelController) -> None:
         self._config = config
         self._keys = keys
-        self._router = router
-        self._replica_group = replica_group
-        self._rollout = rollout
+        self._controller = controller
 
     async def listing(self, request: Request) -> Response:
         """Return what each name stands for, and what is loaded where."""
         self._check(request)
-        held = await self._replica_group.held()
-        entries = self._router.catalog.entries.items()
-        rows = [row for name, entry in entries for row in self._rows(name, entry, held)]
+        held = await self._controller.held()
+        rows = [_row(one, held) for one in self._controller.states()]
         total = max((one.total for one in held), default=0)
         return JSONResponse(
             {"models": rows, "replicas": len(held), "nbytes": total, "memory_gb": self._config.memory_gb or None}
@@ -51,7 +44,7 @@ class AdminApi:
     async def change(self, request: Request, verb: str, name: str) -> Response:
         """Make a change; the answer begins with its first step, and what fails later is its last line."""
         self._check(request)
-        steps = self._rollout.alone(verb, name, await _order(request))
+        steps = self._controller.change(verb, name, await _order(request))
         first = await anext(steps)
         return StreamingResponse(_lines(first, steps), media_type="application/x-ndjson")
 
@@ -67,27 +60,21 @@ class AdminApi:
         if self._config.exposed or not is_loopback(self._config.host) or not is_loopback(host) or there:
             raise ApiError(403, "without API keys models are looked after from this machine only", "forbidden")
 
-    def _rows(self, name: str, entry: CatalogEntry, held: list[Held]) -> list[dict[str, Any]]:
-        states = {"stable": entry.stable, "candidate": entry.candidate, "previous": entry.previous}
-        shares = {"stable": 1.0 - entry.share, "candidate": entry.share, "previous": 0.0}
-        return [
-            {"name": name, "state": state, "share": round(shares[state], 6)} | self._facts(version, held)
-            for state, version in states.items()
-            if version is not None
-        ]
 
-    def _facts(self, version: Version, held: list[Held]) -> dict[str, Any]:
-        sizes = [size for one in held for found, size in one.nbytes.items() if version.is_met_by(found)]
-        usage = self._router.usage(version)
-        return {
-            "artifact": version.artifact,
-            "fingerprint": version.fingerprint,
-            "loaded": len(sizes),
-            "nbytes": max(sizes, default=None),
-            "requests": usage.requests,
-            "in_flight": usage.present,
-            "last_used": usage.last,
-        }
+def _row(one: VersionState, held: list[Held]) -> dict[str, Any]:
+    sizes = [size for each in held for found, size in each.nbytes.items() if one.version.is_met_by(found)]
+    return {
+        "name": one.name,
+        "state": one.state,
+        "share": round(one.share, 6),
+        "artifact": one.version.artifact,
+        "fingerprint": one.version.fingerprint,
+        "loaded": len(sizes),
+        "nbytes": max(sizes, default=None),
+        "requests": one.usage.requests,
+        "in_flight": one.usage.present,
+        "last_used": one.usage.last,
+    }
 
 
 async def _order(request: Request) -> RolloutRequest:

@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from ray.serve.handle import DeploymentHandle
 
-from asr.audio.decode import AudioLimits
 from asr.inference.engine import ModelInfo
 from asr.transcript import Task
 from serve.config import ServeConfig
@@ -25,6 +23,7 @@ from serve.ingress.admin import AdminApi
 from serve.ingress.error_middleware import install
 from serve.ingress.limits.auth import read_keys
 from serve.ingress.limits.body_drain import welcome
+from serve.ingress.limits.decode_lanes import Lanes
 from serve.ingress.openai import schemas
 from serve.ingress.openai.form import read_form
 from serve.ingress.openai.openapi import ORDERED, TRANSCRIBED, answers, document
@@ -37,10 +36,7 @@ from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.access_log import AccessLog
 from serve.ingress.telemetry.metrics import CONTENT_TYPE
 from serve.ingress.telemetry.middleware import Observer, TelemetrySinks, request_context
-from serve.models.catalog import opened
-from serve.models.replica_group import ReplicaGroup
-from serve.models.rollout import Rollout
-from serve.models.router import Router
+from serve.models.controller import ModelController
 
 # Python's own 5 ms, which a thread that prepares may keep the event loop waiting, made health 2 to 4 times as late.
 SWITCH_S = 0.0005
@@ -76,14 +72,12 @@ class Api:
         torch.set_num_threads(1)  # of log-mel: threads that spin for each other took 20 times the time on busy cores
         self._config = config
         self._keys = read_keys(config.keys)
-        self._replica_group = ReplicaGroup(transcriber)
-        self._router = Router(opened(config), self._replica_group, config.registry)
-        self._service = TranscriptionService(config, transcriber, self._router)
+        lanes = Lanes(config.max_decoded_bytes)
+        self._controller = ModelController(config, transcriber, lanes.long.threads)
+        self._service = TranscriptionService(config, transcriber, self._controller.router, lanes)
         open_sinks(TelemetrySinks(AccessLog(config.access_log, config.log_words), self._service.metrics))
-        whole = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
-        rollout = Rollout(self._router, self._replica_group, self._service.lanes.long.threads, whole)
-        self._readiness = Readiness(self._default_answers)
-        self._admin_api = AdminApi(config, self._keys, self._router, self._replica_group, rollout)
+        self._readiness = Readiness(self._controller.default_answers)
+        self._admin_api = AdminApi(config, self._keys, self._controller)
         self._created = int(time.time())
 
     @app.post("/v1/audio/transcriptions", **TRANSCRIBED)
@@ -100,13 +94,13 @@ class Api:
     async def models(self, request: Request) -> dict[str, Any]:
         """List the models by their public names."""
         self._keys.holder(request.headers.get("authorization"))
-        return {"object": "list", "data": [self._listed(name) for name in self._router.catalog.entries]}
+        return {"object": "list", "data": [self._listed(name) for name in self._controller.names]}
 
     @app.get("/v1/models/{name:path}", **answers(schemas.Model, 401, 404))
     async def model(self, name: str, request: Request) -> dict[str, Any]:
         """Describe one of them."""
         self._keys.holder(request.headers.get("authorization"))
-        return self._listed(self._router.catalog.name(name))
+        return self._listed(self._controller.name(name))
 
     @app.get("/admin/models", **answers(schemas.States, 401, 403))
     async def model_states(self, request: Request) -> Response:
@@ -146,9 +140,7 @@ class Api:
 
     async def default_model(self) -> ModelInfo:
         """Return what is known of the default model. Called by handle, not by HTTP."""
-        catalog = self._router.catalog
-        version = catalog.entries[catalog.default].stable
-        return replace((await self._router.pin(version)).info, name=catalog.default)
+        return await self._controller.default_info()
 
     async def drain(self) -> None:
         """Let nobody in any more, and return when all who are in have been answered. Called by handle, not by HTTP."""
@@ -181,10 +173,6 @@ class Api:
                 loop = asyncio.get_running_loop()
                 return begun.route.named(await loop.run_in_executor(begun.threads, told.response))
             return begun.route.named(told.response())
-
-    async def _default_answers(self) -> None:
-        catalog = self._router.catalog
-        await self._replica_group.answers(catalog.entries[catalog.default].stable)
 
     def _listed(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "whisperfleet"}

@@ -62,10 +62,10 @@ class Transcription:
 class TranscriptionService:
     """Admits, routes, decodes, cuts, dispatches and collects: all about a recording but its protocol."""
 
-    def __init__(self, config: ServeConfig, transcriber: DeploymentHandle, router: Router) -> None:
+    def __init__(self, config: ServeConfig, transcriber: DeploymentHandle, router: Router, lanes: Lanes) -> None:
         self.admission = Admission(config.max_queued, config.max_queued_audio_s)
         self.metrics = Metrics(config.public_name, self.admission, config.max_batch_audio_s)
-        self.lanes = Lanes(config.max_decoded_bytes)
+        self._lanes = lanes
         self.timeout_s = config.request_timeout_s
         self._uploads = Uploads(self.admission, config.min_upload_bytes_per_s)
         self._transcriber = transcriber
@@ -125,8 +125,8 @@ class TranscriptionService:
     async def _decoded(
         self, submission: Submission, model: ModelInfo, key: str, stack: AsyncExitStack
     ) -> tuple[DecodedAudio, Executor]:
-        lease = self.lanes.memory.lease(key)
+        lease = self._lanes.memory.lease(key)
         stack.callback(lease.close)
         opening = partial(open_sound, submission.audio, self._limits, model, submission.sound)
         size, submission.audio = len(submission.audio), b""
-        return await self.lanes.open(size, lease, opening)
+        return await self._lanes.open(size, lease, opening)

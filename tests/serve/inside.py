@@ -52,6 +52,14 @@ class Handle:
     def __getattr__(self, method: str) -> Asked:
         return Asked(getattr(self._replica, method))
 
+    def broadcast(self, method: str, *words: Any) -> SimpleNamespace:
+        """Ask all replicas, which is this one."""
+
+        async def results_async(**_: Any) -> list[Any]:
+            return await asyncio.gather(getattr(self, method).remote(*words), return_exceptions=True)
+
+        return SimpleNamespace(results_async=results_async)
+
 
 class Endpoint:
     """The ASGI application, which is made in the event loop that serves it, as Serve does."""

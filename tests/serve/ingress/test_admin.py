@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from serve.errors import ApiError
 from serve.ingress.admin import MAX_BODY_BYTES, AdminApi
 from serve.ingress.error_middleware import install
 from serve.ingress.limits.auth import read_keys
-from serve.models.catalog import opened
+from serve.models.controller import ModelController
 from serve.models.rollout import RolloutRequest, RolloutStep, Steps
-from serve.models.router import Router
 from serve.models.version import Held, Version
 
 ADMIN, OTHER = "a key for the models", "a key for the words"
@@ -49,8 +49,9 @@ def client(rollout: Rollout, called: str = "127.0.0.1", **settings: Any) -> Test
     """A client of an endpoint with these settings, which calls it by a name."""
     config = ServeConfig(model="m", **settings)
     keys = read_keys(config.keys)
-    replica_group: Any = Fleet()
-    admin_api = AdminApi(config, keys, Router(opened(config), replica_group), replica_group, rollout)  # type: ignore[arg-type]
+    controller = ModelController(config, None, ThreadPoolExecutor(1))  # type: ignore[arg-type]
+    controller._replicas, controller._rollout = Fleet(), rollout  # type: ignore[assignment]
+    admin_api = AdminApi(config, keys, controller)
     app = FastAPI()
     install(app)
 
