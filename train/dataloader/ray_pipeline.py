@@ -84,7 +84,7 @@ def _open(specs: list[MicroBatchSpec], preprocess: PreprocessConfig, tasks: int)
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=tasks * _TASK_STORE_BYTES)
     dataset = dataset.flat_map(
         prepare_bundle,
-        fn_kwargs={"recipe": preprocess},
+        fn_kwargs={"preprocess": preprocess},
         num_cpus=DATA_TASK_CPUS,
         compute=TaskPoolStrategy(min(tasks, len(items))),
     )

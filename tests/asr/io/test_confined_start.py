@@ -18,7 +18,7 @@ from tests.litter import litter
 ROOT = Path(__file__).resolve().parents[3]
 CODE = """
 import whisperfleet
-from asr import sandbox
+from asr.audio import sandbox
 from asr.audio.decode import AudioLimits
 from asr.io.parquet.row_groups import open_parquet
 print(len(sandbox.decode("a.flac", AudioLimits()).waveform))

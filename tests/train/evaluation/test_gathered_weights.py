@@ -14,8 +14,8 @@ import contextlib, os, sys, types
 import torch, torch.distributed, deepspeed
 from asr.errors import UserError
 from train.trainer.deepspeed import skip_kernels
-from train.run import whole as module
-from train.evaluation.evaluator import Judge
+from train.evaluation import gathered_weights as module
+from train.evaluation.evaluator import Evaluator
 from tests.train.evaluation.test_evaluator import scoring, small_network
 rank = int(os.environ["RANK"])
 skip_kernels()
@@ -74,10 +74,10 @@ deepspeed.zero.GatheredParameters = failing(2, (0, 1))
 told = []
 board = types.SimpleNamespace(post=types.SimpleNamespace(remote=told.append),
                               scored=types.SimpleNamespace(remote=lambda: None))
-judge = Judge(scoring([]), None, [], 0)
-judge._board = board
+evaluator = Evaluator(scoring([]), None, [], 0)
+evaluator._progress = board
 modes = [part.training for part in network.modules()]
-assert judge.score(network, None, 7) is None
+assert evaluator.score(network, None, 7) is None
 assert len(told) == 1
 print("TOLD", told[0].step, told[0].error)
 assert [part.training for part in network.modules()] == modes
