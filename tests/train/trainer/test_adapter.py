@@ -122,6 +122,7 @@ def plain_adapters_beside_four_bit_layers(folder: str) -> None:
 @pytest.mark.slow
 def test_qlora_puts_plain_adapters_beside_four_bit_layers(tmp_path: Path) -> None:
     """In a process of its own: PEFT asks once whether there is bitsandbytes, and the tests' have told it no."""
-    run = f"from tests.train.trainer import test_adapter; test_adapter.plain_adapters_beside_four_bit_layers({str(tmp_path)!r})"
+    run = "from tests.train.trainer.test_adapter import plain_adapters_beside_four_bit_layers as check"
+    run += f"; check({str(tmp_path)!r})"
     subprocess.run([sys.executable, "-c", run], cwd=Path(__file__).resolve().parents[3], check=True)
     assert (tmp_path / "adapter_model.safetensors").is_file()
