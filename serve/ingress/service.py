@@ -45,7 +45,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Transcription:
+class ActiveTranscription:
     """A recording under way: ``windows`` yields each window with its transcript, in the order of the recording.
 
     ``threads`` are free for what is slow about its answer. ``extend`` gives it the time of a whole request anew.
@@ -86,7 +86,7 @@ class TranscriptionService:
         known: RequestContext,
         deadline: float,
         stack: AsyncExitStack,
-    ) -> Transcription:
+    ) -> ActiveTranscription:
         """Begin a recording, whose bytes are forgotten; it is withdrawn when ``stack`` is closed.
 
         ``known`` is told what is found out. ``deadline`` is on the clock of the event loop. Raises ApiError for an
@@ -114,7 +114,7 @@ class TranscriptionService:
             client.deadline = time.monotonic() + self.timeout_s
             return client.deadline
 
-        return Transcription(route, options, sound, windows, threads, extend)
+        return ActiveTranscription(route, options, sound, windows, threads, extend)
 
     async def drain(self, pause_s: float) -> None:
         """Let nobody in any more, and return when all who are in have been answered."""

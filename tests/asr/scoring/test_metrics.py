@@ -25,7 +25,7 @@ print(json.dumps([one.compute(predictions=["il gatto"], references=["un gatto ne
 @pytest.mark.slow
 def test_evaluate_loads_both_with_no_network_and_an_empty_cache(tmp_path: Path) -> None:
     offline = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
-    paths = [str(ROOT / "asr" / "metrics" / name) for name in ("wer", "cer")]
+    paths = [str(ROOT / "asr/scoring/metrics" / name) for name in ("wer", "cer")]
     done = subprocess.run(
         [sys.executable, "-c", LOAD_BOTH, *paths],
         env={**os.environ, **offline, "PYTHONPATH": str(ROOT)},

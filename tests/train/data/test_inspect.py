@@ -46,7 +46,7 @@ def rows(english_clips: list[Utterance], tmp_path: Path) -> list[Row]:
 
 @pytest.fixture
 def inspection(rows: list[Row], tiny_en: SpeechModel) -> Inspection:
-    return inspect(rows, tiny_en.tokenizer, InspectConfig(examples=20))[0]
+    return inspect(rows, tiny_en.processor, InspectConfig(examples=20))[0]
 
 
 def test_every_row_is_usable_or_a_fault(
@@ -94,10 +94,10 @@ def test_a_foreign_letter_is_found(inspection: Inspection) -> None:
 
 def test_overlap_by_transcript_and_by_audio(english_clips: list[Utterance], tiny_en: SpeechModel) -> None:
     train, test = english_clips[:8], english_clips[8:16]
-    clean, _ = inspect(train, tiny_en.tokenizer, InspectConfig(), test)
+    clean, _ = inspect(train, tiny_en.processor, InspectConfig(), test)
     assert {kind: found.clips for kind, found in clean.overlap.items()} == {"transcript": 0, "audio": 0}
     leaking = [*test, replace(train[0], id="leak", text="other words"), replace(train[1], id="l2", audio=test[0].audio)]
-    found, _ = inspect(train, tiny_en.tokenizer, InspectConfig(), leaking)
+    found, _ = inspect(train, tiny_en.processor, InspectConfig(), leaking)
     assert found.overlap["audio"].examples == (("leak", train[0].id),)
     assert found.overlap["transcript"].examples == (("l2", train[1].id),)
     assert found.rows == 8
@@ -108,10 +108,10 @@ def test_an_iterator_is_read_once_and_counted(english_clips: list[Utterance], ti
         yield from english_clips[:5]
 
     seen: list[tuple[int, int | None]] = []
-    inspect(once(), tiny_en.tokenizer, InspectConfig(), None, lambda done, total: seen.append((done, total)))
+    inspect(once(), tiny_en.processor, InspectConfig(), None, lambda done, total: seen.append((done, total)))
     assert seen == [(n, None) for n in range(1, 6)]
     seen.clear()
-    inspect(english_clips[:2], tiny_en.tokenizer, InspectConfig(), english_clips[:3], lambda *now: seen.append(now))
+    inspect(english_clips[:2], tiny_en.processor, InspectConfig(), english_clips[:3], lambda *now: seen.append(now))
     assert seen[-1] == (5, 5)
 
 
@@ -123,7 +123,7 @@ def test_json_holds_all_of_it(inspection: Inspection) -> None:
 
 
 def test_a_source_of_nothing_but_faults(tiny_en: SpeechModel) -> None:
-    nothing, survey = inspect([Quarantined("a", "malformed_row")], tiny_en.tokenizer, InspectConfig())
+    nothing, survey = inspect([Quarantined("a", "malformed_row")], tiny_en.processor, InspectConfig())
     assert nothing.faults == {"malformed_row": 1} and nothing.length_s == {} and nothing.decoded.clips == 0
     assert survey.faults == [Quarantined("a", "malformed_row")]
 
@@ -132,13 +132,13 @@ def test_silent_clips_are_counted(english_clips: list[Utterance], tiny_en: Speec
     silence = encode_flac(np.zeros(32_000, dtype=np.float32))
     mute = [replace(clip, id=f"mute {i}", audio=silence) for i, clip in enumerate(english_clips[:8])]
     wordless = replace(english_clips[0], id="wordless", text="", audio=silence)
-    found, _ = inspect([*english_clips[8:], *mute, wordless], tiny_en.tokenizer, InspectConfig())
+    found, _ = inspect([*english_clips[8:], *mute, wordless], tiny_en.processor, InspectConfig())
     assert found.faults == {"silent": 8, "no_transcript": 1}
     assert "mute 0: 2.00 s with nothing to hear, all samples are 0" in found.fault_examples["silent"]
 
 
 def test_good_speech_has_no_warning(english_clips: list[Utterance], tiny_en: SpeechModel) -> None:
-    found, _ = inspect(english_clips, tiny_en.tokenizer, InspectConfig())
+    found, _ = inspect(english_clips, tiny_en.processor, InspectConfig())
     assert found.warnings == ()
     assert found.pace is not None and 8 < found.pace.letters_per_s < 20
 
@@ -147,7 +147,7 @@ def test_a_manifest_in_capitals_with_the_text_of_the_hour_is_warned_of(
     english_clips: list[Utterance], tiny_en: SpeechModel
 ) -> None:
     hour = " ".join(clip.text.upper() for clip in english_clips)
-    found, _ = inspect([replace(clip, text=hour) for clip in english_clips], tiny_en.tokenizer, InspectConfig())
+    found, _ = inspect([replace(clip, text=hour) for clip in english_clips], tiny_en.processor, InspectConfig())
     fast, capitals = found.warnings
     assert "24 of 24 transcripts are longer than anybody speaks" in fast
     assert capitals.startswith("all 24 transcripts are all in capitals, such as ") and "orthographic WER" in capitals
@@ -162,7 +162,7 @@ def test_a_row_that_the_source_quarantined_is_a_neighbour_too(
     clips = good[:60]
     shifted: list[Row] = [replace(clip, text=clips[i - 1].text) for i, clip in enumerate(clips)]
     shifted[10] = Quarantined(clips[10].id, "malformed_row")
-    found, _ = inspect(shifted, tiny_en.tokenizer, InspectConfig())
+    found, _ = inspect(shifted, tiny_en.processor, InspectConfig())
     assert any("the transcript 1 row after fits each clip's length better" in warning for warning in found.warnings)
     assert found.pace is not None and (found.pace.shifted or 0) > 0.9
 
@@ -171,5 +171,5 @@ def test_a_row_that_crashes_the_codec_loses_that_row_only(
     english_clips: list[Utterance], tiny_en: SpeechModel, crashing: bytes
 ) -> None:
     rows: list[Row] = [english_clips[0], Utterance("crash", crashing, "ciao"), *english_clips[1:3]]
-    found = inspect(rows, tiny_en.tokenizer, InspectConfig())[0]
+    found = inspect(rows, tiny_en.processor, InspectConfig())[0]
     assert (found.usable.clips, found.faults) == (3, {"decoder_died": 1})

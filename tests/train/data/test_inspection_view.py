@@ -16,7 +16,7 @@ from train.data.inspection_view import histogram_lines, show
 def inspection(english_clips: list[Utterance], tiny_en: SpeechModel) -> Inspection:
     odd = replace(english_clips[0], id="again", text="so é \x07 [bold]")
     rows = [*english_clips[:6], odd, Quarantined("a", "no_speech", "[beep]" * 40)]
-    return inspect(rows, tiny_en.tokenizer, InspectConfig(), english_clips[4:8])[0]
+    return inspect(rows, tiny_en.processor, InspectConfig(), english_clips[4:8])[0]
 
 
 def printed(inspection: Inspection, against: str | None = "test.jsonl") -> str:
