@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -25,6 +26,8 @@ from cluster.resources import WAITING_ACTORS
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _ANSWER_S = 10.0
 _ONE_START_S = 60.0
+_NODE_S = 60.0  # that a node is waited for
+_LOOK_S = 0.1
 _RAY = (str(Path(ray.__file__).parent), "ray::")  # how a word in the command line of Ray's own processes begins
 
 
@@ -98,7 +101,7 @@ def knock(address: str) -> None:
 
 
 def _start_local() -> None:
-    with scratch.room(scratch.folder()), _in_time(), _one_at_a_time():
+    with scratch.room(scratch.folder()), _in_time(), _one_at_a_time(), _patience():
         others = _of_ray()
         try:
             _init()
@@ -143,15 +146,41 @@ def _end(processes: Iterable[psutil.Process]) -> None:
 
 
 @contextmanager
+def _patience() -> Iterator[None]:
+    """Have Ray wait for its own node as long as a busy machine needs, and look for it without keeping a core busy.
+
+    Ray 2.60 gives it half a minute, in which it asks for it without a pause: on two cores that is what makes it late.
+    There is no setting for either.
+    """
+    ask = ray._private.services.get_node
+
+    def patient(gcs_address: str, node_id: str) -> Any:
+        until = time.monotonic() + _NODE_S
+        while True:
+            try:
+                return ask(gcs_address, node_id)
+            except (RuntimeError, ray.exceptions.RaySystemError):  # it is not there yet, or the first process is not
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK_S)
+
+    ray._private.services.get_node = patient
+    try:
+        yield
+    finally:
+        ray._private.services.get_node = ask
+
+
+@contextmanager
 def _in_time() -> Iterator[None]:
-    """Start Ray in the block. Raises UserError where it takes longer than the half minute that Ray gives itself."""
+    """Start Ray in the block. Raises UserError where it does not come up."""
     try:
         yield
     except Exception as error:
         if not is_late(str(error)):
             raise
         raise UserError(
-            "Ray did not start within 30 s, twice: this machine is too busy, or one of Ray's processes has ended",
+            "Ray did not start in time, twice: this machine is too busy, or one of Ray's processes has ended",
             f"try again; its logs are in {scratch.folder()}/ray/session_latest/logs",
         ) from error
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -239,9 +240,30 @@ def test_a_ray_that_does_not_start_in_time_was_a_traceback(said: str, monkeypatc
 
     monkeypatch.setattr(ray, "init", late)
     with pytest.raises(
-        UserError, match=r"Ray did not start within 30 s, twice: .* \(try again; its logs are in /\S+/logs\)"
+        UserError, match=r"Ray did not start in time, twice: .* \(try again; its logs are in /\S+/logs\)"
     ):
         cluster.session._start_local()
+
+
+@pytest.mark.parametrize("said", [RuntimeError("no such node"), ray.exceptions.RaySystemError("no GCS yet")])
+def test_a_node_is_waited_for_as_long_as_a_busy_machine_needs(said: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray asked for it without a pause, on a core that the node would have needed, and gave up after half a minute."""
+    asked: list[float] = []
+
+    def late(gcs_address: str, node_id: str) -> dict[str, str]:
+        asked.append(time.monotonic())
+        if len(asked) < 4:
+            raise said
+        return {"node_id": node_id}
+
+    monkeypatch.setattr(ray._private.services, "get_node", late)
+    with cluster.session._patience():
+        assert ray._private.services.get_node("gcs", "n") == {"node_id": "n"}
+    assert ray._private.services.get_node is late and asked[-1] - asked[0] > 0.2
+    monkeypatch.setattr(cluster.session, "_NODE_S", 0.0)
+    asked.clear()
+    with cluster.session._patience(), pytest.raises(type(said)):
+        ray._private.services.get_node("gcs", "n")
 
 
 @pytest.mark.slow
