@@ -147,11 +147,7 @@ def _end(processes: Iterable[psutil.Process]) -> None:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Have Ray wait for its own node as long as a busy machine needs, and look for it without keeping a core busy.
-
-    Ray 2.60 gives it half a minute, in which it asks for it without a pause: on two cores that is what makes it late.
-    There is no setting for either.
-    """
+    """Have Ray wait for its own node for a minute. Ray 2.60 gives it half of that, and has no setting for it."""
     ask = ray._private.services.get_node
 
     def patient(gcs_address: str, node_id: str) -> Any:

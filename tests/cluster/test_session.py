@@ -247,7 +247,7 @@ def test_a_ray_that_does_not_start_in_time_was_a_traceback(said: str, monkeypatc
 
 @pytest.mark.parametrize("said", [RuntimeError("no such node"), ray.exceptions.RaySystemError("no GCS yet")])
 def test_a_node_is_waited_for_as_long_as_a_busy_machine_needs(said: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray asked for it without a pause, on a core that the node would have needed, and gave up after half a minute."""
+    """Ray gave up after half a minute."""
     asked: list[float] = []
 
     def late(gcs_address: str, node_id: str) -> dict[str, str]:
