@@ -246,6 +246,7 @@ def _network(case: Case, device: str) -> Callable[[], Any]:
     """Return a function that builds the network: built later, so that its weights are counted."""
     from transformers import WhisperConfig
 
+    from asr.models.family import WHISPER, family_named
     from asr.models.whisper.network import AnyContextWhisper
     from train.trainer.adapter import base_dtype, four_bit
 
@@ -259,8 +260,9 @@ def _network(case: Case, device: str) -> Callable[[], Any]:
         return build
     folder = tempfile.TemporaryDirectory()  # bitsandbytes quantises what it reads
     build().save_pretrained(folder.name)
+    kept = family_named(WHISPER).unquantized
     return lambda: AnyContextWhisper.from_pretrained(
-        folder.name, dtype=dtype, quantization_config=four_bit(dtype, ["proj_out"]), device_map={"": device}
+        folder.name, dtype=dtype, quantization_config=four_bit(dtype, kept), device_map={"": device}
     )
 
 

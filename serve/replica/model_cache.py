@@ -24,7 +24,7 @@ Clock = Callable[[], float]
 
 
 class ModelLease:
-    """A version's place on the shelf. ``with slot:`` uses its engine, which stays there meanwhile."""
+    """A version's place in the cache. ``with lease:`` uses its engine, which stays there meanwhile."""
 
     def __init__(self, version: Version, engine: Engine, clock: Clock) -> None:
         self.version = version
@@ -188,5 +188,5 @@ class ModelCache:
     def _shelve(self, version: Version, engine: Engine) -> Version:
         self._leases[version] = ModelLease(version, engine, self._clock)
         self._sizes[version] = engine.nbytes
-        self._nbytes = self._loader.nbytes  # kept, because a stock that is loading does not answer
+        self._nbytes = self._loader.nbytes  # kept, because a loader that is loading does not answer
         return version

@@ -47,14 +47,14 @@ class _Share:
 
 @dataclass
 class _Request(_Share, Generic[T]):
-    """A request with windows in the line, in their order."""
+    """A request with queued windows, in their order."""
 
     windows: list[QueuedWindow[T]] = field(default_factory=list)
 
 
 @dataclass
 class _Key(_Share, Generic[T]):
-    """A key with requests in the line; ``now_s`` is the virtual time among them."""
+    """A key with queued requests; ``now_s`` is the virtual time among them."""
 
     now_s: float = 0.0
     requests: dict[str, _Request[T]] = field(default_factory=dict)

@@ -42,7 +42,7 @@ class BatchInfo:
 
 @dataclass(frozen=True)
 class WindowResult:
-    """A transcript, how long its window stood in the line, and its batch: told to one window of each batch only."""
+    """A transcript, how long its window was queued, and its batch: told to one window of each batch only."""
 
     transcript: Transcript
     waited_s: float
@@ -51,7 +51,7 @@ class WindowResult:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A clip in the line, the model that it is for, since when, and the one who waits for it."""
+    """A queued clip, the model that it is for, since when, and the one who waits for it."""
 
     clip: DecodingRequest
     lease: ModelLease

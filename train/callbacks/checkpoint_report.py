@@ -105,7 +105,7 @@ class RayReport(TrainerCallback):
         parts = gather((self._dataset.stats, news, consumed if self._data_log is not None else []))
         all_stats: list[DataStats] = [stats for stats, _, _ in parts]
         if evaluator is not None:
-            evaluator.hear(parts[0][1])
+            evaluator.take_news(parts[0][1])
             control.should_training_stop = control.should_training_stop or evaluator.done
         audio_s, tokens = sum(one.audio_s for one in all_stats), sum(one.tokens for one in all_stats)
         totals = {"step": step, **self._totals(audio_s, tokens)}

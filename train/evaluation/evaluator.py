@@ -67,7 +67,7 @@ class Evaluator:
         """Return all that the board knows; an empty list in workers that have no board."""
         return list(ray.get(self._progress.scored.remote())) if self._progress is not None else []
 
-    def hear(self, news: Sequence[Scored]) -> None:
+    def take_news(self, news: Sequence[Scored]) -> None:
         """Take note of evaluations made beside the workers: the same ones, at the same step, in each worker."""
         if self.scoring.is_async:
             self._take(news)

@@ -18,10 +18,10 @@ _MOMENTS = 2 * torch.float32.itemsize
 
 
 class WhisperTrainer(Seq2SeqTrainer):
-    """Trains on a ``Feed`` as it comes: already batched, shared out among the workers and in order."""
+    """Trains on a ``MicroBatchDataset`` as it comes: already batched, shared out among the workers and in order."""
 
     def get_train_dataloader(self) -> DataLoader:
-        """Return the feed itself: accelerate would slice it a second time among the workers."""
+        """Return the data set itself: accelerate would slice it a second time among the workers."""
         # A generator of its own: with the global one, opening the loader would draw from it, and a resumed run would
         # go on with other dropout masks than the run that it continues.
         return DataLoader(self.train_dataset, batch_size=None, generator=torch.Generator())

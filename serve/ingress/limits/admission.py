@@ -72,7 +72,7 @@ class Admission:
         self.speed = Throughput(clock)
 
     def enter(self, key: str = "") -> Ticket:
-        """Let a request in for the length of a block. Raises ApiError 429 where the house is full, 503 once closed."""
+        """Let a request in for the length of a block. Raises ApiError 429 where it is full, 503 once closed."""
         if self._closed:
             raise ApiError(503, "the endpoint is shutting down", "shutting_down")
         if len(self._tickets) >= self._max_requests:
@@ -103,7 +103,7 @@ class Admission:
 
     @property
     def requests(self) -> int:
-        """How many are in the house."""
+        """How many are in flight."""
         return len(self._tickets)
 
     @property
@@ -155,7 +155,7 @@ class Admission:
 
 
 class Ticket:
-    """A request in the house, from its coming to its going: ``with admission.enter() as visit``."""
+    """A request in flight, from its coming to its going: ``with admission.enter() as ticket``."""
 
     def __init__(self, admission: Admission, key: str, since: float) -> None:
         self._admission = admission

@@ -79,7 +79,7 @@ _KEYS = TypeAdapter(Annotated[list[Key], Field(min_length=1)])
 
 
 class Holder:
-    """Who holds a key: how often they asked in the last minute, and how many of their requests are in the house."""
+    """Who holds a key: how often they asked in the last minute, and how many of their requests are in flight."""
 
     def __init__(self, key: Key, clock: Clock) -> None:
         self.name = key.name

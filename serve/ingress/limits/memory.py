@@ -12,7 +12,7 @@ from asr.audio.sounding import SAMPLE_BYTES
 
 SHORT_S = 60.0
 SHORT_SAMPLES = round(SHORT_S * SAMPLE_RATE)
-# Never refused: all that are in the house are some hundred MB, and others' long recordings are not their fault.
+# Never refused: all that are in flight are some hundred MB, and others' long recordings are not their fault.
 SMALL_BYTES = SHORT_SAMPLES * SAMPLE_BYTES + (1 << 20)  # with its upload
 UPLOAD = -1  # the part of a lease that is no channel
 

@@ -31,7 +31,7 @@ STALLED_S = 2.0
 
 
 class Uploads:
-    """Uploads of all keys, each with a place in the house."""
+    """Uploads of all keys, each with its ticket."""
 
     def __init__(self, admission: Admission, min_bytes_per_s: float, clock: Clock = time.monotonic) -> None:
         self._admission = admission
@@ -61,7 +61,7 @@ class Uploads:
 
 
 class Upload:
-    """A request in the house, from its coming to its going: ``with uploads.enter(key) as upload``."""
+    """A request in flight, from its coming to its going: ``with uploads.enter(key) as upload``."""
 
     def __init__(self, uploads: Uploads, admission: Admission, key: str, min_bytes_per_s: float, clock: Clock) -> None:
         self._uploads = uploads

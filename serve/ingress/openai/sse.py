@@ -46,7 +46,7 @@ def _pieces(message: Message) -> Iterator[Message]:
 
 
 class EventStream(EventSourceResponse):
-    """A response that gives back what it holds (its place in the house, its windows) when it ends, however it ends.
+    """A response that gives back what it holds (its ticket, its windows) when it ends, however it ends.
 
     While no event comes, a comment does, every ``PING_S`` seconds.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,9 @@ def subject(folder: Path, base: str | Path, clips: Sequence[Utterance], *setting
     write_beside(folder / "train.jsonl", clips)
     given = [f"base={base}", f"data.train={folder / 'train.jsonl'}", f"run.folder={folder / 'runs'}", *settings]
     return Subject(resolve(TrainConfig, None, given).value)
+
+
+def italian(clips: list[Utterance], *texts: str) -> list[Utterance]:
+    """Some clips with Italian transcripts."""
+    given = texts or ("Premere il tasto cancelletto", "La casella vocale è piena")
+    return [replace(clip, text=given[i % len(given)], language="it") for i, clip in enumerate(clips[:4])]

@@ -9,7 +9,7 @@ import pytest
 
 from asr.errors import UserError
 from asr.utterance import Utterance
-from tests.train.checks.doctored import edit, edited, subject, tiny_checkpoint
+from tests.train.checks.doctored import edit, edited, italian, subject, tiny_checkpoint
 from train.checks.labels import generation, length, order, start
 
 
@@ -23,11 +23,6 @@ def checkpoint(tmp_path: Path) -> Path:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another one, of which only the generation config is spoilt, for one test at a time: its tokenizer is kept."""
     return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
-
-
-def italian(clips: list[Utterance], *texts: str) -> list[Utterance]:
-    given = texts or ("Premere il tasto cancelletto", "La casella vocale è piena")
-    return [replace(clip, text=given[i % len(given)], language="it") for i, clip in enumerate(clips[:4])]
 
 
 def suppress(content: dict[str, Any], token: int) -> None:
