@@ -19,6 +19,7 @@ from serve.config import ServeConfig
 if TYPE_CHECKING:
     from asr.inference.engine import ModelInfo
 
+_LOOK_S = 0.5
 _SETTING = re.compile(r"[a-z_]+(\.[^=:/]+)*=")
 
 
@@ -62,7 +63,8 @@ def _until_signal() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # here and not earlier, because ray.init sets handlers of its own
         signal.signal(number, lambda *_: stop.set())
-    stop.wait()
+    while not stop.wait(_LOOK_S):  # a signal just before a wait does not wake it, and Python's handler runs after it
+        pass
 
 
 def _announcement(config: ServeConfig, url: str, model: ModelInfo, as_json: bool) -> str:

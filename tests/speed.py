@@ -16,6 +16,9 @@ from asr.imports import end_quickly, lasting_imports
 LIMIT_S = 5.0
 """What a test may take that has none of ``MARKS``, where it has a core for itself."""
 
+WAIT_S = 240.0
+"""What a test waits for something that comes at once on an idle machine: a busy one once took over a minute."""
+
 COUNTING_S = 0.25
 """What ``_counting_s`` takes on an idle core of an ordinary machine."""
 

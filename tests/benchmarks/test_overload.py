@@ -13,6 +13,7 @@ import pytest
 from benchmarks.overload import figures, offer
 from benchmarks.probe import bare, probing
 from benchmarks.serving.speech import Spoken
+from tests.speed import WAIT_S
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -27,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
         if not self.room.acquire(blocking=False):
             self.answer(429)
             return
-        self.leave.wait(30)
+        self.leave.wait(WAIT_S)
         self.answer(200)
 
     def answer(self, status: int) -> None:

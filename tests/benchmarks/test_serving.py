@@ -31,6 +31,7 @@ from benchmarks.serving.load import Heard, due, saturating, speaking
 from benchmarks.serving.side import Side
 from benchmarks.serving.speech import PAUSE_S, Spoken, joined
 from benchmarks.soak import LONG_EVERY, Soak, requests, slope_pct_per_h
+from tests.speed import WAIT_S
 
 LEVELS = (1, 8)
 REFERENCES: dict[Load, Sequence[str]] = {"saturating": ["uno due", "tre quattro"], "long": ["uno due tre quattro"]}
@@ -95,7 +96,7 @@ def test_each_client_sends_a_clip_when_it_has_been_spoken() -> None:
 
 
 def test_a_library_is_called_by_as_many_as_there_are_clients() -> None:
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=WAIT_S)
 
     def hear(paths: list[str]) -> list[str]:
         together.wait()
@@ -155,7 +156,7 @@ def slow() -> Iterator[Slow]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(WAIT_S)
     yield endpoint
     loop.call_soon_threadsafe(loop.stop)
     thread.join()

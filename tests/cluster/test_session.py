@@ -23,6 +23,7 @@ from asr.errors import UserError
 from cluster.session import knock, ray_session
 from tests.litter import litter
 from tests.processes import MARK, left_over
+from tests.speed import WAIT_S
 
 
 def run(script: str, tmp_path: Path) -> tuple[str, list[psutil.Process]]:
@@ -115,7 +116,8 @@ def test_ctrl_c_in_a_program_of_a_users_own_stops_everything(tmp_path: Path) -> 
         from cluster.session import ray_session
         with ray_session():
             print("up", flush=True)
-            time.sleep(60)
+            while True:  # a signal that comes just before a long sleep is noticed after it
+                time.sleep(0.1)
         """
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -127,7 +129,7 @@ def test_ctrl_c_in_a_program_of_a_users_own_stops_everything(tmp_path: Path) -> 
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "up\n"
         os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=WAIT_S)
     assert process.returncode == -signal.SIGINT, stderr
     assert stderr.strip().endswith("KeyboardInterrupt")
     assert left_over(mark) == []
@@ -205,7 +207,7 @@ def test_two_commands_that_started_ray_at_once_on_few_cores_both_took_too_long(
         waiting = threading.Thread(target=second)
         waiting.start()
         assert not entered.wait(0.3)
-    waiting.join(10)
+    waiting.join(WAIT_S)
     assert entered.is_set()
     monkeypatch.setattr(cluster.session, "_ONE_START_S", 0.3)
     with cluster.session._one_at_a_time(), cluster.session._one_at_a_time():

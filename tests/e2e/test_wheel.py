@@ -19,6 +19,7 @@ from cluster.ports import free_ports
 from tests.installed import Installed, install_whole
 from tests.litter import litter
 from tests.manifests import write_beside
+from tests.speed import WAIT_S
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200), pytest.mark.weights]
 
@@ -83,7 +84,7 @@ def test_serve(installed: Installed, folder: Path) -> None:
         assert server.stdout is not None
         try:
             url = next(found[0] for line in server.stdout if (found := re.findall(r"http://127\.0\.0\.1:\d+", line)))
-            form = {"model": httpx.get(f"{url}/v1/models", timeout=60).json()["data"][0]["id"]}
+            form = {"model": httpx.get(f"{url}/v1/models", timeout=WAIT_S).json()["data"][0]["id"]}
             files = {"file": (folder / "meeting.flac").read_bytes()}
             answer = httpx.post(f"{url}/v1/audio/transcriptions", data=form, files=files, timeout=120)
         finally:

@@ -32,6 +32,7 @@ from tests.serve.fakes import FakeEngine
 from tests.serve.guarded import Guarded, run_guarded
 from tests.serve.made import made
 from tests.serve.slow import SlowEngine
+from tests.speed import WAIT_S
 
 # How often replicas tell the controller what waits, in s: Serve's own ten would make each change of their number wait.
 os.environ["RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S"] = "1"
@@ -45,7 +46,7 @@ LIMITS = {"max_upload_bytes": 3_000_000, "max_audio_s": 80.0}
 
 def metrics(url: str, key: str = ADMIN_KEY) -> str:
     """Return what an endpoint tells Prometheus, which has an admin's key."""
-    answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {key}"}, timeout=WAIT_S)
     return answer.raise_for_status().text
 
 
@@ -90,10 +91,12 @@ def endpoint(ray_cluster: None, tiny_en_name: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="package")
-def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEndpoint]:
-    """A second application beside the real one; it asks for a key, admits seven requests and forms batches of 240 s."""
-    folder = tmp_path_factory.mktemp("fake")
+@contextmanager
+def beside(endpoint: str, name: str, folder: Path, request_timeout_s: float) -> Iterator[FakeEndpoint]:
+    """Serve an application with a fake engine beside the real one.
+
+    It asks for a key, admits seven requests and forms batches of 240 s.
+    """
     keys = [f"- {{name: tester, key: {KEY}}}", f"- {{name: keeper, key: {ADMIN_KEY}, admin: true}}"]
     (folder / "keys.yaml").write_text("\n".join(keys))
     config = ServeConfig(
@@ -101,7 +104,7 @@ def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fa
         max_queued=7,
         batch_wait_s=0.0,
         cpus_each=1,
-        request_timeout_s=10.0,
+        request_timeout_s=request_timeout_s,
         keys=str(folder / "keys.yaml"),
         access_log=str(folder / "access.jsonl"),
     )
@@ -111,11 +114,18 @@ def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fa
             raise UserError(f"{config.model} is damaged", "copy it anew")
         return FakeEngine(config, folder)
 
-    deploy(config, made(make_engine), "fake", "/fake")
+    deploy(config, made(make_engine), name, f"/{name}")
     try:
-        yield FakeEndpoint(f"{endpoint}/fake", folder)
+        yield FakeEndpoint(f"{endpoint}/{name}", folder)
     finally:
-        ray.serve.delete("fake", _blocking=False)
+        ray.serve.delete(name, _blocking=False)
+
+
+@pytest.fixture(scope="package")
+def fake(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEndpoint]:
+    """What ``beside`` serves, which waits for a request as long as a busy machine may take."""
+    with beside(endpoint, "fake", tmp_path_factory.mktemp("fake"), WAIT_S) as served:
+        yield served
 
 
 @dataclass(frozen=True)

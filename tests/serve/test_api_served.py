@@ -11,6 +11,7 @@ import re
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,16 +24,17 @@ from asr.audio.decode import decode, encode_flac
 from asr.scoring.error_rates import score
 from asr.utterance import Utterance
 from serve.replica.autoscaling import QUEUED_AUDIO
-from tests.serve.conftest import ADMIN_KEY, KEY, LIMITS, FakeEndpoint, metrics
+from tests.serve.conftest import ADMIN_KEY, KEY, LIMITS, FakeEndpoint, beside, metrics
 from tests.serve.fakes import POISON, POISON_S, babble, noise, voice
 from tests.serve.ingress.test_api import FORMATS, GIVEN, check_events, check_whole, send
+from tests.speed import WAIT_S
 
 pytestmark = pytest.mark.slow  # each waits for other processes, which may wait for a core
 
 
 def get(url: str) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(url, timeout=60) as response:
+        with urllib.request.urlopen(url, timeout=WAIT_S) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
@@ -290,22 +292,24 @@ def test_one_key_that_fills_the_house_with_what_has_arrived_makes_room_for_anoth
 
 
 def test_nothing_is_redirected_to_the_host_that_was_sent(fake: FakeEndpoint) -> None:
-    answer = httpx.get(f"{fake.url}/readyz/", headers={"Host": "evil.example"})
+    answer = httpx.get(f"{fake.url}/readyz/", headers={"Host": "evil.example"}, timeout=WAIT_S)
     assert answer.status_code == 404 and "evil" not in f"{answer.headers}{answer.text}"
 
 
-def test_a_request_that_takes_too_long_ends_and_is_withdrawn(fake: FakeEndpoint, fake_client: openai.OpenAI) -> None:
-    with ThreadPoolExecutor(2) as pool, fake.hold():
-        decoding = pool.submit(send, fake_client, 2.0)
-        while not fake.batches():
-            pass
-        waiting = pool.submit(send, fake_client, 3.0)
-        for request in (decoding, waiting):
-            error = request.exception()
-            assert isinstance(error, openai.APIStatusError)
-            assert (error.status_code, error.code) == (504, "timeout")
-    assert send(fake_client, 4.0) == "4"
-    assert fake.batches() == [[2], [4]]
+def test_a_request_that_takes_too_long_ends_and_is_withdrawn(endpoint: str, tmp_path: Path) -> None:
+    with beside(endpoint, "hurried", tmp_path, request_timeout_s=10.0) as hurried:
+        client = openai.OpenAI(base_url=f"{hurried.url}/v1", api_key=KEY, max_retries=0)
+        with ThreadPoolExecutor(2) as pool, hurried.hold():
+            decoding = pool.submit(send, client, 2.0)
+            while not hurried.batches():
+                pass
+            waiting = pool.submit(send, client, 3.0)
+            for request in (decoding, waiting):
+                error = request.exception()
+                assert isinstance(error, openai.APIStatusError)
+                assert (error.status_code, error.code) == (504, "timeout")
+        assert send(client, 4.0) == "4"
+        assert hurried.batches() == [[2], [4]]
 
 
 def test_the_windows_of_a_client_that_left_are_withdrawn(fake: FakeEndpoint, fake_client: openai.OpenAI) -> None:

@@ -18,6 +18,7 @@ from serve.config import ServeConfig
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import FakeEngine, voice
 from tests.serve.made import made
+from tests.speed import WAIT_S
 
 
 def never(config: ServeConfig) -> Engine:
@@ -102,7 +103,7 @@ def test_keys_that_cannot_be_read_are_named_before_anything_starts(tiny_en_name:
 
 @pytest.mark.slow
 def test_a_drained_application_answers_who_is_in_and_lets_nobody_in_any_more(endpoint: str, tmp_path: Path) -> None:
-    config = ServeConfig(model="m", cpus_each=1, request_timeout_s=60.0)
+    config = ServeConfig(model="m", cpus_each=1, request_timeout_s=WAIT_S)
     deploy(config, made(lambda config: FakeEngine(config, tmp_path)), "drained", "/drained")
     try:
         check_draining(FakeEndpoint(f"{endpoint}/drained", tmp_path))
@@ -122,9 +123,9 @@ def check_draining(fake: FakeEndpoint) -> None:
             draining = pool.submit(drain, "drained")
             while refusal(client) != (503, "shutting_down"):
                 assert not draining.done()
-            not_ready = httpx.get(f"{fake.url}/readyz")
+            not_ready = httpx.get(f"{fake.url}/readyz", timeout=WAIT_S)
             assert (not_ready.status_code, not_ready.json()["error"]["code"]) == (503, "shutting_down")
-            assert httpx.get(f"{fake.url}/healthz").status_code == 200
+            assert httpx.get(f"{fake.url}/healthz", timeout=WAIT_S).status_code == 200
         assert early.result().text == "4"
         draining.result()
 

@@ -21,6 +21,7 @@ from asr.utterance import Utterance
 from serve.builder import application
 from serve.ingress.api import Api
 from serve.replica.transcriber import Transcriber
+from tests.speed import WAIT_S
 
 RAY_SERVICE = Path(__file__).resolve().parents[2] / "cluster/kuberay/serve.yaml"
 KEY = "a key of the deployed endpoint"
@@ -64,7 +65,7 @@ def test_it_asks_for_a_key_and_says_that_it_is_ready(deployed: str, flacs: list[
     stranger = openai.OpenAI(base_url=f"{deployed}/v1", api_key="unknown", max_retries=0)
     with stranger as client, pytest.raises(openai.AuthenticationError):
         client.audio.transcriptions.create(model="mine", file=flacs[0])
-    with urllib.request.urlopen(f"{deployed}/readyz", timeout=60) as response:
+    with urllib.request.urlopen(f"{deployed}/readyz", timeout=WAIT_S) as response:
         assert json.load(response) == {"status": "ready"}
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,9 @@ import pytest
 
 from asr.errors import UserError
 from asr.utterance import Utterance
-from serve.cli import serve
+from serve.cli import _until_signal, serve
 from tests.litter import litter
+from tests.speed import WAIT_S
 
 ENDS_S = 30.0
 IN_A_HURRY = {"RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "0.0001"}
@@ -121,7 +123,7 @@ def test_serve_says_where_and_what_and_then_hears_words(command: Served, english
     ready = command.ready
     assert ready["model"] == "tiny"
     assert (ready["engine"], ready["precision"], ready["context"]) == ("ctranslate2", "int8", "full")
-    assert httpx.get(f"{command.url}/readyz", timeout=60).status_code == 200
+    assert httpx.get(f"{command.url}/readyz", timeout=WAIT_S).status_code == 200
     with openai.OpenAI(base_url=f"{command.url}/v1", api_key="none-needed", max_retries=0) as client:
         audio = Path(str(english_clips[0].audio)).read_bytes()
         heard = client.audio.transcriptions.create(model="tiny", file=("clip.flac", audio))
@@ -174,3 +176,21 @@ def test_a_folder_may_have_an_equals_sign_in_its_name(tmp_path: Path, monkeypatc
 def test_mistakes_in_the_settings_are_all_named() -> None:
     with pytest.raises(UserError, match=r"replicas.*\n.*did you mean 'port'"):
         serve("builtin:tiny.en", ["prt=1", "replicas=0"])
+
+
+def test_ctrl_c_that_came_just_before_a_wait_was_noticed_at_the_second_only() -> None:
+    """What a thread is sent wakes no wait of the main one, as what comes a moment before that wait does not."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def interrupt() -> None:
+        time.sleep(0.2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    try:
+        _until_signal()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    sender.join()

@@ -10,6 +10,7 @@ import pytest
 
 from serve.haproxy import SWITCH, haproxy_settings
 from tests.serve.test_cli import names, served
+from tests.speed import WAIT_S
 
 
 def test_rays_own_proxy_is_there_for_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +25,7 @@ def test_rays_own_proxy_is_there_for_whoever_asks(monkeypatch: pytest.MonkeyPatc
 def test_rays_own_proxy_then_serves(tiny_en_name: str, tmp_path: Path) -> None:
     with served(tiny_en_name, tmp_path, **{SWITCH: "0"}) as endpoint:
         assert "haproxy" not in names(endpoint.process.pid)
-        assert httpx.get(f"{endpoint.url}/readyz", timeout=60).status_code == 200
+        assert httpx.get(f"{endpoint.url}/readyz", timeout=WAIT_S).status_code == 200
 
 
 def test_settings_are_for_one_endpoint_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from ray.serve.config import HTTPOptions
 
 from serve import haproxy_start
 from serve.haproxy_start import HEAD_S, MAX_CONNECTIONS, connections, with_limits
+from tests.speed import WAIT_S
 
 SCRIPT = Path(haproxy_start.__file__)
 
@@ -92,5 +93,5 @@ def test_it_never_starts_itself_where_ray_is_told_to_start_it(written: Path) -> 
         haproxy_start.BINARY: str(SCRIPT),
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
     }
-    done = subprocess.run([SCRIPT, "-v"], capture_output=True, text=True, check=False, env=environment, timeout=30)
+    done = subprocess.run([SCRIPT, "-v"], capture_output=True, text=True, check=False, env=environment, timeout=WAIT_S)
     assert "HAProxy version" in done.stdout, done.stderr

@@ -19,6 +19,7 @@ from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import noise
 from tests.serve.guarded import KEYS, Guarded
 from tests.serve.test_cli import open_ports
+from tests.speed import WAIT_S
 
 pytestmark = pytest.mark.slow  # thousands of connections, and processes that may wait for a core
 
@@ -73,7 +74,7 @@ def transcribe(guarded: Guarded, key: str) -> httpx.Response:
         headers={"Authorization": f"Bearer {key}"},
         data={"model": "fake"},
         files={"file": ("a.flac", noise(1.0))},
-        timeout=30,
+        timeout=WAIT_S,
     )
 
 
@@ -156,7 +157,7 @@ def _answer_begun(raw: socket.socket) -> bool:
 @pytest.mark.parametrize(("name", "status"), [("", 401), ("one", 403), ("keeper", 200)])
 def test_metrics_name_key_holders_to_no_guest(guarded: Guarded, name: str, status: int) -> None:
     headers = {"Authorization": f"Bearer {KEYS[name]}"} if name else {}
-    answer = httpx.get(f"{guarded.url}/metrics", headers=headers)
+    answer = httpx.get(f"{guarded.url}/metrics", headers=headers, timeout=WAIT_S)
     assert answer.status_code == status
     assert ("whisperfleet_requests" in answer.text) == (status == 200)
 
@@ -174,5 +175,5 @@ def test_nobody_comes_in_past_haproxy(guarded: Guarded) -> None:
 
 @pytest.mark.parametrize(("sent", "kept"), [("call-1", True), ("x" * 8000, False), ("two words", False)])
 def test_a_request_id_is_a_word_and_not_thousands_of_characters(guarded: Guarded, sent: str, kept: bool) -> None:
-    told = httpx.get(f"{guarded.url}/healthz", headers={"X-Request-ID": sent}).headers["x-request-id"]
+    told = httpx.get(f"{guarded.url}/healthz", headers={"X-Request-ID": sent}, timeout=WAIT_S).headers["x-request-id"]
     assert told == sent if kept else 0 < len(told) <= 128 and " " not in told

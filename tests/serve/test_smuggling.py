@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.serve.guarded import KEYS, Guarded
+from tests.speed import WAIT_S
 
 QUIET_S = 0.15
 POST, GET = "POST /v1/models HTTP/1.1", "GET /v1/models HTTP/1.1"
@@ -125,7 +126,7 @@ def test_no_second_request_gets_in_behind_haproxys_back(guarded: Guarded, kind: 
         name = f"{kind}-{number}-smuggled"
         second = head(f"GET /v1/models/{name} HTTP/1.1")
         answers[name] = sent(guarded, attack(second)).count(b"HTTP/1.1 ")
-        victim = httpx.get(f"{guarded.url}/v1/models/victim-{name}", headers=VICTIM)
+        victim = httpx.get(f"{guarded.url}/v1/models/victim-{name}", headers=VICTIM, timeout=WAIT_S)
         assert victim.status_code == 404
         assert f"victim-{name}'" in victim.text  # and not an answer to somebody else's
     counted = [path.removeprefix("/v1/models/") for path in paths(guarded) if kind in path]

@@ -11,6 +11,7 @@ import pytest
 from asr.errors import UserError
 from asr.io.cache import cache_root, complete_or_absent, prune, use
 from tests.asr.disks import small_disk
+from tests.speed import WAIT_S
 
 
 def test_the_variable_names_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_what_nobody_used_for_long_is_pruned(tmp_path: Path) -> None:
 def _use_and_wait(folder: Path, ready: Any, done: Any) -> None:
     assert use(folder)
     ready.set()
-    done.wait(60)
+    done.wait(WAIT_S)
 
 
 @pytest.mark.medium
@@ -127,7 +128,7 @@ def test_what_a_process_uses_stays_until_it_ends(tmp_path: Path) -> None:
     ready, done = context.Event(), context.Event()
     user = context.Process(target=_use_and_wait, args=(folder, ready, done))
     user.start()
-    assert ready.wait(60)
+    assert ready.wait(WAIT_S)
     _age(folder, 31)
     prune(tmp_path)
     assert folder.is_dir()

@@ -18,6 +18,7 @@ from asr.inference.recording import Window
 from asr.transcript import DecodingRequest, Transcript
 from serve.ingress.window_pipeline import Passage, WindowPipeline
 from tests.serve.fakes import LANGUAGES
+from tests.speed import WAIT_S
 
 MODEL = ModelInfo("fake", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
 SILENCE = np.zeros(100 * 16_000, np.float32)
@@ -114,7 +115,7 @@ def test_a_window_is_sent_before_the_next_one_is_found() -> None:
 
     def windows() -> Iterator[Window]:
         yield Window(0, 16_000)
-        assert sent.wait(20), "the second window is looked for while the first is not sent"
+        assert sent.wait(WAIT_S), "the second window is looked for while the first is not sent"
         yield Window(16_000, 48_000)
 
     heard = heard_by(transcribe, DecodedAudio(SILENCE, windows()), DecodingOptions("en"))

@@ -16,6 +16,7 @@ from asr.errors import UserError
 from serve.models import cli
 from tests.serve.conftest import ADMIN_KEY, KEY, FakeEndpoint, metrics
 from tests.serve.fakes import voice
+from tests.speed import WAIT_S
 
 pytestmark = pytest.mark.slow  # each waits for other processes, which may wait for a core
 
@@ -42,7 +43,7 @@ def here(fake: FakeEndpoint) -> Iterator[dict[str, Any]]:
 
 def rows(fake: FakeEndpoint) -> list[dict[str, Any]]:
     request = urllib.request.Request(f"{fake.url}/admin/models", headers={"Authorization": f"Bearer {ADMIN_KEY}"})
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=WAIT_S) as response:
         listed: list[dict[str, Any]] = json.load(response)["models"]
     return listed
 

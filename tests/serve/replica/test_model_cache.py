@@ -15,6 +15,7 @@ from asr.errors import UserError
 from serve.config import GB
 from serve.models.version import ArtifactInfo, Version
 from serve.replica.model_cache import REFUSED_FOR_S, ModelCache
+from tests.speed import WAIT_S
 
 
 class Model:
@@ -45,7 +46,7 @@ class Warehouse:
         return ArtifactInfo(Version(artifact, "f"), "")
 
     def load(self, version: Version) -> tuple[Version, Any]:
-        assert self.open.wait(30.0)
+        assert self.open.wait(WAIT_S)
         self.threads.add(threading.get_ident())
         name = version.artifact
         self.loaded.append(name)

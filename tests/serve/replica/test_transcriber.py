@@ -22,6 +22,7 @@ from serve.replica.transcriber import BatchInfo, Transcriber, WindowResult
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import POISON, FakeEngine
 from tests.serve.made import made
+from tests.speed import WAIT_S
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ class Gate:
 
     def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
         self.batches.append(len(clips))
-        assert self.open.wait(30.0)
+        assert self.open.wait(WAIT_S)
         return [Transcript("word", (1,), "en") for _ in clips]
 
 

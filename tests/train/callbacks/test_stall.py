@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.speed import WAIT_S
 from train.callbacks.stall import StallDetector
 from train.events import Stalled
 
@@ -23,7 +24,7 @@ class FakeBoard:
         self.heard.set()
 
     def wait(self) -> Stalled:
-        assert self.heard.wait(30)
+        assert self.heard.wait(WAIT_S)
         self.heard.clear()
         return self.posted[-1]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from asr.data.batches import PATIENCE_S, ROWS
+from tests.speed import WAIT_S
 from train.data.prefetch import ROWS_AHEAD, ahead
 
 
@@ -61,7 +62,7 @@ def test_what_has_not_begun_when_the_taker_stops_never_does() -> None:
     def work(rows: list[int]) -> list[int]:
         started.extend(rows)
         if rows[0]:
-            free.wait(30)
+            free.wait(WAIT_S)
         return rows
 
     results = ahead(work, range(10 * ROWS_AHEAD))

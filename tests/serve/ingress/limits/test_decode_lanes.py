@@ -23,6 +23,7 @@ from serve.ingress.limits.memory import SHORT_SAMPLES, SMALL_BYTES
 from tests.processes import below
 from tests.serve.conftest import ADMIN_KEY, KEY, FakeEndpoint
 from tests.serve.fakes import voice
+from tests.speed import WAIT_S
 
 pytestmark = pytest.mark.medium
 
@@ -136,7 +137,9 @@ def test_who_leaves_the_line_or_fails_costs_no_thread() -> None:
         with pytest.raises(ZeroDivisionError):
             await lane.run("a", lambda: 1 // 0)
         both = threading.Barrier(THREADS)  # passes only where all threads are at it
-        await asyncio.wait_for(asyncio.gather(*(lane.run("a", lambda: both.wait(5.0)) for _ in range(THREADS))), 10.0)
+        await asyncio.wait_for(
+            asyncio.gather(*(lane.run("a", lambda: both.wait(WAIT_S)) for _ in range(THREADS))), WAIT_S
+        )
 
     asyncio.run(leave())
 

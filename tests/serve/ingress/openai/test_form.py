@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from serve.errors import ApiError
 from serve.ingress.openai.form import ENVELOPE_BYTES, Form, read_form
 from serve.ingress.openai.parameters import Parameters
+from tests.speed import WAIT_S
 
 BOUNDARY = "cut-here"
 GOOD = [("file", b"RIFF"), ("model", b"m")]
@@ -148,7 +149,10 @@ def test_nothing_is_fetched_and_no_file_of_the_servers_opened(
             asked.append(self.path)
             self.send_error(404)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web, httpx.Client(base_url=endpoint, timeout=60) as client:
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web,
+        httpx.Client(base_url=endpoint, timeout=WAIT_S) as client,
+    ):
         threading.Thread(target=web.serve_forever, daemon=True).start()
         places = [text.format(port=web.server_port, file=file) for text in TEXTS]
 
@@ -189,7 +193,7 @@ def test_so_can_one_that_speaks_plain_http(endpoint: str, connection: str, chunk
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {sum(map(len, blocks))}"
     head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n{length}\r\n"
     head += f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
-    with socket.create_connection((place.hostname, place.port), timeout=60) as raw:
+    with socket.create_connection((place.hostname, place.port), timeout=WAIT_S) as raw:
         raw.sendall(head.encode())
         for block in [*blocks, b""]:  # an empty chunk ends them
             raw.sendall(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
