@@ -24,7 +24,8 @@ from serve.haproxy import haproxy_settings, ingress_host
 from serve.ingress.api import Api
 from serve.ingress.limits.auth import read_keys
 from serve.models.catalog import opened
-from serve.replica.engine_loader import MakeLoader, PooledEngineLoader
+from serve.replica.engine_loader import MakeLoader
+from serve.replica.engine_pool import EnginePool
 from serve.replica.transcriber import replicas
 
 APP = "whisperfleet"
@@ -35,16 +36,14 @@ _OF_OUR_OWN_CALLS = ("request_router", "router", "long_poll")  # Ray's modules, 
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
-def build(config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader) -> ray.serve.Application:
+def build(config: ServeConfig, make_loader: MakeLoader = EnginePool) -> ray.serve.Application:
     """Return the application: the HTTP ingress in front of the replicas that hold the models."""
     api = ray.serve.deployment(Api, name="Api", max_ongoing_requests=config.max_queued + SPARE_REQUESTS)
     return api.bind(config, replicas(config, make_loader))
 
 
 @contextmanager
-def running(
-    config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader, address: str | None = None
-) -> Iterator[str]:
+def running(config: ServeConfig, make_loader: MakeLoader = EnginePool, address: str | None = None) -> Iterator[str]:
     """Serve for the length of the block; yield the base URL once a replica is ready.
 
     Raises UserError where the model, the keys or the port are not to be had, the cluster is too small, or a Serve runs
@@ -76,9 +75,7 @@ def running(
             ray.serve.shutdown()
 
 
-def deploy(
-    config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader, name: str = APP, route_prefix: str = "/"
-) -> None:
+def deploy(config: ServeConfig, make_loader: MakeLoader = EnginePool, name: str = APP, route_prefix: str = "/") -> None:
     """Deploy on the Serve that runs, and wait for the replicas.
 
     Raises UserError where that is what a replica's constructor ended with; nothing of the application is left then.

@@ -137,6 +137,11 @@ class ServeConfig(Section):
         return self.model_copy(update={"model": artifact, "name": "", "models": {}})
 
     @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Where a replica computes."""
+        return "cuda" if self.gpu else "cpu"
+
+    @property
     def threads(self) -> int:
         """CPU threads of one replica."""
         return threads_each(self.cpus_each, self.gpu > 0, self.replicas.max)

@@ -1,66 +1,82 @@
-"""The models of one process: each loaded on its own, or adapters on a base that they share; and unloaded again."""
+"""The models of one replica: each loaded on its own, or adapters on a base that they share; and unloaded again."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from threading import RLock
-from typing import Literal
 
 import torch
 
-from asr.inference.engine import DTYPES, AdapterEngine, Engine, choose, info_of, load_engine
-from asr.models.artifact import fetched, find_base, is_artifact, verified_card
+from asr.errors import UserError
+from asr.inference.engine import DTYPES, AdapterEngine, Engine, info_of
+from asr.models.artifact import fetched, find_base, is_artifact, read_card, verified_card
 from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.models.export import is_ctranslate2, read_export
 from asr.models.family import NO_ADAPTER, SharedBase, family_named, family_of, load_checkpoint, num_bytes
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Which base an adapter can be on: these weights, on this device."""
-
-    digest: str
-    device: str
+from serve.config import ServeConfig
+from serve.models.artifact_info import fingerprint, inspect, weights_bytes
+from serve.models.version import ArtifactInfo, Version
+from serve.replica.engine_loader import load_engine
 
 
 class EnginePool:
-    """Engines by the name of what they load. Safe to use from several threads: what is decoded meanwhile goes on."""
+    """Engines as the configuration asks for them. Safe to use from several threads: decoding goes on during a load.
 
-    def __init__(self) -> None:
+    With ``share_bases`` the torch engine holds a base once for all adapters of it, unmerged, and clips of all of
+    them can be decoded together. An adapter that PEFT cannot mix is merged into a base of its own nevertheless.
+    """
+
+    def __init__(self, config: ServeConfig) -> None:
+        self._config = config
         self._engines: list[Engine] = []
-        self._bases: dict[_Place, SharedBase] = {}
+        self._bases: dict[str, SharedBase] = {}  # by the digest of its weights
         self._lock = RLock()
 
     @property
     def nbytes(self) -> int:
         """Bytes of all weights that are held, those of a shared base once."""
-        # Without the lock, which whoever loads keeps for seconds: the lists are taken as they are.
+        # Without the lock, which a load keeps for seconds: the lists are taken as they are.
         bases, engines = list(self._bases.values()), list(self._engines)
         return sum(base.nbytes for base in bases) + sum(
             engine.nbytes for engine in engines if not isinstance(engine, AdapterEngine)
         )
 
-    def load(
-        self,
-        name: str,
-        public_name: str,
-        engine: Literal["auto", "torch", "ctranslate2"] = "auto",
-        device: str = "cpu",
-        threads: int = 0,
-        share_bases: bool = False,
-    ) -> Engine:
-        """Load whatever ``name`` names, as ``asr.inference.engine.load_engine`` does and raising what it raises.
+    def require(self, artifact: str) -> None:
+        """Find, and where needed fetch, an artifact, a checkpoint or an export. Raises UserError."""
+        if is_ctranslate2(artifact):
+            read_export(Path(artifact).expanduser())
+            return
+        folder = fetched(artifact)
+        if is_artifact(folder) and (card := read_card(folder)).weights == "adapter":
+            find_base(folder, card, artifact)
+        else:
+            find_checkpoint(str(folder) if folder.is_dir() else artifact)
 
-        With ``share_bases`` the torch engine holds a base once for all adapters of it, unmerged, and clips of all of
-        them can be decoded together. An adapter that PEFT cannot mix is merged into a base of its own nevertheless.
-        """
+    def inspect(self, artifact: str) -> ArtifactInfo:
+        """Verify digests and card. Raises UserError."""
+        return inspect(artifact)
+
+    def expected_nbytes(self, version: Version) -> int:
+        """Return the size of its files in bytes."""
+        return weights_bytes(version.artifact, with_base=not self._config.share_bases)
+
+    def load(self, version: Version) -> tuple[Version, Engine]:
+        """Load a version; return it with its fingerprint. Raises UserError where that is another one by now."""
+        found = Version(version.artifact, fingerprint(version.artifact))
+        if not version.is_met_by(found):
+            raise UserError(
+                f"{version.artifact} is not what it was: its fingerprint is {found.fingerprint}, "
+                f"not {version.fingerprint}",
+                "promote it anew, and keep each version in a folder of its own",
+            )
         with self._lock:
-            found: Engine | None = None
-            if share_bases and (choose(name, device) if engine == "auto" else engine) == "torch":
-                found = self._on_a_base(name, public_name, device, threads)
-            found = found or load_engine(name, public_name, engine, device, threads)
-            self._engines.append(found)
-            return found
+            engine = self._load(version.artifact)
+            self._engines.append(engine)
+        return found, engine
 
     def unload(self, engine: Engine) -> None:
         """Forget an engine, of which nothing is being decoded and no reference should be kept, and free its memory.
@@ -80,36 +96,51 @@ class EnginePool:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        _trim()
 
-    def _on_a_base(self, name: str, public_name: str, device: str, threads: int) -> AdapterEngine | None:
+    def _load(self, artifact: str) -> Engine:
+        config = self._config.narrowed(artifact)
+        shares = config.share_bases and config.engine != "ctranslate2" and not is_ctranslate2(artifact)
+        if not shares:
+            return load_engine(config)
+        unmerged = config.model_copy(update={"engine": "torch"})
+        return self._on_a_base(unmerged) or load_engine(unmerged)
+
+    def _on_a_base(self, config: ServeConfig) -> AdapterEngine | None:
         """Return the engine of an adapter, or of a base itself; None for what must be held on its own."""
-        folder = fetched(name)
+        folder = fetched(config.model)
         if not is_artifact(folder):
-            base = self._base(find_checkpoint(name), device, threads)
-            return AdapterEngine(base, NO_ADAPTER, info_of(base.model, public_name), num_bytes(base.model.network))
+            base = self._base(find_checkpoint(config.model))
+            told = info_of(base.model, config.public_name)
+            return AdapterEngine(base, NO_ADAPTER, told, num_bytes(base.model.network))
         card = verified_card(folder)
         if card.weights != "adapter" or not family_named(card.family).is_mixable(folder):
             return None
-        base = self._base(find_base(folder, card, name), device, threads)
+        base = self._base(find_base(folder, card, config.model))
         try:
             adapter = base.add(folder)
         except BaseException:
             self._without_unused_bases()
             raise
-        told = replace(base.model, name=name, language=card.language, short_context=card.short_context)
-        return AdapterEngine(base, adapter, info_of(told, public_name), base.adapter_nbytes(adapter))
+        model = replace(base.model, name=config.model, language=card.language, short_context=card.short_context)
+        return AdapterEngine(base, adapter, info_of(model, config.public_name), base.adapter_nbytes(adapter))
 
-    def _base(self, checkpoint: Checkpoint, device: str, threads: int) -> SharedBase:
-        if threads:
-            torch.set_num_threads(threads)
-        place = _Place(checkpoint.digest, device)
-        if place not in self._bases:
-            self._bases[place] = family_of(checkpoint.folder).shared_base(
-                load_checkpoint(checkpoint, device, DTYPES[device])
-            )
-        return self._bases[place]
+    def _base(self, checkpoint: Checkpoint) -> SharedBase:
+        if self._config.threads:
+            torch.set_num_threads(self._config.threads)
+        device, digest = self._config.device, checkpoint.digest
+        if digest not in self._bases:
+            model = load_checkpoint(checkpoint, device, DTYPES[device])
+            self._bases[digest] = family_of(checkpoint.folder).shared_base(model)
+        return self._bases[digest]
 
     def _without_unused_bases(self) -> None:
         used = {engine.group for engine in self._engines}
-        for place in [place for place, base in self._bases.items() if base.group not in used]:
-            self._bases.pop(place).close()
+        for digest in [digest for digest, base in self._bases.items() if base.group not in used]:
+            self._bases.pop(digest).close()
+
+
+def _trim() -> None:
+    """Give what was freed back to the system: glibc keeps most of it (CTranslate2's weights: all of 80 MB)."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -24,7 +24,8 @@ from serve.errors import ApiError
 from serve.models.catalog import opened
 from serve.models.version import ArtifactInfo, Described, Held, Version
 from serve.replica.autoscaling import QUEUED_AUDIO, autoscaling
-from serve.replica.engine_loader import MakeLoader, PooledEngineLoader
+from serve.replica.engine_loader import MakeLoader
+from serve.replica.engine_pool import EnginePool
 from serve.replica.model_cache import ModelCache, ModelLease
 from serve.replica.scheduler import FairScheduler, QueuedWindow
 
@@ -66,7 +67,7 @@ class Transcriber:
     asked for.
     """
 
-    def __init__(self, config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader) -> None:
+    def __init__(self, config: ServeConfig, make_loader: MakeLoader = EnginePool) -> None:
         self._model_cache = ModelCache(make_loader(config), config.memory_gb)
         catalog = opened(config)
         self._default = self._model_cache.put(catalog.entries[catalog.default].stable)
@@ -214,7 +215,7 @@ def _unavailable() -> ApiError:
     return ApiError(503, "this model cannot be loaded now", "model_unavailable", "model")
 
 
-def replicas(config: ServeConfig, make_loader: MakeLoader = PooledEngineLoader) -> ray.serve.Application:
+def replicas(config: ServeConfig, make_loader: MakeLoader = EnginePool) -> ray.serve.Application:
     """Return the deployment of as many replicas as ``config.replicas`` says, without an ingress."""
     count = config.replicas
     fixed = count.min == count.max

@@ -14,7 +14,6 @@ from transformers import WhisperForConditionalGeneration
 
 from asr.errors import UserError
 from asr.inference.engine import AdapterEngine
-from asr.inference.engine_pool import EnginePool
 from asr.io import storage, transfer
 from asr.models.artifact import CARD, PARENT, README, complete, find_base, load_model, merge_adapter, read_card
 from asr.models.checkpoint import find_checkpoint
@@ -24,6 +23,9 @@ from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.processor import load_processor
 from asr.models.whisper.torch_backend import decode
 from asr.transcript import DecodingRequest
+from serve.config import ServeConfig
+from serve.models.version import Version
+from serve.replica.engine_pool import EnginePool
 from tests.asr.models.test_export import write_artifact
 from tests.asr.tiny_whisper import logits
 
@@ -122,8 +124,9 @@ def test_a_childs_adapter_is_never_put_onto_the_base_of_its_parent(
     """Adapters of one base share batches. A child's base is another one."""
     child, sibling = (write_child(tmp_path / name, parent, seed) for seed, name in ((2, "child"), (3, "sibling")))
     assert find_base(child, read_card(child)).digest != find_base(parent, read_card(parent)).digest
-    library, names = EnginePool(), [str(random_checkpoint), str(parent), str(child), str(sibling)]
-    engines = [library.load(name, name, "torch", share_bases=True) for name in names]
+    names = [str(random_checkpoint), str(parent), str(child), str(sibling)]
+    pool = EnginePool(ServeConfig(model=names[0], engine="torch", share_bases=True))
+    engines = [pool.load(Version(name))[1] for name in names]
     assert [engine for engine in engines if not isinstance(engine, AdapterEngine)] == []
     assert [engines[0].group == engine.group for engine in engines] == [True, True, False, False]
     assert engines[2].group == engines[3].group

@@ -1,72 +1,17 @@
-"""Memory is given back for real: the process's own, and what the library counts."""
-
 from __future__ import annotations
 
-import gc
 import pickle
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import psutil
 import pytest
 
 from asr.errors import UserError
 from asr.inference import engine as engines
-from asr.inference.engine import Engine, decode_together
-from asr.models.artifact import complete
-from asr.transcript import DecodingRequest
+from asr.inference.engine import Engine
 from serve.config import ServeConfig
-from serve.models.version import Version
-from serve.replica.engine_loader import PooledEngineLoader, load_engine
-from tests.asr.models.test_artifact import card, write_adapter
+from serve.replica.engine_loader import load_engine
 from tests.serve.fakes import FakeEngine
 from tests.serve.made import made
-
-
-def resident() -> int:
-    gc.collect()
-    return int(psutil.Process().memory_info().rss)
-
-
-@pytest.mark.parametrize("engine", ["torch", "ctranslate2"])
-def test_what_is_unloaded_gives_its_memory_back(tiny_en_name: str, engine: Any) -> None:
-    loader = PooledEngineLoader(ServeConfig(model=tiny_en_name, engine=engine, cpus_each=1))
-    loader.unload(loader.load(Version(tiny_en_name))[1])  # libraries and caches stay
-    before = resident()
-    found, loaded = loader.load(Version(tiny_en_name))
-    assert found.fingerprint and loader.nbytes == loaded.nbytes > 30_000_000
-    loaded.decode([DecodingRequest(loaded.info.features(np.zeros(16_000, np.float32)), "en")])
-    held = resident()
-    assert held - before > 0.5 * loaded.nbytes
-    size = loaded.nbytes
-    loader.unload(loaded)
-    del loaded
-    assert loader.nbytes == 0
-    assert resident() < held - 0.5 * size
-
-
-def test_files_that_are_others_by_now_are_not_loaded(tiny_en_name: str) -> None:
-    loader = PooledEngineLoader(ServeConfig(model=tiny_en_name))
-    with pytest.raises(UserError, match="is not what it was"):
-        loader.load(Version(tiny_en_name, "0123456789ab"))
-    assert loader.nbytes == 0
-
-
-def test_adapters_share_their_base_where_that_is_asked_for(tmp_path: Path, tiny_en_name: str) -> None:
-    folder = tmp_path / "artifact"
-    write_adapter(folder, tiny_en_name)
-    complete(folder, card(tiny_en_name))
-    loader = PooledEngineLoader(ServeConfig(model=tiny_en_name, share_bases=True, cpus_each=1))
-    base, adapter = (loader.load(Version(name))[1] for name in (tiny_en_name, str(folder)))
-    assert base.group == adapter.group and adapter.nbytes < 0.1 * base.nbytes
-    assert loader.nbytes < 1.1 * base.nbytes
-    clips = [DecodingRequest(base.info.features(np.zeros(16_000, np.float32)), "en")] * 2
-    assert len(decode_together([base, adapter], clips)) == 2
-    loader.unload(adapter)
-    assert base.nbytes <= loader.nbytes < 1.01 * base.nbytes
-    loader.unload(base)
-    assert loader.nbytes == 0
 
 
 def test_a_function_makes_engines_for_one_model_each(tmp_path: Path) -> None:

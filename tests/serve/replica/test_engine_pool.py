@@ -1,3 +1,5 @@
+"""Memory is given back for real: the process's own, and what the pool counts."""
+
 from __future__ import annotations
 
 import gc
@@ -6,18 +8,23 @@ import shutil
 import weakref
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from transformers import GenerationConfig
 
 from asr.errors import UserError
-from asr.inference.engine import AdapterEngine, CTranslateEngine, TorchEngine, decode_together
-from asr.inference.engine_pool import EnginePool
-from asr.models.artifact import load_model
+from asr.inference.engine import AdapterEngine, CTranslateEngine, Engine, TorchEngine, decode_together
+from asr.models.artifact import complete, load_model
 from asr.models.whisper.multi_lora import num_bytes
 from asr.transcript import DecodingRequest
+from serve.config import ServeConfig
+from serve.models.version import Version
+from serve.replica.engine_pool import EnginePool
+from tests.asr.models.test_artifact import card, write_adapter
 from tests.asr.models.test_export import write_artifact
 
 
@@ -41,14 +48,24 @@ def clips() -> list[DecodingRequest]:
     return [DecodingRequest(generator.standard_normal((80, 150)).astype(np.float16), temperature=0.5) for _ in range(4)]
 
 
+def pool_of(engine: str = "torch", share_bases: bool = True, cpus_each: float = 1.0) -> EnginePool:
+    config = {"engine": engine, "share_bases": share_bases, "cpus_each": cpus_each}
+    return EnginePool(ServeConfig.model_validate({"model": "of no consequence"} | config))
+
+
+def load(pool: EnginePool, artifact: Path | str) -> Engine:
+    return pool.load(Version(str(artifact)))[1]
+
+
 @pytest.fixture
 def pool() -> EnginePool:
-    return EnginePool()
+    """One that shares bases."""
+    return pool_of()
 
 
 def test_a_base_is_held_once_for_its_adapters(pool: EnginePool, folders: list[Path], base: str) -> None:
-    adapters = [pool.load(str(folder), folder.name, "torch", share_bases=True) for folder in folders]
-    itself = pool.load(base, "base", "torch", share_bases=True)
+    adapters = [load(pool, folder) for folder in folders]
+    itself = load(pool, base)
     alone = num_bytes(load_model(base).network)
     assert itself.nbytes == alone
     assert pool.nbytes == alone + sum(engine.nbytes for engine in adapters)
@@ -64,16 +81,17 @@ def test_clips_of_different_contexts_and_adapters_are_decoded_together(
     pool: EnginePool, folders: list[Path], base: str, clips: list[DecodingRequest]
 ) -> None:
     names = [*map(str, folders), base]
-    engines = [pool.load(name, name, "torch", share_bases=True) for name in names]
+    engines = [load(pool, name) for name in names]
     asked = [engines[i % len(engines)] for i in range(len(clips))]
     together = decode_together(asked, clips)
     assert together == [engine.decode([clip])[0] for engine, clip in zip(asked, clips, strict=True)]
-    merged = EnginePool().load(names[0], "merged", "torch")
+    merged = load(pool_of(share_bases=False), names[0])
     assert merged.decode(clips[:1]) == together[:1]
 
 
-def test_without_sharing_each_is_on_its_own(pool: EnginePool, folders: list[Path]) -> None:
-    engines = [pool.load(str(folder), "x", "torch") for folder in folders]
+def test_without_sharing_each_is_on_its_own(folders: list[Path]) -> None:
+    pool = pool_of(share_bases=False)
+    engines = [load(pool, folder) for folder in folders]
     assert all(isinstance(engine, TorchEngine) for engine in engines)
     assert len({engine.group for engine in engines}) == 2
     assert pool.nbytes == sum(engine.nbytes for engine in engines)
@@ -81,13 +99,13 @@ def test_without_sharing_each_is_on_its_own(pool: EnginePool, folders: list[Path
 
 def test_what_cannot_be_mixed_is_merged(pool: EnginePool, folders: list[Path], base: str) -> None:
     folder = write_artifact(folders[0].parent / "dora", base, use_dora=True)
-    assert isinstance(pool.load(str(folder), "dora", "torch", share_bases=True), TorchEngine)
-    assert isinstance(pool.load(str(folders[0]), "fast", "ctranslate2", share_bases=True), CTranslateEngine)
+    assert isinstance(load(pool, folder), TorchEngine)
+    assert isinstance(load(pool_of("ctranslate2"), folders[0]), CTranslateEngine)
 
 
 def test_memory_is_free_when_the_last_user_has_gone(pool: EnginePool, folders: list[Path]) -> None:
     gc.collect()  # of earlier tests
-    engines = [pool.load(str(folder), "x", "torch", share_bases=True) for folder in folders]
+    engines = [load(pool, folder) for folder in folders]
     first = engines[0]
     assert isinstance(first, AdapterEngine)
     with first.base.busy() as model:
@@ -109,8 +127,9 @@ def test_memory_is_free_when_the_last_user_has_gone(pool: EnginePool, folders: l
         pool.unload(first)
 
 
-def test_so_it_is_of_what_was_on_its_own(pool: EnginePool, base: str) -> None:
-    engine = pool.load(base, "x", "torch")
+def test_so_it_is_of_what_was_on_its_own(base: str) -> None:
+    pool = pool_of(share_bases=False)
+    engine = load(pool, base)
     assert isinstance(engine, TorchEngine)
     network = weakref.ref(engine.model.network)
     pool.unload(engine)
@@ -123,23 +142,23 @@ def test_a_base_goes_where_its_first_adapter_cannot_be_loaded(pool: EnginePool, 
     card = json.loads(path.read_text())
     (folders[0] / "adapter_model.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="digest"):
-        pool.load(str(folders[0]), "x", "torch", share_bases=True)
+        load(pool, folders[0])
     from asr.io.digest import sha256
 
     card["files"]["adapter_model.safetensors"] = sha256(folders[0] / "adapter_model.safetensors")
     path.write_text(json.dumps(card))
     with pytest.raises(UserError, match="adapter-0"):
-        pool.load(str(folders[0]), "x", "torch", share_bases=True)
+        load(pool, folders[0])
     assert pool.nbytes == 0
 
 
 def test_one_loads_while_another_decodes(pool: EnginePool, folders: list[Path], clips: list[DecodingRequest]) -> None:
-    engine = pool.load(str(folders[0]), "x", "torch", share_bases=True)
+    engine = load(pool, folders[0])
     expected = engine.decode(clips)
     loaded, heard = Event(), []
 
     def load_and_unload() -> None:
-        pool.unload(pool.load(str(folders[1]), "y", "torch", share_bases=True))
+        pool.unload(load(pool, folders[1]))
         loaded.set()
 
     thread = Thread(target=load_and_unload)
@@ -150,10 +169,55 @@ def test_one_loads_while_another_decodes(pool: EnginePool, folders: list[Path], 
     assert all(each == expected for each in heard)
 
 
-def test_threads_are_set(pool: EnginePool, base: str) -> None:
+def test_threads_are_set(base: str) -> None:
     before = torch.get_num_threads()
     try:
-        pool.load(base, "x", "torch", threads=2, share_bases=True)
+        load(pool_of(cpus_each=2.0), base)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def resident() -> int:
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+@pytest.mark.parametrize("engine", ["torch", "ctranslate2"])
+def test_what_is_unloaded_gives_its_memory_back(tiny_en_name: str, engine: Any) -> None:
+    pool = EnginePool(ServeConfig(model=tiny_en_name, engine=engine, cpus_each=1))
+    pool.unload(pool.load(Version(tiny_en_name))[1])  # libraries and caches stay
+    before = resident()
+    found, loaded = pool.load(Version(tiny_en_name))
+    assert found.fingerprint and pool.nbytes == loaded.nbytes > 30_000_000
+    loaded.decode([DecodingRequest(loaded.info.features(np.zeros(16_000, np.float32)), "en")])
+    held = resident()
+    assert held - before > 0.5 * loaded.nbytes
+    size = loaded.nbytes
+    pool.unload(loaded)
+    del loaded
+    assert pool.nbytes == 0
+    assert resident() < held - 0.5 * size
+
+
+def test_files_that_are_others_by_now_are_not_loaded(tiny_en_name: str) -> None:
+    pool = EnginePool(ServeConfig(model=tiny_en_name))
+    with pytest.raises(UserError, match="is not what it was"):
+        pool.load(Version(tiny_en_name, "0123456789ab"))
+    assert pool.nbytes == 0
+
+
+def test_adapters_share_their_base_where_that_is_asked_for(tmp_path: Path, tiny_en_name: str) -> None:
+    folder = tmp_path / "artifact"
+    write_adapter(folder, tiny_en_name)
+    complete(folder, card(tiny_en_name))
+    pool = EnginePool(ServeConfig(model=tiny_en_name, share_bases=True, cpus_each=1))
+    base, adapter = (pool.load(Version(name))[1] for name in (tiny_en_name, str(folder)))
+    assert base.group == adapter.group and adapter.nbytes < 0.1 * base.nbytes
+    assert pool.nbytes < 1.1 * base.nbytes
+    clips = [DecodingRequest(base.info.features(np.zeros(16_000, np.float32)), "en")] * 2
+    assert len(decode_together([base, adapter], clips)) == 2
+    pool.unload(adapter)
+    assert base.nbytes <= pool.nbytes < 1.01 * base.nbytes
+    pool.unload(base)
+    assert pool.nbytes == 0
