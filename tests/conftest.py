@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -26,10 +27,12 @@ from asr.data.sources.prompts import fetch, utterances
 from asr.imports import leave_out
 from asr.io.cache import cache_root
 from asr.models.artifact import load_model
+from asr.models.builtin.convert import convert
 from asr.models.checkpoint import find_checkpoint
 from asr.models.family import SpeechModel
 from asr.utterance import Utterance
 from cluster.session import ray_session
+from tests.asr.tiny_whisper import ct2_variables, random_whisper, write_ct2_folder
 from tests.speed import pytest_collection, pytest_collection_modifyitems, pytest_runtest_call
 from tests.train.checks.doctored import edit, tiny_checkpoint
 from tests.warm.processes import warm_ray
@@ -160,3 +163,20 @@ def _as_flac(clip: Utterance, folder: Path) -> Utterance:
     path = folder / f"{Path(str(clip.audio)).stem}.flac"
     path.write_bytes(encode_flac(waveform))
     return replace(clip, audio=str(path), duration_s=len(waveform) / SAMPLE_RATE)
+
+
+@pytest.fixture(scope="session")
+def ct2_original(tmp_path_factory: pytest.TempPathFactory, tiny_en_name: str) -> Path:
+    """An English checkpoint of random float32 weights, not to be changed."""
+    settings = {"alignment_heads": [[0, 1]], "suppress_ids": [1, 2], "suppress_ids_begin": [220, 50256]}
+    tokenizer = find_checkpoint(tiny_en_name).folder / "tokenizer.json"
+    folder = tmp_path_factory.mktemp("random") / "ct2"
+    return write_ct2_folder(folder, tokenizer, json.dumps(settings), ct2_variables(random_whisper()))
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(ct2_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in transformers' layout, not to be changed."""
+    folder = tmp_path_factory.mktemp("random") / "transformers"
+    convert(ct2_original, folder)
+    return folder

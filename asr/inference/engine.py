@@ -11,10 +11,12 @@ from uuid import uuid4
 import torch
 
 from asr.audio.features import Context
+from asr.models.abilities import Refusals
 from asr.models.artifact import fetched, is_artifact, load_model, read_card
+from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import builtin_names, find_checkpoint
 from asr.models.export import Quantization, is_ctranslate2
-from asr.models.family import WHISPER, Family, FastModel, SharedBase, SpeechModel, family_named, family_of, num_bytes
+from asr.models.family import WHISPER, Family, SpeechModel, family_named, family_of, num_bytes
 from asr.models.processor import Features
 from asr.transcript import DecodingRequest, Transcript
 
@@ -28,7 +30,7 @@ class ModelInfo:
     """What must be known of a model, without its weights, to prepare a request for it.
 
     ``languages`` are the codes it has tokens for, ``language`` what is spoken where a request names none (None: it is
-    detected). ``engine`` is what runs it, ``precision`` the type of its weights.
+    detected). ``engine`` is what runs it, ``precision`` the type of its weights. ``refusals``: what it cannot do.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ModelInfo:
     features: Features
     engine: EngineName = "torch"
     precision: str = "float32"
+    refusals: Refusals = field(default_factory=dict, hash=False)
 
     def encoder_s(self, request: DecodingRequest) -> float:
         """Return what a clip costs: the seconds of audio that the encoder sees."""
@@ -176,7 +179,8 @@ def load_engine(
     """
     chosen = choose(name, device) if engine == "auto" else engine
     if chosen == "ctranslate2":
-        return _ctranslate_engine(family_of_model(name).load_fast(name, device, threads, quantization), public_name)
+        family = family_of_model(name)
+        return _ctranslate_engine(family, family.load_fast(name, device, threads, quantization), public_name)
     if threads:
         torch.set_num_threads(threads)
     model = load_model(name, device, DTYPES[device])
@@ -206,22 +210,28 @@ def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
     return ModelInfo(
         name=public_name,
         languages=languages,
-        language="en" if languages == {"en"} else model.language,
+        language=_only(languages) or model.language,
         context=model.context,
         features=model.features,
         engine="torch",
         precision=str(model.network.dtype).removeprefix("torch."),
+        refusals=model.family.refusals(languages),
     )
 
 
-def _ctranslate_engine(model: FastModel, public_name: str) -> CTranslateEngine:
+def _only(languages: frozenset[str]) -> str | None:
+    return next(iter(languages)) if len(languages) == 1 else None
+
+
+def _ctranslate_engine(family: Family, model: FastModel, public_name: str) -> CTranslateEngine:
     info = ModelInfo(
         name=public_name,
         languages=model.known_languages,
-        language="en" if model.known_languages == {"en"} else model.language,
+        language=_only(model.known_languages) or model.language,
         context="short" if model.short_context else "full",
         features=model.features,
         engine="ctranslate2",
         precision=model.quantization,
+        refusals=family.refusals(model.known_languages),
     )
     return CTranslateEngine(model, info)

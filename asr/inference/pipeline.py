@@ -18,6 +18,7 @@ from asr.inference.engine import ModelInfo
 from asr.inference.recording import Joiner, Recording, Window
 from asr.inference.windows import windows
 from asr.language import NAMES, code_or_none
+from asr.models.abilities import Ability, require
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.transcript import DecodingRequest, Task, Transcript
 
@@ -107,17 +108,24 @@ def spoken_language(named: str | None, model: ModelInfo) -> str | None:
     if language is None:
         return model.language
     if language not in model.languages:
-        if model.languages == {"en"}:
-            raise UserError(f"'{model.name}' knows English only, not {NAMES[language]}", "use a multilingual model")
+        if len(model.languages) == 1:
+            only = NAMES[next(iter(model.languages))]
+            raise UserError(f"'{model.name}' knows {only} only, not {NAMES[language]}", "use a multilingual model")
         near = suggestion(language, sorted(model.languages))
         raise UserError(f"'{model.name}' has no token for {NAMES[language]}", near)
     return language
 
 
-def check_task(task: Task, model: ModelInfo) -> None:
-    """Raise UserError where the model cannot do it: English-only checkpoints have no token for translation."""
-    if task == "translate" and model.languages == {"en"}:
-        raise UserError(f"'{model.name}' knows English only and cannot translate", "use a multilingual model")
+def check_abilities(options: DecodingOptions, model: ModelInfo) -> None:
+    """Raise UserError where the model cannot do what is asked of it."""
+    asked: dict[Ability, bool] = {
+        "translation": options.task == "translate",
+        "prompt": bool(options.prompt.strip()),
+        "temperature": options.temperature > 0,
+        "segment times": options.timestamps,
+        "word times": options.words,
+    }
+    require(model.name, [ability for ability, is_asked in asked.items() if is_asked], model.refusals)
 
 
 def open_sound(

@@ -13,7 +13,7 @@ import numpy as np
 from asr.audio.decode import DEFAULT_LIMITS, AudioLimits
 from asr.inference.engine import Engine
 from asr.inference.language_id import LanguageVote
-from asr.inference.pipeline import DecodingOptions, check_task, joined, open_sound, prepared, spoken_language
+from asr.inference.pipeline import DecodingOptions, check_abilities, joined, open_sound, prepared, spoken_language
 from asr.inference.recording import Recording, Window
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.transcript import Transcript
@@ -72,7 +72,7 @@ def transcribe_recording(
 
     Raises UserError where the model cannot do what is asked, DataError for a recording that cannot be used.
     """
-    check_task(options.task, engine.info)
+    check_abilities(options, engine.info)
     sound = open_sound(source, limits, choice=choice)
     ready = prepared(sound, engine.info)
     language = LanguageVote(options.language, options.language_per_window)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asr.data.manifest import json_object
 from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
-from asr.inference.pipeline import DecodingOptions, check_task, spoken_language
+from asr.inference.pipeline import DecodingOptions, check_abilities, spoken_language
 from asr.io import storage
 from asr.language import code_or_none
 from asr.models.artifact import CARD
@@ -70,9 +70,9 @@ class BatchJob:
 
     def options(self, model: ModelInfo) -> DecodingOptions:
         """Return what each window is asked. Raises UserError where the model cannot do it."""
-        check_task(self.task, model)
-        language = spoken_language(self.language, model)
-        return DecodingOptions(language, False, self.task, self.prompt.strip(), 0.0, self.timestamps, self.words)
+        asked = DecodingOptions(None, False, self.task, self.prompt.strip(), 0.0, self.timestamps, self.words)
+        check_abilities(asked, model)
+        return replace(asked, language=spoken_language(self.language, model))
 
 
 def _weights(model: str) -> dict[str, str]:

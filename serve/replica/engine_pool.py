@@ -14,9 +14,10 @@ import torch
 from asr.errors import UserError
 from asr.inference.engine import DTYPES, AdapterEngine, Engine, info_of
 from asr.models.artifact import fetched, find_base, is_artifact, read_card, verified_card
+from asr.models.backends import SharedBase
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.export import is_ctranslate2, read_export
-from asr.models.family import NO_ADAPTER, SharedBase, family_named, family_of, load_checkpoint, num_bytes
+from asr.models.family import NO_ADAPTER, family_named, family_of, load_checkpoint, num_bytes
 from serve.config import ServeConfig
 from serve.models.artifact_info import fingerprint, inspect, weights_bytes
 from serve.models.version import ArtifactInfo, Version

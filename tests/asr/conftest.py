@@ -1,8 +1,7 @@
-"""A tiny random checkpoint in both layouts, for what needs a checkpoint but no real weights."""
+"""Copies and variants of checkpoints, for what needs a checkpoint but no real weights."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import pytest
 from transformers import GenerationConfig
 
 from asr.io import storage
-from asr.models.builtin.convert import convert
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from tests.asr.tiny_whisper import MULTILINGUAL, ct2_variables, random_whisper, write_ct2_folder
+from tests.asr.tiny_whisper import MULTILINGUAL, random_whisper
 
 
 @pytest.fixture(scope="session")
@@ -21,27 +19,10 @@ def base_checkpoint() -> Checkpoint:
     return find_checkpoint("builtin:base")
 
 
-@pytest.fixture(scope="session")
-def ct2_original(tmp_path_factory: pytest.TempPathFactory, tiny_en_name: str) -> Path:
-    """An English checkpoint of random float32 weights, not to be changed."""
-    settings = {"alignment_heads": [[0, 1]], "suppress_ids": [1, 2], "suppress_ids_begin": [220, 50256]}
-    tokenizer = find_checkpoint(tiny_en_name).folder / "tokenizer.json"
-    folder = tmp_path_factory.mktemp("random") / "ct2"
-    return write_ct2_folder(folder, tokenizer, json.dumps(settings), ct2_variables(random_whisper()))
-
-
 @pytest.fixture
 def ct2_folder(ct2_original: Path, tmp_path: Path) -> Path:
     """A copy of it."""
     return Path(shutil.copytree(ct2_original, tmp_path / "ct2"))
-
-
-@pytest.fixture(scope="session")
-def random_checkpoint(ct2_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in transformers' layout, not to be changed."""
-    folder = tmp_path_factory.mktemp("random") / "transformers"
-    convert(ct2_original, folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

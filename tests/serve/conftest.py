@@ -148,7 +148,7 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def deployed_pair(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def deployed_pair(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """They take 0.3 s for each window of 30 s, two windows a batch; models but ``first`` take no time.
 
     They end with their module: Ray has no room for them and a third application.

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from asr.audio.features import Context
 from asr.errors import UserError
+from asr.models.abilities import Refusal, Refusals
+from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
-from asr.models.family import FastModel, Finding, LabelSample, SharedBase, SpeechModel
+from asr.models.family import Finding, LabelSample, SpeechModel
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.tokens import is_multilingual
@@ -20,6 +22,9 @@ from asr.transcript import DecodingRequest, Transcript
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+
+_ONLY_ENGLISH = Refusal("knows English only and cannot translate", "use a multilingual model")
 
 
 class WhisperFamily:
@@ -46,6 +51,10 @@ class WhisperFamily:
             return frozenset({"en"})
         known: dict[str, int] = model.network.generation_config.lang_to_id
         return frozenset(token.strip("<|>") for token in known)
+
+    def refusals(self, languages: frozenset[str]) -> Refusals:
+        """Return that English-only checkpoints have no token for translation."""
+        return {"translation": _ONLY_ENGLISH} if languages == {"en"} else {}
 
     def transcribe(
         self,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
 from asr.errors import UserError
 from asr.inference.engine import ModelInfo
-from asr.inference.pipeline import DecodingOptions, check_task, spoken_language
+from asr.inference.pipeline import DecodingOptions, check_abilities, spoken_language
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
 from asr.transcript import Task
 from serve.errors import ApiError
@@ -82,18 +82,7 @@ def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
 
 def options_of(model: ModelInfo, parameters: Parameters, task: Task) -> DecodingOptions:
     """Return what each window is asked. Raises ApiError 400 where the model cannot do it."""
-    try:
-        check_task(task, model)
-    except UserError as error:
-        raise ApiError(400, str(error), "unsupported_model", "model") from None
-    try:
-        language = spoken_language(parameters.language, model)
-    except UserError as error:
-        raise ApiError(400, str(error), "invalid_language", "language") from None
-    if parameters.language_per_window and model.languages != {"en"}:
-        language = None
-    return DecodingOptions(
-        language=language,
+    asked = DecodingOptions(
         language_per_window=parameters.language_per_window,
         task=task,
         prompt=parameters.prompt,
@@ -103,6 +92,17 @@ def options_of(model: ModelInfo, parameters: Parameters, task: Task) -> Decoding
         or parameters.sound.channel == EACH,  # channels are put in order by the times of what was said
         words="word" in parameters.granularities,
     )
+    try:
+        check_abilities(asked, model)
+    except UserError as error:
+        raise ApiError(400, str(error), "unsupported_model", "model") from None
+    try:
+        language = spoken_language(parameters.language, model)
+    except UserError as error:
+        raise ApiError(400, str(error), "invalid_language", "language") from None
+    if parameters.language_per_window and len(model.languages) > 1:
+        language = None
+    return replace(asked, language=language)
 
 
 def _name(key: str) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -16,13 +17,15 @@ from asr.inference.pipeline import (
     MAX_CHANNELS,
     DecodedAudio,
     DecodingOptions,
-    check_task,
+    check_abilities,
     joined,
     open_sound,
     prepared,
     spoken_language,
 )
 from asr.inference.recording import Window
+from asr.models.abilities import Ability, Refusal
+from asr.models.family import WHISPER, family_named
 from asr.sound import EACH, SoundChoice, SoundReport, of_each
 from asr.transcript import Segment, Transcript
 from tests.asr.sounds import wav16
@@ -31,7 +34,9 @@ from tests.serve.fakes import babble, noise, voice
 LOG_MEL = LogMel(WhisperFeatureExtractor())
 MANY = ModelInfo("many", frozenset({"en", "it", "zh"}), None, "full", LOG_MEL)
 ITALIAN = ModelInfo("italian", frozenset({"en", "it"}), "it", "short", LOG_MEL)
-ENGLISH = ModelInfo("english", frozenset({"en"}), "en", "full", LOG_MEL)
+ENGLISH = ModelInfo(
+    "english", frozenset({"en"}), "en", "full", LOG_MEL, refusals=family_named(WHISPER).refusals(frozenset({"en"}))
+)
 
 
 def test_the_request_names_the_language_else_the_artifact_else_nobody() -> None:
@@ -60,10 +65,28 @@ def test_a_language_without_a_token_is_refused() -> None:
 
 
 def test_an_english_model_does_not_translate() -> None:
-    check_task("translate", MANY)
-    check_task("transcribe", ENGLISH)
+    translation = DecodingOptions(task="translate")
+    check_abilities(translation, MANY)
+    check_abilities(DecodingOptions(), ENGLISH)
     with pytest.raises(UserError, match="'english' knows English only and cannot translate"):
-        check_task("translate", ENGLISH)
+        check_abilities(translation, ENGLISH)
+
+
+@pytest.mark.parametrize(
+    ("asked", "ability"),
+    [
+        (DecodingOptions(prompt="Ahab"), "prompt"),
+        (DecodingOptions(temperature=0.2), "temperature"),
+        (DecodingOptions(timestamps=True), "segment times"),
+        (DecodingOptions(words=True), "word times"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_in_its_own_words(asked: DecodingOptions, ability: Ability) -> None:
+    check_abilities(asked, MANY)
+    limited = replace(MANY, refusals={ability: Refusal("was not made for that", "ask another")})
+    check_abilities(DecodingOptions(), limited)
+    with pytest.raises(UserError, match="'many' was not made for that"):
+        check_abilities(asked, limited)
 
 
 def test_speech_is_one_clip_of_its_own_length() -> None:

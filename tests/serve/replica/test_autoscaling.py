@@ -61,7 +61,7 @@ def test_the_configuration_reaches_serve() -> None:
 
 
 @pytest.fixture
-def scaled(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentHandle]:
+def scaled(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentHandle]:
     """One replica or two, that take 0.6 s for each window of 30 s, two windows a batch."""
     monkeypatch.setattr("serve.replica.autoscaling.LOOK_BACK_S", 10.5)  # Serve warns of less than ten
     count = Replicas(min=1, max=2, up_after_s=0.5, down_after_s=1.0)
