@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from asr.audio.features import WINDOW_S
 from asr.config import Section
 from asr.io import storage
+from asr.models.processor import LONGEST_WINDOW_S
 from asr.places import ModelPlace, Place
 from cluster.resources import threads_each
 
@@ -78,7 +78,7 @@ class ServeConfig(Section):
     """CPU threads of a replica; 0 shares all cores of this machine, or takes 4 beside a GPU."""
     gpu: float = Field(0.0, ge=0.0, le=1.0)
     """Share of a GPU that each replica takes, on which the model runs in fp16; 0 has it run on the CPU."""
-    max_batch_audio_s: float = Field(240.0, ge=WINDOW_S)
+    max_batch_audio_s: float = Field(240.0, ge=LONGEST_WINDOW_S)
     """Audio in one batch, in seconds as the encoder sees them: 30 a window, unless trained for the short context."""
     batch_wait_s: float = Field(0.0, ge=0.0, le=5.0)
     """How long an idle replica waits for more audio before it begins, for fuller batches and later answers; a busy one

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from asr.audio.features import WINDOW_S
 from asr.audio.limits import AudioLimits
 from asr.models.checkpoint import find_checkpoint
 from asr.models.family import load_processor
@@ -31,8 +30,9 @@ class PreprocessConfig:
 
     @property
     def limits(self) -> AudioLimits:
-        """Of what an utterance may be: no longer than what Whisper hears at once."""
-        return AudioLimits(min_audio_s=MIN_AUDIO_S, max_audio_s=WINDOW_S, max_damaged_share=self.max_damaged_share)
+        """Of what an utterance may be: no longer than what the network takes at once."""
+        longest_s = processor_of(self.checkpoint).window_s
+        return AudioLimits(min_audio_s=MIN_AUDIO_S, max_audio_s=longest_s, max_damaged_share=self.max_damaged_share)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ import numpy as np
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.vad import speech
 from asr.inference.recording import Window
+from asr.models.processor import LONGEST_WINDOW_S
 
 FRAME = SAMPLE_RATE // 100  # 10 ms
 PAUSE_FRAMES = 10  # loudness is judged over 100 ms: shorter gaps are stops inside a word
 
-MAX_WINDOW_S = 30.0  # what Whisper's encoder takes
+MAX_WINDOW_S = LONGEST_WINDOW_S
 MARGIN_S = 0.4  # kept on each side: a word's breath and hiss, which are not called speech, and some room
 MAX_SPEECH_S = MAX_WINDOW_S - 2 * MARGIN_S
 # Speech shares a window across a pause as long as this: the words before help with those after, and one clip costs

@@ -22,6 +22,9 @@ IGNORED = -100
 LONGEST_LABEL = 448
 """Tokens of the longest label of any family: what a micro-batch must have room for before a checkpoint is known."""
 
+LONGEST_WINDOW_S = 30.0
+"""Seconds that any family takes at most at once."""
+
 LONGEST_PROMPT = 223
 """Tokens that any family reads at most of the text before a clip."""
 

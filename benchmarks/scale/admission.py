@@ -25,7 +25,7 @@ from train.corpus.validation import CorpusValidator
 from train.data.config import DataConfig
 from train.examples import PreprocessConfig
 from train.sampling.batching import BatchingConfig
-from train.sampling.packing import LabelLimits, Packing
+from train.sampling.packing import ExampleLimits, Packing
 from train.sampling.sampler import Ordering
 
 _BATCH = 48  # utterances that a worker takes from the columns for a step
@@ -86,7 +86,7 @@ def _stored(sizes: Sizes) -> list[Figure]:
         utterances(count),
         [count],
         [count],
-        Ordering(BatchingConfig(), Packing(), Augmentation(), 0, LabelLimits(5, 448, 223)),
+        Ordering(BatchingConfig(), Packing(), Augmentation(), 0, ExampleLimits(5, 448, 223, 30.0)),
     )
     at = f"{count:,} utterances"
     indices = list(range(0, count, max(1, count // _BATCH)))[:_BATCH]

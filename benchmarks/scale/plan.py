@@ -22,12 +22,12 @@ from train.augmentation.augment import Augmentation, SpeedPerturbation
 from train.corpus.static import StaticCorpus
 from train.dataloader.dataset import RankSlice, WorkerShard
 from train.sampling.batching import BatchingConfig
-from train.sampling.packing import LabelLimits, Packing
+from train.sampling.packing import ExampleLimits, Packing
 from train.sampling.sampler import Ordering
 
 KINDS = ("plain", "mixed", "packed", "speed")
 _STEPS = 30  # given out, of which the first is a warm-up
-_LIMITS = LabelLimits(around=5, most=448, previous=223)  # as Whisper's
+_LIMITS = ExampleLimits(around=5, most=448, previous=223, window_s=30.0)  # as Whisper's
 
 
 def plan(sizes: Sizes) -> list[Figure]:

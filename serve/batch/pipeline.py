@@ -13,9 +13,9 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, ExecutionResources, TaskPoolStrategy
 
-from asr.audio.features import WINDOW_S
 from asr.errors import UserError
 from asr.inference.engine import ModelInfo
+from asr.models.processor import LONGEST_WINDOW_S
 from cluster.resources import DATA_TASK_CPUS, threads_each
 from cluster.scaling import require
 from serve.batch.decode_actor import DecodeActor, MakeEngine, unpacked
@@ -144,7 +144,7 @@ def _cut(row: dict[str, Any], model: ModelInfo) -> Iterator[dict[str, Any]]:
 
 def _windows(model: ModelInfo, config: ServeConfig) -> int:
     """Return how many windows an actor is given at once; it forms its batches of them by the audio that they hold."""
-    return round(config.max_batch_audio_s / (WINDOW_S if model.context == "full" else _SHORTEST_S))
+    return round(config.max_batch_audio_s / (LONGEST_WINDOW_S if model.context == "full" else _SHORTEST_S))
 
 
 def _bundles(tasks: Sequence[tuple[RecordingTask, int]]) -> Iterator[list[RecordingTask]]:

@@ -16,9 +16,9 @@ from functools import partial
 from ray.serve.handle import DeploymentHandle
 
 from asr.audio.decode import AudioLimits
-from asr.audio.features import WINDOW_S
 from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import DecodedAudio, DecodingOptions, open_sound
+from asr.models.processor import LONGEST_WINDOW_S
 from asr.sound import SoundChoice
 from serve.config import ServeConfig
 from serve.ingress.limits.admission import Admission
@@ -73,7 +73,7 @@ class TranscriptionService:
         strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
         self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
         # two batches for each replica: one that is decoded, one that waits
-        self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / WINDOW_S))
+        self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / LONGEST_WINDOW_S))
 
     def admit(self, key: str) -> Upload:
         """Let a request in for the length of a block. Raises ApiError 429 where there is no place, 503 once closed."""

@@ -14,10 +14,10 @@ from train.corpus.static import StaticCorpus
 from train.corpus.table import ValidatedUtterance, collect
 from train.dataloader.dataset import RankSlice, WorkerShard
 from train.sampling.batching import BatchingConfig
-from train.sampling.packing import LabelLimits, Packing
+from train.sampling.packing import ExampleLimits, Packing
 from train.sampling.sampler import Ordering
 
-LIMITS = LabelLimits(around=5, most=448, previous=223)
+LIMITS = ExampleLimits(around=5, most=448, previous=223, window_s=30.0)
 
 
 def ordering(

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from asr.audio.decode import AudioLimits
-from asr.audio.features import WINDOW_S
 from asr.audio.sandbox import decode_utterances
 from asr.audio.silence import require_sound
 from asr.data.batches import batches
@@ -30,7 +29,7 @@ def audio(subject: Subject) -> CheckOutcome:
         if not spoken:
             raise UserError(f"{key} has no utterance with a transcript", "whisperfleet data inspect says more")
         clips = sample(spoken, config.evaluation.sample_clips, config.seed)[:MOST_CLIPS]
-        faults = _faults(clips)
+        faults = _faults(clips, subject.processor.window_s)
         if len(faults) > config.data.max_quarantined_share * len(clips):
             unusable.append((key, f"{len(faults)} of {len(clips)} clips of {key} cannot be evaluated: {_told(faults)}"))
         decoded.append(f"{len(clips) - len(faults)} of {len(clips)} clips of {key} decoded")
@@ -46,10 +45,10 @@ def audio(subject: Subject) -> CheckOutcome:
     return CheckOutcome("ok", ", ".join(decoded))
 
 
-def _faults(clips: Sequence[Utterance]) -> list[Quarantined]:
+def _faults(clips: Sequence[Utterance], window_s: float) -> list[Quarantined]:
     faults = []
     for batch in batches(clips):
-        for clip, sound in zip(batch, decode_utterances(batch, AudioLimits(max_audio_s=WINDOW_S)), strict=True):
+        for clip, sound in zip(batch, decode_utterances(batch, AudioLimits(max_audio_s=window_s)), strict=True):
             try:
                 if isinstance(sound, DataError):
                     raise sound

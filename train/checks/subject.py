@@ -15,7 +15,6 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.audio.features import HOP, WINDOW_FRAMES, WINDOW_S
 from asr.audio.limits import DEFAULT_LIMITS
 from asr.audio.sandbox import decode_utterances
 from asr.audio.silence import require_sound
@@ -41,7 +40,6 @@ LABELS = 256  # transcripts that are tokenised: the longest, and as many drawn f
 MAX_ROWS = 200_000  # read of a source of known length; of a stream, MAX_STREAMED
 MAX_STREAMED = 256
 _BATCH = 2
-_WINDOW_SAMPLES = WINDOW_FRAMES * HOP
 
 
 @dataclass(frozen=True)
@@ -178,11 +176,11 @@ class Subject:
 
     def pieces(self, utterance: Utterance, length_s: float | None) -> list[Utterance]:
         """Return what is trained on of an utterance so long. Raises DataError where it goes into quarantine."""
-        if (length_s or 0.0) <= WINDOW_S:
+        if (length_s or 0.0) <= self.processor.window_s:
             return [utterance]
         if self.config.data.long_clips == "quarantine":
-            raise DataError("too_long", f"{length_s:.2f} s, over {WINDOW_S:g} s")
-        return split(replace(utterance, duration_s=length_s), WINDOW_S)
+            raise DataError("too_long", f"{length_s:.2f} s, over {self.processor.window_s:g} s")
+        return split(replace(utterance, duration_s=length_s), self.processor.window_s)
 
     @cached_property
     def labels(self) -> list[tuple[Utterance, list[int]]]:
@@ -210,7 +208,8 @@ class Subject:
     def shortest(self) -> list[tuple[Utterance, np.ndarray]]:
         """The two shortest of the decoded clips that have a label: a step on them costs least."""
         unusable = {row.id for row in self.unlabelled}
-        usable = [clip for clip in self.sampled.clips if clip[0].id not in unusable and len(clip[1]) <= _WINDOW_SAMPLES]
+        most = round(self.processor.window_s * SAMPLE_RATE)
+        usable = [clip for clip in self.sampled.clips if clip[0].id not in unusable and len(clip[1]) <= most]
         return sorted(usable, key=lambda clip: len(clip[1]))[:_BATCH]
 
     @cached_property

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.audio.features import WINDOW_S
 from asr.audio.limits import DEFAULT_LIMITS
 from asr.audio.probe import Length
 from asr.audio.sandbox import MOST_TASKS, decode_utterances, probes
@@ -23,7 +22,7 @@ from train.corpus.table import ValidatedUtterance
 from train.data.config import LongClips
 from train.data.prefetch import kept
 from train.examples import MIN_AUDIO_S, PreprocessConfig, processor_of
-from train.sampling.packing import LabelLimits
+from train.sampling.packing import ExampleLimits
 
 _BATCH = 1024
 _GRACE_CLIPS = 100
@@ -43,11 +42,11 @@ class CorpusValidator:
         return processor_of(self.preprocess.checkpoint)
 
     @cached_property
-    def limits(self) -> LabelLimits:
+    def limits(self) -> ExampleLimits:
         """The room of a label. Raises UserError for a language that is not known."""
         processor = self.processor
         around = processor.around(self.preprocess.language or "en", self.preprocess.task)
-        return LabelLimits(around, processor.max_label_tokens, processor.max_previous_tokens)
+        return ExampleLimits(around, processor.max_label_tokens, processor.max_previous_tokens, processor.window_s)
 
     def require(self, language: str | None) -> None:
         """Raise UserError where the checkpoint cannot be told to speak a row's language, or the run's."""
@@ -64,7 +63,7 @@ class CorpusValidator:
         languages: set[str | None] = set()
         follows = True
         for batch in batches(rows, _BATCH):
-            checked = [each for row in _with_lengths(batch) for each in self._check(row)]
+            checked = [each for row in _with_lengths(batch, self.processor.window_s) for each in self._check(row)]
             texts = [f" {row.text.strip()}" for row in checked if isinstance(row, Utterance)]
             lengths = iter(self.processor.text_lengths(texts))
             for row in checked:
@@ -87,14 +86,15 @@ class CorpusValidator:
             return [row]
         try:
             length_s = row.duration_s or 0.0
-            if length_s <= WINDOW_S:
+            window_s = self.processor.window_s
+            if length_s <= window_s:
                 self.processor.usable(row.text)
                 if length_s < MIN_AUDIO_S:
                     raise DataError("too_short", f"{length_s:.3f} s, under {MIN_AUDIO_S:g} s")
                 return [row]
             if self.long_clips == "quarantine":
-                raise DataError("too_long", f"{length_s:.2f} s, over {WINDOW_S:g} s")
-            pieces = split(row, WINDOW_S)
+                raise DataError("too_long", f"{length_s:.2f} s, over {window_s:g} s")
+            pieces = split(row, window_s)
         except DataError as fault:
             return [Quarantined(row.id, fault.reason, fault.detail)]
         short = replace(self, long_clips="quarantine")  # a segment may still be too long
@@ -113,10 +113,14 @@ def require_usable(quarantined: Sequence[Quarantined], met: int, max_share: floa
         )
 
 
-def _with_lengths(rows: Sequence[Utterance | Quarantined]) -> Iterator[Utterance | Quarantined]:
+def _with_lengths(rows: Sequence[Utterance | Quarantined], window_s: float) -> Iterator[Utterance | Quarantined]:
     """Yield the rows with the lengths of their stretches: what they say, or their files where they say nothing."""
     unknown = [row for row in rows if isinstance(row, Utterance) and not row.duration_s and row.end_s is None]
-    measured = (row for some in kept(_THREADS).map(_measured, batches(unknown, MOST_TASKS)) for row in some)
+    measured = (
+        row
+        for some in kept(_THREADS).map(partial(_measured, window_s=window_s), batches(unknown, MOST_TASKS))
+        for row in some
+    )
     for row in rows:
         if isinstance(row, Quarantined) or row.duration_s:
             yield row
@@ -126,9 +130,9 @@ def _with_lengths(rows: Sequence[Utterance | Quarantined]) -> Iterator[Utterance
             yield next(measured)
 
 
-def _measured(rows: Sequence[Utterance]) -> list[Utterance | Quarantined]:
+def _measured(rows: Sequence[Utterance], window_s: float) -> list[Utterance | Quarantined]:
     """Return rows with their lengths as the containers' headers have them, or the audio where those say nothing."""
-    told = [_told_s(row, length) for row, length in zip(rows, probes(rows), strict=True)]
+    told = [_told_s(row, length, window_s) for row, length in zip(rows, probes(rows), strict=True)]
     untold = [row for row, length_s in zip(rows, told, strict=True) if length_s is None]
     sounds = decode_utterances(untold, DEFAULT_LIMITS)
     found = (_heard_s(next(sounds)) if length_s is None else length_s for length_s in told)
@@ -140,12 +144,12 @@ def _measured(rows: Sequence[Utterance]) -> list[Utterance | Quarantined]:
     ]
 
 
-def _told_s(row: Utterance, told: Length | DataError | None) -> float | DataError | None:
+def _told_s(row: Utterance, told: Length | DataError | None, window_s: float) -> float | DataError | None:
     if told is None or isinstance(told, DataError):
         return told
     length_s = max(told.seconds - row.start_s, 0.0)
     # A guess may plan a clip, but not refuse it.
-    return length_s if told.certain or MIN_AUDIO_S <= length_s <= WINDOW_S else None
+    return length_s if told.certain or MIN_AUDIO_S <= length_s <= window_s else None
 
 
 def _heard_s(sound: np.ndarray | DataError) -> float | DataError:

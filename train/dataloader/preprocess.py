@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.audio.features import HOP, WINDOW_FRAMES, WINDOW_S
 from asr.audio.sandbox import MOST_TASKS, decode_utterances
 from asr.audio.silence import require_sound
 from asr.data.segments import LabelledSegment
@@ -22,7 +21,6 @@ from train.augmentation.augment import SpeedPerturbation, augment, mask
 from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig, processor_of
 
 DecodeResult = np.ndarray | DataError
-_WINDOW_SAMPLES = WINDOW_FRAMES * HOP
 
 
 @dataclass(frozen=True)
@@ -123,14 +121,14 @@ def _clip(
     waveforms: list[np.ndarray] = []
     used: list[Utterance] = []
     segments: list[LabelledSegment] = []
-    samples = 0
+    samples, most = 0, _window_samples(preprocess)
     for utterance, sound in zip(example.utterances, sounds, strict=False):
         try:
             said = processor.usable(utterance.text)
             waveform = _waveform(utterance, sound, epoch, preprocess)
             end = samples + len(waveform)
-            if end > _WINDOW_SAMPLES:  # longer than the manifest said
-                raise DataError("too_long", f"its window lasts over {WINDOW_S:g} s with it")
+            if end > most:  # longer than the manifest said
+                raise DataError("too_long", f"its window lasts over {processor.window_s:g} s with it")
             segments.append(LabelledSegment(samples / SAMPLE_RATE, end / SAMPLE_RATE, said))
         except DataError as fault:
             faults.append(Quarantined(utterance.id, fault.reason, fault.detail))
@@ -161,7 +159,11 @@ def _waveform(utterance: Utterance, sound: DecodeResult, epoch: int, preprocess:
     waveform = sound
     require_sound(waveform)  # before noise is added to it
     augmented = augment(waveform, utterance.id, preprocess.augment, preprocess.seed, epoch)
-    if len(augmented) > _WINDOW_SAMPLES:  # played slower than it fits; the plan counts on it, too
+    if len(augmented) > _window_samples(preprocess):  # played slower than it fits; the plan counts on it, too
         at_its_speed = preprocess.augment.model_copy(update={"speed": SpeedPerturbation()})
         augmented = augment(waveform, utterance.id, at_its_speed, preprocess.seed, epoch)
     return augmented
+
+
+def _window_samples(preprocess: PreprocessConfig) -> int:
+    return round(processor_of(preprocess.checkpoint).window_s * SAMPLE_RATE)

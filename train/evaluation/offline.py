@@ -10,7 +10,7 @@ from itertools import compress
 import numpy as np
 
 from asr.audio.decode import SAMPLE_RATE, AudioLimits
-from asr.audio.features import WINDOW_S, Context
+from asr.audio.features import Context
 from asr.audio.sandbox import decode_utterances
 from asr.audio.silence import require_sound
 from asr.data.batches import batches
@@ -51,7 +51,7 @@ def evaluate(
     context = context or model.context
     usable: list[tuple[Utterance, DecodingRequest, float]] = []
     quarantined: list[Quarantined] = []
-    for utterance, waveform in _waveforms(utterances):
+    for utterance, waveform in _waveforms(utterances, model.processor.window_s):
         if isinstance(waveform, DataError):
             quarantined.append(Quarantined(utterance.id, waveform.reason, waveform.detail))
             continue
@@ -77,14 +77,14 @@ def evaluate(
     return Evaluated(evaluation, quarantined)
 
 
-def _waveforms(utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | DataError]]:
+def _waveforms(utterances: Sequence[Utterance], window_s: float) -> Iterator[tuple[Utterance, np.ndarray | DataError]]:
     ids: set[str] = set()
     for batch in batches(utterances):
         first = []
         for utterance in batch:
             first.append(utterance.id not in ids)
             ids.add(utterance.id)
-        sounds = decode_utterances(list(compress(batch, first)), AudioLimits(max_audio_s=WINDOW_S))
+        sounds = decode_utterances(list(compress(batch, first)), AudioLimits(max_audio_s=window_s))
         for utterance, is_first in zip(batch, first, strict=True):
             repeated = DataError("duplicate_id", "an earlier row has this id")
             yield utterance, _usable(utterance, next(sounds)) if is_first else repeated

@@ -15,10 +15,9 @@ from typing import overload
 import numpy as np
 from pydantic import Field
 
-from asr.audio.features import WINDOW_S
 from asr.config import Section
 from asr.errors import UserError
-from asr.models.processor import LONGEST_LABEL
+from asr.models.processor import LONGEST_LABEL, LONGEST_WINDOW_S
 
 _MAX_PADDING = 0.12  # of a micro-batch: a longer clip than this allows begins the next one
 _POSITIONS_PER_S = 50
@@ -30,7 +29,7 @@ class BatchingConfig(Section):
 
     max_clips: int = Field(8, ge=1)
     """Most clips in a micro-batch; a window of packed utterances is one clip."""
-    max_audio_s: float = Field(45.0, ge=WINDOW_S)
+    max_audio_s: float = Field(45.0, ge=LONGEST_WINDOW_S)
     """Most seconds in a micro-batch, padding included: what the encoder's memory and time grow with. Below 60, clips
     that are heard in the full window come one by one."""
     max_tokens: int = Field(1024, ge=LONGEST_LABEL)
@@ -55,6 +54,7 @@ class Items:
     tokens      int64 [I], tokens that the decoder takes, prompt and end included
     timestamps  bool [I], whether its label has them; None for none
     previous    int64 [I], utterances ahead of it whose text is its prompt; None for none
+    window_s    seconds that the network takes at most at once
     """
 
     first: np.ndarray
@@ -63,6 +63,7 @@ class Items:
     tokens: np.ndarray
     timestamps: np.ndarray | None = None
     previous: np.ndarray | None = None
+    window_s: float = LONGEST_WINDOW_S
 
     def __len__(self) -> int:
         return len(self.first)
@@ -149,8 +150,8 @@ class Epoch(Sequence[OptimizerStep]):
         self._items, self._size, self._epoch = items, config.micro_batches_per_step, epoch
         random = np.random.default_rng([seed, epoch, window])
         contexts = items.audio_s + random.uniform(0.0, config.margin_s, len(items))
-        contexts[random.random(len(items)) < config.full_window_share] = WINDOW_S
-        self._contexts = np.minimum(contexts, WINDOW_S)
+        contexts[random.random(len(items)) < config.full_window_share] = items.window_s
+        self._contexts = np.minimum(contexts, items.window_s)
         shuffled = random.permutation(len(items))
         pools = -(-len(items) // config.pool_clips)
         if len(items) > 2 * config.max_clips:  # all in one pool, each epoch would have the same micro-batches

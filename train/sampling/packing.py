@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from asr.audio.features import WINDOW_S
 from asr.config import Section
+from asr.models.processor import LONGEST_WINDOW_S
 from train.sampling.batching import Items
 from train.sampling.mixing import Runs
 
@@ -24,7 +24,7 @@ _TIMES = 2  # tokens of a segment's start and end
 class Packing(Section):
     """``packing: 30s`` for windows of that length, or these keys. Off where ``window_s`` is not set."""
 
-    window_s: float | None = Field(None, gt=0.0, le=WINDOW_S)
+    window_s: float | None = Field(None, gt=0.0, le=LONGEST_WINDOW_S)
     """Most seconds in a window. How full one is, from half of this on, is drawn anew each epoch."""
     timestamp_share: float = Field(0.5, ge=0.0, le=1.0)
     """Share of the windows that are trained with timestamps; the others without. Whisper itself saw both."""
@@ -40,15 +40,17 @@ class Packing(Section):
 
 
 @dataclass(frozen=True)
-class LabelLimits:
-    """The room of a label, in tokens: ``around`` the text are prompt and end, ``most`` are all of it.
+class ExampleLimits:
+    """The room of an example: ``window_s`` seconds of audio, and the tokens of its label.
 
-    Of the text before, ``previous`` at most stand ahead of it; they count as well.
+    ``around`` the text are prompt and end, ``most`` are all of it. Of the text before, ``previous`` at most stand ahead
+    of it; they count as well.
     """
 
     around: int
     most: int
     previous: int
+    window_s: float
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class UtteranceColumns:
         return UtteranceColumns(self.audio_s[begin:end], self.tokens[begin:end], self.group[begin:end])
 
 
-def windows(columns: UtteranceColumns, packing: Packing, limits: LabelLimits, random: np.random.Generator) -> Runs:
+def windows(columns: UtteranceColumns, packing: Packing, limits: ExampleLimits, random: np.random.Generator) -> Runs:
     """Return windows in the order of the source: which utterance each begins with, and how many it holds."""
     count = len(columns.audio_s)
     if packing.window_s is None or count == 0:
@@ -94,7 +96,7 @@ def windows(columns: UtteranceColumns, packing: Packing, limits: LabelLimits, ra
 
 
 def items(
-    runs: Runs, columns: UtteranceColumns, packing: Packing, limits: LabelLimits, random: np.random.Generator
+    runs: Runs, columns: UtteranceColumns, packing: Packing, limits: ExampleLimits, random: np.random.Generator
 ) -> Items:
     """Return what is planned: each run with its length in seconds and tokens, its timestamps and its text before."""
     first, count = runs
@@ -104,7 +106,7 @@ def items(
     label = ends_tokens[stop] - ends_tokens[first] + limits.around
     audio_s = np.where(count == 1, columns.audio_s[first], ends_s[stop] - ends_s[first])
     if packing.window_s is None:
-        return Items(first, count, audio_s, label)
+        return Items(first, count, audio_s, label, window_s=limits.window_s)
     with_times = label + _TIMES * count - 1  # they take the place of the flag that there are none
     timestamps = (random.random(len(first)) < packing.timestamp_share) & (with_times <= limits.most)
     label = np.where(timestamps, with_times, label)
@@ -114,4 +116,4 @@ def items(
     wanted = random.random(len(first)) < packing.previous_text_share
     previous = np.where(wanted & (room > 0), np.maximum(first - earliest, 0), 0)
     before = ends_tokens[first] - ends_tokens[first - previous]
-    return Items(first, count, audio_s, label + before + (previous > 0), timestamps, previous)
+    return Items(first, count, audio_s, label + before + (previous > 0), timestamps, previous, limits.window_s)

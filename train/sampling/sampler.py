@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asr.audio.features import WINDOW_S
 from train.augmentation.augment import Augmentation, speeds
 from train.sampling.batching import BatchingConfig, Epoch, plan_epoch
 from train.sampling.mixing import Runs, shuffled
-from train.sampling.packing import LabelLimits, Packing, UtteranceColumns, items, windows
+from train.sampling.packing import ExampleLimits, Packing, UtteranceColumns, items, windows
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Ordering:
     packing: Packing
     augment: Augmentation
     seed: int
-    limits: LabelLimits
+    limits: ExampleLimits
 
     def runs(self, columns: UtteranceColumns, source: int, number: int) -> Runs:
         """Return pass ``number`` over a source: all of its utterances, alone or in windows, in an order of its own."""
@@ -44,7 +43,7 @@ class Ordering:
         """
         if ids is not None:
             played_s = columns.audio_s / speeds(ids, self.augment, self.seed, epoch)
-            columns = replace(columns, audio_s=np.where(played_s > WINDOW_S, columns.audio_s, played_s))
+            columns = replace(columns, audio_s=np.where(played_s > self.limits.window_s, columns.audio_s, played_s))
         random = np.random.default_rng([self.seed, epoch, window, 1])
         planned = items(runs, columns, self.packing, self.limits, random)
         return plan_epoch(planned, self.batching, self.seed, epoch, window)

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from asr.config import Section
 from asr.models.whisper.tokens import MAX_PREVIOUS_TOKENS, MAX_TOKENS
-from train.sampling.packing import LabelLimits, Packing, UtteranceColumns, items, windows
+from train.sampling.packing import ExampleLimits, Packing, UtteranceColumns, items, windows
 
-LIMITS = LabelLimits(around=5, most=MAX_TOKENS, previous=MAX_PREVIOUS_TOKENS)
+LIMITS = ExampleLimits(around=5, most=MAX_TOKENS, previous=MAX_PREVIOUS_TOKENS, window_s=30.0)
 
 
 class Holder(Section):
