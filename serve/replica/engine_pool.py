@@ -101,8 +101,7 @@ class EnginePool:
 
     def _load(self, artifact: str) -> Engine:
         config = self._config.narrowed(artifact)
-        shares = config.share_bases and config.engine != "ctranslate2" and not is_ctranslate2(artifact)
-        if not shares:
+        if not config.share_bases or is_ctranslate2(artifact):
             return load_engine(config)
         unmerged = config.model_copy(update={"engine": "torch"})
         return self._on_a_base(unmerged) or load_engine(unmerged)
