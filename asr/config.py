@@ -77,7 +77,7 @@ class Resolved(Generic[S]):
         return next(near, "default") if self._is_set(key) else "default"
 
     def _is_set(self, key: str) -> bool:
-        """Whether a leaf was given, by a person or by a validator in their words."""
+        """Return whether a leaf was given, by a person or by a validator in their words."""
         section: Any = self.value
         for part in key.split("."):
             if not isinstance(section, BaseModel):
@@ -238,7 +238,7 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _is_kind(part: int | str) -> bool:
-    """Whether a part of a path is pydantic's name for a kind of value: ``SourceConfig``, ``list[SourceConfig]``."""
+    """Return whether part of a path is pydantic's name of a type of value: ``SourceConfig``, ``list[SourceConfig]``."""
     kinds = {section.__name__ for section in Section.__subclasses__()}
     return isinstance(part, str) and (part in kinds or part.partition("[")[0] in ("list", "dict", "tuple"))
 

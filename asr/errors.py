@@ -1,4 +1,4 @@
-"""Who must act decides the exception: a person, a row of data, or (anything else) a programmer."""
+"""Exceptions by who must act: a person (UserError), a row of data (DataError), or a programmer (anything else)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RenamedWarning(FutureWarning):
 
 
 class DataError(Exception):
-    """One row is unusable: it is quarantined under ``reason`` (a stable snake_case word) and the run goes on."""
+    """An unusable row: it is quarantined under ``reason`` (a stable snake_case word) and the run goes on."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)

@@ -106,7 +106,7 @@ def code_or_none(name_or_code: str | None) -> str | None:
 
 
 def is_unnamed(word: str | None) -> bool:
-    """Whether no language is named: nothing is said, or ``auto``, ``und`` and the like."""
+    """Return whether no language is named: it is empty, or ``auto``, ``und`` and the like."""
     return word is None or not word.strip() or word.strip().casefold() in UNNAMED
 
 

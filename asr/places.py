@@ -98,7 +98,7 @@ def _mapped(value: Any, mark: Mark | None, change: Callable[[str, Mark], str]) -
 
 
 def _mark_of_key(key: Any) -> Mark | None:
-    """What is somebody else's configuration, such as DeepSpeed's, says by its keys where a place is: ``nvme_path``."""
+    """Return how somebody else's configuration, such as DeepSpeed's, marks a path by its key: ``nvme_path``."""
     return Mark() if isinstance(key, str) and key.endswith("_path") else None
 
 

@@ -1,4 +1,4 @@
-"""What looks like a secret among settings and variables, by its name or by its value."""
+"""Finds secrets among settings and variables, by name or by value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sound of a file is wanted, and what decoding found: the track, its channels, what is missing from it."""
+"""The choice of a track and its channels in a file, and the report of decoding it, with what is missing from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_index(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SoundChoice:
-    """What is taken of a file that holds more than one sound.
+    """The chosen track and channels of a file that holds more than one.
 
     ``track`` counts the audio tracks from 0, as FFmpeg's ``0:a:1`` does; None: the one that the container marks as its
     default. ``channel``: ``mix`` is the mean of all; ``auto`` is the mix too, but the loudest one where the channels
@@ -43,12 +43,12 @@ class SoundChoice:
 
     @property
     def index(self) -> int | None:
-        """The one channel that is wanted, from 0; None for a mixture."""
+        """The number of the one wanted channel, from 0; None for a mixture."""
         return SIDES.get(self.channel, int(self.channel) if self.channel.isdecimal() else None)
 
     @property
     def label(self) -> str:
-        """What tells it in an id from another sound of the same file: ``#track1#left``, "" for what is usual."""
+        """The mark, in an id, of this audio among others of one file: ``#track1#left``, "" for the usual choice."""
         track = "" if self.track is None else f"#track{self.track}"
         channel = f"channel{self.channel}" if self.channel.isdecimal() else self.channel
         return track if channel == AUTO else f"{track}#{channel}"
@@ -59,7 +59,7 @@ DEFAULT_CHOICE = SoundChoice()
 
 @dataclass(frozen=True, slots=True)
 class SoundReport:
-    """What decoding a file found.
+    """The findings of decoding a file.
 
     ``track`` of ``tracks`` audio tracks was taken, and of its ``channels`` the one, or the mixture, that ``channel``
     names as in ``SoundChoice``. Of ``samples`` at 16 kHz, ``damaged_s`` seconds stand for what could not be decoded.
@@ -76,7 +76,7 @@ class SoundReport:
 
     @property
     def decoded_channels(self) -> int:
-        """How many channels are heard on their own: all of them with ``each``, else the one sound that was taken."""
+        """The number of channels transcribed on their own: all of them with ``each``, else the one that was taken."""
         return self.channels if self.channel == EACH else 1
 
 

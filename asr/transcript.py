@@ -1,4 +1,4 @@
-"""What the decoder is asked and what it answers: a clip of at most 30 s in, its transcript out.
+"""Requests to the decoder and its answers: a clip of at most 30 s in, its transcript out.
 
 Every engine takes the one and gives the other. Times are in seconds from the beginning of the clip.
 """
@@ -25,7 +25,7 @@ def require_plain(text: str) -> None:
 
 @dataclass(frozen=True)
 class DecodingRequest:
-    """What one window asks of the decoder: features [M, T <= 3000] float16.
+    """One window's request to the decoder: features [M, T <= 3000] float16.
 
     ``language`` None: detect it. ``prompt``: words before the clip, or a spelling hint; its last 223 tokens stand
     behind ``<|startofprev|>``. ``temperature`` 0: greedy, and hotter where the result fails and the caller wants the
@@ -64,7 +64,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What the decoder heard in one clip: at least one segment where there is text.
+    """The decoder's transcript of one clip: at least one segment where there is text.
 
     ``tokens`` are those of the text, without prompt, times and end. ``avg_logprob`` is the natural logarithm of the
     probability, mean over the tokens of text and times, and the end. ``compression_ratio`` is that of the text's UTF-8

@@ -10,7 +10,7 @@ from asr.sound import DEFAULT_CHOICE, SoundChoice
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One stretch of speech and what was said in it.
+    """A stretch of speech and its transcript.
 
     ``audio`` is a path, or the bytes of an audio file in any container that FFmpeg reads. ``start_s`` and ``end_s``
     cut a stretch out of a longer recording; ``end_s=None`` is the recording's end. ``duration_s`` is the length of

@@ -62,20 +62,20 @@ def suffix(name: str) -> str:
 
 
 def is_audio(name: str) -> bool:
-    """Whether a file is taken for audio by its name. What is in it is for the decoder to find."""
+    """Return whether a file is taken for audio by its name. The decoder finds out what is really in it."""
     return suffix(name) in audio_suffixes() and not is_litter(name)
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file is hidden or an operating system's own, as ``._a.wav`` and ``__MACOSX/`` in what a Mac packed."""
+    """Return whether a file is hidden or an operating system's own, as ``._a.wav`` and ``__MACOSX/`` in a Mac's zip."""
     return any(_LITTER.fullmatch(part) for part in name.removeprefix("./").split("/") if part not in (".", ".."))
 
 
 def is_about_all(name: str) -> bool:
-    """Whether a file is about a whole folder rather than one clip: ``README.txt``, ``LICENSE``, ``metadata.json``."""
+    """Return whether a file describes a whole folder, not one clip: ``README.txt``, ``LICENSE``, ``metadata.json``."""
     return _ABOUT.fullmatch(name.rpartition("/")[2]) is not None
 
 
 def is_document(name: str) -> bool:
-    """Whether a file that is no audio is usual beside it: a licence, a table, alignments, a picture of a spectrum."""
+    """Return whether a non-audio file is usual beside audio: a licence, a table, alignments, a spectrum's picture."""
     return is_about_all(name) or _DOCUMENTS.fullmatch(name.rpartition("/")[2]) is not None

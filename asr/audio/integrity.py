@@ -1,4 +1,4 @@
-"""How much audio a file promises, and whether its end is missing: what FFmpeg hides by trusting the file's size."""
+"""Checks how much audio a file promises and whether its end is missing. FFmpeg hides this: it trusts the file size."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def missing_end(file: BinaryIO, decoded_s: float, wanted_s: float | None) -> str
 
 
 def is_whole(media: Any, file: BinaryIO) -> bool:
-    """Whether a container says how many bytes it has, and has them. Matroska does (RFC 8794), unless it is live."""
+    """Return whether a container states its size and has it all. Matroska states it (RFC 8794), unless it is live."""
     if not media.format.name.startswith("matroska"):
         return False
     position, head = 0, read_at(file, 0, 64)
@@ -95,7 +95,7 @@ def last_granule(file: BinaryIO, offset: int) -> int:
 
 
 def fragments_behind(media: Any, stream: Any, file: BinaryIO, offset: int) -> bool:
-    """Whether a fragmented MP4 goes on with a track behind what could be read of it.
+    """Return whether a fragmented MP4 goes on with a track behind the part of it that could be read.
 
     FFmpeg ends at a fragment that it cannot read. Each says whose samples it holds (ISO 14496-12, 8.8.7).
     """
@@ -115,7 +115,7 @@ def _all(data: bytes, mark: bytes) -> Iterator[int]:
 
 
 def _counts_samples(file: BinaryIO) -> bool:
-    """Whether a WAV's ``fact`` chunk counts the samples. Of a codec other than PCM, the bytes alone do not tell them.
+    """Return whether a WAV's ``fact`` chunk counts the samples. Bytes alone tell them only for PCM.
 
     Who writes to a pipe leaves the count out, as zero or all ones.
     """
@@ -126,7 +126,7 @@ def _counts_samples(file: BinaryIO) -> bool:
 
 
 def _cut_out(file: BinaryIO) -> bool:
-    """Whether a FLAC file's frames were cut out of a longer one as they were: the first tells its place in that one."""
+    """Return whether a FLAC file's frames were cut unchanged from a longer file: the first tells its position there."""
     position, last = 4, False
     for _ in range(MAX_FLAC_BLOCKS):
         head = read_at(file, position, 4)
@@ -147,7 +147,7 @@ def _ebml(head: bytes) -> tuple[bytes, int | None, int]:
 
 
 def _is_placeholder(name: str, context: Any, length_s: float, file: BinaryIO) -> bool:
-    """Whether so much is promised as a header can hold, by who wrote to a pipe, and the file has less."""
+    """Return whether the promised size is the most a header can hold, as written to a pipe, and the file has less."""
     if name == "flac":
         return round(length_s * context.sample_rate) >= FLAC_ALL_ONES
     if name not in ("wav", "w64", "aiff", "au", "caf"):
@@ -162,7 +162,7 @@ def missing_bytes(file: BinaryIO) -> int:
 
 
 def _counts_frames(file: BinaryIO) -> bool:
-    """Whether an MP3's first frame holds the frame count.
+    """Return whether an MP3's first frame holds the frame count.
 
     It counts that one file's: not where much more follows than the bytes it counts, as in files that were joined or
     that end in a tag with a picture. FFmpeg then reckons from the bit rate, by the same sixteenth.
@@ -196,7 +196,7 @@ def _wav_declared_share(file: BinaryIO) -> float:
 
 
 def is_chained(file: BinaryIO) -> bool:
-    """Whether an Ogg file ends in another stream than those it begins with (RFC 3533, section 4): they were joined."""
+    """Return whether an Ogg file ends in another stream than it begins with (RFC 3533, section 4): it was joined."""
     serials, position = set(), 0
     while (head := read_at(file, position, 27))[:4] == b"OggS" and len(head) == 27 and head[5] & OGG_FIRST_PAGE:
         serials.add(head[14:18])
@@ -211,7 +211,7 @@ def is_chained(file: BinaryIO) -> bool:
 
 
 def _ogg_page_cut(file: BinaryIO) -> bool:
-    """Whether the last Ogg page is longer than the file (RFC 3533, section 6)."""
+    """Return whether the last Ogg page is longer than the file (RFC 3533, section 6)."""
     if read_at(file, 0, 4) != b"OggS":
         return False
     size = size_of(file)

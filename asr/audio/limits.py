@@ -1,4 +1,4 @@
-"""What one piece of audio may cost."""
+"""Limits on what one piece of audio may cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from asr.config import Section
 
 
 class AudioLimits(Section):
-    """What one piece of audio may cost. All of them hold while decoding, so a forged header cannot get past."""
+    """Limits on what one piece of audio may cost. All hold while decoding, so a forged header cannot get past them."""
 
     max_bytes: int = Field(100 * 1024 * 1024, gt=0)
     """Size of the file or upload as it comes."""

@@ -1,4 +1,4 @@
-"""What the header of a recording says, without decoding it."""
+"""Reads what the header of a recording says, without decoding it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def header(source: Source, choice: SoundChoice = DEFAULT_CHOICE) -> Header:
 
 @dataclass(frozen=True)
 class Length:
-    """How long a recording is by its container, in seconds. ``certain``: a header states it; else it is reckoned from
+    """Length of a recording by its container, in seconds. ``certain``: a header states it; else it is reckoned from
     size and bit rate, as for MP3 without a Xing tag and raw G.722."""
 
     seconds: float

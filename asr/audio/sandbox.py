@@ -71,7 +71,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Return whether the child can take a task."""
         return self._forker.alive
 
     def decode(

@@ -1,4 +1,4 @@
-"""What a child of the sandbox answers, believed only as far as a child that is taken over cannot do harm with it."""
+"""Answers of a sandbox child, believed only as far as a child that is taken over cannot do harm with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a child of the sandbox is asked to do with files, which are opened for it, and how long it may take."""
+"""Tasks of a sandbox child: what to do with files, which are opened for it, and how long it may take."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Stop(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to do with one file: ``call`` is decode, header or probe; the rest as ``decode`` itself has it.
+    """One task on one file: ``call`` is decode, header or probe; the other fields are the arguments of ``decode``.
 
     ``sparse``: digital silence is left out of the file of samples, as holes; it must be a new one.
     """
@@ -56,16 +56,16 @@ class Task:
 
     @property
     def longest_s(self) -> float:
-        """How long it may take, while samples keep coming."""
+        """Return how many seconds the task may take, while samples keep coming."""
         return self.limits.max_source_samples / SOURCE_SAMPLES_PER_S
 
     @property
     def most_bytes(self) -> int:
-        """How much may be written."""
+        """Return how many bytes may be written."""
         return round(self.limits.max_audio_s * SAMPLE_RATE) * SAMPLE_BYTES
 
     def refuses(self, size: int) -> bool:
-        """Whether a file of so many bytes is not to be read at all."""
+        """Return whether a file of so many bytes is not to be read at all."""
         return self.call == "decode" and size > self.limits.max_bytes
 
     def text(self, file: OpenFile, sent: bool) -> str:
@@ -142,7 +142,7 @@ class Handed:
 
     @property
     def on_disk(self) -> bool:
-        """Whether the child reads from a disk itself, which may make it wait."""
+        """Return whether the child reads from a disk itself, which may make it wait."""
         return any(not isinstance(task.source, bytes) for task in self.tasks)
 
     def require(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a waveform is not digital silence, so that hours of zeros are neither stored nor looked at.
+"""Finds the stretches of a waveform that are not digital silence, so that hours of zeros are not stored or examined.
 
 Samples are written with a hole wherever a block of them is zero, and the file's own map tells where they are not. A
 hole must not even be read through a mapping: reading gives it memory.

@@ -1,4 +1,4 @@
-"""Where somebody speaks: silero-vad over a recording of any length, a judgement for each 32 ms.
+"""Voice activity detection: silero-vad over a recording of any length, with a probability for each 32 ms.
 
 The package brings its weights. They run on onnxruntime, in blocks of frames rather than frame by frame; the package
 itself is not imported, because that sets torch's threads to one for the whole process.
@@ -119,7 +119,7 @@ class _Sound:
         self.starts = range(0, len(waveform), BLOCK)
 
     def is_silent(self, start: int, frames_before: int = 0) -> bool:
-        """Whether a block, and so many frames before it, are zero."""
+        """Return whether a block, and so many frames before it, are zero."""
         before = max(start - frames_before * FRAME, 0)
         return not any(within(self._stretches, before, start + BLOCK))
 

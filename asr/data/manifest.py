@@ -35,7 +35,7 @@ _Told = BeforeValidator(told)
 
 
 class _Row(BaseModel):
-    """One line as NeMo writes it; keys without a field here end up in ``Utterance.meta``."""
+    """A manifest line as NeMo writes it; keys without a field here end up in ``Utterance.meta``."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, coerce_numbers_to_str=True)
 

@@ -1,4 +1,4 @@
-"""What a row may give as its transcript, whatever file it comes from."""
+"""Parses the transcript of a row, whatever file format it comes from."""
 
 from __future__ import annotations
 

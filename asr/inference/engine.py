@@ -1,4 +1,4 @@
-"""What turns clips into transcripts, in a replica or in process: a protocol, so that a test can bring its own."""
+"""Engines turn clips into transcripts, in a replica or in process: a protocol, so that a test can bring its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DTYPES = {"cpu": torch.float32, "cuda": torch.float16}  # of torch's weights
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What must be known of a model, without its weights, to prepare a request for it.
+    """Facts about a model, without its weights, that are needed to prepare a request for it.
 
     ``languages`` are the codes it has tokens for, ``language`` what is spoken where a request names none (None: it is
     detected). ``engine`` is what runs it, ``precision`` the type of its weights. ``refusals``: what it cannot do.
@@ -48,7 +48,7 @@ class ModelInfo:
 
     @property
     def computed(self) -> str:
-        """How it is run, for people."""
+        """Describe, for people, how the model is run."""
         window = "each window padded to 30 s" if self.context == "full" else "each window at its own length"
         return f"{self.engine}, {self.precision}, {window}"
 
@@ -58,7 +58,7 @@ class Engine(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """What a request needs to know of it."""
+        """The facts about the model that a request needs."""
 
     @property
     def nbytes(self) -> int:
@@ -105,7 +105,7 @@ class AdapterEngine:
 
     @property
     def group(self) -> str:
-        """One for all on the same base."""
+        """The same for all engines on one base."""
         return self.base.group
 
     def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:

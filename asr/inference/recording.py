@@ -92,7 +92,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class RecordingPart:
-    """What one window adds to a recording. The ``delta`` of all parts, one after the other, is the recording's text.
+    """The part of a recording from one window. The ``delta`` of all parts, in order, make the recording's text.
 
     ``until_s`` is how far the recording is known now.
     """

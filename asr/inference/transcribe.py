@@ -24,7 +24,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Transcription:
-    """What was heard in a file, how long the file is and how long the work took, in seconds.
+    """Transcript of a file, with the file's length and the time that the work took, in seconds.
 
     ``warnings`` say what a listener should know of the sound: damage that is silence now, a choice that was made.
     """

@@ -199,7 +199,7 @@ _rows = _Cache(ROWS_BYTES, lambda column: int(getattr(column, "nbytes", 1)))
 
 
 def _stamp(uri: str) -> tuple[Any, ...]:
-    """What tells a local file from another one that is written at its place later."""
+    """Return a stamp that tells a local file from another one written later at the same path."""
     if storage.is_remote(uri):
         return (uri,)
     status = os.stat(storage.local_path(uri))

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Ended(Exception):
-    """What forks workers has ended, which is no file's fault: the machine needed its memory, or somebody killed it."""
+    """The process that forks workers has ended, not by a file's fault: the machine needed memory, or it was killed."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Forker:
 
     @property
     def alive(self) -> bool:
-        """Whether there will be workers."""
+        """Return whether a worker can still be had."""
         return self.close.alive and self._process.poll() is None
 
     def worker(self) -> Worker:

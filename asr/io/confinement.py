@@ -1,4 +1,4 @@
-"""What is taken from a process that parses strangers' files: the kernel is asked, part by part, and each may say no.
+"""Confines a process that parses strangers' files: the kernel is asked part by part, and may refuse each part.
 
 Linux only. Whoever runs in the process after that has its descriptors and bounded memory, and no way to more.
 """
@@ -112,7 +112,7 @@ def _refused(parts: Mapping[str, Callable[[], None]]) -> list[str]:
 
 
 class Allowance:
-    """What a confined child may take for one recording, set from outside and anew for each.
+    """Allowance of a confined child for one recording, set from outside and anew for each.
 
     Raises OSError where the kernel does not let it be set.
     """

@@ -27,7 +27,7 @@ def local_sizes(root: str, recursive: bool, above: str = "") -> Iterator[tuple[s
 
 
 def _is_within(root: str, folder: str, link: str) -> bool:
-    """Whether a link in ``folder`` leads to what this one lies in, through whatever links below ``root``."""
+    """Return whether a link in ``folder`` leads to a parent of that folder, through whatever links below ``root``."""
     target = os.path.realpath(link)
     while True:
         if os.path.realpath(folder) == target or f"{os.path.realpath(folder)}/".startswith(f"{target.rstrip('/')}/"):

@@ -70,7 +70,7 @@ def _as_pyarrows(filesystem: Any) -> FileSystem:
 
 
 def client_error(error: Exception) -> bool:
-    """Whether an error is how a storage's client says no, where that is no OSError."""
+    """Return whether an error is a refusal by a storage's client that is not an OSError."""
     return type(error).__module__.partition(".")[0] in _CLIENTS
 
 

@@ -90,7 +90,7 @@ def buffered(
 
 
 class Remembered:
-    """What was read of a file far away last: what is looked at first and read soon after is asked for once."""
+    """The last ranges read of a remote file, so that what is inspected first and read soon after is fetched once."""
 
     def __init__(self, read_at: Callable[[int, int], bytes]) -> None:
         self._read_at = read_at
@@ -113,7 +113,7 @@ class Remembered:
 
 @dataclass(frozen=True)
 class Served:
-    """What a request took: ``seconds`` of reading; ``new``: it went where none had been."""
+    """The cost of a request: ``seconds`` of reading; ``new``: it went where none had been."""
 
     seconds: float
     new: bool

@@ -1,4 +1,4 @@
-"""Which files the rows of a table may name: those below its own folder, and below the roots that a person listed.
+"""Files that the rows of a table may name: those below its own folder, and below the roots that a person listed.
 
 Who wrote the rows is not who configured the source. An address of theirs must not choose a host, an endpoint or a user
 for the credentials of whoever reads it, nor what of a machine is read.

@@ -53,7 +53,7 @@ class FileEntry:
 
 
 def is_remote(place: str | Path) -> bool:
-    """Whether ``place`` is an address of something else than a local file. A ``file://`` address is local."""
+    """Return whether ``place`` is an address of something else than a local file. ``file://`` addresses are local."""
     return "://" in str(place) and not str(place).startswith("file://")
 
 
@@ -147,7 +147,7 @@ def kind(place: str | Path) -> str:
 
 
 def exists(place: str | Path) -> bool:
-    """Whether there is a file or folder at ``place``. Raises UserError where the storage does not answer."""
+    """Return whether there is a file or folder at ``place``. Raises UserError if the storage does not answer."""
     return kind(place) != ""
 
 

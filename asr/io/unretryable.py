@@ -176,7 +176,7 @@ def _tells(error: BaseException) -> bool:
 
 
 def _by_rust(error: BaseException) -> bool:
-    """Whether it is an error of tokenizers, which has no class of its own, about a file that it does not name."""
+    """Return whether it is an error of tokenizers, which has no class of its own, about a file it does not name."""
     return type(error) is Exception and bool(_BY_RUST.search(str(error)))
 
 

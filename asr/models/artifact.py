@@ -54,7 +54,7 @@ class BaseModel(Section):
 
 
 class Ancestor(Section):
-    """One of the models that an artifact was made from, one upon the other."""
+    """A model in the chain of models that an artifact was made from."""
 
     name: str
     """As given in the training configuration that named it."""
@@ -65,7 +65,7 @@ class Ancestor(Section):
 
 
 class Card(Section):
-    """What an artifact is, what it was made from and how well it does."""
+    """The card of an artifact: its kind, what it was made from and how well it does."""
 
     format_version: Literal[1] = 1
     weights: Literal["adapter", "full"]
@@ -175,7 +175,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _is_harmless(name: str) -> bool:
-    """Whether no loader reads a file: ours without a digest, and what file managers and the hub's tools leave."""
+    """Return whether no loader reads a file: ours without a digest, and leftovers of file managers and hub tools."""
     return name in (CARD, _CARD_DRAFT, README, ".gitattributes") or is_litter(name) or name.startswith(".cache/")
 
 

@@ -33,7 +33,7 @@ _VERSION = 1  # counts the changes to what is written for CTranslate2: an older 
 
 
 class Export(Section):
-    """What a folder for CTranslate2 is and was made of."""
+    """Description of an export for CTranslate2: its content and its source."""
 
     format_version: Literal[1] = 1
     name: str

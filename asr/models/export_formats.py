@@ -1,4 +1,4 @@
-"""What a model can be exported as."""
+"""Formats that a model can be exported as."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What turns sound and text into what a network of any family takes, and back, without its weights."""
+"""Processor of any family, without its weights: turns audio and text into the network's inputs, tokens into text."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Features(Protocol):
 
 
 class Processor(Protocol):
-    """What turns sound and text into what a network takes, and back, without its weights.
+    """A processor without the network's weights: turns audio and text into its inputs, and tokens into text.
 
     ``window_s`` is the longest sound that it takes at once, in seconds. A label holds ``max_label_tokens`` at most, and
     ``max_previous_tokens`` of the text before it, where the family is trained with that. ``about`` says in a few words

@@ -1,4 +1,4 @@
-"""How far an error rate would be another one with other utterances of the same kind: a bootstrap interval."""
+"""Bootstrap interval of an error rate: how far it would differ with other utterances of the same kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a word error rate is what it is: what kinds of errors, and what high rates usually come from."""
+"""Explains a word error rate: the kinds of errors, and the usual causes of high rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that finds edits between a reference and a hypothesis; the metrics and error rates call it."""
+"""Edits between a reference and a hypothesis, found only here; the metrics and error rates call it."""
 
 from __future__ import annotations
 

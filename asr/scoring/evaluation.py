@@ -1,4 +1,4 @@
-"""What one checkpoint made of one test set: every transcript, how long it took, and the figures drawn from them."""
+"""Results of one checkpoint on one test set: all transcripts, the time taken, and the figures drawn from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EMPTY_SHARE = 0.5
 
 @dataclass(frozen=True)
 class UtteranceResult:
-    """What was said in one utterance of ``duration_s`` seconds, and what a checkpoint heard."""
+    """Reference of one utterance of ``duration_s`` seconds, and a checkpoint's transcript of it."""
 
     id: str
     reference: str
@@ -79,7 +79,7 @@ class Evaluation:
 
     @property
     def warnings(self) -> list[str]:
-        """What is odd about the references as a whole: a table that is half filled looks like a set of silence."""
+        """Warnings about the references as a whole: a table that is half filled looks like a set of silence."""
         empty, clips = sum(not one.reference.strip() for one in self.silence), len(self.results) + len(self.silence)
         if empty <= _EMPTY_SHARE * clips:
             return []

@@ -1,4 +1,4 @@
-"""What counts as the same text: the three normalisers that transcripts pass before they are compared.
+"""The three normalisers that transcripts pass before they are compared: texts equal after them count as the same.
 
 ``orthographic``  what was typed counts: case, punctuation, every mark. Only NFC and white space are tidied.
 ``normalised``    what was said counts: case, punctuation and symbols do not. Letters, digits and combining marks stay,

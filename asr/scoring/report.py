@@ -29,7 +29,7 @@ _THIN_SPACE = "\u202f"
 
 @dataclass(frozen=True)
 class Bar:
-    """One error rate drawn to scale; positions are percent of the width of the plot."""
+    """An error rate drawn to scale; positions are percent of the width of the plot."""
 
     label: str
     score: Score
@@ -50,7 +50,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Cell:
-    """One word of the reference above the word that was heard; either is empty where there is none."""
+    """A word of the reference above the word of the transcript; either is empty if there is none."""
 
     operation: Operation
     reference: str

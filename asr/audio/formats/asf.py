@@ -56,7 +56,7 @@ class AsfTimes:
         return f"{decoded_s:.2f} s of {self._duration_s:.2f} s are there" if short else ""
 
     def _broken(self, start: int, end: int) -> bool:
-        """Whether anything else than packets, which are all of one size, lies between two, or behind the later.
+        """Return whether anything but packets, all of one size, lies between two packets or behind the later one.
 
         FFmpeg says of the first ones behind damage that they lie before it.
         """

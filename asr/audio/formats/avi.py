@@ -18,7 +18,7 @@ ENTRY = np.dtype([("name", "S4"), ("flags", "<u4"), ("offset", "<u4"), ("size", 
 
 
 class Layout:
-    """Where the parts of an AVI lie: ``movi`` has the packets, ``index`` says where each of them begins.
+    """Layout of an AVI file: ``movi`` has the packets, ``index`` says where each of them begins.
 
     ``tracks`` are the headers of each track by their names.
     """

@@ -1,4 +1,4 @@
-"""What a FLAC frame says of its own place: FFmpeg does not ask, and in Ogg goes by pages, which may be missing."""
+"""Position of a FLAC frame, from its header: FFmpeg does not read it; in Ogg it counts pages, which may be missing."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def _tag_bytes(file: BinaryIO, at: int) -> int:
 
 
 def _are_tags(file: BinaryIO, start: int, end: int) -> bool:
-    """Whether there is nothing but tags between two."""
+    """Return whether there is nothing but tags between two positions."""
     for _ in range(MAX_TAGS):
         size = _tag_bytes(file, start)
         start += size
@@ -70,7 +70,7 @@ def _are_tags(file: BinaryIO, start: int, end: int) -> bool:
 
 
 def _tag_cut(file: BinaryIO, start: int, end: int) -> bool:
-    """Whether of the tags from one on, the last is longer than the file."""
+    """Return whether the last of the tags, read from one on, is longer than the file."""
     for _ in range(MAX_TAGS):
         size = _tag_bytes(file, start)
         start += size

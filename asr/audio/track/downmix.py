@@ -43,7 +43,7 @@ class Downmixer:
 
     @property
     def channel(self) -> str:
-        """What was taken, as ``SoundChoice`` names it: a number, or the mixture."""
+        """The channel taken, as ``SoundChoice`` names it: a number, or the mixture."""
         if self.choice.index is not None:
             return str(self.choice.index)
         # What stood for all while more than half of what can be heard stands for the file.
@@ -124,6 +124,6 @@ def _mean(samples: np.ndarray) -> np.ndarray:
 
 
 def _cancels(shared: np.ndarray) -> bool:
-    """Whether channels cancel, by the products [channels, channels] of each with each."""
+    """Return whether channels cancel, by the products [channels, channels] of each with each."""
     count = len(shared)
     return bool(shared.sum() / count**2 < CANCELLING / count * shared.trace() / count)

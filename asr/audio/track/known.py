@@ -1,4 +1,4 @@
-"""What this process has found out about files on disk: many rows of a corpus are stretches of one file."""
+"""Facts about files on disk that this process has found out: many rows of a corpus are stretches of one file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _known: OrderedDict[Key, Any] = OrderedDict()
 
 
 def is_on_disk(file: BinaryIO) -> bool:
-    """Whether what is found out about a file is remembered."""
+    """Return whether facts about a file are remembered."""
     return _key("", file) is not None
 
 

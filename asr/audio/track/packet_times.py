@@ -1,4 +1,4 @@
-"""What a container's own bookkeeping tells of an audio track's packets that FFmpeg does not ask it."""
+"""Packet times from a container's own bookkeeping, which FFmpeg does not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a file's frames are heard: the container's clock, silence where it jumps, and what damage took away."""
+"""Presentation times of a file's frames: the container's clock, silence where it jumps, and what damage removed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Clock:
 
     @property
     def now_s(self) -> float:
-        """Where the last frame ended."""
+        """The end of the last frame, in seconds."""
         return self._now_s or 0.0
 
     @property

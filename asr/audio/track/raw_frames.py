@@ -94,7 +94,7 @@ class RawFrames:
         return max(found, 0) + missing
 
     def is_tag(self, packet: Any) -> bool:
-        """Whether a packet begins within a tag: a cover may look like frames."""
+        """Return whether a packet begins within a tag: a cover may look like frames."""
         return bool(packet.pos + self._behind < self._tag_end)
 
     def keep(self, packet: Any) -> None:
@@ -103,7 +103,7 @@ class RawFrames:
         self._largest = max(self._largest, packet.size)
 
     def is_frame(self, packet: Any) -> bool:
-        """Whether a packet is one frame, though damaged within: its own duration is then true."""
+        """Return whether a packet is one frame, even if damaged within: its own duration is then true."""
         if self._before is None or packet.size > 2 * self._largest:
             return False
         heads = [int.from_bytes(bytes(memoryview(each)[:4])) & self._mask for each in (packet, self._before)]

@@ -1,4 +1,4 @@
-"""One track of an opened file on its way to samples: frames at their times, the wanted stretch, within limits."""
+"""Reads one track of an opened file as samples: frames at their times, the wanted stretch, within limits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MIN_CLAIM_S = 10.0  # what tells of more than this, and of more than all that wa
 
 
 class Reading:
-    """One track of an opened file on its way into a stretch, every frame at its time.
+    """A read of one track of an opened file into a stretch, with every frame at its time.
 
     ``from_near``: decoding may begin shortly before the stretch, else it begins with the file.
     """

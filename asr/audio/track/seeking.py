@@ -1,4 +1,4 @@
-"""Where decoding begins for a stretch in the middle of a file: near it, where that is sure to be found, or at zero."""
+"""Chooses the decoding start for a stretch in the middle of a file: near it if that is sure to be found, else zero."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ JOINED = frozenset({"mpegts"})
 
 
 class SeekMissed(Exception):
-    """What is wanted is only found by decoding from the beginning."""
+    """Raised where the wanted stretch is only found by decoding from the beginning."""
 
 
 def can_seek(media: Any, stream: Any, file: BinaryIO, told_s: float, end_s: float) -> bool:
-    """Whether FFmpeg finds a stretch that ends at ``end_s`` in an opened container that it takes to end at ``told_s``.
+    """Return whether FFmpeg finds a stretch up to ``end_s`` in a container that it takes to end at ``told_s``.
 
     Not in joined files: what follows their first part is beyond the end that its header tells, or at its times again.
     """
@@ -38,7 +38,7 @@ def can_seek(media: Any, stream: Any, file: BinaryIO, told_s: float, end_s: floa
 
 
 def is_intact(media: Any, stream: Any, file: BinaryIO, kind: str, until: float) -> bool:
-    """Whether the stamps of all packets before the tick ``until`` are those of their sound.
+    """Return whether the stamps of all packets before the tick ``until`` are those of their audio.
 
     Asked of streams that are nothing but frames, and of transport streams, which may have been joined.
     """

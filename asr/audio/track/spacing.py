@@ -1,4 +1,4 @@
-"""How far apart a track's packets come, in a container where all of them are equally far apart but for what is lost."""
+"""Spacing of a track's packets, in a container where all are equally far apart unless some are lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Spacing:
         """Where the last packet lies, -1 before there is one."""
 
     def goes_back(self, stamp: int) -> bool:
-        """Whether a stamp is before the last packet's."""
+        """Return whether a stamp is before the last packet's."""
         return self.position >= 0 and stamp < self._stamp
 
     def late_s(self, position: int, stamp: int) -> float:

@@ -13,7 +13,7 @@ from asr.utterance import Quarantined, Utterance
 
 @dataclass(frozen=True)
 class AudioColumn:
-    """Where a table keeps its audio: a column of bytes, of structs with bytes and often a path, or of paths."""
+    """Location of the audio in a table: a column of bytes, of structs with bytes and often a path, or of paths."""
 
     name: str
     inside: bool

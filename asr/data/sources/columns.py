@@ -48,7 +48,7 @@ MAX_TEXT = 1 << 20  # characters of a transcript: days of speech
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Which column holds which field of an utterance; all others go to ``meta``."""
+    """Map from fields of an utterance to table columns; all other columns go to ``meta``."""
 
     names: Mapping[str, str]
     language: str | None
@@ -272,7 +272,7 @@ def _meta(row: Mapping[str, Any], columns: ColumnMap) -> dict[str, Any]:
 
 
 def _is_scalar(value: Any) -> bool:
-    """What JSON holds and somebody may want to filter by; nothing is told by an empty cell."""
+    """Return whether a cell is a JSON scalar that somebody may filter by. An empty cell tells nothing."""
     return isinstance(value, bool | int) or (isinstance(value, str) and value != "") or _is_finite(value)
 
 

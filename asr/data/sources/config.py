@@ -1,4 +1,4 @@
-"""One source of labelled speech, described in one place."""
+"""Configuration of one source of labelled speech."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIELDS = (
 
 
 class SourceConfig(Section):
-    """Where speech and its transcripts come from. A plain string stands for a source with nothing else set."""
+    """A source of speech and its transcripts. A plain string stands for a source with nothing else set."""
 
     source: Place
     """A file, a folder, an address (``s3://``, ``gs://``, ``hf://``), ``hf:owner/name`` or ``prompts:it``."""

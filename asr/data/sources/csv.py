@@ -84,7 +84,7 @@ def read_table(
 
 
 def _first_cells(head: list[str]) -> list[str]:
-    """What would be LJSpeech's ids: the first cells of a table without a header."""
+    """Return the first cells of a table without a header: these would be LJSpeech's ids."""
     return [line.partition("|")[0].strip() for line in head[:1] if "|" in line]
 
 

@@ -80,7 +80,7 @@ def _file_format(source: str) -> Format:
 
 
 def _of_common_voice(table: str) -> bool:
-    """Whether a table has a release's columns; others with clips/ beside them name their clips as they like."""
+    """Return whether a table has a release's columns; others with clips/ beside them name their clips as they like."""
     with storage.open_text(table) as file:
         header, row = file.readline().rstrip("\r\n"), file.readline()
     return {"path", "sentence"} <= {name.strip() for name in header.split("\t")} and "clips/" not in row
@@ -126,7 +126,7 @@ def _prompt_names() -> list[str]:
 
 
 def _neighbours(source: str) -> list[str]:
-    """What else is in the folder that a mistyped source would lie in."""
+    """Describe the other files of the folder that a mistyped source would lie in."""
     folder = storage.parent(source)
     if storage.is_remote(source) or storage.kind(folder) != "folder":
         return []

@@ -23,7 +23,7 @@ _NAMES = frozenset(name for field in ("audio", "text") for name in USUAL[field])
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written, and the columns that a table without a header has by their numbers."""
+    """Format of a table file, and the columns, by number, of a table without a header."""
 
     delimiter: str
     quoted: Quoting
@@ -104,7 +104,7 @@ def _all_quoted(line: str, delimiter: str) -> bool:
 
 
 def _has_row_names(lines: Sequence[str], delimiter: str) -> bool:
-    """Whether every row begins with its number, for which the quoted header has no cell: R's ``write.table``."""
+    """Return whether each row begins with its number, which the quoted header lacks: R's ``write.table``."""
     width = len(split_line(lines[0], delimiter))
     rows = [split_line(line, delimiter) for line in lines[1:]]
     numbered = all(len(row) == width + 1 and row[0] == str(n) for n, row in enumerate(rows, start=1))
@@ -134,7 +134,7 @@ def _is_header(cells: Sequence[str], config: SourceConfig, template: str) -> boo
 
 
 def names_columns(cells: Sequence[str], config: SourceConfig) -> bool:
-    """Whether a line has a usual name for audio or text, or one that the person named."""
+    """Return whether a line has a usual name for audio or text, or one that the person named."""
     return bool(set(config.columns.values()) & set(cells)) or any(cell.strip().lower() in _NAMES for cell in cells)
 
 

@@ -146,7 +146,7 @@ def _arrow_explained(place: str, at: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Where a record batch lies, the split it belongs to, and the number of its first row there."""
+    """Position of a record batch, the split it belongs to, and the number of its first row there."""
 
     place: str
     offset: int

@@ -114,7 +114,7 @@ class _Reader:
         return leaves(self.table, group, [self.audio.bytes_column]) if self.audio.inside else []
 
     def _present(self, group: int) -> Iterator[bool]:
-        """Whether each row's bytes are there. The audio is read for that only where the file counts no empty cells."""
+        """Return whether each row has bytes. The audio is read for that only if the file does not count empty cells."""
         count = self.table.file.metadata.row_group(group).num_rows
         if not self.audio.inside:
             return repeat(False, count)
@@ -126,7 +126,7 @@ class _Reader:
 
 
 def _length(record: Record) -> int:
-    """How much text a row holds; a list of any depth is of some size too."""
+    """Return how much text a row holds; a list of any depth has some size too."""
     if isinstance(record, DataError):
         return 0
     return sum(

@@ -132,7 +132,7 @@ def clean(text: str) -> str:
 
 
 def _lost_letter(text: str) -> bool:
-    """Whether a ``?`` stands for a letter that an encoding lost: it does not end a word, or it is one ("sar? detto").
+    """Return whether a ``?`` stands for a letter an encoding lost: it does not end a word, or is one ("sar? detto").
 
     At the end of a text, or before a capital, it is a real question mark ("Login non corretta. Casella di posta?").
     """

@@ -25,7 +25,7 @@ _READERS: dict[str, Callable[[SourceConfig, Path], Iterator[Utterance | Quaranti
 
 
 def is_stream(config: SourceConfig) -> bool:
-    """Whether the number of rows is unknown and their audio can be read once only; it then comes as bytes."""
+    """Return whether the number of rows is unknown and their audio can be read once only; it then comes as bytes."""
     return config.streaming
 
 

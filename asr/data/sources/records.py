@@ -169,7 +169,7 @@ class _Quoted:
             yield TableRecord(number, cells)
 
     def _look(self, alone: list[str], cells: list[str]) -> list[bool | None]:
-        """Whether each line within a cell is a row of its own. The last has the file's name where that comes behind."""
+        """Return whether each line in a cell is a row of its own. The last has the file's name if it comes later."""
         if len(cells) != self.width:
             return [True]
         inside = self.taken[1:-1] if len(alone) <= self.key else self.taken[1:]
@@ -185,7 +185,7 @@ class _Quoted:
             yield _checked(number, cells, self.width, self.surplus)
 
     def _looks_like_a_row(self, line: str, cells: list[str]) -> bool | None:
-        """Whether a line within a cell is a row of its own; None where its audio has no suffix to tell it by."""
+        """Return whether a line within a cell is a row of its own; None if its audio has no suffix to tell it by."""
         inside = self._split(line)
         if len(inside) <= self.key:
             return False

@@ -42,7 +42,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 class Samples:
-    """What the files of one tar come to."""
+    """The samples made of the files of one tar."""
 
     def __init__(self, config: SourceConfig, uri: str) -> None:
         self.uri = uri
@@ -55,12 +55,12 @@ class Samples:
         self.lacking: list[str] = []
 
     def is_text(self, ending: str) -> bool:
-        """Whether a file of this ending is text that a sample may need."""
+        """Return whether a file with this ending is text that a sample may need."""
         last = ending.rpartition(".")[2]
         return (last in TEXTS or last == "json" or ending in self.named) and not _is_audio(ending)
 
     def is_wanted(self, ending: str) -> bool:
-        """Whether a file of this ending is what a sample consists of: audio, or such a text."""
+        """Return whether a file with this ending can be part of a sample: audio, or such a text."""
         return _is_audio(ending) or self.is_text(ending)
 
     def rows(self, group: Sequence[Member], cut: str = "") -> Iterator[Utterance | Quarantined]:
@@ -147,7 +147,7 @@ def _is_audio(ending: str) -> bool:
 
 
 def _is_none(sample: Sequence[Member]) -> bool:
-    """Whether files are about the tar, and no sample: a licence, a table."""
+    """Return whether files describe the tar and are no sample: a licence, a table."""
     return all(is_about_all(m.name) or (is_document(m.name) and not m.name.endswith(".json")) for m in sample)
 
 

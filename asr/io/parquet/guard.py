@@ -38,7 +38,7 @@ class Guard:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Return whether the child can take a task."""
         return self.close.alive and self._process.poll() is None
 
     def start(self, descriptors: Sequence[int]) -> None:

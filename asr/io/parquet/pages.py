@@ -23,7 +23,7 @@ _MAX_DEPTH = 8
 
 @dataclass(frozen=True)
 class Pages:
-    """What the pages of a column in a row group unpack to, in bytes, and how many values they say they hold."""
+    """Unpacked bytes of the pages of a column in a row group, and the number of values they claim to hold."""
 
     total: int
     largest: int

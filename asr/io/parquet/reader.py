@@ -47,7 +47,7 @@ class File:
 
 @dataclass(frozen=True)
 class RowGroupPart:
-    """What is to be read of a Parquet file."""
+    """A part of a Parquet file's row group to read."""
 
     group: int
     columns: Sequence[str]
@@ -103,7 +103,7 @@ class ParquetReader:
 
     @property
     def is_lean(self) -> bool:
-        """Whether it holds little memory of its own, and in the files that it writes to."""
+        """Return whether the child holds little memory of its own, and in the files that it writes to."""
         try:
             held = sum(os.fstat(file).st_blocks * 512 for file in self._files)
             with open(f"/proc/{self._pid}/statm", encoding="ascii") as file:

@@ -52,7 +52,7 @@ class Table:
 
     @property
     def cost(self) -> int:
-        """What it takes to keep it open: 1, and more for a footer of megabytes."""
+        """The cost of keeping it open: 1, and more for a footer of megabytes."""
         return 1 + int(self.file.metadata.serialized_size) // FOOTER_BYTES
 
     def close(self) -> None:

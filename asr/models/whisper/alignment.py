@@ -1,4 +1,4 @@
-"""When each word was said: read off the decoder's cross attention, as openai/whisper does (its `timing.py`).
+"""Word times, read off the decoder's cross attention, as openai/whisper does (its `timing.py`).
 
 Legend: B rows, S encoder positions (20 ms each), D width, L tokens, H attention heads, N text tokens.
 """

@@ -56,7 +56,7 @@ class DecoderBackend(Protocol):
 
     @property
     def joins_contexts(self) -> bool:
-        """Whether clips of several context lengths can be decoded together."""
+        """Return whether clips of several context lengths can be decoded together."""
 
     def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> Any:
         """Run the encoder on float32 features [B, M, T], an array for each context length; one if it joins none.

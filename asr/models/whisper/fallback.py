@@ -1,4 +1,4 @@
-"""When a transcript is not believed: it repeats itself, the decoder was unsure of it, or nobody spoke.
+"""Reasons to reject a transcript: it repeats itself, the decoder was unsure of it, or nobody spoke.
 
 The thresholds are those of openai/whisper, in whose `transcribe` they are named after what they bound.
 """

@@ -28,7 +28,7 @@ _ONLY_ENGLISH = Refusal("knows English only and cannot translate", "use a multil
 
 
 class WhisperFamily:
-    """What ``asr.models.family.Family`` asks for. Networks are imported where one is needed: that takes seconds."""
+    """Whisper as ``asr.models.family.Family``. Networks are imported only where one is needed: that takes seconds."""
 
     name = "whisper"
     unquantized = ("proj_out",)  # the tied embeddings under another name

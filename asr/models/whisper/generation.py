@@ -43,7 +43,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class DecoderPrompt:
-    """What a row starts from: its ``prompt``, of which the first ``previous`` tokens are of the text before.
+    """The prompt that a row is decoded from; its first ``previous`` tokens are of the text before.
 
     ``temperature`` 0 takes the likeliest token, above it tokens are drawn by a generator of ``seed``.
     """
@@ -57,7 +57,7 @@ class DecoderPrompt:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a row came to: tokens of text and times, without the end.
+    """The decoded tokens of a row, of text and times, without the end token.
 
     ``avg_logprob`` is the mean over these and the end, ``no_speech_prob`` that of ``<|nospeech|>`` where the
     transcript starts.

@@ -1,4 +1,4 @@
-"""What `check` finds in Whisper's label tokens: what the network is taught to say, and whether it may say it."""
+"""Checks of Whisper's label tokens for `check`: what the network is taught to say, and whether it may say it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def length(sample: LabelSample) -> Finding:
 
 
 def generation(sample: LabelSample) -> Finding:
-    """What decoding is told by the base's generation config, which the artifact inherits, fits the labels."""
+    """Check that the base's generation config, which the artifact inherits, decodes as the labels are written."""
     for key, (given, wanted) in _told(sample).items():
         if given is not None and given != wanted:
             raise UserError(

@@ -1,4 +1,4 @@
-"""One base network with the LoRA adapters of several artifacts on it: each row of a batch may use another of them.
+"""One base network with the LoRA adapters of several artifacts: each row of a batch may use another adapter.
 
 The arithmetic is PEFT's (its mixed batches): the base is computed once for all rows, an adapter for its own.
 """

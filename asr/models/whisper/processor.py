@@ -1,4 +1,4 @@
-"""What turns text and sound into what a network takes: a checkpoint's tokenizer and features, without its weights.
+"""Whisper's processor: a checkpoint's tokenizer and features for a network's inputs, without its weights.
 
 A module of its own, because tasks that prepare data start without importing any network: that takes seconds.
 """
@@ -52,7 +52,7 @@ class WhisperProcessor:
 
     @property
     def about(self) -> str:
-        """Whether it is multilingual, and its mel bins."""
+        """Describe the processor: multilingual or English only, and its mel bins."""
         kind = "multilingual" if is_multilingual(self.tokenizer) else "English only"
         return f"{kind}, {self.features.extractor.feature_size} mel bins"
 

@@ -44,7 +44,7 @@ Returns:
 
 @dataclass(frozen=True)
 class MetricOptions:
-    """How texts are compared: as they are, or past a normaliser; and whether the interval is drawn."""
+    """Options of a metric: compare texts as they are or normalised, and draw the interval or not."""
 
     normaliser: Normaliser | None = None
     language: str | None = None
