@@ -41,7 +41,7 @@ QUIET = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRI
 
 @dataclass(frozen=True)
 class Case:
-    """One process: a strategy on a size, for a batch of so many clips."""
+    """A case in a process of its own: a strategy on a size, for a batch of so many clips."""
 
     strategy: StrategyName
     base: str = "base"

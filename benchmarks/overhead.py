@@ -1,4 +1,4 @@
-"""What HTTP and Serve add to a request: behind Ray's HAProxy, as the endpoint runs, and through Ray's own proxy.
+"""Overhead of HTTP and Serve on a request: behind Ray's HAProxy, as the endpoint runs, and through Ray's own proxy.
 
     .venv/bin/python -m benchmarks.overhead [MODEL] [--save benchmarks/results/overhead.json]
 

@@ -1,4 +1,4 @@
-"""How soon an address answers, asked all along from a process of its own: a busy client would measure itself."""
+"""Latency probe of an address, from a process of its own: a busy client would measure itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark tells besides its figures: on what they were measured, with what, and how far it has come."""
+"""Provenance of a benchmark's figures: the machine and versions they were measured with, and its progress."""
 
 from __future__ import annotations
 

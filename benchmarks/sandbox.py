@@ -1,4 +1,4 @@
-"""What the decoding sandbox costs training: micro-batches prepared with it and without it, alternating, in one run.
+"""Cost of the decoding sandbox in training: micro-batches prepared with it and without it, alternating, in one run.
 
     .venv/bin/python -m benchmarks.sandbox [--epochs 10] [--rounds 5] [--save benchmarks/results/sandbox.json]
 

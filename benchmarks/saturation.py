@@ -1,4 +1,4 @@
-"""How much an endpoint gets through: clients that ask without pause, clip by clip, more of them each time.
+"""Throughput of an endpoint: clients that ask without pause, clip by clip, more of them each time.
 
     .venv/bin/python -m benchmarks.saturation MODEL [--clients 1,8,32,128] [--clips 256] [--save FILE] [key=value ...]
 

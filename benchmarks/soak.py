@@ -40,7 +40,7 @@ WARMING_SHARE = 0.25  # of the time, in which caches and allocators still grow t
 
 @dataclass
 class Soak:
-    """What happened so far. ``memory_mb`` are peaks of ``WINDOW_S`` each."""
+    """Results of the soak so far. ``memory_mb`` are peaks of ``WINDOW_S`` each."""
 
     requests: int = 0
     errors: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What travels to a cluster: of a checkout what git tracks, of an installed copy all, and what is named."""
+"""Files that travel to a cluster: of a checkout what git tracks, of an installed copy all, and what is named."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def _copy(root: Path) -> Iterator[tuple[str, Path]]:
 
 @dataclass(frozen=True)
 class _Ignored:
-    """What .rayignore files name, each from its own folder on."""
+    """Files named by .rayignore files, each from its own folder on."""
 
     rules: Sequence[tuple[PurePosixPath, GitIgnoreSpec]]
 

@@ -1,4 +1,4 @@
-"""What git knows of a folder, asked so that nothing that the folder itself configures is run."""
+"""Reads what git knows of a folder, so that nothing that the folder itself configures is run."""
 
 from __future__ import annotations
 

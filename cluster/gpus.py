@@ -19,7 +19,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Device:
-    """What a worker computes on.
+    """The device that a worker computes on.
 
     ``fp32`` and ``half`` are floating-point operations per second of dense matrix products with float32 accumulation,
     in float32 (without TF32, which PyTorch leaves off) and on half-precision numbers.

@@ -33,7 +33,7 @@ _API_SERVER = "RAY_API_SERVER_ADDRESS"
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a job shall do: the words of a verb, where relative places are, with which packages, at which commit.
+    """Request for a job: a verb's argv, the base of its relative paths, its packages and its commit.
 
     ``asked`` names what travels along that git does not track.
     """
@@ -47,7 +47,7 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """One attempt at what goes by ``name``. Times: seconds since 1970. What was not submitted here goes by its id."""
+    """An attempt at the job ``name``. Times: seconds since 1970. A job not submitted here is named by its id."""
 
     name: str
     attempt: int
@@ -61,7 +61,7 @@ class SubmittedJob:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it runs no more."""
+        """Return whether the job has ended."""
         return self.state in ENDED
 
     @property

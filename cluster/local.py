@@ -46,7 +46,7 @@ class Head:
 
     @property
     def is_running(self) -> bool:
-        """Whether that process, and no later one of the same number, is there."""
+        """Return whether that process, and no later one of the same number, is running."""
         return _born(self.pid) == self.born
 
 

@@ -1,4 +1,4 @@
-"""What one node of a cluster says of itself, and what it reaches: an actor of this kind is put on each.
+"""Probe of one node of a cluster: an actor on each node that reports on it, and what the node can reach.
 
 It is sent to the nodes by value, and imports nothing at the top but what every Python has: a node that lacks this
 project, or has another version of it, answers all the same.

@@ -1,4 +1,4 @@
-"""Where this project's own files lie: its packages, and beside them or inside of them its pins and configurations."""
+"""Paths of this project's own files: its packages, and beside them or inside of them its pins and configurations."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _connect(address: str) -> None:
 
 
 class _Path(list[str]):
-    """What Ray's workers search for modules, whose last folder is searched first: ours, whatever Ray adds."""
+    """Module search path of Ray's workers. The last folder is searched first: ours, whatever Ray adds."""
 
     def extend(self, folders: Iterable[str]) -> None:
         super().extend([*folders, str(ROOT)])

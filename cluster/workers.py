@@ -1,4 +1,4 @@
-"""What a run asks of the cluster: so many workers, with so much each."""
+"""Workers that a run requests from the cluster: so many, with so much each."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def drain(name: str) -> None:
 
 
 def _is_for_a_user(record: logging.LogRecord) -> bool:
-    """Whether it is news to who serves. Ray's router warns of each slow answer to our own calls, and asks again."""
+    """Return whether a record is news to the operator. Ray's router warns of our own slow calls, and asks again."""
     return record.module not in _OF_OUR_OWN_CALLS
 
 

@@ -1,4 +1,4 @@
-"""One endpoint, described in one place: the model, where it listens, what it may use and what a request may cost."""
+"""Configuration of one endpoint: the model, the address it listens on, its resources and the limits of a request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_DAMAGED_SHARE = 0.5  # past it a file is rather another one than a damaged o
 
 
 class Replicas(Section):
-    """How many copies of the model there are. ``replicas: 2`` is short for two that stay two."""
+    """Number of replicas of the model. ``replicas: 2`` is short for two that stay two."""
 
     min: int = Field(1, ge=1)
     """Copies that are always there."""
@@ -113,7 +113,7 @@ class ServeConfig(Section):
 
     @property
     def public_name(self) -> str:
-        """What clients call the default model: ``name``, else the hub id, the folder's name, or an artifact's run."""
+        """The clients' name of the default model: ``name``, else hub id, the folder's name, or an artifact's run."""
         if not self.model:
             return next(iter(self.models))
         if self.name:

@@ -1,4 +1,4 @@
-"""One training run, described in one place. Ray's and transformers' own settings are derived from it."""
+"""Configuration of one training run. Ray's and transformers' own settings are derived from it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OptimConfig(Section):
 
 
 class RunConfig(Section):
-    """Where a run keeps its checkpoints and its artifact."""
+    """Location of a run's checkpoints and its artifact."""
 
     renamed: ClassVar = {"ledger": Renamed("data_log")}
 
@@ -96,7 +96,7 @@ class TrainConfig(Section):
 
     @property
     def preprocess(self) -> PreprocessConfig:
-        """What turns an utterance into what the network takes."""
+        """The settings that turn an utterance into the network's inputs."""
         return PreprocessConfig(
             self.base, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share
         )

@@ -1,4 +1,4 @@
-"""What a person watching sees on stderr: a bar where there is a terminal, a line now and then where there is none."""
+"""Progress of a run on stderr: a bar on a terminal, a line now and then without one."""
 
 from __future__ import annotations
 

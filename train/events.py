@@ -1,4 +1,4 @@
-"""How far a run is and how well it does: posted by its workers, fetched by whoever started it."""
+"""Progress and scores of a run: posted by its workers, fetched by the process that started it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Corpus = Literal["validation", "retention"]
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimiser step. Seconds, audio seconds and tokens count the whole run, resumed parts included.
+    """Progress of one optimiser step. Seconds, audio seconds and tokens count the whole run, resumed parts included.
 
     ``padding_share`` is the padded part of what this attempt fed the network, ``memory_bytes`` the first worker's peak:
     of its GPU, or of the process where there is none. ``wer`` is the newest on the validation sample.

@@ -1,4 +1,4 @@
-"""What the network is to be trained on, before anything is decoded: utterances as windows, windows as micro-batches."""
+"""Training examples, before anything is decoded: utterances as windows, windows as micro-batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNCHANGED = Augmentation()
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """What turns an utterance into features and labels, beside the utterance itself."""
+    """Settings that turn an utterance into features and labels."""
 
     checkpoint: str
     language: str | None
@@ -37,7 +37,7 @@ class PreprocessConfig:
 
 @dataclass(frozen=True)
 class PackedExample:
-    """What the network hears as one clip: an utterance, or neighbours packed into a window.
+    """One input clip of the network: an utterance, or neighbours packed into a window.
 
     ``previous`` is the text before, a prompt that is not scored.
     """
@@ -49,7 +49,7 @@ class PackedExample:
 
 @dataclass(frozen=True)
 class MicroBatchSpec:
-    """One micro-batch on its way to becoming tensors: self-contained, so that any node can prepare it."""
+    """A micro-batch before it becomes tensors: self-contained, so that any node can prepare it."""
 
     examples: tuple[PackedExample, ...] = ()
     context_s: float = 0.0

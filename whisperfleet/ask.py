@@ -17,7 +17,7 @@ from serve.config import ServeConfig
 
 @dataclass(frozen=True)
 class EndpointAnswer:
-    """What the endpoint made of one clip: a text, or the error that came instead."""
+    """The endpoint's answer to one clip: a text, or the error that came instead."""
 
     id: str
     reference: str

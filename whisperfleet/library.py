@@ -1,4 +1,4 @@
-"""What a program calls: the work of the verbs, as functions."""
+"""Library interface of the verbs: their work, as functions."""
 
 from __future__ import annotations
 

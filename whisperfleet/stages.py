@@ -40,7 +40,7 @@ out = Console(highlight=False, markup=False, soft_wrap=True)  # transcripts and 
 
 @dataclass(frozen=True)
 class DemoOutcome:
-    """What the stages found out."""
+    """Results of the demo's stages."""
 
     before: Evaluation
     short: Evaluation

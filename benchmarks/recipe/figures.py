@@ -1,4 +1,4 @@
-"""What the two sides' figures say about each other: the ratios, the table for people and the JSON for machines."""
+"""Comparison of the two sides' figures: the ratios, the table for people and the JSON for machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One side of the comparison as a process of its own: started, watched, told to go on, and its memory measured."""
+"""A side of the comparison as a process of its own: started, watched, told to go on, and its memory measured."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Pages:
 
     @property
     def resident(self) -> int:
-        """What tools call RSS."""
+        """The resident memory, which tools call RSS."""
         return self.anonymous + self.file + self.shared
 
 

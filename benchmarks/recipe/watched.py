@@ -19,7 +19,7 @@ Collator = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
 
 @dataclass
 class Course:
-    """What the benchmark wants to know about the recipe while it runs."""
+    """Measurements of the recipe while it runs."""
 
     work: Work
     clock: Clock

@@ -1,4 +1,4 @@
-"""What one side of the comparison is asked to train, and how it tells the benchmark about it."""
+"""Task of one side of the comparison, and how that side reports to the benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARK = "@@ "  # of the lines that are meant for the benchmark: transformers prin
 
 @dataclass(frozen=True)
 class Work:
-    """One side's task. Both sides train from the same manifests with these settings, each in a process of its own."""
+    """A side's task. Both sides train from the same manifests with these settings, each in a process of its own."""
 
     base: str
     language: str

@@ -1,4 +1,4 @@
-"""What bounds each part of a fine-tune and of an endpoint at sizes that no test has: measured in parts, as tables.
+"""Bounds of each part of a fine-tune and of an endpoint at sizes that no test has: measured in parts, as tables.
 
     .venv/bin/python -m benchmarks.scale [--parts plan,rows,...] [--small] [--save benchmarks/results/scale.json]
 

@@ -1,4 +1,4 @@
-"""What Ray Data's coordinator of a cluster does for many pipelines: its own class on a cluster that is only described.
+"""Ray Data's coordinator of a cluster with many pipelines: its own class on a cluster that is only described.
 
 Every pipeline of a cluster registers there when it begins and leaves when it ends, and is told its share of all nodes
 again and again while it runs. A training worker has one pipeline, and a new one for each chunk of its orders.

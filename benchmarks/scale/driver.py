@@ -1,4 +1,4 @@
-"""What the driver and its board take: steps posted, history written, what a checkpoint gathers from all workers.
+"""Cost of the driver and its progress actor: steps posted, history written, what a checkpoint gathers from all workers.
 
 A thousand workers are not to be had on two cores: what each of them would send is made here and handled as by one.
 """

@@ -1,4 +1,4 @@
-"""One measured number with its unit and at what size it was measured, and the tables and growth made of them."""
+"""A measured number with its unit and the size it was measured at, and the tables and growth made of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the parts are measured. ``SMALL`` shows in seconds that all of them run, and no more."""
+    """Sizes at which the parts are measured. ``SMALL`` shows in seconds that all of them run, and no more."""
 
     utterances: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     admitted: tuple[int, ...] = (30_000, 100_000)

@@ -1,4 +1,4 @@
-"""What processes that we started use: core seconds by kind of process, and the peak of memory in our own."""
+"""Use of resources by the processes we started: core seconds by kind of process, and our own peak of memory."""
 
 from __future__ import annotations
 

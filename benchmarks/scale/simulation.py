@@ -48,7 +48,7 @@ _TICK_S = 1.0
 
 @dataclass(frozen=True)
 class Service:
-    """How long a batch takes: seconds whatever is in it, and for each second of audio."""
+    """Duration of a batch: fixed seconds, and seconds for each second of audio."""
 
     fixed_s: float
     per_audio_s: float
@@ -74,7 +74,7 @@ class _Replica:
 
 @dataclass
 class Outcome:
-    """What became of the requests that came after the settling, and how long ``take`` took in real time."""
+    """Outcome of the requests that came after the settling, and how long ``take`` took in real time."""
 
     latencies_s: list[float] = field(default_factory=list)
     refused: int = 0

@@ -1,4 +1,4 @@
-"""What the turns say: speed, latency and word error rate of each side, as a table for people and JSON for machines."""
+"""Figures of the turns: speed, latency and word error rate of each side, as a table and as JSON for machines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of one side: what was heard in files, and how long that took.
+    """A turn of one side: its transcripts of files, and how long they took.
 
     ``audio_s`` and ``latencies_s`` are of the files that were answered, ``texts`` of all of them; ``errors`` says how
     many were not.

@@ -1,4 +1,4 @@
-"""What runs in a side's process: an endpoint that tells its address, or a library that transcribes when it is told to.
+"""Runs in a side's process: an endpoint that tells its address, or a library that transcribes when it is told to.
 
 python -m benchmarks.serving.host NAME MODEL THREADS
 """

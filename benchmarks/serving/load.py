@@ -18,7 +18,7 @@ FAILURES = (RuntimeError, aiohttp.ClientError, TimeoutError)  # what ``ask`` rai
 
 @dataclass(frozen=True)
 class Heard:
-    """What came back: texts and latencies in seconds in the order of the files, and how long it took in all.
+    """Transcripts and latencies in seconds, in the order of the files, and how long all took.
 
     A file without an answer has an empty text, and its number is in ``errors``, with the reason.
     """

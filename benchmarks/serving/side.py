@@ -1,4 +1,4 @@
-"""One side of the comparison: a process of its own that waits for its turn, and whose memory is measured."""
+"""A side of the comparison: a process of its own that waits for its turn, and whose memory is measured."""
 
 from __future__ import annotations
 

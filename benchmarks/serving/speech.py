@@ -1,4 +1,4 @@
-"""What all sides are asked to transcribe: the test split's short clips, and one long file made of prompts."""
+"""Speech that all sides transcribe: the test split's short clips, and one long file made of prompts."""
 
 from __future__ import annotations
 

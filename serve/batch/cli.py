@@ -131,7 +131,7 @@ def _require_printable(everything: FoundInputs, formats: list[Format], as_json: 
 
 
 def _is_gone(address: str) -> bool:
-    """Whether a file of this machine is not there, which needs no model to be told."""
+    """Return whether a local file does not exist, which needs no model to be told."""
     return not storage.is_remote(address) and not storage.kind(address)
 
 

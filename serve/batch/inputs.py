@@ -71,7 +71,7 @@ def find(words: Sequence[str], audio_roots: Sequence[str] = ()) -> FoundInputs:
 
 
 def _file(address: str) -> str:
-    """What is one for all ways to write a local path: ``./a.wav``, ``a.wav``, ``file:///here/a.wav``."""
+    """Return one form of a local path, however it is written: ``./a.wav``, ``a.wav``, ``file:///here/a.wav``."""
     return address if storage.is_remote(address) else os.path.abspath(storage.local_path(address))
 
 

@@ -1,4 +1,4 @@
-"""What is to be transcribed, how, and where to."""
+"""Job of a batch run: the recordings to transcribe, the options and the output folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class BatchJob:
 
     @property
     def timestamps(self) -> bool:
-        """Whether segments have times, which all formats but plain text show, and which order channels."""
+        """Return whether segments have times. All formats but plain text show them, and they order channels."""
         return set(self.formats) != {Format.TXT} or self.sound.channel == EACH
 
     def settings(self) -> Settings:

@@ -1,4 +1,4 @@
-"""One run at a time writes into a folder: who comes second is told so, before it has read or written anything."""
+"""Lock of an output folder: one run at a time writes there; a second one is refused before it reads or writes."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _SHOWN = 100  # characters of a setting in a message
 
 
 class Format(StrEnum):
-    """What a transcript is written as: the suffix of its file."""
+    """Format of a transcript, which is the suffix of its file."""
 
     TXT = "txt"
     JSON = "json"
@@ -41,7 +41,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides which words are written. Transcripts in one folder have it in common.
+    """Settings that decide which words are written. Transcripts in one folder have them in common.
 
     ``weights`` are the digests in an artifact's card, empty for what is none: one that was trained anew in its place
     is another model.
@@ -247,7 +247,7 @@ class Folder:
 
 
 def _is_name(stem: Any) -> bool:
-    """Whether a name, with folders or not, means a file in the folder and nowhere else."""
+    """Return whether a name, with folders or not, means a file in the folder and nowhere else."""
     if not isinstance(stem, str) or not stem or "\0" in stem or "://" in stem:
         return False
     return not stem.startswith("/") and not {"", ".", ".."} & set(stem.split("/"))

@@ -32,7 +32,7 @@ _BUNDLE_FILES, _BUNDLE_BYTES = 32, 4 * 1024**2  # recordings of one task: a task
 
 @dataclass(frozen=True)
 class Workforce:
-    """How many actors decode, each with so many CPU threads and perhaps a GPU, and how many tasks read for them."""
+    """Numbers of actors that decode, each with CPU threads and perhaps a GPU, and of tasks that read for them."""
 
     decoders: int
     threads: int
@@ -57,7 +57,7 @@ class Workforce:
 
     @property
     def options(self) -> dict[str, float]:
-        """What Ray reserves for one actor. On a single CPU, half of it: the other half is for reading."""
+        """The resources that Ray reserves for one actor. On a single CPU, half of it: the other half is for reading."""
         cpus = 1 if self.gpu else self.threads
         return {"num_cpus": cpus if cpus > 1 else 0.5} | ({"num_gpus": 1} if self.gpu else {})
 

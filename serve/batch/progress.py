@@ -1,4 +1,4 @@
-"""How far a run over many recordings is, and what a person sees of it on stderr."""
+"""Progress of a run over many recordings, as shown on stderr."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from serve.replica.engine_loader import load_engine
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to: counts of recordings, the audio of those transcribed and the time it took, in seconds.
+    """Summary of a run: counts of recordings, the audio of those transcribed and the time it took, in seconds.
 
     ``files`` are all recordings: those transcribed, those that failed and those skipped, whose transcripts were there.
     ``warned`` of those transcribed have something about their sound in the table of failures. ``not_audio`` counts the

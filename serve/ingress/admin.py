@@ -1,4 +1,4 @@
-"""Where models are looked after over HTTP: who may, what they ask for, and each step told as a line of JSON."""
+"""Admin API for models: authorisation, the requested change, and each step of it as a line of JSON."""
 
 from __future__ import annotations
 

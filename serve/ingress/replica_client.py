@@ -1,4 +1,4 @@
-"""One request's windows on their way to a replica: sent again where it dies, counted when they come back."""
+"""Sends a request's windows to replicas, with retry where a replica dies; counts them when they come back."""
 
 from __future__ import annotations
 

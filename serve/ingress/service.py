@@ -1,4 +1,4 @@
-"""What becomes of one recording that somebody sends: who sends it, whether there is room, which version, its words.
+"""Transcription service of one recording: the key, admission, the model version, decoding, the transcript.
 
 It knows no HTTP. Protocols are thin layers above: they read what comes in, and put what comes out into their own shape.
 """

@@ -1,4 +1,4 @@
-"""One recording's windows on their way to the replicas, and their transcripts back in order."""
+"""Pipeline of a recording's windows to the replicas, and of their transcripts back in order."""
 
 from __future__ import annotations
 

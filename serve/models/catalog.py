@@ -1,4 +1,4 @@
-"""What each public name stands for: a stable version, the one before it, and perhaps a candidate with a share."""
+"""Catalog of public names: a stable version, the one before it, and perhaps a candidate with a share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPENAI_NAME = "whisper-1"
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """What a name stands for. ``configured`` is the artifact that the configuration gave it, "" for a later name."""
+    """Entry of a public name. ``configured`` is the artifact that the configuration gave it, "" for a later name."""
 
     stable: Version
     previous: Version | None = None

@@ -29,7 +29,7 @@ WITHIN_S = 600.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it: normalised word error rates over the same clips. A lower one is better."""
+    """Result of a comparison: normalised word error rates over the same clips. A lower one is better."""
 
     clips: int
     candidate: Score

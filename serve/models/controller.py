@@ -20,7 +20,7 @@ from serve.models.version import Held, Role, Version
 
 @dataclass(frozen=True)
 class VersionState:
-    """One version of a name: its role or ``previous``, the share of requests that it answers, and what it was asked."""
+    """A version of a name: its role or ``previous``, its share of requests, and its usage."""
 
     name: str
     state: Role | str

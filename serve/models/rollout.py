@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 
 
 class RolloutRequest(Section):
-    """What a change is given; a verb that has no use for a field ignores it."""
+    """Arguments of a change; a verb that has no use for a field ignores it."""
 
     artifact: str = ""
     """An artifact's folder or address, a checkpoint or an export, as the replicas find it."""
@@ -47,7 +47,7 @@ class RolloutRequest(Section):
 
 @dataclass(frozen=True)
 class RolloutStep:
-    """What was done, in a word, and a line for the person who waits."""
+    """A step that was done, in a word, and a line for the person who waits."""
 
     step: str
     text: str

@@ -1,4 +1,4 @@
-"""Which version answers a request, and which requests each version answers now."""
+"""Router of requests to versions, and the count of requests that each version answers now."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Route:
 
 @dataclass
 class Usage:
-    """What a version was and is asked for, since the ingress started. ``last`` is in seconds since 1970."""
+    """Requests to a version since the ingress started, and those in flight. ``last`` is in seconds since 1970."""
 
     requests: int = 0
     present: int = 0

@@ -1,4 +1,4 @@
-"""One model as it is loaded: where it lies, and the fingerprint by which it is known to be still the same."""
+"""A model as it is loaded: its URI, and the fingerprint by which it is known to be still the same."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ArtifactInfo:
 
 @dataclass(frozen=True)
 class Held:
-    """What a replica holds: its versions with their bytes, and the bytes of everything, shared bases counted once."""
+    """Contents of a replica: its versions with their bytes, and the bytes of everything, shared bases counted once."""
 
     nbytes: dict[Version, int]
     total: int

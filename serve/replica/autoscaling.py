@@ -1,4 +1,4 @@
-"""How many replicas there are: as many as the audio that is queued keeps busy."""
+"""Autoscaling of replicas: as many as the queued audio keeps busy."""
 
 from __future__ import annotations
 

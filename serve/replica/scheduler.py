@@ -29,7 +29,7 @@ class QueuedWindow(Generic[T]):
 
 @dataclass
 class _Share:
-    """What one of those who share was given so far; ``due_s`` is when its first window is due, in virtual time."""
+    """One sharer's service so far; ``due_s`` is when its first window is due, in virtual time."""
 
     due_s: float
     arrival: int

@@ -34,7 +34,7 @@ logger = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True)
 class BatchInfo:
-    """What a batch was: its windows, their audio as the encoder saw it, and how long it took. In seconds."""
+    """Facts about a batch, in seconds: its windows, their audio as the encoder saw it, and how long it took."""
 
     windows: int
     audio_s: float

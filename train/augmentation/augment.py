@@ -85,7 +85,7 @@ class Spec(Section):
 
 
 class Augmentation(Section):
-    """What is done to training clips, in this order: speed, noise, telephone, gain, masks. All of it is off by default:
+    """Effects on training clips, in this order: speed, noise, telephone, gain, masks. All of it is off by default:
     set an effect's probability."""
 
     speed: SpeedPerturbation = SpeedPerturbation()

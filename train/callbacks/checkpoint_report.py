@@ -1,4 +1,4 @@
-"""What the trainer tells Ray and the run's board: each step, each checkpoint, and how well the network does by then."""
+"""Trainer callback that reports each step, each checkpoint and each evaluation to Ray and the run's progress actor."""
 
 from __future__ import annotations
 

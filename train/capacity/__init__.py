@@ -1,1 +1,1 @@
-"""What training takes, before it is begun: memory, time and cost of every strategy and parallelism."""
+"""Resources of training, estimated before it begins: memory, time and cost of every strategy and parallelism."""

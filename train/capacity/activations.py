@@ -1,4 +1,4 @@
-"""What autograd keeps for the backward pass: Whisper's forward pass played with sizes in place of numbers.
+"""Activations that autograd keeps for the backward pass: Whisper's forward pass, with sizes in place of numbers.
 
 Each operation notes the tensors that PyTorch saves for its gradient, once each, as ``torch.autograd.graph``'s hooks see
 them; the tests hold the sum against those hooks. Attention is counted as the fused kernels have it, without a matrix of

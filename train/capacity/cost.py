@@ -1,4 +1,4 @@
-"""What a run costs: device hours and money, by one formula whether it is planned or was made."""
+"""Cost of a run in device hours and money, by one formula for an estimate and for a finished run."""
 
 from __future__ import annotations
 

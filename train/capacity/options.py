@@ -28,7 +28,7 @@ _Offload = Literal["none", "cpu"]
 
 @dataclass(frozen=True)
 class Option:
-    """One way: ``reason`` says why it cannot be had, and is empty where it can."""
+    """A way to train: ``reason`` says why it is not possible, and is empty where it is."""
 
     setup: Setup
     memory: Memory
@@ -49,7 +49,7 @@ class Option:
 
     @property
     def settings(self) -> dict[str, str | bool | int]:
-        """What to put into the configuration for it."""
+        """The configuration values for this option."""
         setup = self.setup
         found: dict[str, str | bool | int] = {"strategy": setup.strategy, "parallelism": setup.parallelism}
         found |= {"offload": setup.offload, "activation_checkpointing": setup.checkpointing}

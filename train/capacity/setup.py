@@ -1,4 +1,4 @@
-"""One way to train, as far as memory and time are concerned: strategy, parallelism, precision, batch."""
+"""A way to train, as far as memory and time are concerned: strategy, parallelism, precision, batch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class BatchShape:
 
 @dataclass(frozen=True)
 class Setup:
-    """What is trained, how, on how many workers."""
+    """A training setup: the network, the way it is trained and the number of workers."""
 
     shape: NetworkShape
     batch: BatchShape
@@ -55,12 +55,12 @@ class Setup:
 
     @property
     def trains_encoder(self) -> bool:
-        """Whether the encoder's own weights are trained."""
+        """Return whether the encoder's own weights are trained."""
         return self.strategy == "full"
 
     @property
     def trains_decoder(self) -> bool:
-        """Whether the decoder's own weights are trained."""
+        """Return whether the decoder's own weights are trained."""
         return self.strategy in ("full", "frozen_encoder")
 
     @property
@@ -75,12 +75,12 @@ class Setup:
 
     @property
     def has_adapters(self) -> bool:
-        """Whether adapters are trained beside frozen weights."""
+        """Return whether adapters are trained beside frozen weights."""
         return self.strategy in ("lora", "dora", "qlora")
 
     @property
     def autocast(self) -> bool:
-        """Whether PyTorch casts on the way, from one precision of storage to another of the arithmetic."""
+        """Return whether PyTorch casts from the precision of storage to the precision of the arithmetic."""
         return self.zero == 0 and self.compute_bytes < FLOAT32
 
     @property
@@ -94,7 +94,7 @@ class Setup:
         return FLOAT32 if self.autocast else self.compute_bytes
 
     def adapts(self, linear: Linear) -> bool:
-        """Whether a linear layer has an adapter."""
+        """Return whether a linear layer has an adapter."""
         return self.has_adapters and linear.name in self.adapters.target_modules
 
     def adapter_parameters(self, linear: Linear) -> int:

@@ -48,13 +48,13 @@ class Linear:
 
     @property
     def bias(self) -> bool:
-        """Whether it has one."""
+        """Return whether it has a bias."""
         return self.name != "k_proj"
 
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """What a Whisper's config.json says of its size; heads and feed-forward width are the same in both halves."""
+    """Size of a Whisper by its config.json; heads and feed-forward width are the same in both halves."""
 
     mels: int
     width: int
@@ -139,7 +139,7 @@ class NetworkShape:
 
     @property
     def config(self) -> dict[str, int]:
-        """What WhisperConfig takes for an untrained network of this shape, where token 0 is every special one."""
+        """Arguments of WhisperConfig for an untrained network of this shape, where token 0 is every special one."""
         keys = [*_KEYS.items(), *_DECODERS.items()]
         return {theirs: getattr(self, ours) for ours, theirs in keys} | dict.fromkeys(_SPECIAL, 0)
 

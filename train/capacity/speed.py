@@ -1,4 +1,4 @@
-"""How long a step takes: operations over what the device reaches, bytes over the link between workers."""
+"""Estimates the time of a step: operations over the device's speed, bytes over the link between workers."""
 
 from __future__ import annotations
 

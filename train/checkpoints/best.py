@@ -20,7 +20,7 @@ _WEIGHTS = (STATE, "config.json", "generation_config.json", "adapter_config.json
 
 @dataclass(frozen=True)
 class Best:
-    """Which weights are kept: of this step, with this WER on the validation sample and its 95 % interval."""
+    """The weights that are kept: of this step, with this WER on the validation sample and its 95 % interval."""
 
     step: int
     wer: float

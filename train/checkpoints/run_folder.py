@@ -48,7 +48,7 @@ class RunFolder:
 
     @property
     def artifact(self) -> str:
-        """Where the run's artifact is or will be."""
+        """The path of the run's artifact, which may not exist yet."""
         return self.file("artifact")
 
     def require_unfinished(self) -> None:

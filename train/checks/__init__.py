@@ -1,1 +1,1 @@
-"""What would spoil a run, looked for before it begins."""
+"""Checks that look for faults of a run before it begins."""

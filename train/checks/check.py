@@ -22,7 +22,7 @@ from train.config import TrainConfig
 
 @dataclass(frozen=True)
 class CheckStep:
-    """One question about a run. It is skipped where a step that it ``needs`` has failed or was skipped itself."""
+    """A check of a run. It is skipped where a step that it ``needs`` has failed or was skipped itself."""
 
     name: str
     run: Callable[[Any], CheckOutcome]

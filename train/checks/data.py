@@ -122,7 +122,7 @@ def augmentation(subject: Subject) -> CheckOutcome:
 
 
 def normaliser(subject: Subject, kind: Normaliser = "normalised") -> CheckOutcome:
-    """What is scored is what was said: no letter, vowel sign or whole transcript is lost before the comparison."""
+    """Check that the normaliser loses no letter, vowel sign or whole transcript before texts are compared."""
     chosen = [row for row in spread(subject.training.utterances, _TRANSCRIPTS) if row.text.strip()]
     erased = [row for row in chosen if not normalise(row.text, kind, subject.language(row))]
     if len(erased) > subject.config.data.max_quarantined_share * len(chosen):

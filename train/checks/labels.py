@@ -28,7 +28,7 @@ def start(subject: Subject) -> CheckOutcome:
 
 
 def order(subject: Subject) -> CheckOutcome:
-    """What is around the text stands where the network expects it, and the tokens spell the transcript."""
+    """Check that the tokens around the text are in the network's order, and the text tokens spell the transcript."""
     return _outcome(subject.family.check_order(subject))
 
 
@@ -38,7 +38,7 @@ def length(subject: Subject) -> CheckOutcome:
 
 
 def generation(subject: Subject) -> CheckOutcome:
-    """What decoding is told by the base's generation config, which the artifact inherits, fits the labels."""
+    """Check that the base's generation config, which the artifact inherits, decodes as the labels are written."""
     return _outcome(subject.family.check_generation(subject))
 
 

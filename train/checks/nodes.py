@@ -30,19 +30,19 @@ _ALIKE = ("ray", "torch", "transformers", "accelerate", "deepspeed", "peft", "nu
 
 @dataclass
 class Nodes:
-    """What the steps look at: the nodes, and what a run would ask of them."""
+    """Subject of the cluster checks: the nodes, and what a run would ask of them."""
 
     nodes: list[Node]
     config: TrainConfig | None = None
 
     @property
     def place(self) -> str:
-        """Where a run would keep its checkpoints, "" where that is not known."""
+        """The folder where a run would keep its checkpoints, "" if that is not known."""
         return RunFolder.of(self.config).place if self.config else os.environ.get(STORAGE, "")
 
     @cached_property
     def facts(self) -> dict[str, Mapping[str, Any]]:
-        """What each node says of itself. Raises UserError where one says nothing."""
+        """Each node's description of itself. Raises UserError where one says nothing."""
         return _all(*ask(self.nodes, lambda node: node.probe.facts.remote(_ALIKE), FIRST_S))
 
 
@@ -149,7 +149,7 @@ def _all_reduce(backend: str, nodes: list[Node], probes: Mapping[str, Any]) -> N
 
 
 def shared_storage(subject: Nodes) -> CheckOutcome:
-    """What one node writes where checkpoints go, every other one can read."""
+    """Check that every node can read what another one writes where checkpoints go."""
     if not subject.place:
         return CheckOutcome("skipped", f"no configuration is given, and no {STORAGE}")
     folder = storage.join(subject.place, f".check-{uuid.uuid4().hex}")

@@ -1,4 +1,4 @@
-"""What the steps of `check` look at, each thing made once however many steps need it."""
+"""Subject of the steps of `check`: each part is made once, however many steps need it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _BATCH = 2
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What a step found: ``failed`` ends in exit code 2, a ``warning`` does not; ``hint`` says what to do."""
+    """Outcome of a step: ``failed`` ends in exit code 2, a ``warning`` does not; ``hint`` says what to do."""
 
     state: State
     detail: str
@@ -53,7 +53,7 @@ class CheckOutcome:
 
 @dataclass(frozen=True)
 class Rows:
-    """What was read of a source: all of it, where ``complete``."""
+    """Rows read of a source: all of them if ``complete``."""
 
     utterances: list[Utterance]
     quarantined: list[Quarantined]
@@ -142,12 +142,12 @@ class Subject:
 
     @property
     def task(self) -> Task:
-        """What the network is trained to do."""
+        """The task that the network is trained for."""
         return self.config.task
 
     @property
     def utterances(self) -> int:
-        """How many training rows there are."""
+        """The number of training rows."""
         return len(self.training.utterances)
 
     @property
@@ -214,7 +214,7 @@ class Subject:
 
     @cached_property
     def batch(self) -> dict[str, torch.Tensor]:
-        """One small micro-batch of real clips as the network gets it: with packing, a window of two clips."""
+        """A small micro-batch of real clips as the network gets it: with packing, a window of two clips."""
         clips = self.shortest
         context_s = max((len(waveform) / SAMPLE_RATE for _, waveform in clips), default=1.0)
         examples = tuple(PackedExample((utterance,)) for utterance, _ in clips)

@@ -22,11 +22,11 @@ from train.sampling.sampler import Ordering
 
 
 class Corpus(Protocol):
-    """What a worker makes its feed of; small to pickle after ``shared``."""
+    """The utterances that a worker makes its data set of; small to pickle after ``shared``."""
 
     @property
     def quarantined(self) -> Sequence[Quarantined]:
-        """What could not be used, as far as was read by now; after ``shared`` of a listed corpus none."""
+        """The unusable rows, as far as was read by now; after ``shared`` of a listed corpus none."""
 
     @property
     def fingerprint(self) -> str:
@@ -34,7 +34,7 @@ class Corpus(Protocol):
 
     @property
     def size(self) -> dict[str, float]:
-        """How much there is, where that is known: ``clips``, and ``audio_s``, the seconds of speech."""
+        """Sizes that are known: ``clips``, and ``audio_s``, the seconds of speech."""
 
     def steps(self, first_step: int) -> Iterator[OptimizerStep]:
         """Yield steps for ever, epoch after epoch, from step number ``first_step`` of the whole run on."""

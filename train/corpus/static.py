@@ -57,7 +57,7 @@ class StaticCorpus:
 
     @property
     def size(self) -> dict[str, float]:
-        """How much there is: ``clips`` and ``audio_s``, the seconds of speech."""
+        """Sizes of the corpus: ``clips`` and ``audio_s``, the seconds of speech."""
         return {"clips": len(self.utterances), "audio_s": round(float(self.utterances.columns().audio_s.sum()), 3)}
 
     def steps(self, first_step: int) -> Iterator[OptimizerStep]:

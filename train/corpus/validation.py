@@ -1,4 +1,4 @@
-"""What may be trained on: rows are admitted, or quarantined by name with a reason, before any work begins."""
+"""Validation of a corpus: rows are admitted, or quarantined by name with a reason, before any work begins."""
 
 from __future__ import annotations
 

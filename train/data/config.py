@@ -13,7 +13,7 @@ LongClips = Literal["quarantine", "split"]
 
 
 class DataConfig(Section):
-    """Where speech comes from, and what happens to what cannot be used."""
+    """Sources of speech, and the treatment of rows that cannot be used."""
 
     train: SourceConfig | list[SourceConfig]
     """What is trained on: a manifest, a folder, an address, ``hf:owner/name``, ``prompts:it``; or a list of several."""

@@ -1,4 +1,4 @@
-"""Which labelled clips are fit for training: limits on length, characters and speaking rate."""
+"""Filters for labelled clips: limits on length, characters and speaking rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asr.errors import DataError
 
 
 class Filters(Section):
-    """What a clip and its transcript must be like; each reason in the quarantine table belongs to one of these."""
+    """Limits on a clip and its transcript; each reason in the quarantine table belongs to one of these."""
 
     min_audio_s: float = Field(0.2, ge=0)
     """Shorter clips are quarantined as too_short."""

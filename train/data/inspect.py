@@ -1,4 +1,4 @@
-"""What a source of labelled speech holds: hours, languages, lengths, odd characters, duplicates, overlap, faults."""
+"""Inspection of a source of labelled speech: hours, languages, lengths, odd characters, duplicates, overlap, faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUM_BINS = 61  # up to Whisper's window of 30 s, and one for all that is longer
 
 
 class InspectConfig(Filters):
-    """What counts as a fault, as in ``data prepare``, and how much is shown."""
+    """Limits that make a row a fault, as in ``data prepare``, and the number of examples shown."""
 
     examples: int = Field(3, ge=0)
     """Ids shown for each character, fault and kind of duplicate."""

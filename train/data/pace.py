@@ -1,4 +1,4 @@
-"""Whether the transcripts of a set can belong to its sound: how fast they would be spoken, and what fits what."""
+"""Checks whether the transcripts of a set can belong to its audio, by how fast they would be spoken."""
 
 from __future__ import annotations
 

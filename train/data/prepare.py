@@ -33,7 +33,7 @@ OnProgress = Callable[[int, int | None], None]
 
 
 class PrepareConfig(Filters):
-    """Which clips are used, and how those of a source without splits are dealt into training, validation and test."""
+    """Choice of clips, and the split into training, validation and test for a source without splits."""
 
     long_clips: Literal["quarantine", "split"] = "quarantine"
     """What becomes of a clip over max_audio_s: too_long, or cut at the segment times that its row gives."""
@@ -49,7 +49,7 @@ class PrepareConfig(Filters):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What ``prepare`` wrote. The dictionaries ``manifests``, ``clips`` and ``hours`` have a key for each split."""
+    """Result of ``prepare``. The dictionaries ``manifests``, ``clips`` and ``hours`` have a key for each split."""
 
     manifests: dict[str, Path]
     clips: dict[str, int]
@@ -63,7 +63,7 @@ class Prepared:
 
     @property
     def reasons(self) -> str:
-        """What went into quarantine, in words: ``3 too_long, 1 not_audio``, or ``none``."""
+        """The quarantined rows by reason, in words: ``3 too_long, 1 not_audio``, or ``none``."""
         return ", ".join(f"{count} {reason}" for reason, count in self.quarantined.items()) or "none"
 
 
@@ -181,7 +181,7 @@ class _Decoding:
                 yield Quarantined(row.id, error.reason, error.detail)
 
     def _is_long(self, row: Utterance) -> bool:
-        """Whether a row with segment times is over max_audio_s, as far as its row tells."""
+        """Return whether a row with segment times is over max_audio_s, as far as the row tells."""
         known = segments.segments(row)
         if not known:
             return False  # decoding will tell, and quarantine it

@@ -1,4 +1,4 @@
-"""What is gathered about a source row by row, in memory that does not grow with its audio."""
+"""Survey of a source, gathered row by row in memory that does not grow with its audio."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of one row. ``length_s`` and ``audio`` are None where nothing could be decoded."""
+    """Findings about one row. ``length_s`` and ``audio`` are None if nothing could be decoded."""
 
     id: str
     fault: Quarantined | None = None

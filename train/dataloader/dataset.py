@@ -25,7 +25,7 @@ from train.sampling.batching import MicroBatch
 
 @dataclass
 class DataStats:
-    """What a worker has been fed so far.
+    """Statistics of the data that a worker has consumed so far.
 
     ``encoder_frames`` are those that the encoder was given, ``own_frames`` those of them that are within each clip's
     own planned context: the rest is padding. ``tokens`` are those that the loss scores. ``wait_s`` is the time that the
@@ -57,7 +57,7 @@ class ConsumedBatch:
 
 @dataclass(frozen=True)
 class RankSlice:
-    """Which micro-batches of each step are this worker's: every ``world_size``-th from ``rank`` on."""
+    """The micro-batches of each step for one worker: every ``world_size``-th from ``rank`` on."""
 
     rank: int
     world_size: int
@@ -71,7 +71,7 @@ class RankSlice:
 
 @dataclass(frozen=True)
 class WorkerShard:
-    """What one worker trains on: its share of the optimiser steps in ``steps``."""
+    """Training data of one worker: its part of the optimiser steps in ``steps``."""
 
     corpus: Corpus
     steps: range
@@ -84,7 +84,7 @@ class WorkerShard:
 
     @property
     def quarantined(self) -> Sequence[Quarantined]:
-        """What the corpus could not use as far as it was read: the first worker's to tell."""
+        """The unusable rows of the corpus as far as it was read; only the first worker reports them."""
         return self.corpus.quarantined if self.rank_slice.rank == 0 else ()
 
 

@@ -1,4 +1,4 @@
-"""One micro-batch from utterances to tensors: decoded, augmented, log-mel, masked, and with its labels.
+"""Turns one micro-batch of utterances into tensors: decoded, augmented, log-mel, masked, and with its labels.
 
 Legend: B clips of a micro-batch, M mel bins, T frames of all of them end to end, L label tokens.
 """

@@ -1,4 +1,4 @@
-"""Where a task of Ray Data begins: light to read, so that the imports that the trainer waits for are made quickly."""
+"""Entry point of a Ray Data task: light to import, so that the imports that the trainer waits for are made quickly."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _SHOWN_CHARACTERS = 300  # of an error that is none of a person's
 
 
 class Evaluator:
-    """What a worker knows of the run's evaluations, and its share in those that are made inline.
+    """A worker's view of the run's evaluations, and its part in those that are made in step with training.
 
     Every worker has one and asks it the same at the same steps, so all of them come to the same answers.
     """
@@ -60,7 +60,7 @@ class Evaluator:
 
     @property
     def done(self) -> bool:
-        """Whether patience is at its end."""
+        """Return whether patience is at its end."""
         return exhausted(self.scored, self.scoring.config.patience)
 
     def news(self) -> list[Scored]:

@@ -21,7 +21,7 @@ Mode = Literal["auto", "async", "sync"]
 
 
 class EvaluationConfig(Section):
-    """How a run is scored on samples of ``data.validation`` and ``data.retention`` while it trains."""
+    """Schedule of scoring a run on samples of ``data.validation`` and ``data.retention`` while it trains."""
 
     renamed: ClassVar = {"where": Renamed("mode", {"beside": "async", "inline": "sync"})}
 
@@ -41,7 +41,7 @@ class EvaluationConfig(Section):
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a run is scored on, and how: made by the driver, pickled to whoever scores.
+    """Data and settings that a run is scored with: made by the driver, pickled to the process that scores.
 
     ``best`` is the address at which the best weights are kept; ``context`` the one that the network is trained for.
     """

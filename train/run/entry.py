@@ -1,4 +1,4 @@
-"""Where a worker begins. Ray Train's controller imports this, and only to start workers: so it is nothing but Ray."""
+"""Entry point of a worker. Ray Train's controller imports it only to start workers: so it imports nothing but Ray."""
 
 from __future__ import annotations
 

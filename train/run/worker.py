@@ -1,4 +1,4 @@
-"""What each Ray Train worker runs."""
+"""The function that each Ray Train worker runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from train.trainer.trainer import WhisperTrainer
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What the driver gives each worker; pickled into Ray Train's loop config."""
+    """Job that the driver gives each worker; pickled into Ray Train's loop config."""
 
     config: TrainConfig
     corpus: Corpus

@@ -25,7 +25,7 @@ _TOKEN_COST = 2.0  # a token costs about two positions of the encoder: its layer
 
 
 class BatchingConfig(Section):
-    """How utterances become micro-batches and steps."""
+    """Settings that group utterances into micro-batches and steps."""
 
     max_clips: int = Field(8, ge=1)
     """Most clips in a micro-batch; a window of packed utterances is one clip."""
@@ -46,7 +46,7 @@ class BatchingConfig(Section):
 
 @dataclass(frozen=True)
 class Items:
-    """What an epoch consists of, as columns of I items: an item is a run of consecutive utterances, mostly of one.
+    """Items of an epoch, as columns of I items: an item is a run of consecutive utterances, mostly of one.
 
     first       int64 [I], index of its first utterance
     count       int64 [I], utterances in it
@@ -79,7 +79,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of ``Items``."""
+    """A row of ``Items``."""
 
     first: int
     count: int = 1

@@ -55,7 +55,7 @@ class ExampleLimits:
 
 @dataclass(frozen=True)
 class UtteranceColumns:
-    """What the order of training depends on, for utterances in the order of their source.
+    """Columns that the order of training depends on, for utterances in the order of their source.
 
     audio_s  float64 [U], seconds
     tokens   int64 [U], tokens of the text alone

@@ -1,4 +1,4 @@
-"""What the order of a run depends on beside its utterances, and the steps of an epoch that follow from it."""
+"""Sampler of a run: settings its order depends on beside its utterances, and the steps of an epoch that follow."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ class Ordering:
 
     @property
     def needs_ids(self) -> bool:
-        """Whether an utterance's length depends on its id."""
+        """Return whether an utterance's length depends on its id."""
         return bool(self.augment.speed.probability)

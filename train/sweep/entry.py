@@ -1,4 +1,4 @@
-"""Where the process of a trial begins: Ray Tune starts one for each, and it imports all of training first."""
+"""Entry point of a trial's process: Ray Tune starts one for each, and it imports all of training first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all trials of a sweep share: themselves, and the utterances, which were read once.
+    """Data that all trials of a sweep share: the trials, and the utterances, which were read once.
 
     ``corpora`` are by ``Trial.data_key``.
     """

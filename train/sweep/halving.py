@@ -63,7 +63,7 @@ class Halving(AsyncHyperBandScheduler):
         """Nothing is held of it."""
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """What it reported by then still counts."""
+        """Do nothing: what the trial reported by then still counts."""
 
 
 def _id(trial: int) -> str:

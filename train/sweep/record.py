@@ -1,4 +1,4 @@
-"""What a sweep has found out by now, in ``sweep.json`` of its folder: from this it goes on where it was killed."""
+"""Record of a sweep's results so far, in ``sweep.json`` of its folder: from this it goes on where it was killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Report:
 
 @dataclass
 class TrialOutcome:
-    """How a trial does: its evaluations in order, and for one that failed its error."""
+    """Outcome of a trial: its evaluations in order, and the error of one that failed."""
 
     name: str
     settings: dict[str, Any]
@@ -45,12 +45,12 @@ class TrialOutcome:
 
     @property
     def open(self) -> bool:
-        """Whether there is anything left to run."""
+        """Return whether there is anything left to run."""
         return self.status not in ("finished", "stopped")
 
     @property
     def device_hours(self) -> float:
-        """What it has taken by its last evaluation."""
+        """The device hours that the trial had taken by its last evaluation."""
         return max((report.device_hours for report in self.reports), default=0.0)
 
     def take(self, report: Report) -> bool:

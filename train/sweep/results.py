@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: a table for people, ``results.csv``, a picture of the curves, the best artifact."""
+"""Results of a sweep: a table for people, ``results.csv``, a picture of the curves, the best artifact."""
 
 from __future__ import annotations
 

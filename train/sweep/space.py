@@ -1,4 +1,4 @@
-"""What a sweep varies: keys of a run's configuration, and how their values are drawn."""
+"""Search space of a sweep: keys of a run's configuration, and how their values are drawn."""
 
 from __future__ import annotations
 

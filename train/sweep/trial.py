@@ -1,4 +1,4 @@
-"""What runs in the process of one trial: a training run like any other, which tells Ray Tune how it does."""
+"""Runs one trial in its own process: a training run like any other, which reports its scores to Ray Tune."""
 
 from __future__ import annotations
 

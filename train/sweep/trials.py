@@ -32,7 +32,7 @@ _FIXED = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a sweep: ``settings`` are those in which it differs from the others."""
+    """A run of a sweep: ``settings`` are those in which it differs from the others."""
 
     number: int
     settings: dict[str, Any]

@@ -1,1 +1,1 @@
-"""What people see of a run while it goes on, and afterwards."""
+"""Tracking: progress and figures of a run, for people, while it goes on and afterwards."""

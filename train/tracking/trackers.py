@@ -33,7 +33,7 @@ _STEP_FIGURES = (
 
 
 class TrackingConfig(Section):
-    """Where a run's figures go, beside ``history.jsonl`` in its folder."""
+    """Trackers that receive a run's figures, beside ``history.jsonl`` in its folder."""
 
     report_to: tuple[Name, ...] = ("tensorboard",)
     """tensorboard writes event files into the run's folder; mlflow and wandb are set up by their own environment
@@ -49,7 +49,7 @@ class TrackingConfig(Section):
 
 
 class Tracker(Protocol):
-    """One place that figures go to."""
+    """A destination of a run's figures."""
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Take figures of a step; those of evaluations may come after those of later steps."""

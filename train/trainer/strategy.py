@@ -1,4 +1,4 @@
-"""Which weights are trained, and in which arithmetic, as a configuration says it: read without any network or PEFT."""
+"""Strategy of a configuration: which weights are trained, in which arithmetic. Read without any network or PEFT."""
 
 from __future__ import annotations
 

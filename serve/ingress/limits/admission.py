@@ -1,4 +1,4 @@
-"""Who is let in: so many requests and seconds of audio; who is not is told when to come again, by measured speed.
+"""Admission of requests: a limit on requests and seconds of audio; a refusal has a Retry-After by measured speed.
 
 Where audio is over its bound, a key that holds less than its share of it is let in all the same, and so is one
 recording of a key that has none waiting: replicas and lanes call keys in turn, so it waits for no other key's hours.
@@ -94,7 +94,7 @@ class Admission:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody is let in any more."""
+        """Return whether no request is admitted any more."""
         return self._closed
 
     def crowded(self, key: str) -> bool:
@@ -103,7 +103,7 @@ class Admission:
 
     @property
     def requests(self) -> int:
-        """How many are in flight."""
+        """The number of requests in flight."""
         return len(self._tickets)
 
     @property
@@ -113,7 +113,7 @@ class Admission:
 
     @property
     def age_s(self) -> float:
-        """How long the oldest request has been here, in seconds."""
+        """The age of the oldest request in flight, in seconds."""
         return max((self._clock() - ticket.since for ticket in self._tickets), default=0.0)
 
     def expect(self, ticket: Ticket, audio_s: float) -> None:

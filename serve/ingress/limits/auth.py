@@ -1,4 +1,4 @@
-"""Who may ask: API keys, kept as hashes, each with a name and limits of its own.
+"""Authentication by API keys, kept as hashes, each with a name and limits of its own.
 
 A file of keys, or the environment variable that ``keys=env:NAME`` names, holds a YAML list::
 
@@ -42,7 +42,7 @@ BUSY_RETRY_S = 1.0
 
 
 class Key(Section):
-    """One key as it stands in the file. An error about it never shows it."""
+    """A key as it stands in the file. An error about it never shows it."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -79,7 +79,7 @@ _KEYS = TypeAdapter(Annotated[list[Key], Field(min_length=1)])
 
 
 class Holder:
-    """Who holds a key: how often they asked in the last minute, and how many of their requests are in flight."""
+    """Holder of a key: their requests in the last minute, and their requests in flight."""
 
     def __init__(self, key: Key, clock: Clock) -> None:
         self.name = key.name

@@ -1,4 +1,4 @@
-"""What a client still sends while its answer is ready: read and dropped within bounds, so that it can read the answer.
+"""Drains the body that a client still sends when its answer is ready, within bounds, so that it can read the answer.
 
 A server that answers and closes while bytes are under way resets the connection, and most clients then show that
 instead of the answer. A connection that is kept needs nothing: the HTTP proxy reads the rest itself. Who was not let
@@ -50,7 +50,7 @@ class RequestBody:
 
     @property
     def unwanted(self) -> bool:
-        """Whether more of it may come, from a client that is owed nothing."""
+        """Return whether more of it may come, from a client that is owed nothing."""
         return not self._complete and not self._scope.get("state", {}).get(_WELCOME, False)
 
     async def drop(self) -> None:

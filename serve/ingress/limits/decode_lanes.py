@@ -1,4 +1,4 @@
-"""Where uploads are decoded: short ones never behind long ones, keys in turn, and all of them within a memory bound."""
+"""Lanes in which uploads are decoded: short ones never behind long ones, keys in turn, all within a memory bound."""
 
 from __future__ import annotations
 

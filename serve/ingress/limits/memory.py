@@ -1,4 +1,4 @@
-"""How much memory uploads and their decoded samples take, all requests together, and who is refused beyond a bound."""
+"""Memory of all requests' uploads and decoded samples together, and the request that is refused beyond a bound."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class SampleMemory:
 
 
 class Lease:
-    """What one request holds: its upload, and the samples of each channel.
+    """Memory that one request holds: its upload, and the samples of each channel.
 
     ``with lease`` is the decoding of it; that raises Full where the lease was stopped at its end.
     """

@@ -86,7 +86,7 @@ class Upload:
 
     @property
     def stalled_s(self) -> float:
-        """How long its next bytes have been waited for."""
+        """The seconds that its next bytes have been waited for."""
         return self._clock() - self._since if self._waiting and not self._has_arrived else 0.0
 
     def displace(self) -> None:

@@ -1,4 +1,4 @@
-"""What a client may write into the form beside the file, field by field: what OpenAI's API names, and what is ours."""
+"""Fields of the form beside the file, one by one: those of OpenAI's API, and our own."""
 
 from __future__ import annotations
 

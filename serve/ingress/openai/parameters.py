@@ -30,7 +30,7 @@ _KNOWN = ("file", *Fields.model_fields)
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a client asks for, as OpenAI's API names it. ``language`` is still as the client wrote it.
+    """Parameters of a request, as OpenAI's API names them. ``language`` is still as the client wrote it.
 
     ``language_per_window`` is ours: languages change within the recording, so detect one for each window of speech
     rather than one for all (``extra_body={"language_per_window": True}`` in the official client). So is ``sound``, its

@@ -50,12 +50,12 @@ class Answer:
 
     @property
     def recording(self) -> Recording:
-        """What was heard so far."""
+        """The transcript so far."""
         return self._joiner.recording(self._duration_s, self._options.language, self._report)
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the head of the answer says of the sound: its warnings, where there are any."""
+        """The response headers about the audio: its warnings, if there are any."""
         return {HEADER: as_header(self._report.warnings)} if self._report.warnings else {}
 
     def response(self) -> Response:

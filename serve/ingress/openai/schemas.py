@@ -14,7 +14,7 @@ class Shape(BaseModel):
 
 
 class Fault(Shape):
-    """What went wrong, in OpenAI's words."""
+    """An error, in OpenAI's terms."""
 
     message: str
     """One line for people."""
@@ -33,7 +33,7 @@ class Error(Shape):
 
 
 class Duration(Shape):
-    """What the answer cost: begun seconds of audio."""
+    """Billed length of the audio, in begun seconds."""
 
     type: Literal["duration"]
     seconds: int
@@ -74,7 +74,7 @@ class Segment(Shape):
 
 
 class Audio(Shape):
-    """Which sound of the file was heard."""
+    """The track and channel of the file that were transcribed."""
 
     track: int
     tracks: int
@@ -121,7 +121,7 @@ class Status(Shape):
 
 
 class State(Shape):
-    """What a name stands for, and what is loaded of it."""
+    """State of one version of a name, and what replicas hold of it."""
 
     name: str
     state: Literal["stable", "candidate", "previous"]
@@ -136,7 +136,7 @@ class State(Shape):
 
 
 class States(Shape):
-    """What an admin sees of the models."""
+    """State of all models, for an admin."""
 
     models: list[State]
     replicas: int

@@ -23,7 +23,7 @@ MAX_PATH_LENGTH = 200
 
 @dataclass(frozen=True)
 class AccessLogEntry:
-    """One request as it was answered. ``audio_s`` is None where its audio was not read; ``version`` is ``stable`` or
+    """An answered request. ``audio_s`` is None where its audio was not read; ``version`` is ``stable`` or
     ``candidate``; ``warnings`` are those about its sound, None where there are none."""
 
     request_id: str

@@ -1,4 +1,4 @@
-"""What the ingress counts, in Prometheus' text format: of each model and key, with units in the names."""
+"""Metrics of the ingress in Prometheus' text format: of each model and key, with units in the names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MODEL = ("model", "version")
 
 @dataclass(frozen=True)
 class MetricLabels:
-    """What a request counts for: the model's public name, whether its stable version or the candidate, and the key."""
+    """Labels of a request: the model's public name, whether its stable version or the candidate, and the key."""
 
     model: str
     version: str

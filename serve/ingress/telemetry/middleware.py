@@ -1,4 +1,4 @@
-"""What is seen of every request from outside: an id for it, a line in the access log, and its part in the metrics."""
+"""Middleware around every request: an id for it, a line in the access log, and its part in the metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNSEEN = frozenset({"/healthz", "/readyz", "/metrics"})
 
 @dataclass
 class RequestContext:
-    """What the endpoint finds out about a request while it answers it: ``request_context(request.scope)``."""
+    """Facts about a request, collected while it is answered: ``request_context(request.scope)``."""
 
     request_id: str
     model: str | None = None
@@ -36,7 +36,7 @@ class RequestContext:
 
 @dataclass(frozen=True)
 class TelemetrySinks:
-    """Where requests are written down."""
+    """Sinks that answered requests are recorded in."""
 
     log: AccessLog
     metrics: Metrics
