@@ -44,7 +44,7 @@ class DecodingRequest:
 
 @dataclass(frozen=True)
 class Word:
-    """A word heard, its text with the leading space where the language has them."""
+    """A transcribed word, its text with the leading space where the language has them."""
 
     start_s: float
     end_s: float
@@ -54,7 +54,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment heard: its tokens are without times."""
+    """A transcribed segment: its tokens are without times."""
 
     start_s: float
     end_s: float

@@ -30,7 +30,7 @@ class PreprocessConfig:
 
     @property
     def limits(self) -> AudioLimits:
-        """Of what an utterance may be: no longer than what the network takes at once."""
+        """Limits of an utterance: no longer than the network's window."""
         longest_s = processor_of(self.checkpoint).window_s
         return AudioLimits(min_audio_s=MIN_AUDIO_S, max_audio_s=longest_s, max_damaged_share=self.max_damaged_share)
 

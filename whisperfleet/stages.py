@@ -180,7 +180,7 @@ def spread(test: Sequence[Utterance]) -> list[Utterance]:
 
 
 def show_answers(answers: Sequence[EndpointAnswer]) -> None:
-    """Print what the endpoint heard beside what was said."""
+    """Print the endpoint's transcripts beside the references."""
     table = Table("said", "heard", "s")
     for answer in answers:
         text = answer.text if answer.text is not None else Text(answer.error, "red")

@@ -16,7 +16,7 @@ from asr.audio.decode import SAMPLE_RATE
 if TYPE_CHECKING:
     from transformers import WhisperFeatureExtractor
 
-# Whether the encoder hears a clip at its own length, or padded to the whole window.
+# Whether the encoder gets a clip at its own length, or padded to the whole window.
 Context = Literal["short", "full"]
 
 FRAMES_PER_S = 100

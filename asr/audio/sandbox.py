@@ -1,4 +1,4 @@
-"""Strangers' files parsed by confined child processes, one for each thread that asks: where one dies, so does its file.
+"""Sandbox: each calling thread has a confined child that parses strangers' files. If it dies, only its file fails.
 
 What a codec does wrong costs the file that made it do that: DataError ``decoder_died``, and another child. The child
 has nothing of this process but a socket, recordings and memory for samples (``asr.io.confinement``): files are opened
@@ -46,7 +46,7 @@ class NoFault(DataError):
 
 
 class Child:
-    """Does one thing at a time, each in a process of its own that has heard no other stranger.
+    """Child process that parses strangers' files, one at a time, each in a process that has parsed no other one.
 
     ``module`` is what runs in them, ``memory_bytes`` what each may take beyond what it begins with, ``stall_s`` how
     long it may bring nothing. They end with the thread that made it, or with ``close``.

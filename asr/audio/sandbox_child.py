@@ -5,7 +5,7 @@
 This is a process that forks them, and reads nothing that a stranger wrote. ``SOCKET`` is the descriptor of a Unix
 socket (SEQPACKET). Everything is imported and used once, then it says that it is ready, and what of its confinement the
 kernel does not give. A message is the id of a child whose time is over (0: none): that one is killed, and the answer is
-how it ended, the id of a new child, and the socket to that. What has heard one stranger never hears another.
+how it ended, the id of a new child, and the socket to that. No process parses two strangers' files.
 
 A child confines itself, says that it is ready, does what it is asked once, and ends. It is asked for one or more tasks
 together: a frame with a list; each says what is to be done (``call``), the name and size of the file, the ``limits``,

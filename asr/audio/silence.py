@@ -1,4 +1,4 @@
-"""Clips in which there is nothing to hear: digital silence, a constant, or noise under what any codec makes of them."""
+"""Silent clips: digital silence, a constant, or noise under what any codec makes of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def is_silent(waveform: np.ndarray) -> bool:
 
 
 def require_sound(waveform: np.ndarray) -> None:
-    """Raise DataError silent where there is nothing to hear in a waveform that is to have words."""
+    """Raise DataError silent for a waveform of silence that is to have words."""
     if is_silent(waveform):
         peak = float(np.abs(waveform).max(initial=0.0))
         loudest = f"peak {20 * np.log10(peak):.0f} dBFS" if peak else "all samples are 0"

@@ -24,7 +24,7 @@ _FRESH: State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.flo
 
 # Each 33 s are judged anew, after two seconds of what comes before them (silence, before a recording). Without these a
 # word of 0.3 s that begins with the file is hardly found. With all that comes before, speech after a quarter of an
-# hour of silence is found 0.3 s late: the network has settled on hearing nothing.
+# hour of silence is found 0.3 s late: the network has settled on silence.
 BLOCK_FRAMES = 1024
 LEAD_FRAMES = 62
 BLOCK = BLOCK_FRAMES * FRAME

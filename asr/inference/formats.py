@@ -35,7 +35,7 @@ def as_verbose_json(
 
     Translations are into English, whatever was spoken; the language of a recording without any is "unknown". Beside
     OpenAI's fields stand ``audio`` and ``warnings`` where it is known what decoding found, and the ``channel`` of each
-    segment and word where each channel was heard on its own.
+    segment and word where each channel was transcribed on its own.
     """
     spoken = "en" if task == "translate" else recording.language
     body: dict[str, Any] = {
@@ -52,14 +52,14 @@ def as_verbose_json(
 
 
 def usage(recording: Recording) -> dict[str, Any]:
-    """Return the length of the audio in begun seconds, as OpenAI bills it; of each channel that was heard."""
+    """Return the length of the audio in begun seconds, as OpenAI bills it; of each channel that was transcribed."""
     return {"type": "duration", "seconds": math.ceil(recording.decoded_s)}
 
 
 def as_srt(recording: Recording) -> str:
     """Return SubRip subtitles: numbered from 1, ``00:00:01,234``, a cue of one line for each segment.
 
-    It begins with ``channel 0:`` where each channel was heard on its own: SubRip has no other place for that.
+    It begins with ``channel 0:`` where each channel was transcribed on its own: SubRip has no other place for that.
     """
     cues = []
     for number, segment in enumerate(recording.segments, start=1):
@@ -72,7 +72,7 @@ def as_srt(recording: Recording) -> str:
 def as_vtt(recording: Recording) -> str:
     """Return WebVTT subtitles: ``00:00:01.234``, text with ``&``, ``<`` and ``>`` escaped.
 
-    A channel that was heard on its own is a voice, ``<v channel 0>``, which players show apart or not at all.
+    A channel that was transcribed on its own is a voice, ``<v channel 0>``, which players show apart or not at all.
     """
     cues = []
     for segment in recording.segments:

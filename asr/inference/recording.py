@@ -1,4 +1,4 @@
-"""A whole recording heard: the transcripts of its windows put together, with times from its true beginning."""
+"""Joins the transcripts of a recording's windows into one, with times from its true beginning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asr.transcript import Segment, Transcript, Word
 class Window:
     """A stretch of a recording that is decoded at once: 16 kHz samples, ``end`` exclusive, at most 480,000.
 
-    ``channel`` counts from 0 where each channel is heard on its own; None where the recording is one sound.
+    ``channel`` counts from 0 where each channel is transcribed on its own; None where the recording is one track.
     """
 
     start: int
@@ -36,7 +36,7 @@ class Window:
 
 @dataclass(frozen=True)
 class RecordedSegment:
-    """A segment with its place in the recording; the figures are those of the window it was heard in.
+    """A segment with its times in the recording; the figures are those of the window it was decoded in.
 
     ``text`` is without space around it; ``space`` stands between the segment before and this one. ``window_start_s``
     is where its window begins.
@@ -59,7 +59,7 @@ class RecordedSegment:
 
 @dataclass(frozen=True)
 class RecordedWord(Word):
-    """A word with its place in the recording."""
+    """A word with its times in the recording."""
 
     channel: int | None = None
 
@@ -69,7 +69,7 @@ _Placed = TypeVar("_Placed", RecordedSegment, RecordedWord)
 
 @dataclass(frozen=True)
 class Recording:
-    """All that was heard. ``language`` is the one of most tokens, None where nothing tells it.
+    """Transcript of a recording. ``language`` is the one of most tokens, None where nothing tells it.
 
     ``sound`` is what decoding the file found, where that is to be told with the words.
     """
@@ -86,7 +86,7 @@ class Recording:
 
     @property
     def decoded_s(self) -> float:
-        """Seconds of audio that were listened to: of each channel, where each was heard on its own."""
+        """Seconds of audio that were transcribed: of each channel, where each was transcribed on its own."""
         return self.duration_s * (self.sound.decoded_channels if self.sound else 1)
 
 
@@ -107,10 +107,10 @@ class RecordingPart:
 
 
 class Joiner:
-    """Puts a recording together window by window, for those who want to see it grow.
+    """Joins a recording window by window, so that its text can be shown as it grows.
 
-    Where each channel is heard on its own, windows of several lie side by side. What is said in one is held back until
-    no other channel can say anything before it: parts are in order of time, and none is ever taken back.
+    Where each channel is transcribed on its own, windows of several channels lie side by side. Text of one channel is
+    held back until no other channel can have text before it: parts are in order of time, and none is ever taken back.
     """
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ class Transcription:
 
     @classmethod
     def of(cls, file: str, recording: Recording, seconds: float) -> Transcription:
-        """Return it for what was heard in ``file``."""
+        """Return the transcription of ``file`` for its recording."""
         warnings = recording.sound.warnings if recording.sound else ()
         return cls(file, recording.text, recording.language, recording.duration_s, seconds, warnings)
 
@@ -68,7 +68,7 @@ def transcribe_recording(
     limits: AudioLimits = DEFAULT_LIMITS,
     choice: SoundChoice = DEFAULT_CHOICE,
 ) -> Recording:
-    """Return what is heard in a recording: the same words as the endpoint answers.
+    """Return the transcript of a recording: the same words as the endpoint answers.
 
     Raises UserError where the model cannot do what is asked, DataError for a recording that cannot be used.
     """

@@ -94,7 +94,7 @@ def split_at_quiet(waveform: np.ndarray, max_s: float = MAX_WINDOW_S, search_s: 
     """Cut ``waveform`` [samples] at 16 kHz into pieces of at most ``max_s`` seconds; return (start, end) offsets.
 
     Each cut lies at the quietest 100 ms of the piece's last ``search_s`` seconds, the latest of equals, so that total
-    silence makes the fewest pieces. Pieces touch: nothing is lost, nothing is heard twice.
+    silence makes the fewest pieces. Pieces touch: nothing is lost, nothing is decoded twice.
     """
     longest, search = round(max_s * SAMPLE_RATE), round(search_s * SAMPLE_RATE)
     if not 0 < search < longest:

@@ -1,4 +1,4 @@
-"""Processes that parse one stranger's file each, and what forks them: none has heard another stranger before."""
+"""Processes that parse one stranger's file each, and the process that forks them: none has parsed another before."""
 
 from __future__ import annotations
 

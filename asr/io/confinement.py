@@ -51,7 +51,7 @@ def end_with_parent() -> None:
 
 
 def deaf() -> None:
-    """Have this process not hear the terminal, and end where it writes too much."""
+    """Have this process ignore the terminal's signals, and end where it writes too much."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent still drains
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 

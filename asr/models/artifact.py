@@ -74,7 +74,7 @@ class Card(Section):
     language: str | None
     task: Task
     short_context: bool
-    """Whether it was trained to hear clips at their own length. Where not, features are padded to 30 s."""
+    """Whether it was trained on clips at their own length. Where not, features are padded to 30 s."""
     normaliser: str
     """The normaliser of the word error rates below."""
     data: dict[str, Any]

@@ -38,7 +38,7 @@ class Score:
 
 @dataclass(frozen=True)
 class SilenceScore:
-    """Words that were heard in clips in which nobody speaks: in so many of them, in so many seconds."""
+    """Words that were invented for clips in which nobody speaks: in so many of them, in so many seconds."""
 
     words: int
     clips_with_words: int

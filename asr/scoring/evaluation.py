@@ -36,7 +36,7 @@ class Evaluation:
 
     ``context`` is ``full`` where each clip was padded to Whisper's 30 s and ``short`` where it was not. ``language`` is
     a Whisper code, or None where the checkpoint detected it. Error rates raise UserError where there are no results.
-    ``silence`` holds clips whose reference is empty. What was heard there has a figure of its own: an error rate
+    ``silence`` holds clips whose reference is empty. Words found there have a figure of their own: an error rate
     divides by the words of the references, so that it would depend on how much silence a test set happens to have.
     """
 
@@ -73,7 +73,7 @@ class Evaluation:
 
     @cached_property
     def on_silence(self) -> SilenceScore:
-        """Words heard in clips whose reference is empty."""
+        """Words that were transcribed in clips whose reference is empty."""
         hypotheses = [one.hypothesis for one in self.silence]
         return score_silence(hypotheses, [one.duration_s for one in self.silence], self.language)
 
@@ -122,7 +122,7 @@ class Evaluation:
         """Write one row for each utterance as CSV in UTF-8, those without words last; ``wer`` is normalised.
 
         A text that a spreadsheet would take for a formula has ``'`` in front. Of an utterance without words ``wer`` is
-        empty, and ``errors`` counts what was heard.
+        empty, and ``errors`` counts the words found.
         """
         with path.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)

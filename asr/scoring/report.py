@@ -175,7 +175,7 @@ def _names(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _invented(evaluation: Evaluation) -> list[UtteranceResult]:
-    """Return the clips without words in which most was heard."""
+    """Return the clips without words in which most words were found."""
     hallucinated = [one for one in evaluation.silence if one.hypothesis.strip()]
     return sorted(hallucinated, key=lambda one: (-len(one.hypothesis.split()), one.id))[:WORST]
 

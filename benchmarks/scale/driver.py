@@ -28,11 +28,11 @@ _ACTORS = 4
 
 
 def driver(sizes: Sizes) -> list[Figure]:
-    """Return the figures of the board, of the history, of checkpoints and of calls."""
-    tell("posting to the board")
+    """Return the figures of the progress actor, of the history, of checkpoints and of calls."""
+    tell("posting to the progress actor")
     with ray_session():
         figures = _board(sizes) + _calls(sizes)
-    tell("writing history and ledger")
+    tell("writing history and data log")
     return figures + _history(sizes) + _checkpoint(sizes)
 
 

@@ -1,4 +1,4 @@
-"""The line of a replica and the door of an ingress with very many inside: how long they take for one more."""
+"""Cost of one more request in a replica's queue and an ingress's admission that hold very many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten thousand requests a second in virtual time: our line, our door and our scaling, driven by events and a seed.
+"""Simulation of ten thousand requests a second in virtual time: our queue, admission and autoscaling, from a seed.
 
 Only time is made up. Replicas take batches from ``serve.replica.scheduler.FairScheduler``, ingresses let in by the
 ``Admission`` of ``serve.ingress.limits``, the number of replicas is what ``serve.replica.autoscaling`` says. A batch
@@ -251,7 +251,7 @@ def steady(service: Service, sizes: Sizes, utilisation: float, ingresses: int) -
     tell(f"{sizes.offered_per_s:,.0f} requests a second to {replicas:,} replicas")
     simulated = Simulation(service, replicas, ingresses, replicas * HOUSE_BATCHES * BUDGET_S)
     batch_s = service.seconds(BUDGET_S)
-    # Until an overload has filled the house, or until batches have found their size.
+    # Until an overload has filled the queue, or until batches have found their size.
     length_s = 1.2 * HOUSE_BATCHES * batch_s / (utilisation - 1.0) if utilisation > 1.0 else 10 * batch_s
     length_s = max(sizes.simulated_s, length_s)
     outcome = simulated.run(lambda now: sizes.offered_per_s, length_s, _SETTLED * length_s)

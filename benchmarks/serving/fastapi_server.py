@@ -18,7 +18,7 @@ def batched(model: str, threads: int) -> BatchedInferencePipeline:
 
 
 def text(whisper: BatchedInferencePipeline, path: str, language: str) -> str:
-    """Return what is heard in a file, with the library's own voice activity detection."""
+    """Return the transcript of a file, with the library's own voice activity detection."""
     segments, _ = whisper.transcribe(path, language=language, beam_size=BEAM, batch_size=BATCH)
     return " ".join(segment.text.strip() for segment in segments)
 

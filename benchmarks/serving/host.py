@@ -79,7 +79,7 @@ def _their_endpoint(model: str, threads: int) -> Iterator[str]:
 
 
 def _library(name: str, model: str, threads: int) -> tuple[Hear, int]:
-    """Return what hears files, and how many of them it wants at once."""
+    """Return the function that transcribes files, and how many of them it wants at once."""
     if name == DIRECT:
         return _direct(model, threads), 1
     if name == LIBRARY:

@@ -104,7 +104,7 @@ def open_session() -> aiohttp.ClientSession:
 
 
 async def ask(session: aiohttp.ClientSession, url: str, spoken: Spoken, language: str) -> str:
-    """Return what an endpoint hears in a file. Raises RuntimeError where it answers anything but 200."""
+    """Return an endpoint's transcript of a file. Raises RuntimeError where it answers anything but 200."""
     form = aiohttp.FormData({"model": "whisper-1", "language": language})
     form.add_field("file", spoken.path.read_bytes(), filename="clip.flac", content_type="audio/flac")
     async with session.post(f"{url}/v1/audio/transcriptions", data=form) as answer:

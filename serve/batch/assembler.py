@@ -1,4 +1,4 @@
-"""The windows of recordings as they come back, each put in its place until a recording is whole."""
+"""Assembles recordings from windows as they come back, until each recording is whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WindowTranscript = tuple[Window, Transcript]
 
 @dataclass
 class _Growing:
-    """A recording that is not whole: what was heard at which position, which are awaited (None: unknown as yet)."""
+    """A recording that is not whole: the transcript at each position, which are awaited (None: unknown as yet)."""
 
     task: RecordingTask
     transcripts: dict[int, WindowTranscript] = field(default_factory=dict)
@@ -27,17 +27,17 @@ class _Growing:
 
 
 class Assembler:
-    """Holds what was heard in recordings that are not whole yet: text, no audio.
+    """Holds the transcripts of recordings that are not whole yet: text, no audio.
 
     Where the language of a recording is to be detected, its windows come with a language each. They are kept where
-    that is the recording's, which its first windows decide as in the endpoint; the others are to be heard ``again``.
+    that is the recording's, which its first windows decide as in the endpoint; the others are to be decoded ``again``.
     """
 
     def __init__(self, tasks: Iterable[RecordingTask]) -> None:
         self._growing = {task.number: _Growing(task) for task in tasks}
 
     def add(self, window_task: WindowTask) -> Outcome | None:
-        """Take a passage and return its recording where that is whole now, or why it never will be."""
+        """Take a window's result and return its recording where that is whole now, or why it never will be."""
         growing = self._growing.get(window_task.number)
         if growing is None:  # of a recording that failed
             return None
@@ -51,7 +51,7 @@ class Assembler:
         return None if growing.awaited else self._whole(growing, window_task)
 
     def again(self) -> list[RecordingTask]:
-        """Return what is to be heard again, of recordings of which every window was heard."""
+        """Return what is to be decoded again, of recordings of which every window was decoded."""
         return [growing.again for growing in self._growing.values() if growing.again and growing.awaited]
 
     def rest(self) -> list[tuple[int, DataError]]:

@@ -1,4 +1,4 @@
-"""The verb ``transcribe``. What hears is imported once the options are read: with it come torch and transformers."""
+"""The verb ``transcribe``. Decoding is imported once the options are read: with it come torch and transformers."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _is_gone(address: str) -> bool:
 
 
 def _print(job: BatchJob, everything: FoundInputs, as_json: bool) -> None:
-    """Transcribe in this process, without Ray, and print each file when it is heard."""
+    """Transcribe in this process, without Ray, and print each file when it is transcribed."""
     (form,), found = job.formats, everything.inputs
     if str(everything):
         typer.echo(str(everything), err=True)

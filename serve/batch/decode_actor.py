@@ -30,11 +30,11 @@ class DecodeActor:
         self._failures = 0
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Hear the windows of a block of ``packed`` passages."""
+        """Transcribe the windows of a block of ``packed`` window tasks."""
         return packed(self.transcribe(unpacked(block)))
 
     def transcribe(self, window_tasks: Sequence[WindowTask]) -> list[WindowTask]:
-        """Return the passages, in their order, with transcripts in place of clips.
+        """Return the window tasks, in their order, with transcripts in place of clips.
 
         A clip that cannot be decoded has a DataError in its place; several in a row raise what the engine raised.
         """
@@ -77,10 +77,10 @@ class DecodeActor:
 
 
 def packed(window_tasks: Iterable[WindowTask]) -> pa.Table:
-    """Return passages as a table that Ray Data carries. Pickled by us: it would try to make columns of their parts."""
+    """Return window tasks as a table for Ray Data. We pickle them: Ray would try to make columns of their parts."""
     return pa.table({"row": pa.array(list(map(pickle.dumps, window_tasks)), pa.binary())})
 
 
 def unpacked(block: pa.Table) -> list[WindowTask]:
-    """Return the passages of such a table."""
+    """Return the window tasks of such a table."""
     return [pickle.loads(row.as_buffer()) for row in block["row"]]

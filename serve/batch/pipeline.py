@@ -92,7 +92,7 @@ def transcribe(
     make_engine: MakeEngine,
     workforce: Workforce,
 ) -> Iterator[WindowTask]:
-    """Yield the passages of recordings (with the bytes of each) as they are heard, those of one not in their order.
+    """Yield the window tasks of recordings (with the bytes of each) as they are decoded, those of one not in order.
 
     Small files are read first, so that none waits for a long one; and a long one's windows are decoded among those of
     others, by all actors, while the rest of it is cut.

@@ -19,7 +19,7 @@ _WIDTH = 30
 
 @dataclass(frozen=True)
 class Done:
-    """Recordings ended (failed ones too) and in all, audio heard and time taken in seconds, and the share of the work.
+    """Recordings ended (failed ones too) and in all, audio decoded and time taken in seconds, and share of the work.
 
     The share goes by the bytes of the files, of long ones by their windows.
     """
@@ -33,7 +33,7 @@ class Done:
 
     @property
     def audio_per_s(self) -> float:
-        """Seconds of audio heard in a second."""
+        """Seconds of audio decoded in a second."""
         return self.audio_s / self.seconds if self.seconds else 0.0
 
     @property

@@ -147,7 +147,7 @@ class _Tally:
         self._begun = time.monotonic()
 
     def add(self, window_task: WindowTask, again: bool) -> None:
-        """Count a window, with its part of the silence around; of what is heard again, nothing."""
+        """Count a window, with its part of the silence around; of what is decoded again, nothing."""
         if not again:
             windows = max(window_task.of, 1)
             self._done_bytes += self._bytes[window_task.number] / windows

@@ -1,4 +1,4 @@
-"""A window of a recording on its way: cut out with what it asks of the decoder, then with what was heard in it."""
+"""A window of a recording in Ray Data: first its request to the decoder, then its transcript."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LIMITS = AudioLimits(
 
 @dataclass(frozen=True)
 class RecordingTask:
-    """A recording to be heard: its number in the run, its address, and what is asked of it.
+    """A recording to transcribe: its number in the run, its address, and its options.
 
-    ``positions`` are those of the windows to be heard; None: all. ``sound`` is the track and channel to take.
+    ``positions`` are those of the windows to decode; None: all. ``sound`` is the track and channel to take.
     """
 
     number: int
@@ -43,7 +43,7 @@ class WindowTask:
     """The window at ``position`` of the ``of`` windows of recording ``number``, or a word about all of it.
 
     ``content`` is a clip on the way to the decoder and a transcript behind it. A recording in which nobody speaks is
-    one passage of no window without content; so is, with a DataError, one that cannot be used. ``report`` is what
+    one task of no window without content; so is, with a DataError, one that cannot be used. ``report`` is what
     decoding the file found.
     """
 

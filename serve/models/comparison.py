@@ -1,4 +1,4 @@
-"""Two versions on the same clips: their word error rates, heard by the replicas as any request is."""
+"""Compares two versions by word error rate on the same clips, transcribed by the replicas as any request is."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def compare(
     threads: Executor,
     limits: AudioLimits,
 ) -> Comparison:
-    """Have both versions hear the clips of a manifest, which the ingress reads.
+    """Have both versions transcribe the clips of a manifest, which the ingress reads.
 
     Raises UserError for a manifest or a clip that cannot be used, and what decoding raises.
     """

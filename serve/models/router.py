@@ -21,14 +21,14 @@ HEADER = "x-model-version"
 
 @dataclass(frozen=True)
 class Route:
-    """A request's way: the public name, and the version that hears all of its windows."""
+    """A request's route: the public name, and the version that transcribes all of its windows."""
 
     name: str
     role: Role
     version: Version
 
     def named(self, response: Response) -> Response:
-        """Return a response whose head says which version was heard."""
+        """Return a response whose headers say which version answered."""
         response.headers[HEADER] = f"{self.role} {self.version.fingerprint}"
         return response
 
@@ -95,7 +95,7 @@ class Router:
         return self._usage.get(version) or Usage()
 
     async def gone(self, version: Version) -> None:
-        """Return when no request that came before is heard by a version any more."""
+        """Return when no request that came before is answered by a version any more."""
         while self.usage(version).present:
             self._left.clear()
             await self._left.wait()

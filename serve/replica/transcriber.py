@@ -63,7 +63,7 @@ class _Asked:
 class Transcriber:
     """A replica. It is ready when the default model is, because that is loaded in the constructor.
 
-    Each window says which version is to hear it, so that a replica needs to be told nothing else: it loads what it is
+    Each window says which version transcribes it, so that a replica needs to be told nothing else: it loads what it is
     asked for.
     """
 

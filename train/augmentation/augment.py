@@ -116,7 +116,7 @@ def speeds(ids: Sequence[str], config: Augmentation, seed: int, epoch: int) -> n
 
 
 def augment(waveform: np.ndarray, id: str, config: Augmentation, seed: int, epoch: int) -> np.ndarray:
-    """Return a clip (float32 [samples], 16 kHz, nominally -1..1) as training hears it in this epoch.
+    """Return a clip (float32 [samples], 16 kHz, nominally -1..1) as training gets it in this epoch.
 
     float32 [round(samples / speed)]. After any effect the result is clipped to -1..1, and a telephone line clips what
     enters it, noise included; without an effect it is the same array. UserError where no noise file can be read.

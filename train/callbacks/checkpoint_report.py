@@ -30,7 +30,7 @@ __all__ = ["STATE", "RayReport", "earlier_totals"]
 
 
 class RayReport(TrainerCallback):
-    """Tells the board of each step, Ray of each checkpoint, and has the network scored where that is due.
+    """Reports each step to the progress actor and each checkpoint to Ray, and has the network scored where it is due.
 
     ``evaluator`` and ``model`` (tokenizer and features; its network is not used) are for runs that are scored,
     ``data_log`` is the folder of one that keeps it.

@@ -1,4 +1,4 @@
-"""The loss and the gradients as numbers: where they are none any more, the run ends at once and says what was in it."""
+"""Stops the run on a NaN or Inf loss or gradient, and names the step and the utterances that caused it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BOUND = 1e6  # no weight of a network that works is anywhere near it
 
 
 class NonFiniteGuard(TrainerCallback):
-    """The loss of a run, which raises UserError where it is not finite, before it can spoil a weight.
+    """Loss of a run that raises UserError if it is not finite, before it can spoil a weight.
 
     It names the step, and the utterances whose logits are not finite: those of one micro-batch. Without this
     transformers goes on with weights that are no numbers, and may log the mean of earlier losses in place of NaN. fp16

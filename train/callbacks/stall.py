@@ -1,4 +1,4 @@
-"""A worker's pulse: a thread beside the trainer, which says where it stands still."""
+"""Stall detector of a worker: a thread beside the trainer that reports where it stands still."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FRAMES = 3
 
 
 class StallDetector(TrainerCallback):
-    """Tells the board of a step that takes a minute, and five times as long as any before; then at twice that ...
+    """Reports a step that takes a minute, and five times as long as any before, to the progress actor; then at twice that.
 
     It says whether the worker waits for data, computes (which with several workers may be waiting for another one), or
     is at a checkpoint with its evaluation, and in which lines of ours.

@@ -82,8 +82,8 @@ def options(
 ) -> list[Option]:
     """Return every strategy with every parallelism: first those that fit, by cost, then the others.
 
-    A way that does not fit is tried with activation checkpointing too. ``audio_hours`` are heard in all (the corpus
-    times the epochs), in place of ``optim.max_steps``.
+    An option that does not fit is tried with activation checkpointing too. ``audio_hours`` is the audio trained on in
+    all (the corpus times the epochs), in place of ``optim.max_steps``.
     """
     base = setup_of(config, shape, fleet)
     share = math.ceil(config.batching.micro_batches_per_step / fleet.count)  # micro-batches of a worker in a step

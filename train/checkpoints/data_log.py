@@ -1,4 +1,4 @@
-"""The ledger of a run: which utterances each step was trained on, one file for the steps up to each checkpoint."""
+"""Data log of a run: which utterances each step was trained on, one file for the steps up to each checkpoint."""
 
 from __future__ import annotations
 

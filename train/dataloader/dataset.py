@@ -48,7 +48,7 @@ class DataStats:
 
 @dataclass(frozen=True)
 class ConsumedBatch:
-    """A micro-batch that the trainer was given, in the ledger: its utterances, usable or not."""
+    """A micro-batch that the trainer was given, in the data log: its utterances, usable or not."""
 
     epoch: int
     ids: tuple[str, ...]
@@ -89,7 +89,7 @@ class WorkerShard:
 
 
 class MicroBatchDataset(IterableDataset):
-    """Yields the collated micro-batches of one worker, and keeps the tally and the ledger."""
+    """Yields the collated micro-batches of one worker, and keeps its statistics and the data log."""
 
     def __init__(
         self,

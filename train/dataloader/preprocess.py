@@ -31,7 +31,7 @@ class MicroBatchTensors:
     frames_B     int64 [B], the frames of each
     labels_BL    int64 [B, L], the decoder's tokens, padded with -100
     unscored_B   int64 [B], how many of them come before start-of-transcript
-    context_s    seconds the network will hear of each
+    context_s    seconds of each clip that the network will encode
     own_s        the sum of the contexts that each clip would have alone
     audio_s      seconds of speech, all clips together
     epoch, ids   which utterances were met, usable or not
@@ -113,7 +113,7 @@ def _clip(
     preprocess: PreprocessConfig,
     faults: list[Quarantined],
 ) -> _Clip | None:
-    """Return a passage without the utterances that cannot be used, which join ``faults``; None if none is left.
+    """Return an example without the utterances that cannot be used, which join ``faults``; None if none is left.
 
     ``sounds`` has the waveforms of its utterances next.
     """

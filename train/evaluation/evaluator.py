@@ -64,7 +64,7 @@ class Evaluator:
         return exhausted(self.scored, self.scoring.config.patience)
 
     def news(self) -> list[Scored]:
-        """Return all that the board knows; an empty list in workers that have no board."""
+        """Return all that the progress actor knows; an empty list in workers that have none."""
         return list(ray.get(self._progress.scored.remote())) if self._progress is not None else []
 
     def take_news(self, news: Sequence[Scored]) -> None:
@@ -80,7 +80,7 @@ class Evaluator:
     def score(self, network: nn.Module, model: SpeechModel, step: int) -> Scored | None:
         """Score the network that is being trained, all workers together. Returns what validation said.
 
-        That is None where the evaluation failed: the board is told, and training goes on.
+        That is None where the evaluation failed: the progress actor is told, and training goes on.
         """
         try:
             with frozen(network) as ready:
@@ -118,7 +118,7 @@ class AsyncValidation:
     progress: ProgressActor
 
     def __call__(self, checkpoint: Any) -> dict[str, float]:
-        """Return the word error rate. What goes wrong is told to the board, too: Ray Train only writes it to a log."""
+        """Return the word error rate. Errors go to the progress actor too: Ray Train only writes them to a log."""
         torch.set_num_threads(self.threads)
         step = int(str(checkpoint.path).rpartition("_")[2])
         try:

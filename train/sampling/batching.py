@@ -214,10 +214,10 @@ def plan_epoch(items: Items, config: BatchingConfig, seed: int, epoch: int, wind
 
 
 def padding(steps: Iterable[Sequence[MicroBatch]]) -> float:
-    """Return the share of what the encoder hears that is beyond each clip's own planned context.
+    """Return the share of the encoder's input that is beyond each clip's own planned context.
 
-    A clip's own context is its speech and its margin of silence, or 30 s where it was drawn to be heard in full: these
-    are trained on purpose, and are no padding.
+    A clip's own context is its speech and its margin of silence, or 30 s where the full window was drawn: these are
+    trained on purpose, and are no padding.
     """
     batches = [batch for step in steps for batch in step]
     padded_s = sum(len(batch.items) * batch.context_s for batch in batches)

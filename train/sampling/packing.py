@@ -17,7 +17,7 @@ from asr.models.processor import LONGEST_WINDOW_S
 from train.sampling.batching import Items
 from train.sampling.mixing import Runs
 
-_SLACK_S = 0.05  # manifests round durations, and the network hears no more than 30 s
+_SLACK_S = 0.05  # manifests round durations, and the network takes no more than 30 s
 _TIMES = 2  # tokens of a segment's start and end
 
 

@@ -54,13 +54,13 @@ class Halving(AsyncHyperBandScheduler):
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Nothing: there is one bracket, and it knows trials by their number."""
+        """Do nothing: there is one bracket, and it knows trials by their number."""
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Nothing: the last report has been heard."""
+        """Do nothing: the last report has come already."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Nothing is held of it."""
+        """Do nothing: nothing is held of the trial."""
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Do nothing: what the trial reported by then still counts."""

@@ -1,4 +1,4 @@
-"""The driver's ear on a run: what its workers post goes to the history, to the trackers and to whoever watches."""
+"""Listener of the driver: passes what workers post to the history, the trackers and the person who watches."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def watching(
     on_progress: Callable[[Progress], None] | None = None,
     on_scored: Callable[[Scored], None] | None = None,
 ) -> Iterator[tuple[ProgressActor, Path]]:
-    """Yield the board of a run and its history file. Once the block has ended, all that was posted is in the file."""
+    """Yield a run's progress actor and history file. Once the block has ended, all that was posted is in the file."""
     history = History(run.place)
     told = trackers(config.tracking, config.run.name, run.place, _settings(config))
     listener = Listener(history, told, on_progress, on_scored)
-    # On the driver's own node: elsewhere it would be lost with a worker's, and nobody would hear of the run any more.
+    # On the driver's own node: elsewhere it could be lost with a worker's node, and with it all news of the run.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     progress = ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBoard).remote(history.scored)
     done = threading.Event()

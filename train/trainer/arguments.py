@@ -45,6 +45,6 @@ def arguments(config: TrainConfig, output: Path, world_size: int) -> Seq2SeqTrai
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
-        ignore_data_skip=True,  # the feed starts at the right step by itself, without decoding what was consumed
+        ignore_data_skip=True,  # the data set starts at the right step by itself, without decoding what was consumed
         average_tokens_across_devices=True,
     )

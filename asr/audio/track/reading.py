@@ -36,7 +36,7 @@ from asr.sound import EACH, SoundChoice, SoundReport
 
 TOLD_PAUSE_S = 1.0  # the pauses of a codec that sends nothing while nobody speaks are shorter, and no news
 
-MIN_CLAIM_S = 10.0  # what tells of more than this, and of more than all that was heard, is not believed
+MIN_CLAIM_S = 10.0  # what tells of more than this, and of more than all that was decoded, is not believed
 
 
 class Reading:

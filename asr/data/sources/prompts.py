@@ -123,7 +123,7 @@ def fault(name: str, text: str, names: frozenset[str]) -> str:
 def clean(text: str) -> str:
     """Return ``text`` with single spaces and without the dots that mark a prompt as half of a sentence.
 
-    The clips go on in another clip ("Ci sono attualmente..."): nothing is heard there, least of all a full stop.
+    The clips go on in another clip ("Ci sono attualmente..."): nothing is spoken there, least of all a full stop.
     """
     text = " ".join(text.split())
     if text.count('"') == 1:  # several French lines end in half of a pair

@@ -95,7 +95,7 @@ def _bury(ended: dict[int, int]) -> None:
 def _killed(pid: int) -> int:
     """End a process; return how it ended, 0 for one that was still there: that does not mean the same."""
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        for _ in range(_END_MS):  # who hears of the end of a process may be faster than its end
+        for _ in range(_END_MS):  # the news of a process's end may come before its end
             if (found := os.waitpid(pid, os.WNOHANG))[0]:
                 return os.waitstatus_to_exitcode(found[1])
             time.sleep(0.001)

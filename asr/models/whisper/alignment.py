@@ -29,7 +29,7 @@ _SENTENCE_ENDS = (".", "。", "!", "！", "?", "？")
 
 @dataclass(frozen=True)
 class AlignmentTarget:
-    """A text to align with what was heard: the ``prompt`` it is decoded behind, its tokens, the clip's length."""
+    """A text to align with the audio: the ``prompt`` it is decoded behind, its tokens, the clip's length."""
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]

@@ -61,7 +61,7 @@ class DecoderBackend(Protocol):
     def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> Any:
         """Run the encoder on float32 features [B, M, T], an array for each context length; one if it joins none.
 
-        ``clips`` are the places of all their rows in what is heard.
+        ``clips`` has, for each row, the index of its clip among all that are decoded.
         """
 
     def languages(self, encoded: Any, rows: Sequence[int]) -> list[str]:

@@ -38,7 +38,7 @@ class CTranslateModel:
     """A network for ``batch_decode``, and what must be known of it. ``replica`` loads the weights once more.
 
     ``quantization`` is the type of its weights, ``known_languages`` are the codes it has tokens for, ``language`` what
-    it was fine-tuned for (None: any); ``short_context`` whether it was trained to hear clips shorter than 30 s without
+    it was fine-tuned for (None: any); ``short_context`` whether it was trained on clips shorter than 30 s without
     padding. ``nbytes`` is what its weights occupy.
     """
 

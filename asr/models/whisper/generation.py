@@ -194,7 +194,7 @@ class _Decoder:
     def leave(self, rows: list[_Row]) -> list[_Row]:
         """Return the rows that go on, each where its part of the cache now is.
 
-        The last ones move to the places of those that have ended: a batch's keys and values of what was heard are
+        The last ones move to the places of those that have ended: a batch's keys and values of the audio are
         hundreds of megabytes, so that no more of them is copied than must be.
         """
         count = sum(not row.ended for row in rows)

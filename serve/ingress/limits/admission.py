@@ -55,7 +55,7 @@ class Throughput:
 
 
 class Admission:
-    """The house: at most ``max_requests`` at once, and ``max_audio_s`` seconds of audio not transcribed yet.
+    """Requests in flight: at most ``max_requests`` at once, and ``max_audio_s`` seconds of audio not transcribed yet.
 
     A request is counted when it comes, its audio once its length is known. Nothing here waits. Other keys' shares may
     take audio beyond its bound: with K keys by 1/2 + ... + 1/K of it, or by a recording of each.
@@ -66,7 +66,7 @@ class Admission:
         self._max_audio_s = max_audio_s
         self._clock = clock
         self._tickets: set[Ticket] = set()
-        self._audio_us = 0  # of all visits: adding them up took milliseconds for each request with thousands inside
+        self._audio_us = 0  # of all tickets: adding them up took milliseconds for each request with thousands inside
         self._keys_us: Counter[str] = Counter()  # the same by key, of those that have any
         self._closed = False
         self.speed = Throughput(clock)
@@ -125,7 +125,7 @@ class Admission:
         self.count(ticket, audio_s)
 
     def count(self, ticket: Ticket, audio_s: float) -> None:
-        """Note what a visit still waits for, and whether anything waits at all."""
+        """Note what a ticket still waits for, and whether anything waits at all."""
         held_us = round(audio_s * _US)
         self._audio_us += held_us - ticket.audio_us
         self._keys_us[ticket.key] += held_us - ticket.audio_us

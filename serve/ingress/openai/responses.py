@@ -45,7 +45,7 @@ class Answer:
         self._told = 0  # characters of the document that are in deltas already
 
     def add(self, window: Window, transcript: Transcript) -> RecordingPart:
-        """Take the next window and what was heard in it."""
+        """Take the next window and its transcript."""
         return self._joiner.add(window, as_answered(transcript, self._options.task))
 
     @property

@@ -89,7 +89,7 @@ def _ping() -> ServerSentEvent:
 async def events(
     first: Passage | None, rest: AsyncIterator[Passage], answer: Answer, deadline: Callable[[], float]
 ) -> AsyncIterator[str]:
-    """Yield a delta for each window in which words were heard, then done; where something fails, an error instead.
+    """Yield a delta for each window with words in it, then done; where something fails, an error instead.
 
     ``deadline`` says, after each window, by when there must be another: a time of the event loop's clock. A long
     recording may take as long as it takes; what has stopped moving may not.
