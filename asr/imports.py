@@ -1,4 +1,4 @@
-"""Imports of thousands of modules, none of which is ever garbage, while Python's collector looks for it among them."""
+"""Faster imports and exits: keeps Python's garbage collector away from thousands of modules that stay to the end."""
 
 from __future__ import annotations
 

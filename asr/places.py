@@ -1,4 +1,4 @@
-"""Places that a person writes in a configuration: made absolute once, before workers in other folders see them."""
+"""Paths and addresses in a configuration: made absolute once, before workers in other folders see them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 @dataclass(frozen=True)
 class Mark:
-    """Says of a field that its text is a place. ``hub``: or a model's name on the hub, where no folder is called so.
+    """Marks a field's text as a path or an address. ``hub``: or a model's name on the hub, if no folder has that name.
     ``kept``: whoever uses it makes it absolute, because a relative one means something else in a job."""
 
     hub: bool = False
@@ -36,7 +36,7 @@ KeptPlace = Annotated[str, Mark(kept=True)]
 
 
 def absolute(place: str, mark: Mark | None = None) -> str:
-    """Return a local place as an absolute path, seen from the working directory and with ``~`` for one's home.
+    """Return a local path as an absolute one, relative to the working directory and with ``~`` for one's home.
 
     Addresses, names and what is empty are returned as they are.
     """
@@ -56,17 +56,17 @@ def absolute(place: str, mark: Mark | None = None) -> str:
 
 
 def settled(section: M) -> M:
-    """Return a configuration with every place in it absolute."""
+    """Return a configuration with every path in it absolute."""
     return section.model_copy(update=_changed(section, absolute))
 
 
 def as_moved(section: M) -> M:
-    """Return a configuration with places below the working directory relative to it: equal after a move of it all."""
+    """Return a configuration with paths below the working directory relative to it: equal after a move of it all."""
     return section.model_copy(update=_changed(section, _relative))
 
 
 def mark_of(field: FieldInfo) -> Mark | None:
-    """Return how a field of a configuration is declared to be a place, wherever in its type; None where it is none."""
+    """Return how a field of a configuration is marked as a path, anywhere in its type; None if it is not one."""
     return next((found for one in (*field.metadata, field.annotation) for found in _marks(one)), None)
 
 

@@ -1,4 +1,4 @@
-"""Other people's words in ours: what a stranger wrote, as it may stand in a message, a header or a log."""
+"""Makes strangers' text safe to show in a message, a header or a log."""
 
 from __future__ import annotations
 

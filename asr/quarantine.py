@@ -1,4 +1,4 @@
-"""Rows that could not be used, by reason: how many, and one of them."""
+"""Counts rows that could not be used by reason, with one example of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engines alone on this machine's device: audio seconds in a second by clips a batch, with the words they find.
+"""Speed of the engines alone on this machine's device: audio seconds per second by batch size, with a WER check.
 
     .venv/bin/python -m benchmarks.decoding runs/demo-1/artifact [--engines torch,ctranslate2] [--batches 1,8,32,128] \
         [--clips 256] [--language it] [--save FILE]

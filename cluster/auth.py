@@ -1,4 +1,4 @@
-"""The token that a cluster asks for: read where Ray looks for it, made where there is none, and never printed."""
+"""Token of a cluster: read from where Ray reads it, made if there is none, and never printed."""
 
 from __future__ import annotations
 

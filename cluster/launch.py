@@ -1,4 +1,4 @@
-"""The first thing that runs of a job, on the cluster: see that the packages are right, then become the verb."""
+"""Entry point of a job on the cluster: checks the packages, then becomes the verb."""
 
 from __future__ import annotations
 

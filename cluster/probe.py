@@ -27,7 +27,7 @@ _DIAL_S, _APPEARS_S, _POLL_S = 5.0, 5.0, 0.2
 
 
 class Probe:
-    """Answers in the node's place. No answer raises for what is wrong with the node: it is told in words."""
+    """Actor that answers for a node. A fault of the node raises nothing: the answer says it in words."""
 
     def __init__(self) -> None:
         self._listener: socket.socket | None = None

@@ -1,4 +1,4 @@
-"""Asks a connected cluster for workers, and says what it is too small for before anything waits for it in vain."""
+"""Asks a connected cluster for workers, and refuses what it is too small for before anything waits in vain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All nodes of a connected cluster asked the same thing at the same time, each given so long to answer."""
+"""Asks all nodes of a connected cluster the same thing at the same time, with a time limit for each."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class _Phase(ABC):
 
 
 class _Nothing(_Phase):
-    """There is nothing to put in order: at the beginning, where an import may swallow an exception, and at the end."""
+    """State without anything to clean up: at the start, where an import may swallow an exception, and at the end."""
 
     def meet(self) -> None:
         _asked.set()
@@ -58,7 +58,7 @@ _NOTHING = _Nothing()
 
 
 class _Working(_Phase):
-    """There is something to put in order: the main thread's handler is called, which raises KeyboardInterrupt."""
+    """State with something to clean up: the main thread's handler is called, which raises KeyboardInterrupt."""
 
     def meet(self) -> None:
         if not callable(signal.getsignal(signal.SIGTERM)):  # somebody wants it to end the process
@@ -68,7 +68,7 @@ class _Working(_Phase):
 
 
 class _Running(_Working):
-    """Ray runs. Where its own processes have met the signal too, nothing can be put in order."""
+    """State while Ray runs. If its own processes got the signal too, nothing can be cleaned up."""
 
     def __init__(self) -> None:
         self._started = _children()
@@ -98,13 +98,13 @@ def take() -> None:
 
 
 def begin() -> None:
-    """Say that there is something to put in order from now on: SIGTERM raises KeyboardInterrupt, once."""
+    """Declare that there is something to clean up from now on: SIGTERM raises KeyboardInterrupt, once."""
     if _phase is not None:
         _enter(_Working())
 
 
 def finish() -> None:
-    """Say that all is in order: SIGTERM ends the process, with the line and the exit code."""
+    """Declare that all is cleaned up: SIGTERM ends the process, with the line and the exit code."""
     if _phase is not None:
         _enter(_NOTHING)
 
@@ -133,7 +133,7 @@ def running() -> Iterator[None]:
 
 @contextmanager
 def _in(phase: _Phase) -> Iterator[bool]:
-    """Meet signals in the block as ``phase`` does, and say whether they are ours."""
+    """Handle signals in the block as ``phase`` does, and return whether they are ours."""
     before = _phase
     if not isinstance(before, _Working) or threading.current_thread() is not threading.main_thread():
         yield False

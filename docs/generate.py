@@ -1,4 +1,4 @@
-"""Writes the pages that the code itself tells: docs/tree.md and docs/configuration.md (``make docs``)."""
+"""Generates docs/tree.md and docs/configuration.md from the code (``make docs``)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from serve.replica.engine_pool import EnginePool
 from serve.replica.transcriber import replicas
 
 APP = "whisperfleet"
-SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals never stand in the line themselves
+SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals are never queued themselves
 DRAIN_S = 25.0  # less than the 30 s that Kubernetes waits before it kills
 _USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
 _OF_OUR_OWN_CALLS = ("request_router", "router", "long_poll")  # Ray's modules, in the process that serves

@@ -75,7 +75,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stalled:
-    """A worker that has stood still for so long: in which step, what it is at, and in which lines of which files."""
+    """A worker that has stood still for so long: its step, its activity, and the lines of code it is in."""
 
     rank: int
     step: int
@@ -91,7 +91,7 @@ _MOST_WAITING = 10_000
 
 
 class ProgressBoard:
-    """Holds what has not been fetched yet. Run as an actor: workers may be on other nodes than whoever watches."""
+    """Holds events until they are fetched. Run as an actor: workers may be on other nodes than the driver."""
 
     def __init__(self, scored: Sequence[Scored] = ()) -> None:
         self._waiting: deque[tuple[int, Entry]] = deque(maxlen=_MOST_WAITING)

@@ -1,4 +1,4 @@
-"""A question to our own endpoint, asked as any customer would: with the official ``openai`` client."""
+"""Client of our own endpoint that works as any customer's: with the official ``openai`` package."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ GROUPS = {
 
 
 class LazyCommand(TyperCommand):
-    """Stands in the help for a verb whose module is not imported until the verb is used."""
+    """Stands in, in the help, for a verb: its module is imported only when the verb is used."""
 
     def __init__(self, name: str, target: str, summary: str) -> None:
         super().__init__(name, help=summary)
@@ -88,7 +88,7 @@ class LazyCommand(TyperCommand):
 
 
 class VerbWithVerbs(TyperGroup):
-    """A group whose own name does something too: ``serve MODEL`` beside ``serve models list``."""
+    """Group that is also a verb itself: ``serve MODEL`` beside ``serve models list``."""
 
     def __init__(self, name: str, itself: LazyCommand, commands: dict[str, Any]) -> None:
         super().__init__(name=name, commands=commands, help=itself.help)

@@ -1,4 +1,4 @@
-"""The whole way on real speech: the public stages in order, each of which is a verb or a function of its own."""
+"""Stages of the demo on real speech, in order; each is a verb or a public function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording as FFmpeg opens it: only containers of sound, one of their audio tracks, nothing by its name."""
+"""Opens a recording with FFmpeg: only audio and film containers, one of their audio tracks, nothing by its name."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Nameless:
 
 @dataclass(frozen=True)
 class OpenFile:
-    """A file that somebody else has opened, and closes: what errors call it, its bytes, and FFmpeg's name of its format
+    """An open file that its owner closes: its name in error messages, its bytes, and FFmpeg's name of its format
     where nothing in it says that."""
 
     place: str

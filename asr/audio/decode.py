@@ -1,4 +1,4 @@
-"""Sound in: audio of any kind that FFmpeg reads, as 16 kHz mono float32 within limits. Sound out: FLAC."""
+"""Decodes audio of any kind that FFmpeg reads to 16 kHz mono float32, within limits, and encodes FLAC."""
 
 from __future__ import annotations
 

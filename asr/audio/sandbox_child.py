@@ -1,4 +1,4 @@
-"""The process in which strangers' files are parsed: a codec that crashes in it, or does worse, ends nothing else.
+"""Child process in which strangers' files are parsed: a codec that crashes, or does worse, harms nothing else.
 
     python -m asr.audio.sandbox_child SOCKET MEMORY_BYTES
 

@@ -36,12 +36,12 @@ Watch = Callable[[int, int], None]
 
 
 class Stop(Exception):
-    """Raised by who watches a decoding: it goes no further."""
+    """Raised by a watcher of a decoding to stop it."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task on one file: ``call`` is decode, header or probe; the other fields are the arguments of ``decode``.
+    """A task on one file: ``call`` is decode, header or probe; the other fields are the arguments of ``decode``.
 
     ``sparse``: digital silence is left out of the file of samples, as holes; it must be a new one.
     """

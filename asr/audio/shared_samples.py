@@ -1,4 +1,4 @@
-"""Samples that a child has written into a file of memory, as this process takes them over."""
+"""Takes over samples that a child has written into a memory file."""
 
 from __future__ import annotations
 

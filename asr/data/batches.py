@@ -1,4 +1,4 @@
-"""Rows of a source a few at a time: for what costs as much for one as for many, where none is to wait long."""
+"""Batches a source's rows, a few at a time, for work that costs as much for one as for many, with a short wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segments of an utterance: what was said from when to when, and long recordings cut where a segment ends."""
+"""Segments of an utterance: transcripts with start and end times; long recordings are cut where a segment ends."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ STRATUM = 16  # transcripts of like length from which one is drawn before any se
 
 @dataclass(frozen=True)
 class Splits:
-    """Each list is ordered by id."""
+    """Utterances of the three splits, each list ordered by id."""
 
     train: list[Utterance]
     validation: list[Utterance]

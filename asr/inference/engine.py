@@ -43,7 +43,7 @@ class ModelInfo:
     refusals: Refusals = field(default_factory=dict, hash=False)
 
     def encoder_s(self, request: DecodingRequest) -> float:
-        """Return what a clip costs: the seconds of audio that the encoder sees."""
+        """Return the cost of a clip: the seconds of audio that the encoder sees."""
         return self.features.encoder_s(request.features.shape[1], self.context)
 
     @property

@@ -1,4 +1,4 @@
-"""A recording as a person or a program wants to read it: OpenAI's response formats, as pure functions."""
+"""OpenAI's response formats of a recording, as pure functions."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def as_vtt(recording: Recording) -> str:
 
 
 def _found(sound: SoundReport) -> dict[str, Any]:
-    """Return which sound of the file was taken, and what is to be known about it."""
+    """Return the track and channel that were taken, and warnings about them."""
     taken = {
         "track": sound.track,
         "tracks": sound.tracks,

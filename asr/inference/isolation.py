@@ -1,4 +1,4 @@
-"""Decoding a batch so that what cannot be decoded fails alone."""
+"""Decodes a batch so that an item that cannot be decoded fails alone."""
 
 from __future__ import annotations
 

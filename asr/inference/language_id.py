@@ -29,7 +29,7 @@ class LanguageVote:
         return otherwise if self.settled else LANGUAGE_VOTE_WINDOWS
 
     def count(self, windows: Sequence[Window], transcripts: Sequence[Transcript]) -> list[int]:
-        """Let windows vote where it is still open; return the places of those in another language than decided.
+        """Let windows vote where it is still open; return the indices of those in another language than decided.
 
         A window in which something was said votes with its length. Where nothing was said in any, it remains open.
         """

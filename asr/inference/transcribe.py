@@ -1,4 +1,4 @@
-"""Transcription of files in process: what the endpoint does with an upload, without Ray and HTTP."""
+"""Transcription of files in process, the same as the endpoint's of an upload, without Ray and HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording of any length in windows of at most 30 s that hold speech; where nobody speaks there are none."""
+"""Cuts a recording of any length into windows of at most 30 s that hold speech; silence gets no window."""
 
 from __future__ import annotations
 

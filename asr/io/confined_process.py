@@ -100,7 +100,7 @@ class Forker:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
@@ -174,7 +174,7 @@ def _allowance(pid: int) -> tuple[Allowance | None, list[str]]:
 
 @cache
 def tell(missing: tuple[str, ...]) -> None:
-    """Say once what the kernel does not give."""
+    """Warn once about the confinement that the kernel does not support."""
     if missing:
         _log.warning("files are parsed with less confinement than there could be: %s", "; ".join(missing))
 

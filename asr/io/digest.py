@@ -1,4 +1,4 @@
-"""SHA-256 digests: what was written is what is read."""
+"""SHA-256 digests of files and folders, recorded and verified."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ BLOCK_BYTES = 1 << 16  # what a request counts for at least: a byte at a time, a
 
 
 class Positioned(io.RawIOBase):
-    """A file as a Python file with a position of its own: who is forked shares a descriptor's.
+    """A Python file with a position of its own: a forked process shares that of a descriptor.
 
     ``read_at`` returns so many bytes from a place on, fewer at the end, and raises what reading does.
     """

@@ -20,7 +20,7 @@ HINT = "list the folder where it lies as one of audio_roots, or with --audio-roo
 
 
 class _Parts(NamedTuple):
-    """An address: what says where and as whom (scheme, authority, query), and the path there."""
+    """An address in parts: scheme, authority and query, and the path there."""
 
     where: tuple[str, str]
     path: str

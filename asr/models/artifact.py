@@ -1,4 +1,4 @@
-"""The artifact: the only thing that training hands to serving.
+"""The artifact: the folder that training hands to serving.
 
 A folder with weights (a PEFT adapter, or a whole model), tokenizer, feature extractor, generation config, a README for
 people and ``card.json`` for machines. The card is written last: its presence means that the folder is complete, and its

@@ -1,4 +1,4 @@
-"""Artifacts as bases: an adapter merged into what it lies on, and whose child a model is."""
+"""Artifacts as bases: merges an adapter into the weights below it, and records a model's parents."""
 
 from __future__ import annotations
 

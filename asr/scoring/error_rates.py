@@ -17,7 +17,7 @@ _NAMES: dict[Unit, str] = {"word": "wer", "character": "cer"}
 
 @dataclass(frozen=True)
 class UtteranceScore:
-    """The edits of one utterance after normalisation, and which word met which."""
+    """The edits of one utterance after normalisation, and the alignment of its words."""
 
     words: EditCounts
     alignment: list[AlignedSpan]

@@ -1,4 +1,4 @@
-"""Before the first step: a manifest read, rows checked, their tokens counted, kept as columns, and a digest made.
+"""Cost before the first step: read a manifest, check rows, count tokens, keep them as columns, make a digest.
 
 All of it is done once, by the driver, in one process. Then what the object store does with the columns.
 """

@@ -1,4 +1,4 @@
-"""Plan rows through Ray Data, from orders to tensors: with nothing done to them, and decoded.
+"""Micro-batch specs through Ray Data, from specs to tensors: with nothing done to them, and decoded.
 
 Pipelines are as training has them, one for each worker, here in actors that only count what arrives. Beside rows a
 second it tells whose core seconds they are: the trainer's own process, the tasks, and Ray's. All pipelines of a cluster

@@ -1,4 +1,4 @@
-"""The HTTP face: OpenAI's audio API on FastAPI, as the ingress of the Serve application."""
+"""HTTP API: OpenAI's audio API on FastAPI, as the ingress of the Serve application."""
 
 # No `from __future__ import annotations`: Serve pickles the class by value, and FastAPI could not resolve the words.
 
@@ -104,7 +104,7 @@ class Api:
 
     @app.get("/admin/models", **answers(schemas.States, 401, 403))
     async def model_states(self, request: Request) -> Response:
-        """Tell whoever looks after the models what each name stands for."""
+        """Return the versions and state of each model name, for an admin."""
         return await self._admin_api.listing(request)
 
     @app.post("/admin/models/{verb}/{name:path}", **ORDERED)
@@ -127,7 +127,7 @@ class Api:
 
     @app.get("/metrics", **answers(None, 401, 403, media_type="text/plain"))
     async def metrics(self, request: Request) -> Response:
-        """Tell Prometheus what was counted; where keys are asked for, it needs one that may know of all of them."""
+        """Return the metrics for Prometheus; where keys are required, one that may see all of them."""
         holder = self._keys.holder(request.headers.get("authorization"))
         if holder is not None and not holder.metrics:
             raise ApiError(403, "this API key may not read metrics: it has no metrics: true", "forbidden")
@@ -143,7 +143,7 @@ class Api:
         return await self._controller.default_info()
 
     async def drain(self) -> None:
-        """Let nobody in any more, and return when all who are in have been answered. Called by handle, not by HTTP."""
+        """Admit no more requests, and return when all admitted ones are answered. Called by handle, not by HTTP."""
         await self._service.drain(DRAIN_PAUSE_S)
 
     async def _answer(self, request: Request, task: Task) -> Response:

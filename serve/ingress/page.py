@@ -1,4 +1,4 @@
-"""The page at ``/``: drop a recording or make one, watch its words arrive, click to hear them, take subtitles away."""
+"""Web page at ``/``: upload or record audio, see the words arrive, click a word to play it, download subtitles."""
 
 from __future__ import annotations
 

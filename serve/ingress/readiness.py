@@ -1,4 +1,4 @@
-"""Tells whether the endpoint can serve, at the cost of one question to a replica a second, whoever asks how often."""
+"""Readiness of the endpoint: asks a replica at most once a second, however often clients ask."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Transcription service of one recording: the key, admission, the model version, decoding, the transcript.
 
-It knows no HTTP. Protocols are thin layers above: they read what comes in, and put what comes out into their own shape.
+It does not depend on HTTP. Protocols are thin layers above: they parse the request and format the response.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Options = Callable[[ModelInfo], DecodingOptions]
 
 @dataclass
 class Submission:
-    """A recording and what is asked of it: a file's bytes, a model's public name, which track and channel."""
+    """A recording and its options: a file's bytes, a model's public name, the track and channel."""
 
     audio: bytes = field(repr=False)
     model: str
@@ -60,7 +60,7 @@ class ActiveTranscription:
 
 
 class TranscriptionService:
-    """Admits, routes, decodes, cuts, dispatches and collects: all about a recording but its protocol."""
+    """Transcribes recordings: admits, routes, decodes, cuts into windows, dispatches, collects. Knows no protocol."""
 
     def __init__(self, config: ServeConfig, transcriber: DeploymentHandle, router: Router, lanes: Lanes) -> None:
         self.admission = Admission(config.max_queued, config.max_queued_audio_s)
@@ -117,7 +117,7 @@ class TranscriptionService:
         return ActiveTranscription(route, options, sound, windows, threads, extend)
 
     async def drain(self, pause_s: float) -> None:
-        """Let nobody in any more, and return when all who are in have been answered."""
+        """Admit no request any more, and return when all admitted ones have been answered."""
         self.admission.close()
         while self.admission.requests:
             await asyncio.sleep(pause_s)

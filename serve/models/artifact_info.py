@@ -1,4 +1,4 @@
-"""Looking at an artifact before it is loaded: digests, card, fingerprint and size."""
+"""Inspects an artifact before it is loaded: digests, card, fingerprint and size."""
 
 from __future__ import annotations
 

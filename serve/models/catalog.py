@@ -46,7 +46,7 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Names and what they stand for; the first is what a client gets that cannot choose. Changes make a new one.
+    """Public names and their entries; the first is for clients that cannot choose. Changes make a new catalog.
 
     ``default_alias`` is another word for the first: what the configuration calls its artifact.
     """
@@ -136,7 +136,7 @@ class Catalog:
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))
 class _File:
-    """The file that a catalogue is kept in."""
+    """The file that a catalog is kept in."""
 
     format_version: Literal[1] = 1
     models: dict[str, CatalogEntry] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Owns what an endpoint's names stand for: the catalog and its registry, canary shares, roll-outs."""
+"""Controller of an endpoint's model names: the catalog and its registry, canary shares, roll-outs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API key of a person who looks after models: from a file or the environment, never from the command line.
+"""API key of an admin: from a file or the environment, never from the command line.
 
 Every process on a machine may read what the others were called with; an environment is for its own user only.
 """

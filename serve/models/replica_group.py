@@ -1,4 +1,4 @@
-"""All replicas of an endpoint, as its ingress speaks to them: one of them, or every one that is alive."""
+"""Group of an endpoint's replicas: calls one of them, or every one that is alive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GONE = (
 
 
 class ReplicaGroup:
-    """The replicas behind a handle. Nothing depends on a broadcast: who misses one loads what it is asked for."""
+    """The replicas behind a handle. Nothing depends on a broadcast: a replica that misses one loads on demand."""
 
     def __init__(self, replicas: DeploymentHandle) -> None:
         self._replicas = replicas

@@ -1,4 +1,4 @@
-"""Changes to what the names stand for, step by step: nothing changes before the replicas hold what is to answer."""
+"""Roll-outs of versions, step by step: no route changes before the replicas hold the new version."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Steps = AsyncGenerator[RolloutStep]
 
 
 class Rollout:
-    """Loads, promotes, rolls back and unloads: one change at a time. Who stops listening stops the change."""
+    """Loads, promotes, rolls back and unloads: one change at a time. A client that stops listening stops the change."""
 
     def __init__(self, router: Router, replica_group: ReplicaGroup, threads: Executor, limits: AudioLimits) -> None:
         self._router = router

@@ -32,7 +32,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Described:
-    """A version that a replica holds: with its fingerprint, what a request must know of it, and bytes of weights."""
+    """A version that a replica holds: its fingerprint, the facts that a request needs, and the bytes of its weights."""
 
     version: Version
     info: ModelInfo

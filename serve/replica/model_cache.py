@@ -1,4 +1,4 @@
-"""The models that a replica holds: loaded when they are asked for, within a budget, the least recently used goes."""
+"""Model cache of a replica: loads models on demand within a budget, and drops the least recently used one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ModelLease:
 
 
 class ModelCache:
-    """Versions by demand. All of it runs in one event loop; loading and unloading in a thread of their own.
+    """Cache of versions, loaded on demand. It runs in one event loop; loading and unloading have a thread of their own.
 
     A version that has to go takes no new users, is waited for until it has none, and only then unloaded; who asks for
     it meanwhile waits until it is loaded again. Loads take place one after the other, in the order of asking: with more

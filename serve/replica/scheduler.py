@@ -1,4 +1,4 @@
-"""The line of windows in a replica: turns of keys and of their requests, batches by seconds, windows of like length."""
+"""Fair queue of windows in a replica: keys and their requests take turns; batches are bounded by audio seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class QueuedWindow(Generic[T]):
-    """A window that waits: whose it is, its place in the recording, and what it costs the encoder in seconds.
+    """A queued window: its request, its position in the recording, and its cost for the encoder in seconds.
 
     Only windows of one ``group`` can be decoded together. ``key`` is who asked: a request has one alone.
     """
@@ -29,7 +29,7 @@ class QueuedWindow(Generic[T]):
 
 @dataclass
 class _Share:
-    """One sharer's service so far; ``due_s`` is when its first window is due, in virtual time."""
+    """Service that a key or a request got so far; ``due_s`` is when its first window is due, in virtual time."""
 
     due_s: float
     arrival: int
@@ -105,7 +105,7 @@ class FairScheduler(Generic[T]):
         return sum(window.audio_s for request in self._requests() for window in request.windows)
 
     def put(self, window: QueuedWindow[T]) -> None:
-        """Let a window wait, in its place among the windows of its request."""
+        """Queue a window, in order among the windows of its request."""
         key = self._keys.get(window.key)
         if key is None:
             key = self._keys[window.key] = _Key(self._now_s, next(self._arrivals))

@@ -1,4 +1,4 @@
-"""The Ray Serve deployment that holds the models: windows of all requests in one line, decoded batch after batch."""
+"""Ray Serve deployment that holds the models: queues the windows of all requests and decodes them in batches."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BatchInfo:
 
 @dataclass(frozen=True)
 class WindowResult:
-    """A transcript, how long its window was queued, and its batch: told to one window of each batch only."""
+    """A transcript, its window's time in the queue, and its batch: given to one window of each batch only."""
 
     transcript: Transcript
     waited_s: float
@@ -52,7 +52,7 @@ class WindowResult:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A queued clip, the model that it is for, since when, and the one who waits for it."""
+    """A queued clip, its model, its time of arrival, and the future of its answer."""
 
     clip: DecodingRequest
     lease: ModelLease
@@ -127,7 +127,7 @@ class Transcriber:
 
         Requests of one ``key`` share those of the key.
 
-        A window that is cancelled, or not answered ``within_s`` seconds, leaves the line. Raises TimeoutError then,
+        A window that is cancelled, or not answered ``within_s`` seconds, leaves the queue. Raises TimeoutError then,
         ApiError 503 where the version cannot be loaded, or what the engine raised.
         """
         async with asyncio.timeout(within_s):
@@ -164,7 +164,7 @@ class Transcriber:
             self._scheduler.withdraw(window)
 
     async def _decode_all(self) -> None:
-        """Decode until the line is empty. Each batch is formed when its turn comes, of all that came meanwhile."""
+        """Decode until the queue is empty. Each batch is formed when its turn comes, of all that came meanwhile."""
         await asyncio.sleep(self._wait_s)
         while windows := self._scheduler.take(self._budget_s):
             self._decoding_audio_s = sum(window.audio_s for window in windows)
@@ -224,7 +224,7 @@ def replicas(config: ServeConfig, make_loader: MakeLoader = EnginePool) -> ray.s
         name="Transcriber",
         **{"num_replicas": count.min} if fixed else {"autoscaling_config": autoscaling(config)},
         ray_actor_options={"num_cpus": config.threads} | ({"num_gpus": config.gpu} if config.gpu else {}),
-        # Windows, not requests: what bounds the line is max_queued_audio_s.
+        # Windows, not requests: max_queued_audio_s bounds the queue.
         max_ongoing_requests=10_000,
         max_constructor_retry_count=1,
     ).bind(config, make_loader)

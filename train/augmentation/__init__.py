@@ -1,1 +1,1 @@
-"""The same clip, a little different in each epoch."""
+"""Augmentation: each epoch gets a slightly different version of the same clip."""

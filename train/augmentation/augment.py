@@ -1,4 +1,4 @@
-"""The same clip, a little different in each epoch: speed, noise, telephone, gain, and masks over its features.
+"""Augmentation of clips, new in each epoch: speed, noise, telephone, gain, and masks over the features.
 
 Every draw depends on (seed, utterance id, epoch) and the configuration alone: not on order, batch, worker or machine.
 A resumed run therefore goes on with the draws that the interrupted one would have made, and a rerun repeats them all.

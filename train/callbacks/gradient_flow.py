@@ -1,4 +1,4 @@
-"""The proof, after the first step, that everything which is to be trained is being trained.
+"""Proves after the first step that a gradient reaches every weight that is to be trained.
 
 Adapters may be cut off from the loss without any error, for instance by activation checkpointing behind a frozen front
 end (peft pull request 617): the loss falls all the same, and half of the adapters stay what they were.

@@ -24,7 +24,7 @@ _FRAMES = 3
 
 
 class StallDetector(TrainerCallback):
-    """Reports a step that takes a minute, and five times as long as any before, to the progress actor; then at twice that.
+    """Tells the progress actor of a step that takes a minute and five times as long as any before, again at twice that.
 
     It says whether the worker waits for data, computes (which with several workers may be waiting for another one), or
     is at a checkpoint with its evaluation, and in which lines of ours.

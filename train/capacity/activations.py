@@ -28,7 +28,7 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
-        """Its size."""
+        """The size in bytes."""
         return self.rows * self.width * self.itemsize
 
 

@@ -1,4 +1,4 @@
-"""Peak memory of one worker: what stays, and the worst moment of a step played through segment by segment."""
+"""Peak memory of one worker: the constant part, and the worst moment of a step, simulated segment by segment."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """All of it."""
+        """The sum of all parts."""
         return self.weights + self.optimiser + self.gradients + self.activations + self.framework
 
 

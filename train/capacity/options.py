@@ -1,4 +1,4 @@
-"""All ways to train one configuration on one fleet: what each needs and costs, or why it cannot be had."""
+"""Options for training one configuration on given GPUs: the needs and cost of each, or why it is not possible."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Option:
 
     @property
     def hours(self) -> float:
-        """Of the whole run."""
+        """Hours of the whole run."""
         return self.steps * self.time.total_s / 3600
 
     @property
     def device_hours(self) -> float:
-        """Of all devices together: what is paid for."""
+        """Hours of all devices together: these are paid for."""
         return self.hours * self.setup.workers
 
     @property

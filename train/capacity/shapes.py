@@ -88,7 +88,7 @@ class NetworkShape:
 
     @property
     def linears(self) -> tuple[Linear, ...]:
-        """All linear layers but the projection to the vocabulary."""
+        """The linear layers, without the projection to the vocabulary."""
         return self.encoder_layer * self.encoder_layers + self.decoder_layer * self.decoder_layers
 
     @property
@@ -123,18 +123,18 @@ class NetworkShape:
 
     @property
     def encoder_parameters(self) -> int:
-        """All of the encoder."""
+        """The number of the encoder's weights."""
         layers = self.encoder_layers * self.encoder_layer_parameters
         return self.stem_parameters + self.sinusoids + layers + self.norm_parameters
 
     @property
     def decoder_parameters(self) -> int:
-        """All of the decoder."""
+        """The number of the decoder's weights."""
         return self.embedding_parameters + self.decoder_layers * self.decoder_layer_parameters + self.norm_parameters
 
     @property
     def parameters(self) -> int:
-        """All weights."""
+        """The number of all weights."""
         return self.encoder_parameters + self.decoder_parameters
 
     @property

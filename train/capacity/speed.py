@@ -35,7 +35,7 @@ class Flops:
 
     @property
     def total(self) -> int:
-        """Both passes."""
+        """Operations of the forward and the backward pass."""
         return self.forward + self.backward
 
 

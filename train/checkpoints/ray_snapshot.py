@@ -1,4 +1,4 @@
-"""Ray Train's record of a run's checkpoints, made anew where the driver died while it was written."""
+"""Repairs Ray Train's record of a run's checkpoints if the driver died while it was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's folder, local or at an address: what it was started with, its checkpoints, and what it leaves behind."""
+"""Folder of a run, local or at an address: its configuration, its checkpoints and its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints on their way from a worker's disk to the run's folder, while training goes on."""
+"""Uploads checkpoints from a worker's disk to the run's folder while training goes on."""
 
 from __future__ import annotations
 

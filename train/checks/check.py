@@ -1,4 +1,4 @@
-"""The steps that a configuration, or a cluster, is taken through in seconds, before any GPU hour is spent on it."""
+"""Steps of `check`: test a configuration, or a cluster, in seconds, before any GPU hour is spent on it."""
 
 from __future__ import annotations
 

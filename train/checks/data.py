@@ -1,4 +1,4 @@
-"""Steps of `check` that look at speech and transcripts before any model does: readable, held out, fit for scoring."""
+"""Steps of `check` for audio and transcripts, without any model: readable, held out, fit for scoring."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _faults_of(subject: Subject, row: Utterance) -> list[Quarantined]:
 
 
 def overlap(subject: Subject) -> CheckOutcome:
-    """No transcript is both trained on and held out: a word error rate on it would be of something learnt by heart."""
+    """Check that no transcript is both trained on and held out: its error rate would be of text learnt by heart."""
     held_out = subject.held_out
     if not held_out:
         return CheckOutcome("skipped", "neither data.validation nor data.retention is set")
@@ -80,7 +80,7 @@ def overlap(subject: Subject) -> CheckOutcome:
 
 
 def letter_case(subject: Subject) -> CheckOutcome:
-    """Transcripts are written as people write: in both cases, where the script has two, and with punctuation."""
+    """Check that transcripts have both letter cases, if the script has two, and punctuation."""
     found = []
     for name, rows in {**subject.parts, **subject.held_out}.items():
         cases = casing.Casing()
@@ -94,7 +94,7 @@ def letter_case(subject: Subject) -> CheckOutcome:
 
 
 def speaking_rate(subject: Subject) -> CheckOutcome:
-    """Transcripts are as long as their clips let them be spoken, over all sampled clips together."""
+    """Check that transcripts can be spoken in the length of their clips, over all sampled clips together."""
     rows = subject.training.utterances
     seconds = {row.id: len(waveform) / SAMPLE_RATE for row, waveform in subject.sampled.clips}
     chosen = [number for number, row in enumerate(rows) if row.id in seconds]
@@ -112,7 +112,7 @@ def speaking_rate(subject: Subject) -> CheckOutcome:
 
 
 def augmentation(subject: Subject) -> CheckOutcome:
-    """Noise can be read and codecs are there."""
+    """Check that noise can be read and codecs are there."""
     config = subject.config.augment
     effects = [name for name in type(config).model_fields if getattr(config, name).probability]
     if not effects:

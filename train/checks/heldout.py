@@ -1,4 +1,4 @@
-"""The step of `check` that decodes what a run is scored on: unreadable clips are known before it starts."""
+"""Step of `check` that decodes the clips a run is scored on: unreadable ones are known before it starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_CLIPS = 64  # decoded of each set: all of what is scored, unless evaluation
 
 
 def audio(subject: Subject) -> CheckOutcome:
-    """The clips of data.validation and data.retention that a run would be scored on can be decoded and heard."""
+    """Check that the scored clips of data.validation and data.retention can be decoded and are not silent."""
     if not subject.held_out:
         return CheckOutcome("skipped", "neither data.validation nor data.retention is set")
     config = subject.config

@@ -1,4 +1,4 @@
-"""Steps of `check` that look at the base and at label tokens; what is looked for in these is its family's affair."""
+"""Steps of `check` for the base and for label tokens; the base's family decides what is checked in the tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def language(subject: Subject) -> CheckOutcome:
 
 
 def start(subject: Subject) -> CheckOutcome:
-    """Each label starts as the decoder is started, once."""
+    """Check that each label starts as the decoder is started, once."""
     return _outcome(subject.family.check_start(subject))
 
 
@@ -33,7 +33,7 @@ def order(subject: Subject) -> CheckOutcome:
 
 
 def length(subject: Subject) -> CheckOutcome:
-    """Labels fit the decoder."""
+    """Check that labels fit the decoder."""
     return _outcome(subject.family.check_length(subject))
 
 

@@ -1,4 +1,4 @@
-"""Steps of `check` that run the network: one batch decoded, and one training step whose gradients are looked at."""
+"""Steps of `check` that run the network: decode one batch, and check the gradients of one training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps of `check --cluster`: whether the nodes of a cluster are alike, reach each other, and see the same storage."""
+"""Steps of `check --cluster`: the nodes of a cluster are alike, reach each other, and see the same storage."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Nodes:
 
 
 def answer(subject: Nodes) -> CheckOutcome:
-    """A process can be started on every node."""
+    """Check that a process can be started on every node."""
     cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
     return CheckOutcome("ok", f"{len(subject.facts)} nodes, {cpus:g} CPUs, {gpus:g} GPUs: {', '.join(subject.facts)}")
 
 
 def versions(subject: Nodes) -> CheckOutcome:
-    """Python and the packages are those of the head on every node."""
+    """Check that Python and the packages are those of the head on every node."""
     first, *others = subject.facts.items()
     odd = []
     for name, facts in others:
@@ -69,7 +69,7 @@ def versions(subject: Nodes) -> CheckOutcome:
 
 
 def same_code(subject: Nodes) -> CheckOutcome:
-    """Every node imports this project's code as it is here."""
+    """Check that every node imports this project's code as it is here."""
     here = code()
     odd = {name: facts["code"] for name, facts in subject.facts.items() if facts["code"] != here}
     if odd:
@@ -79,7 +79,7 @@ def same_code(subject: Nodes) -> CheckOutcome:
 
 
 def gpus(subject: Nodes) -> CheckOutcome:
-    """Ray knows of the GPUs that are there, and they are alike."""
+    """Check that Ray knows of the GPUs that are there, and that they are alike."""
     seen = {name: facts["gpus"] for name, facts in subject.facts.items()}
     told = {node.name: node.gpus for node in subject.nodes}
     if wrong := [name for name in seen if len(seen[name]) < told[name]]:
@@ -107,7 +107,7 @@ def _counted(found: list[tuple[str, int, str]]) -> str:
 
 
 def network(subject: Nodes) -> CheckOutcome:
-    """Every node reaches every other one, and gradients can be added up over all of them."""
+    """Check that every node reaches every other one, and that gradients can be added up over all of them."""
     nodes = subject.nodes
     open_at = _all(*ask(nodes, lambda node: node.probe.listen.remote()))
     unreached = _all(*ask(nodes, lambda node: node.probe.dial.remote(open_at), FIRST_S))
@@ -172,7 +172,7 @@ def shared_storage(subject: Nodes) -> CheckOutcome:
 
 
 def disk(subject: Nodes) -> CheckOutcome:
-    """There is room for Ray's objects, for the cache and for checkpoints under way."""
+    """Check that there is room for Ray's objects, for the cache and for checkpoints under way."""
     local = [subject.place] if subject.place and not storage.is_remote(subject.place) else []
     found = _all(*ask(subject.nodes, lambda node: node.probe.disks.remote(local)))
     rows = [(free, whole, name, path) for name, paths in found.items() for path, (free, whole) in paths.items()]
@@ -192,7 +192,7 @@ def disk(subject: Nodes) -> CheckOutcome:
 
 
 def clock(subject: Nodes) -> CheckOutcome:
-    """Clocks agree."""
+    """Check that clocks agree."""
     offsets = {}
     for node in subject.nodes:
         before = time.time()

@@ -1,4 +1,4 @@
-"""Steps of `check` about where the run takes place: kind and number of the machines, and the checkpoint folder."""
+"""Steps of `check` about the run's machines, their kind and number, and its checkpoint folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training data of a run: what its sources hold, admitted or quarantined, and the order in which it is met."""
+"""Training data of a run: the rows of its sources, admitted or quarantined, and the order they are trained on in."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _THREADS = min(8, 2 * (os.cpu_count() or 1))  # for headers that wait for a disk
 
 @dataclass(frozen=True)
 class CorpusValidator:
-    """The rules: what the checkpoint can take, and what is done with clips over 30 s."""
+    """Rules for rows: the limits of the checkpoint, and the treatment of clips over 30 s."""
 
     preprocess: PreprocessConfig
     long_clips: LongClips = "quarantine"

@@ -1,1 +1,1 @@
-"""Speech on its way to training: looked at, prepared, admitted and held."""
+"""Speech data for training: inspected, prepared, filtered and stored."""

@@ -1,4 +1,4 @@
-"""Transcripts all in capitals, or all in small letters: what is learnt is what they show."""
+"""Detects transcripts all in capitals or all in small letters: a model learns to write like that."""
 
 from __future__ import annotations
 

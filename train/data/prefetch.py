@@ -1,4 +1,4 @@
-"""Work on the rows of a source in threads, a few rows ahead of whoever takes the results, however many there are."""
+"""Prefetches a source's rows: threads work a few rows ahead of the consumer, however many rows there are."""
 
 from __future__ import annotations
 

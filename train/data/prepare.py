@@ -1,4 +1,4 @@
-"""From a source of labelled speech to manifests of 16 kHz FLAC clips, and a table of what could not be used."""
+"""Prepares a source of labelled speech: manifests of 16 kHz FLAC clips, and a table of rows that were not usable."""
 
 from __future__ import annotations
 

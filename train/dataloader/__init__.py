@@ -1,1 +1,1 @@
-"""Batches on their way to the trainer: Ray Data, tensors, the data loader."""
+"""The data loader: Ray Data makes tensors of micro-batches and hands them to the trainer."""

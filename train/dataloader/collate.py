@@ -1,4 +1,4 @@
-"""The last step before the network: one micro-batch as it leaves Ray Data, made what the family's network takes."""
+"""Collation: turns one micro-batch from Ray Data into the inputs of the family's network."""
 
 from __future__ import annotations
 

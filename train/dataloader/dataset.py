@@ -1,4 +1,4 @@
-"""The trainer's data loader: this worker's share of the plan, from the step where the run stands."""
+"""The trainer's data set: this worker's part of the micro-batches, from the run's current step on."""
 
 from __future__ import annotations
 

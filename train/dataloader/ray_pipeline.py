@@ -1,4 +1,4 @@
-"""Ray Data on its way from orders to ready tensors, ahead of the trainer and within a bound on memory.
+"""Ray Data pipeline from micro-batch specs to ready tensors, ahead of the trainer and within a bound on memory.
 
 A run's orders pass in chunks, each a Ray Data pipeline of its own that starts while the one before still has rows left:
 neither are all orders of a run held at once, nor does the trainer wait where one chunk ends and the next begins.

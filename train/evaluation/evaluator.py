@@ -1,4 +1,4 @@
-"""The network of a run at one of its steps, decoding the samples: by all workers, or in a task beside them."""
+"""Evaluates a run's network at one of its steps on samples: by all workers, or in a task beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole copy of a network whose weights ZeRO-3 has shared out. Whether it could be made, all workers say together."""
+"""Gathers a whole copy of a network that ZeRO-3 has partitioned. All workers agree whether that succeeded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Word error rates while a run trains: what is scored, when, where, and when there is nothing more to hope for."""
+"""Evaluation schedule of a run in training: the samples, the steps, the mode, and when to stop early."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A run: its folder and checkpoints, its attempts, how well it does, what it leaves behind."""
+"""A training run: its start, workers, attempts after failures, and its artifact."""

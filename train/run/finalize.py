@@ -1,4 +1,4 @@
-"""The best or the last weights of a run made into an artifact."""
+"""Makes an artifact of the best or the last weights of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a configuration to an artifact: start the workers, watch them, keep what they made."""
+"""Fits one configuration: starts the workers, watches them, and keeps the artifact."""
 
 from __future__ import annotations
 

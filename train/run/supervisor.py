@@ -1,4 +1,4 @@
-"""A run's attempts: from the last checkpoint on, again where a worker died, but not where a person must act."""
+"""Supervises a run's attempts: restarts from the last checkpoint if a worker died, not if a person must act."""
 
 from __future__ import annotations
 

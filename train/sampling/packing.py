@@ -41,10 +41,10 @@ class Packing(Section):
 
 @dataclass(frozen=True)
 class ExampleLimits:
-    """The room of an example: ``window_s`` seconds of audio, and the tokens of its label.
+    """Limits of an example: ``window_s`` seconds of audio, and the tokens of its label.
 
-    ``around`` the text are prompt and end, ``most`` are all of it. Of the text before, ``previous`` at most stand ahead
-    of it; they count as well.
+    ``around`` counts prompt and end around the text, ``most`` all of the label. At most ``previous`` tokens of the text
+    before stand ahead of it; they count as well.
     """
 
     around: int

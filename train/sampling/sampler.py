@@ -15,7 +15,7 @@ from train.sampling.packing import ExampleLimits, Packing, UtteranceColumns, ite
 
 @dataclass(frozen=True)
 class Ordering:
-    """The settings that make the order of training, and the room of a label."""
+    """Settings that determine the order of training, and the limits of a label."""
 
     batching: BatchingConfig
     packing: Packing

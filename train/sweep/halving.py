@@ -12,7 +12,7 @@ from train.sweep.record import Report
 
 
 class Halving(AsyncHyperBandScheduler):
-    """ASHA by word error rate over steps, which knows the trials of a sweep that goes on.
+    """ASHA by word error rate over steps, which also knows the earlier trials of a resumed sweep.
 
     A trial is never stopped at its last step: its weights are trained, and about to become an artifact.
     """

@@ -60,7 +60,7 @@ class Values(Section):
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """Between which numbers it is drawn, or None where it is one of several values."""
+        """The numbers between which it is drawn, or None if it is one of several values."""
         return self.uniform or self.loguniform
 
     def domain(self, whole: bool) -> Any:

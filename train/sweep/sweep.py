@@ -1,4 +1,4 @@
-"""From a sweep to its best artifact: trials side by side on Ray Tune, the worse ones stopped early."""
+"""Runs a sweep: trials side by side on Ray Tune, the worse ones stopped early, the best artifact kept."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _run(bench: Bench, waiting: Sequence[Trial], settings: SweepConfig, record: 
 
 
 class Watcher(ray.tune.Callback):
-    """Writes down what trials report, and says it.
+    """Records and prints what trials report.
 
     ``mistake`` is why that could not be written any more: raised in here, it would reach a person as Tune's traceback.
     """

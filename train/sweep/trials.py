@@ -40,12 +40,12 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Its run's name."""
+        """The name of the trial's run."""
         return self.config.run.name
 
     @property
     def run(self) -> RunFolder:
-        """Its run's folder."""
+        """The folder of the trial's run."""
         from train.checkpoints.run_folder import RunFolder
 
         return RunFolder.of(self.config)

@@ -1,4 +1,4 @@
-"""A run's figures where people look at them: TensorBoard, MLflow, Weights & Biases; written by the driver alone."""
+"""Trackers for a run's figures: TensorBoard, MLflow, Weights & Biases; written by the driver alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network with its trained weights: all of them, all but the encoder's, or adapters beside frozen ones."""
+"""Chooses a network's trained weights: all of them, all but the encoder's, or adapters beside frozen ones."""
 
 from __future__ import annotations
 

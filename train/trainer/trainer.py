@@ -1,4 +1,4 @@
-"""transformers' trainer, fed by us: where batches come from."""
+"""transformers' trainer with our data loader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ASF (WMA, WMV): whether its last packets are missing (Advanced Systems Format 1.20.03, sections 3 and 5)."""
+"""ASF (WMA, WMV): finds out if the last packets are missing (Advanced Systems Format 1.20.03, sections 3 and 5)."""
 
 from __future__ import annotations
 

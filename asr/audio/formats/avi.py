@@ -1,4 +1,4 @@
-"""AVI: no packet says its time, FFmpeg counts those that come. The index, behind them, tells what did not come."""
+"""AVI: packets have no time stamps, and FFmpeg counts those that come. The index behind them shows the lost ones."""
 
 from __future__ import annotations
 

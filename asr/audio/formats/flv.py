@@ -1,4 +1,4 @@
-"""FLV: what tags are missing, and whether the last ones are (Adobe Flash Video File Format 10.1, annex E)."""
+"""FLV: finds missing tags, also at the end of the file (Adobe Flash Video File Format 10.1, annex E)."""
 
 from __future__ import annotations
 

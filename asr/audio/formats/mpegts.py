@@ -1,4 +1,4 @@
-"""MPEG transport stream: where packets of a track are missing, and where two recordings were joined (ISO 13818-1)."""
+"""MPEG transport stream: finds missing packets of a track, and joints of two recordings (ISO 13818-1)."""
 
 from __future__ import annotations
 

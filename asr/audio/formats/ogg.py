@@ -1,4 +1,4 @@
-"""Ogg: where a file that was joined goes on in another codec, at which FFmpeg throws everything away (RFC 3533)."""
+"""Ogg: finds where a joined file goes on in another codec, at which FFmpeg throws everything away (RFC 3533)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A track's decoder: as FFmpeg made it, until a damaged packet has spoilt what it remembers."""
+"""Decoder of a track: FFmpeg's, replaced when a damaged packet has spoilt its state."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from asr.audio.formats.mpegts import TsTimes
 
 
 class PacketTimes(Protocol):
-    """Looks at the packets of a track in their order, beside the file that they come from."""
+    """Checks the packets of a track in their order, with the file that they come from."""
 
     seekable: bool
     """Whether FFmpeg finds the true place of a time."""

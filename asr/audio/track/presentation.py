@@ -82,7 +82,7 @@ class Clock:
 
     @property
     def reached_s(self) -> float:
-        """Until when the last packet that was decoded lasts by its own word."""
+        """The end of the last decoded packet by its own duration, in seconds."""
         return self._reached * self._tick_s - self._origin_s
 
     def seconds(self, stamp: int | None) -> float | None:
@@ -143,13 +143,13 @@ class Clock:
         return silent_s
 
     def finish(self, until_s: float) -> None:
-        """Go on for as long as the packets that were lost behind the last frame, but not beyond ``until_s``."""
+        """Add silence as long as the packets lost behind the last frame, but not beyond ``until_s``."""
         # Behind the end of a stream that is nothing but frames it is junk, and no sound.
         if self._lost_s and not self.untimed and self._now_s is not None:
             self.fill(min(self._lost_until_s, until_s), damaged=True)
 
     def fill(self, until_s: float, damaged: bool) -> None:
-        """Go on without sound until ``until_s``."""
+        """Add silence until ``until_s``."""
         if until_s > self.now_s + LEAD_S:  # less is the padding of a last packet
             (self.damaged if damaged else self.paused).add(self.now_s, until_s)
             self._now_s = until_s

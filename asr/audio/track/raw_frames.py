@@ -1,4 +1,4 @@
-"""Streams that are nothing but frames (MP3, ADTS): the tags among them, and the bytes that FFmpeg threw away unsaid."""
+"""Streams of bare frames (MP3, ADTS): the tags among them, and the bytes that FFmpeg dropped without a word."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def intact_until(packets: Iterable[Any], file: BinaryIO, format_name: str, until
 
 
 class RawFrames:
-    """Looks at the packets of such a stream in their order, beside the file that they come from."""
+    """Checks the packets of such a stream in their order, with the file that they come from."""
 
     def __init__(self, file: BinaryIO, format_name: str) -> None:
         self._file = file

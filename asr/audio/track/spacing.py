@@ -8,7 +8,7 @@ ROUNDING_S = 0.002  # times are milliseconds
 
 
 class Spacing:
-    """Looks at packets in their order: where each lies in the file, and its time stamp in ticks of ``tick_s``."""
+    """Checks packets in their order: the position of each in the file, and its time stamp in ticks of ``tick_s``."""
 
     def __init__(self, tick_s: float) -> None:
         self._tick_s = tick_s

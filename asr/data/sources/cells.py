@@ -1,4 +1,4 @@
-"""Arrow tables with audio in one of their columns: which columns are read, and what their rows are."""
+"""Arrow tables with audio in one of their columns: chooses the columns to read, and makes rows of them."""
 
 from __future__ import annotations
 

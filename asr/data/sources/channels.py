@@ -1,4 +1,4 @@
-"""Rows of a source of whose files one track or channel is wanted, or each channel on its own."""
+"""Selects one track or channel of a source's files, or each channel on its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row in anybody's column names made an utterance, or quarantined: the one place that judges names and values."""
+"""Turns a row with any column names into an utterance, or quarantines it: names and values are checked only here."""
 
 from __future__ import annotations
 

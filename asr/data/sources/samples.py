@@ -1,4 +1,4 @@
-"""Samples of a tar: which of its files belong together, and what they mean."""
+"""Groups the files of a tar into samples, and reads each sample as a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The members of an uncompressed tar, one after the other, whoever wrote its headers: the walk goes forward or ends.
+"""Reads the members of an uncompressed tar one after the other: with hostile headers too it moves forward or ends.
 
 Python's ``tarfile`` goes where a header sends it: backwards for ever, into a recursion, to a name of a terabyte.
 """
@@ -37,7 +37,7 @@ class Source(Protocol):
     """A binary file that can be read at any position."""
 
     def seek(self, offset: int, /) -> int:
-        """Go to a byte."""
+        """Move to a byte."""
 
     def read(self, size: int, /) -> bytes:
         """Return so many bytes, fewer at the end."""

@@ -1,4 +1,4 @@
-"""The process in which a stranger's Parquet file is read, with little memory: where pyarrow ends it, so be it.
+"""Child process that reads a stranger's Parquet file with little memory; a crash of pyarrow ends only this process.
 
     python -m asr.io.parquet.child SOCKET MEMORY_BYTES
 
@@ -172,7 +172,7 @@ def _give_back() -> None:
 
 
 def _footer(opened: Any, size: int) -> Any:
-    """Look at all that is looked at later."""
+    """Check all parts of the footer that are used later."""
     end = opened.read_at(8, max(size - 8, 0))
     if end[4:] == b"PAR1" and (length := int.from_bytes(end[:4], "little")) > MOST_FOOTER_BYTES:
         raise ValueError(f"its footer has {length:,} bytes")

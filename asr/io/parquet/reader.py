@@ -1,4 +1,4 @@
-"""Strangers' Parquet files, each read by a confined process of its own (``asr.io.parquet.child``): this is who asks it.
+"""Reads strangers' Parquet files, each through a confined process of its own (``asr.io.parquet.child``).
 
 pyarrow ends its process over a footer that says there are no columns where there are some, and takes gigabytes for a
 footer of megabytes or a page of a hundred bytes. What asks here reads no pages, and a footer after another process has
@@ -155,7 +155,7 @@ class ParquetReader:
 
     @contextlib.contextmanager
     def _explained(self, what: str) -> Iterator[None]:
-        """Say what it means that there is no answer, or one without a sense."""
+        """Raise in the block, for an answer that is missing or makes no sense, an error that says what it means."""
         if self._made_in != os.getpid():
             raise OSError(ENDED)
         try:

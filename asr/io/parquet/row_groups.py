@@ -39,7 +39,7 @@ FAR_CHUNK = 8 << 20
 
 @dataclass(frozen=True)
 class Table:
-    """A Parquet file: what pyarrow makes of its footer, the bytes below it, and who reads its pages."""
+    """A Parquet file: its footer as pyarrow reads it, the bytes below it, and the reader of its pages."""
 
     file: Any
     below: File

@@ -1,4 +1,4 @@
-"""Clips in, transcripts out, whatever network decodes them: languages, the quality ladder, segments and words.
+"""Decodes clips to transcripts with any backend: languages, temperature fallback, segments and words.
 
 Legend: B clips, M mel bins, T frames (10 ms each).
 """
@@ -44,7 +44,7 @@ MAX_PADDED = 2.0
 
 
 class DecoderBackend(Protocol):
-    """A Whisper that runs somewhere. What ``encode`` returns is its own affair: it is asked for rows of it."""
+    """A Whisper network that decodes. Only the backend reads the result of its ``encode``; callers name its rows."""
 
     @property
     def tokenizer(self) -> WhisperTokenizer:

@@ -1,4 +1,4 @@
-"""Whisper's last step before the network: clips padded to the context of their batch, labels shifted for the decoder.
+"""Whisper's collation: pads clips to the context of their batch, and shifts labels for the decoder.
 
 Legend: B clips of a micro-batch, L label tokens.
 """

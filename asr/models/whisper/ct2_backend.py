@@ -35,7 +35,7 @@ _DEFAULTS: dict[str, Quantization] = {"cpu": "int8", "cuda": "float16"}
 
 @dataclass(frozen=True)
 class CTranslateModel:
-    """A network for ``batch_decode``, and what must be known of it. ``replica`` loads the weights once more.
+    """A network for ``batch_decode``, with the facts about it. ``replica`` loads the weights once more.
 
     ``quantization`` is the type of its weights, ``known_languages`` are the codes it has tokens for, ``language`` what
     it was fine-tuned for (None: any); ``short_context`` whether it was trained on clips shorter than 30 s without

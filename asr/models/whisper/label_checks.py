@@ -18,7 +18,7 @@ _REMEDY = "copy tokenizer.json and tokenizer_config.json from the base that it w
 
 
 def start(sample: LabelSample) -> Finding:
-    """Each label has one start-of-transcript, and the decoder is given it once and never asked for it."""
+    """Check that each label has one start-of-transcript, given to the decoder once and never asked of it."""
     token = _id(sample, _START)
     if not sample.labels:
         first = sample.unlabelled[0]
@@ -70,7 +70,7 @@ def order(sample: LabelSample) -> Finding:
 
 
 def length(sample: LabelSample) -> Finding:
-    """Labels fit the decoder."""
+    """Check that labels fit the decoder."""
     longest = max((len(ids) for _, ids in sample.labels), default=0)
     long = [row for row in sample.unlabelled if row.reason == "label_too_long"]
     count = sample.utterances

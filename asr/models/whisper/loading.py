@@ -1,4 +1,4 @@
-"""A Whisper checkpoint made a network, ready to decode or to train."""
+"""Loads a Whisper checkpoint as a network, ready to decode or to train."""
 
 from __future__ import annotations
 

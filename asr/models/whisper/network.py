@@ -1,4 +1,4 @@
-"""Whisper whose encoder runs on as many frames as there are, instead of always on 30 s.
+"""Whisper with an encoder that runs on the frames there are, instead of always on 30 s.
 
 Legend: B rows, S encoder positions (20 ms each), D width.
 """

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WhisperProcessor:
-    """Whisper's tokenizer and log-mel features, as ``asr.models.family`` asks for them. ``folder`` is the checkpoint's.
+    """Whisper's tokenizer and log-mel features, a ``asr.models.processor.Processor``. ``folder`` is the checkpoint's.
 
     What goes wrong is told as ``Processor`` has it.
     """

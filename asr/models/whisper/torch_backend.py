@@ -1,4 +1,4 @@
-"""Features in, transcripts out with torch: the one decoding function of evaluation, benchmarks and the torch engine.
+"""Torch backend: the one decoding function of evaluation, benchmarks and the torch engine.
 
 Legend: B clips, M mel bins, T frames (10 ms each), S encoder positions (20 ms each), D width.
 """

@@ -32,11 +32,11 @@ class Throughput:
         self._done: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=LAST_WINDOWS + 1)
 
     def begin(self) -> None:
-        """From now on something waits."""
+        """Note that audio waits from now on."""
         self._since = self._clock() if self._since is None else self._since
 
     def end(self) -> None:
-        """From now on nothing does."""
+        """Note that no audio waits from now on."""
         self._busy_s, self._since = self._busy(), None
 
     def done(self, audio_s: float) -> None:
@@ -89,7 +89,7 @@ class Admission:
         return self._full(what, self.audio_s / max(len(self._tickets), 1))
 
     def close(self) -> None:
-        """Let nobody in any more; who is in stays until they are answered."""
+        """Admit no request any more; those in flight stay until they are answered."""
         self._closed = True
 
     @property
@@ -178,7 +178,7 @@ class Ticket:
         self._admission.count(self, max(0.0, self.audio_s - audio_s))
 
     def leave(self) -> None:
-        """Give up the place; a second time is nothing."""
+        """Leave; a second call does nothing."""
         self._admission.leave(self)
 
     def __enter__(self) -> Ticket:

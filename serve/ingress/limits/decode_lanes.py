@@ -26,7 +26,7 @@ Open = Callable[[Watch], DecodedAudio]
 
 
 class Lane:
-    """Two threads, and who waits for one: keys take turns, however much each of them sends."""
+    """Two threads and the queue for them: keys take turns, however much each of them sends."""
 
     def __init__(self, name: str) -> None:
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"prepare-{name}")

@@ -18,15 +18,15 @@ UPLOAD = -1  # the part of a lease that is no channel
 
 
 class Full(Stop):
-    """There is too much in memory for this recording."""
+    """Raised if there is too much in memory for this recording."""
 
 
 class Longer(Stop):
-    """There is more of a recording than may be decoded here."""
+    """Raised if a recording is longer than may be decoded here."""
 
 
 class Left(Stop):
-    """Nobody waits for a recording any more."""
+    """Raised if nobody waits for a recording any more."""
 
 
 class SampleMemory:

@@ -1,4 +1,4 @@
-"""Admits uploads so that neither a slow one nor a key with many costs others anything: a least rate, and shares.
+"""Minimum upload rate, and fair shares of keys: neither a slow upload nor a key with many costs others anything.
 
 A request has its place from its first byte on, so that a long upload is not refused at its end. One key alone may hold
 all places. Where they are all taken, who comes and holds fewer takes one of the key that holds most, until both have as

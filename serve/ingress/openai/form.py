@@ -20,7 +20,7 @@ ENVELOPE_BYTES = 64 * 1024  # boundaries, part headers and the other fields arou
 
 @dataclass(frozen=True)
 class Form:
-    """An upload and what is asked of it."""
+    """An upload and its parameters."""
 
     audio: bytes
     parameters: Parameters

@@ -53,7 +53,7 @@ def _transcribed() -> dict[str, Any]:
         "content": {"application/json": {"schema": {"anyOf": whole}}} | kinds,
         "headers": {
             "x-audio-warnings": {"description": "What is to be known of the sound.", "schema": {"type": "string"}},
-            "x-model-version": {"description": "Which version was heard.", "schema": {"type": "string"}},
+            "x-model-version": {"description": "Which version answered.", "schema": {"type": "string"}},
         },
     }
     form = {"schema": {"$ref": _REFERENCE.format(model=_FORM)}}

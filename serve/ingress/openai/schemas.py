@@ -1,4 +1,4 @@
-"""The shapes of what the endpoint answers, as its OpenAPI document shows them: a test holds real answers to them."""
+"""Schemas of the endpoint's answers for its OpenAPI document; a test checks real answers against them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Model(Shape):
 
 
 class Models(Shape):
-    """All of them."""
+    """A list of models."""
 
     object: Literal["list"]
     data: list[Model]

@@ -1,4 +1,4 @@
-"""An answer as server-sent events: words while later ones are still being decoded, then all of them, or an error."""
+"""Server-sent events of an answer: text as it is decoded, then all of it, or an error."""
 
 from __future__ import annotations
 

@@ -30,12 +30,12 @@ class MetricLabels:
 
     @property
     def of_model(self) -> tuple[str, str]:
-        """Labels of what has no key."""
+        """Labels of metrics without a key."""
         return self.model, self.version
 
     @property
     def labels(self) -> tuple[str, str, str]:
-        """Labels of the rest."""
+        """Labels of metrics with a key."""
         return self.model, self.version, self.key
 
 
@@ -109,7 +109,7 @@ class Metrics:
         self._real_time_factor = self._histogram(
             "real_time_factor_ratio", "That, for each second of the recording", _FACTORS, _WHOSE
         )
-        self._wait_seconds = self._histogram("window_wait_seconds", "Windows' time in the line", _SECONDS, _WHOSE)
+        self._wait_seconds = self._histogram("window_wait_seconds", "Windows' time in the queue", _SECONDS, _WHOSE)
         self._batch_fill = self._histogram("batch_fill_ratio", "Audio in a batch, of its bound", _SHARES, _MODEL)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:

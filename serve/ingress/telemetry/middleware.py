@@ -56,7 +56,7 @@ class Observer:
         self._sinks = sinks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, and write it down when its last byte has gone or the client has."""
+        """Answer a request, and record it when its last byte has gone or the client has left."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
