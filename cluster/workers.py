@@ -16,11 +16,11 @@ class Elastic(Section):
     renamed: ClassVar = {"look_every_s": Renamed("resize_interval_s")}
 
     min: int = Field(1, ge=1)
-    """Fewer are waited for."""
+    """Least number of workers. The run waits for it."""
     max: int = Field(ge=1)
-    """More are not asked for. It has to be said where ``elastic`` is."""
+    """Most workers that are requested. Required where ``elastic`` is set."""
     resize_interval_s: float = Field(60.0, gt=0.0)
-    """How often it is looked whether more workers fit by now. Each change costs a restart from the last checkpoint."""
+    """Seconds between checks whether more workers fit. Each change costs a restart from the last checkpoint."""
 
     @model_validator(mode="after")
     def _order(self) -> Elastic:
@@ -39,14 +39,14 @@ class Workers(Section):
     cpus_each: int = Field(0, ge=0)
     """CPU threads of a worker; 0 takes all cores of this machine, or 4 beside a GPU."""
     gpu: bool = False
-    """Whether each worker has a GPU."""
+    """Give each worker a GPU."""
     data_tasks_each: int = Field(1, ge=1)
     """Ray Data tasks that prepare data for a worker at a time, each up to 96 MiB of features ahead. One keeps up with a
     CPU; a GPU wants four and more."""
     price_per_hour: float | None = Field(None, ge=0.0)
-    """What a worker's device (its GPU, or its CPU cores) costs for an hour, in any currency."""
+    """Price of a worker's device (its GPU, or its CPU cores) for an hour, in any currency."""
     max_failures: int = Field(2, ge=0)
-    """How often a run goes on from the same checkpoint after a worker died; with each new one the count begins anew."""
+    """Restarts of a run from the same checkpoint after a worker died; each new checkpoint sets the count to zero."""
 
     @property
     def threads(self) -> int:

@@ -22,13 +22,13 @@ class Replicas(Section):
     """Number of replicas of the model. ``replicas: 2`` is short for two that stay two."""
 
     min: int = Field(1, ge=1)
-    """Copies that are always there."""
+    """Replicas that are always there."""
     max: int = Field(1, ge=1)
-    """Copies at most, while more audio is queued than two batches for each."""
+    """Most replicas, reached while more audio is queued than two batches for each."""
     up_after_s: float = Field(10.0, ge=0.0)
-    """How long too much has to be queued before a copy is added."""
+    """Seconds for which too much audio has to be queued before a replica is added."""
     down_after_s: float = Field(300.0, ge=0.0)
-    """How long so little has to be queued that fewer would do before one is ended."""
+    """Seconds for which the queue has to be short enough for fewer replicas before one is ended."""
 
     @model_validator(mode="before")
     @classmethod
@@ -46,9 +46,9 @@ class ServeConfig(Section):
     """Everything about one transcription endpoint."""
 
     model: ModelPlace = ""
-    """What to serve: an artifact's folder, a hub id, a local checkpoint, or builtin:base."""
+    """The model to serve: an artifact's folder, a hub id, a local checkpoint, or builtin:base."""
     name: str = ""
-    """What clients call the model; without, its hub id, the name of its folder, or of an artifact's run."""
+    """The clients' name of the model; by default its hub id, the name of its folder, or of an artifact's run."""
     models: dict[str, ModelPlace] = Field(default_factory=dict)
     """More to serve, or all of it: what clients call each, and what it is. The first is the default, ``model`` before
     all; the others are loaded when they are asked for."""
@@ -56,7 +56,7 @@ class ServeConfig(Section):
     """Memory for the weights of the models that a replica holds at once; beyond it the least recently used is unloaded.
     0 sets no bound."""
     share_bases: bool = False
-    """Whether adapters of one base stay adapters, so that they share its weights and batches on the torch engine.
+    """Keep adapters of one base as adapters, so that they share its weights and batches on the torch engine.
     Without, each is merged into weights of its own, which decodes it faster."""
     registry: Place = ""
     """A JSON file, or its address, that keeps what was promoted, so that it outlives the endpoint. Without, an endpoint
@@ -66,12 +66,12 @@ class ServeConfig(Section):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes any free one."""
     keys: Place = ""
-    """Who may ask: a YAML file of API keys, or ``env:NAME`` for an environment variable that holds the same. Without,
+    """API keys: a YAML file, or ``env:NAME`` for an environment variable that holds the same. Without,
     nobody is asked for a key."""
     exposed: bool = False
-    """Whether ``host`` may be reachable from outside without ``keys``: put a gateway that asks for them in front."""
+    """Allow a ``host`` that is reachable from outside without ``keys``: put a gateway that asks for them in front."""
     engine: Literal["auto", "torch", "ctranslate2"] = "auto"
-    """What decodes; ``auto`` takes the faster one that can serve the model."""
+    """The engine that decodes; ``auto`` takes the faster one that can serve the model."""
     replicas: Replicas = Replicas()
     """Copies of the model, each of which forms its own batches."""
     cpus_each: int = Field(0, ge=0)
@@ -81,12 +81,12 @@ class ServeConfig(Section):
     max_batch_audio_s: float = Field(240.0, ge=LONGEST_WINDOW_S)
     """Audio in one batch, in seconds as the encoder sees them: 30 a window, unless trained for the short context."""
     batch_wait_s: float = Field(0.0, ge=0.0, le=5.0)
-    """How long an idle replica waits for more audio before it begins, for fuller batches and later answers; a busy one
+    """Seconds an idle replica waits for more audio before it begins, for fuller batches and later answers; a busy one
     collects while it decodes."""
     max_upload_bytes: int = Field(25 * 1024 * 1024, gt=0)
     """Size of an uploaded file; the default is OpenAI's limit."""
     min_upload_bytes_per_s: int = Field(4096, ge=1)
-    """How fast an upload has to come in. One that is 20 s late is answered 408; what came before excuses no pause."""
+    """Least speed of an upload. One that is 20 s late is answered 408; a fast beginning excuses no pause later."""
     max_audio_s: float = Field(10_800.0, gt=0.0)
     """Length of the audio in a request, once decoded."""
     max_damaged_share: float = Field(MAX_DAMAGED_SHARE, ge=0.0, le=1.0)
@@ -109,7 +109,7 @@ class ServeConfig(Section):
     access_log: Place = ""
     """A file that gets one JSON line for each request, or ``-`` for standard error; without, there is none."""
     log_words: bool = False
-    """Whether the access log holds what was said."""
+    """Write transcripts into the access log."""
 
     @property
     def public_name(self) -> str:
@@ -129,7 +129,7 @@ class ServeConfig(Section):
 
     @property
     def artifacts(self) -> dict[str, str]:
-        """All models: what clients call each, and what it is, the default first."""
+        """All models by the names that clients use, the default first."""
         return ({self.public_name: self.model} if self.model else {}) | self.models
 
     def narrowed(self, artifact: str) -> ServeConfig:
@@ -138,7 +138,7 @@ class ServeConfig(Section):
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
-        """Where a replica computes."""
+        """The device that a replica computes on."""
         return "cuda" if self.gpu else "cpu"
 
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,25 @@ def test_a_public_name_means_one_thing() -> None:
                 places.setdefault(name, []).append(relative(path))
     assert len(places) > 200
     assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
+def definitions(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield the public names of a module, of its classes and functions, and of theirs, each with its docstring."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        name = getattr(node, "name", "")
+        if not name.startswith("_"):
+            yield name, ast.get_docstring(node) or ""
+        for inner in node.body:
+            yield from definitions(inner)
+
+
+def test_a_public_docstring_begins_with_what_a_thing_is_or_does() -> None:
+    """A question word at its beginning makes a riddle of it."""
+    question = r"(Who|What|Where|How|Whether|When)\b"
+    riddles = []
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        if re.search(rf'"""{question}', text):  # most modules have none, and need not be parsed
+            found = definitions(ast.parse(text))
+            riddles += [f"{relative(path)} {name}" for name, told in found if re.match(question, told)]
+    assert not riddles

@@ -32,7 +32,7 @@ class OptimConfig(Section):
     warmup_steps: int = Field(10, ge=0)
     """Steps over which the learning rate rises to its peak, before it falls to zero at the end."""
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
-    """How it falls."""
+    """Curve by which the learning rate falls."""
     weight_decay: float = Field(0.0, ge=0.0)
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(1.0, gt=0.0)
@@ -53,7 +53,7 @@ class RunConfig(Section):
     keep_checkpoints: int = Field(2, ge=1)
     """The newest are kept, and beside them the best weights by word error rate."""
     data_log: bool = False
-    """Whether to write down which utterances each step was trained on, in ``<run>/ledger/``."""
+    """Record the utterances that each step was trained on, in ``<run>/ledger/``."""
 
 
 class TrainConfig(Section):
@@ -66,23 +66,23 @@ class TrainConfig(Section):
     language: str | None = None
     """Whisper's name or code of the spoken language, for utterances whose manifest row names none."""
     task: Task = "transcribe"
-    """What the decoder is asked for."""
+    """The decoder's task."""
     seed: int = Field(0, ge=0)
-    """Of order, margins, dropout and the adapters' first weights."""
+    """Random seed of order, margins, dropout and the adapters' first weights."""
     strategy: Strategy = "lora"
-    """Which weights are trained."""
+    """The weights that are trained."""
     parallelism: Literal["ddp", "zero1", "zero2", "zero3"] = "ddp"
-    """What the workers share out among them: nothing, or (DeepSpeed) optimiser states, gradients, weights."""
+    """State that is partitioned among the workers: nothing, or (DeepSpeed) optimiser states, gradients, weights."""
     offload: Literal["none", "cpu"] = "none"
-    """Where DeepSpeed keeps what the GPU has no room for."""
+    """Memory to which DeepSpeed moves state that the GPU has no room for."""
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     """Amendments to the DeepSpeed settings that are derived; ``train --dry-run`` prints the result."""
     precision: Precision = "fp32"
-    """Of the arithmetic; bf16 halves memory on GPUs that have it, fp16 on those that do not."""
+    """Precision of the arithmetic; bf16 halves memory on GPUs that have it, fp16 on those that do not."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
     compile: bool = False
-    """Whether torch.compile builds the network's kernels, in the first steps; worth it on GPUs and long runs."""
+    """Build the network's kernels with torch.compile, in the first steps; worth it on GPUs and long runs."""
     data: DataConfig
     batching: BatchingConfig = BatchingConfig()
     packing: Packing = Packing()

@@ -19,7 +19,7 @@ from asr.audio.sounding import Stretch, copied, mean, sounding, within
 FRAME = 512  # samples of one judgement; the network takes no other number at 16 kHz
 CONTEXT = 64  # samples before a frame that the network sees as well
 State = tuple[np.ndarray, np.ndarray]
-"""What the network remembers between frames, h and c [1, 1, 128]."""
+"""State of the network between frames, h and c [1, 1, 128]."""
 _FRESH: State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32))
 
 # Each 33 s are judged anew, after two seconds of what comes before them (silence, before a recording). Without these a

@@ -1,4 +1,4 @@
-"""From audio to clips and from transcripts to a recording: what the endpoint and in-process transcription share."""
+"""Transcription pipeline of the endpoint and in process: audio to clips, and transcripts to a recording."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from asr.models.abilities import Ability, require
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.transcript import DecodingRequest, Task, Transcript
 
-# Channels that are heard each on its own: each is decoded, held and heard like a recording.
+# Channels that are transcribed each on its own: each is decoded, held and transcribed like a recording.
 MAX_CHANNELS = 8
 
 NOTHING_FOUND = SoundReport(0)
 
 Watch = Callable[[int, int, int], None]
-"""Is told, of each channel that is heard, its number, how many samples there are, and the bytes that they take."""
+"""Gets, for each channel that is transcribed, its number, the number of its samples and the bytes they take."""
 
 
 def unwatched(channel: int, samples: int, nbytes: int) -> None:
-    """Watch a recording that may take what it takes."""
+    """Watch nothing: the recording may take any memory and time."""
 
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """What is asked of every window of a recording.
+    """Options for decoding every window of a recording.
 
     ``language`` None: detect it, once for the recording, or, with ``language_per_window``, for each window.
     """
@@ -51,7 +51,7 @@ class DecodingOptions:
     words: bool = False
 
     def clip(self, features: np.ndarray, language: str | None) -> DecodingRequest:
-        """Ask it of one window's ``features``, in ``language``."""
+        """Return the request for one window's ``features``, in ``language``."""
         return DecodingRequest(
             features, language, self.task, self.prompt, self.temperature, self.timestamps, self.words
         )
@@ -59,12 +59,12 @@ class DecodingOptions:
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """A recording decoded: 16 kHz samples, and the windows of at most 30 s in which somebody speaks.
+    """A decoded recording: 16 kHz samples, and the windows of at most 30 s in which somebody speaks.
 
     ``first`` are the log-mel features [M, T] of the first window, where they were computed with it. ``forget`` gives
     back the memory of so many samples from the beginning: two hours of them are 460 MB. ``report`` is what decoding
-    found. ``channels`` are there where each is heard on its own: then ``windows`` are those of all of them, in the
-    order in which they begin, and ``waveform`` is the first channel's.
+    found. ``channels`` are there if each is transcribed on its own: then ``windows`` are those of all channels, in
+    the order in which they begin, and ``waveform`` is the first channel's.
     """
 
     waveform: np.ndarray
@@ -81,7 +81,7 @@ class DecodedAudio:
 
     @property
     def decoded_s(self) -> float:
-        """Seconds of audio that are listened to: the length of each channel that is heard on its own."""
+        """Seconds of audio that are transcribed: the length of each channel that is transcribed on its own."""
         return self.duration_s * max(len(self.channels), 1)
 
     @property
@@ -95,7 +95,7 @@ class DecodedAudio:
         return sum(model.features.encoder_s(each, model.context) for each in frames)
 
     def of(self, window: Window) -> DecodedAudio:
-        """Return what a window was cut from."""
+        """Return the audio that a window was cut from."""
         return self if window.channel is None else self.channels[window.channel]
 
 
@@ -135,7 +135,7 @@ def open_sound(
     choice: SoundChoice = DEFAULT_CHOICE,
     watch: Watch = unwatched,
 ) -> DecodedAudio:
-    """Decode the chosen sound of a recording, in a process of its own, and find where speech is. CPU-bound.
+    """Decode the chosen track and channel of a recording, in a child process, and find the speech. CPU-bound.
 
     With ``model`` the first window's features are computed too: most recordings have no other, and each way to
     another thread and back takes its time. Raises DataError as ``asr.audio.sandbox.decode`` does, and
@@ -167,14 +167,14 @@ def _opened(
 
 
 def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | None, watch: Watch) -> DecodedAudio:
-    """Decode a recording once for each channel: a child hands over one sound at a time, and most files have two.
+    """Decode a recording once for each channel: a child hands over one channel at a time, and most files have two.
 
-    ``max_audio_s`` is of all of them together.
+    ``max_audio_s`` is for all channels together.
     """
     channels = [_opened(source, limits, SoundChoice(track, "0"), partial(watch, 0))]
     count = channels[0].report.channels
     if count > MAX_CHANNELS:
-        hint = f"at most {MAX_CHANNELS} can be heard each on its own: choose one by its number"
+        hint = f"at most {MAX_CHANNELS} can be transcribed each on its own: choose one by its number"
         raise DataError("too_many_channels", f"the recording has {count} channels, and {hint}")
     length_s = channels[0].duration_s
     if count * length_s > limits.max_audio_s:  # the samples of all are held at the same time
@@ -192,9 +192,9 @@ def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | 
 
 
 def prepared(sound: DecodedAudio, model: ModelInfo) -> Iterator[tuple[Window, np.ndarray]]:
-    """Yield each window with its log-mel features [M, T], computed when it is asked for: long audio needs no more.
+    """Yield each window with its log-mel features [M, T], computed on demand: long audio needs no more memory.
 
-    Samples are forgotten once they have been used: this can be asked of a recording only once.
+    Samples are freed once they have been used: call this only once for a recording.
     """
     for number, window in enumerate(sound.windows):
         source = sound.of(window)
@@ -207,14 +207,14 @@ def prepared(sound: DecodedAudio, model: ModelInfo) -> Iterator[tuple[Window, np
 
 
 def as_answered(transcript: Transcript, task: Task) -> Transcript:
-    """Return a transcript with the language that its text is in: what was translated is English, whatever was said."""
+    """Return a transcript with the language of its text: a translation is English, whatever was spoken."""
     return replace(transcript, language="en") if task == "translate" else transcript
 
 
 def joined(
     results: Iterable[tuple[Window, Transcript]], options: DecodingOptions, duration_s: float, report: SoundReport
 ) -> Recording:
-    """Put windows together, and with them what decoding found."""
+    """Join the transcripts of windows and the report of decoding into a recording."""
     joiner = Joiner()
     for window, transcript in results:
         joiner.add(window, as_answered(transcript, options.task))

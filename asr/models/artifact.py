@@ -74,7 +74,7 @@ class Card(Section):
     language: str | None
     task: Task
     short_context: bool
-    """Whether it was trained on clips at their own length. Where not, features are padded to 30 s."""
+    """True if it was trained on clips at their own length. If not, features are padded to 30 s."""
     normaliser: str
     """The normaliser of the word error rates below."""
     data: dict[str, Any]
@@ -91,9 +91,9 @@ class Card(Section):
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file but the README and this card."""
     family: str = WHISPER
-    """What kind of network it is; see ``asr.models.family``."""
+    """Family of the network; see ``asr.models.family``."""
     lineage: list[Ancestor] = Field(default_factory=list)
-    """Where the base is an artifact itself: that one, what it was made from, and so on to a published checkpoint."""
+    """Parents, if the base is an artifact itself: that one, its base, and so on to a published checkpoint."""
 
 
 def fetched(name: str) -> Path:

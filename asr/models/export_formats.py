@@ -6,4 +6,4 @@ from typing import Literal
 
 Format = Literal["transformers", "ctranslate2"]
 Quantization = Literal["int8", "int8_float16", "float16", "float32"]
-"""Of the weights of CTranslate2; transformers' are floats."""
+"""Quantisation of CTranslate2's weights; transformers' are floats."""

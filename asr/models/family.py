@@ -1,4 +1,4 @@
-"""What a family of models answers, so that nothing else needs to know which it is.
+"""The interface of a model family: code outside it works with any family.
 
 A family is a folder beside this file, and its module ``family`` holds the one object that ``family_of`` returns. Which
 one it is follows from the checkpoint's own ``config.json``. Nothing outside that folder imports from inside it.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NO_ADAPTER = "__base__"
-"""What PEFT calls the adapter of a row that has none."""
+"""PEFT's name for the adapter of a row that has none."""
 
 WHISPER = "whisper"
 
@@ -39,7 +39,7 @@ _MODULES = {WHISPER: "asr.models.whisper.family"}  # by the ``model_type`` of a 
 class SpeechModel:
     """A network ready to decode or to train, with its processor; the last two fields come from an artifact's card.
 
-    ``language`` is what the model was fine-tuned for (None: any); ``short_context`` whether it was trained to hear
+    ``language`` is the one the model was fine-tuned for (None: any); ``short_context`` says whether it was trained on
     clips shorter than the window without padding.
     """
 
@@ -52,7 +52,7 @@ class SpeechModel:
 
     @property
     def family(self) -> Family:
-        """What kind of network it is."""
+        """The network's family."""
         return family_of_network(self.network)
 
     @property
@@ -62,7 +62,7 @@ class SpeechModel:
 
     @property
     def features(self) -> Features:
-        """What turns waveforms into the network's input."""
+        """The features that turn waveforms into the network's input."""
         return self.processor.features
 
     @property
@@ -83,7 +83,7 @@ class SpeechModel:
 
 
 Finding = tuple[str, str]
-"""What was found, and what to do about it: an empty string where nothing is wrong."""
+"""A finding of a check, and the hint what to do: an empty string if nothing is wrong."""
 
 
 class LabelSample(Protocol):
@@ -119,7 +119,7 @@ class LabelSample(Protocol):
 
 
 class Family(Protocol):
-    """One kind of network and all that is its own affair."""
+    """A family of networks: its loading, features, decoding, loss, checks and adapters."""
 
     @property
     def name(self) -> str: ...
@@ -129,12 +129,12 @@ class Family(Protocol):
         """Names of the layers that 4-bit weights leave as they are."""
 
     def load_processor(self, checkpoint: Checkpoint) -> Processor:
-        """Load what needs no weights. Raises UserError where a file is missing or damaged."""
+        """Load the processor, which needs no weights. Raises UserError where a file is missing or damaged."""
 
     def load(
         self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None, quantization: Any = None
     ) -> SpeechModel:
-        """Load a checkpoint for inference; ``dtype`` None is float32. Raises UserError where it is no whole network.
+        """Load a checkpoint for inference; ``dtype`` None is float32. Raises UserError if it is not a complete network.
 
         ``quantization`` is a transformers quantization config: linear layers are then made on ``device`` as it says.
         """
@@ -165,25 +165,25 @@ class Family(Protocol):
         """Return the loss of a micro-batch, weighted so that every token of the whole step weighs the same."""
 
     def freeze(self, network: PreTrainedModel, encoder: bool) -> None:
-        """Have all weights trained but those that never are, and with ``encoder`` but those of the encoder."""
+        """Make all weights trainable but those that never are; with ``encoder``, freeze the encoder too."""
 
     def settle(self, folder: Path) -> None:
         """Amend what ``save_pretrained`` has written into a folder, so that plain transformers loads it."""
 
     def check_start(self, sample: LabelSample) -> Finding:
-        """Return what is found of how labels start. Raises UserError where training would be in vain, as the rest."""
+        """Check how labels start. Raises UserError, as the other checks do, where training would be in vain."""
 
     def check_order(self, sample: LabelSample) -> Finding:
-        """Return what is found of the order of a label's tokens, and of what they spell."""
+        """Check the order of a label's tokens, and the text that they spell."""
 
     def check_length(self, sample: LabelSample) -> Finding:
-        """Return what is found of how long labels are."""
+        """Check the length of labels."""
 
     def check_generation(self, sample: LabelSample) -> Finding:
-        """Return what is found of the generation config, beside the labels."""
+        """Check the generation config against the labels."""
 
     def shared_base(self, model: SpeechModel) -> SharedBase:
-        """Return a base for adapters that ``is_mixable``; the model is its own from now on."""
+        """Return a shared base for adapters that are ``is_mixable``; it owns the model from now on."""
 
     def write_fast(self, model: SpeechModel, folder: Path, quantization: Quantization) -> None:
         """Write a model's weights for the engine beside torch. Raises UserError where that is not installed."""
@@ -194,7 +194,7 @@ class Family(Protocol):
     def load_fast(
         self, name: str, device: str = "cpu", threads: int = 0, quantization: Quantization | None = None
     ) -> FastModel:
-        """Load what ``name`` names in that engine; ``threads`` 0 leaves their number to it.
+        """Load the model ``name`` in that engine; ``threads`` 0 leaves their number to it.
 
         Raises UserError where the model is missing or damaged, or the engine is not installed or cannot have it.
         """
@@ -206,7 +206,7 @@ class Family(Protocol):
 def family_of(folder: Path) -> Family:
     """Return the family of a checkpoint's folder, as its ``config.json`` says.
 
-    Where that says nothing that is known here, it is Whisper, whose loading says what is wrong.
+    If that names no known family, it is Whisper, whose loading reports the fault.
     """
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
@@ -239,7 +239,7 @@ def load_processor(checkpoint: Checkpoint) -> Processor:
 
 
 def num_bytes(network: nn.Module) -> int:
-    """Return what a network's weights occupy; tied ones count once."""
+    """Return the bytes of a network's weights; tied ones count once."""
     return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
 
 

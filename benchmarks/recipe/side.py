@@ -85,7 +85,7 @@ class Memory(threading.Thread):
         self.spilled_bytes = 0
         """The most that Ray had moved from its object store to disk."""
         self.resting = False
-        """Whether there is nothing to sample, because the processes stand still."""
+        """True if there is nothing to sample, because the processes stand still."""
         self._pid, self._folder, self._done = pid, folder, threading.Event()
 
     def run(self) -> None:

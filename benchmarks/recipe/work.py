@@ -34,14 +34,14 @@ class Work:
     manifests: dict[str, str]
     """Of ``train``, ``validation`` and ``test``."""
     folder: str
-    """Where everything that the side writes belongs."""
+    """Folder for everything that the side writes."""
     lora: dict[str, Any]
     """The fields of ``LoraSettings``."""
     pauses: tuple[int, ...] = ()
     """Steps before which the recipe waits for the benchmark's word, while we train."""
     gradient_checkpointing: bool = False
     probe: bool = False
-    """Whether only steps are wanted: no checkpoint, no evaluation."""
+    """Run only steps: no checkpoint, no evaluation."""
     settings: tuple[str, ...] = ()
     """``key=value`` words on top, for our side."""
 

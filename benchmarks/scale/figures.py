@@ -37,7 +37,7 @@ class Sizes:
     prompts: int | None = None
     """Of real speech that is prepared; all where it is None."""
     decoder: str = "builtin:tiny.en"
-    """What the simulated replicas decode with: a fast one makes fewer events of as many requests."""
+    """Device of the simulated replicas: a fast one makes fewer events of as many requests."""
     workers: int = 1000
     rows: int = 4000
     """Micro-batches through Ray Data without work in them; an eighth of them with it."""

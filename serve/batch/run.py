@@ -43,7 +43,7 @@ class Summary:
     not_audio: Mapping[str, int]
     repeated: int
     computed: str
-    """How the model is run; "" where there was nothing to do."""
+    """Description of how the model is run; "" if there was nothing to do."""
 
 
 def transcribe_all(

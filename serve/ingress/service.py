@@ -31,7 +31,7 @@ from serve.ingress.window_pipeline import Passage, WindowPipeline
 from serve.models.router import Route, Router
 
 Options = Callable[[ModelInfo], DecodingOptions]
-"""What a client asks of a model. Raises ApiError 400 where the model cannot do it."""
+"""Makes a client's options for a model. Raises ApiError 400 if the model cannot do them."""
 
 
 @dataclass

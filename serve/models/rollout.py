@@ -40,9 +40,9 @@ class RolloutRequest(Section):
     max_wer: float | None = Field(None, ge=0.0)
     """The candidate's WER on them at most; 0.1 is 10 %."""
     margin: float = Field(DEFAULT_MARGIN, ge=0.0)
-    """How much worse than the stable version's it may be."""
+    """Margin by which its WER may be worse than the stable version's."""
     force: bool = False
-    """Whether it is promoted in spite of its WER."""
+    """Promote it in spite of its WER."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 from asr.inference.engine import ModelInfo
 
 Role = Literal["stable", "candidate"]
-"""What a version is to its name: the one that answers, or the one that is tried on a share of the requests."""
+"""Role of a version of a name: the one that answers, or the one that is tried on a share of the requests."""
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,19 @@ def load_engine(config: ServeConfig) -> Engine:
 
 
 class EngineLoader(Protocol):
-    """Loads engines and gives their memory back. What loads or unloads is called by one thread at a time."""
+    """Loads engines and gives their memory back. One thread at a time loads or unloads."""
 
     def require(self, artifact: str) -> None:
-        """Raise UserError where an artifact is not to be had here; one of an address is fetched meanwhile."""
+        """Raise UserError if an artifact cannot be had here; one at an address is fetched."""
 
     def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify an artifact without loading it. Raises UserError."""
 
     def load(self, version: Version) -> tuple[Version, Engine]:
-        """Load a version; return it with its fingerprint. Raises UserError where that is another one by now."""
+        """Load a version; return it with its fingerprint. Raises UserError if its files have changed."""
 
     def unload(self, engine: Engine) -> None:
-        """Give back what it takes."""
+        """Free the memory of an engine."""
 
     def expected_nbytes(self, version: Version) -> int:
         """Return about how much memory loading it will take."""

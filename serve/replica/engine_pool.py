@@ -1,4 +1,4 @@
-"""The models of one replica: each loaded on its own, or adapters on a base that they share; and unloaded again."""
+"""Engine pool of one replica: loads and unloads models, each on its own, or as adapters on a shared base."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class EnginePool:
         return weights_bytes(version.artifact, with_base=not self._config.share_bases)
 
     def load(self, version: Version) -> tuple[Version, Engine]:
-        """Load a version; return it with its fingerprint. Raises UserError where that is another one by now."""
+        """Load a version; return it with its fingerprint. Raises UserError if its files have changed."""
         found = Version(version.artifact, fingerprint(version.artifact))
         if not version.is_met_by(found):
             raise UserError(
@@ -80,7 +80,7 @@ class EnginePool:
         return found, engine
 
     def unload(self, engine: Engine) -> None:
-        """Forget an engine, of which nothing is being decoded and no reference should be kept, and free its memory.
+        """Drop an engine and free its memory. It must not be decoding, and the caller should keep no reference to it.
 
         A shared base goes with its last engine. Raises ValueError for an engine that is not held here.
         """
@@ -107,7 +107,7 @@ class EnginePool:
         return self._on_a_base(unmerged) or load_engine(unmerged)
 
     def _on_a_base(self, config: ServeConfig) -> AdapterEngine | None:
-        """Return the engine of an adapter, or of a base itself; None for what must be held on its own."""
+        """Return the engine of an adapter, or of a base itself; None for a model that must be held on its own."""
         folder = fetched(config.model)
         if not is_artifact(folder):
             base = self._base(find_checkpoint(config.model))
@@ -141,6 +141,6 @@ class EnginePool:
 
 
 def _trim() -> None:
-    """Give what was freed back to the system: glibc keeps most of it (CTranslate2's weights: all of 80 MB)."""
+    """Return freed memory to the system: glibc keeps most of it (CTranslate2's weights: all of 80 MB)."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)

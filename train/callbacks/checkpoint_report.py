@@ -53,7 +53,7 @@ class RayReport(TrainerCallback):
         self._started: float | None = None
         self._evaluation_s = 0.0
         self.begun = time.monotonic()
-        """When this worker began to hold its device: at the latest now."""
+        """Time at which this worker began to hold its device: at the latest now."""
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock with the first step: loading the model and starting Ray Data is not training."""

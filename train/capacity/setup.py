@@ -49,7 +49,7 @@ class Setup:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     checkpointing: bool = False
     accumulates: bool = False
-    """Whether a worker takes several micro-batches a step, so that gradients stay while the next one runs."""
+    """True if a worker takes several micro-batches a step, so that gradients stay while the next one runs."""
     workers: int = 1
     gpu: bool = True
 

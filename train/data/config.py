@@ -16,19 +16,19 @@ class DataConfig(Section):
     """Sources of speech, and the treatment of rows that cannot be used."""
 
     train: SourceConfig | list[SourceConfig]
-    """What is trained on: a manifest, a folder, an address, ``hf:owner/name``, ``prompts:it``; or a list of several."""
+    """Training data: a manifest, a folder, an address, ``hf:owner/name``, ``prompts:it``; or a list of several."""
     validation: SourceConfig | None = None
-    """What training is steered by: the word error rate on it."""
+    """Validation data: the word error rate on it steers training."""
     retention: SourceConfig | None = None
     """Another language or domain, which the model should still know afterwards; scored, never trained on."""
     temperature: float = Field(1.0, ge=1.0)
-    """How several sources without weights are mixed: each gets size ** (1 / temperature). 1 takes all as they are."""
+    """Temperature of mixing several sources without weights: each gets size ** (1 / temperature). 1 takes all as is."""
     max_quarantined_share: float = Field(0.05, ge=0.0, le=1.0)
     """The run fails once more than this share of the utterances met so far could not be used."""
     max_damaged_share: float = Field(0.0, ge=0.0, le=1.0)
     """Clips of whose sound a larger share cannot be decoded are quarantined as corrupt; silence stands for the rest."""
     long_clips: LongClips = "quarantine"
-    """What happens to clips over 30 s: quarantined, or split at the times of their segments."""
+    """Treatment of clips over 30 s: quarantined, or split at the times of their segments."""
     window_clips: int = Field(1000, ge=1)
     """Streams are planned so many utterances at a time: more pads less and shuffles better, and takes more memory."""
 

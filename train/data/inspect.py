@@ -49,7 +49,7 @@ class Inspection:
     decoded: Amount
     """Everything that could be decoded, too long and too short clips included."""
     languages: dict[str, Amount]
-    """Of what could be decoded, by Whisper's code; ``unknown`` where rows name none."""
+    """Clips that could be decoded by Whisper's language code; ``unknown`` for rows that name none."""
     speakers: int
     sample_rates: dict[str, int]
     """Clips by what their headers say; so are channels and codecs."""
@@ -68,9 +68,9 @@ class Inspection:
     overlap: dict[Same, Repeats]
     """The same between this source and the one it was compared with; empty where there was none."""
     pace: PaceFigures | None
-    """How fast the transcripts would be spoken, and how well their lengths agree with the clips'."""
+    """Speed at which the transcripts would be spoken, and agreement of their lengths with the clips'."""
     warnings: tuple[str, ...]
-    """What is odd about the set as a whole, and what to do: letters of one case, texts that cannot be of the sound."""
+    """Findings about the set as a whole, and hints: letters of one case, texts that cannot belong to the audio."""
     faults: dict[str, int]
     """Rows by reason, as ``data prepare`` and a run would quarantine them."""
     fault_examples: dict[str, tuple[str, ...]]

@@ -36,7 +36,7 @@ class PrepareConfig(Filters):
     """Choice of clips, and the split into training, validation and test for a source without splits."""
 
     long_clips: Literal["quarantine", "split"] = "quarantine"
-    """What becomes of a clip over max_audio_s: too_long, or cut at the segment times that its row gives."""
+    """Treatment of a clip over max_audio_s: too_long, or cut at the segment times that its row gives."""
     validation_share: float = Field(0.06, ge=0, lt=1)
     """Share of the clips that steers training."""
     test_share: float = Field(0.1, ge=0, lt=1)

@@ -100,7 +100,7 @@ class MicroBatchDataset(IterableDataset):
     ) -> None:
         self.stats = DataStats()
         self.waiting = False
-        """Whether the worker stands still for want of data at this moment."""
+        """True while the worker waits for data."""
         self._shard, self._preprocess = shard, preprocess
         self._max_quarantined_share, self._tasks = max_quarantined_share, tasks
         self._data_log: list[ConsumedBatch] = []

@@ -30,14 +30,14 @@ class BatchingConfig(Section):
     max_clips: int = Field(8, ge=1)
     """Most clips in a micro-batch; a window of packed utterances is one clip."""
     max_audio_s: float = Field(45.0, ge=LONGEST_WINDOW_S)
-    """Most seconds in a micro-batch, padding included: what the encoder's memory and time grow with. Below 60, clips
-    that are heard in the full window come one by one."""
+    """Most seconds in a micro-batch, padding included: the encoder's memory and time grow with it. Below 60, clips
+    in the full window come one by one."""
     max_tokens: int = Field(1024, ge=LONGEST_LABEL)
-    """Most tokens in a micro-batch, padding included: what the decoder's memory and time grow with."""
+    """Most tokens in a micro-batch, padding included: the decoder's memory and time grow with it."""
     micro_batches_per_step: int = Field(1, ge=1)
     """Micro-batches of an optimiser step, over all workers."""
     full_window_share: float = Field(0.02, ge=0.0, le=1.0)
-    """Share of clips, drawn anew each epoch, that are heard in Whisper's full 30 s. 1 trains as others do."""
+    """Share of clips, drawn anew each epoch, that are encoded in Whisper's full 30 s. 1 trains as others do."""
     margin_s: float = Field(1.0, ge=0.0)
     """Silence behind a clip, drawn anew each epoch between 0 and this, so that its length gives nothing away."""
     pool_clips: int = Field(256, ge=1)

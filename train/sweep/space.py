@@ -89,11 +89,11 @@ class SweepConfig(Section):
     concurrent: int | None = Field(None, ge=1)
     """Trials at a time; default: as many as the cluster has room for."""
     stop_early: bool = True
-    """Whether trials that do worse than others at the same step are stopped there (ASHA, Li et al., 2020)."""
+    """Stop trials that do worse than others at the same step there (ASHA, Li et al., 2020)."""
     grace_steps: int | None = Field(None, ge=1)
     """No trial is stopped before this step; default: before its first evaluation."""
     reduction: float = Field(3.0, gt=1.0)
-    """Of the trials that reach a step at which it is decided, one in so many goes on; the next such step is so many
+    """Of the trials that reach a step of decision, one in so many goes on; the next such step is so many
     times later."""
 
     @field_validator("space", mode="before")

@@ -60,7 +60,7 @@ class AviTimes:
         self._begin, self._end = 0, 0  # of the last chunk's content
         self._shift = 0  # ticks that FFmpeg's count is behind
         self.seekable = bool(self._number) and self._agrees(stream.index_entries)
-        """Whether FFmpeg has read the same index, and goes by it."""
+        """True if FFmpeg has read the same index, and goes by it."""
 
     def place(self, packet: Any) -> float:
         """Give a packet its true time, and return how many seconds of sound before it were lost."""

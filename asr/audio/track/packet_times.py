@@ -14,7 +14,7 @@ class PacketTimes(Protocol):
     """Checks the packets of a track in their order, with the file that they come from."""
 
     seekable: bool
-    """Whether FFmpeg finds the true place of a time."""
+    """True if FFmpeg finds the true position of a time."""
 
     def place(self, packet: Any) -> float:
         """Give a packet its true time, and return how many seconds of sound before it were lost."""

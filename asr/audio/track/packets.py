@@ -32,11 +32,11 @@ class Packets:
     def __init__(self, media: Any, stream: Any, file: BinaryIO) -> None:
         self._media, self._stream, self._file = media, stream, file
         self.read_bytes = 0
-        """Where in the file the last packet ends."""
+        """Position in the file where the last packet ends."""
         self.joints: list[int] | None = None
-        """Where parts of the file begin that are of another codec, each a file of its own; None before it is asked."""
+        """Positions where parts in another codec begin, each a file of its own; None before they are looked for."""
         self.given_up = False
-        """Whether there were too many places in a row that cannot be read."""
+        """True if there were too many positions in a row that cannot be read."""
         pictures = sum(1 for each in media.streams.video if each.disposition & Disposition.attached_pic)
         self._alone = len(media.streams) - pictures == 1
         self._all = not self._alone and not CONTIGUOUS.isdisjoint(media.format.name.split(","))

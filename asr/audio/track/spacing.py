@@ -15,7 +15,7 @@ class Spacing:
         self._usual_s = math.inf  # from one packet to the next
         self._stamp = 0
         self.position = -1
-        """Where the last packet lies, -1 before there is one."""
+        """Position of the last packet, -1 before there is one."""
 
     def goes_back(self, stamp: int) -> bool:
         """Return whether a stamp is before the last packet's."""

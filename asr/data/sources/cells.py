@@ -17,11 +17,11 @@ class AudioColumn:
 
     name: str
     inside: bool
-    """Whether the bytes are in the table."""
+    """True if the bytes are in the table."""
     bytes_column: str
     """``audio`` or ``audio.bytes``, as Parquet names the leaf."""
     path_column: str | None
-    """Where the file's name is told: ``audio.path``, or ``audio`` itself where it holds paths."""
+    """Column of the file's name: ``audio.path``, or ``audio`` itself if it holds paths."""
 
 
 def audio_column(schema: Any, columns: ColumnMap, place: str) -> AudioColumn:

@@ -56,7 +56,7 @@ class ColumnMap:
     chosen: frozenset[str] = frozenset()
     """Fields whose column the person named, so that nothing about it is guessed."""
     roots: tuple[str, ...] = ()
-    """Where else than beside the table the audio may lie that a row names."""
+    """Folders beside the table's own in which a row's audio may lie."""
 
     def value(self, row: Mapping[str, Any], field: str) -> Any:
         """Return what a row holds for one of our fields; None where it is empty."""

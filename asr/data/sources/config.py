@@ -36,7 +36,7 @@ class SourceConfig(Section):
     source: Place
     """A file, a folder, an address (``s3://``, ``gs://``, ``hf://``), ``hf:owner/name`` or ``prompts:it``."""
     format: Format = "auto"
-    """What is there; ``auto`` looks."""
+    """Format of the source; ``auto`` detects it."""
     config: str | None = None
     """Configuration of a Hugging Face data set, often a language."""
     split: str | None = None
@@ -51,10 +51,10 @@ class SourceConfig(Section):
     """Folders or addresses where the audio lies that the rows name, beside the source's own folder; what they name
     elsewhere is quarantined as address_not_allowed."""
     delimiter: str | None = None
-    """What separates the cells of a table, such as ``;`` or ``tab``; by default what fits: a comma, semicolon, tab or
+    """Separator of a table's cells, such as ``;`` or ``tab``; by default the one that fits: a comma, semicolon, tab or
     vertical bar."""
     header: bool | None = None
-    """Whether the first line of a table names its columns; by default as it looks."""
+    """The first line of a table names its columns; detected by default."""
     language: str | None = None
     """Language of every row, whatever the source says; needed for languages that Whisper has no token for."""
     track: int | None = None

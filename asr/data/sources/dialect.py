@@ -27,7 +27,7 @@ class Dialect:
 
     delimiter: str
     quoted: Quoting
-    """Whether cells may stand in quotation marks; where not, those are text."""
+    """True if cells may stand in quotation marks; if not, the marks are text."""
     header: bool
     names: Sequence[str]
     """As the header has them; ``1``, ``2`` and so on without one."""

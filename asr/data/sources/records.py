@@ -12,8 +12,8 @@ from asr.audio.filenames import is_audio, suffix
 
 Line = tuple[int, str]
 Quoting = Literal["always", "rarely", "never"]
-"""Whether a mark encloses a cell where it can, only where its own are doubled or the line is no row otherwise, or is
-always text, as in Common Voice."""
+"""Rule of quotation marks: one encloses a cell if it can, or only if inner marks are doubled or the line is no row
+otherwise, or is always text, as in Common Voice."""
 
 # Of one quoted cell. A transcript of a thousand lines is none: the quotation mark that opens it is a stray one.
 MAX_LINES = 1000

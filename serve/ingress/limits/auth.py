@@ -47,19 +47,19 @@ class Key(Section):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
-    """What logs and metrics call its holder."""
+    """Name of its holder in logs and metrics."""
     key: str = Field("", repr=False)
     """The key itself: ``openssl rand -hex 24`` makes a good one."""
     sha256: str = Field("", repr=False, pattern=r"^([0-9a-f]{64})?$")
-    """Its SHA-256 in hex, in its place."""
+    """SHA-256 of the key in hex, in place of the key."""
     requests_per_minute: int | None = Field(None, ge=1)
     """Requests in any 60 seconds."""
     concurrency: int | None = Field(None, ge=1)
     """Requests at the same time."""
     admin: bool = False
-    """Whether its holder may load, promote, roll back and unload models."""
+    """Allow its holder to load, promote, roll back and unload models."""
     metrics: bool = False
-    """Whether its holder may read ``/metrics``, which names all holders; an admin may."""
+    """Allow its holder to read ``/metrics``, which names all holders; an admin may."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Key:

@@ -140,15 +140,15 @@ class Fields(BaseModel):
     model: Annotated[str, Field(min_length=1)]
     """A model's public name, as `/v1/models` lists them."""
     language: Annotated[str | None, BeforeValidator(_language)] = None
-    """What is spoken: a code (`it`), a name or `auto`. Without, it is detected."""
+    """The spoken language: a code (`it`), a name or `auto`. Without, it is detected."""
     prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS), BeforeValidator(_prompt)] = ""
-    """What was said before, or names and spellings to be expected; a model reads the end of it."""
+    """The text before, or names and spellings to be expected; a model reads the end of it."""
     temperature: Annotated[float, Field(ge=0.0, le=1.0), BeforeValidator(_temperature)] = 0.0
     """0 is the likeliest word each time, with a fallback where that goes astray; above it words are drawn."""
     response_format: Annotated[Format, BeforeValidator(_format)] = "json"
     """The shape of the answer; of a stream, what its text is."""
     timestamp_granularities: Annotated[list[Granularity], BeforeValidator(_granularities)] = []
-    """What has times: segments (the default), words or both. With `verbose_json` alone; repeat the field for both."""
+    """Parts with times: segments (the default), words or both. With `verbose_json` alone; repeat the field for both."""
     stream: Annotated[bool, _switch("stream")] = False
     """Send words as server-sent events while later ones are being decoded."""
     chunking_strategy: Annotated[str, WithJsonSchema(_VAD)] = "auto"
@@ -156,9 +156,9 @@ class Fields(BaseModel):
     language_per_window: Annotated[bool, _switch("language_per_window")] = False
     """Detect the language of each window of speech rather than of the recording; without `language`."""
     track: Annotated[_Index | None, BeforeValidator(_track)] = None
-    """Which audio track of a file, from 0; without, the one that the file says is to be heard."""
+    """Audio track of a file, from 0; by default the one that the file marks as default."""
     channel: Annotated[str, Field(pattern=_CHANNEL), BeforeValidator(_channel)] = DEFAULT_CHOICE.channel
-    """Which channel of the track: its name, its number from 0, all mixed, or each on its own."""
+    """Channel of the track: its name, its number from 0, all mixed, or each on its own."""
 
     @model_validator(mode="after")
     def _agree(self) -> Fields:

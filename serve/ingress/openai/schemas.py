@@ -95,7 +95,7 @@ class VerboseTranscription(Shape):
     usage: Duration
     audio: Audio | None = None
     warnings: list[str] | None = None
-    """What is to be known of the sound; also in the header `x-audio-warnings`."""
+    """Warnings about the audio; also in the header `x-audio-warnings`."""
 
 
 class Model(Shape):
