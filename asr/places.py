@@ -35,23 +35,23 @@ KeptPlace = Annotated[str, Mark(kept=True)]
 """The same, but a relative one stays relative."""
 
 
-def absolute(place: str, mark: Mark | None = None) -> str:
+def absolute(uri: str, mark: Mark | None = None) -> str:
     """Return a local path as an absolute one, relative to the working directory and with ``~`` for one's home.
 
     Addresses, names and what is empty are returned as they are.
     """
     mark = mark or Mark()
-    if place in ("", "-"):
-        return place
-    if place.startswith("file://"):
-        path = place.removeprefix("file://")
-        return place if os.path.isabs(path) or mark.kept else f"file://{os.path.abspath(path)}"
-    path = os.path.expanduser(place)
+    if uri in ("", "-"):
+        return uri
+    if uri.startswith("file://"):
+        path = uri.removeprefix("file://")
+        return uri if os.path.isabs(path) or mark.kept else f"file://{os.path.abspath(path)}"
+    path = os.path.expanduser(uri)
     if not os.path.exists(path):
-        if _SCHEME.match(place) and "/" not in place.partition(":")[0]:
-            return place
-        if mark.hub and _HUB_ID.fullmatch(place):
-            return place
+        if _SCHEME.match(uri) and "/" not in uri.partition(":")[0]:
+            return uri
+        if mark.hub and _HUB_ID.fullmatch(uri):
+            return uri
     return path if mark.kept else os.path.abspath(path)
 
 
@@ -102,7 +102,7 @@ def _mark_of_key(key: Any) -> Mark | None:
     return Mark() if isinstance(key, str) and key.endswith("_path") else None
 
 
-def _relative(place: str, mark: Mark) -> str:
-    whole = absolute(place, mark)
+def _relative(uri: str, mark: Mark) -> str:
+    whole = absolute(uri, mark)
     here = str(Path.cwd())
     return os.path.relpath(whole, here) if whole.startswith(f"{here}/") else whole

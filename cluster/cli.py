@@ -79,9 +79,9 @@ def submit(  # noqa: PLR0913 - the options of a verb
     if typed[0] in _HERE_ONLY:
         raise UserError(f"'{typed[0]}' is a verb for this machine", "submit another one, such as train")
     before = earlier or JobRequest(tuple(typed))
-    place = before.storage if storage is None else storage
+    uri = before.storage if storage is None else storage
     asked = before.asked if with_ is None else tuple(checkout.asked(Path.cwd(), with_))
-    order = JobRequest(tuple(typed), place, packages or before.packages, checkout.commit(), asked)
+    order = JobRequest(tuple(typed), uri, packages or before.packages, checkout.commit(), asked)
     job = send(cluster, checkout, name, order, _variables(var or []))
     if as_json:
         typer.echo(json.dumps(job.row()))

@@ -47,16 +47,16 @@ def check_packages(root: Path, kind: str) -> None:
     )
 
 
-def enter_storage(root: Path, words: Sequence[str], place: str) -> list[str]:
-    """Work in the folder ``place``, where there is one, and return ``words`` with files of the checkout made absolute.
+def enter_storage(root: Path, words: Sequence[str], uri: str) -> list[str]:
+    """Work in the folder ``uri``, where there is one, and return ``words`` with files of the checkout made absolute.
 
     Relative places of a configuration then lie there, as they lie in the folder in which a person works. Raises
     UserError.
     """
-    if not place or storage.is_remote(place):
+    if not uri or storage.is_remote(uri):
         return list(words)
-    folder = Path(storage.local_path(place))
-    with storage.explained(place, "cannot be the job's folder"):
+    folder = Path(storage.local_path(uri))
+    with storage.explained(uri, "cannot be the job's folder"):
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
     return [str(root / word) if (root / word).is_file() else word for word in words]

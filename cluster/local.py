@@ -55,25 +55,25 @@ def folder() -> Path:
     return Path(f"/tmp/whisperfleet-{os.getuid()}")
 
 
-def running(place: Path) -> Head | None:
-    """Return the head that ``up`` started in ``place``, None where it does not run."""
+def running(path: Path) -> Head | None:
+    """Return the head that ``up`` started in ``path``, None where it does not run."""
     try:
-        head = Head(**json.loads((place / _RECORD).read_text(encoding="utf-8")))
+        head = Head(**json.loads((path / _RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     return head if head.is_running else None
 
 
-def up(place: Path, port: int = DASHBOARD_PORT, options: Mapping[str, str] | None = None) -> Head:
-    """Start a head with its files in ``place``, or return the one that runs there already.
+def up(path: Path, port: int = DASHBOARD_PORT, options: Mapping[str, str] | None = None) -> Head:
+    """Start a head with its files in ``path``, or return the one that runs there already.
 
     ``port`` is that of its dashboard, on loopback; ``options`` are for ``ray start``. Raises UserError where it does
     not come up.
     """
-    if head := running(place):
+    if head := running(path):
         return head
-    _claim(place)
-    scratch.require_room(place, "the same command starts it")
+    _claim(path)
+    scratch.require_room(path, "the same command starts it")
     auth.ensure_token()
     free, client = free_ports(2)
     wanted = {
@@ -86,26 +86,26 @@ def up(place: Path, port: int = DASHBOARD_PORT, options: Mapping[str, str] | Non
         "min-worker-port": "0",  # any: the default range is that of every other Ray on this machine
         "max-worker-port": "0",
         "num-cpus": str((os.cpu_count() or 1) + WAITING_ACTORS),
-        "temp-dir": str(place / _RAY),
+        "temp-dir": str(path / _RAY),
         **(options or {}),
     }
     if _listens(port):
         raise UserError(f"port {port} of {_HOST} is taken", "whisperfleet cluster up --port ANOTHER")
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
     command += [f"--{name}={value}" for name, value in wanted.items()]
-    head = _start(command, place, port, free)
-    if not _is_up(head, place) and is_late(_said(place)):
-        head = _start(command, place, port, free)  # what the first one read from disk is in memory now
-    if not _is_up(head, place):
-        raise UserError(f"no cluster came up: {_said(place)}", f"all that it said: {place / _LOG}")
-    head = replace(head, gcs=(place / _RAY / _ADDRESS).read_text(encoding="utf-8").strip())
-    (place / _RECORD).write_text(json.dumps(asdict(head)), encoding="utf-8")
+    head = _start(command, path, port, free)
+    if not _is_up(head, path) and is_late(_said(path)):
+        head = _start(command, path, port, free)  # what the first one read from disk is in memory now
+    if not _is_up(head, path):
+        raise UserError(f"no cluster came up: {_said(path)}", f"all that it said: {path / _LOG}")
+    head = replace(head, gcs=(path / _RAY / _ADDRESS).read_text(encoding="utf-8").strip())
+    (path / _RECORD).write_text(json.dumps(asdict(head)), encoding="utf-8")
     return head
 
 
-def down(place: Path) -> Head | None:
-    """End the head that ``up`` started in ``place``, with all its processes and no others; None where none ran."""
-    head = running(place)
+def down(path: Path) -> Head | None:
+    """End the head that ``up`` started in ``path``, with all its processes and no others; None where none ran."""
+    head = running(path)
     if head is not None:
         os.kill(head.pid, signal.SIGTERM)
         until = time.monotonic() + _ENDS_S
@@ -113,15 +113,15 @@ def down(place: Path) -> Head | None:
             time.sleep(_POLL_S)
         with suppress(ProcessLookupError):
             os.killpg(head.group, signal.SIGKILL)  # what did not end by itself
-    (place / _RECORD).unlink(missing_ok=True)
+    (path / _RECORD).unlink(missing_ok=True)
     return head
 
 
-def _claim(place: Path) -> None:
+def _claim(path: Path) -> None:
     """Make the folder, for this user only: in /tmp another one might have made it first."""
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if place.is_symlink() or place.stat().st_uid != os.getuid():
-        raise UserError(f"{place}: another user's folder is in the way", "remove it")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.is_symlink() or path.stat().st_uid != os.getuid():
+        raise UserError(f"{path}: another user's folder is in the way", "remove it")
 
 
 def _detach(command: list[str], log: Path) -> int:
@@ -143,15 +143,15 @@ def _detach(command: list[str], log: Path) -> int:
     return int(done.stdout)
 
 
-def _start(command: list[str], place: Path, port: int, free: int) -> Head:
-    (place / _RAY / _ADDRESS).unlink(missing_ok=True)  # of an earlier one
-    pid = _detach(command, place / _LOG)
+def _start(command: list[str], path: Path, port: int, free: int) -> Head:
+    (path / _RAY / _ADDRESS).unlink(missing_ok=True)  # of an earlier one
+    pid = _detach(command, path / _LOG)
     head = Head(f"http://{_HOST}:{port}", f"{_HOST}:{free}", pid, os.getpgid(pid), _born(pid))
-    (place / _RECORD).write_text(json.dumps(asdict(head)), encoding="utf-8")
+    (path / _RECORD).write_text(json.dumps(asdict(head)), encoding="utf-8")
     return head
 
 
-def _is_up(head: Head, place: Path) -> bool:
+def _is_up(head: Head, path: Path) -> bool:
     """Wait until a head answers, and return whether it does; one that does not is ended."""
     until = time.monotonic() + _STARTS_S
     while time.monotonic() < until and head.is_running:
@@ -160,16 +160,16 @@ def _is_up(head: Head, place: Path) -> bool:
         except requests.RequestException:
             time.sleep(_POLL_S)
             continue
-        if answer.status_code == requests.codes.ok and (place / _RAY / _ADDRESS).is_file():
+        if answer.status_code == requests.codes.ok and (path / _RAY / _ADDRESS).is_file():
             return True
         time.sleep(_POLL_S)
-    down(place)
+    down(path)
     return False
 
 
-def _said(place: Path) -> str:
+def _said(path: Path) -> str:
     """Return the last line of what a head said."""
-    lines = (place / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = (path / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"
 
 

@@ -108,9 +108,9 @@ class Probe:
             if distributed.is_initialized():
                 distributed.destroy_process_group()
 
-    def write(self, place: str) -> str:
+    def write(self, uri: str) -> str:
         """Write a file; return "" or why it cannot be written."""
-        return _said(lambda storage: storage.write_text(place, place))
+        return _said(lambda storage: storage.write_text(uri, uri))
 
     def read(self, places: Mapping[str, str]) -> dict[str, str]:
         """Return the names of the files that cannot be read here, with the reason. A shared disk may take a moment."""

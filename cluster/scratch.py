@@ -25,30 +25,30 @@ def folder() -> Path:
 
 
 @contextmanager
-def room(place: Path, then: str = _THEN) -> Iterator[None]:
-    """Start Ray in the block, which is to keep its files in the local folder ``place``.
+def room(path: Path, then: str = _THEN) -> Iterator[None]:
+    """Start Ray in the block, which is to keep its files in the local folder ``path``.
 
     Raises UserError where they have no room there, as it is found out before; or afterwards, where the block fails.
     ``then`` is what a person may do as well.
     """
-    require_room(place, then)
+    require_room(path, then)
     try:
         yield
     except Exception as error:
         if _SOCKETS in str(error):
-            raise UserError(f"{place}: too long a path for Ray's sockets", then) from None
-        require_room(place, then)  # somebody else may have filled it meanwhile
+            raise UserError(f"{path}: too long a path for Ray's sockets", then) from None
+        require_room(path, then)  # somebody else may have filled it meanwhile
         raise
 
 
-def require_room(place: Path, then: str = _THEN) -> None:
+def require_room(path: Path, then: str = _THEN) -> None:
     """Write as much as Ray may, and take it away again. Raises UserError where that cannot be.
 
     Free bytes alone would not tell of quotas, of limits on the size of a file, nor of a disk mounted for reading.
     """
-    if not place.is_absolute():
-        raise UserError(f"{place}: Ray's own files need an absolute path", then)
-    nearest = place / "ray"
+    if not path.is_absolute():
+        raise UserError(f"{path}: Ray's own files need an absolute path", then)
+    nearest = path / "ray"
     while not nearest.exists():
         nearest = nearest.parent
     if not nearest.is_dir():

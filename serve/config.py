@@ -118,14 +118,14 @@ class ServeConfig(Section):
             return next(iter(self.models))
         if self.name:
             return self.name
-        place = self.model
-        if not storage.is_remote(place):
-            folder = Path(place).expanduser()
+        uri = self.model
+        if not storage.is_remote(uri):
+            folder = Path(uri).expanduser()
             if not folder.is_dir():
-                return place  # a hub id
-            place = str(folder.resolve())
-        name = storage.name_of(place)
-        return storage.name_of(storage.parent(place)) if name == "artifact" else name
+                return uri  # a hub id
+            uri = str(folder.resolve())
+        name = storage.name_of(uri)
+        return storage.name_of(storage.parent(uri)) if name == "artifact" else name
 
     @property
     def artifacts(self) -> dict[str, str]:

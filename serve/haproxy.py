@@ -34,22 +34,22 @@ def haproxy_settings(host: str) -> Iterator[dict[str, str]]:
     each other, of two users too.
     """
     with TemporaryDirectory(prefix="wf-haproxy-") as folder:
-        place = Path(folder)
-        if host not in _HOSTS or os.environ.get(SWITCH) == "0" or not _start_script(place / "haproxy", host):
+        path = Path(folder)
+        if host not in _HOSTS or os.environ.get(SWITCH) == "0" or not _start_script(path / "haproxy", host):
             yield {}
             return
         statistics, metrics, fallback = free_ports(3)
         yield {
             SWITCH: "1",
-            BINARY: str(place / "haproxy"),
+            BINARY: str(path / "haproxy"),
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(_DRAIN_S),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(place / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(place / "admin.sock"),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(path / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(path / "admin.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(place / "server-state"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(path / "server-state"),
         }
 
 

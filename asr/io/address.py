@@ -129,8 +129,8 @@ def _open_local(path: str) -> tuple[BinaryIO, int]:
 class _Window(io.RawIOBase):
     """A stretch of a pyarrow file as a Python file. Reads name their position, so that windows can share a file."""
 
-    def __init__(self, file: Any, offset: int, size: int, place: str, owned: bool) -> None:
-        self.file, self.offset, self.size, self.place, self.owned = file, offset, size, place, owned
+    def __init__(self, file: Any, offset: int, size: int, uri: str, owned: bool) -> None:
+        self.file, self.offset, self.size, self.uri, self.owned = file, offset, size, uri, owned
         self.position = 0
 
     def readable(self) -> bool:
@@ -154,7 +154,7 @@ class _Window(io.RawIOBase):
         try:
             data = self.file.read_at(count, self.offset + self.position)
         except OSError as error:  # in the middle of decoding: the row's fault, as far as anybody here can tell
-            raise DataError("unreadable", f"{self.place}: {_reason(error)}") from None
+            raise DataError("unreadable", f"{self.uri}: {_reason(error)}") from None
         buffer[: len(data)] = data
         self.position += len(data)
         return len(data)

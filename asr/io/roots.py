@@ -57,10 +57,10 @@ class Roots:
         raise DataError(REASON, f"{name}: outside of {self.folder}; {HINT}")
 
 
-def _parts(place: str) -> _Parts:
-    if not storage.is_remote(place):
-        return _Parts(("", ""), os.path.abspath(storage.local_path(place)), "")
-    scheme, authority, path, query = storage.parts(place)
+def _parts(uri: str) -> _Parts:
+    if not storage.is_remote(uri):
+        return _Parts(("", ""), os.path.abspath(storage.local_path(uri)), "")
+    scheme, authority, path, query = storage.parts(uri)
     return _Parts((scheme, authority), f"/{path.strip('/')}", query)
 
 

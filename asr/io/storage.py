@@ -52,42 +52,42 @@ class FileEntry:
     bytes: int
 
 
-def is_remote(place: str | Path) -> bool:
-    """Return whether ``place`` is an address of something else than a local file. ``file://`` addresses are local."""
-    return "://" in str(place) and not str(place).startswith("file://")
+def is_remote(uri: str | Path) -> bool:
+    """Return whether ``uri`` is an address of something else than a local file. ``file://`` addresses are local."""
+    return "://" in str(uri) and not str(uri).startswith("file://")
 
 
-def local_path(place: str | Path) -> str:
+def local_path(uri: str | Path) -> str:
     """Return the path that a local path or ``file://`` address means."""
-    name = str(place)
+    name = str(uri)
     return unquote(name.removeprefix("file://")) if name.startswith("file://") else name
 
 
-def resolve(place: str | Path) -> tuple[FileSystem, str]:
-    """Return the pyarrow file system of ``place``, one per process and bucket, and the path within it.
+def resolve(uri: str | Path) -> tuple[FileSystem, str]:
+    """Return the pyarrow file system of ``uri``, one per process and bucket, and the path within it.
 
     The path of an address is taken as written, as the clouds' own tools do: ``%20`` is no space. S3's endpoint and
     credentials come from the usual ``AWS_*`` variables, or from pyarrow's query: ``s3://bucket/x?endpoint_override=
     127.0.0.1:9000&scheme=http``. Raises UserError for an address that nothing here opens, OSError where a bucket does
     not answer.
     """
-    if not is_remote(place):
+    if not is_remote(uri):
         from pyarrow.fs import LocalFileSystem
 
-        return LocalFileSystem(), os.path.abspath(local_path(place))
-    scheme, authority, path, query = parts(str(place))
+        return LocalFileSystem(), os.path.abspath(local_path(uri))
+    scheme, authority, path, query = parts(str(uri))
     if scheme in ARROW_SCHEMES:
         filesystem, root = _arrow_filesystem(f"{scheme}://{authority}{query}")
         return filesystem, f"{root.rstrip('/')}/{path.lstrip('/')}".rstrip("/")
     filesystem = fsspec_filesystem(scheme, authority)
-    return filesystem, filesystem.handler.fs._strip_protocol(str(place))
+    return filesystem, filesystem.handler.fs._strip_protocol(str(uri))
 
 
-def parts(place: str) -> tuple[str, str, str, str]:
+def parts(uri: str) -> tuple[str, str, str, str]:
     """Return an address as its scheme, authority, path and query. Raises UserError for what is none."""
-    match = _URI.fullmatch(place)
+    match = _URI.fullmatch(uri)
     if match is None:
-        raise UserError(f"'{place}' is no address that can be read", HOW_WRITTEN)
+        raise UserError(f"'{uri}' is no address that can be read", HOW_WRITTEN)
     return match["scheme"].lower(), match["authority"], match["path"], match["query"] or ""
 
 
@@ -102,145 +102,145 @@ def _arrow_filesystem(root: str) -> tuple[FileSystem, str]:
     return filesystem, path
 
 
-def join(place: str | Path, *names: str) -> str:
+def join(uri: str | Path, *names: str) -> str:
     """Return ``place/name/...``; the query of an address stays at its end. A last name that is
     absolute, or an address, stands for itself.
 
     Raises UserError for a name that would be read as a query: who calls a file so is not who chooses hosts.
     """
-    return names[-1] if names and ("://" in names[-1] or names[-1].startswith("/")) else _below(place, *names)
+    return names[-1] if names and ("://" in names[-1] or names[-1].startswith("/")) else _below(uri, *names)
 
 
-def _below(place: str | Path, *names: str) -> str:
-    if not is_remote(place):
-        return os.path.join(local_path(place), *names)
-    match = _URI.fullmatch(str(place))
+def _below(uri: str | Path, *names: str) -> str:
+    if not is_remote(uri):
+        return os.path.join(local_path(uri), *names)
+    match = _URI.fullmatch(str(uri))
     query = (match and match["query"]) or ""
-    joined = "/".join([str(place).removesuffix(query).rstrip("/"), *names]) + query
+    joined = "/".join([str(uri).removesuffix(query).rstrip("/"), *names]) + query
     match = _URI.fullmatch(joined)
     if match and (match["query"] or "") != query:
         raise UserError(f"'{joined}' is a file whose name says how storage is to be reached", "rename it")
     return joined
 
 
-def name_of(place: str | Path) -> str:
+def name_of(uri: str | Path) -> str:
     """Return the last part of a path or address, without the query: ``train.tsv``."""
-    match = _URI.fullmatch(str(place)) if is_remote(place) else None
-    return ((match["path"] if match else local_path(place)).rstrip("/")).rpartition("/")[2]
+    match = _URI.fullmatch(str(uri)) if is_remote(uri) else None
+    return ((match["path"] if match else local_path(uri)).rstrip("/")).rpartition("/")[2]
 
 
-def parent(place: str | Path) -> str:
+def parent(uri: str | Path) -> str:
     """Return the folder of a path or address; the query stays."""
-    if not is_remote(place):
-        return os.path.dirname(os.path.abspath(local_path(place)))
-    match = _URI.fullmatch(str(place))
+    if not is_remote(uri):
+        return os.path.dirname(os.path.abspath(local_path(uri)))
+    match = _URI.fullmatch(str(uri))
     query = (match and match["query"]) or ""
-    return str(place).removesuffix(query).rstrip("/").rpartition("/")[0] + query
+    return str(uri).removesuffix(query).rstrip("/").rpartition("/")[0] + query
 
 
-def kind(place: str | Path) -> str:
+def kind(uri: str | Path) -> str:
     """Return ``file``, ``folder`` or ``""`` for nothing. Raises UserError where the storage does not answer."""
-    with explained(place, "cannot be reached"):
-        filesystem, path = resolve(place)
+    with explained(uri, "cannot be reached"):
+        filesystem, path = resolve(uri)
         info = filesystem.get_file_info(path)
     return "file" if info.is_file else "folder" if info.type.name == "Directory" else ""
 
 
-def exists(place: str | Path) -> bool:
-    """Return whether there is a file or folder at ``place``. Raises UserError if the storage does not answer."""
-    return kind(place) != ""
+def exists(uri: str | Path) -> bool:
+    """Return whether there is a file or folder at ``uri``. Raises UserError if the storage does not answer."""
+    return kind(uri) != ""
 
 
-def list_files(place: str | Path, recursive: bool = True) -> list[FileEntry]:
+def list_files(uri: str | Path, recursive: bool = True) -> list[FileEntry]:
     """Return the files in a folder, sorted by name; one request per thousand files. Hidden ones are left out.
 
     Raises UserError where the folder is not there or the storage does not answer.
     """
-    return [entry for entry in _entries(place, recursive) if entry.bytes >= 0]
+    return [entry for entry in _entries(uri, recursive) if entry.bytes >= 0]
 
 
-def list_folders(place: str | Path) -> list[str]:
+def list_folders(uri: str | Path) -> list[str]:
     """Return the names of the folders in a folder, sorted. Raises UserError like ``list_files``."""
-    return [entry.name for entry in _entries(place, False) if entry.bytes < 0]
+    return [entry.name for entry in _entries(uri, False) if entry.bytes < 0]
 
 
-def _entries(place: str | Path, recursive: bool) -> list[FileEntry]:
-    with explained(place, "cannot be listed"):
-        sizes = _remote_sizes(place, recursive) if is_remote(place) else local_sizes(local_path(place), recursive)
+def _entries(uri: str | Path, recursive: bool) -> list[FileEntry]:
+    with explained(uri, "cannot be listed"):
+        sizes = _remote_sizes(uri, recursive) if is_remote(uri) else local_sizes(local_path(uri), recursive)
         return [
-            FileEntry(_below(place, name), name, size)
+            FileEntry(_below(uri, name), name, size)
             for name, size in sorted(sizes)
             if not any(part.startswith(".") for part in name.split("/"))
         ]
 
 
-def _remote_sizes(place: str | Path, recursive: bool) -> Iterator[tuple[str, int]]:
+def _remote_sizes(uri: str | Path, recursive: bool) -> Iterator[tuple[str, int]]:
     """Yield the names of files and folders below an address, and the size of a file, -1 of a folder."""
     from pyarrow.fs import FileSelector
 
-    filesystem, root = resolve(place)
+    filesystem, root = resolve(uri)
     begin = len(root.rstrip("/")) + 1
     for info in filesystem.get_file_info(FileSelector(root, recursive=recursive)):
         yield info.path[begin:].rstrip("/"), info.size if info.is_file else -1
 
 
-def open_input(place: str | Path) -> Any:
+def open_input(uri: str | Path) -> Any:
     """Return a pyarrow file open for reading at any position. Raises OSError, FileNotFoundError first of all."""
-    filesystem, path = _readable(place)
+    filesystem, path = _readable(uri)
     return filesystem.open_input_file(path)
 
 
-def _readable(place: str | Path) -> tuple[FileSystem, str]:
-    filesystem, path = resolve(place)
-    if not is_remote(place):
+def _readable(uri: str | Path) -> tuple[FileSystem, str]:
+    filesystem, path = resolve(uri)
+    if not is_remote(uri):
         require_regular(path)
     return filesystem, path
 
 
 @contextmanager
-def open_text(place: str | Path) -> Iterator[TextIO]:
+def open_text(uri: str | Path) -> Iterator[TextIO]:
     """Yield a UTF-8 file to read line by line, within the bounds of ``text_lines``; ``.gz`` and such are unpacked.
 
     Raises UserError for a file that is not there, is a folder, or turns out not to be UTF-8 on the way.
     """
-    with explained(place, "cannot be read as UTF-8 text"):
-        filesystem, path = _readable(place)
+    with explained(uri, "cannot be read as UTF-8 text"):
+        filesystem, path = _readable(uri)
         size = filesystem.get_file_info(path).size if path.endswith(_PACKED) else None
-        with BoundedText(filesystem.open_input_stream(path, buffer_size=1 << 20), str(place), size) as file:
+        with BoundedText(filesystem.open_input_stream(path, buffer_size=1 << 20), str(uri), size) as file:
             yield file
 
 
-def read_bytes(place: str | Path) -> bytes:
+def read_bytes(uri: str | Path) -> bytes:
     """Return the contents of a file. Raises UserError."""
-    with explained(place, "cannot be read"):
-        filesystem, path = _readable(place)
+    with explained(uri, "cannot be read"):
+        filesystem, path = _readable(uri)
         with filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
 
-def read_text(place: str | Path) -> str:
+def read_text(uri: str | Path) -> str:
     """Return the contents of a UTF-8 file. Raises UserError."""
     try:
-        return read_bytes(place).decode("utf-8-sig")
+        return read_bytes(uri).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{place}: cannot be read as UTF-8 text: {error}") from None
+        raise UserError(f"{uri}: cannot be read as UTF-8 text: {error}") from None
 
 
-def write_bytes(place: str | Path, data: bytes) -> None:
+def write_bytes(uri: str | Path, data: bytes) -> None:
     """Write a file, and the folders it lies in; it appears whole or not at all. Raises UserError."""
-    with explained(place, "cannot be written"), writing(place):
-        if not is_remote(place):
-            with whole(Path(local_path(place))) as temporary:
+    with explained(uri, "cannot be written"), writing(uri):
+        if not is_remote(uri):
+            with whole(Path(local_path(uri))) as temporary:
                 temporary.write_bytes(data)
             return
-        filesystem, path = resolve(place)
+        filesystem, path = resolve(uri)
         with filesystem.open_output_stream(path) as stream:
             stream.write(data)
 
 
-def write_text(place: str | Path, text: str) -> None:
+def write_text(uri: str | Path, text: str) -> None:
     """Write a UTF-8 file as ``write_bytes`` does."""
-    write_bytes(place, text.encode())
+    write_bytes(uri, text.encode())
 
 
 @contextmanager
@@ -261,21 +261,21 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def explained(place: str | Path, what: str) -> Iterator[None]:
-    """Make an OSError of the block a UserError: ``place`` is not there, or ``what`` (cannot be read ...) and why."""
+def explained(uri: str | Path, what: str) -> Iterator[None]:
+    """Make an OSError of the block a UserError: ``uri`` is not there, or ``what`` (cannot be read ...) and why."""
     try:
         yield
     except FileNotFoundError:
-        raise UserError(f"{place}: no such file or folder") from None
+        raise UserError(f"{uri}: no such file or folder") from None
     except UnicodeDecodeError as error:
         hint = "save it as UTF-8; of what Windows wrote: iconv -f CP1252 -t UTF-8, or -f UTF-16"
-        raise UserError(f"{place}: {what}: {one_line(error)}", hint) from None
+        raise UserError(f"{uri}: {what}: {one_line(error)}", hint) from None
     except UnicodeEncodeError:
-        raise UserError(f"{str(place)!r}: {what}: its name is no UTF-8", "rename it") from None
+        raise UserError(f"{str(uri)!r}: {what}: its name is no UTF-8", "rename it") from None
     except OSError as error:
-        mistake = UserError(f"{place}: {what}: {one_line(error)}")
-        raise unretryable(error, str(place)) or mistake from None
+        mistake = UserError(f"{uri}: {what}: {one_line(error)}")
+        raise unretryable(error, str(uri)) or mistake from None
     except Exception as error:
         if not client_error(error):
             raise
-        raise UserError(f"{place}: {what}: {one_line(error)}") from None
+        raise UserError(f"{uri}: {what}: {one_line(error)}") from None

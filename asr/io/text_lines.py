@@ -22,9 +22,9 @@ class BoundedText(io.TextIOWrapper):
     raised where it unpacks to over MAX_UNPACKED times as much.
     """
 
-    def __init__(self, stream: Any, place: str, packed_bytes: int | None) -> None:
+    def __init__(self, stream: Any, uri: str, packed_bytes: int | None) -> None:
         super().__init__(stream, encoding="utf-8-sig", newline="\n")
-        self._place = place
+        self._uri = uri
         self._left = None if packed_bytes is None else max(FEW_BYTES, MAX_UNPACKED * packed_bytes)
 
     def __next__(self) -> str:  # type: ignore[override]
@@ -49,6 +49,6 @@ class BoundedText(io.TextIOWrapper):
             self._left -= len(part)
             if self._left < 0:
                 raise UserError(
-                    f"{self._place}: unpacks to over {MAX_UNPACKED} times its size", "unpack it, if it may be so large"
+                    f"{self._uri}: unpacks to over {MAX_UNPACKED} times its size", "unpack it, if it may be so large"
                 )
         return part

@@ -13,27 +13,27 @@ from asr.io.unretryable import writing
 COPIES = 8  # files that are under way at the same time
 
 
-def upload(folder: Path, place: str | Path, last: str) -> None:
-    """Copy all files of a local ``folder`` to ``place``, the one named ``last`` after the others are there.
+def upload(folder: Path, uri: str | Path, last: str) -> None:
+    """Copy all files of a local ``folder`` to ``uri``, the one named ``last`` after the others are there.
 
     An older file of that name is removed first, so that its presence always means complete. Raises UserError.
     """
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     if last not in names:
         raise ValueError(f"{folder} has no {last}")
-    if storage.kind(storage.join(place, last)) == "file":
-        with storage.explained(storage.join(place, last), "cannot be removed"):
-            filesystem, path = storage.resolve(storage.join(place, last))
+    if storage.kind(storage.join(uri, last)) == "file":
+        with storage.explained(storage.join(uri, last), "cannot be removed"):
+            filesystem, path = storage.resolve(storage.join(uri, last))
             filesystem.delete_file(path)
-    _copy_all([(str(folder / name), storage.join(place, name)) for name in names if name != last])
-    _copy_all([(str(folder / last), storage.join(place, last))])
+    _copy_all([(str(folder / name), storage.join(uri, name)) for name in names if name != last])
+    _copy_all([(str(folder / last), storage.join(uri, last))])
 
 
-def download(place: str | Path, folder: Path) -> None:
-    """Copy all files of the folder at ``place`` into a local folder. Raises UserError, also where there are none."""
-    entries = storage.list_files(place)
+def download(uri: str | Path, folder: Path) -> None:
+    """Copy all files of the folder at ``uri`` into a local folder. Raises UserError, also where there are none."""
+    entries = storage.list_files(uri)
     if not entries:
-        raise UserError(f"{place}: no files are there")
+        raise UserError(f"{uri}: no files are there")
     _copy_all([(entry.uri, str(folder / entry.name)) for entry in entries])
 
 

@@ -58,11 +58,11 @@ _BY_RUST = re.compile(r"\(os error \d+\)$")
 _MOST = 2000  # characters of a message that are looked at
 
 
-def unretryable(error: BaseException, place: str = "", what: str = "", then: str = GO_ON) -> UserError | None:
+def unretryable(error: BaseException, uri: str = "", what: str = "", then: str = GO_ON) -> UserError | None:
     """Return what a person must do about an error, or None where another try may do better, or it is a bug.
 
     That is a UserError itself, or a disk that is full and the like, however deep: behind ``raise from``, in what Ray
-    sends back from other processes, or as another library's text. ``place`` is what was being written, where the error
+    sends back from other processes, or as another library's text. ``uri`` is what was being written, where the error
     does not say, ``what`` what was (a checkpoint of 3 MB), ``then`` what to do once it is mended.
     """
     causes = list(_causes(error))
@@ -72,7 +72,7 @@ def unretryable(error: BaseException, place: str = "", what: str = "", then: str
     for one in causes:
         number = _errno(one)
         if number is not None:
-            named = _place(one, place)
+            named = _named_by(one, uri)
             wanted = f" for {what}" if what else ""
             free = _free(named) if number == errno.ENOSPC else ""
             where = f"{named}: " if named else ""
@@ -81,27 +81,27 @@ def unretryable(error: BaseException, place: str = "", what: str = "", then: str
 
 
 @contextmanager
-def writing(place: str | Path, what: str = "", then: str = GO_ON) -> Iterator[None]:
-    """Make an error of the block that no second try mends a UserError, which names ``place``."""
+def writing(uri: str | Path, what: str = "", then: str = GO_ON) -> Iterator[None]:
+    """Make an error of the block that no second try mends a UserError, which names ``uri``."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        mistake = unretryable(error, str(place), what, then) or _without_folder(error, str(place))
+        mistake = unretryable(error, str(uri), what, then) or _without_folder(error, str(uri))
         if mistake is None:
             raise
         raise mistake from error
 
 
-def _without_folder(error: Exception, place: str) -> UserError | None:
+def _without_folder(error: Exception, uri: str) -> UserError | None:
     """Return what to do where the folder to write in is not there, cannot be made or is a file; None for all else."""
-    if not isinstance(error, OSError) or error.errno not in _FOLDER or "://" in place:
+    if not isinstance(error, OSError) or error.errno not in _FOLDER or "://" in uri:
         return None
-    named = _place(error, "")
-    if named and not (_is_in(named, place) or _is_in(place, named)):
+    named = _named_by(error, "")
+    if named and not (_is_in(named, uri) or _is_in(uri, named)):
         return None  # something else, that was to be read
-    path, above = Path(os.path.abspath(named or place)), named and not _is_in(named, place)
+    path, above = Path(os.path.abspath(named or uri)), named and not _is_in(named, uri)
     for folder in (*reversed(path.parents), *([path] if above else [])):
         if folder.exists() and not folder.is_dir():
             return UserError(f"{folder}: a file is where a folder should be", "name another place")
@@ -180,24 +180,24 @@ def _by_rust(error: BaseException) -> bool:
     return type(error) is Exception and bool(_BY_RUST.search(str(error)))
 
 
-def _place(error: BaseException, place: str) -> str:
-    """Return what the error is about: the file that it names, unless that is part of ``place``."""
+def _named_by(error: BaseException, uri: str) -> str:
+    """Return what the error is about: the file that it names, unless that is part of ``uri``."""
     named = next((name for name in (getattr(error, "filename2", None), getattr(error, "filename", None)) if name), None)
     if named is None and (found := _PATH.search(str(error))):
         named = found[1]
     if isinstance(named, bytes):
         named = os.fsdecode(named)
     if not isinstance(named, str):
-        return place
-    return place if place and _is_in(named, place) else named
+        return uri
+    return uri if uri and _is_in(named, uri) else named
 
 
-def _free(place: str) -> str:
+def _free(uri: str) -> str:
     """Say what is free at a local place. A bucket's, as pyarrow has it, is relative and nowhere on this machine."""
-    path = Path(place)
+    path = Path(uri)
     while not path.exists() and path != path.parent:
         path = path.parent
-    if not place or (path == Path() and os.sep in place):
+    if not uri or (path == Path() and os.sep in uri):
         return ""
     try:
         usage = shutil.disk_usage(path)

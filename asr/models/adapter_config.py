@@ -65,14 +65,14 @@ def check(folder: Path) -> None:
     """Raise UserError where an adapter asks for more than LoRA adds, or its settings cannot be read."""
     from peft import LoraConfig
 
-    place = folder / FILE
+    path = folder / FILE
     try:
-        settings = json.loads(place.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
         usual = json.loads(json.dumps(LoraConfig().to_dict(), default=str))
         asked = {name: value for name, value in settings.items() if value is not None and value != usual.get(name)}
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise UserError(f"{place}: cannot be read: {error}") from None
+        raise UserError(f"{path}: cannot be read: {error}") from None
     for name, value in asked.items():
         if name not in _MAY_BE or not _MAY_BE[name](value):
             shown = json.dumps(value)[:100]
-            raise UserError(f"{place}: {name} is {shown}: no setting of an adapter that is trained here")
+            raise UserError(f"{path}: {name} is {shown}: no setting of an adapter that is trained here")

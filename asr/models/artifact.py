@@ -201,11 +201,11 @@ def whole(name: str, folder: Path, card: Card) -> Checkpoint:
     return Checkpoint(name, folder, digest, card.language, card.short_context, folder)
 
 
-def find_base(folder: Path, card: Card, place: str = "") -> Checkpoint:
+def find_base(folder: Path, card: Card, uri: str = "") -> Checkpoint:
     """Return the checkpoint that the adapter in ``folder`` was trained on. Raises UserError where it is another now,
     and where the card names a host of its own.
 
-    Where that is an adapter's artifact itself, a copy of it lies in this one. ``place`` is the address that a person
+    Where that is an adapter's artifact itself, a copy of it lies in this one. ``uri`` is the address that a person
     gave of the artifact, by which its storage is reached.
     """
     parent, above = folder / PARENT, _finding.get()
@@ -215,7 +215,7 @@ def find_base(folder: Path, card: Card, place: str = "") -> Checkpoint:
     token = _finding.set((*above, folder.resolve()))
     try:
         base = replace(find_checkpoint(str(parent)), name=card.base.name) if parent.is_dir() else None
-        base = base or find_checkpoint(told_base(folder, card.base.name, place))
+        base = base or find_checkpoint(told_base(folder, card.base.name, uri))
     finally:
         _finding.reset(token)
     if base.digest != card.base.digest:
@@ -226,13 +226,13 @@ def find_base(folder: Path, card: Card, place: str = "") -> Checkpoint:
     return base
 
 
-def told_base(folder: Path, name: str, place: str = "") -> str:
+def told_base(folder: Path, name: str, uri: str = "") -> str:
     """Return where the base is that a card calls ``name``. Who wrote it chooses no host, endpoint or user for others'
-    credentials: those come from the environment, or from the artifact's own address, ``place``. Raises UserError."""
+    credentials: those come from the environment, or from the artifact's own address, ``uri``. Raises UserError."""
     if not storage.is_remote(name):
         return name
     scheme, authority, path, query = storage.parts(name)
-    own = storage.parts(place) if storage.is_remote(place) else ("", "", "", "")
+    own = storage.parts(uri) if storage.is_remote(uri) else ("", "", "", "")
     like_own = scheme == own[0] and query in ("", own[3])
     if like_own and authority == own[1]:
         return f"{scheme}://{authority}{path}{own[3]}"

@@ -52,10 +52,10 @@ def lineage(base: Checkpoint) -> list[Ancestor]:
     return [parent, *(card.lineage or [Ancestor(name=card.base.name, digest=card.base.digest)])]
 
 
-def root(folder: Path, place: str = "") -> str:
+def root(folder: Path, uri: str = "") -> str:
     """Return the name of the checkpoint that an artifact goes back to, as ``told_base`` lets it. Raises UserError."""
     card = read_card(folder)
-    return told_base(folder, card.lineage[-1].name if card.lineage else card.base.name, place)
+    return told_base(folder, card.lineage[-1].name if card.lineage else card.base.name, uri)
 
 
 def keep_parent(base: Checkpoint, draft: Path) -> None:

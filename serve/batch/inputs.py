@@ -114,31 +114,31 @@ def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
     return bool(names) and fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
 
 
-def _listed(place: str, audio_roots: Sequence[str]) -> Iterator[Input]:
-    folder = storage.parent(place)
-    is_text = suffix(storage.name_of(place)) == ".txt"
-    addresses = list(_lines(place, Roots(folder, audio_roots)) if is_text else _rows(place, audio_roots))
+def _listed(uri: str, audio_roots: Sequence[str]) -> Iterator[Input]:
+    folder = storage.parent(uri)
+    is_text = suffix(storage.name_of(uri)) == ".txt"
+    addresses = list(_lines(uri, Roots(folder, audio_roots)) if is_text else _rows(uri, audio_roots))
     if not addresses:
-        raise UserError(f"{place}: the list names no files")
+        raise UserError(f"{uri}: the list names no files")
     for address in addresses:
         inside = address.startswith(f"{folder}/")
         yield _input(address, address[len(folder) + 1 :] if inside else storage.name_of(address), _size(address))
 
 
-def _lines(place: str, roots: Roots) -> Iterator[str]:
-    with storage.open_text(place) as file:
+def _lines(uri: str, roots: Roots) -> Iterator[str]:
+    with storage.open_text(uri) as file:
         for number, line in enumerate(map(str.strip, file), start=1):
             try:
                 if line:
                     yield roots.address(line)
             except DataError as fault:
-                raise UserError(f"{place}:{number}: {fault.detail}") from None
+                raise UserError(f"{uri}:{number}: {fault.detail}") from None
 
 
-def _rows(place: str, audio_roots: Sequence[str]) -> Iterator[str]:
-    for row in read_manifest(place, texts=False, audio_roots=audio_roots):
+def _rows(uri: str, audio_roots: Sequence[str]) -> Iterator[str]:
+    for row in read_manifest(uri, texts=False, audio_roots=audio_roots):
         if row.start_s or row.end_s is not None:
-            raise UserError(f"{place}: '{row.id}' is a stretch of a recording", "list whole files, without offset")
+            raise UserError(f"{uri}: '{row.id}' is a stretch of a recording", "list whole files, without offset")
         yield str(row.audio)
 
 
@@ -147,7 +147,7 @@ def _input(address: str, name: str, size: int) -> Input:
     return Input(address, "/".join(part for part in parts if part) or "recording", size)
 
 
-def _size(place: str) -> int:
+def _size(uri: str) -> int:
     """Return the size of a local file. Of an address in a list it is not asked for: a request for each takes long."""
-    path = storage.local_path(place)
-    return os.path.getsize(path) if not storage.is_remote(place) and os.path.isfile(path) else 0
+    path = storage.local_path(uri)
+    return os.path.getsize(path) if not storage.is_remote(uri) and os.path.isfile(path) else 0

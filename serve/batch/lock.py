@@ -18,20 +18,20 @@ _UNKNOWN = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 @contextmanager
-def alone(place: str) -> Iterator[None]:
-    """Hold the folder at ``place`` for as long as the block lasts; the kernel lets go of it where the process dies.
+def alone(uri: str) -> Iterator[None]:
+    """Hold the folder at ``uri`` for as long as the block lasts; the kernel lets go of it where the process dies.
 
     It holds among all machines that have the folder mounted, where their file system has locks. An address cannot be
     held. Raises UserError where another run holds it, and for a lock that is a link to elsewhere.
     """
-    if storage.is_remote(place):
+    if storage.is_remote(uri):
         yield
         return
-    folder = storage.local_path(place)
+    folder = storage.local_path(uri)
     path = os.path.join(folder, NAME)
-    with writing(place):
+    with writing(uri):
         os.makedirs(folder, exist_ok=True)
-        held = _held(path, place)
+        held = _held(path, uri)
     try:
         yield
     finally:
@@ -40,7 +40,7 @@ def alone(place: str) -> Iterator[None]:
         os.close(held)
 
 
-def _held(path: str, place: str) -> int:
+def _held(path: str, uri: str) -> int:
     """Return the open lock file, which is nobody else's."""
     while True:
         try:
@@ -50,7 +50,7 @@ def _held(path: str, place: str) -> int:
                 raise UserError(f"{path}: is a link, and no lock of ours", "remove it") from None
             raise
         try:
-            _lock(file, place)
+            _lock(file, uri)
             if _is_at(file, path):
                 return file
         except BaseException:
@@ -59,12 +59,12 @@ def _held(path: str, place: str) -> int:
         os.close(file)
 
 
-def _lock(file: int, place: str) -> None:
+def _lock(file: int, uri: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"{place}: another transcribe writes into this folder", "wait for it, or choose another --out"
+            f"{uri}: another transcribe writes into this folder", "wait for it, or choose another --out"
         ) from None
     except OSError as error:
         if error.errno not in _UNKNOWN:

@@ -82,8 +82,8 @@ class Folder:
     Names are given before the work begins and kept in the record: a later run, on more inputs, finds the same ones.
     """
 
-    def __init__(self, place: str, settings: Settings, formats: Sequence[Format]) -> None:
-        self.place = place
+    def __init__(self, uri: str, settings: Settings, formats: Sequence[Format]) -> None:
+        self.uri = uri
         self.settings = settings
         self.formats = tuple(form for form in Format if form in formats)
         self._stems: dict[str, str] = {}
@@ -128,8 +128,8 @@ class Folder:
 
         Raises UserError where another run has taken an address meanwhile, which nobody can hold as a folder is held.
         """
-        if storage.is_remote(self.place) and storage.read_text(self._at(RECORD)) != self._record:
-            raise UserError(f"{self.place}: another transcribe writes there", "wait for it, or choose another --out")
+        if storage.is_remote(self.uri) and storage.read_text(self._at(RECORD)) != self._record:
+            raise UserError(f"{self.uri}: another transcribe writes there", "wait for it, or choose another --out")
         warned = bool(recording.sound and self._warn(one, recording.sound))
         for form in self.formats:
             text = document(recording, form, self.settings.task, self.settings.words)
@@ -164,49 +164,49 @@ class Folder:
 
     def _warned(self, stems: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         """Return the warnings of earlier runs about transcripts that are there: who goes on keeps them."""
-        place = self._at(FAILURES)
+        uri = self._at(FAILURES)
         there = {one for one, stem in stems.items() if any(f"{stem}.{form}" in self._present for form in Format)}
         if not there or FAILURES not in self._present:
             return {}
-        rows = csv.DictReader(io.StringIO(storage.read_text(place), newline=""))
+        rows = csv.DictReader(io.StringIO(storage.read_text(uri), newline=""))
         try:
             told_rows = [[told(row.get(name) or "") for name in _COLUMNS] for row in rows]
         except csv.Error as error:
-            raise UserError(f"{place}: not written by whisperfleet transcribe: {error}", "remove it") from None
+            raise UserError(f"{uri}: not written by whisperfleet transcribe: {error}", "remove it") from None
         return {input: (why, more) for input, why, more, kind in told_rows if kind == _WARNING and input in there}
 
     def _at(self, name: str) -> str:
-        return storage.join(self.place, *name.split("/"))
+        return storage.join(self.uri, *name.split("/"))
 
     def _inside(self, name: str) -> str:
         """Return where a file is written or removed. Raises UserError where a folder on the way leads elsewhere."""
-        place = self._at(name)
-        if not storage.is_remote(place):  # a link in place of the file itself is replaced, and not followed
-            root, folder = os.path.realpath(storage.local_path(self.place)), os.path.realpath(os.path.dirname(place))
+        uri = self._at(name)
+        if not storage.is_remote(uri):  # a link in place of the file itself is replaced, and not followed
+            root, folder = os.path.realpath(storage.local_path(self.uri)), os.path.realpath(os.path.dirname(uri))
             if os.path.commonpath([root, folder]) != root:
-                raise UserError(f"{os.path.dirname(place)}: leads out of {self.place}, to {folder}", "remove the link")
-        return place
+                raise UserError(f"{os.path.dirname(uri)}: leads out of {self.uri}, to {folder}", "remove the link")
+        return uri
 
     def _files(self) -> frozenset[str]:
-        if storage.kind(self.place) != "folder":
+        if storage.kind(self.uri) != "folder":
             return frozenset()
-        return frozenset(entry.name for entry in storage.list_files(self.place))
+        return frozenset(entry.name for entry in storage.list_files(self.uri))
 
     def _read(self) -> dict[str, Any]:
-        place = self._at(RECORD)
-        if not storage.exists(place):
+        uri = self._at(RECORD)
+        if not storage.exists(uri):
             return {}
-        record = json_object(storage.read_text(place), place)
+        record = json_object(storage.read_text(uri), uri)
         stems = record.get("transcripts")
         if not isinstance(record.get("settings"), dict) or not isinstance(stems, dict):
-            raise UserError(f"{place}: not written by whisperfleet transcribe", "choose another --out")
+            raise UserError(f"{uri}: not written by whisperfleet transcribe", "choose another --out")
         for address, stem in stems.items():
             if not _is_name(stem):  # or whoever wrote the folder would choose what is overwritten elsewhere
                 raise UserError(
-                    f"{place}: {address} has the name {stem!r:.100}, outside of the folder", "remove the record"
+                    f"{uri}: {address} has the name {stem!r:.100}, outside of the folder", "remove the record"
                 )
         if len({*stems.values(), os.path.splitext(RECORD)[0]}) <= len(stems):
-            raise UserError(f"{place}: two transcripts have one name", "remove the record")
+            raise UserError(f"{uri}: two transcripts have one name", "remove the record")
         return record
 
     def _refuse_others(self, record: Mapping[str, Any]) -> None:
@@ -215,15 +215,15 @@ class Folder:
         if other:
             was = ", ".join(f"{key}={_shown(before.get(key))}" for key in other if key != "weights") or "other weights"
             raise UserError(
-                f"{self.place}: the transcripts there were made with {was}",
+                f"{self.uri}: the transcripts there were made with {was}",
                 "--overwrite to begin anew, or another --out",
             )
 
     def _remove(self, names: Sequence[str]) -> None:
         for name in names:
-            place = self._inside(name)
-            with storage.explained(place, "cannot be removed"):
-                filesystem, path = storage.resolve(place)
+            uri = self._inside(name)
+            with storage.explained(uri, "cannot be removed"):
+                filesystem, path = storage.resolve(uri)
                 filesystem.delete_file(path)
         self._present -= set(names)
 

@@ -104,10 +104,10 @@ def _change(verb: str, name: str, order: dict[str, Any], connection: tuple[str, 
         typer.echo(line if as_json else f"{told['step']:<8} {told['text']}")
 
 
-def _found(place: str, url: str) -> str:
+def _found(uri: str, url: str) -> str:
     """Return what is here, for an endpoint on this machine, by its absolute path: it stands in another folder."""
     here = is_loopback(urllib.parse.urlsplit(url).hostname or "")
-    return absolute(place) if here and os.path.exists(os.path.expanduser(place)) else place
+    return absolute(uri) if here and os.path.exists(os.path.expanduser(uri)) else uri
 
 
 def _lines(url: str, key: str, path: str, order: dict[str, Any]) -> Iterator[str]:

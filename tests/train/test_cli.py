@@ -209,7 +209,7 @@ def test_the_results_of_a_sweep_name_the_best(tmp_path: Path, capsys: pytest.Cap
     record.outcomes[1].take(Report(4, 0.25, 0.5))
     record.outcomes[1].status = "finished"
     _show_sweep(record, as_json=False)
-    assert capsys.readouterr().out.splitlines()[-1] == f"best: trial 001, WER 25.0%: {record.place}/best"
+    assert capsys.readouterr().out.splitlines()[-1] == f"best: trial 001, WER 25.0%: {record.uri}/best"
     _show_sweep(record, as_json=True)
     assert json.loads(capsys.readouterr().out)["best"]["trial"] == "001"
 

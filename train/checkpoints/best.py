@@ -33,13 +33,13 @@ class Best:
         return f"step_{self.step:07d}"
 
 
-def keep(place: str, source: Path, step: int, summary: dict[str, Any]) -> bool:
-    """Keep the weights in the checkpoint ``source`` at ``place`` if none with as low a WER are there already.
+def keep(uri: str, source: Path, step: int, summary: dict[str, Any]) -> bool:
+    """Keep the weights in the checkpoint ``source`` at ``uri`` if none with as low a WER are there already.
 
     Those that were there are deleted once the new ones are whole. Returns whether they were replaced.
     """
     score = summary["wer"]
-    new, old = Best(step, float(score["rate"]), float(score["low"]), float(score["high"])), find(place)
+    new, old = Best(step, float(score["rate"]), float(score["low"]), float(score["high"])), find(uri)
     # A step that is trained again after a crash is the same step again: what it left the first time may be half a copy.
     if old is not None and old.step != step and old.wer <= new.wer:
         return False
@@ -47,28 +47,28 @@ def keep(place: str, source: Path, step: int, summary: dict[str, Any]) -> bool:
         for pattern in _WEIGHTS:
             for path in Path(source).resolve().glob(pattern):
                 Path(scratch, path.name).symlink_to(path)
-        transfer.upload(Path(scratch), storage.join(place, new.folder), last=STATE)
-    storage.write_text(storage.join(place, RECORD), json.dumps(asdict(new)))
-    for name in storage.list_folders(place):
+        transfer.upload(Path(scratch), storage.join(uri, new.folder), last=STATE)
+    storage.write_text(storage.join(uri, RECORD), json.dumps(asdict(new)))
+    for name in storage.list_folders(uri):
         if name != new.folder:
-            filesystem, old_folder = storage.resolve(storage.join(place, name))
+            filesystem, old_folder = storage.resolve(storage.join(uri, name))
             filesystem.delete_dir(old_folder)
     return True
 
 
-def find(place: str) -> Best | None:
-    """Return what is kept whole at ``place``, or None."""
-    record = storage.join(place, RECORD)
+def find(uri: str) -> Best | None:
+    """Return what is kept whole at ``uri``, or None."""
+    record = storage.join(uri, RECORD)
     if not storage.exists(record):
         return None
     best = Best(**json.loads(storage.read_text(record)))
-    return best if storage.exists(storage.join(place, best.folder, STATE)) else None
+    return best if storage.exists(storage.join(uri, best.folder, STATE)) else None
 
 
-def checkpoint(place: str) -> ray.train.Checkpoint | None:
-    """Return the weights that are kept at ``place`` as a checkpoint without optimiser, or None."""
-    best = find(place)
+def checkpoint(uri: str) -> ray.train.Checkpoint | None:
+    """Return the weights that are kept at ``uri`` as a checkpoint without optimiser, or None."""
+    best = find(uri)
     if best is None:
         return None
-    filesystem, path = storage.resolve(storage.join(place, best.folder))
+    filesystem, path = storage.resolve(storage.join(uri, best.folder))
     return ray.train.Checkpoint(path, filesystem)

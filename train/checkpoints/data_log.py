@@ -20,7 +20,7 @@ class DataLogLine(NamedTuple):
     ids: list[str]
 
 
-def write(place: str, first_step: int, last_step: int, consumed: Sequence[Sequence[ConsumedBatch]]) -> None:
+def write(uri: str, first_step: int, last_step: int, consumed: Sequence[Sequence[ConsumedBatch]]) -> None:
     """Write down the steps behind ``first_step`` up to ``last_step``: for each worker what it met, in order."""
     lines = []
     for number in range(last_step - first_step):
@@ -30,25 +30,25 @@ def write(place: str, first_step: int, last_step: int, consumed: Sequence[Sequen
             step += one[number * each : (number + 1) * each]
         line = DataLogLine(first_step + number + 1, step[0].epoch, [name for each in step for name in each.ids])
         lines.append(json.dumps(line._asdict(), ensure_ascii=False))
-    storage.write_text(_file(place, last_step), "".join(f"{line}\n" for line in lines))
+    storage.write_text(_file(uri, last_step), "".join(f"{line}\n" for line in lines))
 
 
-def cut(place: str, step: int) -> None:
+def cut(uri: str, step: int) -> None:
     """Forget what was written of steps behind ``step``: they are going to be trained again."""
-    if not storage.exists(place):
+    if not storage.exists(uri):
         return
-    for entry in storage.list_files(place):
+    for entry in storage.list_files(uri):
         if int(entry.name.partition(".")[0]) > step:
             filesystem, path = storage.resolve(entry.uri)
             filesystem.delete_file(path)
 
 
-def read(place: str) -> Iterator[DataLogLine]:
+def read(uri: str) -> Iterator[DataLogLine]:
     """Yield all steps in order. Raises UserError where there is no ledger."""
-    for entry in storage.list_files(place):
+    for entry in storage.list_files(uri):
         for line in storage.read_text(entry.uri).rstrip("\n").split("\n"):  # an id may hold what splitlines breaks at
             yield DataLogLine(**json.loads(line))
 
 
-def _file(place: str, step: int) -> str:
-    return storage.join(place, f"{step:09d}.jsonl")
+def _file(uri: str, step: int) -> str:
+    return storage.join(uri, f"{step:09d}.jsonl")

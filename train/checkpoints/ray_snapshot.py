@@ -20,15 +20,15 @@ def mend(run: RunFolder) -> None:
     It then names the last checkpoint but one, which is whole, because the last one may still have been on its way.
     Where there is only one, that one was whole when the record was first written.
     """
-    place = run.file(CHECKPOINTS, _SNAPSHOT)
-    if not storage.exists(place) or _readable(place):
+    uri = run.file(CHECKPOINTS, _SNAPSHOT)
+    if not storage.exists(uri) or _readable(uri):
         return
     folders = sorted(name for name in storage.list_folders(run.file(CHECKPOINTS)) if name.startswith("step_"))
     whole = [name for name in folders if storage.exists(run.file(CHECKPOINTS, name, STATE))]
     if not whole:
-        filesystem, path = storage.resolve(place)
+        filesystem, path = storage.resolve(uri)
         filesystem.delete_file(path)
-        console.say(f"{place} is damaged and there is no checkpoint: the run starts anew")
+        console.say(f"{uri} is damaged and there is no checkpoint: the run starts anew")
         return
     name = whole[-2:][0]
     totals = json.loads(storage.read_text(run.file(CHECKPOINTS, name, STATE)))
@@ -44,22 +44,22 @@ def mend(run: RunFolder) -> None:
         timed_out_validation_checkpoint_dir_names=[],
         failed_validation_checkpoint_dir_names=[],
     )
-    storage.write_text(place, record.model_dump_json())
-    console.say(f"{place} was damaged: the run goes on from {name}")
+    storage.write_text(uri, record.model_dump_json())
+    console.say(f"{uri} was damaged: the run goes on from {name}")
 
 
 def newest(run: RunFolder) -> str | None:
     """Return the name of the run's last checkpoint, or None before the first."""
-    place = run.file(CHECKPOINTS, _SNAPSHOT)
-    if not storage.exists(place) or not _readable(place):
+    uri = run.file(CHECKPOINTS, _SNAPSHOT)
+    if not storage.exists(uri) or not _readable(uri):
         return None
-    latest = json.loads(storage.read_text(place)).get("latest_checkpoint_result")
+    latest = json.loads(storage.read_text(uri)).get("latest_checkpoint_result")
     return str(latest["checkpoint_dir_name"]) if latest else None
 
 
-def _readable(place: str) -> bool:
+def _readable(uri: str) -> bool:
     try:
-        json.loads(storage.read_text(place))
+        json.loads(storage.read_text(uri))
     except ValueError:
         return False
     return True

@@ -32,19 +32,19 @@ _FREE = ("run", "workers", "data", "evaluation", "tracking")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``<run.folder>/<run.name>``: ``place`` is an absolute path, or an address that ``asr.io.storage`` opens."""
+    """``<run.folder>/<run.name>``: ``uri`` is an absolute path, or an address that ``asr.io.storage`` opens."""
 
-    place: str
+    uri: str
 
     @classmethod
     def of(cls, config: TrainConfig) -> RunFolder:
         """Return the folder of a run, which need not be there yet. UserError where it would be lost with a job."""
-        place = storage.join(_lasting(config.run.folder), config.run.name)
-        return cls(place if storage.is_remote(place) else str(Path(place).resolve()))
+        uri = storage.join(_lasting(config.run.folder), config.run.name)
+        return cls(uri if storage.is_remote(uri) else str(Path(uri).resolve()))
 
     def file(self, *names: str) -> str:
         """Return the place of a file in the folder."""
-        return storage.join(self.place, *names)
+        return storage.join(self.uri, *names)
 
     @property
     def artifact(self) -> str:
@@ -55,9 +55,9 @@ class RunFolder:
         """Raise UserError where the run has its artifact, or something else is in the artifact's way."""
         if storage.exists(self.file("artifact", CARD)):
             raise UserError(
-                f"{self.place}: this run is finished", "choose another run.name, or delete the folder to train anew"
+                f"{self.uri}: this run is finished", "choose another run.name, or delete the folder to train anew"
             )
-        if not storage.is_remote(self.place) and storage.exists(self.artifact):
+        if not storage.is_remote(self.uri) and storage.exists(self.artifact):
             raise UserError(f"{self.artifact}: in the way of this run's artifact", "it has no card: delete it")
 
     def claim(self, config: TrainConfig, data: str, fixed_workers: int | None) -> None:
@@ -81,19 +81,19 @@ class RunFolder:
         changed += ["data.train"] if earlier["data"] != data else []
         if not changed and earlier.get("workers") != fixed_workers:
             raise UserError(
-                f"{self.place}: parallelism={config.parallelism} cannot go on with {fixed_workers} workers, "
+                f"{self.uri}: parallelism={config.parallelism} cannot go on with {fixed_workers} workers, "
                 f"its checkpoints are in {earlier.get('workers')} shards",
                 f"set workers.count={earlier.get('workers')}, or choose another run.name",
             )
         if changed:
             raise UserError(
-                f"{self.place}: this run was started with other settings: {', '.join(changed)}",
+                f"{self.uri}: this run was started with other settings: {', '.join(changed)}",
                 "choose another run.name, or delete the folder to train anew",
             )
 
     def run_config(self, **settings: Any) -> ray.train.RunConfig:
         """Return Ray Train's configuration of a run that keeps its checkpoints here, and goes on from the last one."""
-        filesystem, path = storage.resolve(self.place)
+        filesystem, path = storage.resolve(self.uri)
         return ray.train.RunConfig(name=CHECKPOINTS, storage_path=path, storage_filesystem=filesystem, **settings)
 
     def write_quarantine(self, rows: list[Quarantined]) -> None:
@@ -106,7 +106,7 @@ class RunFolder:
     @contextmanager
     def artifact_draft(self) -> Iterator[Path]:
         """Yield an empty local folder that becomes the artifact if the block succeeds; its card arrives last."""
-        if not storage.is_remote(self.place):
+        if not storage.is_remote(self.uri):
             with complete_or_absent(Path(self.artifact)) as draft:
                 yield draft
             return
@@ -119,10 +119,10 @@ def _lasting(folder: str) -> str:
     """Return a relative folder as seen from WHISPERFLEET_STORAGE. In a job there has to be one: its own folder goes."""
     if storage.is_remote(folder) or os.path.isabs(storage.local_path(folder)):
         return folder
-    place = os.environ.get(STORAGE, "")
-    if os.environ.get(JOB) and not place:
+    uri = os.environ.get(STORAGE, "")
+    if os.environ.get(JOB) and not uri:
         raise UserError(
             f"run.folder={folder} is relative, and what a job writes beside its code is lost with it",
             "submit with --storage, a folder that all nodes see or an address such as s3://bucket/speech",
         )
-    return storage.join(place, folder) if place else folder
+    return storage.join(uri, folder) if uri else folder

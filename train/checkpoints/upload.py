@@ -57,7 +57,7 @@ class CheckpointUploads:
             try:
                 if before is not None:
                     before()
-                with writing(_place(), f"a checkpoint of {_bytes(checkpoint.path) / 1e6:,.1f} MB", THEN):
+                with writing(_storage_path(), f"a checkpoint of {_bytes(checkpoint.path) / 1e6:,.1f} MB", THEN):
                     whole = self._copy(checkpoint, name)
                 shutil.rmtree(checkpoint.path)  # here and not by Ray, so that it is gone when the next one is reported
                 return whole
@@ -81,7 +81,7 @@ class CheckpointUploads:
         self._pending.clear()
 
 
-def _place() -> str:
+def _storage_path() -> str:
     return str(ray.train.get_context().get_storage().experiment_fs_path)
 
 

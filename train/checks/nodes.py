@@ -36,9 +36,9 @@ class Nodes:
     config: TrainConfig | None = None
 
     @property
-    def place(self) -> str:
+    def uri(self) -> str:
         """The folder where a run would keep its checkpoints, "" if that is not known."""
-        return RunFolder.of(self.config).place if self.config else os.environ.get(STORAGE, "")
+        return RunFolder.of(self.config).uri if self.config else os.environ.get(STORAGE, "")
 
     @cached_property
     def facts(self) -> dict[str, Mapping[str, Any]]:
@@ -150,9 +150,9 @@ def _all_reduce(backend: str, nodes: list[Node], probes: Mapping[str, Any]) -> N
 
 def shared_storage(subject: Nodes) -> CheckOutcome:
     """Check that every node can read what another one writes where checkpoints go."""
-    if not subject.place:
+    if not subject.uri:
         return CheckOutcome("skipped", f"no configuration is given, and no {STORAGE}")
-    folder = storage.join(subject.place, f".check-{uuid.uuid4().hex}")
+    folder = storage.join(subject.uri, f".check-{uuid.uuid4().hex}")
     files = {node.name: storage.join(folder, node.id) for node in subject.nodes}
     try:
         said = _all(*ask(subject.nodes, lambda node: node.probe.write.remote(files[node.name])))
@@ -163,17 +163,17 @@ def shared_storage(subject: Nodes) -> CheckOutcome:
         unread = _all(*ask(subject.nodes, lambda node: node.probe.read.remote(files)))
         if faults := [f"{name} does not see what {other} wrote" for name, of in unread.items() for other in of]:
             raise UserError(
-                f"{subject.place} is not the same on all nodes: {'; '.join(faults[:3])}",
+                f"{subject.uri} is not the same on all nodes: {'; '.join(faults[:3])}",
                 "run.folder has to be a shared disk or an address such as s3://",
             )
     finally:
         ask(subject.nodes, lambda node: node.probe.remove.remote(folder))
-    return CheckOutcome("ok", f"{subject.place}: each of {len(files)} nodes writes, all the others read")
+    return CheckOutcome("ok", f"{subject.uri}: each of {len(files)} nodes writes, all the others read")
 
 
 def disk(subject: Nodes) -> CheckOutcome:
     """Check that there is room for Ray's objects, for the cache and for checkpoints under way."""
-    local = [subject.place] if subject.place and not storage.is_remote(subject.place) else []
+    local = [subject.uri] if subject.uri and not storage.is_remote(subject.uri) else []
     found = _all(*ask(subject.nodes, lambda node: node.probe.disks.remote(local)))
     rows = [(free, whole, name, path) for name, paths in found.items() for path, (free, whole) in paths.items()]
     if full := [

@@ -44,7 +44,7 @@ def folder(subject: Subject) -> CheckOutcome:
     """A file can be written where the checkpoints go, and no finished run is in the way."""
     run = RunFolder.of(subject.config)
     run.require_unfinished()
-    probe, before = run.file(f".check-{uuid.uuid4().hex}"), _missing(run.place)
+    probe, before = run.file(f".check-{uuid.uuid4().hex}"), _missing(run.uri)
     storage.write_text(probe, "whisperfleet check")
     try:
         storage.read_text(probe)
@@ -54,20 +54,20 @@ def folder(subject: Subject) -> CheckOutcome:
         if before:
             filesystem, path = storage.resolve(before)
             filesystem.delete_dir(path)
-    free = "" if storage.is_remote(run.place) else f", {shutil.disk_usage(_existing(run.place)).free / 1e9:.0f} GB free"
-    return CheckOutcome("ok", f"{run.place}{free}")
+    free = "" if storage.is_remote(run.uri) else f", {shutil.disk_usage(_existing(run.uri)).free / 1e9:.0f} GB free"
+    return CheckOutcome("ok", f"{run.uri}{free}")
 
 
-def _missing(place: str) -> str:
+def _missing(uri: str) -> str:
     """Return the topmost folder on the way to a local place that is not there, or "" where all are."""
-    if storage.is_remote(place) or storage.exists(place):
+    if storage.is_remote(uri) or storage.exists(uri):
         return ""
-    parent = storage.parent(place)
-    return _missing(parent) or place
+    parent = storage.parent(uri)
+    return _missing(parent) or uri
 
 
-def _existing(place: str) -> str:
-    return place if storage.exists(place) else _existing(storage.parent(place))
+def _existing(uri: str) -> str:
+    return uri if storage.exists(uri) else _existing(storage.parent(uri))
 
 
 def cluster(subject: Subject) -> CheckOutcome:

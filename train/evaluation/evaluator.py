@@ -153,8 +153,8 @@ class AsyncValidation:
         ray.get(self.progress.post.remote(told))
 
 
-def scored_on(config: TrainConfig, place: str) -> Scoring | None:
-    """Return what a run in the folder ``place`` is scored on, and say where; None without ``data.validation``.
+def scored_on(config: TrainConfig, uri: str) -> Scoring | None:
+    """Return what a run in the folder ``uri`` is scored on, and say where; None without ``data.validation``.
 
     Raises UserError where there is nothing to score, the checkpoint does not speak a clip's language, or the connected
     cluster has no room for what was asked for.
@@ -182,7 +182,7 @@ def scored_on(config: TrainConfig, place: str) -> Scoring | None:
         is_async=is_async,
         context="full" if config.batching.full_window_share == 1.0 else "short",
         language=config.language,
-        best=storage.join(place, BEST),
+        best=storage.join(uri, BEST),
     )
 
 

@@ -62,7 +62,7 @@ def fit(
     run.claim(config, corpus.fingerprint, config.workers.count if fixed_world_size(config.parallelism) else None)
     with ray_session(address):
         require_workers(config.workers)
-        scoring = scored_on(config, run.place)
+        scoring = scored_on(config, run.uri)
         with watching(run, config, on_progress, on_scored) as (progress, history):
             data_log = run.file(DATA_LOG) if config.run.data_log else None
             last = train_to_end(run, TrainJob(config, corpus.shared(), progress, scoring, data_log))

@@ -36,7 +36,7 @@ def train_to_end(run: RunFolder, job: TrainJob) -> Checkpoint:
             with _interruptible():
                 return _trainer(run, job).fit().checkpoint
         except ray.train.TrainingFailedError as error:
-            if mistake := unretryable(error, run.place, then=THEN):
+            if mistake := unretryable(error, run.uri, then=THEN):
                 raise mistake from None
             if not isinstance(error, ray.train.WorkerGroupError):
                 raise

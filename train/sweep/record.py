@@ -63,9 +63,9 @@ class TrialOutcome:
 class SweepRecord:
     """The outcomes of a sweep's trials, written down whenever one of them changes."""
 
-    def __init__(self, place: str, trials: Sequence[Trial], base: TrainConfig) -> None:
-        """Go on with what is written at ``place``, or raise UserError where that was another sweep."""
-        self.place = place
+    def __init__(self, uri: str, trials: Sequence[Trial], base: TrainConfig) -> None:
+        """Go on with what is written at ``uri``, or raise UserError where that was another sweep."""
+        self.uri = uri
         self._settings = base.model_dump(mode="json", exclude=_FREE)
         self.outcomes = [TrialOutcome(trial.name, trial.settings) for trial in trials]
         if storage.exists(self._file):
@@ -79,7 +79,7 @@ class SweepRecord:
 
     @property
     def _file(self) -> str:
-        return storage.join(self.place, RECORD)
+        return storage.join(self.uri, RECORD)
 
     @property
     def ranked(self) -> list[TrialOutcome]:
@@ -112,7 +112,7 @@ class SweepRecord:
             changed.append("its space, or fewer trials")
         if changed:
             raise UserError(
-                f"{self.place}: this sweep was started with other settings: {', '.join(changed)}",
+                f"{self.uri}: this sweep was started with other settings: {', '.join(changed)}",
                 "choose another run.name, or delete the folder to sweep anew",
             )
         self.outcomes[: len(known)] = known

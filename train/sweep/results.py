@@ -26,8 +26,8 @@ def summary(record: SweepRecord) -> dict[str, Any]:
     """Return the results as JSON: trials with the best first, rates as shares."""
     best = record.winner
     return {
-        "sweep": record.place,
-        "best": {"artifact": storage.join(record.place, BEST), **_row(best)} if best else None,
+        "sweep": record.uri,
+        "best": {"artifact": storage.join(record.uri, BEST), **_row(best)} if best else None,
         "device_hours": round(sum(one.device_hours for one in record.outcomes), 4),
         "trials": [_row(one) for one in record.ranked],
     }
@@ -56,27 +56,27 @@ def write(record: SweepRecord) -> None:
         row = _row(one)
         figures = [row[name] for name in ("status", "wer", "step", "last_step", "device_hours", "error")]
         rows.writerow(cells([one.name, *(described({"": value})[1:] for value in one.settings.values()), *figures]))
-    storage.write_text(storage.join(record.place, TABLE), text.getvalue())
+    storage.write_text(storage.join(record.uri, TABLE), text.getvalue())
     with TemporaryDirectory() as scratch:
         if draw(record, Path(scratch, PICTURE)):
-            storage.write_bytes(storage.join(record.place, PICTURE), Path(scratch, PICTURE).read_bytes())
+            storage.write_bytes(storage.join(record.uri, PICTURE), Path(scratch, PICTURE).read_bytes())
 
 
 def link_best(record: SweepRecord) -> str:
     """Make ``<sweep>/best`` the best artifact: a link in a local folder, a copy at an address. Return its place."""
     assert record.winner is not None
-    place = storage.join(record.place, BEST)
-    artifact = storage.join(record.place, TRIALS, record.winner.name, "artifact")
-    if storage.is_remote(place):
+    uri = storage.join(record.uri, BEST)
+    artifact = storage.join(record.uri, TRIALS, record.winner.name, "artifact")
+    if storage.is_remote(uri):
         with TemporaryDirectory() as scratch:
             transfer.download(artifact, Path(scratch))
-            transfer.upload(Path(scratch), place, last=CARD)
-        return place
-    draft = Path(f"{place}.new")
+            transfer.upload(Path(scratch), uri, last=CARD)
+        return uri
+    draft = Path(f"{uri}.new")
     draft.unlink(missing_ok=True)
     draft.symlink_to(Path(TRIALS, record.winner.name, "artifact"))
-    os.replace(draft, place)
-    return place
+    os.replace(draft, uri)
+    return uri
 
 
 def draw(record: SweepRecord, target: Path) -> bool:

@@ -47,11 +47,11 @@ def sweep(
     on: finished and stopped trials stay as they are, others go on from their last checkpoints. Raises UserError where
     the folder holds another sweep, the data cannot be used, the cluster is too small, or no trial came to its end.
     """
-    place = RunFolder.of(config).place
-    record = SweepRecord(place, trials, config)
+    uri = RunFolder.of(config).uri
+    record = SweepRecord(uri, trials, config)
     waiting = [trial for trial, outcome in zip(trials, record.outcomes, strict=True) if outcome.open]
     if waiting:
-        console.say(f"{len(waiting)} of {len(trials)} trials to run, in {place}")
+        console.say(f"{len(waiting)} of {len(trials)} trials to run, in {uri}")
         for trial in waiting:
             require(trial.config)
         corpora = _read(waiting)
@@ -64,7 +64,7 @@ def sweep(
     results.write(record)
     if record.winner is None:
         errors = "; ".join(f"{one.name}: {one.error}" for one in record.outcomes if one.error)
-        raise UserError(f"{place}: no trial of this sweep came to its end: {errors}", "the same command tries again")
+        raise UserError(f"{uri}: no trial of this sweep came to its end: {errors}", "the same command tries again")
     results.link_best(record)
     return record
 

@@ -86,7 +86,7 @@ def make_trials(sweep: SweepConfig, file: Path | None, words: Sequence[str] = ()
         RunFolder,  # and with it torch and Ray: the mistakes above are told without them
     )
 
-    folder = storage.join(RunFolder.of(base).place, TRIALS)
+    folder = storage.join(RunFolder.of(base).uri, TRIALS)
     trials = []
     for number, settings in enumerate(draw(sweep, TrainConfig, base.seed)):
         own = [f"run.folder={json.dumps(folder)}", f'run.name="{number:03d}"']

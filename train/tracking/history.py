@@ -24,12 +24,12 @@ class History:
     copy is kept, which ``publish`` takes there.
     """
 
-    def __init__(self, place: str) -> None:
-        self._place = storage.join(place, NAME)
-        self.path = Path(mkdtemp(prefix="whisperfleet-"), NAME) if storage.is_remote(place) else Path(self._place)
-        if storage.exists(self._place):
-            if storage.is_remote(place):
-                self.path.write_bytes(storage.read_bytes(self._place))
+    def __init__(self, uri: str) -> None:
+        self._uri = storage.join(uri, NAME)
+        self.path = Path(mkdtemp(prefix="whisperfleet-"), NAME) if storage.is_remote(uri) else Path(self._uri)
+        if storage.exists(self._uri):
+            if storage.is_remote(uri):
+                self.path.write_bytes(storage.read_bytes(self._uri))
         else:
             storage.write_bytes(str(self.path), b"")
         self._scored: dict[tuple[str, int], Scored] = {}
@@ -79,8 +79,8 @@ class History:
 
     def publish(self) -> None:
         """Bring the run's folder up to date, where that is an address."""
-        if storage.is_remote(self._place):
-            storage.write_bytes(self._place, self.path.read_bytes())
+        if storage.is_remote(self._uri):
+            storage.write_bytes(self._uri, self.path.read_bytes())
 
     def _append(self, row: Row) -> None:
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:

@@ -82,8 +82,8 @@ def watching(
     on_scored: Callable[[Scored], None] | None = None,
 ) -> Iterator[tuple[ProgressActor, Path]]:
     """Yield a run's progress actor and history file. Once the block has ended, all that was posted is in the file."""
-    history = History(run.place)
-    told = trackers(config.tracking, config.run.name, run.place, _settings(config))
+    history = History(run.uri)
+    told = trackers(config.tracking, config.run.name, run.uri, _settings(config))
     listener = Listener(history, told, on_progress, on_scored)
     # On the driver's own node: elsewhere it could be lost with a worker's node, and with it all news of the run.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

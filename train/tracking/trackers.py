@@ -61,17 +61,17 @@ class Tracker(Protocol):
         """Write what is not yet written."""
 
 
-def trackers(config: TrackingConfig, run_name: str, place: str, settings: dict[str, Any]) -> list[Tracker]:
-    """Return the trackers of a run in the folder ``place``; ``settings`` is its resolved configuration."""
+def trackers(config: TrackingConfig, run_name: str, uri: str, settings: dict[str, Any]) -> list[Tracker]:
+    """Return the trackers of a run in the folder ``uri``; ``settings`` is its resolved configuration."""
     made: list[Tracker] = []
     for name in config.report_to:
         match name:
             case "tensorboard":
-                made.append(TensorBoard(storage.join(place, _FOLDER)))
+                made.append(TensorBoard(storage.join(uri, _FOLDER)))
             case "mlflow":
-                made.append(MLflow(run_name, storage.join(place, _MLFLOW_RUN), settings))
+                made.append(MLflow(run_name, storage.join(uri, _MLFLOW_RUN), settings))
             case "wandb":
-                made.append(WandB(run_name, place, settings))
+                made.append(WandB(run_name, uri, settings))
     return made
 
 
@@ -88,9 +88,9 @@ def scored_figures(scored: Scored) -> dict[str, float]:
 class TensorBoard:
     """Event files. Where a run goes on, readers are told to forget the steps that are made again."""
 
-    def __init__(self, place: str) -> None:
-        self._place = place
-        self._folder = mkdtemp(prefix="whisperfleet-") if storage.is_remote(place) else place
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._folder = mkdtemp(prefix="whisperfleet-") if storage.is_remote(uri) else uri
         self._writer = self._open(None)
 
     def _open(self, purge_step: int | None) -> Any:
@@ -111,9 +111,9 @@ class TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
-        if storage.is_remote(self._place):
+        if storage.is_remote(self._uri):
             for path in Path(self._folder).iterdir():
-                storage.write_bytes(storage.join(self._place, path.name), path.read_bytes())
+                storage.write_bytes(storage.join(self._uri, path.name), path.read_bytes())
 
 
 class MLflow:
@@ -142,13 +142,13 @@ class MLflow:
 class WandB:
     """A run at Weights & Biases, named by its folder, so that it goes on where it stopped."""
 
-    def __init__(self, run_name: str, place: str, settings: dict[str, Any]) -> None:
+    def __init__(self, run_name: str, uri: str, settings: dict[str, Any]) -> None:
         import hashlib
 
         import wandb
 
-        folder = mkdtemp(prefix="whisperfleet-") if storage.is_remote(place) else place
-        name = f"{run_name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+        folder = mkdtemp(prefix="whisperfleet-") if storage.is_remote(uri) else uri
+        name = f"{run_name}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
         of_run: dict[str, Any] = {"id": name, "name": run_name, "resume": "allow", "dir": folder, "config": settings}
         self._run = wandb.init(project="whisperfleet", **of_run)
         # Figures of evaluations may come late: a step of our own, since those of W&B may only grow.

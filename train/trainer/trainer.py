@@ -28,9 +28,9 @@ class WhisperTrainer(Seq2SeqTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Name the disk that is full: this one, and not that of the run's folder."""
-        place, size = Path(self.args.output_dir), checkpoint_bytes(model)
+        path, size = Path(self.args.output_dir), checkpoint_bytes(model)
         what = f"a checkpoint of some {size / 1e6:,.1f} MB on the local disk of {socket.gethostname()}"
-        with writing(place, what, THEN):
+        with writing(path, what, THEN):
             super()._save_checkpoint(model, trial)
 
 

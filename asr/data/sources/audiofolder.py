@@ -50,21 +50,21 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
             found = found or isinstance(row, Utterance)
             yield row
         if not found:
-            place = storage.join(folder, described)
-            raise UserError(f"{place}: no row's audio is in a folder '{part}' for this split", "leave split out")
+            uri = storage.join(folder, described)
+            raise UserError(f"{uri}: no row's audio is in a folder '{part}' for this split", "leave split out")
 
 
 def _described(folder: str) -> str:
     return next((name for name in METADATA if storage.kind(storage.join(folder, name)) == "file"), "")
 
 
-def _table(config: SourceConfig, place: str, folder: str) -> Iterator[Utterance | Quarantined]:
-    kind = suffix(storage.name_of(place))
+def _table(config: SourceConfig, uri: str, folder: str) -> Iterator[Utterance | Quarantined]:
+    kind = suffix(storage.name_of(uri))
     if kind == ".csv":
-        return read_table(config, place, folder)
+        return read_table(config, uri, folder)
     if kind == ".jsonl":
-        return read_json_lines(config, place, ("audio", "text"))
-    return parquet.rows(config.model_copy(update={"source": place, "split": None}), Path())
+        return read_json_lines(config, uri, ("audio", "text"))
+    return parquet.rows(config.model_copy(update={"source": uri, "split": None}), Path())
 
 
 def _folder(config: SourceConfig) -> tuple[str, str | None]:

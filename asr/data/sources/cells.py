@@ -24,13 +24,13 @@ class AudioColumn:
     """Column of the file's name: ``audio.path``, or ``audio`` itself if it holds paths."""
 
 
-def audio_column(schema: Any, columns: ColumnMap, place: str) -> AudioColumn:
+def audio_column(schema: Any, columns: ColumnMap, uri: str) -> AudioColumn:
     """Return the audio column of an Arrow schema. Raises UserError for a type that is neither bytes nor paths."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.types as pt  # type: ignore[import-untyped]
 
     if len(set(schema.names)) < len(schema.names):
-        raise UserError(f"{place}: two of its columns have one name: {', '.join(schema.names):.200}", "rename one")
+        raise UserError(f"{uri}: two of its columns have one name: {', '.join(schema.names):.200}", "rename one")
     name = columns.names["audio"]
     type = schema.field(name).type
     if pt.is_string(type) or pt.is_large_string(type):
@@ -40,7 +40,7 @@ def audio_column(schema: Any, columns: ColumnMap, place: str) -> AudioColumn:
     children = {type.field(n).name: type.field(n).type for n in range(type.num_fields)} if pt.is_struct(type) else {}
     inside, path = children.get("bytes", pa.null()), children.get("path", pa.null())
     if "bytes" not in children or not (pt.is_binary(inside) or pt.is_large_binary(inside) or pt.is_null(inside)):
-        raise UserError(f"{place}: column '{name}' holds {type}: neither audio bytes, nor bytes and path, nor paths")
+        raise UserError(f"{uri}: column '{name}' holds {type}: neither audio bytes, nor bytes and path, nor paths")
     told = pt.is_string(path) or pt.is_large_string(path)
     return AudioColumn(name, True, f"{name}.bytes", f"{name}.path" if told else None)
 

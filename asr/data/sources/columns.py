@@ -66,23 +66,23 @@ class ColumnMap:
 
 
 def choose(
-    config: SourceConfig, available: Sequence[str], place: str, needed: Sequence[str], hint: str = ""
+    config: SourceConfig, available: Sequence[str], uri: str, needed: Sequence[str], hint: str = ""
 ) -> ColumnMap:
     """Decide which of the ``available`` columns hold our fields: those that the person named, then usual names.
 
-    ``place`` is the file or data set that errors name. Raises UserError if a named column or a ``needed`` field is not
+    ``uri`` is the file or data set that errors name. Raises UserError if a named column or a ``needed`` field is not
     there; ``hint`` says what else than its name may be wrong.
     """
     listed = f"its columns are {', '.join(map(str, available)) or 'none'}"
     for field, name in config.columns.items():
         if name not in available:
             near = suggestion(name, available)
-            raise UserError(f"{place}: no column '{name}' for {field}: {listed}", near)
+            raise UserError(f"{uri}: no column '{name}' for {field}: {listed}", near)
     columns = _guess(config, available)
     for field in needed:
         if field not in columns.names:
             raise UserError(
-                f"{place}: no column for {field}: {listed}",
+                f"{uri}: no column for {field}: {listed}",
                 f"name it: columns: {{{field}: NAME}} or --column {field}=NAME{hint}",
             )
     return columns
@@ -97,8 +97,8 @@ class Chooser:
     One of the first rows must have what is named and needed; another that has not is judged as a row.
     """
 
-    def __init__(self, config: SourceConfig, place: str, needed: Sequence[str], hint: str = "") -> None:
-        self.config, self.place, self.needed, self.hint = config, place, needed, hint
+    def __init__(self, config: SourceConfig, uri: str, needed: Sequence[str], hint: str = "") -> None:
+        self.config, self.uri, self.needed, self.hint = config, uri, needed, hint
         self.known: dict[tuple[str, ...], ColumnMap] = {}
         self.fits = False
         self.faults: list[tuple[int, UserError]] = []  # of the rows before the first that fits, with their widths
@@ -119,7 +119,7 @@ class Chooser:
 
     def _try(self, names: tuple[str, ...]) -> None:
         try:
-            choose(self.config, names, self.place, self.needed, self.hint)
+            choose(self.config, names, self.uri, self.needed, self.hint)
             self.fits = True
         except UserError as error:
             self.faults.append((len(names), error))

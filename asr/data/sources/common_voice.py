@@ -42,15 +42,15 @@ def _table(config: SourceConfig) -> tuple[str, str]:
     return config.source, storage.join(config.source, f"{config.split}.tsv")
 
 
-def _durations_s(place: str) -> dict[str, float]:
+def _durations_s(uri: str) -> dict[str, float]:
     """Seconds by clip; the table's second column is ``duration[ms]``."""
-    if storage.kind(place) != "file":
+    if storage.kind(uri) != "file":
         return {}
-    with storage.open_text(place) as file:
+    with storage.open_text(uri) as file:
         rows = (line.rstrip("\r\n").split("\t") for line in file)  # as csv reads what quotes nothing, but of any length
         header = next(rows, [])
         if header[:2] != ["clip", "duration[ms]"]:
-            raise UserError(f"{place}: its columns are {', '.join(header):.200}, not clip and duration[ms]")
+            raise UserError(f"{uri}: its columns are {', '.join(header):.200}, not clip and duration[ms]")
         # A length that is no number is looked up in the audio, as where the table is not there.
         return {row[0]: int(row[1]) / 1000 for row in rows if len(row) > 1 and _is_number(row[1])}
 

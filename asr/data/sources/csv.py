@@ -34,12 +34,12 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
 
 def read_table(
     config: SourceConfig,
-    place: str,
+    uri: str,
     folder: str,
     extra: Mapping[str, Mapping[str, Any]] | None = None,
     prefix: str = "",
 ) -> Iterator[Utterance | Quarantined]:
-    """Yield the rows of the table at ``place`` with audio paths relative to ``folder``.
+    """Yield the rows of the table at ``uri`` with audio paths relative to ``folder``.
 
     ``extra`` adds cells by column and audio path; ``prefix`` is what a path may begin with
     that ``folder`` ends in. Each line below the header that is not blank is a row, or a part of a quoted cell of one;
@@ -48,14 +48,14 @@ def read_table(
     """
     found, extra = False, extra or {}
     roots = Roots(folder, (config.source, *config.audio_roots))
-    with storage.open_text(place) as file:
+    with storage.open_text(uri) as file:
         lines = lines_of(file)
         head = list(islice(lines, HEAD_LINES))
         texts = [text for _, text in head]
         if texts and "\0" in texts[0]:
-            raise UserError(f"{place}: looks like UTF-16", "save it as UTF-8: iconv -f UTF-16LE -t UTF-8")
-        dialect = sniff(config, place, texts, template(roots, _first_cells(texts)))
-        columns = _columns(config, place, dialect, list(extra))
+            raise UserError(f"{uri}: looks like UTF-16", "save it as UTF-8: iconv -f UTF-16LE -t UTF-8")
+        dialect = sniff(config, uri, texts, template(roots, _first_cells(texts)))
+        columns = _columns(config, uri, dialect, list(extra))
         audio_column = columns.names["audio"]
         key = dialect.names.index(audio_column)
         way = template(
@@ -68,7 +68,7 @@ def read_table(
         for record in records(body, dialect.delimiter, dialect.quoted, width, key, surplus):
             found = True
             if record.fault:
-                yield Quarantined(f"line {record.line}", "malformed_row", f"{place}:{record.line}: {record.fault}")
+                yield Quarantined(f"line {record.line}", "malformed_row", f"{uri}:{record.line}: {record.fault}")
                 continue
             row: dict[str, Any] = dict(zip(dialect.names, record.cells))  # noqa: B905 - a record has as many
             audio = row[audio_column] = plain(row[audio_column]).removeprefix(prefix)
@@ -80,7 +80,7 @@ def read_table(
                     row[name] = row[name].replace(",", ".")
             yield utterance(row, columns, audio or f"line {record.line}", folder=folder)
     if not found:
-        raise UserError(f"{place}: the table holds no rows")
+        raise UserError(f"{uri}: the table holds no rows")
 
 
 def _first_cells(head: list[str]) -> list[str]:
@@ -92,7 +92,7 @@ def _rows_of(head: list[str], dialect: Dialect) -> Iterator[list[str]]:
     return (dialect.cells(line) for line in head[dialect.skipped :] if line.strip())
 
 
-def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]) -> ColumnMap:
+def _columns(config: SourceConfig, uri: str, dialect: Dialect, more: list[str]) -> ColumnMap:
     hint = ""
     if config.delimiter is None and len(dialect.names) == 1:
         hint = "; if its cells are separated by something else: delimiter: CHARACTER or --delimiter CHARACTER"
@@ -101,10 +101,10 @@ def _columns(config: SourceConfig, place: str, dialect: Dialect, more: list[str]
     if dialect.header and not names_columns(dialect.names, config):
         hint += "; if its header is a line further down: name its columns, or remove what stands above it"
     named = config.model_copy(update={"columns": dict(dialect.columns)})
-    columns = choose(named, [*dialect.names, *more], place, ("audio", "text"), hint)
+    columns = choose(named, [*dialect.names, *more], uri, ("audio", "text"), hint)
     for name in columns.names.values():
         if dialect.names.count(name) > 1:
-            raise UserError(f"{place}: {dialect.names.count(name)} columns are called '{name}'", "rename all but one")
+            raise UserError(f"{uri}: {dialect.names.count(name)} columns are called '{name}'", "rename all but one")
     return columns
 
 

@@ -41,8 +41,8 @@ class Dialect:
         return cells_of(line, self.delimiter, self.quoted)
 
 
-def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) -> Dialect:
-    """Return the dialect of the table at ``place`` that begins with the lines of ``head``.
+def sniff(config: SourceConfig, uri: str, head: Sequence[str], template: str) -> Dialect:
+    """Return the dialect of the table at ``uri`` that begins with the lines of ``head``.
 
     What ``config`` says is not guessed. ``.tsv`` says tabs; quotation marks are text there as Common Voice
     has it, in its releases always, else unless the header is quoted or they enclose a cell and are doubled within, as
@@ -52,13 +52,13 @@ def sniff(config: SourceConfig, place: str, head: Sequence[str], template: str) 
     """
     full = [number for number, line in enumerate(head) if line.strip()]
     if not full:
-        raise UserError(f"{place}: the table holds no rows")
+        raise UserError(f"{uri}: the table holds no rows")
     begin, excel = full[0], _EXCEL.fullmatch(head[full[0]].rstrip("\r\n"))
     if excel and len(full) > 1:
         begin = full[1]
     begin = begin if template else _below_titles(head, begin, config)
     lines = [line for line in head[begin:] if line.strip()]
-    is_tsv = storage.name_of(place).lower().endswith(".tsv") and config.delimiter in (None, "\t")
+    is_tsv = storage.name_of(uri).lower().endswith(".tsv") and config.delimiter in (None, "\t")
     delimiter = config.delimiter or (excel[1] if excel and len(full) > 1 else "")
     if not delimiter:
         delimiter = "\t" if is_tsv and "\t" in lines[0] else _delimiter(lines, config)

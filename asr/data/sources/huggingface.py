@@ -63,10 +63,10 @@ def _saved_folder(config: SourceConfig) -> str:
 
 def saved_index(folder: str, name: str, key: str) -> dict[str, Any]:
     """Return what ``save_to_disk`` wrote about a folder, which has a list ``key``. Raises UserError."""
-    place = storage.join(folder, name)
-    index = json_object(storage.read_text(place), place)
+    uri = storage.join(folder, name)
+    index = json_object(storage.read_text(uri), uri)
     if not isinstance(index.get(key), list):
-        raise UserError(f"{place}: has no list '{key}'", "it is not as save_to_disk writes it")
+        raise UserError(f"{uri}: has no list '{key}'", "it is not as save_to_disk writes it")
     return index
 
 
@@ -110,19 +110,19 @@ def _loaded(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantined
 def _arrow_rows(config: SourceConfig, places: list[str], split: str) -> Iterator[Utterance | Quarantined]:
     number = 0
     columns: ColumnMap | None = None
-    for place in places:
-        with storage.explained(place, "cannot be read"), _arrow_explained(place, 0):
-            file, schema = open_arrow(place)
+    for uri in places:
+        with storage.explained(uri, "cannot be read"), _arrow_explained(uri, 0):
+            file, schema = open_arrow(uri)
             names = schema.names
         with file:
             columns = columns or choose(config, names, config.source, ("audio", "text"))
             while True:
                 offset = file.tell()
                 try:
-                    with _arrow_explained(place, offset):
+                    with _arrow_explained(uri, offset):
                         batch = read_batch(file, schema, offset)
                         behind = file.tell()
-                        found = list(_batch_rows(batch, columns, _Batch(place, offset, split, number)))
+                        found = list(_batch_rows(batch, columns, _Batch(uri, offset, split, number)))
                 except EOFError:
                     break
                 yield from found
@@ -131,7 +131,7 @@ def _arrow_rows(config: SourceConfig, places: list[str], split: str) -> Iterator
 
 
 @contextmanager
-def _arrow_explained(place: str, at: int) -> Iterator[None]:
+def _arrow_explained(uri: str, at: int) -> Iterator[None]:
     """Make what pyarrow raises for bytes that are no Arrow a UserError; EOFError is the end of the stream."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
@@ -141,32 +141,32 @@ def _arrow_explained(place: str, at: int) -> Iterator[None]:
         raise
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         what = f"broken at byte {at}" if at else "not an Arrow stream"
-        raise UserError(f"{place}: {what}: {one_line(error)}") from None
+        raise UserError(f"{uri}: {what}: {one_line(error)}") from None
 
 
 @dataclass(frozen=True)
 class _Batch:
     """Position of a record batch, the split it belongs to, and the number of its first row there."""
 
-    place: str
+    uri: str
     offset: int
     split: str
     begin: int
 
 
 def _batch_rows(batch: Any, columns: ColumnMap, at: _Batch) -> Iterator[Utterance | Quarantined]:
-    audio = audio_column(batch.schema, columns, at.place)
+    audio = audio_column(batch.schema, columns, at.uri)
     wanted = metadata_columns(batch.schema, columns)
     count = batch.num_rows
     names = paths(batch, audio) if audio.path_column else [None] * count
     present = bytes_of(batch.column(audio.name)).is_valid().to_pylist() if audio.inside else [False] * count
 
     def name(row: int) -> tuple[str, str]:
-        address = arrow_row(at.place, at.offset, row, audio.name, names[row] or "")
+        address = arrow_row(at.uri, at.offset, row, audio.name, names[row] or "")
         return f"{at.split}:{at.begin + row}", address
 
     pairs = list(zip(present, names, strict=True))
-    yield from table_rows(records(batch, wanted, count), pairs, columns, storage.parent(at.place), name)
+    yield from table_rows(records(batch, wanted, count), pairs, columns, storage.parent(at.uri), name)
 
 
 def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantined]:

@@ -25,18 +25,18 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
 
 
 def read_json_lines(
-    config: SourceConfig, place: str, needed: tuple[str, ...] = ("audio",)
+    config: SourceConfig, uri: str, needed: tuple[str, ...] = ("audio",)
 ) -> Iterator[Utterance | Quarantined]:
-    """Yield the rows of the JSONL file at ``place``."""
-    folder = storage.parent(place)
-    chooser = Chooser(config, place, needed)
+    """Yield the rows of the JSONL file at ``uri``."""
+    folder = storage.parent(uri)
+    chooser = Chooser(config, uri, needed)
     broken: list[UserError] = []  # the first, while no line is good: where none follows, this is no manifest
-    with storage.open_text(place) as file:
+    with storage.open_text(uri) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                row = json_object(line, f"{place}:{number}")
+                row = json_object(line, f"{uri}:{number}")
             except UserError as error:
                 broken = broken or [error]
                 yield Quarantined(f"line {number}", "malformed_row", error.message)
@@ -46,4 +46,4 @@ def read_json_lines(
             yield utterance(row, columns, plain(audio) if isinstance(audio, str) else f"line {number}", folder=folder)
     chooser.require()
     if not chooser.known:
-        raise broken[0] if broken else UserError(f"{place}: the manifest holds no rows")
+        raise broken[0] if broken else UserError(f"{uri}: the manifest holds no rows")

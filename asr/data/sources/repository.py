@@ -89,7 +89,7 @@ def _may_look(pattern: str, base: str, name: str) -> bool:
         return False
     if os.path.isdir(name):
         places = (os.path.abspath(name), os.path.realpath(name))
-        return "://" not in base and any(f"{os.path.abspath(base)}/".startswith(f"{place}/") for place in places)
+        return "://" not in base and any(f"{os.path.abspath(base)}/".startswith(f"{uri}/") for uri in places)
     return base.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/"))
 
 
@@ -113,20 +113,20 @@ def _own(path: str, name: str) -> str | None:
 
     fsspec takes ``~`` for a home, and ``file:/x`` and ``local:/x`` for ``/x``: a local file is opened by where it lies.
     """
-    *archives, place = path.split(_CHAIN)
+    *archives, uri = path.split(_CHAIN)
     if len(archives) > 1 or any(part.partition("://")[0] not in ARCHIVES for part in archives):
         return None
     if os.path.isdir(name):
-        real = os.path.realpath(place)
-        inside = not _is_address(place) and any(_is_below(real, root) for root in _real_roots(name))
+        real = os.path.realpath(uri)
+        inside = not _is_address(uri) and any(_is_below(real, root) for root in _real_roots(name))
         return _CHAIN.join([*archives, real]) if inside and os.path.isfile(real) else None
     plain = (f"hf://datasets/{name}/",) if "/" in name else ()  # of an owner's name it would be all that is the owner's
-    owned = place.startswith((f"hf://datasets/{name}@", *plain))
-    return path if owned and ".." not in place.split("/") else None
+    owned = uri.startswith((f"hf://datasets/{name}@", *plain))
+    return path if owned and ".." not in uri.split("/") else None
 
 
-def _is_address(place: str) -> bool:
-    return "://" in place or not os.path.isabs(place)
+def _is_address(uri: str) -> bool:
+    return "://" in uri or not os.path.isabs(uri)
 
 
 def _real_roots(name: str) -> tuple[str, ...]:

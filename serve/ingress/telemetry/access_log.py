@@ -40,21 +40,21 @@ class AccessLogEntry:
 
 
 class AccessLog:
-    """Appends to ``place``: a file, ``-`` for standard error, or nothing for nowhere.
+    """Appends to ``path``: a file, ``-`` for standard error, or nothing for nowhere.
 
     Raises UserError where it cannot be opened. Later on requests are answered all the same: the first line that cannot
     be written is told in the endpoint's own log, and how many were lost when it can be again.
     """
 
-    def __init__(self, place: str, log_words: bool = False) -> None:
+    def __init__(self, path: str, log_words: bool = False) -> None:
         self._log_words = log_words
-        self._place = place
+        self._path = path
         self._lost = 0
         try:
             self._append("")
         except OSError as error:
-            mistake = UserError(f"access_log={place} cannot be written: {error.strerror}")
-            raise unretryable(error, place) or mistake from None
+            mistake = UserError(f"access_log={path} cannot be written: {error.strerror}")
+            raise unretryable(error, path) or mistake from None
 
     def write(self, entry: AccessLogEntry) -> None:
         """Write a line. What was said goes into it only where that was asked for."""
@@ -67,19 +67,19 @@ class AccessLog:
             self._append(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError as error:
             if not self._lost:
-                logger.error("access_log=%s cannot be written, requests are answered: %s", self._place, error.strerror)
+                logger.error("access_log=%s cannot be written, requests are answered: %s", self._path, error.strerror)
             self._lost += 1
             return
         if self._lost:
-            logger.error("access_log=%s can be written again, %d lines were lost", self._place, self._lost)
+            logger.error("access_log=%s can be written again, %d lines were lost", self._path, self._lost)
             self._lost = 0
 
     def _append(self, text: str) -> None:
         """Write in one call, so that processes do not mix their lines, to a file opened anew: it may be rotated."""
-        if self._place == "-":
+        if self._path == "-":
             print(text, end="", file=sys.stderr, flush=True)
-        elif self._place:
-            with Path(self._place).expanduser().open("ab+") as file:
+        elif self._path:
+            with Path(self._path).expanduser().open("ab+") as file:
                 if self._lost and file.seek(0, os.SEEK_END):  # what was written last may have been cut
                     file.seek(-1, os.SEEK_END)
                     text = text if file.read(1) == b"\n" else f"\n{text}"

@@ -90,7 +90,7 @@ def test_the_quarantine_table_holds_every_row(folder: str, tmp_path: Path) -> No
 def test_ray_keeps_its_checkpoints_there(folder: str) -> None:
     run = RunFolder.of(config(folder))
     settings = run.run_config()
-    filesystem, path = storage.resolve(run.place)
+    filesystem, path = storage.resolve(run.uri)
     assert settings.storage_path == path
     assert settings.storage_filesystem.type_name == filesystem.type_name
 
@@ -103,15 +103,15 @@ def test_a_relative_folder_is_seen_from_where_a_job_keeps_things(
     for name in ("WHISPERFLEET_STORAGE", "WHISPERFLEET_JOB"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    assert RunFolder.of(relative).place == str(tmp_path / "runs" / "a")
+    assert RunFolder.of(relative).uri == str(tmp_path / "runs" / "a")
     monkeypatch.setenv("WHISPERFLEET_JOB", "train-a")
     with pytest.raises(UserError, match=r"run\.folder=runs is relative, .*--storage"):
         RunFolder.of(relative)
     monkeypatch.setenv("WHISPERFLEET_STORAGE", "s3://bucket/speech")
-    assert RunFolder.of(relative).place == "s3://bucket/speech/runs/a"
-    assert RunFolder.of(elsewhere).place == "gs://b/runs/a"
+    assert RunFolder.of(relative).uri == "s3://bucket/speech/runs/a"
+    assert RunFolder.of(elsewhere).uri == "gs://b/runs/a"
     monkeypatch.setenv("WHISPERFLEET_STORAGE", str(tmp_path / "shared"))
-    assert RunFolder.of(relative).place == str(tmp_path / "shared" / "runs" / "a")
+    assert RunFolder.of(relative).uri == str(tmp_path / "shared" / "runs" / "a")
 
 
 def test_a_run_whose_base_is_near_goes_on_after_all_of_it_was_moved(

@@ -37,7 +37,7 @@ def test_the_table_is_for_people(done: SweepRecord) -> None:
 def test_the_summary_is_for_machines(done: SweepRecord) -> None:
     found = results.summary(done)
     assert (found["best"]["trial"], found["best"]["wer"], found["best"]["step"]) == ("000", 0.3, 4)
-    assert found["best"]["artifact"] == f"{done.place}/best"
+    assert found["best"]["artifact"] == f"{done.uri}/best"
     assert found["device_hours"] == 0.75
     assert [row["status"] for row in found["trials"]] == ["finished", "stopped", "failed"]
 
@@ -45,19 +45,19 @@ def test_the_summary_is_for_machines(done: SweepRecord) -> None:
 @pytest.mark.medium
 def test_files_are_written_beside_the_trials(done: SweepRecord) -> None:
     results.write(done)
-    with Path(done.place, results.TABLE).open(encoding="utf-8", newline="") as file:
+    with Path(done.uri, results.TABLE).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["trial"], row["lora.rank"], row["wer"]) for row in rows] == [
         ("000", "1", "0.3"),
         ("001", "2", "0.4"),
         ("002", "3", ""),
     ]
-    assert Path(done.place, results.PICTURE).read_bytes().startswith(b"\x89PNG")
+    assert Path(done.uri, results.PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_best_artifact_is_linked_and_linked_anew(done: SweepRecord) -> None:
     for name in ("000", "001"):
-        folder = Path(done.place, "trials", name, "artifact")
+        folder = Path(done.uri, "trials", name, "artifact")
         folder.mkdir(parents=True)
         (folder / "card.json").write_text(name)
     best = Path(results.link_best(done))
@@ -70,6 +70,6 @@ def test_the_best_artifact_is_linked_and_linked_anew(done: SweepRecord) -> None:
 def test_at_an_address_the_best_artifact_is_copied(done: SweepRecord, s3: str) -> None:
     import asr.io.storage as storage
 
-    done.place = storage.join(s3, "swept")
-    storage.write_text(storage.join(done.place, "trials", "000", "artifact", "card.json"), "000")
+    done.uri = storage.join(s3, "swept")
+    storage.write_text(storage.join(done.uri, "trials", "000", "artifact", "card.json"), "000")
     assert storage.read_text(storage.join(results.link_best(done), "card.json")) == "000"

@@ -18,7 +18,7 @@ def trials(*varied: str, base: list[str] | None = None) -> list[Trial]:
 def test_each_trial_is_a_run_of_its_own_in_the_folder_of_the_sweep() -> None:
     first, second = trials("optim.learning_rate=grid(0.01, 1e-4)", base=[*BASE, "lora.rank=4"])
     assert (first.config.optim.learning_rate, second.config.optim.learning_rate) == (0.01, 1e-4)
-    assert [one.run.place for one in (first, second)] == ["/runs/mine/trials/000", "/runs/mine/trials/001"]
+    assert [one.run.uri for one in (first, second)] == ["/runs/mine/trials/000", "/runs/mine/trials/001"]
     assert first.config.lora.rank == second.config.lora.rank == 4
     assert first.config.evaluation.mode == "sync"
     assert second.label == "trial 001 (optim.learning_rate=0.0001)"
