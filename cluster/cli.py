@@ -41,7 +41,7 @@ out = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 def submit(  # noqa: PLR0913 - the options of a verb
-    words: Annotated[
+    argv: Annotated[
         list[str] | None, typer.Argument(metavar="-- VERB ...", help="Default: those of the last time.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the job; default: the verb and its configuration.")] = None,
@@ -68,9 +68,9 @@ def submit(  # noqa: PLR0913 - the options of a verb
     from cluster.jobs import JobRequest
 
     checkout, cluster = Checkout.here(), _cluster(address)
-    if words:
-        earlier, typed = None, locate(checkout.root, Path.cwd(), words)
-        name = name or default_name(words)
+    if argv:
+        earlier, typed = None, locate(checkout.root, Path.cwd(), argv)
+        name = name or default_name(argv)
     elif name:
         earlier = cluster.find(name).order
         typed = list(earlier.words)
@@ -168,7 +168,7 @@ def send(
     """Send the checkout to a cluster, say what stays, and start what is ordered under a name. Raises UserError."""
     from cluster import interpreter
 
-    words, brought = bring(checkout.root, order.words)
+    argv, brought = bring(checkout.root, order.words)
     contents = checkout.contents(order.asked, brought)
     environment = {
         **variables,
@@ -188,13 +188,13 @@ def send(
             typer.echo(f"whisperfleet: {remark}", err=True)
         installed = runtime_environment(order.packages, checkout.pins)
         runtime_env = {"working_dir": str(archive), "env_vars": environment, **installed}
-        return cluster.submit(name, shlex.join(["python", "-m", launch.__name__, *words]), order, runtime_env)
+        return cluster.submit(name, shlex.join(["python", "-m", launch.__name__, *argv]), order, runtime_env)
 
 
-def default_name(words: Sequence[str]) -> str:
+def default_name(argv: Sequence[str]) -> str:
     """Return what a job is called that nobody gave a name: its verb, and the name of its configuration file."""
-    file = next((Path(word).stem for word in words[1:] if word.endswith((".yaml", ".yml"))), "")
-    return "-".join(filter(None, [words[0], file]))
+    file = next((Path(word).stem for word in argv[1:] if word.endswith((".yaml", ".yml"))), "")
+    return "-".join(filter(None, [argv[0], file]))
 
 
 def _cluster(address: str | None) -> Cluster:

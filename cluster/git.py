@@ -97,21 +97,21 @@ def _names(listed: bytes) -> list[str]:
     return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
-def _asked(root: Path, *words: str) -> bytes:
-    done = _run(root, *words)
+def _asked(root: Path, *argv: str) -> bytes:
+    done = _run(root, *argv)
     if done.returncode != 0:
         lines = os.fsdecode(done.stderr).strip().splitlines()
         raise NoGit(lines[0].removeprefix("fatal: ") if lines else f"git ended with exit code {done.returncode}")
     return done.stdout
 
 
-def _run(root: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+def _run(root: Path, *argv: str) -> subprocess.CompletedProcess[bytes]:
     # a hook that calls us has variables that name another repository
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     kept |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "", "GIT_TERMINAL_PROMPT": "0"}
     try:
         return subprocess.run(
-            ["git", *_SAFE, "-C", str(root), *words],
+            ["git", *_SAFE, "-C", str(root), *argv],
             env=kept | {"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -23,13 +23,13 @@ def main() -> NoReturn:
     root = Path.cwd()
     try:
         check_packages(root, os.environ.get(PACKAGES, "image"))
-        words = enter_storage(root, sys.argv[1:], os.environ.get(STORAGE, ""))
+        argv = enter_storage(root, sys.argv[1:], os.environ.get(STORAGE, ""))
     except UserError as error:
         print(f"whisperfleet: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
     # -P: the folder that relative places are in is none to import from
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "whisperfleet", *words])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "whisperfleet", *argv])
 
 
 def check_packages(root: Path, kind: str) -> None:
@@ -47,19 +47,19 @@ def check_packages(root: Path, kind: str) -> None:
     )
 
 
-def enter_storage(root: Path, words: Sequence[str], uri: str) -> list[str]:
-    """Work in the folder ``uri``, where there is one, and return ``words`` with files of the checkout made absolute.
+def enter_storage(root: Path, argv: Sequence[str], uri: str) -> list[str]:
+    """Change to the folder ``uri``, if there is one, and return ``argv`` with files of the checkout made absolute.
 
-    Relative places of a configuration then lie there, as they lie in the folder in which a person works. Raises
+    Relative paths of a configuration are then below it, as they are below a person's working directory. Raises
     UserError.
     """
     if not uri or storage.is_remote(uri):
-        return list(words)
+        return list(argv)
     folder = Path(storage.local_path(uri))
     with storage.explained(uri, "cannot be the job's folder"):
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
-    return [str(root / word) if (root / word).is_file() else word for word in words]
+    return [str(root / word) if (root / word).is_file() else word for word in argv]
 
 
 if __name__ == "__main__":

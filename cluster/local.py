@@ -185,8 +185,8 @@ def _born(pid: int) -> str:
             return ""
         state, began = fields[0], fields[19]
     else:
-        words = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-        state, _, began = subprocess.run(words, capture_output=True, text=True, check=False).stdout.partition(" ")
+        argv = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+        state, _, began = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.partition(" ")
     return "" if state.startswith("Z") else began.strip()
 
 

@@ -181,7 +181,7 @@ def spread(test: Sequence[Utterance]) -> list[Utterance]:
 
 def show_answers(answers: Sequence[EndpointAnswer]) -> None:
     """Print the endpoint's transcripts beside the references."""
-    table = Table("said", "heard", "s")
+    table = Table("reference", "transcript", "s")
     for answer in answers:
         text = answer.text if answer.text is not None else Text(answer.error, "red")
         table.add_row(answer.reference, text, f"{answer.seconds:.1f}")

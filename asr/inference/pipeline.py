@@ -117,7 +117,7 @@ def spoken_language(named: str | None, model: ModelInfo) -> str | None:
 
 
 def check_abilities(options: DecodingOptions, model: ModelInfo) -> None:
-    """Raise UserError where the model cannot do what is asked of it."""
+    """Raise UserError if the model lacks an ability that the options ask for."""
     asked: dict[Ability, bool] = {
         "translation": options.task == "translate",
         "prompt": bool(options.prompt.strip()),

@@ -1,4 +1,4 @@
-"""What a request may ask of a model beside the words, and what a user reads where a model cannot do it."""
+"""Abilities that a request may ask of a model, and the error message for a model that lacks one."""
 
 from __future__ import annotations
 

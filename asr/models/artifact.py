@@ -284,7 +284,7 @@ def readme(card: Card) -> str:
     if CURVE in card.files:
         lines += [f"![learning curve]({CURVE})", ""]
     context = "clips at their own length, or padded to 30 s" if card.short_context else "clips padded to 30 s"
-    lines += [f"It hears {context}. `card.json` holds the configuration, the data's fingerprint and all digests.", ""]
+    lines += [f"It takes {context}. `card.json` holds the configuration, the data's fingerprint and all digests.", ""]
     return "\n".join(lines)
 
 

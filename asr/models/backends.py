@@ -42,7 +42,7 @@ class SharedBase(Protocol):
         """Forget an adapter; its memory is free when nothing is decoded with it any more."""
 
     def close(self) -> None:
-        """Let go of all weights, whoever still knows this base."""
+        """Release all weights, even if somebody still holds this base."""
 
 
 class FastModel(Protocol):

@@ -1,4 +1,4 @@
-"""Characters of transcripts that deserve a look before a training run: strays, controls, and what costs many tokens."""
+"""Finds odd characters of transcripts before a training run: strays, controls, and those that cost many tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ALONG = {"Hani": ("Hira", "Kana", "Hang", "Bopo"), "Hira": ("Kana",), "Kana": (
 
 @dataclass(frozen=True)
 class OddCharacter:
-    """A character to look at, why, how often it occurs and where. ``tokens`` is what it costs standing alone."""
+    """An odd character, the reason, its count and an example. ``tokens`` is what it costs standing alone."""
 
     character: str
     name: str

@@ -51,7 +51,7 @@ def _silent(evaluation: Evaluation) -> str:
     silent = [one.id for one in evaluation.results if not one.hypothesis.strip()]
     if len(silent) < len(evaluation.results) / 10:
         return ""
-    return f"nothing was heard in {len(silent)} of {len(evaluation.results)} clips: {_some(silent)}"
+    return f"nothing was transcribed in {len(silent)} of {len(evaluation.results)} clips: {_some(silent)}"
 
 
 def _spaces(evaluation: Evaluation) -> str:

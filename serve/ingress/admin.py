@@ -53,12 +53,12 @@ class AdminApi:
         holder = self._keys.holder(request.headers.get("authorization"))
         if holder is not None:
             if not holder.admin:
-                raise ApiError(403, "this API key may not look after models: it has no admin: true", "forbidden")
+                raise ApiError(403, "this API key may not manage models: it has no admin: true", "forbidden")
             return
         host = request.url.hostname or ""
         there = [name for name in _FROM_ELSEWHERE if name in request.headers]
         if self._config.exposed or not is_loopback(self._config.host) or not is_loopback(host) or there:
-            raise ApiError(403, "without API keys models are looked after from this machine only", "forbidden")
+            raise ApiError(403, "without API keys models are managed from this machine only", "forbidden")
 
 
 def _row(one: VersionState, held: list[Held]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class ModelCache:
 
     async def inspect(self, artifact: str) -> ArtifactInfo:
         """Verify an artifact. Raises UserError."""
-        self._refused = {}  # somebody looks after the models: what was refused may be mended
+        self._refused = {}  # an admin manages the models: what was refused may be mended
         return await asyncio.get_running_loop().run_in_executor(None, self._loader.inspect, artifact)
 
     def holds(self, version: Version) -> bool:

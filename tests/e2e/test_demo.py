@@ -143,4 +143,4 @@ def test_artifact_and_report_are_where_the_line_says(folder: Path, outcome: dict
 def test_every_served_clip_is_printed_beside_the_truth(outcome: dict[str, Any]) -> None:
     for stage in range(1, 8):
         assert f"[{stage}/7]" in outcome["output"]
-    assert "said" in outcome["output"] and "heard" in outcome["output"]
+    assert "reference" in outcome["output"] and "transcript" in outcome["output"]

@@ -26,7 +26,7 @@ def plan(
     config: Annotated[Path, typer.Argument(help="YAML file; see configs/.")],
     settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the file's.")] = None,
     gpus: Annotated[str, typer.Option(help="The devices: 4x24GB, 8xA100-80GB, 1xH100, 2xCPU-16GB.")] = "1x24GB",
-    hours: Annotated[float | None, typer.Option(help="Audio heard in all, in place of optim.max_steps.", min=0)] = None,
+    hours: Annotated[float | None, typer.Option(help="Audio to train on in all, over optim.max_steps.", min=0)] = None,
     price: Annotated[float | None, typer.Option(help="Of a device-hour, over workers.price_per_hour.", min=0)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:

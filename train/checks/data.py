@@ -48,7 +48,7 @@ def data(subject: Subject) -> CheckOutcome:
 
 
 def _faults_of(subject: Subject, row: Utterance) -> list[Quarantined]:
-    """Return what is wrong with a row without a look at its audio, if anything."""
+    """Return what is wrong with a row without decoding its audio, if anything."""
     if not row.text.strip():
         return [Quarantined(row.id, "no_transcript")]
     try:

@@ -37,7 +37,7 @@ def machine(subject: Subject) -> CheckOutcome:
         if config.workers.gpu and config.precision == "bf16" and not torch.cuda.is_bf16_supported():
             raise UserError(f"{torch.cuda.get_device_name()} has no bf16", "set precision=fp16")
         return CheckOutcome("ok", detail)
-    return CheckOutcome("ok", f"{detail}; no GPU on this machine, so the workers' own were not looked at")
+    return CheckOutcome("ok", f"{detail}; no GPU on this machine, so the workers' own were not checked")
 
 
 def folder(subject: Subject) -> CheckOutcome:

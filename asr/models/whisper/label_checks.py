@@ -140,7 +140,7 @@ def _suppressed(sample: LabelSample) -> Finding:
         if any(map(str.isalnum, word)) or "\ufffd" in word:  # the latter: a part of a letter
             raise UserError(
                 f"generation_config.json suppresses token {token} ({word!r}), which {met[token]} of {len(texts)} "
-                "labels hold: it would be learnt, but never be heard",
+                "labels hold: it would be learnt, but never be decoded",
                 f"remove it from suppress_tokens in {sample.folder / 'generation_config.json'}",
             )
     begun = [(row, text[0]) for row, text in texts if text[0] in first]

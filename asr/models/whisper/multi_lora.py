@@ -158,7 +158,7 @@ class MultiLoraBase:
         self._names = remaining
 
     def close(self) -> None:
-        """Let go of all weights, whoever still knows this base."""
+        """Release all weights, even if somebody still holds this base."""
         self._plain = self._network = None
 
     @contextmanager

@@ -20,7 +20,7 @@ _FORM = "Form"
 _LISTS = ("timestamp_granularities",)
 
 _REFUSED = {
-    400: "A field or the sound cannot be honoured; `param` names which.",
+    400: "A field is invalid, or the audio cannot be used; `param` names the field.",
     401: "No API key, or none that is known.",
     403: "The key may not do this.",
     404: "There is none of this name.",
@@ -52,7 +52,7 @@ def _transcribed() -> dict[str, Any]:
         "`transcript.text.delta` for each stretch of words, `transcript.text.done` with all of it, or `error`.",
         "content": {"application/json": {"schema": {"anyOf": whole}}} | kinds,
         "headers": {
-            "x-audio-warnings": {"description": "What is to be known of the sound.", "schema": {"type": "string"}},
+            "x-audio-warnings": {"description": "Warnings about the audio.", "schema": {"type": "string"}},
             "x-model-version": {"description": "Which version answered.", "schema": {"type": "string"}},
         },
     }

@@ -29,7 +29,7 @@ def test_the_wrong_language_shows_in_the_letters() -> None:
 
 def test_clips_in_which_nothing_was_heard_are_counted() -> None:
     lines = explain(evaluation(*[(f"word {n}", "") for n in range(5)]))
-    assert lines[1:] == ["nothing was heard in 5 of 5 clips: clip0, clip1, clip2 ..."]
+    assert lines[1:] == ["nothing was transcribed in 5 of 5 clips: clip0, clip1, clip2 ..."]
 
 
 def test_languages_without_spaces_are_read_by_characters() -> None:

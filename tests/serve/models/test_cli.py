@@ -143,7 +143,7 @@ def test_on_this_machine_an_endpoint_without_keys_needs_none(endpoint: str, caps
     assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["tiny", "stable", "100%", "1/1"]
 
 
-@pytest.mark.parametrize(("key", "reason"), [(KEY, "may not look after models"), ("guessed", "not known here")])
+@pytest.mark.parametrize(("key", "reason"), [(KEY, "may not manage models"), ("guessed", "not known here")])
 def test_without_a_key_for_it_nothing_is_seen_or_changed(fake: FakeEndpoint, key: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         cli.list_models(fake.url, key)
