@@ -29,8 +29,8 @@ DTYPES = {"cpu": torch.float32, "cuda": torch.float16}  # of torch's weights
 class ModelInfo:
     """Facts about a model, without its weights, that are needed to prepare a request for it.
 
-    ``languages`` are the codes it has tokens for, ``language`` what is spoken where a request names none (None: it is
-    detected). ``engine`` is what runs it, ``precision`` the type of its weights. ``refusals``: what it cannot do.
+    ``languages`` are the codes it has tokens for, ``language`` the one of a request that names none (None: detect it).
+    ``engine`` names the engine that runs it, ``precision`` the type of its weights, ``refusals`` what it cannot do.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Engine(Protocol):
         """Clips of engines with the same group can be decoded in one call of ``decode_together``."""
 
     def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
-        """Transcribe clips of any mix, in their order. Called from one thread at a time."""
+        """Transcribe clips of any mix, in their order. Call it from one thread at a time."""
 
 
 def _alone() -> str:
@@ -90,13 +90,13 @@ class TorchEngine:
         return num_bytes(self.model.network)
 
     def decode(self, clips: Sequence[DecodingRequest]) -> list[Transcript]:
-        """Transcribe through the decoding function that evaluation uses, with its quality ladder."""
+        """Transcribe through the decoding function that evaluation uses, with its temperature fallback."""
         return self.model.transcribe(clips, self.info.context, fallback=True)
 
 
 @dataclass(frozen=True, eq=False)
 class AdapterEngine:
-    """An adapter beside others on a base that they share, or (``NO_ADAPTER``) that base itself."""
+    """An adapter on a base that others share, or (``NO_ADAPTER``) that base itself."""
 
     base: SharedBase
     adapter: str
@@ -132,8 +132,8 @@ class CTranslateEngine:
 
 
 def decode_together(engines: Sequence[Engine], clips: Sequence[DecodingRequest]) -> list[Transcript]:
-    """Transcribe each clip with its own engine, all of one group, in their order: the words are those of
-    ``engine.decode``. Called from one thread at a time for a group.
+    """Transcribe each clip with its own engine, all of one group, in their order, with the results of
+    ``engine.decode``. Call it from one thread at a time for a group.
 
     Raises ValueError for engines of several groups.
     """
@@ -171,10 +171,10 @@ def load_engine(
     threads: int = 0,
     quantization: Quantization | None = None,
 ) -> Engine:
-    """Load whatever ``name`` names: artifact, checkpoint or export. ``threads`` 0 leaves their number as it is.
+    """Load the model ``name``: an artifact, a checkpoint or an export. ``threads`` 0 leaves their number as it is.
 
-    ``quantization`` is CTranslate2's; without, int8 on a CPU and float16 on a GPU. ``auto`` takes CTranslate2 for what
-    was exported for it, and wherever it loads; else torch. Raises UserError where the model is missing,
+    ``quantization`` is CTranslate2's; without, int8 on a CPU and float16 on a GPU. ``auto`` takes CTranslate2 for an
+    export for it, and wherever it loads; else torch. Raises UserError where the model is missing,
     damaged or no Whisper, or the engine is not installed.
     """
     chosen = choose(name, device) if engine == "auto" else engine
@@ -195,7 +195,7 @@ def choose(name: str, device: str) -> EngineName:
 
 
 def family_of_model(name: str) -> Family:
-    """Return the family of whatever ``name`` names; see ``load_model``."""
+    """Return the family of the model ``name``; see ``load_model``."""
     folder = fetched(name)
     if is_artifact(folder):
         return family_named(read_card(folder).family)
@@ -205,7 +205,7 @@ def family_of_model(name: str) -> Family:
 
 
 def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
-    """Return what a request needs to know of a torch model."""
+    """Return the facts about a torch model that a request needs."""
     languages = model.family.languages(model)
     return ModelInfo(
         name=public_name,

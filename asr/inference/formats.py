@@ -24,17 +24,17 @@ def as_text(recording: Recording) -> str:
 
 
 def as_json(recording: Recording) -> dict[str, Any]:
-    """Return what ``openai.types.audio.Transcription`` is made of."""
+    """Return the fields of ``openai.types.audio.Transcription``."""
     return {"text": recording.text, "usage": usage(recording)}
 
 
 def as_verbose_json(
     recording: Recording, task: Task = "transcribe", granularities: Sequence[Granularity] = ("segment",)
 ) -> dict[str, Any]:
-    """Return what ``TranscriptionVerbose`` is made of: segments, words or both, as ``granularities`` say.
+    """Return the fields of ``TranscriptionVerbose``: segments, words or both, as ``granularities`` say.
 
     Translations are into English, whatever was spoken; the language of a recording without any is "unknown". Beside
-    OpenAI's fields stand ``audio`` and ``warnings`` where it is known what decoding found, and the ``channel`` of each
+    OpenAI's fields are ``audio`` and ``warnings``, if there is a report of decoding, and the ``channel`` of each
     segment and word where each channel was transcribed on its own.
     """
     spoken = "en" if task == "translate" else recording.language

@@ -13,7 +13,7 @@ LANGUAGE_VOTE_WINDOWS = 3
 
 
 class LanguageVote:
-    """The language that a recording's windows are decoded in: asked for, or most of what its first windows speak.
+    """The language that a recording's windows are decoded in: the requested one, or that of most of its first windows.
 
     While it is open (``settled`` is False) windows are decoded with ``language`` None, ``at_once`` of them, and then
     ``count`` says which of them must be decoded again. With ``per_window`` each window keeps its own language.
@@ -31,7 +31,7 @@ class LanguageVote:
     def count(self, windows: Sequence[Window], transcripts: Sequence[Transcript]) -> list[int]:
         """Let windows vote where it is still open; return the indices of those in another language than decided.
 
-        A window in which something was said votes with its length. Where nothing was said in any, it remains open.
+        A window with text votes with its length. If no window has text, the vote remains open.
         """
         if not self.settled:
             samples: Counter[str | None] = Counter()
@@ -48,9 +48,9 @@ class LanguageVote:
 def vote(
     language: str | None, per_window: bool, windows: Sequence[Window], transcripts: Sequence[Transcript]
 ) -> tuple[str | None, frozenset[int]]:
-    """Return the language of a recording of which every window was decoded on its own, and which are in another one.
+    """Return the language of a recording whose windows were decoded separately, and the windows in another one.
 
-    It comes to the same as where windows are decoded one after the other: the first of them decide.
+    The result is the same as when windows are decoded one after the other: the first of them decide.
     """
     voting = LanguageVote(language, per_window)
     wrong: list[int] = []

@@ -38,8 +38,8 @@ class Window:
 class RecordedSegment:
     """A segment with its times in the recording; the figures are those of the window it was decoded in.
 
-    ``text`` is without space around it; ``space`` stands between the segment before and this one. ``window_start_s``
-    is where its window begins.
+    ``text`` has no space around it; ``space`` is the one between the segment before and this one. ``window_start_s``
+    is the beginning of its window.
     """
 
     id: int
@@ -71,7 +71,7 @@ _Placed = TypeVar("_Placed", RecordedSegment, RecordedWord)
 class Recording:
     """Transcript of a recording. ``language`` is the one of most tokens, None where nothing tells it.
 
-    ``sound`` is what decoding the file found, where that is to be told with the words.
+    ``sound`` is the report of decoding the file, if it belongs in the answer.
     """
 
     duration_s: float
@@ -94,7 +94,7 @@ class Recording:
 class RecordingPart:
     """The part of a recording from one window. The ``delta`` of all parts, in order, make the recording's text.
 
-    ``until_s`` is how far the recording is known now.
+    ``until_s`` is the time up to which the recording is known now.
     """
 
     segments: tuple[RecordedSegment, ...]
@@ -123,7 +123,7 @@ class Joiner:
         self._ends: dict[int | None, int] = {}
 
     def add(self, window: Window, transcript: Transcript) -> RecordingPart:
-        """Take the next window and return what is known now.
+        """Take the next window and return the part that is known now.
 
         Raises ValueError for a window that begins before the last one ended, or the last one of another channel began.
         """
@@ -144,19 +144,19 @@ class Joiner:
         return part
 
     def rest(self, duration_s: float) -> RecordingPart:
-        """Return what was held back, when no window is left."""
+        """Return the items held back, when no window is left."""
         return self._taken(*self._waiting(math.inf), duration_s)
 
     def recording(self, duration_s: float, language: str | None = None, sound: SoundReport | None = None) -> Recording:
         """Return the recording as the parts so far tell it: whole, after ``rest``.
 
-        ``language`` is the one to name where no window tells it.
+        ``language`` is the one to name if no window tells it.
         """
         likeliest = self._tokens.most_common(1)[0][0] if self._tokens else None
         return Recording(duration_s, likeliest or language, tuple(self._segments), tuple(self._words), sound)
 
     def _waiting(self, before_s: float) -> tuple[list[RecordedSegment], list[RecordedWord]]:
-        """Return what waits and begins before that time; the rest goes on waiting."""
+        """Return the waiting items that begin before that time; the rest goes on waiting."""
         segments, self._waiting_segments = _parted(self._waiting_segments, before_s)
         words, self._waiting_words = _parted(self._waiting_words, before_s)
         return segments, words
@@ -185,7 +185,7 @@ def join(
 class _Clock:
     """Turns a window's times into the recording's: within the window, and never back.
 
-    A decoder may say 30 s in a window of 4 s, or begin a segment before the last one ended; a player cannot show that.
+    A decoder may give 30 s in a window of 4 s, or begin a segment before the last one ended; a player cannot show that.
     """
 
     def __init__(self, window: Window) -> None:
@@ -241,7 +241,7 @@ def _placed_words(window: Window, words: Sequence[Word]) -> list[RecordedWord]:
 
 
 def _parted(waiting: list[_Placed], before_s: float) -> tuple[list[_Placed], list[_Placed]]:
-    """Return, in order of time, what begins before that time, and the rest."""
+    """Return, in order of time, the items that begin before that time, and the rest."""
     # The sort keeps what is equal in its order, so that words of one channel that begin together stay as they are.
     waiting = sorted(waiting, key=lambda one: (one.start_s, one.channel or 0))
     count = sum(one.start_s < before_s for one in waiting)
@@ -249,5 +249,5 @@ def _parted(waiting: list[_Placed], before_s: float) -> tuple[list[_Placed], lis
 
 
 def _space(before: str | None, after: str | None) -> str:
-    """Return what stands between a segment in the language ``before`` and one in ``after``."""
+    """Return the separator between a segment in the language ``before`` and one in ``after``."""
     return "" if before in UNSPACED and after in UNSPACED else " "

@@ -26,7 +26,7 @@ AT_ONCE = 16
 class Transcription:
     """Transcript of a file, with the file's length and the time that the work took, in seconds.
 
-    ``warnings`` say what a listener should know of the sound: damage that is silence now, a choice that was made.
+    ``warnings`` are about the audio: damage that is silence now, a choice that was made.
     """
 
     file: str
@@ -50,7 +50,7 @@ def transcribe(
     limits: AudioLimits = DEFAULT_LIMITS,
     choice: SoundChoice = DEFAULT_CHOICE,
 ) -> Transcription:
-    """Transcribe the chosen sound of a file of any length within ``limits``.
+    """Transcribe the chosen track and channel of a file of any length within ``limits``.
 
     Raises UserError for a language that the model does not know, DataError for a file that cannot be used.
     """
@@ -70,7 +70,7 @@ def transcribe_recording(
 ) -> Recording:
     """Return the transcript of a recording: the same words as the endpoint answers.
 
-    Raises UserError where the model cannot do what is asked, DataError for a recording that cannot be used.
+    Raises UserError if the model cannot do what is asked, DataError for a recording that cannot be used.
     """
     check_abilities(options, engine.info)
     sound = open_sound(source, limits, choice=choice)

@@ -34,8 +34,8 @@ Stretch = tuple[int, int]
 def windows(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> list[Window]:
     """Return the windows of ``waveform`` [samples], 16 kHz, that are to be decoded, in order and without overlap.
 
-    They hold all speech with up to 0.4 s around it, and no pause over 2.5 s. A recording in which nobody speaks has
-    none. Where speech goes on for 30 s without a pause, windows touch at its quietest 100 ms.
+    They hold all speech with up to 0.4 s around it, and no pause over 2.5 s. A recording without speech has none. If
+    speech goes on for 30 s without a pause, windows touch at its quietest 100 ms.
     ``stretches`` are as in ``asr.audio.vad.speech``.
     """
     parts = [part for chain in _chains(speech(waveform, stretches)) for part in _cut(chain, waveform)]

@@ -48,7 +48,7 @@ class Submission:
 class ActiveTranscription:
     """A recording under way: ``windows`` yields each window with its transcript, in the order of the recording.
 
-    ``threads`` are free for what is slow about its answer. ``extend`` gives it the time of a whole request anew.
+    ``threads`` may run slow parts of its answer. ``extend`` gives it the time of a whole request again.
     """
 
     route: Route
@@ -87,11 +87,11 @@ class TranscriptionService:
         deadline: float,
         stack: AsyncExitStack,
     ) -> ActiveTranscription:
-        """Begin a recording, whose bytes are forgotten; it is withdrawn when ``stack`` is closed.
+        """Begin to transcribe a recording and drop its bytes; it is withdrawn when ``stack`` is closed.
 
-        ``known`` is told what is found out. ``deadline`` is on the clock of the event loop. Raises ApiError for an
-        unknown model, for options that it has not, and where there is no room; DataError for a recording that cannot be
-        decoded.
+        ``known`` collects facts for the access log. ``deadline`` is on the clock of the event loop. Raises ApiError for
+        an unknown model, for options that it lacks, and when the endpoint is full; DataError for a recording that
+        cannot be decoded.
         """
         route = self._router.route(submission.model, known.request_id)
         known.model, known.version = route.name, route.role

@@ -19,16 +19,16 @@ LOOK_BACK_S = 15.0
 
 
 class QueuedAudio:
-    """Ray Serve's policy: a replica for each ``audio_s_each`` seconds of audio that wait or are being decoded.
+    """Ray Serve's policy: a replica for each ``audio_s_each`` seconds of audio queued or being decoded.
 
-    Ray pickles it by value, and applies the bounds and delays of the configuration to what it says.
+    Ray pickles it by value, and applies the bounds and delays of the configuration to its result.
     """
 
     def __init__(self, audio_s_each: float) -> None:
         self._audio_s_each = audio_s_each
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-        """Return how many replicas there should be, and no state."""
+        """Return the target number of replicas, and no state."""
         queued = (context.aggregated_metrics or {}).get(QUEUED_AUDIO, {})
         return max(1, math.ceil(sum(queued.values()) / self._audio_s_each)), {}
 

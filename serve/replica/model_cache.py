@@ -24,7 +24,7 @@ Clock = Callable[[], float]
 
 
 class ModelLease:
-    """A version's place in the cache. ``with lease:`` uses its engine, which stays there meanwhile."""
+    """A version's entry in the cache. ``with lease:`` uses its engine, which stays loaded meanwhile."""
 
     def __init__(self, version: Version, engine: Engine, clock: Clock) -> None:
         self.version = version
@@ -49,16 +49,16 @@ class ModelLease:
             self._free.set()
 
     async def free(self) -> None:
-        """Return when nobody uses it."""
+        """Wait until nobody uses it."""
         await self._free.wait()
 
 
 class ModelCache:
     """Cache of versions, loaded on demand. It runs in one event loop; loading and unloading have a thread of their own.
 
-    A version that has to go takes no new users, is waited for until it has none, and only then unloaded; who asks for
-    it meanwhile waits until it is loaded again. Loads take place one after the other, in the order of asking: with more
-    models in use than the budget holds everybody is served in turn, though slowly.
+    A version that has to be unloaded takes no new users, and is unloaded when its last user has gone; a request for it
+    meanwhile waits until it is loaded again. Loads run one after the other, in the order of requests: with more models
+    in use than the budget holds, all requests are served in turn, though slowly.
     """
 
     def __init__(self, loader: EngineLoader, budget_gb: float = 0.0, clock: Clock = time.monotonic) -> None:
@@ -74,14 +74,14 @@ class ModelCache:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
 
     def put(self, version: Version) -> Version:
-        """Load a version here and now, before there is an event loop. Raises UserError."""
+        """Load a version at once, before there is an event loop. Raises UserError."""
         found = self._shelve(*self._loader.load(version))
         if self._nbytes > self._budget:
             raise self._too_large(version)
         return found
 
     async def lease(self, version: Version) -> ModelLease:
-        """Return a version's place, loaded first where it is not there. Enter it before anything is awaited.
+        """Return the lease of a version, loaded first if needed. Enter it before anything is awaited.
 
         Raises UserError where the version cannot be loaded.
         """
@@ -95,12 +95,12 @@ class ModelCache:
         return lease
 
     async def describe(self, version: Version) -> Described:
-        """Return what must be known of a version, loaded first where it is not there. Raises UserError."""
+        """Return the facts about a version, loaded first if needed. Raises UserError."""
         lease = await self.lease(version)
         return Described(lease.version, lease.engine.info, lease.engine.nbytes)
 
     async def remove(self, version: Version) -> None:
-        """Unload a version when its users have gone; nothing where it is not there."""
+        """Unload a version when its users have gone; do nothing if it is not loaded."""
         await asyncio.shield(asyncio.create_task(self._remove(version)))  # half unloaded it would never be found again
 
     async def _remove(self, version: Version) -> None:
@@ -114,11 +114,11 @@ class ModelCache:
         return await asyncio.get_running_loop().run_in_executor(None, self._loader.inspect, artifact)
 
     def holds(self, version: Version) -> bool:
-        """Return whether a version is there."""
+        """Return whether a version is loaded."""
         return self._find(version) is not None
 
     def held(self) -> Held:
-        """Return what is there."""
+        """Return the loaded versions and their bytes."""
         return Held({version: lease.engine.nbytes for version, lease in self._leases.items()}, self._nbytes)
 
     def _find(self, version: Version) -> ModelLease | None:
@@ -160,7 +160,7 @@ class ModelCache:
         return UserError(f"{version.artifact} takes {size:.2f} GB, and memory_gb is {budget:g}", "raise memory_gb")
 
     def _expected(self, version: Version) -> int:
-        """Return about what a version will take: its size, once it was loaded; files may be far larger than that."""
+        """Estimate the memory of a version: its size, once it was loaded; files may be far larger than that."""
         if self._budget == float("inf"):
             return 0
         known = next((size for held, size in self._sizes.items() if version.is_met_by(held)), None)

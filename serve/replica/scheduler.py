@@ -16,7 +16,7 @@ T = TypeVar("T")
 class QueuedWindow(Generic[T]):
     """A queued window: its request, its position in the recording, and its cost for the encoder in seconds.
 
-    Only windows of one ``group`` can be decoded together. ``key`` is who asked: a request has one alone.
+    Only windows of one ``group`` can be decoded together. ``key`` is the API key: a request has exactly one.
     """
 
     item: T
@@ -36,11 +36,11 @@ class _Share:
     served_s: float = 0.0
 
     def rank(self, ahead_s: float, window: QueuedWindow[T]) -> _Rank:
-        """Return when ``window`` is due, where so many seconds of the same one go before it."""
+        """Return when ``window`` is due, if so many seconds of the same sharer go before it."""
         return self.due_s + ahead_s, self.served_s + ahead_s, window.audio_s, self.arrival
 
     def take(self, audio_s: float) -> None:
-        """Count what is taken of it."""
+        """Count the audio that is taken."""
         self.due_s += audio_s
         self.served_s += audio_s
 
@@ -78,17 +78,18 @@ _Rank = tuple[float, float, float, int]
 
 
 class FairScheduler(Generic[T]):
-    """Keys share a replica in equal parts, in seconds of audio, and the requests of a key its part, however many
-    windows each of them has.
+    """Fair queue: keys share a replica in equal parts, in seconds of audio, and the requests of a key share its part,
+    however many windows each of them has.
 
-    Weighted fair queueing (Demers, Keshav and Shenker, 1989) with equal weights, on two floors. Who comes is due now;
-    each window of theirs that is taken makes the next one due later by what the window cost; and "now", the virtual
-    time, goes ahead by what a batch took divided by how many shared it: among keys, and in each key among its requests.
+    Weighted fair queueing (Demers, Keshav and Shenker, 1989) with equal weights, on two levels. A newcomer is due now;
+    each of its windows that is taken makes its next one due later by the cost of the window; and "now", the virtual
+    time, advances by the cost of a batch divided by the number of sharers in it: among keys, and in each key among its
+    requests.
     The window that is due first is always in the next batch and decides the group. The rest of it is filled with
-    windows of like cost first: engines pad those of one length together. Where each request has windows of one
-    length, nobody's part is ever more than a batch late; who has windows that fit into the room a batch has left may
-    lead by more, as nobody else can use that room. Where lengths differ within a request, one that is first with a
-    short window brings others' short ones along, and its own long ones wait longer than that.
+    windows of similar cost first: engines pad windows of one length together. If each request has windows of one
+    length, no request is ever more than a batch behind its part; a request whose windows fit into the room that a batch
+    has left may be ahead by more, as no other can use that room. If lengths differ within a request, one that is first
+    with a short window brings short ones of others along, and its own long ones wait longer than a batch.
     """
 
     def __init__(self) -> None:
@@ -101,7 +102,7 @@ class FairScheduler(Generic[T]):
 
     @property
     def audio_s(self) -> float:
-        """Seconds of audio that wait."""
+        """Seconds of queued audio."""
         return sum(window.audio_s for request in self._requests() for window in request.windows)
 
     def put(self, window: QueuedWindow[T]) -> None:
@@ -115,7 +116,7 @@ class FairScheduler(Generic[T]):
         insort(request.windows, window, key=lambda other: other.position)
 
     def withdraw(self, window: QueuedWindow[T]) -> bool:
-        """Take a window out that nobody waits for any more; return whether it was still here."""
+        """Remove a window that nobody waits for any more; return whether it was still queued."""
         key = self._keys.get(window.key)
         request = key.requests.get(window.request) if key else None
         if request is None or window not in request.windows:

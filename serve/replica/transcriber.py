@@ -63,8 +63,8 @@ class _Asked:
 class Transcriber:
     """A replica. It is ready when the default model is, because that is loaded in the constructor.
 
-    Each window says which version transcribes it, so that a replica needs to be told nothing else: it loads what it is
-    asked for.
+    Each window names the version that transcribes it, so that a replica needs no other message: it loads versions on
+    demand.
     """
 
     def __init__(self, config: ServeConfig, make_loader: MakeLoader = EnginePool) -> None:
@@ -80,9 +80,9 @@ class Transcriber:
         self._failures = 0
 
     async def describe(self, version: Version | None = None) -> Described:
-        """Return what a request must know of a version, or of the default; also the sign of a replica that answers.
+        """Return the facts about a version, or the default; an answer also shows that the replica is alive.
 
-        Raises ApiError 503 where it cannot be loaded.
+        Raises ApiError 503 if it cannot be loaded.
         """
         try:
             return await self._model_cache.describe(version or self._default)
@@ -94,7 +94,7 @@ class Transcriber:
         return await self._model_cache.inspect(artifact)
 
     async def load(self, version: Version) -> Described:
-        """Load a version, and decode a second of silence with it where it was not there. Raises UserError."""
+        """Load a version, and decode a second of silence with it if it was not loaded. Raises UserError."""
         is_new = not self._model_cache.holds(version)
         lease = await self._model_cache.lease(version)
         with lease as engine:
@@ -107,11 +107,11 @@ class Transcriber:
         return described
 
     async def drop(self, version: Version) -> None:
-        """Unload a version when its windows are answered; who asks for it afterwards has it loaded again."""
+        """Unload a version when its windows are answered; a later request loads it again."""
         await self._model_cache.remove(version)
 
     def held(self) -> Held:
-        """Return what is loaded here."""
+        """Return the versions that are loaded here."""
         return self._model_cache.held()
 
     async def transcribe(
@@ -123,7 +123,7 @@ class Transcriber:
         version: Version | None = None,
         key: str = "",
     ) -> WindowResult:
-        """Transcribe one window, in a batch with whatever else waits; windows of one ``request`` share its turns.
+        """Transcribe one window, in a batch with other queued ones; windows of one ``request`` share its turns.
 
         Requests of one ``key`` share those of the key.
 
@@ -139,7 +139,7 @@ class Transcriber:
                 return await self._transcribe(clip, lease, request or uuid.uuid4().hex, position, key)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """Return what Serve's controller scales by: the audio that waits here or is being decoded."""
+        """Return the figure that Serve's controller scales by: the audio queued or being decoded here."""
         return {QUEUED_AUDIO: self._scheduler.audio_s + self._decoding_audio_s}
 
     def check_health(self) -> None:
@@ -164,7 +164,7 @@ class Transcriber:
             self._scheduler.withdraw(window)
 
     async def _decode_all(self) -> None:
-        """Decode until the queue is empty. Each batch is formed when its turn comes, of all that came meanwhile."""
+        """Decode until the queue is empty. Each batch is formed in its turn, of all windows queued then."""
         await asyncio.sleep(self._wait_s)
         while windows := self._scheduler.take(self._budget_s):
             self._decoding_audio_s = sum(window.audio_s for window in windows)
@@ -206,17 +206,17 @@ class Transcriber:
 
 
 def warm_up(info: ModelInfo) -> DecodingRequest:
-    """Return a clip that makes a model do once what it will do for every other."""
+    """Return a clip that warms a model up: it makes all the work of any other clip."""
     return DecodingRequest(info.features(np.zeros(SAMPLE_RATE, np.float32)), info.language)
 
 
 def _unavailable() -> ApiError:
-    """Return what a client is told; the reason names folders, and is in the replica's log."""
+    """Return the error for the client; the reason names folders, and is in the replica's log."""
     return ApiError(503, "this model cannot be loaded now", "model_unavailable", "model")
 
 
 def replicas(config: ServeConfig, make_loader: MakeLoader = EnginePool) -> ray.serve.Application:
-    """Return the deployment of as many replicas as ``config.replicas`` says, without an ingress."""
+    """Return the deployment of ``config.replicas`` replicas, without an ingress."""
     count = config.replicas
     fixed = count.min == count.max
     return ray.serve.deployment(

@@ -10,6 +10,6 @@ from train.dataloader.preprocess import MicroBatchTensors
 
 
 def collate(row: MicroBatchTensors, processor: Processor) -> dict[str, torch.Tensor]:
-    """Return what the network takes for one micro-batch; see ``asr.models.family.Processor.collate``."""
+    """Return the network's inputs for one micro-batch; see ``asr.models.family.Processor.collate``."""
     clips = np.split(row.features_MT, np.cumsum(row.frames_B)[:-1], axis=1)
     return processor.collate(clips, row.labels_BL, row.unscored_B, row.context_s)

@@ -29,7 +29,7 @@ class DataStats:
 
     ``encoder_frames`` are those that the encoder was given, ``own_frames`` those of them that are within each clip's
     own planned context: the rest is padding. ``tokens`` are those that the loss scores. ``wait_s`` is the time that the
-    worker stood still for want of data, after the first row: Ray Data takes seconds to start.
+    worker waited for data, after the first row: Ray Data takes seconds to start.
     """
 
     utterances: int = 0
@@ -108,14 +108,14 @@ class MicroBatchDataset(IterableDataset):
         self._untrained: deque[ConsumedBatch] = deque()
 
     def take_consumed(self) -> list[ConsumedBatch]:
-        """Return the micro-batches yielded since this was last asked."""
+        """Return the micro-batches yielded since the last call."""
         taken, self._data_log = self._data_log, []
         return taken
 
     def trained(self) -> ConsumedBatch:
-        """Return the next micro-batch in the order in which they were yielded: the trainer, who asks, takes it now.
+        """Return the next micro-batch in the order in which they were yielded, which the calling trainer takes now.
 
-        It may have taken several ahead.
+        The trainer may have fetched several ahead.
         """
         return self._untrained.popleft()
 

@@ -34,8 +34,8 @@ class MicroBatchTensors:
     context_s    seconds of each clip that the network will encode
     own_s        the sum of the contexts that each clip would have alone
     audio_s      seconds of speech, all clips together
-    epoch, ids   which utterances were met, usable or not
-    faults       those that could not be used
+    epoch, ids   the epoch and its utterances in the micro-batch, usable or not
+    faults       the utterances that could not be used
     """
 
     features_MT: np.ndarray
@@ -66,7 +66,7 @@ def prepare(spec: MicroBatchSpec, preprocess: PreprocessConfig) -> MicroBatchTen
 def prepare_all(specs: Sequence[MicroBatchSpec], preprocess: PreprocessConfig) -> Iterator[MicroBatchTensors]:
     """Yield micro-batches as ``prepare`` returns them.
 
-    Some are decoded in one go: to the process that decodes and back costs a tenth of a clip, more on a busy machine.
+    Some are decoded in one call: a round trip to the decoding process costs a tenth of a clip, more on a busy machine.
     """
     start, count = 0, 0
     for end, spec in enumerate(specs, 1):

@@ -1,7 +1,7 @@
 """Ray Data pipeline from micro-batch specs to ready tensors, ahead of the trainer and within a bound on memory.
 
-A run's orders pass in chunks, each a Ray Data pipeline of its own that starts while the one before still has rows left:
-neither are all orders of a run held at once, nor does the trainer wait where one chunk ends and the next begins.
+A run's specs pass in chunks, each a Ray Data pipeline of its own that starts while the one before still has rows left:
+neither are all specs of a run held at once, nor does the trainer wait where one chunk ends and the next begins.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FRAME_BYTES = 2 * 128 * FRAMES_PER_S  # float16, the most mel bins: a second of
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Rows on their way, and how many there will be."""
+    """Rows of a running pipeline, and how many there will be."""
 
     size: int
     rows: Iterator[MicroBatchTensors]
@@ -52,7 +52,7 @@ class _Chunk:
 def stream(
     specs: Iterable[MicroBatchSpec], preprocess: PreprocessConfig, tasks: int = 1
 ) -> Iterator[MicroBatchTensors]:
-    """Yield ``specs`` as tensors in their order, made by so many Ray Data tasks ahead of whoever iterates.
+    """Yield ``specs`` as tensors in their order, made by so many Ray Data tasks ahead of the consumer.
 
     ``specs`` may be endless: they are taken a few hundred ahead, in a thread.
     """
@@ -69,7 +69,7 @@ def stream(
 
 
 def _open(specs: list[MicroBatchSpec], preprocess: PreprocessConfig, tasks: int) -> _Chunk | None:
-    """Start preparing a chunk and return once its first row is there; None where no orders are left."""
+    """Start preparing a chunk and return once its first row is there; None if no specs are left."""
     if not specs:
         return None
     bundles = list(_bundles(specs, tasks))
@@ -109,7 +109,7 @@ def _chunks(specs: Iterator[MicroBatchSpec]) -> Iterator[list[MicroBatchSpec]]:
 
 
 def _bundles(specs: Sequence[MicroBatchSpec], tasks: int) -> Iterator[Sequence[MicroBatchSpec]]:
-    """Yield what each task makes: more and more, and less towards the end, where all tasks should finish together."""
+    """Yield the specs of each task: more and more, then fewer, so that all tasks finish together at the end."""
     start, most = 0, _FIRST_TASK
     while start < len(specs):
         left = len(specs) - start

@@ -10,7 +10,7 @@ from asr.imports import lasting_imports
 
 
 def enter(loop_config: dict[str, Any]) -> None:
-    """Run ``train.run.worker.train_worker``. ``job`` is a reference to its ``Job``: the controller need not read it."""
+    """Run ``train.run.worker.train_worker``. ``job`` refers to its ``TrainJob``: the controller need not read it."""
     with lasting_imports():
         from train.trainer.strategy import leave_out_unless_quantised
 

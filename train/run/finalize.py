@@ -37,9 +37,9 @@ def hand_over(
     best: ray.train.Checkpoint | None = None,
     history: Path | None = None,
 ) -> Card:
-    """Make the empty folder ``draft`` an artifact: a run's best or last weights, and all that decoding needs with them.
+    """Make the empty folder ``draft`` an artifact: a run's best or last weights, and all that decoding needs.
 
-    ``data`` is what the card tells of the training data. ``history`` is the run's file of that name: the card tells its
+    ``data`` is the card's section on the training data. ``history`` is the run's history file: the card lists its
     evaluations, the README shows its curve.
     """
     base = find_checkpoint(config.base)
@@ -70,7 +70,7 @@ def hand_over(
 
 
 def state(checkpoint: ray.train.Checkpoint) -> dict[str, Any]:
-    """Return what the run had counted and found by a checkpoint."""
+    """Return the run's counts and scores at a checkpoint."""
     with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{STATE}") as file:
         return dict(json.loads(file.read()))
 

@@ -47,13 +47,13 @@ def fit(
     on_scored: Callable[[Scored], None] | None = None,
     corpus: Corpus | None = None,
 ) -> Fitted:
-    """Fine-tune as ``config`` says and return the artifact's place, ``<run.folder>/<run.name>/artifact``.
+    """Fine-tune as ``config`` says and return the artifact's path, ``<run.folder>/<run.name>/artifact``.
 
     ``on_scored`` is called with each new evaluation. ``corpus`` is what ``training_corpus`` returns, where that was
     read before.
 
-    A run that was interrupted, by Ctrl-C (KeyboardInterrupt) or worse, goes on from its last checkpoint. Raises
-    UserError where the run is finished already, was started with other settings, or its data cannot be used.
+    A run that was interrupted, by Ctrl-C (KeyboardInterrupt) or worse, resumes from its last checkpoint. Raises
+    UserError if the run is finished already, was started with other settings, or its data cannot be used.
     """
     run = RunFolder.of(config)
     run.require_unfinished()
@@ -77,7 +77,7 @@ def fit(
 
 
 def require(config: TrainConfig) -> None:
-    """Raise UserError where a run needs what this machine does not have, before anything is read or started."""
+    """Raise UserError if this machine lacks something that a run needs, before anything is read or started."""
     config.tracking.require()
     strategy.require(config.strategy, config.workers.gpu)
     derive(config, config.workers.most)  # a contradiction in what it amends is better known now than in a worker
@@ -86,9 +86,9 @@ def require(config: TrainConfig) -> None:
 
 
 def training_corpus(config: TrainConfig, read: Corpus | None = None) -> Corpus:
-    """Return what a run is trained on. Raises UserError as ``train.corpus.corpus.load``.
+    """Return the training corpus of a run. Raises UserError as ``train.corpus.corpus.load``.
 
-    ``read`` is that of another run with the same data, base, language and task: its sources are not read again.
+    ``read`` is the corpus of another run with the same data, base, language and task: sources are not read again.
     """
     validator = CorpusValidator(config.preprocess, config.data.long_clips)
     ordering = Ordering(config.batching, config.packing, config.augment, config.seed, validator.limits)

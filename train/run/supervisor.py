@@ -24,9 +24,9 @@ from train.run.worker import TrainJob
 
 
 def train_to_end(run: RunFolder, job: TrainJob) -> Checkpoint:
-    """Return the last checkpoint. After a worker died the run goes on, but a person's mistake is not tried again.
+    """Train, and return the last checkpoint. If a worker dies the run restarts, but a user error is not tried again.
 
-    Failures are counted from the newest checkpoint on: on nodes that come and go, a long run meets any number of them.
+    Failures are counted from the newest checkpoint on: on preemptible nodes, a long run may have any number of them.
     """
     mend(run)
     failures = 0
@@ -61,7 +61,7 @@ def _trainer(run: RunFolder, job: TrainJob) -> TorchTrainer:
 
 
 def _validation(job: TrainJob) -> ValidationConfig | None:
-    """Return how checkpoints are scored beside the workers: in a task with the resources of one of them."""
+    """Return Ray Train's settings for asynchronous validation: in a task with the resources of one worker."""
     workers = job.config.workers
     if job.scoring is None or not job.scoring.is_async:
         return None
@@ -70,7 +70,7 @@ def _validation(job: TrainJob) -> ValidationConfig | None:
 
 
 def _lost(error: ray.train.WorkerGroupError) -> str:
-    """Return one line on who died of what. A node that is gone takes its workers along: Ray names it then."""
+    """Return one line on the worker that died and the reason. If its node is gone, Ray names the node."""
     rank, failure = next(iter(sorted(error.worker_failures.items())), (0, error))
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
     ranks = ", ".join(str(one) for one in sorted(error.worker_failures)) or str(rank)

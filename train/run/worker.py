@@ -50,8 +50,8 @@ class TrainJob:
 def train_worker(loop_config: dict[str, Any]) -> None:
     """Train from the last checkpoint, or from the start.
 
-    What is raised can be sent to the driver. Errors that hold the network, as torch.compile's do, cannot: the run would
-    end with Ray's complaint about that in place of the reason.
+    Raises only errors that can be sent to the driver. Errors that hold the network, as torch.compile's do, cannot: the
+    run would end with Ray's complaint about that in place of the reason.
     """
     try:
         _train(loop_config["job"])

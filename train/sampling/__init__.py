@@ -1,1 +1,1 @@
-"""The order of training: a pure function of data, seed and epoch."""
+"""Sampling: the order of training as a pure function of data, seed and epoch."""

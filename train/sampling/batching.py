@@ -1,8 +1,8 @@
-"""The order of training: a pure function of the utterances, the seed and the epoch.
+"""Batching: micro-batches and steps as a pure function of the utterances, the seed and the epoch.
 
 An optimiser step is a fixed number of micro-batches, whatever the number of workers: workers only share them out. A run
-that is resumed, even on more or fewer workers, goes on at the step where it stopped and meets each utterance once an
-epoch. Steps are of like cost, and inside a micro-batch clips are of like length, so little is padded.
+that is resumed, even on more or fewer workers, goes on at the step where it stopped and uses each utterance once an
+epoch. Steps have similar cost, and clips of a micro-batch have similar length, so little is padded.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Item:
 class MicroBatch:
     """Items that pass the network together, in a context of ``context_s`` seconds.
 
-    ``own_s`` is the sum of the contexts that each alone would have. An idle micro-batch, without items, fills up a step
-    where there is nothing left to share out.
+    ``own_s`` is the sum of the contexts that each item alone would have. An idle micro-batch, without items, fills up a
+    step that has too few for all workers.
     """
 
     epoch: int
@@ -112,9 +112,9 @@ class MicroBatch:
 
 
 class OptimizerStep(Sequence[MicroBatch]):
-    """The micro-batches of an optimiser step, each made when it is asked for: one of a thousand workers asks for one.
+    """The micro-batches of an optimiser step, each made on demand: one of a thousand workers asks for one.
 
-    Two steps are equal that hold equal micro-batches.
+    Two steps with equal micro-batches are equal.
     """
 
     __slots__ = ("_make", "_places")
@@ -227,7 +227,7 @@ def padding(steps: Iterable[Sequence[MicroBatch]]) -> float:
 def _micro_batches(
     contexts: np.ndarray, tokens: np.ndarray, pool: np.ndarray, config: BatchingConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where micro-batches begin in items sorted by context within their pool, and how many items each has."""
+    """Return the first item and the size of each micro-batch, in items sorted by context within their pool."""
     total = len(contexts)
     reach = np.ones(total, np.int64)  # most items of a micro-batch that begins here
     sums = np.concatenate([[0.0], np.cumsum(contexts)])

@@ -1,8 +1,8 @@
-"""An epoch over several sources: how many utterances each gives, and which ones.
+"""Mixing of several sources in an epoch: the number of utterances from each source, and their choice.
 
-Each source is an endless row of passes over it, every pass in an order of its own. An epoch takes the next so many
-utterances of that row. With natural shares these are one pass: each utterance once an epoch. With other shares a source
-is met more or less often than once an epoch, but never one of its utterances twice before all of them were met.
+Each source is an endless sequence of passes over it, every pass in an order of its own. An epoch takes the next so many
+utterances of it. With natural shares these are one pass: each utterance once an epoch. With other shares a source is
+used more or less often than once an epoch, but no utterance is used twice before all of the source were used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Packing: neighbouring utterances as one window of up to 30 s, with timestamps and the text before.
 
 Utterances are neighbours where they follow each other in one source, in one language, of one speaker and recording as
-far as these are known. Windows end at other places in each epoch.
+far as these are known. Windows end at other utterances in each epoch.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ class UtteranceColumns:
     group: np.ndarray
 
     def part(self, begin: int, end: int) -> UtteranceColumns:
-        """Return the same of some utterances."""
+        """Return the columns of some utterances."""
         return UtteranceColumns(self.audio_s[begin:end], self.tokens[begin:end], self.group[begin:end])
 
 
 def windows(columns: UtteranceColumns, packing: Packing, limits: ExampleLimits, random: np.random.Generator) -> Runs:
-    """Return windows in the order of the source: which utterance each begins with, and how many it holds."""
+    """Return windows in the order of the source: the first utterance of each, and the number of its utterances."""
     count = len(columns.audio_s)
     if packing.window_s is None or count == 0:
         return np.arange(count), np.ones(count, np.int64)
@@ -98,7 +98,7 @@ def windows(columns: UtteranceColumns, packing: Packing, limits: ExampleLimits, 
 def items(
     runs: Runs, columns: UtteranceColumns, packing: Packing, limits: ExampleLimits, random: np.random.Generator
 ) -> Items:
-    """Return what is planned: each run with its length in seconds and tokens, its timestamps and its text before."""
+    """Return the items of an epoch: each run with its seconds, its tokens, its timestamps and its text before."""
     first, count = runs
     stop = first + count
     ends_s = np.concatenate([[0.0], np.cumsum(columns.audio_s)])

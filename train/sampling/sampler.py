@@ -36,7 +36,7 @@ class Ordering:
     def steps(
         self, runs: Runs, columns: UtteranceColumns, ids: Sequence[str] | None, epoch: int, window: int = 0
     ) -> Epoch:
-        """Return the steps of an epoch, or of one window of a stream: the runs, as long as they are encoded in it.
+        """Return the steps of an epoch, or of one window of a stream: the runs, with their lengths after speed changes.
 
         ``ids`` of all utterances are needed where clips are played at other speeds (``needs_ids``). Raises UserError
         where there is too little for one step.
