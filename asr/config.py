@@ -59,7 +59,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?i:true|fa
 
 @dataclass(frozen=True)
 class Resolved(Generic[S]):
-    """A validated configuration, and for each dotted key the place its value came from."""
+    """A validated configuration, and for each dotted key the origin of its value."""
 
     value: S
     origin: dict[str, str]
@@ -91,7 +91,7 @@ class Resolved(Generic[S]):
 def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] = ()) -> Resolved[S]:
     """Build ``model`` from defaults, then a YAML ``file``, then ``key.sub=value`` words of the command line.
 
-    Its places are absolute, as seen from the working directory: whoever it is sent to stands in another one.
+    Its paths are absolute, from the working directory: the process that gets it may run in another one.
     Raises UserError naming every mistake in the file and on the command line, not just the first.
     """
     data = _with_current_names(model, _read_yaml(file), str(file)) if file else {}

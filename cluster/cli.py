@@ -49,7 +49,7 @@ def submit(  # noqa: PLR0913 - the options of a verb
     follow: Follow = False,
     storage: Annotated[
         str | None,
-        typer.Option(envvar=launch.STORAGE, help="Folder that all nodes see, or address, for relative places."),
+        typer.Option(envvar=launch.STORAGE, help="Folder that all nodes see, or address, for relative paths."),
     ] = None,
     packages: Annotated[
         Environment | None,

@@ -62,14 +62,14 @@ def _texts(written: str) -> Iterator[str]:
     try:
         events = list(yaml.parse(written, yaml.SafeLoader))
     except yaml.YAMLError:
-        return  # the verb says so, with the place
+        return  # the verb says so, with the line
     for event in events:
         if isinstance(event, yaml.ScalarEvent):
             yield from _relative(event.value)
 
 
 def _relative(text: str) -> Iterator[str]:
-    """Yield a text as a relative place, normalised, where it may be one. An absolute one is the same in the job."""
+    """Yield a text as a relative path, normalised, if it may be one. An absolute one is the same in the job."""
     if text and not os.path.isabs(text):
         yield os.path.normpath(text)
 

@@ -13,7 +13,7 @@ from asr.io import storage
 from cluster.environment import differences
 
 JOB = "WHISPERFLEET_JOB"  # the name of the job that a process belongs to
-STORAGE = "WHISPERFLEET_STORAGE"  # where relative places are: a folder that all nodes see, or an address
+STORAGE = "WHISPERFLEET_STORAGE"  # base of relative paths: a folder that all nodes see, or an address
 PACKAGES = "WHISPERFLEET_PACKAGES"  # one of cluster.environment.Environment
 _SHOWN = 4
 
@@ -27,7 +27,7 @@ def main() -> NoReturn:
     except UserError as error:
         print(f"whisperfleet: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
-    # -P: the folder that relative places are in is none to import from
+    # -P: nothing is imported from the folder of relative paths
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     os.execv(sys.executable, [sys.executable, "-P", "-m", "whisperfleet", *argv])
 

@@ -38,7 +38,7 @@ def load_engine(model: str, *settings: str) -> Engine:
 
 
 def transcribe(audio: str | Path, model: str | Engine, language: str | None = None) -> Transcription:
-    """Transcribe a file of any length in this process, with the words that the endpoint would answer.
+    """Transcribe a file of any length in this process, with the text that the endpoint would answer.
 
     ``language`` is a code or name; without, it is detected. Raises UserError for a language that the model does not
     know, DataError for a file that cannot be used.
@@ -48,7 +48,7 @@ def transcribe(audio: str | Path, model: str | Engine, language: str | None = No
 
 
 def fit(config: str | Path | TrainConfig, *settings: str) -> Fitted:
-    """Fine-tune on Ray as ``whisperfleet train`` does; return the artifact's place and its card.
+    """Fine-tune on Ray as ``whisperfleet train`` does; return the artifact's path and its card.
 
     ``config`` is a YAML file or a configuration made of it, ``settings`` are words like ``optim.max_steps=300`` over
     the file's. Raises UserError for what a person must mend.

@@ -31,7 +31,7 @@ STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer betw
 FILE_STALL_S = 120.0  # the same of what lies on a disk, which may be that of another machine
 MEMORY_BYTES = 1 << 30  # on top of the interpreter's; neither a recording nor its samples are in it
 MOST_TASKS = 64  # that are asked for in one go
-SHORT_S = 60.0  # longer sounds are decoded one by one
+SHORT_S = 60.0  # longer clips are decoded one by one
 
 _SPARE_BYTES = 4 << 20  # of samples over the limit, until that is noticed
 _NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -77,7 +77,7 @@ class Child:
     def decode(
         self, source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE, watch: Watch | None = None
     ) -> Decoded:
-        """Decode the chosen sound of a recording within ``limits``; ``watch`` is told how far it has come.
+        """Decode the chosen track and channel of a recording within ``limits``; ``watch`` gets the progress.
 
         Raises DataError as ``asr.audio.decode.decode`` does, or with the reason decoder_died. And the Stop that
         ``watch`` raises. A bug of ours is a fault of the file too, and in the log.
@@ -222,7 +222,7 @@ def waveform(
 
 
 def decode_utterance(utterance: Utterance, limits: AudioLimits = DEFAULT_LIMITS) -> np.ndarray:
-    """Return the waveform [samples] of an utterance: its stretch of its file's sound. Raises as ``waveform``."""
+    """Return the waveform [samples] of an utterance: its stretch of its file's audio. Raises as ``waveform``."""
     return cast(np.ndarray, _only(task_of(utterance, limits)))
 
 
@@ -256,7 +256,7 @@ def _task(call: str, utterance: Utterance) -> Task:
 
 
 def _in_turn(tasks: Sequence[Task]) -> Iterator[Result | DataError]:
-    """Yield the results of tasks done in one go, but a sound over SHORT_S on its own, when it is its turn.
+    """Yield the results of tasks done in one call, but a clip over SHORT_S on its own, in its turn.
 
     So what lies in memory is a few short sounds or a long one, whatever the limits: a header's word is not taken for
     it. What is decoded of a long one for nothing is less than it has itself.

@@ -189,7 +189,7 @@ def _done(task: dict[str, Any], source: OpenFile, samples: SampleSink, decode: D
 
 
 def _rehearse(samples: SampleSink) -> None:
-    """Decode a sound of our own: memory that the child changes is copied now, before anybody waits for it."""
+    """Decode a clip of our own: memory that the child changes is copied now, before anybody waits for it."""
     file = OpenFile("", io.BytesIO(_FLAC), len(_FLAC), None)
     samples.begin(-1, 0)
     _fields(_done(json.loads(Task(b"").text(file, True)), file, samples, decode_to))

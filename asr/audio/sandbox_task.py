@@ -82,7 +82,7 @@ def _same(call: str, limits: AudioLimits, choice: SoundChoice) -> str:
 
 
 def task_of(utterance: Utterance, limits: AudioLimits = DEFAULT_LIMITS) -> Task:
-    """Return the task of decoding an utterance: its stretch of its file's sound."""
+    """Return the task of decoding an utterance: its stretch of its file's audio."""
     return Task(utterance.audio, "decode", limits, utterance.sound, utterance.start_s, utterance.end_s)
 
 

@@ -29,7 +29,7 @@ BLOCK_BYTES = 1 << 16  # what a request counts for at least: a byte at a time, a
 class Positioned(io.RawIOBase):
     """A Python file with a position of its own: a forked process shares that of a descriptor.
 
-    ``read_at`` returns so many bytes from a place on, fewer at the end, and raises what reading does.
+    ``read_at`` returns so many bytes from a position on, fewer at the end, and raises what reading does.
     """
 
     def __init__(self, read_at: Callable[[int, int], bytes], size: int) -> None:
@@ -98,7 +98,7 @@ class Remembered:
         self._bytes = 0
 
     def read_at(self, count: int, offset: int) -> bytes:
-        """Return so many bytes from a place on. Raises as reading the file does."""
+        """Return so many bytes from a position on. Raises as reading the file does."""
         for begin, data in self._kept.items():
             if begin <= offset and offset + count <= begin + len(data):
                 return data[offset - begin : offset - begin + count]

@@ -37,7 +37,7 @@ class Roots:
     def address(self, name: str) -> str:
         """Return the address of what a row calls ``name``.
 
-        An address of a place that a root lies at gets the root's query, as that is a person's. Raises DataError
+        An address below a root gets the root's query, as that is a person's. Raises DataError
         address_not_allowed for what lies in no root, for a query of the row's own, and for a scheme in it that is
         none of ``ROW_SCHEMES``: in a folder of ``ftp://`` rows have names, no addresses.
         """

@@ -103,7 +103,7 @@ def _arrow_filesystem(root: str) -> tuple[FileSystem, str]:
 
 
 def join(uri: str | Path, *names: str) -> str:
-    """Return ``place/name/...``; the query of an address stays at its end. A last name that is
+    """Return ``uri/name/...``; the query of an address stays at its end. A last name that is
     absolute, or an address, stands for itself.
 
     Raises UserError for a name that would be read as a query: who calls a file so is not who chooses hosts.

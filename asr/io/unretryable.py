@@ -193,7 +193,7 @@ def _named_by(error: BaseException, uri: str) -> str:
 
 
 def _free(uri: str) -> str:
-    """Say what is free at a local place. A bucket's, as pyarrow has it, is relative and nowhere on this machine."""
+    """Return the free space at a local path. A bucket's, as pyarrow has it, is relative and not on this machine."""
     path = Path(uri)
     while not path.exists() and path != path.parent:
         path = path.parent

@@ -21,7 +21,7 @@ from serve.config import ServeConfig
 @dataclass(frozen=True)
 class BatchJob:
     """A command line. ``out`` is empty where transcripts are printed, ``language`` None where it is to be detected.
-    ``sound`` is the track and channel taken of every file, ``audio_roots`` where else lists may name files.
+    ``sound`` is the track and channel taken of every file, ``audio_roots`` other folders in which lists may name files.
 
     Raises UserError, whenever one is made, for a prompt or combination that no model can do.
     """

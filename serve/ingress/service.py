@@ -76,7 +76,7 @@ class TranscriptionService:
         self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / LONGEST_WINDOW_S))
 
     def admit(self, key: str) -> Upload:
-        """Let a request in for the length of a block. Raises ApiError 429 where there is no place, 503 once closed."""
+        """Admit a request for the length of a block. Raises ApiError 429 if the endpoint is full, 503 once closed."""
         return self._uploads.enter(key)
 
     async def begin(

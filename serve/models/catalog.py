@@ -171,7 +171,7 @@ def is_same(written: str, artifact: str) -> bool:
 
 
 def save(catalog: Catalog, registry: str) -> None:
-    """Keep a catalogue, where the configuration names a place for it. Raises UserError where it cannot be written."""
+    """Write a catalog, if the configuration names a registry. Raises UserError where it cannot be written."""
     if registry:
         text = _FILE.dump_json(_File(models=dict(catalog.entries)), indent=1).decode()
         storage.write_text(registry, text + "\n")

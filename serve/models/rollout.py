@@ -24,7 +24,7 @@ from serve.models.router import Router
 from serve.models.version import Described, Version
 
 DEFAULT_MARGIN = 0.01
-LONGEST_PLACE = 200  # characters of an artifact's place that are told back
+LONGEST_PLACE = 200  # characters of an artifact's URI that are repeated in an answer
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 
 

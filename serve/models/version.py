@@ -16,7 +16,7 @@ class Version:
     """An artifact, checkpoint or export with the fingerprint of its files.
 
     Without a fingerprint it stands for whatever lies there when it is loaded. With one, other files are refused: an
-    artifact that was trained anew at the same place is another version.
+    artifact that was trained again at the same URI is another version.
     """
 
     artifact: str

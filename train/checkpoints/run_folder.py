@@ -43,7 +43,7 @@ class RunFolder:
         return cls(uri if storage.is_remote(uri) else str(Path(uri).resolve()))
 
     def file(self, *names: str) -> str:
-        """Return the place of a file in the folder."""
+        """Return the URI of a file in the folder."""
         return storage.join(self.uri, *names)
 
     @property

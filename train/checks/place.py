@@ -59,7 +59,7 @@ def folder(subject: Subject) -> CheckOutcome:
 
 
 def _missing(uri: str) -> str:
-    """Return the topmost folder on the way to a local place that is not there, or "" where all are."""
+    """Return the topmost missing folder on the way to a local path, or "" if all exist."""
     if storage.is_remote(uri) or storage.exists(uri):
         return ""
     parent = storage.parent(uri)

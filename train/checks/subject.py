@@ -35,7 +35,7 @@ from train.examples import MicroBatchSpec, PackedExample, processor_of
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
-SAMPLE = 64  # clips that are decoded: so few tell whether text and sound go together
+SAMPLE = 64  # clips that are decoded: so few tell whether text and audio belong together
 LABELS = 256  # transcripts that are tokenised: the longest, and as many drawn from the rest
 MAX_ROWS = 200_000  # read of a source of known length; of a stream, MAX_STREAMED
 MAX_STREAMED = 256

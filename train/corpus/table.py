@@ -121,7 +121,7 @@ def micro_batch_specs(utterances: Utterances, batches: Sequence[MicroBatch]) -> 
 
 
 def _neighbourhood(utterance: Utterance) -> tuple[object, ...]:
-    """Return what utterances of one window have in common: language, speaker, and the sound they are cut from."""
+    """Return the common key of utterances of one window: language, speaker, and the track they are cut from."""
     stretch = utterance.start_s > 0 or utterance.end_s is not None
     recording = utterance.audio if stretch and isinstance(utterance.audio, str) else None
     return utterance.language, utterance.speaker, recording, utterance.sound if recording else None

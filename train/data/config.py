@@ -26,7 +26,7 @@ class DataConfig(Section):
     max_quarantined_share: float = Field(0.05, ge=0.0, le=1.0)
     """The run fails once more than this share of the utterances met so far could not be used."""
     max_damaged_share: float = Field(0.0, ge=0.0, le=1.0)
-    """Clips of whose sound a larger share cannot be decoded are quarantined as corrupt; silence stands for the rest."""
+    """Clips with a larger share of undecodable audio are quarantined as corrupt; in others it becomes silence."""
     long_clips: LongClips = "quarantine"
     """Treatment of clips over 30 s: quarantined, or split at the times of their segments."""
     window_clips: int = Field(1000, ge=1)

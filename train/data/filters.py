@@ -32,7 +32,7 @@ class Filters(Section):
     Over the five prompt packages the fastest true reading is 24.9 characters a second, the first false one 30.3."""
 
     max_damaged_share: float = Field(0.0, ge=0, le=1)
-    """Clips of whose sound a larger share cannot be decoded are quarantined as corrupt; silence stands for the rest."""
+    """Clips with a larger share of undecodable audio are quarantined as corrupt; in others it becomes silence."""
 
     @model_validator(mode="after")
     def _order(self) -> Filters:

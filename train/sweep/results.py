@@ -63,7 +63,7 @@ def write(record: SweepRecord) -> None:
 
 
 def link_best(record: SweepRecord) -> str:
-    """Make ``<sweep>/best`` the best artifact: a link in a local folder, a copy at an address. Return its place."""
+    """Make ``<sweep>/best`` the best artifact: a link in a local folder, a copy at an address. Return its URI."""
     assert record.winner is not None
     uri = storage.join(record.uri, BEST)
     artifact = storage.join(record.uri, TRIALS, record.winner.name, "artifact")

@@ -190,7 +190,7 @@ class Watcher(ray.tune.Callback):
 
 
 class Halt(ray.tune.Stopper):
-    """Ends a sweep whose record cannot be written: all its trials write to the same place."""
+    """Ends a sweep whose record cannot be written: all its trials write to the same folder."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher

@@ -142,7 +142,7 @@ def _characters(tokenizer: WhisperTokenizer, tokens: Sequence[int]) -> Iterator[
 
 
 def _alignment_heads(network: Any) -> list[tuple[int, int]]:
-    """Return the (layer, head) pairs known to follow the sound; of a network without such a list, the upper half."""
+    """Return the (layer, head) pairs known to follow the audio; of a network without such a list, the upper half."""
     known = getattr(network.generation_config, "alignment_heads", None)
     if known:
         return [(int(layer), int(head)) for layer, head in known]
@@ -186,7 +186,7 @@ def _weights(
     length: int,
     positions: int,
 ) -> torch.Tensor:
-    """Return how a row's tokens attend to its sound [H, L, S], over the positions of the clip alone."""
+    """Return how a row's tokens attend to its audio [H, L, S], over the positions of the clip alone."""
     scores = []
     for layer, head in heads:
         part = slice(head * head_size, (head + 1) * head_size)

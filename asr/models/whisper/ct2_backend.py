@@ -123,7 +123,7 @@ class CTranslateModel:
     def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
         """Decode each row from its own start until its own end, or where the decoder has no more positions.
 
-        CTranslate2 wants one place of start-of-transcript in a batch and one set of options.
+        CTranslate2 wants one position of start-of-transcript in a batch and one set of options.
         """
         groups: dict[tuple[int, bool, float, str], list[int]] = defaultdict(list)
         for place, start in enumerate(starts):

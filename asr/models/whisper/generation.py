@@ -138,7 +138,7 @@ def _generate(decoder: _Decoder, config: Any, words: Vocabulary, starts: Sequenc
 
 
 class _Decoder:
-    """The network's decoder with its cache; a row's place in the batch is its place in the list of live rows."""
+    """The network's decoder with its cache; a row's index in the batch is its index in the list of live rows."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class _Decoder:
         self._width = max(len(start.prompt) for start in starts)
 
     def mask(self) -> torch.Tensor | None:
-        """Return what hides from each row the padding behind its sound [B, 1, 1, S]; None where there is none."""
+        """Return the mask that hides from each row the padding behind its audio [B, 1, 1, S]; None if there is none."""
         return self._mask_B11S
 
     def limit(self, start: DecoderPrompt) -> int:
@@ -194,7 +194,7 @@ class _Decoder:
     def leave(self, rows: list[_Row]) -> list[_Row]:
         """Return the rows that go on, each where its part of the cache now is.
 
-        The last ones move to the places of those that have ended: a batch's keys and values of the audio are
+        The last ones move to the indices of those that have ended: a batch's keys and values of the audio are
         hundreds of megabytes, so that no more of them is copied than must be.
         """
         count = sum(not row.ended for row in rows)
@@ -234,7 +234,7 @@ class _Decoder:
     def _mask(self, pads: Sequence[int], queries: int) -> torch.Tensor | None:
         """Return what is added to attention scores [B, 1, queries, K]; None where no row is padded.
 
-        A padded place sees itself: with nothing to see its states would be undefined, and spread.
+        A padded position sees itself: with nothing to see its states would be undefined, and spread.
         """
         if not any(pads):
             return None

@@ -110,7 +110,7 @@ class WhisperProcessor:
 
 
 def load_processor(checkpoint: Checkpoint) -> WhisperProcessor:
-    """Load what turns text and sound into what the network takes, without the weights.
+    """Load the processor of text and audio, without the network's weights.
 
     Raises UserError where a file is missing or damaged.
     """

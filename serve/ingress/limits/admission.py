@@ -72,7 +72,7 @@ class Admission:
         self.speed = Throughput(clock)
 
     def enter(self, key: str = "") -> Ticket:
-        """Let a request in for the length of a block. Raises ApiError 429 where it is full, 503 once closed."""
+        """Admit a request for the length of a block. Raises ApiError 429 if it is full, 503 once closed."""
         if self._closed:
             raise ApiError(503, "the endpoint is shutting down", "shutting_down")
         if len(self._tickets) >= self._max_requests:
@@ -84,8 +84,8 @@ class Admission:
         return ticket
 
     def full(self, what: str) -> ApiError:
-        """Return the refusal of one for whom there is no place: ``what`` is in the way."""
-        # A place is free when one of them has gone: on average after its share of what waits.
+        """Return the refusal of a request that finds no place; ``what`` is the reason."""
+        # A place is free when one of them has gone: on average after its share of the audio that waits.
         return self._full(what, self.audio_s / max(len(self._tickets), 1))
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Admission:
             self.speed.end()
 
     def leave(self, ticket: Ticket) -> None:
-        """Let a request go, with what it still waited for."""
+        """Remove a request, with the audio that it still waited for."""
         self._tickets.discard(ticket)
         self.count(ticket, 0.0)
 

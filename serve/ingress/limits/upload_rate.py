@@ -1,9 +1,9 @@
 """Minimum upload rate, and fair shares of keys: neither a slow upload nor a key with many costs others anything.
 
 A request has its place from its first byte on, so that a long upload is not refused at its end. One key alone may hold
-all places. Where they are all taken, who comes and holds fewer takes one of the key that holds most, until both have as
-many: of its requests one that stands still, else the one of which least has come, else the newest. Within its share a
-key loses no place, but one of its own uploads that stands still to another of its own.
+all places. When all are taken, a new request of a key that holds fewer displaces one of the key that holds most, until
+both hold as many: of its requests a stalled one, else the one with the fewest bytes received, else the newest. Within
+its share a key loses no place, except that its own stalled upload may lose it to another upload of the same key.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Uploads:
         self._present: dict[Upload, None] = {}  # in the order of their coming
 
     def enter(self, key: str) -> Upload:
-        """Let a request in for the length of a block. Raises ApiError 429 where there is no place, 503 once closed."""
+        """Admit a request for the length of a block. Raises ApiError 429 if the endpoint is full, 503 once closed."""
         if self._admission.crowded(key) and (victim := self._victim(key)):
             victim.displace()
         upload = Upload(self, self._admission, key, self._min_bytes_per_s, self._clock)
@@ -48,7 +48,7 @@ class Uploads:
         return upload
 
     def leave(self, upload: Upload) -> None:
-        """Have a place be given up no more: the request has gone."""
+        """Remove a request: its place can be taken no more."""
         self._present.pop(upload, None)
 
     def _victim(self, key: str) -> Upload | None:
@@ -78,7 +78,7 @@ class Upload:
         self._displaced = False
 
     def claim(self) -> tuple[int, float]:
-        """Return how good its claim to its place is: of one key, the lowest goes first."""
+        """Return the rank of its claim to its place: of one key, the lowest goes first."""
         if not self._has_arrived:
             stalled_s = self.stalled_s
             return (0, -stalled_s) if stalled_s >= STALLED_S else (1, self.received)
@@ -90,7 +90,7 @@ class Upload:
         return self._clock() - self._since if self._waiting and not self._has_arrived else 0.0
 
     def displace(self) -> None:
-        """Take its place away: whoever waits for its bytes or its words is told so."""
+        """Take its place away: the code that waits for its bytes or its transcript gets an error."""
         self._displaced = True
         self._uploads.leave(self)
         self.ticket.leave()

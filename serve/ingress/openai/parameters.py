@@ -34,7 +34,7 @@ class Parameters:
 
     ``language_per_window`` is ours: languages change within the recording, so detect one for each window of speech
     rather than one for all (``extra_body={"language_per_window": True}`` in the official client). So is ``sound``, its
-    fields ``track`` and ``channel``: which sound of a file that holds more than one.
+    fields ``track`` and ``channel``: the choice in a file that has several.
     """
 
     model: str

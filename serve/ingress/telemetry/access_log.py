@@ -24,7 +24,7 @@ MAX_PATH_LENGTH = 200
 @dataclass(frozen=True)
 class AccessLogEntry:
     """An answered request. ``audio_s`` is None where its audio was not read; ``version`` is ``stable`` or
-    ``candidate``; ``warnings`` are those about its sound, None where there are none."""
+    ``candidate``; ``warnings`` are those about its audio, None if there are none."""
 
     request_id: str
     method: str
