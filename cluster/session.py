@@ -37,7 +37,7 @@ def ray_session(address: str | None = None, settings: Mapping[str, str] | None =
 
     ``address`` is ``auto``, ``host:port`` or ``ray://...``. With None a local cluster is started and stopped again,
     unless RAY_ADDRESS names one, as it does inside a submitted job. ``settings`` are environment variables for such a
-    local cluster, where whoever starts it says nothing else. Raises UserError where no cluster answers, or
+    local cluster, unless the caller's environment sets them. Raises UserError where no cluster answers, or
     there is no room for the files of a local one.
     """
     if ray.is_initialized():
@@ -185,7 +185,7 @@ def _in_time() -> Iterator[None]:
 def _one_at_a_time() -> Iterator[None]:
     """Start Ray in the block once no other command of this user does: on few cores both would take too long.
 
-    Whoever waited for a minute starts all the same, and so does who cannot lock a file beside Ray's own.
+    After a minute of waiting Ray is started all the same, also if a file beside Ray's own cannot be locked.
     """
     with ExitStack() as stack:
         with suppress(OSError):

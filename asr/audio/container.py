@@ -97,7 +97,7 @@ def opened(
 
 
 def open_source(source: str | Path | bytes) -> OpenFile:
-    """Open an address or the bytes of a file; whoever calls closes it. Raises DataError as ``open_address``."""
+    """Open an address or the bytes of a file; the caller closes it. Raises DataError as ``open_address``."""
     if isinstance(source, bytes):
         return OpenFile("uploaded bytes", io.BytesIO(source), len(source))
     return OpenFile(str(source), *open_address(source), raw_container(source))

@@ -117,7 +117,7 @@ def _all(data: bytes, mark: bytes) -> Iterator[int]:
 def _counts_samples(file: BinaryIO) -> bool:
     """Return whether a WAV's ``fact`` chunk counts the samples. Bytes alone tell them only for PCM.
 
-    Who writes to a pipe leaves the count out, as zero or all ones.
+    A program that writes to a pipe leaves the count out, as zero or all ones.
     """
     head = read_at(file, 0, FACT_WITHIN)
     at = head.find(b"fact")

@@ -1,8 +1,8 @@
 """Sandbox: each calling thread has a confined child that parses strangers' files. If it dies, only its file fails.
 
-What a codec does wrong costs the file that made it do that: DataError ``decoder_died``, and another child. The child
+A fault of a codec costs only the file that caused it: DataError ``decoder_died``, and another child. The child
 has nothing of this process but a socket, recordings and memory for samples (``asr.io.confinement``): files are opened
-here, and what lies in a storage is read here, by whoever has its keys.
+here, and storages are read here, in the process that has their keys.
 """
 
 from __future__ import annotations

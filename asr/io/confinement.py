@@ -1,6 +1,6 @@
 """Confines a process that parses strangers' files: the kernel is asked part by part, and may refuse each part.
 
-Linux only. Whoever runs in the process after that has its descriptors and bounded memory, and no way to more.
+Linux only. Code that runs in the process after that has its descriptors and bounded memory, and no way to more.
 """
 
 from __future__ import annotations

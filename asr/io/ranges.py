@@ -153,8 +153,8 @@ class Ranges:
 def descriptor(file: BinaryIO, size: int) -> int | None:
     """Return a descriptor of a file that another process may read and not write; None for one to be read by ranges.
 
-    Whoever calls closes it. What is small is read and copied: then no more needs to be said about it. Raises what
-    reading does.
+    The caller closes it. A small file is read and copied: then the other process needs nothing more. Raises the
+    errors of reading.
     """
     try:
         return os.dup(file.fileno())

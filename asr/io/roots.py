@@ -1,7 +1,7 @@
 """Files that the rows of a table may name: those below its own folder, and below the roots that a person listed.
 
-Who wrote the rows is not who configured the source. An address of theirs must not choose a host, an endpoint or a user
-for the credentials of whoever reads it, nor what of a machine is read.
+The author of the rows is not the person who configured the source. An address in a row must not choose a host, an
+endpoint or a user for the reader's credentials, nor a file of the reader's machine.
 """
 
 from __future__ import annotations

@@ -245,9 +245,9 @@ def write_text(uri: str | Path, text: str) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Hand out a temporary file beside the local ``path`` and move it there if the block ends well.
+    """Yield a temporary file beside the local ``path`` and move it there if the block ends well.
 
-    Who may read it, the umask says.
+    The umask decides who may read it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.parent / f".{path.name[:_NAME_CHARACTERS]}.{secrets.token_hex(8)}"

@@ -1,8 +1,8 @@
 """Drains the body that a client still sends when its answer is ready, within bounds, so that it can read the answer.
 
 A server that answers and closes while bytes are under way resets the connection, and most clients then show that
-instead of the answer. A connection that is kept needs nothing: the HTTP proxy reads the rest itself. Who was not let
-in is owed neither: their connection is closed with the answer.
+instead of the answer. A connection that is kept needs nothing: the HTTP proxy reads the rest itself. A client
+that was not admitted is owed neither: its connection is closed with the answer.
 """
 
 from __future__ import annotations

@@ -30,10 +30,10 @@ class Left(Stop):
 
 
 class SampleMemory:
-    """At most ``max_bytes`` of all leases, beside small ones; or one of any size, where there is nothing else.
+    """Bound on the memory of all leases: ``max_bytes``, beside small ones; or one of any size if there is no other.
 
-    Beyond, the largest of those that are still decoded is stopped, of keys that hold more than their share. Who is
-    within theirs is kept: with K keys there may be 1/2 + ... + 1/K of it more, and what is stopped until it has
+    Beyond it, the largest lease that is still decoded is stopped, of keys that hold more than their share. A key
+    within its share is kept: with K keys there may be 1/2 + ... + 1/K of it more, and what is stopped until it has
     noticed. Called from any thread.
     """
 
