@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# Actors that mostly wait (progress board, data coordinators, Serve's controller and proxy) are promised a logical CPU
+# Actors that mostly wait (progress actor, data coordinators, Serve's controller and proxy) are promised a logical CPU
 # each by a local cluster, so that on two cores they never keep a training worker or a data task from being scheduled.
 WAITING_ACTORS = 4
 

@@ -227,8 +227,11 @@ def find_base(folder: Path, card: Card, uri: str = "") -> Checkpoint:
 
 
 def told_base(folder: Path, name: str, uri: str = "") -> str:
-    """Return the path or address of the base that a card calls ``name``. A card's author chooses no host, endpoint or
-    user for others' credentials: those come from the environment, or from the artifact's own address, ``uri``. Raises UserError."""
+    """Return the path or address of the base that a card calls ``name``. Raises UserError.
+
+    A card's author chooses no host, endpoint or user for others' credentials: those come from the environment, or from
+    the artifact's own address, ``uri``.
+    """
     if not storage.is_remote(name):
         return name
     scheme, authority, path, query = storage.parts(name)

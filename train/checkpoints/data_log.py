@@ -44,7 +44,7 @@ def cut(uri: str, step: int) -> None:
 
 
 def read(uri: str) -> Iterator[DataLogLine]:
-    """Yield all steps in order. Raises UserError where there is no ledger."""
+    """Yield all steps in order. Raises UserError where there is no data log."""
     for entry in storage.list_files(uri):
         for line in storage.read_text(entry.uri).rstrip("\n").split("\n"):  # an id may hold what splitlines breaks at
             yield DataLogLine(**json.loads(line))

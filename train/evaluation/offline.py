@@ -92,7 +92,7 @@ def _waveforms(utterances: Sequence[Utterance], window_s: float) -> Iterator[tup
 
 def _usable(utterance: Utterance, sound: np.ndarray | DataError) -> np.ndarray | DataError:
     try:
-        if not isinstance(sound, DataError) and has_words(utterance.text):  # nobody could hear them
+        if not isinstance(sound, DataError) and has_words(utterance.text):  # silent audio has no words
             require_sound(sound)
     except DataError as error:
         return error

@@ -46,7 +46,7 @@ class Downmixer:
         """The channel taken, as ``SoundChoice`` names it: a number, or the mixture."""
         if self.choice.index is not None:
             return str(self.choice.index)
-        # What stood for all while more than half of what can be heard stands for the file.
+        # A channel that stood for the mixture in more than half of the audible part stands for the file.
         return str(self.taken) if 2 * self.cancelled > self.audible else MIX
 
     def push(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:

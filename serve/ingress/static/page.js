@@ -125,7 +125,7 @@ function show(event) {
   }
   if (event.duration) {
     $("progress").value = event.end / event.duration;
-    $("status").textContent = `Heard ${clock(event.end)} of ${clock(event.duration)}`;
+    $("status").textContent = `Transcribed ${clock(event.end)} of ${clock(event.duration)}`;
   }
 }
 
@@ -168,7 +168,7 @@ function enable() {
   $("downloads").hidden = Boolean(running) || !segments.length;
 }
 
-// ---- words that can be heard
+// ---- words that can be played
 
 function passage(event) {
   const row = document.createElement("div");

@@ -90,7 +90,9 @@ def test_what_people_said_cannot_become_markup(tmp_path: Path) -> None:
 
 def test_errors_are_marked_without_colour_and_for_screen_readers(tmp_path: Path) -> None:
     page = Page(report(tmp_path, evaluation(("il gatto nero dorme qui", "un gatto dorme qui bene"))))
-    assert "il heard as un S gatto gatto nero not heard – D dorme dorme qui qui – inserted bene I" in page.text
+    assert (
+        "il transcribed as un S gatto gatto nero not transcribed – D dorme dorme qui qui – inserted bene I" in page.text
+    )
     assert "3 errors in 5 words" in page.text
 
 

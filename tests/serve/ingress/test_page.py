@@ -370,7 +370,7 @@ def test_progress_is_told_while_later_words_are_still_awaited(page: Page, script
 
     scripted.respond = lambda: StreamingResponse(slowly(), media_type="text/event-stream")
     try:
-        page.transcribe(quiet, expect="Heard 0:05 of 0:20")
+        page.transcribe(quiet, expect="Transcribed 0:05 of 0:20")
         assert page.words() == ["first", "words"]
         assert float(str(page.find("#progress").get_property("value"))) == 0.25
         assert not page.find("#downloads").is_displayed()
@@ -404,7 +404,7 @@ def test_what_was_heard_stays_when_it_is_cancelled(page: Page, scripted: Scripte
             left.set()
 
     scripted.respond = lambda: StreamingResponse(forever(), media_type="text/event-stream")
-    page.transcribe(quiet, expect="Heard")
+    page.transcribe(quiet, expect="Transcribed")
     page.find("#cancel").click()
     page.until(lambda: page.text("#status") == "Cancelled")
     assert left.wait(PATIENCE_S), "the endpoint was not told"
