@@ -27,9 +27,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from asr.models.capacity import Adapters, BatchShape
+from asr.models.whisper.shapes import SIZES, NetworkShape
 from train.capacity.memory import CPU_FRAMEWORK, GPU_FRAMEWORK, MIB, memory
-from train.capacity.setup import Adapters, BatchShape, Setup, StrategyName
-from train.capacity.shapes import SIZES, NetworkShape
+from train.capacity.setup import Setup, StrategyName
 from train.capacity.speed import flops
 
 STEPS = {"cpu": 2, "cuda": 5}  # the first has no optimiser states yet; the last is timed
@@ -58,10 +59,15 @@ class Case:
         marks = {"checkpointing": self.checkpointing, "accumulation": self.accumulates}
         return " + ".join([self.strategy, *(mark for mark, on in marks.items() if on)])
 
+    @property
+    def shape(self) -> NetworkShape:
+        """The size."""
+        return NOTHING if self.base == "nothing" else SIZES[f"openai/whisper-{self.base}"]
+
     def setup(self, gpu: bool) -> Setup:
         """Return the same as the estimate takes it."""
         return Setup(
-            shape=NOTHING if self.base == "nothing" else SIZES[f"openai/whisper-{self.base}"],
+            shape=self.shape,
             batch=BatchShape(self.clips, round(self.seconds * 50), self.tokens),
             adapters=ADAPTERS,
             strategy=self.strategy,
@@ -254,7 +260,7 @@ def _network(case: Case, device: str) -> Callable[[], Any]:
 
     def build() -> Any:
         with torch.device(device):
-            return AnyContextWhisper._from_config(WhisperConfig(**case.setup(gpu=False).shape.config), dtype=dtype)
+            return AnyContextWhisper._from_config(WhisperConfig(**case.shape.config), dtype=dtype)
 
     if case.strategy != "qlora":
         return build
@@ -272,7 +278,7 @@ def _batch(case: Case) -> Any:
     from asr.models.whisper.collate import collate
 
     random = np.random.default_rng(0)
-    shape, frames = case.setup(gpu=False).shape, int(case.seconds * 100)
+    shape, frames = case.shape, int(case.seconds * 100)
     clips = random.standard_normal((case.clips, shape.mels, frames), dtype=np.float32).astype(np.float16)
     labels_BL = random.integers(1, shape.vocabulary, (case.clips, case.tokens + 1))
     return collate(list(clips), labels_BL, np.zeros(case.clips, dtype=np.int64), case.seconds, pad_token_id=0)

@@ -29,11 +29,12 @@ from rich.table import Table
 
 from asr.config import resolve
 from asr.models.checkpoint import find_checkpoint
+from asr.models.whisper.shapes import SIZES
 from benchmarks.provenance import provenance, tell
 from cluster.gpus import KNOWN, GpuFleet
 from train.capacity.memory import GIB, GPU_FRAMEWORK, memory
 from train.capacity.options import setup_of
-from train.capacity.shapes import SIZES, shape_of
+from train.capacity.shapes import shape_of
 from train.capacity.speed import step_time
 from train.config import TrainConfig
 

@@ -7,7 +7,7 @@ one it is follows from the checkpoint's own ``config.json``. Nothing outside tha
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from asr.audio.features import Context
 from asr.models.abilities import Refusals
 from asr.models.backends import FastModel, SharedBase
+from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
 from asr.models.processor import Features, Processor
@@ -125,6 +126,10 @@ class Family(Protocol):
     def name(self) -> str: ...
 
     @property
+    def published(self) -> Mapping[str, NetworkSize]:
+        """Sizes that are known by their hub ids, without a file of theirs; empty where there is no formula."""
+
+    @property
     def unquantized(self) -> Sequence[str]:
         """Names of the layers that 4-bit weights leave as they are."""
 
@@ -137,6 +142,18 @@ class Family(Protocol):
         """Load a checkpoint for inference; ``dtype`` None is float32. Raises UserError if it is not a complete network.
 
         ``quantization`` is a transformers quantization config: linear layers are then made on ``device`` as it says.
+        """
+
+    def size(self, folder: Path) -> NetworkSize | None:
+        """Return the size of the checkpoint in a folder, or None where no formula tells what a step of it takes.
+
+        Raises UserError where there is a formula and the folder's config.json does not fit it.
+        """
+
+    def untrained(self, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+        """Return a network as the folder's config.json has it, as ``load`` makes it; no weights are read.
+
+        Raises UserError where that describes none.
         """
 
     def languages(self, model: SpeechModel) -> frozenset[str]:
@@ -224,6 +241,11 @@ def family_named(name: str) -> Family:
     """Return the family of that name."""
     found: Family = import_module(_MODULES[name]).FAMILY
     return found
+
+
+def families() -> list[Family]:
+    """Return all families."""
+    return [family_named(name) for name in _MODULES]
 
 
 def load_checkpoint(

@@ -61,7 +61,7 @@ def _heading(base: str, setup: Setup, fleet: GpuFleet) -> str:
     taken = f" (taken for {fleet.assumed})" if fleet.assumed else ""
     return (
         f"{base}: {setup.shape.parameters / 1e6:.0f} M weights, {setup.precision}; micro-batches of {batch.clips} "
-        f"clips of {batch.positions / 50:g} s and {batch.tokens} tokens; {fleet.count} x {fleet.device.name}{taken}"
+        f"clips of {batch.clip_s:g} s and {batch.tokens} tokens; {fleet.count} x {fleet.device.name}{taken}"
     )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from train.capacity.activations import ActivationSegment, segments
-from train.capacity.setup import BFLOAT16, FLOAT32, Setup
+from asr.models.capacity import FLOAT32
+from train.capacity.setup import Setup
 
 MIB = 2**20
 GIB = 2**30
@@ -19,7 +18,6 @@ NF4_BYTES = 0.5 + 1 / 64 + FLOAT32 / (64 * 256)  # bitsandbytes: 4 bits, a byte 
 # other parts. Of a GPU, declared: CUDA's context and cuBLAS' workspaces, not yet measured on one.
 CPU_FRAMEWORK = 50 * MIB
 GPU_FRAMEWORK = 1 * GIB
-_GATHERED_LAYERS = 2  # of ZeRO-3: the layer that runs, and the next one on its way
 
 
 @dataclass(frozen=True)
@@ -47,22 +45,20 @@ class _Moment:
     activations: int
 
 
-def adapter_parameters(setup: Setup) -> int:
-    """Return the weights of all adapters."""
-    return sum(setup.adapter_parameters(linear) for linear in setup.shape.linears)
-
-
 def trained_parameters(setup: Setup) -> int:
-    """Return the weights that the optimiser changes. The encoder's sinusoids are never among them."""
-    shape = setup.shape
-    own = (shape.encoder_parameters - shape.sinusoids) * setup.trains_encoder
-    return own + shape.decoder_parameters * setup.trains_decoder + adapter_parameters(setup)
+    """Return the weights that the optimiser changes, those of adapters among them."""
+    return setup.shape.trained_parameters(setup)
+
+
+def saved_bytes(setup: Setup) -> int:
+    """Return all that autograd keeps between the forward and the backward pass."""
+    return sum(segment.saved for segment in setup.shape.segments(setup))
 
 
 def memory(setup: Setup) -> Memory:
     """Return the peak of a step, from the second one on: the first has no optimiser states yet."""
     trained, stage, n = trained_parameters(setup), setup.zero, setup.workers
-    weights = _weights(setup)
+    weights = _weights(setup, trained)
     optimiser = ADAM_BYTES * trained
     if stage:
         optimiser = (ADAM_BYTES + MASTER_BYTES) * trained // n
@@ -82,9 +78,9 @@ def memory(setup: Setup) -> Memory:
     return Memory(weights, optimiser, worst.gradients + buffers, worst.activations, framework, worst.name, host)
 
 
-def _weights(setup: Setup) -> int:
+def _weights(setup: Setup, trained: int) -> int:
     shape = setup.shape
-    adapters = adapter_parameters(setup) * setup.trained_bytes
+    adapters = trained * setup.trained_bytes if setup.has_adapters else 0
     if setup.strategy == "qlora":
         quantised = sum(linear.inputs * linear.outputs for linear in shape.linears)
         return round(quantised * NF4_BYTES) + (shape.parameters - quantised) * setup.weight_bytes + adapters
@@ -93,9 +89,8 @@ def _weights(setup: Setup) -> int:
 
 
 def _gathered(setup: Setup) -> int:
-    """Return what ZeRO-3 holds whole at a time; the token embeddings are the largest single weight."""
-    layer = max(setup.shape.encoder_layer_parameters, setup.shape.decoder_layer_parameters) * _GATHERED_LAYERS
-    return max(layer, setup.shape.embedding_parameters) * setup.weight_bytes
+    """Return what ZeRO-3 holds whole at a time: the layer that runs, and the next one on its way."""
+    return setup.shape.gathered * setup.weight_bytes
 
 
 def _buffers(setup: Setup, trained: int) -> int:
@@ -107,25 +102,17 @@ def _buffers(setup: Setup, trained: int) -> int:
 
 def _moments(setup: Setup, trained: int) -> list[_Moment]:
     """Return the moments of a step that may be the worst: each segment's backward pass, and the optimiser's step."""
-    network, offloads = segments(setup), setup.offload == "cpu"
+    network, offloads = setup.shape.segments(setup), setup.offload == "cpu"
     share = 0.0 if offloads else setup.trained_bytes / (setup.workers if setup.zero >= 2 else 1)  # bytes for a weight
     whole = round(trained * share)
     kept = sum(segment.saved for segment in network)
     gradients = whole if setup.accumulates else 0
     moments = []
-    for index, segment in reversed(list(enumerate(network))):
+    for segment in reversed(network):
         own = segment.trained * setup.trained_bytes
-        extra = segment.recomputed + max(segment.transient, own)
-        moments.append(_Moment(segment.name, gradients, kept + extra + _cached_casts(setup, index, network)))
+        extra = segment.recomputed + segment.cached + max(segment.transient, own)
+        moments.append(_Moment(segment.name, gradients, kept + extra))
         kept -= segment.saved
         gradients = min(whole, gradients + round(segment.trained * share))
     float32 = FLOAT32 * trained // setup.workers if setup.zero and not offloads else 0  # DeepSpeed's copy for the step
     return [*moments, _Moment("optimiser step", whole + float32, 0)]
-
-
-def _cached_casts(setup: Setup, index: int, network: Sequence[ActivationSegment]) -> int:
-    """Return the copies of trained weights that autocast keeps till the loss, where nothing else keeps them as well."""
-    last = index == len(network) - 1
-    if not (last and setup.checkpointing and setup.compute_bytes < setup.trained_bytes):
-        return 0
-    return BFLOAT16 * sum(segment.trained for segment in network[:-1])

@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Literal, get_args
 
+from asr.models.capacity import POSITIONS_PER_S, Adapters, BatchShape, NetworkSize
 from cluster.gpus import GpuFleet
 from train.capacity.memory import GIB, Memory, memory
-from train.capacity.setup import Adapters, BatchShape, ParallelismName, Setup, StrategyName
-from train.capacity.shapes import NetworkShape
+from train.capacity.setup import ParallelismName, Setup, StrategyName
 from train.capacity.speed import StepTime, step_time
 
 if TYPE_CHECKING:
     from train.config import TrainConfig
 
-POSITIONS_PER_S = 50
 # Of a device's memory: what PyTorch's allocator loses between blocks; on a host, what Ray, data and the system take.
 GPU_USABLE = 0.95
 HOST_USABLE = 0.8
@@ -57,11 +56,11 @@ class Option:
         return found | {"batching.micro_batches_per_step": self.micro_batches_per_step}
 
 
-def setup_of(config: TrainConfig, shape: NetworkShape, fleet: GpuFleet) -> Setup:
+def setup_of(config: TrainConfig, shape: NetworkSize, fleet: GpuFleet) -> Setup:
     """Return the configuration as the estimate sees it, with micro-batches at their bounds, one worker per device."""
     batching, lora = config.batching, config.lora
-    positions = min(shape.encoder_positions, math.ceil(batching.max_audio_s * POSITIONS_PER_S / batching.max_clips))
-    tokens = min(shape.decoder_positions, math.ceil(batching.max_tokens / batching.max_clips))
+    positions = min(shape.max_positions, math.ceil(batching.max_audio_s * POSITIONS_PER_S / batching.max_clips))
+    tokens = min(shape.max_tokens, math.ceil(batching.max_tokens / batching.max_clips))
     return Setup(
         shape=shape,
         batch=BatchShape(batching.max_clips, positions, tokens),
@@ -77,9 +76,7 @@ def setup_of(config: TrainConfig, shape: NetworkShape, fleet: GpuFleet) -> Setup
     )
 
 
-def options(
-    config: TrainConfig, shape: NetworkShape, fleet: GpuFleet, audio_hours: float | None = None
-) -> list[Option]:
+def options(config: TrainConfig, shape: NetworkSize, fleet: GpuFleet, audio_hours: float | None = None) -> list[Option]:
     """Return every strategy with every parallelism: first those that fit, by cost, then the others.
 
     An option that does not fit is tried with activation checkpointing too. ``audio_hours`` is the audio trained on in

@@ -5,42 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from train.capacity.shapes import Linear, NetworkShape
+from asr.models.capacity import BFLOAT16, FLOAT32, Adapters, BatchShape, Linear, NetworkSize
 
 StrategyName = Literal["full", "frozen_encoder", "lora", "dora", "qlora"]
 ParallelismName = Literal["ddp", "zero1", "zero2", "zero3"]
-
-FLOAT32, BFLOAT16 = 4, 2  # bytes of a number; float16 takes as many as bfloat16
-
-
-@dataclass(frozen=True)
-class Adapters:
-    """LoRA's settings, as far as they take memory."""
-
-    rank: int
-    dropout: float
-    target_modules: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class BatchShape:
-    """A micro-batch: ``clips`` of ``positions`` encoder positions (50 for each second) and ``tokens`` each."""
-
-    clips: int
-    positions: int
-    tokens: int
-
-    @property
-    def audio_s(self) -> float:
-        """Seconds, padding included."""
-        return self.clips * self.positions / 50
 
 
 @dataclass(frozen=True)
 class Setup:
     """A training setup: the network, the way it is trained and the number of workers."""
 
-    shape: NetworkShape
+    shape: NetworkSize
     batch: BatchShape
     adapters: Adapters
     strategy: StrategyName = "lora"

@@ -1,198 +1,47 @@
-"""The shape of each Whisper size, and the weights that follow from it.
-
-Parameter counts are computed, not copied: the tests hold them against transformers' own model of every size.
-"""
+"""How large the network is that a configuration names, by its published name or by its folder; no weights are read."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from asr.config import suggestion
 from asr.errors import UserError
 from asr.models.artifact import fetched, is_artifact
-from asr.models.checkpoint import builtin_names, hub_id
+from asr.models.capacity import NetworkSize
+from asr.models.checkpoint import builtin_names, find_checkpoint, hub_id, missing
+from asr.models.family import families, family_of
 from asr.models.lineage import root
 
-KERNEL = 3  # of both convolutions
-_KEYS = {
-    "mels": "num_mel_bins",
-    "width": "d_model",
-    "encoder_layers": "encoder_layers",
-    "decoder_layers": "decoder_layers",
-    "heads": "encoder_attention_heads",
-    "hidden": "encoder_ffn_dim",
-    "vocabulary": "vocab_size",
-    "encoder_positions": "max_source_positions",
-    "decoder_positions": "max_target_positions",
-}
-_DECODERS = {"heads": "decoder_attention_heads", "hidden": "decoder_ffn_dim"}
-_SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 
-
-@dataclass(frozen=True)
-class Linear:
-    """A linear layer, ``name`` as transformers calls it. Only key projections have no bias."""
-
-    name: str
-    inputs: int
-    outputs: int
-
-    @property
-    def parameters(self) -> int:
-        """Weights and biases."""
-        return self.inputs * self.outputs + self.outputs * self.bias
-
-    @property
-    def bias(self) -> bool:
-        """Return whether it has a bias."""
-        return self.name != "k_proj"
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """Size of a Whisper by its config.json; heads and feed-forward width are the same in both halves."""
-
-    mels: int
-    width: int
-    encoder_layers: int
-    decoder_layers: int
-    heads: int
-    hidden: int
-    vocabulary: int
-    encoder_positions: int = 1500
-    decoder_positions: int = 448
-
-    @property
-    def attention(self) -> tuple[Linear, ...]:
-        """The linear layers of one attention block."""
-        return tuple(Linear(name, self.width, self.width) for name in ("q_proj", "k_proj", "v_proj", "out_proj"))
-
-    @property
-    def feed_forward(self) -> tuple[Linear, ...]:
-        """The linear layers of one feed-forward block."""
-        return Linear("fc1", self.width, self.hidden), Linear("fc2", self.hidden, self.width)
-
-    @property
-    def encoder_layer(self) -> tuple[Linear, ...]:
-        """The linear layers of an encoder layer."""
-        return self.attention + self.feed_forward
-
-    @property
-    def decoder_layer(self) -> tuple[Linear, ...]:
-        """The linear layers of a decoder layer, which attends to itself and to the encoder."""
-        return self.attention + self.attention + self.feed_forward
-
-    @property
-    def linears(self) -> tuple[Linear, ...]:
-        """The linear layers, without the projection to the vocabulary."""
-        return self.encoder_layer * self.encoder_layers + self.decoder_layer * self.decoder_layers
-
-    @property
-    def encoder_layer_parameters(self) -> int:
-        """Weights of an encoder layer, with its two normalisations."""
-        return sum(linear.parameters for linear in self.encoder_layer) + 2 * self.norm_parameters
-
-    @property
-    def decoder_layer_parameters(self) -> int:
-        """Weights of a decoder layer, with its three normalisations."""
-        return sum(linear.parameters for linear in self.decoder_layer) + 3 * self.norm_parameters
-
-    @property
-    def norm_parameters(self) -> int:
-        """Weights of one layer normalisation."""
-        return 2 * self.width
-
-    @property
-    def stem_parameters(self) -> int:
-        """Weights of the two convolutions."""
-        return (self.mels + self.width) * self.width * KERNEL + 2 * self.width
-
-    @property
-    def embedding_parameters(self) -> int:
-        """Token embeddings, which also project to the vocabulary, and the decoder's positions."""
-        return (self.vocabulary + self.decoder_positions) * self.width
-
-    @property
-    def sinusoids(self) -> int:
-        """The encoder's positions, never trained."""
-        return self.encoder_positions * self.width
-
-    @property
-    def encoder_parameters(self) -> int:
-        """The number of the encoder's weights."""
-        layers = self.encoder_layers * self.encoder_layer_parameters
-        return self.stem_parameters + self.sinusoids + layers + self.norm_parameters
-
-    @property
-    def decoder_parameters(self) -> int:
-        """The number of the decoder's weights."""
-        return self.embedding_parameters + self.decoder_layers * self.decoder_layer_parameters + self.norm_parameters
-
-    @property
-    def parameters(self) -> int:
-        """The number of all weights."""
-        return self.encoder_parameters + self.decoder_parameters
-
-    @property
-    def config(self) -> dict[str, int]:
-        """Arguments of WhisperConfig for an untrained network of this shape, where token 0 is every special one."""
-        keys = [*_KEYS.items(), *_DECODERS.items()]
-        return {theirs: getattr(self, ours) for ours, theirs in keys} | dict.fromkeys(_SPECIAL, 0)
-
-
-def _size(
-    width: int, encoder_layers: int, decoder_layers: int, mels: int = 80, vocabulary: int = 51865
-) -> NetworkShape:
-    return NetworkShape(mels, width, encoder_layers, decoder_layers, width // 64, 4 * width, vocabulary)
-
-
-_MULTILINGUAL = {"tiny": (384, 4, 4), "base": (512, 6, 6), "small": (768, 12, 12), "medium": (1024, 24, 24)}
-
-# https://github.com/openai/whisper#available-models-and-languages, https://github.com/huggingface/distil-whisper
-SIZES: Mapping[str, NetworkShape] = {
-    **{f"openai/whisper-{name}": _size(*numbers) for name, numbers in _MULTILINGUAL.items()},
-    **{f"openai/whisper-{name}.en": _size(*numbers, vocabulary=51864) for name, numbers in _MULTILINGUAL.items()},
-    "openai/whisper-large": _size(1280, 32, 32),
-    "openai/whisper-large-v2": _size(1280, 32, 32),
-    "openai/whisper-large-v3": _size(1280, 32, 32, mels=128, vocabulary=51866),
-    "openai/whisper-large-v3-turbo": _size(1280, 32, 4, mels=128, vocabulary=51866),
-    "distil-whisper/distil-small.en": _size(768, 12, 4, vocabulary=51864),
-    "distil-whisper/distil-medium.en": _size(1024, 24, 2, vocabulary=51864),
-    "distil-whisper/distil-large-v2": _size(1280, 32, 2),
-    "distil-whisper/distil-large-v3": _size(1280, 32, 2, mels=128, vocabulary=51866),
-    "distil-whisper/distil-large-v3.5": _size(1280, 32, 2, mels=128, vocabulary=51866),
-}
-
-
-def shape_of(base: str) -> NetworkShape:
-    """Return the shape of a checkpoint by its name, or by its config.json; weights are never fetched.
+def shape_of(base: str) -> NetworkSize:
+    """Return the size of a checkpoint by its name, or by its config.json; weights are never fetched.
 
     Raises UserError where neither says.
     """
     name = hub_id(base)
-    if name in SIZES:
-        return SIZES[name]
+    published = {name: size for family in families() for name, size in family.published.items()}
+    if name in published:
+        return published[name]
     folder = fetched(base)
     if folder.is_dir() and is_artifact(folder) and not (folder / "config.json").is_file():
         return shape_of(root(folder, base))  # an adapter is merged into weights of the same size
     if folder.is_dir():
-        return read_shape(folder / "config.json")
-    known = [*SIZES, *builtin_names()]
+        return read_shape(folder)
+    if not missing(base):
+        return read_shape(find_checkpoint(base).folder)
+    known = [*published, *builtin_names()]
     hint = suggestion(base, known) or "give a published size such as openai/whisper-large-v3, or a local folder"
     raise UserError(f"base={base}: its size is not known", hint)
 
 
-def read_shape(config: Path) -> NetworkShape:
-    """Return the shape that a transformers config.json describes. Raises UserError where it describes none."""
-    try:
-        found: Any = json.loads(config.read_text(encoding="utf-8"))
-        return NetworkShape(**{ours: int(found[theirs]) for ours, theirs in _KEYS.items()})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{config}: does not tell the size of a Whisper ({type(error).__name__}: {error})",
-            "plan reads a checkpoint in transformers' layout, or knows it by its hub id",
-        ) from None
+def read_shape(folder: Path) -> NetworkSize:
+    """Return the size of a checkpoint in transformers' layout: by its family's formula, or of a step without numbers.
+
+    Raises UserError where the config.json does not tell.
+    """
+    found = family_of(folder).size(folder)
+    if found is not None:
+        return found
+    from train.capacity.fake_step import FakeNetwork
+
+    return FakeNetwork(folder)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asr.models.capacity import FLOAT32
 from cluster.gpus import Device
-from train.capacity.activations import segments
 from train.capacity.memory import ADAM_BYTES, MASTER_BYTES, trained_parameters
-from train.capacity.setup import FLOAT32, Setup
+from train.capacity.setup import Setup
 
 # Shares of a device's matrix products that training reaches. Of GPUs, declared: published figures for fine-tuning
 # lie at 30 to 50 %, and an H200 reached 30 % where its products were large enough. Of the CPU, measured: about the
@@ -66,7 +66,7 @@ def cpu_flops() -> float:
 
 def flops(setup: Setup) -> Flops:
     """Return the operations of one micro-batch; with activation checkpointing layers are computed twice."""
-    network = segments(setup)
+    network = setup.shape.segments(setup)
     return Flops(sum(segment.forward for segment in network), sum(segment.backward for segment in network))
 
 

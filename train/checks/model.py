@@ -14,7 +14,7 @@ from train.callbacks.gradient_flow import silent_weights
 from train.capacity.shapes import read_shape
 from train.checks.subject import CheckOutcome, Subject
 from train.trainer.adapter import adapt
-from train.trainer.strategy import has_adapter
+from train.trainer.strategy import CHECKPOINTING, has_adapter
 
 _NEW_TOKENS = 32
 _SHOWN = 3
@@ -40,7 +40,7 @@ def gradients(subject: Subject) -> CheckOutcome:
         return outcome
     network = adapt(subject.model.network, config.strategy, config.lora).train()
     if config.activation_checkpointing:
-        network.activation_checkpointing_enable({"use_reentrant": False})
+        network.activation_checkpointing_enable(CHECKPOINTING)
     device = next(network.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in subject.batch.items()}
     labels = batch.pop("labels")
@@ -61,7 +61,7 @@ def gradients(subject: Subject) -> CheckOutcome:
 
 def _too_large(subject: Subject, copies: int) -> CheckOutcome | None:
     """Return why a step is skipped where this machine, often a cluster's head, cannot hold weights and gradients."""
-    needed, spare = copies * 4 * read_shape(subject.checkpoint.folder / "config.json").parameters, spare_bytes()
+    needed, spare = copies * 4 * read_shape(subject.checkpoint.folder).parameters, spare_bytes()
     if needed < spare:
         return None
     return CheckOutcome(

@@ -8,6 +8,7 @@ from transformers import Seq2SeqTrainingArguments
 
 from train.config import TrainConfig
 from train.trainer.deepspeed import derive, skip_kernels
+from train.trainer.strategy import CHECKPOINTING
 
 
 def arguments(config: TrainConfig, output: Path, world_size: int) -> Seq2SeqTrainingArguments:
@@ -31,7 +32,7 @@ def arguments(config: TrainConfig, output: Path, world_size: int) -> Seq2SeqTrai
         deepspeed=deepspeed,
         ddp_find_unused_parameters=False,  # each trained weight is used by each batch: no need to search in each step
         activation_checkpointing=config.activation_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},  # else adapters in the encoder get no gradient
+        activation_checkpointing_kwargs=CHECKPOINTING,
         torch_compile=config.compile,
         use_cpu=not config.workers.gpu,
         seed=config.seed,

@@ -14,6 +14,9 @@ from asr.imports import leave_out
 Strategy = Literal["full", "frozen_encoder", "lora", "dora", "qlora"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
+CHECKPOINTING = {"use_reentrant": False}
+"""How activations are computed again: else adapters in the encoder get no gradient."""
+
 
 class LoraSettings(Section):
     """Adapters of the strategies lora (Hu et al., 2021), dora (Liu et al., 2024) and qlora (Dettmers et al., 2023)."""

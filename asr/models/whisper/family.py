@@ -16,6 +16,7 @@ from asr.models.export_formats import Quantization
 from asr.models.family import Finding, LabelSample, SpeechModel
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
+from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape
 from asr.models.whisper.tokens import is_multilingual
 from asr.transcript import DecodingRequest, Transcript
 
@@ -31,6 +32,7 @@ class WhisperFamily:
     """Whisper as ``asr.models.family.Family``. Networks are imported only where one is needed: that takes seconds."""
 
     name = "whisper"
+    published = SIZES
     unquantized = ("proj_out",)  # the tied embeddings under another name
 
     def load_processor(self, checkpoint: Checkpoint) -> WhisperProcessor:
@@ -44,6 +46,16 @@ class WhisperFamily:
         from asr.models.whisper.loading import load_checkpoint
 
         return load_checkpoint(checkpoint, device, dtype, quantization)
+
+    def size(self, folder: Path) -> NetworkShape | None:
+        """Return what the formula goes by."""
+        return read_shape(folder / "config.json")
+
+    def untrained(self, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+        """Return a network of that config."""
+        from asr.models.whisper.loading import untrained
+
+        return untrained(folder, dtype)
 
     def languages(self, model: SpeechModel) -> frozenset[str]:
         """Return the codes that it has tokens for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,3 +46,14 @@ def load_checkpoint(
         language=checkpoint.language,
         short_context=checkpoint.short_context,
     )
+
+
+def untrained(folder: Path, dtype: torch.dtype) -> Any:
+    """Return a network as a folder's config.json has it, with weights as they are drawn. Raises UserError for none."""
+    from transformers import WhisperConfig
+
+    from asr.models.whisper.network import AnyContextWhisper
+
+    with loading(Checkpoint(str(folder), folder, digest="")):
+        config = WhisperConfig.from_pretrained(folder)
+        return AnyContextWhisper._from_config(config, dtype=dtype)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.train.capacity.networks import ADAPTERS, SMALL, MakeSetup
-from train.capacity.setup import BatchShape, Setup
+from asr.models.whisper.family import WhisperFamily
+from tests.train.capacity.networks import MakeSetup, small_setup
 
 
 @pytest.fixture
 def make_setup() -> MakeSetup:
-    """A setup on the CPU, of the small shape unless said otherwise."""
+    """Make a setup, small unless said otherwise."""
+    return small_setup
 
-    def make(**changes: Any) -> Setup:
-        given = {"shape": SMALL, "batch": BatchShape(3, 101, 17), "adapters": ADAPTERS, "gpu": False}
-        return Setup(**(given | changes))
 
-    return make
+@pytest.fixture
+def no_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take Whisper for a family that has none."""
+    monkeypatch.setattr(WhisperFamily, "published", {})
+    monkeypatch.setattr(WhisperFamily, "size", lambda self, folder: None)

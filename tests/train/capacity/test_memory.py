@@ -6,12 +6,11 @@ from itertools import pairwise
 
 import pytest
 
+from asr.models.capacity import BatchShape
+from asr.models.whisper.shapes import SIZES
 from benchmarks.memory import Case, measure, measure_each
 from tests.train.capacity.networks import MakeSetup, trainable
-from train.capacity.activations import saved_bytes
-from train.capacity.memory import memory, trained_parameters
-from train.capacity.setup import BatchShape
-from train.capacity.shapes import SIZES
+from train.capacity.memory import memory, saved_bytes, trained_parameters
 
 LARGE = SIZES["openai/whisper-large-v3"]
 STRATEGIES = ("full", "frozen_encoder", "lora", "dora")

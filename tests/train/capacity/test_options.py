@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from asr.models.whisper.shapes import SIZES
 from cluster.gpus import parse
 from train.capacity.options import Option, cheapest, options, setup_of
-from train.capacity.shapes import SIZES
 from train.config import TrainConfig
 
 pytestmark = pytest.mark.medium

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from asr.models.capacity import Linear
 from tests.train.capacity.networks import ADAPTERS, MakeSetup
-from train.capacity.setup import BatchShape
-from train.capacity.shapes import Linear
 
 
 @pytest.mark.parametrize(
@@ -33,7 +32,3 @@ def test_only_named_layers_are_adapted(make_setup: MakeSetup) -> None:
     assert make_setup(strategy="dora").adapter_parameters(layer) == ADAPTERS.rank * (64 + 256) + 256
     assert make_setup(strategy="lora").adapter_parameters(Linear("conv", 64, 256)) == 0
     assert make_setup(strategy="full").adapter_parameters(layer) == 0
-
-
-def test_a_batch_knows_its_seconds() -> None:
-    assert BatchShape(clips=8, positions=375, tokens=1).audio_s == 60.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from asr.models.capacity import BatchShape
+from asr.models.whisper.shapes import SIZES
 from cluster.gpus import parse
 from tests.train.capacity.networks import MakeSetup
 from train.capacity.memory import trained_parameters
-from train.capacity.setup import BatchShape
-from train.capacity.shapes import SIZES
 from train.capacity.speed import communicated_bytes, cpu_flops, flops, launches_s, step_time
 
 LARGE = SIZES["openai/whisper-large-v3"]

@@ -13,6 +13,7 @@ import whisperfleet
 from asr.audio.decode import decode as decode_audio
 from asr.errors import UserError
 from asr.models.artifact import load_model
+from asr.models.whisper.shapes import SIZES
 from asr.models.whisper.torch_backend import decode
 from asr.transcript import DecodingRequest
 from cluster.gpus import parse
@@ -20,7 +21,6 @@ from tests.manifests import write_beside
 from tests.train.runs import STEPS, Finished, Runs, planned
 from train.capacity import cost as prices
 from train.capacity.options import options
-from train.capacity.shapes import SIZES
 from train.capacity.speed import cpu_flops
 from train.config import TrainConfig
 from train.run.fit import fit

@@ -7,12 +7,17 @@ positions x positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from train.capacity.setup import FLOAT32, Setup
-from train.capacity.shapes import KERNEL, Linear
+from asr.models.capacity import BFLOAT16, FLOAT32, ActivationSegment, Linear, TrainingStep
+
+if TYPE_CHECKING:
+    from asr.models.whisper.shapes import NetworkShape
+
+KERNEL = 3  # of both convolutions
 
 _INDEX = 8  # bytes of a token id
 
@@ -32,25 +37,6 @@ class Tensor:
         return self.rows * self.width * self.itemsize
 
 
-@dataclass(frozen=True)
-class ActivationSegment:
-    """A stretch of the network, in the order of the forward pass. All in bytes.
-
-    ``saved``: kept from the forward pass to the segment's backward pass. ``recomputed``: made again for its backward
-    pass, with activation checkpointing. ``transient``: gradients on their way through its largest operation.
-    ``trained``: its trained parameters (a number, not bytes). ``forward`` and ``backward``: floating-point operations
-    of either pass; a multiplication and an addition are two.
-    """
-
-    name: str
-    trained: int
-    saved: int = 0
-    recomputed: int = 0
-    transient: int = 0
-    forward: int = 0
-    backward: int = 0
-
-
 @dataclass
 class _Counts:
     saved: int = 0
@@ -62,8 +48,9 @@ class _Counts:
 class Tape:
     """Collects what the operations of one forward pass save."""
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+    def __init__(self, shape: NetworkShape, step: TrainingStep) -> None:
+        self.shape = shape
+        self.step = step
         self._kept: dict[int, Tensor] = {}  # by identity; holding the tensor keeps its id its own
         self._segment = _Counts()
 
@@ -80,23 +67,23 @@ class Tape:
 
     def linear(self, x: Tensor, linear: Linear, trained: bool) -> Tensor:
         """A linear layer, with its adapter where it has one."""
-        setup = self._setup
+        step = self.step
         out = self._product(x, linear.inputs * linear.outputs, linear.outputs, trained)
-        if setup.strategy == "qlora":
+        if step.strategy == "qlora":
             out = replace(out, itemsize=x.itemsize)  # bitsandbytes gives back the precision that it was given
-        if not setup.adapts(linear):
+        if not step.adapts(linear):
             return out
-        dropped = self._dropout(_cast(x, setup.trained_bytes))  # PEFT casts to what the adapter is stored in
-        rank = setup.adapters.rank
+        dropped = self._dropout(_cast(x, step.trained_bytes))  # PEFT casts to what the adapter is stored in
+        rank = step.adapters.rank
         low = self._product(dropped, linear.inputs * rank, rank, trained=True)
         delta = self._product(low, rank * linear.outputs, linear.outputs, trained=True)
-        if setup.strategy == "dora":
+        if step.strategy == "dora":
             # Both parts are saved, to be scaled by a trained magnitude. With dropout, the base layer is computed again.
-            if setup.adapters.dropout:
-                weights, stored = linear.inputs * linear.outputs, setup.trained_bytes  # cast to the adapter's precision
+            if step.adapters.dropout:
+                weights, stored = linear.inputs * linear.outputs, step.trained_bytes  # cast to the adapter's precision
                 base = self._product(dropped, weights, linear.outputs, False, stored)
             else:
-                base = replace(out, itemsize=setup.weight_bytes) if linear.bias else replace(out)
+                base = replace(out, itemsize=step.weight_bytes) if linear.bias else replace(out)
             self.save(base)
             self.save(delta)
             self._segment.forward += 2 * rank * linear.inputs * (linear.inputs + linear.outputs)  # the update, whole
@@ -104,7 +91,7 @@ class Tape:
 
     def norm(self, x: Tensor, trained: bool) -> Tensor:
         """Layer normalisation; CUDA's autocast computes it in float32, the CPU's as it comes."""
-        if self._setup.autocast and self._setup.gpu:
+        if self.step.autocast and self.step.gpu:
             x = _cast(x, FLOAT32)
         if x.grad or trained:
             self.save(x)
@@ -120,38 +107,38 @@ class Tape:
 
     def attention(self, query: Tensor, key: Tensor, trained: bool) -> Tensor:
         """Multi-head attention of ``query`` to ``key``, with its four linear layers."""
-        q_proj, k_proj, v_proj, out_proj = self._setup.shape.attention
+        q_proj, k_proj, v_proj, out_proj = self.shape.attention
         q = self.linear(query, q_proj, trained)
         k, v = self.linear(key, k_proj, trained), self.linear(key, v_proj, trained)
         mixed = replace(q, grad=q.grad or k.grad or v.grad)
-        mixed = _cast(mixed, self._setup.compute_bytes)
+        mixed = _cast(mixed, self.step.compute_bytes)
         if mixed.grad:
             for tensor in (q, k, v, mixed):
-                self.save(_cast(tensor, self._setup.compute_bytes))
-            self._segment.saved += mixed.rows * self._setup.shape.heads * FLOAT32  # log-sum-exp of each row
-        operations = 4 * mixed.rows * (key.rows // self._setup.batch.clips) * mixed.width
+                self.save(_cast(tensor, self.step.compute_bytes))
+            self._segment.saved += mixed.rows * self.shape.heads * FLOAT32  # log-sum-exp of each row
+        operations = 4 * mixed.rows * (key.rows // self.step.batch.clips) * mixed.width
         self._segment.forward += operations
         self._segment.backward += mixed.grad * operations * 5 // 2  # five products for two: the kernel repeats one
         # On a GPU the kernel writes heads side by side, and what follows reads its result as it lies there.
-        return self.linear(mixed if self._setup.gpu else replace(mixed), out_proj, trained)
+        return self.linear(mixed if self.step.gpu else replace(mixed), out_proj, trained)
 
     def feed_forward(self, x: Tensor, trained: bool) -> Tensor:
         """Both layers and the activation between them."""
-        first, second = self._setup.shape.feed_forward
+        first, second = self.shape.feed_forward
         return self.linear(self.gelu(self.linear(x, first, trained)), second, trained)
 
     def convolution(self, x: Tensor, rows: int, trained: bool) -> Tensor:
         """A convolution over time with its activation; ``rows`` come out."""
-        setup, width = self._setup, self._setup.shape.width
+        step, width = self.step, self.shape.width
         weights = x.width * width * KERNEL
-        if trained and not x.grad and setup.compute_bytes != setup.weight_bytes:
+        if trained and not x.grad and step.compute_bytes != step.weight_bytes:
             # Unlike a linear layer's, kept even where no gradient goes on.
-            self._segment.saved += weights * setup.compute_bytes
+            self._segment.saved += weights * step.compute_bytes
         return self.gelu(self._product(x, weights, width, trained, rows=rows))
 
     def loss(self, x: Tensor, trained: bool) -> None:
         """The projection to the vocabulary and the cross entropy."""
-        vocabulary = self._setup.shape.vocabulary
+        vocabulary = self.shape.vocabulary
         logits = self._product(x, x.width * vocabulary, vocabulary, trained)
         chances = replace(logits, itemsize=FLOAT32)
         self.save(chances)
@@ -160,23 +147,23 @@ class Tape:
 
     def _product(self, x: Tensor, weights: int, width: int, trained: bool, stored: int = 0, rows: int = 0) -> Tensor:
         """A product with a matrix of so many ``weights``, of ``stored`` bytes each; ``rows``: if others come out."""
-        setup, counts = self._setup, self._segment
-        given = _cast(x, setup.compute_bytes)
+        step, counts = self.step, self._segment
+        given = _cast(x, step.compute_bytes)
         if trained:
             self.save(given)
-        stored = stored or (setup.trained_bytes if trained else setup.weight_bytes)
-        if x.grad and setup.compute_bytes != stored:
-            counts.saved += weights * setup.compute_bytes  # autocast's copy of the weights
+        stored = stored or (step.trained_bytes if trained else step.weight_bytes)
+        if x.grad and step.compute_bytes != stored:
+            counts.saved += weights * step.compute_bytes  # autocast's copy of the weights
         operations = 2 * (rows or x.rows) * weights
         counts.forward += operations
         counts.backward += operations * (x.grad + trained)
-        return Tensor(rows or x.rows, width, setup.compute_bytes, x.grad or trained)
+        return Tensor(rows or x.rows, width, step.compute_bytes, x.grad or trained)
 
     def _dropout(self, x: Tensor) -> Tensor:
-        if not self._setup.adapters.dropout:
+        if not self.step.adapters.dropout:
             return x
         if x.grad:
-            self._segment.saved += x.rows * x.width * (1 if self._setup.gpu else x.itemsize)  # the mask
+            self._segment.saved += x.rows * x.width * (1 if self.step.gpu else x.itemsize)  # the mask
         return replace(x)
 
 
@@ -185,14 +172,14 @@ def _cast(x: Tensor, itemsize: int) -> Tensor:
 
 
 @lru_cache(maxsize=2)  # memory and time ask for the same, one after the other
-def segments(setup: Setup) -> tuple[ActivationSegment, ...]:
+def segments(shape: NetworkShape, step: TrainingStep) -> tuple[ActivationSegment, ...]:
     """Return the network's segments: convolutions, encoder layers, embeddings, decoder layers, loss."""
-    shape, batch, tape = setup.shape, setup.batch, Tape(setup)
-    encoder, decoder = setup.trains_encoder, setup.trains_decoder
+    batch, tape = step.batch, Tape(shape, step)
+    encoder, decoder = step.trains_encoder, step.trains_decoder
     rows, tokens = batch.clips * batch.positions, batch.clips * batch.tokens
     features = Tensor(2 * rows, shape.mels, FLOAT32, grad=False)
     stem = tape.convolution(tape.convolution(features, 2 * rows, encoder), rows, encoder)
-    hidden = Tensor(rows, shape.width, setup.weight_bytes, stem.grad)
+    hidden = Tensor(rows, shape.width, step.weight_bytes, stem.grad)
     found = [tape.cut("convolutions", shape.stem_parameters * encoder)]
 
     def encoder_layer(tape: Tape, x: Tensor) -> Tensor:
@@ -201,13 +188,13 @@ def segments(setup: Setup) -> tuple[ActivationSegment, ...]:
         return _sum(x, tape.feed_forward(tape.norm(x, encoder), encoder))
 
     for _ in range(shape.encoder_layers):
-        hidden, segment = _layer(tape, setup, encoder_layer, hidden)
-        trained = _trained(setup, shape.encoder_layer, shape.encoder_layer_parameters, encoder)
+        hidden, segment = _layer(tape, encoder_layer, hidden)
+        trained = _trained(step, shape.encoder_layer, shape.encoder_layer_parameters, encoder)
         found.append(replace(segment, name="encoder layer", trained=trained))
     encoded = tape.norm(hidden, encoder)
 
     # Beside the table's gradient as projection to the vocabulary comes one as inputs, and then the sum, a third matrix.
-    table = 2 * shape.vocabulary * shape.width * setup.trained_bytes * decoder
+    table = 2 * shape.vocabulary * shape.width * step.trained_bytes * decoder
     found.append(ActivationSegment("embeddings", shape.decoder_positions * shape.width * decoder, transient=table))
 
     def decoder_layer(tape: Tape, x: Tensor) -> Tensor:
@@ -216,51 +203,54 @@ def segments(setup: Setup) -> tuple[ActivationSegment, ...]:
         x = _sum(x, tape.attention(tape.norm(x, decoder), encoded, decoder))
         return _sum(x, tape.feed_forward(tape.norm(x, decoder), decoder))
 
-    hidden = Tensor(tokens, shape.width, setup.weight_bytes, decoder)
+    hidden = Tensor(tokens, shape.width, step.weight_bytes, decoder)
     for _ in range(shape.decoder_layers):
-        hidden, segment = _layer(tape, setup, decoder_layer, hidden, encoded)
-        trained = _trained(setup, shape.decoder_layer, shape.decoder_layer_parameters, decoder)
+        hidden, segment = _layer(tape, decoder_layer, hidden, encoded)
+        trained = _trained(step, shape.decoder_layer, shape.decoder_layer_parameters, decoder)
         found.append(replace(segment, name="decoder layer", trained=trained))
     tape.loss(tape.norm(hidden, decoder), decoder)
-    found.append(tape.cut("loss", shape.vocabulary * shape.width * decoder))
-    return tuple(found)
+    loss = tape.cut("loss", shape.vocabulary * shape.width * decoder)
+    return (*found, replace(loss, cached=_cached_casts(step, found)))
 
 
-def saved_bytes(setup: Setup) -> int:
-    """Return all that autograd keeps between the forward and the backward pass."""
-    return sum(segment.saved for segment in segments(setup))
+def _cached_casts(step: TrainingStep, before: Sequence[ActivationSegment]) -> int:
+    """Return the copies of trained weights that autocast keeps till the loss, where nothing else keeps them as well."""
+    if not (step.checkpointing and step.compute_bytes < step.trained_bytes):
+        return 0
+    return BFLOAT16 * sum(segment.trained for segment in before)
 
 
 def _layer(
-    tape: Tape, setup: Setup, layer: Callable[[Tape, Tensor], Tensor], x: Tensor, *others: Tensor
+    tape: Tape, layer: Callable[[Tape, Tensor], Tensor], x: Tensor, *others: Tensor
 ) -> tuple[Tensor, ActivationSegment]:
     """Return what a layer gives, and what it costs."""
-    inner = Tape(setup) if setup.checkpointing else tape
+    shape, step = tape.shape, tape.step
+    inner = Tape(shape, step) if step.checkpointing else tape
     out = layer(inner, x)
     segment = inner.cut("", 0)
     residual = 2 * out.nbytes  # gradients of the layer's result and of what is added to it
     segment = replace(segment, transient=segment.transient + residual)
-    if not setup.checkpointing:
+    if not step.checkpointing:
         return out, segment
     if out.grad:
         for given in (x, *others):
             tape.save(given)
-    again = (segment.forward - _last_product(setup, out.rows)) * out.grad
+    again = (segment.forward - _last_product(shape, step, out.rows)) * out.grad
     kept = tape.cut("", 0).saved
     return out, replace(segment, saved=kept, recomputed=segment.saved, backward=segment.backward + again)
 
 
-def _last_product(setup: Setup, rows: int) -> int:
+def _last_product(shape: NetworkShape, step: TrainingStep, rows: int) -> int:
     """Return the operations of a layer's last product: it is not repeated, as nothing after it was saved."""
-    last = setup.shape.feed_forward[-1]
-    if not setup.adapts(last):
+    last = shape.feed_forward[-1]
+    if not step.adapts(last):
         return 2 * rows * last.inputs * last.outputs
-    return 0 if setup.strategy == "dora" else 2 * rows * setup.adapters.rank * last.outputs
+    return 0 if step.strategy == "dora" else 2 * rows * step.adapters.rank * last.outputs
 
 
 def _sum(x: Tensor, y: Tensor) -> Tensor:
     return replace(x, itemsize=max(x.itemsize, y.itemsize), grad=x.grad or y.grad)
 
 
-def _trained(setup: Setup, linears: tuple[Linear, ...], parameters: int, whole: bool) -> int:
-    return parameters if whole else sum(setup.adapter_parameters(linear) for linear in linears)
+def _trained(step: TrainingStep, linears: tuple[Linear, ...], parameters: int, whole: bool) -> int:
+    return parameters if whole else sum(step.adapter_parameters(linear) for linear in linears)

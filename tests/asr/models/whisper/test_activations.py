@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from itertools import product
 from typing import Any
 
@@ -11,43 +9,21 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from asr.models.capacity import Adapters, BatchShape
 from asr.models.whisper.loss import token_loss
-from tests.train.capacity.networks import ADAPTERS, SMALL, MakeSetup, inputs, trainable
-from train.capacity.activations import saved_bytes, segments
-from train.capacity.setup import Adapters, BatchShape, Setup
-from train.capacity.shapes import NetworkShape
+from asr.models.whisper.shapes import NetworkShape
+from tests.train.capacity.networks import ADAPTERS, SMALL, MakeSetup, inputs, measured_bytes, small_setup, trainable
+from train.capacity.memory import saved_bytes
 
 STRATEGIES = ("full", "frozen_encoder", "lora", "dora")
 OTHER = NetworkShape(mels=128, width=128, encoder_layers=1, decoder_layers=2, heads=4, hidden=512, vocabulary=2000)
 ATTENTION_ONLY = Adapters(rank=4, dropout=0.0, target_modules=("q_proj", "v_proj"))
 
 
-class Saved:
-    """What a hook gives autograd in place of a tensor; it is gone when autograd lets go of it."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
-
-
-def measured_bytes(setup: Setup) -> int:
-    """The storages that autograd holds between forward and backward pass, each once, without the weights' own."""
-    network = trainable(setup)
-    batch, labels = inputs(setup)
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
-    held: weakref.WeakSet[Saved] = weakref.WeakSet()
-
-    def pack(tensor: torch.Tensor) -> Saved:
-        saved = Saved(tensor)
-        held.add(saved)
-        return saved
-
-    casts = torch.autocast("cpu", torch.bfloat16, enabled=setup.precision == "bf16")
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor), casts:
-        loss = token_loss(network(**batch), labels)
-    gc.collect()
-    storages = {saved.tensor.untyped_storage().data_ptr(): saved.tensor.untyped_storage() for saved in list(held)}
-    assert loss.requires_grad
-    return sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in own)
+@pytest.fixture
+def make_setup() -> MakeSetup:
+    """Make a setup, small unless said otherwise."""
+    return small_setup
 
 
 @pytest.mark.medium
@@ -93,19 +69,21 @@ def test_operations_are_those_that_pytorch_counts(make_setup: MakeSetup, strateg
         loss = token_loss(network(**batch), labels)
     with FlopCounterMode(display=False, custom_mapping=mapping) as backward:
         loss.backward()
-    found = segments(setup)
+    found = setup.shape.segments(setup)
     assert sum(segment.forward for segment in found) == forward.get_total_flops()
     assert sum(segment.backward for segment in found) == backward.get_total_flops()
 
 
 def test_segments_come_in_the_order_of_the_forward_pass(make_setup: MakeSetup) -> None:
-    names = [segment.name for segment in segments(make_setup(strategy="full"))]
+    setup = make_setup(strategy="full")
+    names = [segment.name for segment in setup.shape.segments(setup)]
     layers = ["encoder layer"] * 2 + ["embeddings"] + ["decoder layer"] * 3
     assert names == ["convolutions", *layers, "loss"]
 
 
 def test_a_frozen_encoder_saves_nothing(make_setup: MakeSetup) -> None:
-    found = segments(make_setup(strategy="frozen_encoder"))
+    setup = make_setup(strategy="frozen_encoder")
+    found = setup.shape.segments(setup)
     assert [segment.saved for segment in found if segment.name in ("convolutions", "encoder layer")] == [0, 0, 0]
 
 
