@@ -51,6 +51,7 @@ class Tape:
     def __init__(self, shape: NetworkShape, step: TrainingStep) -> None:
         self.shape = shape
         self.step = step
+        self.cached = 0  # bytes of keys and values that only the decoder's cache keeps, till the loss
         self._kept: dict[int, Tensor] = {}  # by identity; holding the tensor keeps its id its own
         self._segment = _Counts()
 
@@ -105,11 +106,16 @@ class Tape:
         self._segment.transient = max(self._segment.transient, 2 * x.nbytes)
         return replace(x)
 
-    def attention(self, query: Tensor, key: Tensor, trained: bool) -> Tensor:
-        """Multi-head attention of ``query`` to ``key``, with its four linear layers."""
+    def attention(self, query: Tensor, key: Tensor, trained: bool, caches: bool = False) -> Tensor:
+        """Multi-head attention of ``query`` to ``key``, with its four linear layers.
+
+        ``caches``: transformers puts keys and values into a cache, in training as well, but not with checkpointing.
+        """
         q_proj, k_proj, v_proj, out_proj = self.shape.attention
         q = self.linear(query, q_proj, trained)
         k, v = self.linear(key, k_proj, trained), self.linear(key, v_proj, trained)
+        if caches and k.itemsize != self.step.compute_bytes and not self.step.checkpointing:
+            self.cached += k.nbytes + v.nbytes  # else the cache has what autograd saves
         mixed = replace(q, grad=q.grad or k.grad or v.grad)
         mixed = _cast(mixed, self.step.compute_bytes)
         if mixed.grad:
@@ -119,8 +125,10 @@ class Tape:
         operations = 4 * mixed.rows * (key.rows // self.step.batch.clips) * mixed.width
         self._segment.forward += operations
         self._segment.backward += mixed.grad * operations * 5 // 2  # five products for two: the kernel repeats one
-        # On a GPU the kernel writes heads side by side, and what follows reads its result as it lies there.
-        return self.linear(mixed if self.step.gpu else replace(mixed), out_proj, trained)
+        # A GPU's kernel for float32 writes heads side by side, and what follows reads its result as it lies there. The
+        # one for half precision writes as its query lies, head by head: what follows reads a copy.
+        side_by_side = self.step.gpu and self.step.compute_bytes == FLOAT32
+        return self.linear(mixed if side_by_side else replace(mixed), out_proj, trained)
 
     def feed_forward(self, x: Tensor, trained: bool) -> Tensor:
         """Both layers and the activation between them."""
@@ -199,8 +207,8 @@ def segments(shape: NetworkShape, step: TrainingStep) -> tuple[ActivationSegment
 
     def decoder_layer(tape: Tape, x: Tensor) -> Tensor:
         normed = tape.norm(x, decoder)
-        x = _sum(x, tape.attention(normed, normed, decoder))
-        x = _sum(x, tape.attention(tape.norm(x, decoder), encoded, decoder))
+        x = _sum(x, tape.attention(normed, normed, decoder, caches=True))
+        x = _sum(x, tape.attention(tape.norm(x, decoder), encoded, decoder, caches=True))
         return _sum(x, tape.feed_forward(tape.norm(x, decoder), decoder))
 
     hidden = Tensor(tokens, shape.width, step.weight_bytes, decoder)
@@ -210,7 +218,7 @@ def segments(shape: NetworkShape, step: TrainingStep) -> tuple[ActivationSegment
         found.append(replace(segment, name="decoder layer", trained=trained))
     tape.loss(tape.norm(hidden, decoder), decoder)
     loss = tape.cut("loss", shape.vocabulary * shape.width * decoder)
-    return (*found, replace(loss, cached=_cached_casts(step, found)))
+    return (*found, replace(loss, cached=tape.cached + _cached_casts(step, found)))
 
 
 def _cached_casts(step: TrainingStep, before: Sequence[ActivationSegment]) -> int:
