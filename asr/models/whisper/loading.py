@@ -55,5 +55,7 @@ def untrained(folder: Path, dtype: torch.dtype) -> Any:
     from asr.models.whisper.network import AnyContextWhisper
 
     with loading(Checkpoint(str(folder), folder, digest="")):
+        if not (folder / "config.json").is_file():  # transformers would take its defaults
+            raise ValueError("it has no config.json")
         config = WhisperConfig.from_pretrained(folder)
         return AnyContextWhisper._from_config(config, dtype=dtype)

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
 from asr.models.family import SpeechModel, load_checkpoint
 from asr.models.whisper.family import FAMILY
@@ -34,3 +36,18 @@ def test_what_is_saved_names_transformers_own_class(checkpoint: Checkpoint, tmp_
         "architectures": ["WhisperForConditionalGeneration"]
     }
     assert before["architectures"] == ["AnyContextWhisper"]
+
+
+def test_an_untrained_network_is_that_of_the_config(checkpoint: Checkpoint) -> None:
+    loaded = load_checkpoint(checkpoint).network
+    (checkpoint.folder / "model.safetensors").unlink()
+    network = FAMILY.untrained(checkpoint.folder, torch.bfloat16)
+    assert type(network) is type(loaded)
+    shapes = {name: weight.shape for name, weight in loaded.named_parameters()}
+    assert {name: weight.shape for name, weight in network.named_parameters()} == shapes
+    assert network.dtype == torch.bfloat16
+
+
+def test_an_untrained_network_needs_a_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be loaded as Whisper"):
+        FAMILY.untrained(tmp_path, torch.float32)
