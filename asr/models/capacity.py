@@ -1,4 +1,4 @@
-"""What a network says of its size and of a training step: enough to plan memory and time before either exists."""
+"""Sizes of a network and of a training step: enough to plan memory and time before either exists."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ActivationSegment:
 
 
 class TrainingStep(Hashable, Protocol):
-    """How one worker trains on one micro-batch: what activations and operations follow from.
+    """One worker's training on one micro-batch: activations and operations follow from it.
 
     ``compute_bytes`` are those of a number in matrix products, ``weight_bytes`` of a base weight, ``trained_bytes`` of
     a trained weight; ``autocast`` says whether PyTorch casts on the way from one to the other.
@@ -114,7 +114,7 @@ class TrainingStep(Hashable, Protocol):
 
 
 class NetworkSize(Hashable, Protocol):
-    """What is known of a network without its weights. It can be compared and hashed.
+    """Size of a network, known without its weights. It can be compared and hashed.
 
     ``parameters`` counts all weights, tied ones once; ``linears`` are the layers that 4-bit weights stand in for.
     ``width`` is that of its states. ZeRO-3 holds ``gathered`` weights whole at a time. A clip has at most

@@ -1,4 +1,4 @@
-"""What a GPU's kernels keep, played on the CPU's fake tensors: autograd then saves what it would save on a GPU.
+"""Kernels of a GPU, played on the CPU's fake tensors: autograd then saves what it would save on a GPU.
 
 Fake tensors of device ``cuda`` would tell the same, but a PyTorch that was built without CUDA ends the process where
 autograd meets one.

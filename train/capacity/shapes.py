@@ -1,4 +1,4 @@
-"""How large the network is that a configuration names, by its published name or by its folder; no weights are read."""
+"""Size of the network that a configuration names, by its published name or by its folder; no weights are read."""
 
 from __future__ import annotations
 

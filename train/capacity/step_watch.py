@@ -1,4 +1,4 @@
-"""What a step keeps in memory and computes, noted operation by operation while it runs, on real or on fake tensors."""
+"""Memory and operations of a step, noted while it runs, on real or on fake tensors."""
 
 from __future__ import annotations
 
