@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
+from typing import ClassVar, Generic, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from asr.errors import RenamedWarning, UserError, one_line
+from asr.parsed import JsonObject
 from asr.places import settled
 from asr.secret_words import may_be_told
 
@@ -64,7 +65,7 @@ class Resolved(Generic[S]):
     value: S
     origin: dict[str, str]
 
-    def rows(self) -> Iterator[tuple[str, Any, str]]:
+    def rows(self) -> Iterator[tuple[str, object, str]]:
         """Yield (dotted key, value, origin) of each leaf, in the order of the model."""
         for key, value in _leaves(self.value.model_dump(mode="json")):
             yield key, value, self._from(key)
@@ -78,7 +79,7 @@ class Resolved(Generic[S]):
 
     def _is_set(self, key: str) -> bool:
         """Return whether a leaf was given, by a person or by a validator in their words."""
-        section: Any = self.value
+        section: object = self.value
         for part in key.split("."):
             if not isinstance(section, BaseModel):
                 break
@@ -117,15 +118,13 @@ def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] =
     return resolved
 
 
-def current_names(
-    model: type[BaseModel], data: Mapping[str, Any], prefix: str = ""
-) -> tuple[dict[str, Any], list[str]]:
+def current_names(model: type[BaseModel], data: Mapping[str, object], prefix: str = "") -> tuple[JsonObject, list[str]]:
     """Return ``data`` of ``model`` under the names that its keys have now, and a line for each that had another.
 
     Raises UserError where a key is given under both names.
     """
     renamed: Mapping[str, Renamed] = getattr(model, "renamed", {})
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     told = []
     for key, value in data.items():
         now = renamed.get(key, Renamed(key))
@@ -152,7 +151,7 @@ def suggestion(word: str, known: Sequence[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else ""
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def _read_yaml(file: Path) -> JsonObject:
     try:
         data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -171,7 +170,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return data
 
 
-def _with_current_names(model: type[BaseModel], data: dict[str, Any], place: str) -> dict[str, Any]:
+def _with_current_names(model: type[BaseModel], data: JsonObject, place: str) -> JsonObject:
     try:
         found, told = current_names(model, data)
     except UserError as error:
@@ -181,17 +180,18 @@ def _with_current_names(model: type[BaseModel], data: dict[str, Any], place: str
     return found
 
 
-def _with_current_name(model: type[BaseModel], key: str, value: Any) -> tuple[str, Any]:
+def _with_current_name(model: type[BaseModel], key: str, value: object) -> tuple[str, object]:
     """Return a dotted key and its value under the names that they have now."""
-    parts = key.split(".")
-    for part in reversed(parts):
-        value = {part: value}
-    value = _with_current_names(model, value, _COMMAND_LINE)
+    *outer, last = key.split(".")
+    tree: JsonObject = {last: value}
+    for part in reversed(outer):
+        tree = {part: tree}
+    tree = _with_current_names(model, tree, _COMMAND_LINE)
     names = []
-    for _ in parts:
-        ((name, value),) = value.items()
+    for _ in (*outer, last):
+        ((name, tree),) = tree.items()
         names.append(name)
-    return ".".join(names), value
+    return ".".join(names), tree
 
 
 def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
@@ -201,7 +201,7 @@ def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _setting(word: str) -> tuple[str, Any]:
+def _setting(word: str) -> tuple[str, object]:
     key, separator, text = word.partition("=")
     if not separator or not key:
         raise UserError(f"'{word}' is not a setting", "write key=value, for example optim.max_steps=100")
@@ -212,7 +212,7 @@ def _setting(word: str) -> tuple[str, Any]:
         raise UserError(f"'{shown}': the value is not valid YAML", "quote it, for example key='\"a: b\"'") from None
 
 
-def _assign(data: dict[str, Any], path: list[str], value: Any) -> None:
+def _assign(data: JsonObject, path: list[str], value: object) -> None:
     for part in path[:-1]:
         child = data.setdefault(part, {})
         if not isinstance(child, dict):
@@ -221,7 +221,7 @@ def _assign(data: dict[str, Any], path: list[str], value: Any) -> None:
     data[path[-1]] = value
 
 
-def _leaves(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(data: object, prefix: str = "") -> Iterator[tuple[str, object]]:
     if isinstance(data, dict) and (data or not prefix):
         for key, value in data.items():
             yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))

@@ -122,6 +122,7 @@ def _known(word: str) -> str:
     if not word.isprintable() or len(word) > _LONGEST:  # its trie of names cannot be asked for a NUL
         return ""
     import langcodes  # 30 ms, and 0.2 s with the first name that is looked up
+    from langcodes.tag_parser import LanguageTagError
 
     tag = re.split("[.@]", word)[0].replace("_", "-")  # it_IT.UTF-8
     primary = tag.partition("-")[0]
@@ -129,7 +130,7 @@ def _known(word: str) -> str:
         if re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{1,8})*", each) and primary not in UNNAMED:
             try:
                 language = langcodes.Language.get(each).prefer_macrolanguage()  # cmn is Chinese as Whisper knows it
-            except langcodes.LanguageTagError:
+            except LanguageTagError:
                 continue
             found = str(language.language)
             if langcodes.Language.make(found).is_valid():

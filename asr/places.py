@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, TypeVar, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -70,14 +70,14 @@ def mark_of(field: FieldInfo) -> Mark | None:
     return next((found for one in (*field.metadata, field.annotation) for found in _marks(one)), None)
 
 
-def _marks(annotation: Any) -> Iterator[Mark]:
+def _marks(annotation: object) -> Iterator[Mark]:
     if isinstance(annotation, Mark):
         yield annotation
     for part in (*get_args(annotation), *getattr(annotation, "__metadata__", ())):
         yield from _marks(part)
 
 
-def _changed(section: BaseModel, change: Callable[[str, Mark], str]) -> dict[str, Any]:
+def _changed(section: BaseModel, change: Callable[[str, Mark], str]) -> dict[str, object]:
     changed = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
@@ -87,7 +87,7 @@ def _changed(section: BaseModel, change: Callable[[str, Mark], str]) -> dict[str
     return changed
 
 
-def _mapped(value: Any, mark: Mark | None, change: Callable[[str, Mark], str]) -> Any:
+def _mapped(value: object, mark: Mark | None, change: Callable[[str, Mark], str]) -> object:
     if isinstance(value, BaseModel):
         return value.model_copy(update=_changed(value, change))
     if isinstance(value, (list, tuple)):
@@ -97,7 +97,7 @@ def _mapped(value: Any, mark: Mark | None, change: Callable[[str, Mark], str]) -
     return change(value, mark) if mark is not None and isinstance(value, str) else value
 
 
-def _mark_of_key(key: Any) -> Mark | None:
+def _mark_of_key(key: object) -> Mark | None:
     """Return how somebody else's configuration, such as DeepSpeed's, marks a path by its key: ``nvme_path``."""
     return Mark() if isinstance(key, str) and key.endswith("_path") else None
 

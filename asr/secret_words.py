@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 # Words of names. Some may follow another word directly (PGPASSWORD, SSHKEY); what they are part of else is left alone
 # (MONKEY, BYPASS, TOKENIZERS).
@@ -35,7 +34,7 @@ def is_secret_value(value: str) -> bool:
     return bool(_VALUE.search(value)) or any(is_secret_name(one[1] or one[2]) for one in _INNER.finditer(value))
 
 
-def may_be_told(key: str, value: Any) -> bool:
+def may_be_told(key: str, value: object) -> bool:
     """Return whether a message may repeat what was given for a dotted key: not where either looks like a secret."""
     if any(is_secret_name(part) for part in key.split(".")):
         return False

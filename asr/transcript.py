@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.errors import DataError
 
@@ -33,7 +34,7 @@ class DecodingRequest:
     ``words``: times of each word.
     """
 
-    features: np.ndarray
+    features: NDArray[np.float16]
     language: str | None = None
     task: Task = "transcribe"
     prompt: str = ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from asr.parsed import JsonObject
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 
 
@@ -26,7 +26,7 @@ class Utterance:
     speaker: str | None = None
     start_s: float = 0.0
     end_s: float | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: JsonObject = field(default_factory=dict)
     sound: SoundChoice = DEFAULT_CHOICE
 
 

@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import AudioLimits, decode
 from asr.audio.sandbox import decode_utterances, own
@@ -104,7 +105,7 @@ def _cpu_s() -> float:
     return time.process_time() + sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def _here(utterances: Sequence[Utterance], limits: AudioLimits) -> Iterator[np.ndarray | DataError]:
+def _here(utterances: Sequence[Utterance], limits: AudioLimits) -> Iterator[NDArray[np.float32] | DataError]:
     return (decode(each.audio, start_s=each.start_s, end_s=each.end_s, limits=limits) for each in utterances)
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import av
 from av.stream import Disposition
@@ -16,6 +16,9 @@ from av.stream import Disposition
 from asr.audio.track.downmix import MAX_CHANNELS
 from asr.errors import DataError
 from asr.io.address import open_address, raw_container
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 # What real recordings stay within. A header may claim 1 Hz, and resampling that up multiplies memory by 16,000.
 SOURCE_RATES = range(1_000, 768_001)
@@ -80,7 +83,7 @@ Source = str | Path | bytes | OpenFile
 @contextlib.contextmanager
 def opened(
     source: Source, container: str | None = None, max_bytes: int | None = None
-) -> Iterator[tuple[str, BinaryIO, Any]]:
+) -> Iterator[tuple[str, BinaryIO, InputContainer]]:
     """Yield what errors call the source, its file, and its container as PyAV reads it.
 
     ``source`` and ``container`` are as in ``asr.audio.decode.decode``. Raises DataError with the reason missing_file,
@@ -103,7 +106,7 @@ def open_source(source: str | Path | bytes) -> OpenFile:
     return OpenFile(str(source), *open_address(source), raw_container(source))
 
 
-def _opened(source: OpenFile, container: str | None, max_bytes: int | None) -> Any:
+def _opened(source: OpenFile, container: str | None, max_bytes: int | None) -> InputContainer:
     place, size = source.place, source.size
     if size == 0:
         raise DataError("empty_file", f"{place}: 0 bytes")
@@ -112,12 +115,15 @@ def _opened(source: OpenFile, container: str | None, max_bytes: int | None) -> A
     return open_media(source.file, place, container or source.container)
 
 
-def open_media(file: BinaryIO, place: str, container: str | None) -> Any:
+def open_media(file: BinaryIO, place: str, container: str | None) -> InputContainer:
     """Return the container of an open file as PyAV reads it. Raises DataError not_audio."""
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
     try:
         # Tags of old files are in any encoding: without "replace" a Latin-1 title is a UnicodeDecodeError.
-        return av.open(_Nameless(file, place), format=container, container_options=options, metadata_errors="replace")
+        media: InputContainer = av.open(
+            _Nameless(file, place), format=container, container_options=options, metadata_errors="replace"
+        )
+        return media
     except av.FFmpegError as error:
         raise DataError("not_audio", f"{place}: FFmpeg finds no audio container ({error.strerror})") from None
 
@@ -126,12 +132,12 @@ def open_media(file: BinaryIO, place: str, container: str | None) -> Any:
 class Track:
     """An audio track as PyAV reads it, its ``number`` from 0 and how many audio tracks there are."""
 
-    stream: Any
+    stream: av.AudioStream
     number: int
     count: int
 
 
-def audio_track(media: Any, place: str, wanted: int | None = None) -> Track:
+def audio_track(media: InputContainer, place: str, wanted: int | None = None) -> Track:
     """Return the ``wanted`` audio track of what ``opened`` yields, or the one that the container marks as its default.
 
     Where it marks none, or several, that is the first of them that is for everybody, and no commentary.
@@ -150,7 +156,7 @@ def audio_track(media: Any, place: str, wanted: int | None = None) -> Track:
     return Track(streams[number], number, len(streams))
 
 
-def origin_s(media: Any) -> float:
+def origin_s(media: InputContainer) -> float:
     """Return the time stamp, in seconds, that is time zero of a container: where the earliest of its tracks begins.
 
     A stamp before zero is what encoders add in front and decoders throw away. MPEG has none: FFmpeg counts back from
@@ -168,7 +174,7 @@ def check_plausible(place: str, rate: int, channels: int) -> None:
         raise DataError("unsupported", f"{place}: has {channels} channels, {MAX_CHANNELS} can be mixed")
 
 
-def _rank(stream: Any) -> tuple[bool, bool]:
+def _rank(stream: av.AudioStream) -> tuple[bool, bool]:
     marked = stream.disposition
     special = _SPECIAL & marked
     return bool(Disposition.default & marked), not special

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.container import Source, opened
 from asr.audio.limits import DEFAULT_LIMITS, AudioLimits
@@ -28,7 +29,7 @@ def decode(
     limits: AudioLimits = DEFAULT_LIMITS,
     container: str | None = None,
     choice: SoundChoice = DEFAULT_CHOICE,
-) -> np.ndarray:
+) -> NDArray[np.float32]:
     """Return the waveform [samples] of ``source`` at 16 kHz as float32, nominally within -1..1, as ``choice`` says.
 
     It keeps the container's clock, whose zero is where the earliest of its tracks begins: where time stamps jump ahead
@@ -40,13 +41,13 @@ def decode(
     Raises DataError with the reason missing_file, missing_audio, unreadable, empty_file, not_audio, no_track,
     no_channel, no_samples, unsupported, too_short, too_long, too_large, truncated, non_finite or corrupt.
     """
-    blocks: list[np.ndarray] = []
+    blocks: list[NDArray[np.float32]] = []
     decode_to(blocks.append, source, start_s=start_s, end_s=end_s, limits=limits, container=container, choice=choice)
     return np.concatenate(blocks)
 
 
 def decode_to(
-    sink: Callable[[np.ndarray], object],
+    sink: Callable[[NDArray[np.float32]], object],
     source: Source,
     *,
     start_s: float = 0.0,
@@ -74,7 +75,7 @@ def decode_to(
         return read(from_near=False)
 
 
-def encode_flac(waveform: np.ndarray) -> bytes:
+def encode_flac(waveform: NDArray[np.float32]) -> bytes:
     """Return ``waveform`` [samples], 16 kHz in -1..1 (clipped beyond), as the bytes of a 16-bit mono FLAC file."""
     samples = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
     buffer = io.BytesIO()

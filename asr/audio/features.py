@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE
 
@@ -47,7 +48,7 @@ class LogMel:
     def __init__(self, extractor: WhisperFeatureExtractor) -> None:
         self.extractor = extractor
 
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+    def __call__(self, waveform: NDArray[np.float32]) -> NDArray[np.float16]:
         """Return float16 [mel bins, frames] of at most 30 s of speech; the clip's last frame is followed by silence.
 
         Equal to the first frames of what the extractor gives for the clip padded to 30 s (within 1e-4 in float32).
@@ -55,7 +56,7 @@ class LogMel:
         """
         return self.exact(waveform).astype(np.float16)
 
-    def exact(self, waveform: np.ndarray) -> np.ndarray:
+    def exact(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the same in float32."""
         if len(waveform) > WINDOW_FRAMES * HOP:
             raise ValueError(f"{len(waveform) / SAMPLE_RATE:.4f} s do not fit the window of {WINDOW_S:.0f} s")
@@ -93,7 +94,7 @@ def num_frames(num_samples: int) -> int:
     return -(-num_samples // HOP) + TAIL_FRAMES
 
 
-def pad(features: Sequence[np.ndarray], frames: int) -> np.ndarray:
+def pad(features: Sequence[NDArray[np.float16]], frames: int) -> NDArray[np.float32]:
     """Stack clips [mel bins, their frames] to float32 [clips, mel bins, ``frames``], each followed by its silence."""
     batch = np.empty((len(features), features[0].shape[0], frames), dtype=np.float32)
     for row, clip in zip(batch, features, strict=True):

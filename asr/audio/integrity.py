@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from asr.audio.container import origin_s
 from asr.audio.formats import flac
 from asr.audio.formats.riff import chunks
 from asr.audio.formats.tags import tag_bytes
 from asr.audio.track.peek import read_at, size_of
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
 
 # Padding of encoders and rounding of containers stay below this (MP3 at 8 kHz: 0.14 s).
 TOLERANCE_S = 0.25
@@ -34,7 +38,7 @@ OGG_FIRST_PAGE = 0x02
 OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 
 
-def declared_s(media: Any, stream: Any, file: BinaryIO) -> float | None:
+def declared_s(media: InputContainer, stream: av.AudioStream, file: BinaryIO) -> float | None:
     """Return where, in seconds of the container's clock, an opened PyAV container's header promises that a track ends.
 
     None where it promises nothing that is certain: no length, one that FFmpeg reckons from a bit rate, or a size that
@@ -68,7 +72,7 @@ def missing_end(file: BinaryIO, decoded_s: float, wanted_s: float | None) -> str
     return f"the last Ogg page is cut after {decoded_s:.2f} s" if _ogg_page_cut(file) else ""
 
 
-def is_whole(media: Any, file: BinaryIO) -> bool:
+def is_whole(media: InputContainer, file: BinaryIO) -> bool:
     """Return whether a container states its size and has it all. Matroska states it (RFC 8794), unless it is live."""
     if not media.format.name.startswith("matroska"):
         return False
@@ -94,7 +98,7 @@ def last_granule(file: BinaryIO, offset: int) -> int:
     return highest
 
 
-def fragments_behind(media: Any, stream: Any, file: BinaryIO, offset: int) -> bool:
+def fragments_behind(media: InputContainer, stream: av.AudioStream, file: BinaryIO, offset: int) -> bool:
     """Return whether a fragmented MP4 goes on with a track behind the part of it that could be read.
 
     FFmpeg ends at a fragment that it cannot read. Each says whose samples it holds (ISO 14496-12, 8.8.7).
@@ -146,13 +150,13 @@ def _ebml(head: bytes) -> tuple[bytes, int | None, int]:
     return head[:4], None if size == (1 << 7 * length) - 1 else size, 4 + length
 
 
-def _is_placeholder(name: str, context: Any, length_s: float, file: BinaryIO) -> bool:
+def _is_placeholder(name: str, context: av.AudioCodecContext, length_s: float, file: BinaryIO) -> bool:
     """Return whether the promised size is the most a header can hold, as written to a pipe, and the file has less."""
     if name == "flac":
-        return round(length_s * context.sample_rate) >= FLAC_ALL_ONES
+        return bool(round(length_s * context.sample_rate) >= FLAC_ALL_ONES)
     if name not in ("wav", "w64", "aiff", "au", "caf"):
         return False
-    return length_s * (context.bit_rate or 0) / 8 >= PLACEHOLDER_BYTES > size_of(file)
+    return bool(length_s * (context.bit_rate or 0) / 8 >= PLACEHOLDER_BYTES > size_of(file))
 
 
 def missing_bytes(file: BinaryIO) -> int:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.limits import DEFAULT_LIMITS, AudioLimits
 from asr.audio.probe import Header, Length
@@ -24,6 +25,7 @@ from asr.audio.shared_samples import Decoded, copied, mapped, memory
 from asr.errors import DataError
 from asr.io.confined_process import NONSENSE, Ended, Forker, Worker
 from asr.io.confinement import MAX_OPEN_FILES
+from asr.parsed import JsonObject
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.utterance import Utterance
 
@@ -38,7 +40,7 @@ _NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError
 assert MOST_TASKS + 8 < MAX_OPEN_FILES
 
 Kind = TypeVar("Kind")
-Result = np.ndarray | Header | Length | None
+Result = NDArray[np.float32] | Header | Length | None
 
 
 class NoFault(DataError):
@@ -104,9 +106,7 @@ class Child:
                 with _believed(handed.files[0].place):
                     return handed.merged(_results(handed, file, answers))
 
-    def _ask(
-        self, handed: Handed, samples: int, watch: Watch | None = None, gone: bool = False
-    ) -> list[dict[str, Any]]:
+    def _ask(self, handed: Handed, samples: int, watch: Watch | None = None, gone: bool = False) -> list[JsonObject]:
         """Have all that is handed over done, with samples written to a descriptor, by a worker that ends with it."""
         place = handed.files[0].place
         try:
@@ -128,7 +128,7 @@ class Child:
             raise NoFault(DIED, f"{place}: {error}") from None
         raise DataError(DIED, f"{place}: decoding {how}")
 
-    def _answers(self, worker: Worker, handed: Handed, samples: int, watch: Watch | None) -> list[dict[str, Any]]:
+    def _answers(self, worker: Worker, handed: Handed, samples: int, watch: Watch | None) -> list[JsonObject]:
         if worker.allowance is not None:
             cpu_s = self._stall_s + max(task.longest_s for task in handed.tasks)
             worker.allowance.renew(cpu_s, sum(task.most_bytes for task in handed.tasks) + _SPARE_BYTES)
@@ -151,7 +151,7 @@ def _believed(place: str) -> Iterator[None]:
         raise DataError(DIED, f"{place}: decoding {NONSENSE}") from None
 
 
-def _results(handed: Handed, file: int, answers: Sequence[dict[str, Any]]) -> list[Result | DataError]:
+def _results(handed: Handed, file: int, answers: Sequence[JsonObject]) -> list[Result | DataError]:
     results: list[Result | DataError] = []
     offset = 0
     for task, opened, answer in zip(handed.tasks, handed.files, answers, strict=True):
@@ -213,32 +213,37 @@ def waveform(
     end_s: float | None = None,
     limits: AudioLimits = DEFAULT_LIMITS,
     choice: SoundChoice = DEFAULT_CHOICE,
-) -> np.ndarray:
+) -> NDArray[np.float32]:
     """Return what ``asr.audio.decode.decode`` does, decoded in the child of this thread.
 
     Raises DataError as it does, or with the reason decoder_died.
     """
-    return cast(np.ndarray, _only(Task(source, "decode", limits, choice, start_s, end_s)))
+    return cast(NDArray[np.float32], _only(Task(source, "decode", limits, choice, start_s, end_s)))
 
 
-def decode_utterance(utterance: Utterance, limits: AudioLimits = DEFAULT_LIMITS) -> np.ndarray:
+def decode_utterance(utterance: Utterance, limits: AudioLimits = DEFAULT_LIMITS) -> NDArray[np.float32]:
     """Return the waveform [samples] of an utterance: its stretch of its file's audio. Raises as ``waveform``."""
-    return cast(np.ndarray, _only(task_of(utterance, limits)))
+    return cast(NDArray[np.float32], _only(task_of(utterance, limits)))
 
 
-def decode_utterances(utterances: Sequence[Utterance], limits: AudioLimits) -> Iterator[np.ndarray | DataError]:
+def decode_utterances(
+    utterances: Sequence[Utterance], limits: AudioLimits
+) -> Iterator[NDArray[np.float32] | DataError]:
     """Yield the waveforms of utterances, decoded in one go; a DataError in place of one that cannot be had."""
-    return cast("Iterator[np.ndarray | DataError]", _in_turn([task_of(utterance, limits) for utterance in utterances]))
+    return cast(
+        "Iterator[NDArray[np.float32] | DataError]", _in_turn([task_of(utterance, limits) for utterance in utterances])
+    )
 
 
 def with_headers(
     utterances: Sequence[Utterance], limits: AudioLimits
-) -> Iterator[tuple[Header, np.ndarray] | DataError]:
+) -> Iterator[tuple[Header, NDArray[np.float32]] | DataError]:
     """Yield the headers of the utterances' files, with what ``decode_utterances`` yields, in one go."""
     tasks = [task for each in utterances for task in (_task("header", each), task_of(each, limits))]
-    results = cast("Iterator[Any]", _in_turn(tasks))
+    results = _in_turn(tasks)
     for head, sound in zip(results, results, strict=True):
-        yield next((result for result in (head, sound) if isinstance(result, DataError)), (head, sound))
+        found = cast("tuple[Header, NDArray[np.float32]]", (head, sound))
+        yield next((result for result in (head, sound) if isinstance(result, DataError)), found)
 
 
 def headers(utterances: Sequence[Utterance]) -> list[Header | DataError]:

@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,6 +14,7 @@ from asr.audio.container import SOURCE_RATES
 from asr.audio.probe import Header, Length
 from asr.audio.track.downmix import MAX_CHANNELS, SAMPLE_RATE
 from asr.errors import DataError
+from asr.parsed import JsonObject
 from asr.printable import printable
 from asr.sound import EACH, NAMED, SoundReport, is_index
 
@@ -31,7 +32,7 @@ _REPORT, _HEADER, _LENGTH = TypeAdapter(SoundReport), TypeAdapter(Header), TypeA
 Kind = TypeVar("Kind")
 
 
-def answers_of(message: dict[str, Any], tasks: int) -> list[dict[str, Any]]:
+def answers_of(message: JsonObject, tasks: int) -> list[JsonObject]:
     """Return the answers to so many tasks. Raises ValueError where there are more or less, or one is none."""
     answers = message.get("answers")
     if not (isinstance(answers, list) and len(answers) == tasks and all(isinstance(each, dict) for each in answers)):
@@ -39,7 +40,7 @@ def answers_of(message: dict[str, Any], tasks: int) -> list[dict[str, Any]]:
     return answers
 
 
-def found(answer: dict[str, Any], place: str) -> Any:
+def found(answer: JsonObject, place: str) -> object:
     """Return what a child has found in the file of a ``place``.
 
     Raises DataError as the child does, and for a bug of ours, whose traceback is in the log then: whoever takes a child

@@ -29,14 +29,15 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, Protocol, cast
 
 import numpy as np
 import numpy.char  # one of those that NumPy loads when they are first used, which is too late here
+from numpy.typing import NDArray
 
-from asr.audio.container import OpenFile
+from asr.audio.container import OpenFile, Source
 from asr.audio.decode import SAMPLE_RATE, AudioLimits, decode_to, encode_flac
-from asr.audio.probe import header, probe
+from asr.audio.probe import Header, Length, header, probe
 from asr.audio.sandbox_task import Task
 from asr.audio.shared_samples import memory
 from asr.audio.sounding import put, put_sparsely
@@ -44,13 +45,27 @@ from asr.errors import DataError
 from asr.io.confinement import MAX_OPEN_FILES, bounds, confine, end_with_parent, restrict
 from asr.io.messages import ASKED, BORN, read, send
 from asr.io.ranges import buffered
+from asr.parsed import JsonObject
 from asr.sound import SoundChoice, SoundReport
 
 BUFFER_SAMPLES = 1 << 18  # 1 MB, 16 s
 FRAME_BYTES = 1 << 14  # of most requests
 _FLAC = encode_flac(np.zeros(SAMPLE_RATE // 10, np.float32))
 
-Decode = Callable[..., SoundReport]
+
+class Decode(Protocol):
+    """What ``decode_to`` is."""
+
+    def __call__(
+        self,
+        sink: Callable[[NDArray[np.float32]], object],
+        source: Source,
+        *,
+        limits: AudioLimits,
+        choice: SoundChoice,
+        start_s: float,
+        end_s: float | None,
+    ) -> SoundReport: ...
 
 
 class SampleSink:
@@ -64,7 +79,7 @@ class SampleSink:
         """Write what comes now to a descriptor, from a byte on."""
         self._file, self._held, self._offset, self._sparse = file, 0, offset, sparse
 
-    def __call__(self, block: np.ndarray) -> None:
+    def __call__(self, block: NDArray[np.float32]) -> None:
         """Take a block of any length."""
         while len(block):
             part = block[: BUFFER_SAMPLES - self._held]
@@ -133,7 +148,7 @@ def _once(parent: socket.socket, most: Mapping[int, int], samples: SampleSink, d
     send(parent, {"answers": _answers(parent, tasks, descriptors, samples, decode)})
 
 
-def _request(parent: socket.socket) -> tuple[list[dict[str, Any]], Sequence[int]]:
+def _request(parent: socket.socket) -> tuple[list[JsonObject], Sequence[int]]:
     """Return the next tasks and the descriptors that came with them."""
     data, sent, _, _ = parent.recvmsg(FRAME_BYTES, socket.CMSG_SPACE(MAX_OPEN_FILES * struct.calcsize("i")))
     if not data:
@@ -148,13 +163,13 @@ def _request(parent: socket.socket) -> tuple[list[dict[str, Any]], Sequence[int]
 
 def _answers(
     parent: socket.socket,
-    tasks: Sequence[dict[str, Any]],
+    tasks: Sequence[JsonObject],
     descriptors: Sequence[int],
     samples: SampleSink,
     decode: Decode,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     written, left = 0, iter(descriptors[1:])
-    answers: list[dict[str, Any]] = []
+    answers: list[dict[str, object]] = []
     for number, task in enumerate(tasks):
         samples.begin(descriptors[0], written, task["sparse"])
         try:
@@ -172,7 +187,7 @@ def _answers(
     return answers
 
 
-def _fields(found: Any) -> dict[str, Any]:
+def _fields(found: SoundReport | Header | Length) -> dict[str, object]:
     return {name: getattr(found, name) for name in found.__match_args__}  # all are plain; asdict copies them deeply
 
 
@@ -180,7 +195,9 @@ def _file(parent: socket.socket, number: int, size: int, descriptor: int | None)
     return buffered(parent, number, size) if descriptor is None else os.fdopen(descriptor, "rb", closefd=False)
 
 
-def _done(task: dict[str, Any], source: OpenFile, samples: SampleSink, decode: Decode) -> Any:
+def _done(
+    task: JsonObject, source: OpenFile, samples: SampleSink, decode: Decode
+) -> SoundReport | Header | Length | None:
     choice = SoundChoice(**task["choice"])
     if task["call"] != "decode":
         return (header if task["call"] == "header" else probe)(source, choice=choice)
@@ -192,7 +209,7 @@ def _rehearse(samples: SampleSink) -> None:
     """Decode a clip of our own: memory that the child changes is copied now, before anybody waits for it."""
     file = OpenFile("", io.BytesIO(_FLAC), len(_FLAC), None)
     samples.begin(-1, 0)
-    _fields(_done(json.loads(Task(b"").text(file, True)), file, samples, decode_to))
+    _fields(cast(SoundReport, _done(json.loads(Task(b"").text(file, True)), file, samples, decode_to)))
 
 
 def _warm_up(samples: SampleSink) -> None:

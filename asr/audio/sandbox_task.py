@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from asr.audio.container import OpenFile, open_source
 from asr.audio.limits import DEFAULT_LIMITS, AudioLimits
@@ -20,6 +20,7 @@ from asr.audio.track.downmix import SAMPLE_RATE
 from asr.errors import DataError
 from asr.io.messages import readable, receive
 from asr.io.ranges import Ranges, Served, descriptor
+from asr.parsed import JsonObject
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.utterance import Utterance
 
@@ -194,7 +195,7 @@ class Wait:
         self._until = self._grown + stall_s + max((task.longest_s for task in tasks), default=0.0)
         self._frame_s = min(FRAME_S, stall_s)
 
-    def frame(self, of: socket.socket) -> dict[str, Any]:
+    def frame(self, of: socket.socket) -> JsonObject:
         """Return the next frame. Raises as ``asr.io.messages.receive``, TimeoutError, and what ``watch`` raises."""
         while not readable(of.fileno(), min(self._look_s, self._until - time.monotonic())):
             self._check()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.sounding import Stretch, written
 from asr.errors import DataError
@@ -27,7 +28,7 @@ class Decoded:
     takes no memory until it is read.
     """
 
-    waveform: np.ndarray
+    waveform: NDArray[np.float32]
     report: SoundReport
     stretches: Sequence[Stretch]
     _memory: mmap.mmap
@@ -69,7 +70,7 @@ def mapped(file: int, report: SoundReport, place: str) -> Decoded:
     return Decoded(waveform, report, stretches, memory)
 
 
-def copied(file: int, start: int, samples: int, place: str) -> np.ndarray:
+def copied(file: int, start: int, samples: int, place: str) -> NDArray[np.float32]:
     """Return a copy of so many samples of the ``file`` [descriptor] from ``start`` on, which nobody else can change.
 
     Raises ValueError as ``mapped``, and DataError non_finite for samples that no recording has.
@@ -87,7 +88,7 @@ def copied(file: int, start: int, samples: int, place: str) -> np.ndarray:
     return waveform
 
 
-def _check_finite(sounds: Iterable[np.ndarray], place: str) -> None:
+def _check_finite(sounds: Iterable[NDArray[np.float32]], place: str) -> None:
     with np.errstate(over="ignore"):
         energy = sum(float(np.dot(sound, sound)) for sound in sounds)
     if not math.isfinite(energy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.errors import DataError
@@ -21,7 +22,7 @@ _FRAME = SAMPLE_RATE // 100
 _MIN_FRAMES = 10  # 0.1 s is shorter than any word, and longer than a click
 
 
-def is_silent(waveform: np.ndarray) -> bool:
+def is_silent(waveform: NDArray[np.float32]) -> bool:
     """Return whether less than 0.1 s of a waveform [samples at 16 kHz], or half of a shorter one, is over -80 dBFS, or
     all of it is quieter than -71.5 dBFS and as steady as noise.
 
@@ -35,7 +36,7 @@ def is_silent(waveform: np.ndarray) -> bool:
     return bool(loudest < STEADY_DBFS and high - low < _STEADY_DB)
 
 
-def require_sound(waveform: np.ndarray) -> None:
+def require_sound(waveform: NDArray[np.float32]) -> None:
     """Raise DataError silent for a waveform of silence that is to have words."""
     if is_silent(waveform):
         peak = float(np.abs(waveform).max(initial=0.0))

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 SAMPLE_BYTES = np.dtype(np.float32).itemsize
 HOLE_BYTES = 1 << 16  # about a second: whole pages of memory, and few calls to the system
@@ -19,7 +20,7 @@ HOLE_BYTES = 1 << 16  # about a second: whole pages of memory, and few calls to 
 Stretch = tuple[int, int]
 
 
-def put(file: int, samples: np.ndarray, at: int) -> int:
+def put(file: int, samples: NDArray[np.float32], at: int) -> int:
     """Write samples, float32, to the ``file`` [descriptor] from a byte on; return the byte at which they end."""
     left = samples.data.cast("B")
     while left:
@@ -28,7 +29,7 @@ def put(file: int, samples: np.ndarray, at: int) -> int:
     return at
 
 
-def put_sparsely(file: int, samples: np.ndarray, at: int) -> int:
+def put_sparsely(file: int, samples: NDArray[np.float32], at: int) -> int:
     """Do as ``put`` at the end of a file; blocks of zeros become holes, and take no memory.
 
     Raises PermissionError where the file may not grow any more.
@@ -57,7 +58,7 @@ def written(file: int, samples: int) -> list[Stretch]:
     return stretches
 
 
-def sounding(waveform: np.ndarray, block: int) -> list[Stretch]:
+def sounding(waveform: NDArray[np.float32], block: int) -> list[Stretch]:
     """Return the stretches of a waveform [samples] outside of which its blocks of so many samples are zero."""
     stretches: list[Stretch] = []
     for start in range(0, len(waveform), block):
@@ -81,7 +82,7 @@ def within(stretches: Sequence[Stretch], start: int, end: int) -> Iterator[Stret
             yield max(left, start), min(right, end)
 
 
-def copied(waveform: np.ndarray, stretches: Sequence[Stretch], start: int, end: int) -> np.ndarray:
+def copied(waveform: NDArray[np.float32], stretches: Sequence[Stretch], start: int, end: int) -> NDArray[np.float32]:
     """Return samples ``start`` to ``end`` in memory of their own, without reading what is outside of ``stretches``."""
     samples = np.zeros(end - start, waveform.dtype)
     for left, right in within(stretches, start, end):
@@ -94,7 +95,7 @@ def held_bytes(stretches: Sequence[Stretch], start: int) -> int:
     return SAMPLE_BYTES * sum(right - left for left, right in within(stretches, start, sys.maxsize))
 
 
-def mean(waveform: np.ndarray, stretches: Sequence[Stretch]) -> np.float32:
+def mean(waveform: NDArray[np.float32], stretches: Sequence[Stretch]) -> np.float32:
     """Return the mean of a waveform that is zero outside of ``stretches``."""
     if len(stretches) == 1 and stretches[0] == (0, len(waveform)):
         return np.float32(waveform.mean(dtype=np.float64))

@@ -12,13 +12,14 @@ from importlib.metadata import distribution
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.sounding import Stretch, copied, mean, sounding, within
 
 FRAME = 512  # samples of one judgement; the network takes no other number at 16 kHz
 CONTEXT = 64  # samples before a frame that the network sees as well
-State = tuple[np.ndarray, np.ndarray]
+State = tuple[NDArray[np.float32], NDArray[np.float32]]
 """State of the network between frames, h and c [1, 1, 128]."""
 _FRESH: State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32))
 
@@ -48,7 +49,7 @@ SHORT_EVIDENCE = 1.0
 REACH_S = 1.0  # from speech, weaker runs count too: they are its small words
 
 
-def speech(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> list[Stretch]:
+def speech(waveform: NDArray[np.float32], stretches: Sequence[Stretch] | None = None) -> list[Stretch]:
     """Return the stretches of ``waveform`` [samples], 16 kHz, in which somebody speaks, as (start, end) in samples.
 
     They are in order and do not touch; breath and hiss at a word's edges may lie outside. How loud the recording is
@@ -64,7 +65,7 @@ def speech(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> 
     return [(start * FRAME, min(end * FRAME, len(waveform))) for start, end in _near(runs, sure)]
 
 
-def probabilities(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> np.ndarray:
+def probabilities(waveform: NDArray[np.float32], stretches: Sequence[Stretch] | None = None) -> NDArray[np.float32]:
     """Return the probability of speech in each frame of 512 samples [ceil(samples / 512)], loudness evened out.
 
     Digital silence, but for the beginning of it, has none, and is not judged.
@@ -83,10 +84,10 @@ def probabilities(waveform: np.ndarray, stretches: Sequence[Stretch] | None = No
     return np.concatenate(found)
 
 
-def _judged(block: np.ndarray, state: State) -> list[np.ndarray]:
+def _judged(block: NDArray[np.float32], state: State) -> list[NDArray[np.float32]]:
     """Return the probabilities of a block's frames [frames, context + frame], and the state after it."""
     h, c = state
-    judged: list[np.ndarray] = _network().run(["speech_probs", "hn", "cn"], {"input": block, "h": h, "c": c})
+    judged: list[NDArray[np.float32]] = _network().run(["speech_probs", "hn", "cn"], {"input": block, "h": h, "c": c})
     return judged
 
 
@@ -112,7 +113,7 @@ class _Sound:
     That is the microphone's: raised with a quiet voice it would clip.
     """
 
-    def __init__(self, waveform: np.ndarray, stretches: Sequence[Stretch]) -> None:
+    def __init__(self, waveform: NDArray[np.float32], stretches: Sequence[Stretch]) -> None:
         self._waveform = waveform
         self._stretches = stretches
         self._offset = mean(waveform, stretches)
@@ -123,13 +124,13 @@ class _Sound:
         before = max(start - frames_before * FRAME, 0)
         return not any(within(self._stretches, before, start + BLOCK))
 
-    def frames(self, start: int) -> np.ndarray:
+    def frames(self, start: int) -> NDArray[np.float32]:
         """Return the block [frames, FRAME] that begins at ``start``."""
         end = min(start + BLOCK, len(self._waveform))
         samples = copied(self._waveform, self._stretches, start, end).astype(np.float32, copy=False) - self._offset
         return np.pad(samples, (0, -len(samples) % FRAME)).reshape(-1, FRAME)
 
-    def levels(self, start: int) -> np.ndarray:
+    def levels(self, start: int) -> NDArray[np.float32]:
         """Return the RMS of each frame of a block."""
         end = min(start + BLOCK, len(self._waveform))
         if self.is_silent(start) and end - start == BLOCK:
@@ -137,14 +138,15 @@ class _Sound:
         return np.asarray(np.sqrt(np.square(self.frames(start)).mean(axis=1)))
 
 
-def _blocks(sound: _Sound) -> Iterator[tuple[int, np.ndarray | None]]:
+def _blocks(sound: _Sound) -> Iterator[tuple[int, NDArray[np.float32] | None]]:
     """Yield the frames of each block, and [lead + frames, context + frame] of it, evened out; the first has no lead.
 
     Of a block that is silent, as what was heard last before it, there is nothing.
     """
     gains = _gains(sound)
     edges = ((np.append(gains[:1], gains) + np.append(gains, gains[-1:])) / 2).astype(np.float32)
-    ramp = np.arange(FRAME, dtype=np.float32) / FRAME  # from frame to frame without a step, which would click
+    # From frame to frame without a step, which would click.
+    ramp = (np.arange(FRAME, dtype=np.float32) / FRAME).astype(np.float32, copy=False)
     lead = np.zeros((0, CONTEXT + FRAME), np.float32)
     before = np.zeros((1, CONTEXT), np.float32)
     for index, start in enumerate(sound.starts):
@@ -161,21 +163,22 @@ def _blocks(sound: _Sound) -> Iterator[tuple[int, np.ndarray | None]]:
         lead, before = block[-LEAD_FRAMES:], even[-1:, -CONTEXT:]
 
 
-def _gains(sound: _Sound) -> np.ndarray:
+def _gains(sound: _Sound) -> NDArray[np.float32]:
     """Return what to multiply each frame by, so that the loudest of the frames around it is at the target level."""
     levels = np.concatenate([sound.levels(start) for start in sound.starts])
     loudest = _around(np.pad(levels, LOUDEST_FRAMES), LOUDEST_FRAMES).max(axis=1)
     wanted = 10 ** (TARGET_DBFS / 20) / np.maximum(loudest, 1e-9)
     log_gains = np.log(np.minimum(wanted, 10 ** (MAX_GAIN_DB / 20)))
     smooth = LOUDEST_FRAMES // 2
-    return np.exp(_around(np.pad(log_gains, smooth, mode="edge"), smooth).mean(axis=1))
+    gains: NDArray[np.float32] = np.exp(_around(np.pad(log_gains, smooth, mode="edge"), smooth).mean(axis=1))
+    return gains
 
 
-def _around(padded: np.ndarray, each_side: int) -> np.ndarray:
+def _around(padded: NDArray[np.float32], each_side: int) -> NDArray[np.float32]:
     return np.lib.stride_tricks.sliding_window_view(padded, 2 * each_side + 1)
 
 
-def _runs(frames: np.ndarray) -> list[tuple[int, int]]:
+def _runs(frames: NDArray[np.float32]) -> list[tuple[int, int]]:
     """Return the runs of frames that begin above one threshold and end below the lower one."""
     runs: list[tuple[int, int]] = []
     start: int | None = None

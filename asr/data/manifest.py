@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from asr.data.transcript_cell import told, transcript
@@ -18,13 +18,14 @@ from asr.errors import DataError, UserError
 from asr.io import storage
 from asr.io.address import plain
 from asr.io.roots import Roots
+from asr.parsed import JsonObject
 from asr.sound import AUTO, SoundChoice
 from asr.utterance import Quarantined, Utterance
 
 QUARANTINE_SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 
 
-def _said(value: Any) -> str:
+def _said(value: object) -> str:
     try:
         return transcript(value)
     except DataError as fault:
@@ -110,7 +111,7 @@ def read_quarantine(path: Path) -> list[Quarantined]:
     return [Quarantined(**row) for row in pq.read_table(path, schema=QUARANTINE_SCHEMA).to_pylist()]
 
 
-def json_object(line: str, where: str) -> dict[str, Any]:
+def json_object(line: str, where: str) -> JsonObject:
     """Return the JSON object on a line. Raises UserError, which begins with ``where``, for anything else."""
     try:
         data = json.loads(line)
@@ -156,7 +157,7 @@ def _utterance(row: _Row, roots: Roots, where: str) -> Utterance:
     )
 
 
-def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:
+def _row(utterance: Utterance, folder: Path) -> dict[str, object]:
     if isinstance(utterance.audio, bytes):
         raise ValueError(f"{utterance.id}: audio bytes cannot be named in a manifest")
     clash = sorted(set(utterance.meta) & set(_Row.model_fields))
@@ -164,7 +165,7 @@ def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:
         raise ValueError(f"{utterance.id}: meta holds the manifest's own field {', '.join(clash)}")
     stretch = utterance.end_s is not None or utterance.start_s > 0
     length = utterance.duration_s if utterance.end_s is None else utterance.end_s - utterance.start_s
-    fields = {
+    fields: dict[str, object] = {
         "id": utterance.id,
         "audio_filepath": _relative(utterance.audio, folder),
         "text": utterance.text,

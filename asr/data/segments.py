@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from asr.data.transcript_cell import transcript
 from asr.errors import DataError
+from asr.parsed import JsonObject
 from asr.utterance import Utterance
 
 
@@ -75,7 +75,7 @@ def _piece(utterance: Utterance, number: int, piece: Sequence[LabelledSegment]) 
     )
 
 
-def _segment(given: Any, number: int) -> LabelledSegment:
+def _segment(given: JsonObject, number: int) -> LabelledSegment:
     try:
         return LabelledSegment(float(given["start"]), float(given["end"]), transcript(given["text"]))
     except (TypeError, KeyError, ValueError):

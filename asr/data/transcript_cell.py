@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from asr.errors import DataError
 _SHOWN = 60
 
 
-def transcript(value: Any) -> str:
+def transcript(value: object) -> str:
     """Return what a cell says was spoken, "" where it is empty. Raises DataError not_text for what is none.
 
     Text is taken as it is written, words such as ``nan``, ``NA`` or ``true`` too: in a table nothing tells them from
@@ -31,6 +30,6 @@ def transcript(value: Any) -> str:
     raise DataError("not_text", f"the transcript is {shown}, a {type(value).__name__}")
 
 
-def told(value: Any) -> Any:
+def told(value: object) -> object:
     """Return a cell of names or codes, None where it is NaN or infinite: so pandas writes that there is nothing."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

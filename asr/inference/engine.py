@@ -15,7 +15,8 @@ from asr.models.abilities import Refusals
 from asr.models.artifact import fetched, is_artifact, load_model, read_card
 from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import builtin_names, find_checkpoint
-from asr.models.export import Quantization, is_ctranslate2
+from asr.models.export import is_ctranslate2
+from asr.models.export_formats import Quantization
 from asr.models.family import WHISPER, Family, SpeechModel, family_named, family_of, num_bytes
 from asr.models.processor import Features
 from asr.transcript import DecodingRequest, Transcript

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from asr.inference.recording import RecordedSegment, RecordedWord, Recording
 from asr.language import UNSPACED, name
@@ -23,14 +23,14 @@ def as_text(recording: Recording) -> str:
     return f"{recording.text}\n"
 
 
-def as_json(recording: Recording) -> dict[str, Any]:
+def as_json(recording: Recording) -> dict[str, object]:
     """Return the fields of ``openai.types.audio.Transcription``."""
     return {"text": recording.text, "usage": usage(recording)}
 
 
 def as_verbose_json(
     recording: Recording, task: Task = "transcribe", granularities: Sequence[Granularity] = ("segment",)
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the fields of ``TranscriptionVerbose``: segments, words or both, as ``granularities`` say.
 
     Translations are into English, whatever was spoken; the language of a recording without any is "unknown". Beside
@@ -38,7 +38,7 @@ def as_verbose_json(
     segment and word where each channel was transcribed on its own.
     """
     spoken = "en" if task == "translate" else recording.language
-    body: dict[str, Any] = {
+    body: dict[str, object] = {
         "task": task,
         "language": name(spoken).lower() if spoken else "unknown",
         "duration": _rounded(recording.duration_s),
@@ -51,7 +51,7 @@ def as_verbose_json(
     return body | {"usage": usage(recording)} | (_found(recording.sound) if recording.sound else {})
 
 
-def usage(recording: Recording) -> dict[str, Any]:
+def usage(recording: Recording) -> dict[str, object]:
     """Return the length of the audio in begun seconds, as OpenAI bills it; of each channel that was transcribed."""
     return {"type": "duration", "seconds": math.ceil(recording.decoded_s)}
 
@@ -82,7 +82,7 @@ def as_vtt(recording: Recording) -> str:
     return "WEBVTT\n\n" + "".join(cues)
 
 
-def _found(sound: SoundReport) -> dict[str, Any]:
+def _found(sound: SoundReport) -> dict[str, object]:
     """Return the track and channel that were taken, and warnings about them."""
     taken = {
         "track": sound.track,
@@ -94,7 +94,7 @@ def _found(sound: SoundReport) -> dict[str, Any]:
     return {"audio": taken, "warnings": list(sound.warnings)}
 
 
-def _segment(segment: RecordedSegment) -> dict[str, Any]:
+def _segment(segment: RecordedSegment) -> dict[str, object]:
     space = "" if segment.language in UNSPACED else " "  # before the first as well, as Whisper's tokens have it
     return {
         "id": segment.id,
@@ -110,7 +110,7 @@ def _segment(segment: RecordedSegment) -> dict[str, Any]:
     } | _channel(segment)
 
 
-def _word(word: RecordedWord) -> dict[str, Any]:
+def _word(word: RecordedWord) -> dict[str, object]:
     return {"word": word.text.strip(), "start": _rounded(word.start_s), "end": _rounded(word.end_s)} | _channel(word)
 
 

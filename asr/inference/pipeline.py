@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE, AudioLimits
 from asr.audio.sandbox import decode
@@ -50,7 +51,7 @@ class DecodingOptions:
     timestamps: bool = False
     words: bool = False
 
-    def clip(self, features: np.ndarray, language: str | None) -> DecodingRequest:
+    def clip(self, features: NDArray[np.float16], language: str | None) -> DecodingRequest:
         """Return the request for one window's ``features``, in ``language``."""
         return DecodingRequest(
             features, language, self.task, self.prompt, self.temperature, self.timestamps, self.words
@@ -67,9 +68,9 @@ class DecodedAudio:
     the order in which they begin, and ``waveform`` is the first channel's.
     """
 
-    waveform: np.ndarray
+    waveform: NDArray[np.float32]
     windows: Sequence[Window]
-    first: np.ndarray | None = field(default=None, repr=False, compare=False)
+    first: NDArray[np.float16] | None = field(default=None, repr=False, compare=False)
     forget: Callable[[int], None] = field(default=lambda samples: None, repr=False, compare=False)
     report: SoundReport = NOTHING_FOUND
     channels: tuple[DecodedAudio, ...] = ()
@@ -191,7 +192,7 @@ def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | 
     )
 
 
-def prepared(sound: DecodedAudio, model: ModelInfo) -> Iterator[tuple[Window, np.ndarray]]:
+def prepared(sound: DecodedAudio, model: ModelInfo) -> Iterator[tuple[Window, NDArray[np.float16]]]:
     """Yield each window with its log-mel features [M, T], computed on demand: long audio needs no more memory.
 
     Samples are freed once they have been used: call this only once for a recording.

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import DEFAULT_LIMITS, AudioLimits
 from asr.inference.engine import Engine
@@ -84,7 +85,10 @@ def transcribe_recording(
 
 
 def _decoded(
-    engine: Engine, found: Sequence[tuple[Window, np.ndarray]], options: DecodingOptions, language: LanguageVote
+    engine: Engine,
+    found: Sequence[tuple[Window, NDArray[np.float16]]],
+    options: DecodingOptions,
+    language: LanguageVote,
 ) -> list[Transcript]:
     transcripts = engine.decode([options.clip(features, language.language) for _, features in found])
     wrong = language.count([window for window, _ in found], transcripts)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.vad import speech
@@ -31,7 +32,7 @@ PAUSE_PER_WINDOW_S = 0.05
 Stretch = tuple[int, int]
 
 
-def windows(waveform: np.ndarray, stretches: Sequence[Stretch] | None = None) -> list[Window]:
+def windows(waveform: NDArray[np.float32], stretches: Sequence[Stretch] | None = None) -> list[Window]:
     """Return the windows of ``waveform`` [samples], 16 kHz, that are to be decoded, in order and without overlap.
 
     They hold all speech with up to 0.4 s around it, and no pause over 2.5 s. A recording without speech has none. If
@@ -53,7 +54,7 @@ def _chains(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
     return chains
 
 
-def _cut(chain: list[Stretch], waveform: np.ndarray) -> list[Stretch]:
+def _cut(chain: list[Stretch], waveform: NDArray[np.float32]) -> list[Stretch]:
     """Return a chain as the fewest stretches, pauses included, that are no longer than a window's speech may be."""
     longest = round(MAX_SPEECH_S * SAMPLE_RATE)
     parts: list[Stretch] = []
@@ -90,7 +91,9 @@ def _with_margins(stretches: Sequence[Stretch], samples: int) -> list[Window]:
     ]
 
 
-def split_at_quiet(waveform: np.ndarray, max_s: float = MAX_WINDOW_S, search_s: float = 5.0) -> list[tuple[int, int]]:
+def split_at_quiet(
+    waveform: NDArray[np.float32], max_s: float = MAX_WINDOW_S, search_s: float = 5.0
+) -> list[tuple[int, int]]:
     """Cut ``waveform`` [samples] at 16 kHz into pieces of at most ``max_s`` seconds; return (start, end) offsets.
 
     Each cut lies at the quietest 100 ms of the piece's last ``search_s`` seconds, the latest of equals, so that total
@@ -111,7 +114,7 @@ def split_at_quiet(waveform: np.ndarray, max_s: float = MAX_WINDOW_S, search_s: 
     return pieces
 
 
-def _quietest(stretch: np.ndarray) -> int:
+def _quietest(stretch: NDArray[np.float32]) -> int:
     """Return the offset of the middle of the quietest 100 ms, or the end of a stretch shorter than that."""
     frames = len(stretch) // FRAME
     if frames < PAUSE_FRAMES:

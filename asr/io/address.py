@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 from urllib.parse import parse_qsl, quote
 
 from asr.errors import DataError, UserError, one_line
@@ -24,8 +24,16 @@ from asr.io.folders import require_regular
 from asr.io.parquet.arrow_types import bytes_of
 from asr.io.parquet.row_groups import audio_cells, open_parquet
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from _typeshed import WriteableBuffer
+    from pyarrow import NativeFile
+
 # FFmpeg's names of the formats that have no header: nothing in such a file says what it is.
 RAW_CONTAINERS = {".g722": "g722", ".722": "g722", ".gsm": "gsm", ".sln": "sln"}
+
+T = TypeVar("T")
+Key = tuple[str | int, ...]
 
 READ_AHEAD_BYTES = 1 << 20  # of a remote file: most clips are smaller, and one request brings all of them
 OPEN_FILES = 64  # per process
@@ -129,7 +137,7 @@ def _open_local(path: str) -> tuple[BinaryIO, int]:
 class _Window(io.RawIOBase):
     """A stretch of a pyarrow file as a Python file. Reads name their position, so that windows can share a file."""
 
-    def __init__(self, file: Any, offset: int, size: int, uri: str, owned: bool) -> None:
+    def __init__(self, file: NativeFile, offset: int, size: int, uri: str, owned: bool) -> None:
         self.file, self.offset, self.size, self.uri, self.owned = file, offset, size, uri, owned
         self.position = 0
 
@@ -147,15 +155,16 @@ class _Window(io.RawIOBase):
         self.position = max(base + offset, 0)
         return self.position
 
-    def readinto(self, buffer: Any) -> int:
-        count = min(len(buffer), self.size - self.position)
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        into = memoryview(buffer)
+        count = min(len(into), self.size - self.position)
         if count <= 0:
             return 0
         try:
             data = self.file.read_at(count, self.offset + self.position)
         except OSError as error:  # in the middle of decoding: the row's fault, as far as anybody here can tell
             raise DataError("unreadable", f"{self.uri}: {_reason(error)}") from None
-        buffer[: len(data)] = data
+        into[: len(data)] = data
         self.position += len(data)
         return len(data)
 
@@ -172,17 +181,17 @@ def _buffered(window: _Window) -> tuple[BinaryIO, int]:
 class _Cache:
     """The values used last, by key; ``cost`` of all together stays within ``limit``, but for the newest one."""
 
-    def __init__(self, limit: int, cost: Callable[[Any], int]) -> None:
+    def __init__(self, limit: int, cost: Callable[[object], int]) -> None:
         self.limit, self.cost = limit, cost
         self._begin()
         os.register_at_fork(after_in_child=self._begin)  # another thread may have been in the middle of something
 
     def _begin(self) -> None:
-        self.values: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self.values: OrderedDict[Key, object] = OrderedDict()
         self.total = 0
         self.lock = threading.RLock()
 
-    def get(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    def get(self, key: Key, make: Callable[[], T]) -> T:
         """Return the value of ``key``, made at most once at a time: pyarrow's readers are not for several threads."""
         with self.lock:
             if key not in self.values:
@@ -191,14 +200,14 @@ class _Cache:
             self.values.move_to_end(key)
             while self.total > self.limit and len(self.values) > 1:
                 self.total -= self.cost(self.values.popitem(last=False)[1])
-            return self.values[key]
+            return cast(T, self.values[key])
 
 
 _files = _Cache(OPEN_FILES, lambda file: int(getattr(file, "cost", 1)))
 _rows = _Cache(ROWS_BYTES, lambda column: int(getattr(column, "nbytes", 1)))
 
 
-def _stamp(uri: str) -> tuple[Any, ...]:
+def _stamp(uri: str) -> Key:
     """Return a stamp that tells a local file from another one written later at the same path."""
     if storage.is_remote(uri):
         return (uri,)
@@ -229,9 +238,9 @@ def _cell(uri: str, fields: dict[str, str]) -> bytes:
     return value
 
 
-def _parquet_column(uri: str, stamp: tuple[Any, ...], group: int, column: str) -> Any:
+def _parquet_column(uri: str, stamp: Key, group: int, column: str) -> pa.ChunkedArray | DataError:
     """Return a row group's audio, or what is wrong with it, so that it is not read again for each of its rows."""
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     try:
         table = _files.get(("parquet", *stamp), lambda: open_parquet(uri))
@@ -251,12 +260,12 @@ def _said(error: Exception, uri: str) -> tuple[str, str]:
     return "unreadable", f"{uri}: {_reason(error)}"
 
 
-def _arrow_column(uri: str, stamp: tuple[Any, ...], batch: int, column: str) -> Any:
+def _arrow_column(uri: str, stamp: Key, batch: int, column: str) -> pa.Array:
     file, schema = _files.get(("arrow", *stamp), lambda: open_arrow(uri))
     return bytes_of(read_batch(file, schema, batch).column(column))
 
 
-def open_arrow(uri: str) -> tuple[Any, Any]:
+def open_arrow(uri: str) -> tuple[NativeFile, pa.Schema]:
     """Return an Arrow stream file (memory-mapped where it is local) and its schema; it stands at the first batch."""
     import pyarrow as pa
 
@@ -266,7 +275,7 @@ def open_arrow(uri: str) -> tuple[Any, Any]:
     return file, pa.ipc.read_schema(file)
 
 
-def read_batch(file: Any, schema: Any, offset: int) -> Any:
+def read_batch(file: NativeFile, schema: pa.Schema, offset: int) -> pa.RecordBatch:
     """Return the record batch that begins at a byte of an opened Arrow stream; EOFError at the end of the stream.
 
     ValueError where a cell would lie outside of the file: pyarrow believes what a batch says, and reads or dies there.

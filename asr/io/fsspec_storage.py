@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asr.errors import UserError, one_line
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem  # type: ignore[import-untyped]
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+    from fsspec import AbstractFileSystem
+    from pyarrow.fs import FileSystem
 
 # fsspec has a name for each, but none is a place to keep files: web pages cannot be listed, the others are a view of
 # something else, or of this machine.
@@ -30,7 +34,7 @@ def fsspec_filesystem(scheme: str, authority: str) -> FileSystem:
     Passwords and the like are fsspec's own settings (``FSSPEC_FTP_PASSWORD``, ``~/.config/fsspec``): an address is
     kept beside every result. Raises UserError for what is no storage, or does not answer.
     """
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+    from fsspec.core import url_to_fs
 
     address = f"{scheme}://{authority}"
     user, _, host = authority.rpartition("@")
@@ -55,13 +59,13 @@ def fsspec_filesystem(scheme: str, authority: str) -> FileSystem:
         raise UserError(f"'{address}' cannot be reached: {one_line(error)}", "look at host, port and user") from None
 
 
-def _as_pyarrows(filesystem: Any) -> FileSystem:
+def _as_pyarrows(filesystem: AbstractFileSystem) -> FileSystem:
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
     class Handler(FSSpecHandler):
         """Makes the folders that a file is written into, as buckets do: on a server they have to be there."""
 
-        def open_output_stream(self, path: str, metadata: Any) -> Any:
+        def open_output_stream(self, path: str, metadata: Mapping[str, str] | None) -> pa.PythonFile:
             if "memory" not in self.fs.protocol:  # which needs none, and would keep them when the file has gone
                 self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             return super().open_output_stream(path, metadata)
@@ -75,7 +79,7 @@ def client_error(error: Exception) -> bool:
 
 
 def _known() -> str:
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     names = sorted(set(fsspec.available_protocols()) - _NO_STORAGE - {"file", "memory"})
     return f"use a path, or one of {', '.join(names)}"

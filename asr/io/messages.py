@@ -8,7 +8,9 @@ import select
 import socket
 import struct
 import time
-from typing import Any
+from collections.abc import Mapping
+
+from asr.parsed import JsonObject
 
 MAX_FRAME_BYTES = 1 << 20
 
@@ -18,13 +20,13 @@ BORN = struct.Struct("<ii")  # its answer: how that one ended, as ``subprocess``
 _LENGTH = struct.Struct("<I")
 
 
-def send(to: socket.socket, message: dict[str, Any]) -> None:
+def send(to: socket.socket, message: Mapping[str, object]) -> None:
     """Send a frame: the length of some JSON, and the JSON."""
     body = json.dumps(message).encode()
     to.sendall(_LENGTH.pack(len(body)) + body)
 
 
-def receive(of: socket.socket, until: float | None = None) -> dict[str, Any]:
+def receive(of: socket.socket, until: float | None = None) -> JsonObject:
     """Return the next frame.
 
     Raises EOFError where the other side has gone, ValueError for what is no frame, and TimeoutError where it is not

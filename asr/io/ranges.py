@@ -14,10 +14,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from asr.errors import DataError
 from asr.io.messages import read, receive, send
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 RANGE_BYTES = 1 << 20
 # Decoding may read a file two or three times: its end first, and all of it again where a seek missed.
@@ -53,13 +56,14 @@ class Positioned(io.RawIOBase):
         self._position = max(base + offset, 0)
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fill a buffer with what comes next, and return how many bytes that are. Raises as the file does."""
-        count = min(len(buffer), self._size - self._position)
+        into = memoryview(buffer)
+        count = min(len(into), self._size - self._position)
         if count <= 0:
             return 0
         data = self._read_at(count, self._position)
-        buffer[: len(data)] = data
+        into[: len(data)] = data
         self._position += len(data)
         return len(data)
 

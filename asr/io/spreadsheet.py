@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 # What a spreadsheet takes for a formula's beginning (OWASP, CSV injection), behind what we put in front of it.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
@@ -14,7 +13,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud
 _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4})")
 
 
-def cells(values: Iterable[Any]) -> list[Any]:
+def cells(values: Iterable[object]) -> list[object]:
     """Return a row's cells as they are written: texts that look like a formula with ``'`` in front, as is usual.
 
     A text with control characters has ``\\x1b`` or ``\\u202e`` in their place, and its backslashes are doubled.

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 from urllib.parse import unquote
 
 from asr.errors import UserError, one_line
@@ -24,7 +24,8 @@ from asr.io.text_lines import BoundedText
 from asr.io.unretryable import unretryable, writing
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem  # type: ignore[import-untyped]
+    from pyarrow import NativeFile
+    from pyarrow.fs import FileSystem
 
 # pyarrow's own, which need no Python per byte, and buckets of fsspec's. It knows forty more, with which a word in a
 # file would make a cluster call hosts.
@@ -184,7 +185,7 @@ def _remote_sizes(uri: str | Path, recursive: bool) -> Iterator[tuple[str, int]]
         yield info.path[begin:].rstrip("/"), info.size if info.is_file else -1
 
 
-def open_input(uri: str | Path) -> Any:
+def open_input(uri: str | Path) -> NativeFile:
     """Return a pyarrow file open for reading at any position. Raises OSError, FileNotFoundError first of all."""
     filesystem, path = _readable(uri)
     return filesystem.open_input_file(path)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING
 
 from asr.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_LINE = 64 << 20  # characters; what stands on a longer line is nobody's row
 # In place of a longer line. No row in any table or manifest, and it is counted as one.
@@ -22,7 +25,7 @@ class BoundedText(io.TextIOWrapper):
     raised where it unpacks to over MAX_UNPACKED times as much.
     """
 
-    def __init__(self, stream: Any, uri: str, packed_bytes: int | None) -> None:
+    def __init__(self, stream: pa.NativeFile, uri: str, packed_bytes: int | None) -> None:
         super().__init__(stream, encoding="utf-8-sig", newline="\n")
         self._uri = uri
         self._left = None if packed_bytes is None else max(FEW_BYTES, MAX_UNPACKED * packed_bytes)

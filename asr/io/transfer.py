@@ -43,7 +43,7 @@ def _copy_all(pairs: list[tuple[str, str]]) -> None:
 
 
 def _copy(pair: tuple[str, str]) -> None:
-    from pyarrow.fs import copy_files  # type: ignore[import-untyped]
+    from pyarrow.fs import copy_files
 
     source, target = pair
     with storage.explained(target, f"{source} cannot be copied there"), writing(target):

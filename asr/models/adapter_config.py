@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from asr.errors import UserError
 
@@ -19,27 +18,27 @@ _NAME = re.compile(r"[\w.]{1,200}")
 _LIBRARIES = (None, "asr.models.whisper.network", "transformers.models.whisper.modeling_whisper")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_name(value: Any) -> bool:
+def _is_name(value: object) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
-def _are_names(value: Any) -> bool:
+def _are_names(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_name, value))
 
 
-def _is_pattern(value: Any) -> bool:
+def _is_pattern(value: object) -> bool:
     return isinstance(value, dict) and all(_is_name(name) and _is_number(count) for name, count in value.items())
 
 
-def _is_from_a_known_library(value: Any) -> bool:
+def _is_from_a_known_library(value: object) -> bool:
     return isinstance(value, dict) and value.get("parent_library") in _LIBRARIES
 
 
-_MAY_BE: Mapping[str, Callable[[Any], bool]] = {
+_MAY_BE: Mapping[str, Callable[[object], bool]] = {
     "alpha_pattern": _is_pattern,
     "auto_mapping": _is_from_a_known_library,
     "base_model_name_or_path": lambda value: isinstance(value, str),  # which base it is, the card says

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, ValidationError
@@ -29,6 +29,7 @@ from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
 from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
 from asr.models.family import WHISPER, SpeechModel, load_checkpoint
+from asr.parsed import JsonObject
 from asr.transcript import Task
 
 CARD = "card.json"
@@ -77,16 +78,16 @@ class Card(Section):
     """True if it was trained on clips at their own length. If not, features are padded to 30 s."""
     normaliser: str
     """The normaliser of the word error rates below."""
-    data: dict[str, Any]
+    data: JsonObject
     """Fingerprint, clips and seconds of the training data, and rows in quarantine."""
-    config: dict[str, Any]
+    config: JsonObject
     """The resolved training configuration."""
-    training: dict[str, Any]
+    training: JsonObject
     """Steps, seconds, audio seconds and final loss."""
     versions: dict[str, str]
     created: str
     """ISO 8601, UTC."""
-    evaluations: list[dict[str, Any]] = Field(default_factory=list)
+    evaluations: list[JsonObject] = Field(default_factory=list)
     """Summaries of evaluations with word error rates and their intervals: before and after fine-tuning."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file but the README and this card."""
@@ -128,7 +129,7 @@ def complete(folder: Path, card: Card) -> Card:
     return card
 
 
-def record_evaluations(folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> Card:
+def record_evaluations(folder: Path, evaluations: Sequence[JsonObject]) -> Card:
     """Put evaluation summaries into the card and README of a complete artifact, in place of those it had."""
     card = read_card(folder).model_copy(update={"evaluations": [dict(summary) for summary in evaluations]})
     (folder / README).write_text(readme(card), encoding="utf-8")
@@ -291,7 +292,7 @@ def readme(card: Card) -> str:
     return "\n".join(lines)
 
 
-def _readme_row(summary: Mapping[str, Any]) -> str:
+def _readme_row(summary: JsonObject) -> str:
     cells = [str(summary["label"]), str(summary["utterances"])]
     for key in ("wer", "wer_ortho", "cer"):
         score = summary[key]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.features import Context
 from asr.data.segments import LabelledSegment
@@ -32,7 +33,7 @@ LONGEST_PROMPT = 223
 class Features(Protocol):
     """Turns a waveform into what the network takes. Small, and it pickles: requests are prepared without weights."""
 
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+    def __call__(self, waveform: NDArray[np.float32]) -> NDArray[np.float16]:
         """Return float16 [bins, frames] for samples [samples] at 16 kHz. Raises ValueError for more than a window."""
 
     def num_frames(self, num_samples: int) -> int:
@@ -87,7 +88,11 @@ class Processor(Protocol):
         """Return the tokens of the text before a clip, which stand ahead of its label and are not scored."""
 
     def collate(
-        self, clips: Sequence[np.ndarray], labels_BL: np.ndarray, unscored_B: np.ndarray, context_s: float
+        self,
+        clips: Sequence[NDArray[np.float16]],
+        labels_BL: NDArray[np.int64],
+        unscored_B: NDArray[np.int64],
+        context_s: float,
     ) -> dict[str, torch.Tensor]:
         """Return what the network takes for one micro-batch, with its ``labels`` int64 [B, L], ``IGNORED`` where none.
 

@@ -7,13 +7,13 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from asr.audio.features import Context
 from asr.errors import UserError
 from asr.io.spreadsheet import cells
+from asr.parsed import JsonObject
 from asr.scoring.error_rates import Score, SilenceScore, Unit, UtteranceScore, score, score_silence, score_utterance
 from asr.scoring.normalizer import Normaliser
 
@@ -98,7 +98,7 @@ class Evaluation:
         """Seconds of audio decoded in a second of wall time."""
         return self.audio_s / self.seconds
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> JsonObject:
         """Return the figures, ready for JSON: rates are shares (0.11 is 11 %), each with its interval and counts.
 
         ``utterances`` is the number of those with words, of which alone the rates are; they are None without any.

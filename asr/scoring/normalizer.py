@@ -65,14 +65,18 @@ def _whisper_normaliser(english: bool, split_letters: bool) -> Callable[[str], s
     # Imported here: one to two seconds that only a comparison with published tables is worth.
     from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
-    return EnglishTextNormalizer(_spellings()) if english else BasicTextNormalizer(split_letters=split_letters)
+    found: Callable[[str], str] = (
+        EnglishTextNormalizer(_spellings()) if english else BasicTextNormalizer(split_letters=split_letters)
+    )
+    return found
 
 
 def _spellings() -> dict[str, str]:
     """Return Whisper's table of spellings, entry for entry (openai/whisper, normalizers/english.json)."""
     from whisper_normalizer.english import EnglishSpellingNormalizer
 
-    return EnglishSpellingNormalizer().mapping
+    spellings: dict[str, str] = EnglishSpellingNormalizer().mapping
+    return spellings
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import WhisperFeatureExtractor
 
 from asr.audio.decode import SAMPLE_RATE
@@ -19,7 +20,7 @@ LANGUAGE = "it"
 class Blank(LogMel):
     """Makes no features: silence of the right length."""
 
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+    def __call__(self, waveform: NDArray[np.float32]) -> NDArray[np.float16]:
         """Return float16 [80, frames] of zeros."""
         return np.zeros((80, len(waveform) * 100 // SAMPLE_RATE), np.float16)
 

@@ -19,6 +19,7 @@ from unittest.mock import patch
 from urllib.request import urlopen
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import WhisperFeatureExtractor
 
 from asr.audio.decode import decode
@@ -68,7 +69,7 @@ def ingress(sizes: Sizes) -> list[Figure]:
 def _threads(spoken: list[Spoken], rounds: int) -> list[Figure]:
     log_mel = LogMel(WhisperFeatureExtractor())
     waveforms = [decode(str(one.path)) for one in spoken]
-    found: dict[str, Callable[[np.ndarray], object]] = {"voice activity": windows, "features": log_mel}
+    found: dict[str, Callable[[NDArray[np.float32]], object]] = {"voice activity": windows, "features": log_mel}
     figures = []
     for name, work in found.items():
         work(waveforms[0])
@@ -77,7 +78,7 @@ def _threads(spoken: list[Spoken], rounds: int) -> list[Figure]:
     return figures
 
 
-def _each(work: Callable[[np.ndarray], object], waveforms: list[np.ndarray]) -> None:
+def _each(work: Callable[[NDArray[np.float32]], object], waveforms: list[NDArray[np.float32]]) -> None:
     for waveform in waveforms:
         work(waveform)
 

@@ -10,6 +10,7 @@ import uuid
 
 import numpy as np
 import ray.serve
+from numpy.typing import NDArray
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
@@ -51,7 +52,7 @@ def router(sizes: Sizes) -> list[Figure]:
     return figures
 
 
-async def _asked(handle: DeploymentHandle, features: np.ndarray, at: str, sizes: Sizes) -> list[Figure]:
+async def _asked(handle: DeploymentHandle, features: NDArray[np.float16], at: str, sizes: Sizes) -> list[Figure]:
     clip = DecodingRequest(features, LANGUAGE)
     figures = [Figure("bytes of a window", at, float(len(pickle.dumps(clip))), "bytes")]
     await _calls(handle, clip, _WARM, 1)

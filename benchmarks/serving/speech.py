@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.data.manifest import read_manifest
@@ -48,7 +49,7 @@ def short_and_long(language: str, folder: Path, clips: int, long_s: float) -> tu
 def joined(clips: Sequence[Utterance], long_s: float, path: Path) -> Spoken:
     """Write clips one after the other, with pauses, until ``long_s`` seconds are full or no clip is left."""
     pause = np.zeros(round(PAUSE_S * SAMPLE_RATE), np.float32)
-    parts: list[np.ndarray] = []
+    parts: list[NDArray[np.float32]] = []
     texts: list[str] = []
     samples = 0
     for clip in clips:

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 
 from asr.errors import DataError, one_line
 from asr.inference.engine import Engine

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.inference.engine import ModelInfo
 from asr.inference.language_id import LanguageVote
@@ -25,7 +26,7 @@ class _Ready:
     """A window and its features [M, T]."""
 
     window: Window
-    features: np.ndarray
+    features: NDArray[np.float16]
 
 
 class WindowPipeline:

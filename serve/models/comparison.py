@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import AudioLimits
 from asr.audio.sandbox import decode_utterance
@@ -100,7 +101,7 @@ async def _transcribed(
             task.cancel()
 
 
-def _features(clip: Utterance, info: ModelInfo, limits: AudioLimits) -> list[np.ndarray]:
+def _features(clip: Utterance, info: ModelInfo, limits: AudioLimits) -> list[NDArray[np.float16]]:
     """Return the log-mel features [M, T] of the windows of a clip in which somebody speaks."""
     try:
         waveform = decode_utterance(clip, limits)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 
+from asr.parsed import JsonObject
 from asr.sound import AUTO, SoundChoice
 from asr.utterance import Utterance
 from train.examples import MicroBatchSpec, PackedExample
@@ -80,7 +81,7 @@ def collect(sources: Iterable[Iterable[ValidatedUtterance]]) -> tuple[Utterances
     sizes: list[int] = []
     group = 0
     for source in sources:
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, object]] = []
         key: tuple[object, ...] = ()
         group += 1
         size = 0
@@ -127,7 +128,7 @@ def _neighbourhood(utterance: Utterance) -> tuple[object, ...]:
     return utterance.language, utterance.speaker, recording, utterance.sound if recording else None
 
 
-def _row(utterance: Utterance, tokens: int, group: int) -> dict[str, Any]:
+def _row(utterance: Utterance, tokens: int, group: int) -> dict[str, object]:
     inline = isinstance(utterance.audio, bytes)
     return {
         "id": utterance.id,
@@ -145,7 +146,7 @@ def _row(utterance: Utterance, tokens: int, group: int) -> dict[str, Any]:
     }
 
 
-def _utterance(row: dict[str, Any]) -> Utterance:
+def _utterance(row: JsonObject) -> Utterance:
     return Utterance(
         id=row["id"],
         audio=row["audio"] if row["inline"] else os.fsdecode(row["audio"]),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 import uuid
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from asr.audio.integrity import PLACEHOLDER_BYTES, TOLERANCE_S
 from asr.audio.track.peek import read_at, size_of
 from asr.audio.track.spacing import Spacing
+
+if TYPE_CHECKING:
+    import av
 
 HEAD_BYTES = 24  # of an object: its name and its size
 DATA_BYTES = HEAD_BYTES + 26  # before the first packet
@@ -32,11 +35,11 @@ class AsfTimes:
 
     seekable = True
 
-    def __init__(self, stream: Any, file: BinaryIO) -> None:
+    def __init__(self, stream: av.AudioStream, file: BinaryIO) -> None:
         self._file, self._spacing = file, Spacing(float(stream.time_base))
         self._packets_end, self._duration_s, self._packet_bytes = _properties(file)
 
-    def place(self, packet: Any) -> float:
+    def place(self, packet: av.Packet) -> float:
         """Return how many seconds of sound before a packet were lost, and take a time from it that cannot be."""
         if packet.pos is None or packet.pts is None:
             return 0.0

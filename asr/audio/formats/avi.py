@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import struct
 from itertools import accumulate
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from asr.audio.formats.riff import HEAD_BYTES, Chunk, chunks
 from asr.audio.integrity import PLACEHOLDER_BYTES
 from asr.audio.track.peek import read_at, size_of
+
+if TYPE_CHECKING:
+    import av
 
 MAX_START_S = 3600.0  # FFmpeg takes a later start of a track for a mistake
 INDEX_BYTES = 16 << 20  # at the file's end, where an index is looked for: that of an hour with a picture has 4 MB
@@ -47,7 +50,7 @@ class AviTimes:
     Without an index, the bytes that lie in no chunk take the time of as many that do.
     """
 
-    def __init__(self, stream: Any, file: BinaryIO) -> None:
+    def __init__(self, stream: av.AudioStream, file: BinaryIO) -> None:
         self._file, self._layout, self._track = file, Layout(file), b"%02d" % stream.index
         self._tick_s = float(stream.time_base)
         self._starts, self._sizes, self._moves = _entries(file, self._layout, stream.index)
@@ -62,7 +65,7 @@ class AviTimes:
         self.seekable = bool(self._number) and self._agrees(stream.index_entries)
         """True if FFmpeg has read the same index, and goes by it."""
 
-    def place(self, packet: Any) -> float:
+    def place(self, packet: av.Packet) -> float:
         """Give a packet its true time, and return how many seconds of sound before it were lost."""
         position, lost = packet.pos, 0
         if position == self._expected and not self._shift:
@@ -85,7 +88,7 @@ class AviTimes:
             return ""
         return f"{size:,} bytes of {movi.end:,} are there, {decoded_s:.2f} s"
 
-    def _agrees(self, entries: Any) -> bool:
+    def _agrees(self, entries: av.index.IndexEntries) -> bool:
         if not len(entries):
             return False
         last = entries[len(entries) - 1]
@@ -157,7 +160,7 @@ def _entries(file: BinaryIO, layout: Layout, number: int) -> tuple[list[int], li
     return starts.tolist(), own["size"].tolist(), (0, moved)
 
 
-def _durations(header: dict[bytes, bytes], stream: Any, sizes: list[int]) -> tuple[int, int, list[int]]:
+def _durations(header: dict[bytes, bytes], stream: av.AudioStream, sizes: list[int]) -> tuple[int, int, list[int]]:
     """Return when a track starts [ticks], how many units a tick has, and how many of them each chunk lasts.
 
     As FFmpeg has it: bytes where the header says what a sample takes, else packets.

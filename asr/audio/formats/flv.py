@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from asr.audio.integrity import TOLERANCE_S
 from asr.audio.track.peek import read_at, size_of
 from asr.audio.track.spacing import Spacing
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
 
 HEAD_BYTES, BEHIND_BYTES = 11, 4  # of a tag; its size stands behind it once more
 MAX_TAGS = 10_000  # between two packets of a track, of a long pause
@@ -19,11 +23,11 @@ class FlvTimes:
 
     seekable = True
 
-    def __init__(self, media: Any, stream: Any, file: BinaryIO) -> None:
+    def __init__(self, media: InputContainer, stream: av.AudioStream, file: BinaryIO) -> None:
         self._file, self._spacing = file, Spacing(float(stream.time_base))
         self._duration_s = float(media.duration or 0) / 1e6
 
-    def place(self, packet: Any) -> float:
+    def place(self, packet: av.Packet) -> float:
         """Return how many seconds of sound before a packet were lost."""
         if packet.pos is None or packet.pts is None:
             return 0.0

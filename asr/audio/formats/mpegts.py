@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from asr.audio.track.peek import read_at
 from asr.audio.track.presentation import TOLERANCE_S
+
+if TYPE_CHECKING:
+    import av
 
 SYNC = 0x47
 SIZES = (188, 192, 204)  # plain, of a Blu-ray with its time in front, with error correction behind
@@ -21,12 +24,12 @@ class TsTimes:
 
     seekable = True
 
-    def __init__(self, stream: Any, file: BinaryIO) -> None:
+    def __init__(self, stream: av.AudioStream, file: BinaryIO) -> None:
         self._file, self._pid, self._tick_s = file, int(stream.id), float(stream.time_base)
         self._position, self._due = -1, 0  # of the last packet that has a place
         self._moved = 0  # ticks that stamps are ahead since a joint
 
-    def place(self, packet: Any) -> float:
+    def place(self, packet: av.Packet) -> float:
         """Return how many seconds of sound before a packet were lost. Behind a joint, give it a time without a gap."""
         if packet.pts is None:
             return 0.0

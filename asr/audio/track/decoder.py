@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import av
 
 MAX_FRAME_SAMPLES = 1 << 22  # one forged ALAC frame would otherwise allocate 512 MB
@@ -15,12 +13,12 @@ FORGETS_CHANNELS = frozenset({"aac"})
 class CodecDecoder:
     """Decodes the packets of one track in their order."""
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: av.AudioCodecContext) -> None:
         self._context = context
         context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
         context.thread_count = 1  # WavPack would start some, which a confined process must not
 
-    def decode(self, packet: Any) -> list[Any]:
+    def decode(self, packet: av.Packet) -> list[av.AudioFrame]:
         """Return the frames that are complete with ``packet``. Raises av.FFmpegError where it cannot be decoded."""
         try:
             return list(self._context.decode(packet))

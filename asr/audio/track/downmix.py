@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.errors import DataError
 from asr.sound import AUTO, MIX, SoundChoice
@@ -37,9 +37,9 @@ class Downmixer:
         self.cancelled = 0
         self.audible = 0
         self._count = 0  # channels now
-        self._resampler: Any = None
+        self._resampler: av.AudioResampler = None
         self._shape: tuple[str, str, int] | None = None
-        self._waiting: list[np.ndarray] = []
+        self._waiting: list[NDArray[np.float32]] = []
 
     @property
     def channel(self) -> str:
@@ -49,7 +49,7 @@ class Downmixer:
         # A channel that stood for the mixture in more than half of the audible part stands for the file.
         return str(self.taken) if 2 * self.cancelled > self.audible else MIX
 
-    def push(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
+    def push(self, frame: av.AudioFrame) -> Iterator[NDArray[np.float32]]:
         """Yield what can be told after one more frame. Raises DataError no_channel."""
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape != self._shape:
@@ -61,7 +61,7 @@ class Downmixer:
             else:
                 yield from self._mono(resampled)
 
-    def flush(self) -> Iterator[np.ndarray]:
+    def flush(self) -> Iterator[NDArray[np.float32]]:
         """Yield what is left, as at the end of the file or before a pause."""
         if self._resampler is not None:
             for resampled in self._resampler.resample(None):
@@ -84,7 +84,7 @@ class Downmixer:
         self._resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         self._shape = shape
 
-    def _mono(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
+    def _mono(self, frame: av.AudioFrame) -> Iterator[NDArray[np.float32]]:
         samples = frame.to_ndarray().reshape(-1, self._count)
         index = self.choice.index  # where the file goes on with fewer channels, its last one
         if self.choice.channel != AUTO or self._count == 1:
@@ -96,7 +96,7 @@ class Downmixer:
             self._waiting = []
             yield self._mixed(window)
 
-    def _mixed(self, window: np.ndarray) -> np.ndarray:
+    def _mixed(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the mean of the channels [samples, channels], or the one that stands for all where they cancel."""
         mixed = _mean(window)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -118,12 +118,13 @@ class Downmixer:
         return np.ascontiguousarray(window[:, self.taken])
 
 
-def _mean(samples: np.ndarray) -> np.ndarray:
+def _mean(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(invalid="ignore", over="ignore"):  # a NaN in the source is reported once the stretch is whole
-        return samples.mean(axis=1, dtype=np.float32)
+        mixed: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+        return mixed
 
 
-def _cancels(shared: np.ndarray) -> bool:
+def _cancels(shared: NDArray[np.float32]) -> bool:
     """Return whether channels cancel, by the products [channels, channels] of each with each."""
     count = len(shared)
     return bool(shared.sum() / count**2 < CANCELLING / count * shared.trace() / count)

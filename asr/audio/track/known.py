@@ -6,13 +6,13 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 MAX_KNOWN = 4096
 
 T = TypeVar("T")
 Key = tuple[str, int, int, int, int]
-_known: OrderedDict[Key, Any] = OrderedDict()
+_known: OrderedDict[Key, object] = OrderedDict()
 
 
 def is_on_disk(file: BinaryIO) -> bool:
@@ -32,8 +32,7 @@ def remembered(what: str, file: BinaryIO, find_out: Callable[[], T]) -> T:
         _known[key] = find_out()
         while len(_known) > MAX_KNOWN:
             _known.popitem(last=False)
-    found: T = _known[key]
-    return found
+    return cast(T, _known[key])
 
 
 def _key(what: str, file: BinaryIO) -> Key | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from asr.audio.formats.asf import AsfTimes
 from asr.audio.formats.avi import AviTimes
 from asr.audio.formats.flv import FlvTimes
 from asr.audio.formats.mpegts import TsTimes
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
 
 
 class PacketTimes(Protocol):
@@ -16,7 +20,7 @@ class PacketTimes(Protocol):
     seekable: bool
     """True if FFmpeg finds the true position of a time."""
 
-    def place(self, packet: Any) -> float:
+    def place(self, packet: av.Packet) -> float:
         """Give a packet its true time, and return how many seconds of sound before it were lost."""
 
     def end(self) -> tuple[float, bool]:
@@ -26,7 +30,7 @@ class PacketTimes(Protocol):
         """Say what is missing at the end of a file of which so much was decoded, or return ""."""
 
 
-def packet_times(media: Any, stream: Any, file: BinaryIO) -> PacketTimes | None:
+def packet_times(media: InputContainer, stream: av.AudioStream, file: BinaryIO) -> PacketTimes | None:
     """Return what tells of the packets of an opened PyAV container's track; None where FFmpeg says all there is."""
     name = media.format.name
     if name == "avi":

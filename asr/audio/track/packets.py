@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import av
 from av.stream import Disposition
 
 from asr.audio.formats.ogg import codec_changes
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 MAX_FAILURES = 1000  # in a row, without a packet between; of 64 KB each in Ogg
 
@@ -22,14 +25,14 @@ CONTIGUOUS = frozenset({"matroska"})
 class PacketAt:
     """A packet, and how many bytes before it are in none."""
 
-    packet: Any
+    packet: av.Packet
     skipped: int = 0
 
 
 class Packets:
     """Iterates over a track's packets once, what is behind a place that cannot be read too."""
 
-    def __init__(self, media: Any, stream: Any, file: BinaryIO) -> None:
+    def __init__(self, media: InputContainer, stream: av.AudioStream, file: BinaryIO) -> None:
         self._media, self._stream, self._file = media, stream, file
         self.read_bytes = 0
         """Position in the file where the last packet ends."""
@@ -64,7 +67,7 @@ class Packets:
                     self.joints = codec_changes(self._file)
         self.given_up = True
 
-    def _passed_over(self, packet: Any) -> int:
+    def _passed_over(self, packet: av.Packet) -> int:
         if packet.pos is None or not packet.size:
             return 0
         before, self.read_bytes = self.read_bytes, packet.pos + packet.size

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import av
 
 # Live recordings jitter by some 10 ms, and Matroska rounds to milliseconds. FFmpeg's own `aresample=async` acts at the
 # same 0.1 s. It is the sum that counts, so no word is ever further from its true time.
@@ -96,13 +99,13 @@ class Clock:
         """
         self._now_s, self._first = start_s, lead
 
-    def ignore(self, packet: Any) -> None:
+    def ignore(self, packet: av.Packet) -> None:
         """Take note of a packet that is no sound, though its time was counted."""
         self._skipped = 0
         if self._now_s is not None:
             self._origin_s += (packet.duration or 0) * self._tick_s
 
-    def lose(self, packet: Any, junk: bool = False) -> None:
+    def lose(self, packet: av.Packet, junk: bool = False) -> None:
         """Take note of a packet that cannot be decoded. ``junk``: it is no frame, and only its size tells its time."""
         own_s = (packet.duration or 0) * self._tick_s
         self._lost_s.append(max(own_s, self._seconds_of(packet.size)) if junk else own_s)
@@ -119,14 +122,14 @@ class Clock:
         """Take note of so many bytes before the next packet that belong to none."""
         self._skipped += count
 
-    def keep(self, packet: Any) -> None:
+    def keep(self, packet: av.Packet) -> None:
         """Take note of a packet that was decoded: how many bytes are how many seconds."""
         self._bytes += packet.size
         self._ticks += packet.duration or 0
         if packet.pts is not None:
             self._reached = packet.pts + (packet.duration or 0)
 
-    def place(self, frame: Any) -> float:
+    def place(self, frame: av.AudioFrame) -> float:
         """Return the seconds of silence before a frame. Frames never go back: a clock that does begins anew."""
         own_s = frame.samples / frame.sample_rate
         first, self._first = self._first, False

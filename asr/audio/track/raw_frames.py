@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from asr.audio.formats.tags import MARKS, tag_bytes
 from asr.audio.integrity import missing_bytes
 from asr.audio.track.peek import read_at
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
 
 SEARCHED_BYTES = 1 << 20  # after damage, for the next frame; of a minute of sound, and more of it is no small damage
 COMPARED_BYTES = 32
@@ -32,13 +36,13 @@ INFO_WITHIN = 64
 EQUAL = frozenset({"ac3", "eac3"})  # frames of one size, but for a word; FFmpeg adds damage to the one before it
 
 
-def kind_of(media: Any, stream: Any) -> str:
+def kind_of(media: InputContainer, stream: av.AudioStream) -> str:
     """Return the name of an opened container's format, or of that of the bare frames which a WAV holds."""
     name = str(media.format.name)
     return IN_WAV.get(stream.codec_context.name, name) if name in ("wav", "w64") else name
 
 
-def intact_until(packets: Iterable[Any], file: BinaryIO, format_name: str, until: float = math.inf) -> float:
+def intact_until(packets: Iterable[av.Packet], file: BinaryIO, format_name: str, until: float = math.inf) -> float:
     """Pass packets without decoding, and return the tick up to which all are sound, end to end; infinity for all of it.
 
     Behind it something is no sound, or was thrown away: time stamps are then not those of the sound, and only decoding
@@ -72,13 +76,14 @@ class RawFrames:
         self._mask = STEADY_BITS.get(format_name, 0)
         self._largest = 0  # of the packets that were sound
         self._tag_end = 0
-        self._before: Any = None  # the last packet that was sound, and where it began: a tag may begin in it
+        # The last packet that was sound, and where it began: a tag may begin in it.
+        self._before: av.Packet | None = None
         self._before_at = 0
         self._behind = 0  # how much further on in the file a packet lies than FFmpeg says
         self._lost = False
         self._missing = missing_bytes(file) if format_name == "mp3" else 0
 
-    def skipped(self, packet: Any) -> int:
+    def skipped(self, packet: av.Packet) -> int:
         """Return how many bytes before a packet are in none. FFmpeg's ADTS reader does not count them in positions.
 
         What an MP3 lacks of the bytes that it counts is missing at its first damage, where there is one.
@@ -93,23 +98,23 @@ class RawFrames:
         missing, self._missing = self._missing, 0
         return max(found, 0) + missing
 
-    def is_tag(self, packet: Any) -> bool:
+    def is_tag(self, packet: av.Packet) -> bool:
         """Return whether a packet begins within a tag: a cover may look like frames."""
         return bool(packet.pos + self._behind < self._tag_end)
 
-    def keep(self, packet: Any) -> None:
+    def keep(self, packet: av.Packet) -> None:
         """Take note of a packet that was decoded."""
         self._before, self._before_at = packet, packet.pos + self._behind
         self._largest = max(self._largest, packet.size)
 
-    def is_frame(self, packet: Any) -> bool:
+    def is_frame(self, packet: av.Packet) -> bool:
         """Return whether a packet is one frame, even if damaged within: its own duration is then true."""
         if self._before is None or packet.size > 2 * self._largest:
             return False
         heads = [int.from_bytes(bytes(memoryview(each)[:4])) & self._mask for each in (packet, self._before)]
         return heads[0] == heads[1]
 
-    def lose(self, packet: Any) -> bool:
+    def lose(self, packet: av.Packet) -> bool:
         """Take note of a packet that was not, and return whether that is because it is a tag."""
         before, start = bytes(self._before or b""), self._before_at
         if start + len(before) != packet.pos + self._behind:

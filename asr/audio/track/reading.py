@@ -6,10 +6,11 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.container import audio_track, check_plausible, opened, origin_s
 from asr.audio.formats import flac
@@ -34,6 +35,9 @@ from asr.audio.track.stretch import Stretch
 from asr.errors import DataError
 from asr.sound import EACH, SoundChoice, SoundReport
 
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
 TOLD_PAUSE_S = 1.0  # the pauses of a codec that sends nothing while nobody speaks are shorter, and no news
 
 MIN_CLAIM_S = 10.0  # what tells of more than this, and of more than all that was decoded, is not believed
@@ -46,7 +50,7 @@ class Reading:
     """
 
     def __init__(
-        self, stretch: Stretch, file: BinaryIO, media: Any, choice: SoundChoice, from_near: bool = True
+        self, stretch: Stretch, file: BinaryIO, media: InputContainer, choice: SoundChoice, from_near: bool = True
     ) -> None:
         if choice.channel == EACH:
             raise ValueError("each channel is a waveform of its own: ask for one after the other")
@@ -120,7 +124,7 @@ class Reading:
         if stretch.end is None and promised_s - stretch.start / SAMPLE_RATE > limit_s:
             raise DataError("too_long", f"{stretch.place}: {promised_s:.1f} s, over {limit_s:g} s")
 
-    def _blocks(self) -> Iterator[np.ndarray]:
+    def _blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield 16 kHz blocks from shortly before the stretch on, having told it where the first one lies."""
         sought = self._from_near and (not self.times or self.times.seekable) and self._seek()
         for frame in self._frames():
@@ -142,7 +146,7 @@ class Reading:
         for start, end in pairwise([*joints, size_of(self.file)] if joints else []):
             yield from self._joined(start, end)
 
-    def _joined(self, start: int, end: int) -> Iterator[np.ndarray]:
+    def _joined(self, start: int, end: int) -> Iterator[NDArray[np.float32]]:
         """Yield the blocks of a part that was joined to what is before it in the file."""
         place, limits, clock = self.stretch.place, self.stretch.limits, self.clock
         try:
@@ -229,7 +233,7 @@ class Reading:
                 if raw and placed:
                     raw.keep(packet)
 
-    def _timed(self) -> Iterator[tuple[Any, int]]:
+    def _timed(self) -> Iterator[tuple[av.Packet, int]]:
         """Yield packets at their times, as far as they can be told, and the bytes before each that are in none."""
         found: Iterable[PacketAt] = self.packets
         for each in found if self.clock.untimed else steady(found, float(self.track.stream.time_base)):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from asr.audio.formats.mpegts import JOINED_S
 from asr.audio.integrity import TOLERANCE_S, is_chained
 from asr.audio.track.known import is_on_disk, remembered
 from asr.audio.track.packets import Packets
 from asr.audio.track.raw_frames import intact_until
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
 
 AHEAD_S = 0.5  # decoders with memory (G.722, Opus, MP3) have settled by the time the wanted stretch begins
 
@@ -26,7 +30,7 @@ class SeekMissed(Exception):
     """Raised where the wanted stretch is only found by decoding from the beginning."""
 
 
-def can_seek(media: Any, stream: Any, file: BinaryIO, told_s: float, end_s: float) -> bool:
+def can_seek(media: InputContainer, stream: av.AudioStream, file: BinaryIO, told_s: float, end_s: float) -> bool:
     """Return whether FFmpeg finds a stretch up to ``end_s`` in a container that it takes to end at ``told_s``.
 
     Not in joined files: what follows their first part is beyond the end that its header tells, or at its times again.
@@ -37,7 +41,7 @@ def can_seek(media: Any, stream: Any, file: BinaryIO, told_s: float, end_s: floa
     return not (by_bytes or name in UNSURE or beyond or is_chained(file))
 
 
-def is_intact(media: Any, stream: Any, file: BinaryIO, kind: str, until: float) -> bool:
+def is_intact(media: InputContainer, stream: av.AudioStream, file: BinaryIO, kind: str, until: float) -> bool:
     """Return whether the stamps of all packets before the tick ``until`` are those of their audio.
 
     Asked of streams that are nothing but frames, and of transport streams, which may have been joined.
@@ -47,7 +51,7 @@ def is_intact(media: Any, stream: Any, file: BinaryIO, kind: str, until: float) 
     return remembered("intact", file, lambda: _until(media, stream, file, kind, math.inf)) >= until
 
 
-def _until(media: Any, stream: Any, file: BinaryIO, kind: str, until: float) -> float:
+def _until(media: InputContainer, stream: av.AudioStream, file: BinaryIO, kind: str, until: float) -> float:
     packets = (found.packet for found in Packets(media, stream, file))
     if kind not in JOINED:
         return intact_until(packets, file, kind, until)

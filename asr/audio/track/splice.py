@@ -8,12 +8,15 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from asr.audio.container import open_media
 from asr.audio.formats.tags import MARKS, tag_bytes
 from asr.audio.track.known import remembered
 from asr.audio.track.peek import read_at, size_of
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 TAGGED = frozenset({"mp3", "aac", "ac3", "eac3"})
 BLOCK_BYTES = 1 << 20
@@ -66,13 +69,13 @@ class Spliced(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def without_tags(place: str, file: BinaryIO, media: Any) -> Iterator[tuple[BinaryIO, Any]]:
+def without_tags(place: str, file: BinaryIO, media: InputContainer) -> Iterator[tuple[BinaryIO, InputContainer]]:
     """Yield a file and its container as ``asr.audio.container.opened`` does, without what ``tags_within`` finds."""
     tags = remembered("tags", file, lambda: tags_within(file)) if media.format.name in TAGGED else []
     if not tags:
         yield file, media
         return
-    spliced: Any = Spliced(file, tags)
+    spliced = cast(BinaryIO, Spliced(file, tags))
     with open_media(spliced, place, media.format.name) as again:
         yield spliced, again
 

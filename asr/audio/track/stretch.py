@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.limits import AudioLimits
 from asr.audio.track.downmix import SAMPLE_RATE
@@ -22,7 +23,7 @@ class Stretch:
         start_s: float,
         end_s: float | None,
         limits: AudioLimits,
-        sink: Callable[[np.ndarray], object],
+        sink: Callable[[NDArray[np.float32]], object],
     ) -> None:
         self.place = place
         self.limits = limits
@@ -37,7 +38,7 @@ class Stretch:
     def complete(self) -> bool:
         return self.end is not None and self.position >= self.end
 
-    def add(self, block: np.ndarray) -> None:
+    def add(self, block: NDArray[np.float32]) -> None:
         first = max(self.start - self.position, 0)
         last = len(block) if self.end is None else min(self.end - self.position, len(block))
         self.position += len(block)
@@ -49,7 +50,7 @@ class Stretch:
         if self.kept > self.limits.max_audio_s * SAMPLE_RATE:
             raise DataError("too_long", f"{self.place}: over {self.limits.max_audio_s:g} s")
 
-    def silence(self, until_s: float) -> Iterator[np.ndarray]:
+    def silence(self, until_s: float) -> Iterator[NDArray[np.float32]]:
         """Yield blocks of silence from where the stretch has come to until ``until_s``; ``add`` takes them."""
         left = round(until_s * SAMPLE_RATE) - self.position
         while left > 0:

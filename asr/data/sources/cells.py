@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from asr.data.sources.columns import ColumnMap, utterance
 from asr.errors import DataError, UserError
+from asr.parsed import JsonObject
 from asr.utterance import Quarantined, Utterance
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,10 @@ class AudioColumn:
     """Column of the file's name: ``audio.path``, or ``audio`` itself if it holds paths."""
 
 
-def audio_column(schema: Any, columns: ColumnMap, uri: str) -> AudioColumn:
+def audio_column(schema: pa.Schema, columns: ColumnMap, uri: str) -> AudioColumn:
     """Return the audio column of an Arrow schema. Raises UserError for a type that is neither bytes nor paths."""
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.types as pt  # type: ignore[import-untyped]
+    import pyarrow as pa
+    import pyarrow.types as pt
 
     if len(set(schema.names)) < len(schema.names):
         raise UserError(f"{uri}: two of its columns have one name: {', '.join(schema.names):.200}", "rename one")
@@ -45,22 +49,22 @@ def audio_column(schema: Any, columns: ColumnMap, uri: str) -> AudioColumn:
     return AudioColumn(name, True, f"{name}.bytes", f"{name}.path" if told else None)
 
 
-def metadata_columns(schema: Any, columns: ColumnMap) -> list[str]:
+def metadata_columns(schema: pa.Schema, columns: ColumnMap) -> list[str]:
     """Return the columns to read beside the audio: scalars, the transcript, the segments; no embedding, no image."""
     import pyarrow.types as pt
 
-    def is_read(field: Any) -> bool:
+    def is_read(field: pa.Field) -> bool:
         plain = not pt.is_nested(field.type) and not pt.is_binary(field.type) and not pt.is_large_binary(field.type)
         return field.name in (columns.names.get("segments"), columns.names.get("text")) or plain
 
     return [field.name for field in schema if field.name != columns.names["audio"] and is_read(field)]
 
 
-Record = dict[str, Any] | DataError
+Record = JsonObject | DataError
 """A row's cells, or what is wrong with one of them: text that is no UTF-8, a time in the year 292277026596."""
 
 
-def records(batch: Any, wanted: Sequence[str], count: int) -> list[Record]:
+def records(batch: pa.RecordBatch, wanted: Sequence[str], count: int) -> list[Record]:
     """Return some columns of a record batch row by row."""
     if not wanted:
         return [{} for _ in range(count)]
@@ -71,16 +75,16 @@ def records(batch: Any, wanted: Sequence[str], count: int) -> list[Record]:
     return found
 
 
-def _record(batch: Any, wanted: Sequence[str], row: int) -> Record:
+def _record(batch: pa.RecordBatch, wanted: Sequence[str], row: int) -> Record:
     try:
         return {name: batch.column(name)[row].as_py() for name in wanted}
     except Exception as error:
         return DataError("malformed_row", f"{type(error).__name__}: {error}")
 
 
-def paths(batch: Any, audio: AudioColumn) -> list[str | None]:
+def paths(batch: pa.RecordBatch, audio: AudioColumn) -> list[str | None]:
     """Return what each row of a record batch calls its file, where that is told and is text."""
-    import pyarrow.compute as pc  # type: ignore[import-untyped]
+    import pyarrow.compute as pc
 
     cells = batch.column(audio.name)
     cells = pc.struct_field(cells, "path") if cells.type.num_fields else cells
@@ -88,7 +92,7 @@ def paths(batch: Any, audio: AudioColumn) -> list[str | None]:
     return found
 
 
-def _named(cells: Any) -> Any:
+def _named(cells: pa.Array) -> pa.RecordBatch:
     import pyarrow as pa
 
     return pa.record_batch([cells], names=["x"])

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import SupportsFloat, SupportsInt, cast
 
 from asr import language
 from asr.config import suggestion
@@ -15,6 +15,7 @@ from asr.data.sources.config import SourceConfig
 from asr.data.transcript_cell import told, transcript
 from asr.errors import DataError, UserError
 from asr.io.roots import Roots
+from asr.parsed import JsonObject
 from asr.sound import AUTO, DEFAULT_CHOICE, SoundChoice
 from asr.utterance import Quarantined, Utterance
 
@@ -58,7 +59,7 @@ class ColumnMap:
     roots: tuple[str, ...] = ()
     """Folders beside the table's own in which a row's audio may lie."""
 
-    def value(self, row: Mapping[str, Any], field: str) -> Any:
+    def value(self, row: Mapping[str, object], field: str) -> object:
         """Return what a row holds for one of our fields; None where it is empty."""
         name = self.names.get(field)  # a column without a name, as pandas writes its index, is none of ours
         value = None if name is None else row.get(name)
@@ -141,7 +142,7 @@ def _guess(config: SourceConfig, available: Sequence[str]) -> ColumnMap:
 
 
 def utterance(
-    row: Mapping[str, Any], columns: ColumnMap, default_id: str, audio: str | bytes | None = None, folder: str = ""
+    row: Mapping[str, object], columns: ColumnMap, default_id: str, audio: str | bytes | None = None, folder: str = ""
 ) -> Utterance | Quarantined:
     """Return a row as an utterance, or quarantined as missing_audio, address_not_allowed, no_transcript, not_text,
     unknown_language, bad_number, bad_channel, bad_segments, or as malformed_row with whatever else is wrong with it.
@@ -163,7 +164,7 @@ def utterance(
 
 
 def _utterance(
-    row: Mapping[str, Any], columns: ColumnMap, id: str, audio: str | bytes | None, folder: str
+    row: Mapping[str, object], columns: ColumnMap, id: str, audio: str | bytes | None, folder: str
 ) -> Utterance:
     named = columns.value(row, "audio") if audio is None else audio
     start_s, end_s, duration_s = _times(*(_number(row, columns, name) for name in ("start_s", "end_s", "duration_s")))
@@ -190,7 +191,7 @@ def _utterance(
     )
 
 
-def _transcript(row: Mapping[str, Any], columns: ColumnMap) -> str:
+def _transcript(row: Mapping[str, object], columns: ColumnMap) -> str:
     name = columns.names.get("text")
     value = None if name is None else row.get(name)
     if value is None and columns.value(row, "segments") is None:  # those have the words
@@ -199,23 +200,23 @@ def _transcript(row: Mapping[str, Any], columns: ColumnMap) -> str:
     return _text(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     text = transcript(value)
     if len(text) > MAX_TEXT:
         raise DataError("malformed_row", f"a transcript of {len(text):,} characters, over {MAX_TEXT:,}")
     return text
 
 
-def _optional_text(value: Any) -> str | None:
+def _optional_text(value: object) -> str | None:
     return None if told(value) is None else str(value)
 
 
-def _number(row: Mapping[str, Any], columns: ColumnMap, field: str) -> float | None:
+def _number(row: Mapping[str, object], columns: ColumnMap, field: str) -> float | None:
     value = columns.value(row, field)
     if value is None:
         return None
     try:
-        number = float(value)
+        number = float(cast(SupportsFloat, value))
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     else:
@@ -239,16 +240,18 @@ def _times(
     return start_s, end_s, duration_s
 
 
-def _sound(track: Any, channel: Any) -> SoundChoice:
+def _sound(track: object, channel: object) -> SoundChoice:
     if track is None and channel is None:
         return DEFAULT_CHOICE
     try:
-        return SoundChoice(None if track is None else int(track), AUTO if channel is None else str(channel))
+        return SoundChoice(
+            None if track is None else int(cast(SupportsInt, track)), AUTO if channel is None else str(channel)
+        )
     except (TypeError, ValueError, OverflowError, UserError) as error:
         raise DataError("bad_channel", f"track {track!r}, channel {channel!r}: {error}") from None
 
 
-def _language(value: Any) -> str | None:
+def _language(value: object) -> str | None:
     return None if told(value) is None or language.is_unnamed(str(value)) else _language_code(str(value))
 
 
@@ -260,7 +263,7 @@ def _language_code(name: str) -> str:
         raise DataError("unknown_language", str(error)) from None
 
 
-def _meta(row: Mapping[str, Any], columns: ColumnMap) -> dict[str, Any]:
+def _meta(row: Mapping[str, object], columns: ColumnMap) -> JsonObject:
     taken = set(columns.names.values())
     meta = {
         (f"source_{name}" if name in RESERVED else name): value
@@ -271,19 +274,19 @@ def _meta(row: Mapping[str, Any], columns: ColumnMap) -> dict[str, Any]:
     return meta if segments is None else meta | {"segments": _segments(segments)}
 
 
-def _is_scalar(value: Any) -> bool:
+def _is_scalar(value: object) -> bool:
     """Return whether a cell is a JSON scalar that somebody may filter by. An empty cell tells nothing."""
     return isinstance(value, bool | int) or (isinstance(value, str) and value != "") or _is_finite(value)
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _segments(value: Any) -> list[dict[str, Any]]:
+def _segments(value: object) -> list[dict[str, object]]:
     """Segments as ``[{"start": s, "end": s, "text": "..."}]``, from such a list or from its JSON text."""
     try:
-        parsed = json.loads(value) if isinstance(value, str) else value
+        parsed = json.loads(value) if isinstance(value, str) else cast("list[JsonObject]", value)
         found = [{"start": float(s["start"]), "end": float(s["end"]), "text": _text(s["text"])} for s in parsed]
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError("bad_segments", f"not a list of start, end and text: {error!r}") from None

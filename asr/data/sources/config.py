@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -67,12 +67,12 @@ class SourceConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _plain(cls, data: Any) -> Any:
+    def _plain(cls, data: object) -> object:
         return {"source": data} if isinstance(data, str) else data
 
     @field_validator("columns", mode="before")
     @classmethod
-    def _numbers_are_names(cls, columns: Any) -> Any:
+    def _numbers_are_names(cls, columns: object) -> object:
         if not isinstance(columns, dict):
             return columns
         return {field: str(name) if type(name) is int else name for field, name in columns.items()}
@@ -101,13 +101,13 @@ class SourceConfig(Section):
 
     @field_validator("channel", mode="before")
     @classmethod
-    def _possible_channel(cls, channel: Any) -> str:
+    def _possible_channel(cls, channel: object) -> str:
         return cls._possible(channel=str(channel)).channel  # YAML reads 1 as a number
 
     @classmethod
-    def _possible(cls, **choice: Any) -> SoundChoice:
+    def _possible(cls, track: int | None = None, channel: str = AUTO) -> SoundChoice:
         try:
-            return SoundChoice(**choice)
+            return SoundChoice(track, channel)
         except UserError as error:
             raise ValueError(error.message) from None
 

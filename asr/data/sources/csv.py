@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from asr.data.sources.columns import ColumnMap, choose, utterance
 from asr.data.sources.config import SourceConfig
@@ -17,6 +16,7 @@ from asr.errors import UserError
 from asr.io import storage
 from asr.io.address import plain
 from asr.io.roots import Roots
+from asr.parsed import JsonObject
 from asr.utterance import Quarantined, Utterance
 
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
@@ -36,7 +36,7 @@ def read_table(
     config: SourceConfig,
     uri: str,
     folder: str,
-    extra: Mapping[str, Mapping[str, Any]] | None = None,
+    extra: Mapping[str, Mapping[str, object]] | None = None,
     prefix: str = "",
 ) -> Iterator[Utterance | Quarantined]:
     """Yield the rows of the table at ``uri`` with audio paths relative to ``folder``.
@@ -70,7 +70,7 @@ def read_table(
             if record.fault:
                 yield Quarantined(f"line {record.line}", "malformed_row", f"{uri}:{record.line}: {record.fault}")
                 continue
-            row: dict[str, Any] = dict(zip(dialect.names, record.cells))  # noqa: B905 - a record has as many
+            row: JsonObject = dict(zip(dialect.names, record.cells))  # noqa: B905 - a record has as many
             audio = row[audio_column] = plain(row[audio_column]).removeprefix(prefix)
             row.update((name, known[audio]) for name, known in extra.items() if audio in known)
             if way:

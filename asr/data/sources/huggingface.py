@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from asr.config import suggestion
 from asr.data.manifest import json_object
@@ -21,7 +21,12 @@ from asr.io import storage
 from asr.io.address import arrow_row, open_arrow, read_batch
 from asr.io.parquet.arrow_types import bytes_of
 from asr.io.roots import Roots
+from asr.parsed import JsonObject
 from asr.utterance import Quarantined, Utterance
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
 
 HUB = "hf:"
 
@@ -61,7 +66,7 @@ def _saved_folder(config: SourceConfig) -> str:
     return storage.join(config.source, folder)
 
 
-def saved_index(folder: str, name: str, key: str) -> dict[str, Any]:
+def saved_index(folder: str, name: str, key: str) -> JsonObject:
     """Return what ``save_to_disk`` wrote about a folder, which has a list ``key``. Raises UserError."""
     uri = storage.join(folder, name)
     index = json_object(storage.read_text(uri), uri)
@@ -70,7 +75,7 @@ def saved_index(folder: str, name: str, key: str) -> dict[str, Any]:
     return index
 
 
-def _data_files(saved: str, state: dict[str, Any]) -> list[str]:
+def _data_files(saved: str, state: JsonObject) -> list[str]:
     """The Arrow files of a saved data set, which lie in its folder, whatever its index says."""
     try:
         return [Roots(saved).address(file["filename"]) for file in state["_data_files"]]
@@ -133,7 +138,7 @@ def _arrow_rows(config: SourceConfig, places: list[str], split: str) -> Iterator
 @contextmanager
 def _arrow_explained(uri: str, at: int) -> Iterator[None]:
     """Make what pyarrow raises for bytes that are no Arrow a UserError; EOFError is the end of the stream."""
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     try:
         yield
@@ -154,7 +159,7 @@ class _Batch:
     begin: int
 
 
-def _batch_rows(batch: Any, columns: ColumnMap, at: _Batch) -> Iterator[Utterance | Quarantined]:
+def _batch_rows(batch: pa.RecordBatch, columns: ColumnMap, at: _Batch) -> Iterator[Utterance | Quarantined]:
     audio = audio_column(batch.schema, columns, at.uri)
     wanted = metadata_columns(batch.schema, columns)
     count = batch.num_rows
@@ -188,7 +193,7 @@ def _streamed(config: SourceConfig, name: str) -> Iterator[Utterance | Quarantin
         yield utterance(row, columns, id, audio)
 
 
-def _each(config: SourceConfig, name: str, data: Any) -> Iterator[dict[str, Any]]:
+def _each(config: SourceConfig, name: str, data: datasets.IterableDataset) -> Iterator[JsonObject]:
     rows = iter(data)
     while True:
         with (
@@ -202,7 +207,7 @@ def _each(config: SourceConfig, name: str, data: Any) -> Iterator[dict[str, Any]
         yield row
 
 
-def _read(cell: Any, name: str) -> bytes | None:
+def _read(cell: object, name: str) -> bytes | None:
     """The bytes of a streamed row's audio, which may lie in another file, in an archive on the hub even."""
     inside, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, cell)
     if isinstance(cell, bytes) or inside is not None or not path:
@@ -223,7 +228,7 @@ def _paths_as_they_are() -> Iterator[None]:
 
     original = Audio.encode_example
 
-    def encode_example(self: Any, value: Any) -> Any:
+    def encode_example(self: datasets.Audio, value: object) -> object:
         if isinstance(value, str | Path):
             return {"bytes": None, "path": str(value)}
         if isinstance(value, bytes):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from asr.data.sources.cells import AudioColumn, Record, audio_column, metadata_columns, paths, records, table_rows
 from asr.data.sources.columns import ColumnMap, choose
@@ -26,6 +26,9 @@ from asr.io.parquet.row_groups import (
     present,
 )
 from asr.utterance import Quarantined, Utterance
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
@@ -60,7 +63,7 @@ def _opened(uri: str) -> Table:
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
     """pyarrow has eight kinds of errors for bytes that are not what they should be; two are ValueErrors."""
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     try:
         yield
@@ -110,7 +113,7 @@ class _Reader:
                 "write the file with row_group_size=100, or read it with format: huggingface, streaming: true",
             )
 
-    def _audio_leaves(self, group: int) -> list[Any]:
+    def _audio_leaves(self, group: int) -> list[pq.ColumnChunkMetaData]:
         return leaves(self.table, group, [self.audio.bytes_column]) if self.audio.inside else []
 
     def _present(self, group: int) -> Iterator[bool]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
 
 from asr.errors import DataError, UserError, one_line
 from asr.io.roots import REASON
@@ -27,7 +26,7 @@ def read(path: str, name: str) -> bytes:
 
     Raises DataError address_not_allowed for a file of anybody else, too_large, or missing_file.
     """
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     try:
         own = _own(path, name)
@@ -68,7 +67,7 @@ def _guard() -> None:
 
     resolve = data_files.resolve_pattern
 
-    def resolve_pattern(pattern: str, base_path: str, *arguments: Any, **options: Any) -> list[str]:
+    def resolve_pattern(pattern: str, base_path: str, *arguments: object, **options: object) -> list[str]:
         name = _reading.get()
         if name and not _may_look(str(pattern), str(base_path), name):
             raise UserError(f"'{pattern}' is no file of {name}", "its README may name files in its own folder only")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from asr.audio.filenames import HOW_TOLD, is_about_all, is_audio, is_document
 from asr.data.manifest import json_object
@@ -108,7 +107,7 @@ class Samples:
             return Quarantined(key, "malformed_row", f"{self.uri}: a second sample of this name: {why}")
         self.met.add(key)
         files = {member.ending: member for member in sample}
-        cells: dict[str, Any] = {KEY: key}
+        cells: dict[str, object] = {KEY: key}
         try:
             if sparse := next((member.name for member in sample if member.sparse), ""):
                 raise ValueError(f"{sparse} is sparse: pack it without tar -S")
@@ -128,8 +127,8 @@ class Samples:
             return Quarantined(key, "missing_audio", f"{self.uri}: no audio among {there}")
         # The audio is a file of the sample: a path in its JSON means nothing outside the tar.
         cells = {name: cell for name, cell in cells.items() if name not in USUAL["audio"]}
-        cells["audio"] = tar_member(self.uri, found.offset, found.size, found.name)
-        return utterance(cells, self.chooser.columns(list(cells)), key, cells["audio"])
+        address = cells["audio"] = tar_member(self.uri, found.offset, found.size, found.name)
+        return utterance(cells, self.chooser.columns(list(cells)), key, address)
 
     def _chosen(self, files: dict[str, Member]) -> Member | None:
         """The recording of a sample: the named one, or the one that there is. ValueError where it is one of several."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from asr.audio.filenames import is_litter
 from asr.data.sources import tar
@@ -15,6 +15,9 @@ from asr.data.sources.shards import shards, unpacking
 from asr.errors import UserError
 from asr.io import storage
 from asr.utterance import Quarantined, Utterance
+
+if TYPE_CHECKING:
+    from pyarrow import NativeFile
 
 # Over a network a whole tar is read through: asking for its headers one by one would be a request for each of them.
 REMOTE_READ_BYTES = 4 << 20
@@ -37,7 +40,7 @@ def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]
             yield from _tar_rows(config, shard.uri, file)
 
 
-def _tar_rows(config: SourceConfig, uri: str, file: Any) -> Iterator[Utterance | Quarantined]:
+def _tar_rows(config: SourceConfig, uri: str, file: NativeFile) -> Iterator[Utterance | Quarantined]:
     buffered = io.BufferedReader(file, REMOTE_READ_BYTES if storage.is_remote(uri) else tar.BLOCK)
     samples = Samples(config, uri)
     group: list[Member] = []

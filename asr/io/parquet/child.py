@@ -34,12 +34,11 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.compute  # type: ignore[import-untyped]
-import pyarrow.ipc  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.ipc
+import pyarrow.parquet as pq
 
 from asr.errors import DataError, one_line
 from asr.io.confinement import bounds, confine, deaf, end_with_parent, restrict
@@ -47,6 +46,7 @@ from asr.io.messages import ASKED, receive, send
 from asr.io.parquet.arrow_types import bytes_of
 from asr.io.parquet.guard import CPU_S, MESSAGE_BYTES, MORE_BYTES, RANGE_BYTES
 from asr.io.ranges import buffered
+from asr.parsed import JsonObject
 
 MOST_FOOTER_BYTES = 64 << 20  # pyarrow's own limit is 100 MB
 TOGETHER_BYTES = 8 << 20  # of batches: asking for each takes its time
@@ -136,7 +136,7 @@ def _answer(
         opened = pa.PythonFile(os.fdopen(parquet[0], "rb"), mode="r")
     else:
         opened = pa.PythonFile(buffered(parent, 0, size, RANGE_BYTES, ahead=1), mode="r")
-    reads: list[Any] = []
+    reads: list[pq.ParquetFile | Iterator[pa.RecordBatch]] = []
     while True:
         asked = receive(parent)
         try:
@@ -171,7 +171,7 @@ def _give_back() -> None:
         _libc.malloc_trim(0)
 
 
-def _footer(opened: Any, size: int) -> Any:
+def _footer(opened: pa.NativeFile, size: int) -> pq.ParquetFile:
     """Check all parts of the footer that are used later."""
     end = opened.read_at(8, max(size - 8, 0))
     if end[4:] == b"PAR1" and (length := int.from_bytes(end[:4], "little")) > MOST_FOOTER_BYTES:
@@ -185,7 +185,7 @@ def _footer(opened: Any, size: int) -> Any:
     return file
 
 
-def _batches(file: Any, asked: Mapping[str, Any]) -> Iterator[Any]:
+def _batches(file: pq.ParquetFile, asked: JsonObject) -> Iterator[pa.RecordBatch]:
     wanted = {"batch_size": asked["rows"], "row_groups": [asked["group"]], "columns": asked["columns"]}
     most = total = asked["present"]
     for batch in file.iter_batches(use_threads=False, **wanted):
@@ -198,7 +198,7 @@ def _batches(file: Any, asked: Mapping[str, Any]) -> Iterator[Any]:
             yield batch.replace_schema_metadata(None)
 
 
-def _write(batches: Iterator[Any], into: int) -> int:
+def _write(batches: Iterator[pa.RecordBatch], into: int) -> int:
     """Write some of the batches, and return how many bytes they take: 0 where there are no more."""
     first = next(batches, None)
     if first is None:

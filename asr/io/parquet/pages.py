@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 SMALL_DICTIONARY = 4 << 20  # walked through for its longest entry; writers' own limit is 1 MiB
 _ENTRY_BYTES = 20  # that pyarrow keeps for an entry of a dictionary, beside what is in it
@@ -19,6 +23,9 @@ _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _DELTA_BYTE_ARRAY = 7
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 _MAX_DEPTH = 8
+
+Header = dict[int, Any]
+"""A Thrift struct's fields by their numbers: each is as the file says, a number or a struct of its own."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,13 @@ class Pages:
     """Bytes in the file."""
 
 
-def believed(leaf: Any) -> Pages:
+def believed(leaf: pq.ColumnChunkMetaData) -> Pages:
     """Return what the footer says of a column's pages."""
     size = max(leaf.total_uncompressed_size, 0)
     return Pages(size, size, 0, size, leaf.num_values, max(leaf.total_compressed_size, 0))
 
 
-def walk(opened: Any, leaf: Any) -> Pages:
+def walk(opened: pa.NativeFile, leaf: pq.ColumnChunkMetaData) -> Pages:
     """Return what the pages of a column in a row group say of themselves. Raises DataError where that is unreadable."""
     total = largest = dictionary = entry = values = 0
     packed = min(leaf.total_compressed_size, opened.size())
@@ -61,7 +68,7 @@ def walk(opened: Any, leaf: Any) -> Pages:
     return Pages(total, largest, dictionary, entry, values, packed)
 
 
-def _headers(opened: Any, leaf: Any) -> Iterator[tuple[int, dict[int, Any]]]:
+def _headers(opened: pa.NativeFile, leaf: pq.ColumnChunkMetaData) -> Iterator[tuple[int, Header]]:
     """Yield where each page's bytes begin, and its header; like pyarrow, no further than the footer's values go."""
     starts = [leaf.data_page_offset, leaf.dictionary_page_offset]
     at = min((start for start in starts if start is not None and start > 0), default=-1)
@@ -91,27 +98,27 @@ def _headers(opened: Any, leaf: Any) -> Iterator[tuple[int, dict[int, Any]]]:
         at += header[3]
 
 
-def _unreadable(leaf: Any) -> DataError:
+def _unreadable(leaf: pq.ColumnChunkMetaData) -> DataError:
     return DataError("malformed_row", f"a page of column '{leaf.path_in_schema:.100}' cannot be read")
 
 
-def _part(header: dict[int, Any]) -> dict[int, Any]:
+def _part(header: Header) -> Header:
     found = header.get({_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(header[1], -1))
     return found if isinstance(found, dict) else {}
 
 
-def _values(header: dict[int, Any]) -> int:
+def _values(header: Header) -> int:
     values = _part(header).get(1, 0)
     return values if type(values) is int and values > 0 else 0
 
 
-def _encoding(header: dict[int, Any]) -> Any:
+def _encoding(header: Header) -> int | None:
     return _part(header).get(2 if header[1] == _DATA else 4)
 
 
-def _longest(opened: Any, leaf: Any, at: int, header: dict[int, Any]) -> int:
+def _longest(opened: pa.NativeFile, leaf: pq.ColumnChunkMetaData, at: int, header: Header) -> int:
     """Return the length of a dictionary's longest entry, or at most that of all of it."""
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     size, packed = header[2], header[3]
     if leaf.physical_type != "BYTE_ARRAY":
@@ -129,15 +136,15 @@ def _longest(opened: Any, leaf: Any, at: int, header: dict[int, Any]) -> int:
     while place + 4 <= len(data):
         length = int.from_bytes(data[place : place + 4], "little")
         longest, place = max(longest, length), place + 4 + length
-    return min(longest, size)
+    return min(longest, int(size))
 
 
-def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
+def _struct(data: bytes, at: int, depth: int = 0) -> tuple[Header, int]:
     """Return the fields of a Thrift struct by number, and where it ends; of texts and lists nothing.
 
     Raises IndexError where it goes on behind ``data``.
     """
-    fields: dict[int, Any] = {}
+    fields: Header = {}
     field = 0
     while head := data[at]:
         at += 1
@@ -152,7 +159,7 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
     return fields, at + 1
 
 
-def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
+def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[int | bool | Header | None, int]:
     if kind in _SKIP:
         at = _SKIP[kind](data, at)
         if at > len(data):

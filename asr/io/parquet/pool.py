@@ -9,9 +9,12 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from asr.io.parquet.reader import File, ParquetReader, RowGroupPart
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_FREE = 8
 _TRIES = 3
@@ -27,7 +30,7 @@ class Readers:
         self._file = file
         _free.put(self, self._started())
 
-    def batches(self, part: RowGroupPart) -> Iterator[Any]:
+    def batches(self, part: RowGroupPart) -> Iterator[pa.RecordBatch]:
         """Yield record batches. Raises as Reader."""
         done = 0
         for tries_left in reversed(range(_TRIES)):

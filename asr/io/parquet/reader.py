@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from asr.errors import DataError
 from asr.io.confined_process import NONSENSE, tell
@@ -25,7 +25,11 @@ from asr.io.messages import receive, send
 from asr.io.parquet.arrow_types import plain
 from asr.io.parquet.guard import ANSWER_S, CPU_S, ENDED, MEMORY_BYTES, MESSAGE_BYTES, MORE_BYTES, RANGE_BYTES, guard
 from asr.io.ranges import Ranges
+from asr.parsed import JsonObject
 from asr.printable import printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LEAN_BYTES = 128 << 20
 _UNPACKED_PER_S = 10 << 20  # bytes in a second of CPU time, at the least
@@ -40,7 +44,7 @@ _HOW = {
 class File:
     """A Parquet file as pyarrow reads it, its size in bytes, and its descriptor (None for one far away)."""
 
-    opened: Any
+    opened: pa.NativeFile
     size: int
     descriptor: int | None
 
@@ -87,7 +91,7 @@ class ParquetReader:
             send(self._socket, {"open": True})
             self._answer()
 
-    def batches(self, part: RowGroupPart) -> Iterator[Any]:
+    def batches(self, part: RowGroupPart) -> Iterator[pa.RecordBatch]:
         """Yield record batches. The next ones are read meanwhile. Raises as to make a reader does."""
         left, turn, what = part.total, 0, f"row group {part.group}: its pages"
         asked = {"group": part.group, "columns": list(part.columns), "rows": part.rows, "present": part.present}
@@ -132,7 +136,7 @@ class ParquetReader:
             most = {limit: nbytes + min(memory, MORE_BYTES) for limit, nbytes in self._limits.items()}
             self._allowance.renew(CPU_S + memory // _UNPACKED_PER_S, MEMORY_BYTES + memory, most)
 
-    def _some(self, turn: int, what: str) -> list[Any]:
+    def _some(self, turn: int, what: str) -> list[pa.RecordBatch]:
         """Return the batches that one of the files holds, and have the other filled."""
         with self._explained(what):
             nbytes = int(self._answer()["bytes"])
@@ -141,7 +145,7 @@ class ParquetReader:
             send(self._socket, {"file": 1 - turn})
             return _stream(self._files[turn], nbytes)
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self) -> JsonObject:
         """Return the next answer. Meanwhile send what is asked of a file that is far away."""
         while "read" in (answer := receive(self._socket, time.monotonic() + ANSWER_S)):
             _, offset, count = map(int, answer["read"])
@@ -172,9 +176,9 @@ class ParquetReader:
             raise DataError("unreadable", f"{what} would {_HOW.get(code, 'make what reads it crash')}") from None
 
 
-def _stream(file: int, nbytes: int) -> list[Any]:
+def _stream(file: int, nbytes: int) -> list[pa.RecordBatch]:
     """Return a copy of the record batches in a file. Raises ValueError for what are none, or without a row."""
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     if os.fstat(file).st_size < nbytes:
         raise ValueError(NONSENSE)

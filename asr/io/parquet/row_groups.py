@@ -11,7 +11,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from asr.errors import DataError, one_line
 from asr.io import storage
@@ -20,6 +20,10 @@ from asr.io.parquet.pages import Pages, believed, walk
 from asr.io.parquet.pool import Readers
 from asr.io.parquet.reader import File, RowGroupPart
 from asr.io.ranges import Positioned, Remembered
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 BATCH_BYTES = 64 << 20  # at most, of all columns
 OPEN_BYTES = 128 << 20  # of pages that are open at a time, and of one row; or four times the file
@@ -41,7 +45,7 @@ FAR_CHUNK = 8 << 20
 class Table:
     """A Parquet file: its footer as pyarrow reads it, the bytes below it, and the reader of its pages."""
 
-    file: Any
+    file: pq.ParquetFile
     below: File
     readers: Readers
 
@@ -59,7 +63,7 @@ class Table:
         """End who reads it. The file is closed when nobody has it any more."""
         self.readers.close()
 
-    def pages(self, leaf: Any) -> Pages:
+    def pages(self, leaf: pq.ColumnChunkMetaData) -> Pages:
         """Return what a column of a row group unpacks to. Raises DataError where its pages cannot be read.
 
         Where each read is a question to a server, the footer is believed of columns over FAR_CHUNK.
@@ -73,8 +77,8 @@ def open_parquet(uri: str) -> Table:
 
     Raises ValueError for what is none, crashes pyarrow, or has more rows than bytes; OSError as ``storage.open_input``.
     """
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     below = _opened(uri)
     try:
@@ -103,13 +107,13 @@ def _opened(uri: str) -> File:
     return file
 
 
-def _python_file(read_at: Callable[[int, int], bytes], size: int) -> Any:
+def _python_file(read_at: Callable[[int, int], bytes], size: int) -> pa.PythonFile:
     import pyarrow as pa
 
     return pa.PythonFile(Positioned(read_at, size), mode="r")
 
 
-def audio_cells(table: Table, group: int, column: str) -> Iterator[Any]:
+def audio_cells(table: Table, group: int, column: str) -> Iterator[pa.Array]:
     """Yield the arrays of a row group's audio column, or of its part ``audio.bytes``.
 
     Raises DataError too_large where they come to over MAX_GROUP_BYTES, or over MAX_UNPACKED times the file (and over
@@ -123,7 +127,7 @@ def audio_cells(table: Table, group: int, column: str) -> Iterator[Any]:
         yield batch.column(0)
 
 
-def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iterator[Any]:
+def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iterator[pa.RecordBatch]:
     """Yield some columns of a row group as record batches of at most BATCH_ROWS rows and about BATCH_BYTES.
 
     Raises DataError too_large, before anything is unpacked, where their pages come to over ``most`` bytes, the pages
@@ -133,7 +137,7 @@ def batches(table: Table, group: int, columns: Sequence[str], most: int) -> Iter
     yield from table.readers.batches(_planned(table, group, columns, most))
 
 
-def present(table: Table, group: int, column: str) -> Any:
+def present(table: Table, group: int, column: str) -> pa.ChunkedArray:
     """Return which cells of a row group's audio column are there, as booleans. Raises DataError as ``audio_cells``."""
     import pyarrow as pa
 
@@ -184,12 +188,12 @@ def _plan(table: Table, group: int, columns: Sequence[str], most: int) -> tuple[
     return rows, packed + 2 * (opened + max(BATCH_BYTES, fixed + each))
 
 
-def leaves(table: Table, group: int, columns: Sequence[str]) -> list[Any]:
+def leaves(table: Table, group: int, columns: Sequence[str]) -> list[pq.ColumnChunkMetaData]:
     """Return what the file says of some columns, or of their parts: ``audio``, ``audio.bytes``."""
     return [leaf for _, leaf in _numbered(table, group, columns)]
 
 
-def _numbered(table: Table, group: int, columns: Sequence[str]) -> list[tuple[int, Any]]:
+def _numbered(table: Table, group: int, columns: Sequence[str]) -> list[tuple[int, pq.ColumnChunkMetaData]]:
     metadata = table.file.metadata.row_group(group)
     found = enumerate(map(metadata.column, range(metadata.num_columns)))
     wanted = tuple(f"{name}." for name in columns)

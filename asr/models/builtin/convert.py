@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -15,6 +14,7 @@ from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtracto
 
 from asr.errors import UserError
 from asr.models.builtin.ct2_reader import read_variables, state_dict, whisper_config
+from asr.parsed import JsonObject
 
 # Multilingual exports from before February 2024 lack the first merge of all (transformers#29368): words that begin with
 # t become two tokens, "Ġ" and the rest. Whisper was not trained on these, and may not begin a transcript with the "Ġ".
@@ -56,7 +56,7 @@ def convert(source: Path, target: Path) -> None:
     shutil.copymode(target / "config.json", target / "model.safetensors")
 
 
-def _read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _read_weights(path: Path) -> tuple[JsonObject, dict[str, torch.Tensor]]:
     variables = read_variables(path)
     try:
         state = state_dict(variables)
@@ -65,7 +65,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise UserError(f"{path}: no variable {error}", "is this a whole Whisper model?") from None
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> JsonObject:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -91,16 +91,14 @@ def _tokenizer_object(path: Path) -> Tokenizer:
         raise UserError(f"{path}: cannot be read as a tokenizer: {error}") from None
 
 
-def generation_config(
-    tokenizer: WhisperTokenizer, settings: dict[str, Any], shapes: dict[str, Any]
-) -> GenerationConfig:
+def generation_config(tokenizer: WhisperTokenizer, settings: JsonObject, shapes: JsonObject) -> GenerationConfig:
     """Build what OpenAI's checkpoints on the hub carry, from CTranslate2's ``config.json`` and the vocabulary."""
 
     def token(text: str) -> int:
         return int(tokenizer.convert_tokens_to_ids(text))
 
     multilingual = shapes["vocab_size"] >= 51865  # the English-only vocabularies have 51864 entries
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "alignment_heads": settings.get("alignment_heads"),
         "suppress_tokens": settings.get("suppress_ids"),
         "begin_suppress_tokens": settings.get("suppress_ids_begin"),

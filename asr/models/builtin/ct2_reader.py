@@ -10,12 +10,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
 
 from asr.errors import UserError
+from asr.parsed import JsonObject
 
 _BFLOAT16 = 5
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16, _BFLOAT16: np.int16}
@@ -66,7 +67,7 @@ def _string(file: BinaryIO) -> str:
     return file.read(_unpack(file, "H")).rstrip(b"\0").decode("utf-8")
 
 
-def whisper_config(variables: dict[str, torch.Tensor]) -> dict[str, Any]:
+def whisper_config(variables: dict[str, torch.Tensor]) -> JsonObject:
     """Derive transformers' ``WhisperConfig`` fields from the shapes of the variables."""
     vocab_size, d_model = variables["decoder/embeddings/weight"].shape
     encoder_layers = _count_layers(variables, "encoder")

@@ -6,21 +6,26 @@ Legend: B rows, S encoder positions (20 ms each), D width, L tokens, H attention
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import WhisperTokenizer
 
 from asr.language import UNSPACED
 from asr.models.family import SpeechModel
 from asr.models.whisper.generation import Vocabulary, whisper_of
+from asr.models.whisper.inference_mode import inference_mode
 from asr.models.whisper.tokens import TIMESTAMP_S
 from asr.transcript import Word
+
+if TYPE_CHECKING:
+    from transformers import WhisperForConditionalGeneration
 
 _FILTER_WIDTH = 7
 _LONGEST_MEDIAN_S = 0.7
@@ -47,7 +52,7 @@ class _Group:
     spoken: bool
 
 
-@torch.inference_mode()
+@inference_mode
 def align(model: SpeechModel, encoded_BSD: torch.Tensor, lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
     """Return the words of each line with their times, from the encoder states that it was decoded from.
 
@@ -141,7 +146,7 @@ def _characters(tokenizer: WhisperTokenizer, tokens: Sequence[int]) -> Iterator[
             first, offset = end, offset + len(text)
 
 
-def _alignment_heads(network: Any) -> list[tuple[int, int]]:
+def _alignment_heads(network: WhisperForConditionalGeneration) -> list[tuple[int, int]]:
     """Return the (layer, head) pairs known to follow the audio; of a network without such a list, the upper half."""
     known = getattr(network.generation_config, "alignment_heads", None)
     if known:
@@ -151,7 +156,9 @@ def _alignment_heads(network: Any) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def _projections(network: Any, layers: Sequence[int]) -> Iterator[dict[tuple[int, str], torch.Tensor]]:
+def _projections(
+    network: WhisperForConditionalGeneration, layers: Sequence[int]
+) -> Iterator[dict[tuple[int, str], torch.Tensor]]:
     """Collect the queries and keys of these layers' cross attention while the decoder runs.
 
     From them the weights of a few heads are quickly made. Asking the decoder for its attentions would take another
@@ -159,8 +166,8 @@ def _projections(network: Any, layers: Sequence[int]) -> Iterator[dict[tuple[int
     """
     collected: dict[tuple[int, str], torch.Tensor] = {}
 
-    def keep(key: tuple[int, str]) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+    def keep(key: tuple[int, str]) -> Callable[[nn.Module, object, torch.Tensor], None]:
+        def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
             collected[key] = output
 
         return hook
@@ -195,7 +202,7 @@ def _weights(
     return torch.stack(scores).softmax(dim=-1)
 
 
-def _match(weights_HLS: torch.Tensor) -> np.ndarray:
+def _match(weights_HLS: torch.Tensor) -> NDArray[np.float64]:
     """Return how much each token stands out at each position [L, S]: weights normalised, smoothed, mean of heads."""
     deviation, mean = torch.std_mean(weights_HLS, dim=-2, keepdim=True, unbiased=False)
     normal = (weights_HLS - mean) / deviation.clamp_min(torch.finfo(torch.float32).tiny)
@@ -206,7 +213,7 @@ def _match(weights_HLS: torch.Tensor) -> np.ndarray:
     return np.asarray(normal.mean(dim=0).cpu().numpy(), dtype=np.float64)
 
 
-def path_times(match: np.ndarray) -> np.ndarray:
+def path_times(match: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return when each row of [rows, positions] begins in seconds, on the path of the greatest sum through it.
 
     The path leads from the first row and position to the last ones and goes back in neither (dynamic time warping).

@@ -12,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import WhisperTokenizer
 
 from asr.audio.features import FRAMES_PER_S, TAIL_FRAMES, Context, context_frames, pad
@@ -43,7 +44,10 @@ LEAST_LOGPROB = -100.0
 MAX_PADDED = 2.0
 
 
-class DecoderBackend(Protocol):
+E = TypeVar("E")  # what a network makes of sound
+
+
+class DecoderBackend(Protocol[E]):
     """A Whisper network that decodes. Only the backend reads the result of its ``encode``; callers name its rows."""
 
     @property
@@ -58,24 +62,24 @@ class DecoderBackend(Protocol):
     def joins_contexts(self) -> bool:
         """Return whether clips of several context lengths can be decoded together."""
 
-    def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> Any:
+    def encode(self, features: Sequence[NDArray[np.float32]], clips: Sequence[int]) -> E:
         """Run the encoder on float32 features [B, M, T], an array for each context length; one if it joins none.
 
         ``clips`` has, for each row, the index of its clip among all that are decoded.
         """
 
-    def languages(self, encoded: Any, rows: Sequence[int]) -> list[str]:
+    def languages(self, encoded: E, rows: Sequence[int]) -> list[str]:
         """Return the likeliest language of each row, as a code. Multilingual checkpoints only."""
 
-    def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
+    def generate(self, encoded: E, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
         """Decode each row from its own start, whatever the others' are."""
 
-    def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
+    def align(self, encoded: E, rows: Sequence[int], lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
         """Return the words of each row's line with their times."""
 
 
 def transcribe_batch(
-    network: DecoderBackend,
+    network: DecoderBackend[E],
     clips: Sequence[DecodingRequest],
     context: Context,
     max_batch_clips: int | None = None,
@@ -129,10 +133,10 @@ def _grouped(indices: Iterable[int], lengths: Sequence[int]) -> list[list[int]]:
     return [groups[length] for length in sorted(groups)]
 
 
-class _Batch:
+class _Batch(Generic[E]):
     """Clips that are decoded together, encoded once, with the language of each."""
 
-    def __init__(self, network: DecoderBackend, clips: Sequence[DecodingRequest], encoded: Any) -> None:
+    def __init__(self, network: DecoderBackend[E], clips: Sequence[DecodingRequest], encoded: E) -> None:
         self._network = network
         self._encoded = encoded
         self._clips = self._with_languages(clips)
@@ -185,7 +189,7 @@ def _hotter(clip: DecodingRequest, temperature: float) -> DecodingRequest:
 
 def duration_s(clip: DecodingRequest) -> float:
     """Return how long a clip is, within 10 ms: its features end with frames of the silence behind it."""
-    return max(clip.features.shape[1] - TAIL_FRAMES, 1) / FRAMES_PER_S
+    return max(int(clip.features.shape[1]) - TAIL_FRAMES, 1) / FRAMES_PER_S
 
 
 def start_of(tokenizer: WhisperTokenizer, clip: DecodingRequest) -> DecoderPrompt:

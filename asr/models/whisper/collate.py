@@ -9,13 +9,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from asr.audio.features import FRAMES_PER_S, WINDOW_FRAMES, pad
 from asr.models.processor import IGNORED
 
 
 def collate(
-    clips: Sequence[np.ndarray], labels_BL: np.ndarray, unscored_B: np.ndarray, context_s: float, pad_token_id: int
+    clips: Sequence[NDArray[np.float16]],
+    labels_BL: NDArray[np.int64],
+    unscored_B: NDArray[np.int64],
+    context_s: float,
+    pad_token_id: int,
 ) -> dict[str, torch.Tensor]:
     """Return what the network takes for one micro-batch of B clips [mel bins, frames of each].
 

@@ -14,21 +14,27 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
 from asr.audio.features import WINDOW_FRAMES, Context, LogMel
 from asr.errors import UserError
 from asr.io import storage
 from asr.models.builtin.convert import read_tokenizer
-from asr.models.export import MODEL, Quantization, exported, is_ctranslate2, read_export
+from asr.models.export import MODEL, exported, is_ctranslate2, read_export
+from asr.models.export_formats import Quantization
 from asr.models.whisper.alignment import AlignmentTarget, words_of
 from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.generation import DecoderPrompt, Hypothesis
 from asr.models.whisper.tokens import MAX_TOKENS, TIMESTAMP_S, is_multilingual
 from asr.transcript import DecodingRequest, Transcript, Word
+
+if TYPE_CHECKING:
+    from ctranslate2 import StorageView
+    from ctranslate2.models import Whisper, WhisperGenerationResult
 
 _DEFAULTS: dict[str, Quantization] = {"cpu": "int8", "cuda": "float16"}
 
@@ -42,8 +48,8 @@ class CTranslateModel:
     padding. ``nbytes`` is what its weights occupy.
     """
 
-    whisper: Any
-    replica: Callable[[], Any]
+    whisper: Whisper
+    replica: Callable[[], Whisper]
     tokenizer: WhisperTokenizer
     features: LogMel
     quantization: Quantization
@@ -97,7 +103,7 @@ class CTranslateModel:
         """CTranslate2's decoder sees all encoder states that it is given, padding too."""
         return False
 
-    def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> Any:
+    def encode(self, features: Sequence[NDArray[np.float32]], clips: Sequence[int]) -> StorageView:
         """Run the encoder; its states [B, S, D] come back to the CPU, where their rows can be taken.
 
         A CPU takes 30 s of sound at a time: its caches hold that, and of eight windows together each takes 1.35 times
@@ -115,12 +121,12 @@ class CTranslateModel:
         ]
         return parts[0] if len(parts) == 1 else StorageView.from_array(np.concatenate([np.asarray(p) for p in parts]))
 
-    def languages(self, encoded: Any, rows: Sequence[int]) -> list[str]:
+    def languages(self, encoded: StorageView, rows: Sequence[int]) -> list[str]:
         """Return the likeliest language of each row, as a code."""
         ranked = self.whisper.detect_language(_taken(encoded, rows))
         return [str(best[0][0]).strip("<|>") for best in ranked]
 
-    def generate(self, encoded: Any, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
+    def generate(self, encoded: StorageView, rows: Sequence[int], starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
         """Decode each row from its own start until its own end, or where the decoder has no more positions.
 
         CTranslate2 wants one position of start-of-transcript in a batch and one set of options.
@@ -138,7 +144,7 @@ class CTranslateModel:
             found.update(zip(places, hypotheses, strict=True))
         return [found[place] for place in range(len(starts))]
 
-    def _draw(self, encoded: Any, starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
+    def _draw(self, encoded: StorageView, starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
         """Decode rows of one seed, that is of one clip, at their temperature.
 
         The generator belongs to the thread that decodes and takes its seed at its first use (CTranslate2 4.8): only a
@@ -152,7 +158,9 @@ class CTranslateModel:
             _generate(self.replica(), _taken(encoded, [row]), [start], **heat)[0] for row, start in enumerate(starts)
         ]
 
-    def align(self, encoded: Any, rows: Sequence[int], lines: Sequence[AlignmentTarget]) -> list[tuple[Word, ...]]:
+    def align(
+        self, encoded: StorageView, rows: Sequence[int], lines: Sequence[AlignmentTarget]
+    ) -> list[tuple[Word, ...]]:
         """Return the words of each row's line with their times.
 
         One by one: together, CTranslate2 normalises a row's attention over the padding behind it too.
@@ -170,7 +178,7 @@ class CTranslateModel:
         return words
 
 
-def _taken(encoded: Any, rows: Sequence[int]) -> Any:
+def _taken(encoded: StorageView, rows: Sequence[int]) -> StorageView:
     """Return rows of encoder states, which are themselves where all are wanted."""
     if list(rows) == list(range(encoded.shape[0])):
         return encoded
@@ -179,7 +187,9 @@ def _taken(encoded: Any, rows: Sequence[int]) -> Any:
     return StorageView.from_array(np.asarray(encoded)[list(rows)])
 
 
-def _generate(whisper: Any, encoded: Any, starts: Sequence[DecoderPrompt], **options: Any) -> list[Hypothesis]:
+def _generate(
+    whisper: Whisper, encoded: StorageView, starts: Sequence[DecoderPrompt], **options: float
+) -> list[Hypothesis]:
     results = whisper.generate(
         encoded,
         [list(start.prompt) for start in starts],
@@ -203,7 +213,7 @@ def _max_length(prompt: int) -> int:
     return max(2 * room, room + prompt - 1)
 
 
-def _found(result: Any) -> Hypothesis:
+def _found(result: WhisperGenerationResult) -> Hypothesis:
     tokens = tuple(int(token) for token in result.sequences_ids[0])
     return Hypothesis(tokens, float(result.scores[0]) / (len(tokens) + 1), float(result.no_speech_prob))
 
@@ -243,7 +253,7 @@ def _check(device: str, quantization: Quantization) -> None:
         raise UserError(f"quantization={quantization} is nothing for this {device}", f"choose {' or '.join(able)}")
 
 
-def _open(folder: Path, device: str, threads: int, quantization: Quantization) -> Any:
+def _open(folder: Path, device: str, threads: int, quantization: Quantization) -> Whisper:
     from ctranslate2.models import Whisper
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asr.audio.features import Context
 from asr.errors import UserError
@@ -22,7 +22,8 @@ from asr.transcript import DecodingRequest, Transcript
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import BitsAndBytesConfig, PreTrainedModel
+    from transformers.modeling_outputs import Seq2SeqLMOutput
 
 
 _ONLY_ENGLISH = Refusal("knows English only and cannot translate", "use a multilingual model")
@@ -40,7 +41,11 @@ class WhisperFamily:
         return load_processor(checkpoint)
 
     def load(
-        self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None, quantization: Any = None
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        quantization: BitsAndBytesConfig | None = None,
     ) -> SpeechModel:
         """Load a checkpoint for inference."""
         from asr.models.whisper.loading import load_checkpoint
@@ -82,7 +87,9 @@ class WhisperFamily:
 
         return decode(model, requests, context, max_batch_clips, fallback, adapters)
 
-    def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the cross entropy of a token."""
         from asr.models.whisper.loss import token_loss
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
-from transformers import WhisperTokenizer
 
 from asr.models.family import SpeechModel
+from asr.models.whisper.inference_mode import inference_mode
 from asr.models.whisper.multi_lora import row_adapters
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperTokenizer
 
 # The first segment starts within its first second (Whisper's max_initial_timestamp), in steps of 20 ms.
 _LAST_INITIAL_TIME = 50
@@ -91,12 +94,12 @@ class _Row:
         return Hypothesis(tuple(self.tokens), self.logprob / (len(self.tokens) + 1), self.no_speech_prob)
 
 
-def whisper_of(network: Any) -> Any:
+def whisper_of(network: torch.nn.Module) -> WhisperForConditionalGeneration:
     """Return the Whisper inside a network that PEFT may have wrapped; adapters stay active in it."""
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
-@torch.inference_mode()
+@inference_mode
 def generate(
     model: SpeechModel,
     encoded_BSD: torch.Tensor,
@@ -118,7 +121,9 @@ def generate(
         return _generate(decoder, network.generation_config, Vocabulary.of(model.tokenizer), starts)
 
 
-def _generate(decoder: _Decoder, config: Any, words: Vocabulary, starts: Sequence[DecoderPrompt]) -> list[Hypothesis]:
+def _generate(
+    decoder: _Decoder, config: GenerationConfig, words: Vocabulary, starts: Sequence[DecoderPrompt]
+) -> list[Hypothesis]:
     logits_BV, no_speech = decoder.first(words.no_speech)
     live = [
         _Row(index, start, decoder.limit(start), Random(start.seed), probability)
@@ -142,7 +147,7 @@ class _Decoder:
 
     def __init__(
         self,
-        network: Any,
+        network: WhisperForConditionalGeneration,
         encoded_BSD: torch.Tensor,
         starts: Sequence[DecoderPrompt],
         adapters: Sequence[str],
@@ -166,7 +171,7 @@ class _Decoder:
         """Return how many tokens a row may add to its prompt, at least one."""
         config, positions = self._network.generation_config, self._network.config.max_target_positions
         asked = (config.max_length or positions) - (len(start.prompt) - start.previous)
-        return max(min(asked, positions - len(start.prompt)), 1)
+        return max(min(int(asked), int(positions) - len(start.prompt)), 1)
 
     def first(self, no_speech: int) -> tuple[torch.Tensor, list[float]]:
         """Read the prompts: logits of the tokens after them [B, V] and the probabilities that nobody speaks."""
@@ -228,8 +233,7 @@ class _Decoder:
                 past_key_values=self._cache,
                 use_cache=True,
             )
-        hidden_BLD: torch.Tensor = output.last_hidden_state
-        return hidden_BLD
+        return cast(torch.Tensor, output.last_hidden_state)
 
     def _mask(self, pads: Sequence[int], queries: int) -> torch.Tensor | None:
         """Return what is added to attention scores [B, 1, queries, K]; None where no row is padded.
@@ -248,7 +252,7 @@ class _Decoder:
         ]
 
 
-def _forbid(logits_BV: torch.Tensor, live: Sequence[_Row], config: Any, words: Vocabulary) -> None:
+def _forbid(logits_BV: torch.Tensor, live: Sequence[_Row], config: GenerationConfig, words: Vocabulary) -> None:
     """Rule out, in place, what must not come next: the config's tokens, and times out of order."""
     if config.suppress_tokens:
         logits_BV[:, config.suppress_tokens] = _NEVER

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers.utils import logging
@@ -12,9 +12,15 @@ from asr.models.checkpoint import Checkpoint
 from asr.models.family import SpeechModel
 from asr.models.whisper.processor import load_processor, loading
 
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
+
 
 def load_checkpoint(
-    checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None, quantization: Any = None
+    checkpoint: Checkpoint,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    quantization: BitsAndBytesConfig | None = None,
 ) -> SpeechModel:
     """Load a checkpoint found by ``find_checkpoint`` for inference. Raises UserError where it is no whole Whisper.
 

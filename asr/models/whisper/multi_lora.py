@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from safetensors import SafetensorError
@@ -21,6 +21,9 @@ from torch import nn
 
 from asr.errors import UserError, one_line
 from asr.models.family import SpeechModel, num_bytes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Layers that take one row of the batch per row of their input, wherever they are called.
 _BY_ROW = frozenset({"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"})
@@ -89,7 +92,7 @@ class MultiLoraBase:
 
     def __init__(self, model: SpeechModel) -> None:
         self._plain: SpeechModel | None = model
-        self._network: Any = model.network
+        self._network: PreTrainedModel = model.network
         self._names: list[str] = []
         self._added = 0
         self._busy, self._turn = Lock(), Lock()
@@ -170,7 +173,7 @@ class MultiLoraBase:
         finally:
             self._busy.release()
 
-    def _copy(self) -> Any:
+    def _copy(self) -> PreTrainedModel:
         """Return the module tree anew, around the same weights."""
         with self._alone():  # decoding puts hooks on modules for a while
             tensors = [*self._network.parameters(), *self._network.buffers()]
@@ -187,5 +190,7 @@ def _name_rows(network: nn.Module) -> None:
             module.is_told_rows = True
 
 
-def _tell_rows(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _tell_rows(
+    module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[tuple[object, ...], dict[str, object]]:
     return args, kwargs | {"adapter_names": _ROWS.get()}

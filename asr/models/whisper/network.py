@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +21,9 @@ class AnyContextEncoder(WhisperEncoder):
     Transformers' own forward refuses anything but 3000 frames. With 3000 frames both compute the same.
     """
 
-    def forward(self, input_features: torch.Tensor, attention_mask: Any = None, **kwargs: Any) -> BaseModelOutput:
+    def forward(
+        self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: object
+    ) -> BaseModelOutput:
         """Encode an even number of frames, up to twice ``max_source_positions``; ValueError for more."""
         if input_features.shape[-1] > 2 * self.max_source_positions:  # on a GPU the lookup below would kill the process
             raise ValueError(f"{input_features.shape[-1]} frames do not fit: at most {2 * self.max_source_positions}")
@@ -46,7 +47,9 @@ class AnyContextWhisper(WhisperForConditionalGeneration):
         self.model.encoder = AnyContextEncoder(config)
         self.post_init()
 
-    def save_pretrained(self, *args: Any, state_dict: dict[str, torch.Tensor] | None = None, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, *args: object, state_dict: dict[str, torch.Tensor] | None = None, **kwargs: object
+    ) -> None:
         """Save as transformers does, but the tied embeddings once: DeepSpeed hands over copies under both names."""
         if state_dict is not None and self.config.tie_word_embeddings:
             state_dict = {name: weight for name, weight in state_dict.items() if name != "proj_out.weight"}
@@ -85,10 +88,12 @@ def cross_attention_mask(
     Transformers' decoder layers take such a mask, but the decoder hands them none.
     """
 
-    def see(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def see(
+        module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
         return args, kwargs | {"attention_mask": mask()}
 
-    layers: Any = network.model.decoder.layers
+    layers: nn.ModuleList = network.model.decoder.layers
     handles = [layer.encoder_attn.register_forward_pre_hook(see, with_kwargs=True) for layer in layers]
     try:
         yield

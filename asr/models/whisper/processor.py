@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
@@ -86,7 +87,11 @@ class WhisperProcessor:
         return previous_ids(self.tokenizer, text)
 
     def collate(
-        self, clips: Sequence[np.ndarray], labels_BL: np.ndarray, unscored_B: np.ndarray, context_s: float
+        self,
+        clips: Sequence[NDArray[np.float16]],
+        labels_BL: NDArray[np.int64],
+        unscored_B: NDArray[np.int64],
+        context_s: float,
     ) -> dict[str, torch.Tensor]:
         """Return ``input_features`` padded to the context, ``decoder_input_ids`` and ``labels``, a token ahead."""
         from asr.models.whisper.collate import collate  # with it comes torch

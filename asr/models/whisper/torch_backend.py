@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import WhisperTokenizer
 
 from asr.audio.features import Context
@@ -17,6 +18,7 @@ from asr.models.family import SpeechModel
 from asr.models.whisper.alignment import AlignmentTarget, align
 from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.generation import DecoderPrompt, Hypothesis, generate, whisper_of
+from asr.models.whisper.inference_mode import inference_mode
 from asr.models.whisper.multi_lora import row_adapters
 from asr.transcript import DecodingRequest, Transcript, Word
 
@@ -71,8 +73,8 @@ class _TorchNetwork:
     def device_type(self) -> str:
         return str(whisper_of(self.model.network).device.type)
 
-    @torch.inference_mode()
-    def encode(self, features: Sequence[np.ndarray], clips: Sequence[int]) -> _Encoded:
+    @inference_mode
+    def encode(self, features: Sequence[NDArray[np.float32]], clips: Sequence[int]) -> _Encoded:
         from asr.models.whisper.network import pad_encoder_states  # transformers' networks come with it
 
         network = whisper_of(self.model.network)
@@ -85,7 +87,7 @@ class _TorchNetwork:
             row += len(features_BMT)
         return _Encoded(*pad_encoder_states(states), adapters)
 
-    @torch.inference_mode()
+    @inference_mode
     def languages(self, encoded: _Encoded, rows: Sequence[int]) -> list[str]:
         from asr.models.whisper.network import cross_attention_mask
 
