@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from asr.config import Renamed, Section
 from asr.errors import UserError
 from asr.language import code
+from asr.parsed import JsonObject
 from asr.places import KeptPlace, ModelPlace
 from asr.transcript import Task
 from cluster.workers import Workers
@@ -75,7 +76,7 @@ class TrainConfig(Section):
     """State that is partitioned among the workers: nothing, or (DeepSpeed) optimiser states, gradients, weights."""
     offload: Literal["none", "cpu"] = "none"
     """Memory to which DeepSpeed moves state that the GPU has no room for."""
-    deepspeed: dict[str, Any] = Field(default_factory=dict)
+    deepspeed: JsonObject = Field(default_factory=dict)
     """Amendments to the DeepSpeed settings that are derived; ``train --dry-run`` prints the result."""
     precision: Precision = "fp32"
     """Precision of the arithmetic; bf16 halves memory on GPUs that have it, fp16 on those that do not."""

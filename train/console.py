@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVarTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from asr.parsed import JsonObject
 from cluster import termination
 from train import events
 
@@ -17,6 +18,8 @@ console = Console(stderr=True)
 
 # Without a terminal (a log file, CI) one line in so many seconds.
 _LINE_EVERY_S = 15.0
+
+More = TypeVarTuple("More")  # what a line tells beside how far it is
 _WARM_STEPS = 3
 
 
@@ -49,7 +52,7 @@ def training() -> Iterator[Callable[[events.Progress], None]]:
 
     with interruptible(at):
         if not console.is_terminal:
-            line = _lines(lambda done, total, line="": line)
+            line = _lines(lambda done, total, line: line)
             yield remembered(lambda now: line(now.step, now.max_steps, describe(now)))
             return
         with _bar("{task.description}") as bar:
@@ -82,7 +85,7 @@ def describe(now: events.Progress) -> str:
     return f"step {now.step}/{now.max_steps}, loss {now.loss:.3f}{rate}, {speed}{left}{resumed}"
 
 
-def ended(training: Mapping[str, Any]) -> str:
+def ended(training: JsonObject) -> str:
     """Return one line of what an artifact's card says of its training: the step it is of, and why that one."""
     step, last = training["step"], training.get("last_step", training["step"])
     rates = {one["step"]: one for one in training.get("evaluations", ()) if one["corpus"] == "validation"}
@@ -100,10 +103,10 @@ def _bar(text: str) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
-def _lines(line: Callable[..., str]) -> Callable[..., None]:
+def _lines(line: Callable[[int, int | None, *More], str]) -> Callable[[int, int | None, *More], None]:
     last = 0.0
 
-    def show(done: int, total: int, *more: str) -> None:
+    def show(done: int, total: int | None, *more: *More) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= _LINE_EVERY_S or done == total:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from asr.parsed import JsonObject
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 Corpus = Literal["validation", "retention"]
 
@@ -57,7 +62,7 @@ class Scored:
 
     step: int
     corpus: Corpus
-    summary: dict[str, Any]
+    summary: JsonObject
 
     @property
     def wer(self) -> float:
@@ -116,4 +121,5 @@ class ProgressBoard:
         return list(self._scored)
 
 
-ProgressActor = Any  # a handle to a ProgressBoard; Ray's actor handles have no static type
+ProgressActor: TypeAlias = "ActorHandle"
+"""A handle to a ProgressBoard."""

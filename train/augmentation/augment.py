@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from asr.audio.decode import SAMPLE_RATE
@@ -101,7 +103,7 @@ def require(config: Augmentation) -> None:
     telephone.require(config.telephone)
 
 
-def speeds(ids: Sequence[str], config: Augmentation, seed: int, epoch: int) -> np.ndarray:
+def speeds(ids: Sequence[str], config: Augmentation, seed: int, epoch: int) -> NDArray[np.float64]:
     """Return the factor by which ``augment`` plays each utterance: float64 [ids], 1.0 where it leaves the speed.
 
     A clip of n samples becomes round(n / factor) samples long. Costs about 1 µs an id, most of it for its hash (ten
@@ -115,7 +117,7 @@ def speeds(ids: Sequence[str], config: Augmentation, seed: int, epoch: int) -> n
     return np.where(share < 1.0, drawn, 1.0)
 
 
-def augment(waveform: np.ndarray, id: str, config: Augmentation, seed: int, epoch: int) -> np.ndarray:
+def augment(waveform: NDArray[np.float32], id: str, config: Augmentation, seed: int, epoch: int) -> NDArray[np.float32]:
     """Return a clip (float32 [samples], 16 kHz, nominally -1..1) as training gets it in this epoch.
 
     float32 [round(samples / speed)]. After any effect the result is clipped to -1..1, and a telephone line clips what
@@ -135,7 +137,7 @@ def augment(waveform: np.ndarray, id: str, config: Augmentation, seed: int, epoc
     return waveform if augmented is waveform else np.clip(augmented, -1.0, 1.0)
 
 
-def mask(features: np.ndarray, id: str, config: Augmentation, seed: int, epoch: int) -> np.ndarray:
+def mask(features: NDArray[np.float16], id: str, config: Augmentation, seed: int, epoch: int) -> NDArray[np.float16]:
     """Return log-mel features (float16 [mel bins, frames]) with this epoch's masks; the array given is not changed."""
     rng = _happens(config.spec.probability, "spec", id, seed, epoch)
     if rng is None:
@@ -168,15 +170,15 @@ def _happens(probability: float, effect: str, id: str, seed: int, epoch: int) ->
     return rng if rng.random() < probability else None
 
 
-def _keys(ids: Sequence[str]) -> np.ndarray:
+def _keys(ids: Sequence[str]) -> NDArray[np.uint64]:
     digests = (hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest() for id in ids)
     return np.fromiter(digests, "S8", len(ids)).view(np.uint64)
 
 
-def _uniform(keys: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+def _uniform(keys: NDArray[np.uint64], seed: int, epoch: int) -> NDArray[np.float64]:
     """Return float64 in [0, 1) for each 64-bit key, by SplitMix64's finaliser (Steele et al. 2014)."""
     draw = hashlib.blake2b(f"speed\0{seed}\0{epoch}".encode(), digest_size=8).digest()
-    mixed: np.ndarray = keys ^ np.frombuffer(draw, np.uint64)
+    mixed: NDArray[np.uint64] = keys ^ np.frombuffer(draw, np.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+    return cast(NDArray[np.float64], ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53)

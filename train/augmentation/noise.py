@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from asr.audio.filenames import HOW_TOLD, is_audio
@@ -70,7 +71,7 @@ def recordings(folder: str) -> tuple[str, ...]:
     return found
 
 
-def with_noise(speech: np.ndarray, config: Noise, rng: np.random.Generator) -> np.ndarray:
+def with_noise(speech: NDArray[np.float32], config: Noise, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return ``speech`` (float32 [samples], 16 kHz) plus a stretch of a recording, both drawn with ``rng``.
 
     A recording shorter than the speech is repeated. Powers are means over the whole clip, as in Kaldi. Speech or noise
@@ -88,7 +89,7 @@ def with_noise(speech: np.ndarray, config: Noise, rng: np.random.Generator) -> n
     return speech + _scale(_power(speech), _power(stretch), snr_db) * stretch
 
 
-def _first_readable(paths: Sequence[str], begin: int) -> np.ndarray:
+def _first_readable(paths: Sequence[str], begin: int) -> NDArray[np.float32]:
     """Return a recording: hours into a run, one that is damaged behind what ``require`` has read must not end it."""
     for path in (*paths[begin:], *paths[:begin]):
         try:
@@ -99,11 +100,11 @@ def _first_readable(paths: Sequence[str], begin: int) -> np.ndarray:
     raise UserError(f"augment.noise.folder: none of its files can be read, the last: {fault}", "replace them") from None
 
 
-def _repeated(noise: np.ndarray, start: int, length: int) -> np.ndarray:
+def _repeated(noise: NDArray[np.float32], start: int, length: int) -> NDArray[np.float32]:
     return noise[np.arange(start, start + length) % len(noise)]
 
 
-def _power(waveform: np.ndarray) -> float:
+def _power(waveform: NDArray[np.float32]) -> float:
     return float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
 
 
@@ -117,7 +118,7 @@ class _Recordings:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
-        self.waveforms: OrderedDict[str, np.ndarray] = OrderedDict()
+        self.waveforms: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self.told: set[str] = set()
         self.lock = threading.Lock()
 
@@ -129,7 +130,7 @@ class _Recordings:
         if is_new:
             logger.warning("augment.noise.folder: %s; another recording is taken in its place", error)
 
-    def get(self, path: str) -> np.ndarray:
+    def get(self, path: str) -> NDArray[np.float32]:
         """Return a recording's waveform. Raises DataError as decoding does."""
         with self.lock:
             if path in self.waveforms:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 
-def resample(waveform: np.ndarray, from_hz: int, to_hz: int, num_samples: int) -> np.ndarray:
+def resample(waveform: NDArray[np.float32], from_hz: int, to_hz: int, num_samples: int) -> NDArray[np.float32]:
     """Return ``waveform`` [samples] (mono float32) at another rate as float32 [``num_samples``], nothing shifted.
 
     What FFmpeg's filter gives more than ``num_samples`` is cut, what it lacks (a few samples) is silence.
@@ -18,7 +19,7 @@ def resample(waveform: np.ndarray, from_hz: int, to_hz: int, num_samples: int) -
     return fitted(np.concatenate([*blocks, np.zeros(0, np.float32)]), num_samples)
 
 
-def fitted(waveform: np.ndarray, num_samples: int) -> np.ndarray:
+def fitted(waveform: NDArray[np.float32], num_samples: int) -> NDArray[np.float32]:
     """Return ``waveform`` cut or filled with silence to float32 [``num_samples``]."""
     result = np.zeros(num_samples, np.float32)
     result[: len(waveform)] = waveform[:num_samples]

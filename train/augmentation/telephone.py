@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from asr.audio.decode import SAMPLE_RATE
@@ -59,7 +60,7 @@ def available() -> list[Codec]:
     return [codec for codec, (encoder, decoder, _) in _CODECS.items() if _has(encoder, "w") and _has(decoder, "r")]
 
 
-def through_telephone(waveform: np.ndarray, codec: Codec) -> np.ndarray:
+def through_telephone(waveform: NDArray[np.float32], codec: Codec) -> NDArray[np.float32]:
     """Return ``waveform`` (float32 [samples], 16 kHz, clipped to -1..1) as float32 of the same shape after the line."""
     line = resample(waveform, SAMPLE_RATE, LINE_RATE, -(-len(waveform) // 2))
     samples = np.clip(np.round(line * 32768.0), -32768, 32767).astype(np.int16)
@@ -67,7 +68,7 @@ def through_telephone(waveform: np.ndarray, codec: Codec) -> np.ndarray:
     return resample(fitted(received, len(line)) / np.float32(32768.0), LINE_RATE, SAMPLE_RATE, len(waveform))
 
 
-def _coded(samples: np.ndarray, codec: Codec) -> Iterator[np.ndarray]:
+def _coded(samples: NDArray[np.int16], codec: Codec) -> Iterator[NDArray[np.float32]]:
     """Yield what a decoder makes of the encoder's packets, as float32 on the scale of int16."""
     encoder_name, decoder_name, bit_rate = _CODECS[codec]
     encoder, decoder = _context(encoder_name, "w"), _context(decoder_name, "r")
@@ -79,7 +80,7 @@ def _coded(samples: np.ndarray, codec: Codec) -> Iterator[np.ndarray]:
             yield block.astype(np.float32) * (1.0 if block.dtype == np.int16 else 32768.0)
 
 
-def _packets(encoder: Any, samples: np.ndarray) -> Iterator[Any]:
+def _packets(encoder: av.AudioCodecContext, samples: NDArray[np.int16]) -> Iterator[av.Packet]:
     # Two frames more than there are: the last words would otherwise stay inside a coder that looks ahead.
     silence = np.zeros(2 * FRAME + -len(samples) % FRAME, np.int16)
     padded = np.concatenate([samples, silence])
@@ -91,8 +92,8 @@ def _packets(encoder: Any, samples: np.ndarray) -> Iterator[Any]:
     yield from encoder.encode(None)
 
 
-def _context(name: str, mode: Literal["r", "w"]) -> Any:
-    context: Any = av.CodecContext.create(name, mode)
+def _context(name: str, mode: Literal["r", "w"]) -> av.AudioCodecContext:
+    context: av.AudioCodecContext = av.CodecContext.create(name, mode)
     context.sample_rate, context.layout = LINE_RATE, "mono"
     if mode == "w":
         context.format = "s16"

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ray
 import ray.train
@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from asr.io.unretryable import writing
 from asr.models.family import SpeechModel
+from asr.parsed import JsonObject
 from train.checkpoints import data_log
 from train.checkpoints.best import keep
 from train.checkpoints.upload import STATE, THEN, CheckpointUploads
@@ -25,6 +26,9 @@ from train.dataloader.dataset import DataStats, MicroBatchDataset
 from train.evaluation.evaluator import Evaluator, gather
 from train.evaluation.schedule import as_json
 from train.events import Progress, ProgressActor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 
 __all__ = ["STATE", "RayReport", "earlier_totals"]
 
@@ -40,7 +44,7 @@ class RayReport(TrainerCallback):
         self,
         dataset: MicroBatchDataset,
         progress: ProgressActor | None,
-        before: dict[str, Any],
+        before: JsonObject,
         resumed_at: int,
         evaluator: Evaluator | None = None,
         model: SpeechModel | None = None,
@@ -55,12 +59,21 @@ class RayReport(TrainerCallback):
         self.begun = time.monotonic()
         """Time at which this worker began to hold its device: at the latest now."""
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Start the clock with the first step: loading the model and starting Ray Data is not training."""
         if self._started is None:
             self._started = time.monotonic()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
         """Post the step's figures."""
         if self._progress is not None and logs and "loss" in logs:
             world_size = ray.train.get_context().get_world_size()
@@ -83,7 +96,14 @@ class RayReport(TrainerCallback):
                 )
             )
 
-    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel | None = None,
+        **kwargs: object,
+    ) -> None:
         """Report the checkpoint that transformers wrote, once it is whole on every worker; stop where hope is gone."""
         context, step, evaluator = ray.train.get_context(), state.global_step, self._evaluator
         folder = Path(args.output_dir) / f"checkpoint-{step}"
@@ -125,7 +145,7 @@ class RayReport(TrainerCallback):
             before=keep_best,
         )
 
-    def _found(self, all_stats: list[DataStats]) -> dict[str, Any]:
+    def _found(self, all_stats: list[DataStats]) -> dict[str, object]:
         """Return what could not be used and what was scored, in this and all earlier attempts."""
         found = [asdict(row) for stats in all_stats for row in stats.quarantined]
         once = {row["id"]: row for row in (*self._before.get("quarantined", []), *found)}  # each epoch meets them anew
@@ -154,11 +174,11 @@ def _peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
-def _last_loss(state: Any) -> float:
+def _last_loss(state: TrainerState) -> float:
     return float(next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), float("nan")))
 
 
-def earlier_totals(checkpoint: str | None) -> dict[str, Any]:
+def earlier_totals(checkpoint: str | None) -> JsonObject:
     """Return what the last checkpoint's run had counted by then; empty for a run that starts."""
     if checkpoint is None:
         return {}

@@ -6,7 +6,8 @@ end (peft pull request 617): the loss falls all the same, and half of the adapte
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed
@@ -15,6 +16,9 @@ from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback
 
 from asr.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 _SHOWN = 3
 
@@ -48,14 +52,18 @@ class GradientWatch(TrainerCallback):
         self._names: list[str] = []
         self._met: torch.Tensor | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: object
+    ) -> None:
         """Start to watch."""
         weights = trained_weights(model)
         self._names = list(weights)
         self._met = torch.zeros(len(weights), dtype=torch.int32, device=args.device)
         self._handles = [weight.register_hook(self._watch(index)) for index, weight in enumerate(weights.values())]
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Judge the step, all workers together: one of them may have had nothing but idle micro-batches."""
         if self._met is None:
             return
@@ -73,7 +81,7 @@ class GradientWatch(TrainerCallback):
                 "they would stay as they are: leave them out (lora.target_modules), or use another strategy",
             )
 
-    def _watch(self, index: int) -> Any:
+    def _watch(self, index: int) -> Callable[[torch.Tensor], None]:
         def note(gradient: torch.Tensor) -> None:
             if self._met is not None:
                 self._met[index] |= gradient.detach().any().to(self._met)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -14,7 +14,10 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from asr.errors import UserError
 from train.dataloader.dataset import ConsumedBatch, MicroBatchDataset
 
-Loss = Callable[[Any, torch.Tensor, torch.Tensor | None], torch.Tensor]
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+Loss = Callable[[Seq2SeqLMOutput, torch.Tensor, torch.Tensor | None], torch.Tensor]
 """The loss of a micro-batch, as ``asr.models.family.Family.loss`` has it."""
 
 _SHOWN = 10
@@ -34,11 +37,15 @@ class NonFiniteGuard(TrainerCallback):
         self._step, self._network = 1, nn.Module()
         self._consumed: list[ConsumedBatch] = []
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: object
+    ) -> None:
         """Take note of the weights."""
         self._network = model
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Take note of the step."""
         self._step, self._consumed = state.global_step + 1, []
 
@@ -53,7 +60,14 @@ class NonFiniteGuard(TrainerCallback):
             raise self._mistake(float(loss.detach()), outputs.logits.detach(), consumed)
         return loss
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
         """Raise UserError where a step's gradients were not finite: its weights are not, but no checkpoint has them."""
         norm = (logs or {}).get("grad_norm")
         if norm is None or math.isfinite(norm) or self._precision == "fp16":
@@ -82,6 +96,6 @@ class NonFiniteGuard(TrainerCallback):
 _SMALLER = "under another run.name: lower optim.learning_rate, longer optim.warmup_steps, or precision=fp32"
 
 
-def _listed(ids: Any) -> str:
+def _listed(ids: Iterable[str]) -> str:
     names = list(ids)
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

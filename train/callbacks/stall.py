@@ -9,12 +9,15 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from transformers import TrainerCallback
 
 from train.dataloader.dataset import MicroBatchDataset
 from train.events import ProgressActor, Stalled
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 _PATIENCE_S = 60.0
 _SLOWER = 5  # times the longest step so far is slow, but has been seen
@@ -44,7 +47,7 @@ class StallDetector(TrainerCallback):
         self._done = threading.Event()
 
     @contextmanager
-    def beating(self, trainer: Any) -> Iterator[None]:
+    def beating(self, trainer: Trainer) -> Iterator[None]:
         """Watch the thread that enters the block, for its length."""
         if self._progress is None:
             yield
@@ -58,13 +61,17 @@ class StallDetector(TrainerCallback):
             self._done.set()
             thread.join()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Take note that a step is over; what comes next may be a checkpoint."""
         now = time.monotonic()
         self._longest_s = max(self._longest_s, now - self._since)
         self._since, self._step, self._saving = now, state.global_step, True
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Take note that a checkpoint, if there was one, is over; the step's data is there."""
         if self._saving:
             self._since, self._saving = time.monotonic(), False

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -90,7 +90,7 @@ def _advice(title: str, option: Option | None) -> str:
     return f"{title}: {' '.join(words)}"
 
 
-def _row(option: Option, cost: Cost) -> dict[str, Any]:
+def _row(option: Option, cost: Cost) -> dict[str, object]:
     memory, time = option.memory, option.time
     return {
         **option.settings,

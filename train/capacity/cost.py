@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from asr.parsed import JsonObject
 
 if TYPE_CHECKING:
     from train.capacity.options import Option
@@ -41,7 +42,7 @@ class Cost:
         """The price of all, or None where no price is known."""
         return None if self.price is None else self.device_hours * self.price
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> JsonObject:
         """Return the figures, ready for JSON and for a card."""
         hours = {} if self.gpu else {"core_hours": self.device_hours * self.threads}
         return {
@@ -55,7 +56,7 @@ class Cost:
         }
 
 
-def spent(config: TrainConfig, totals: Mapping[str, Any]) -> Cost:
+def spent(config: TrainConfig, totals: JsonObject) -> Cost:
     """Return what a run has taken by its last checkpoint, from the totals in that.
 
     Work that was lost between a checkpoint and a crash is not in it.
@@ -78,7 +79,7 @@ def planned(option: Option, config: TrainConfig, price: float | None = None) -> 
     return Cost(device_s, device_s, audio_s, setup.gpu, workers.threads, price)
 
 
-def described(cost: Mapping[str, Any]) -> str:
+def described(cost: JsonObject) -> str:
     """Return one line of what ``Cost.summary`` says."""
     gpu = cost["devices"] == "GPU"
     taken = f"{cost['device_hours']:.3f} GPU-hours" if gpu else f"{cost['core_hours']:.3f} core-hours"

@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import ray.train
 
 from asr.io import storage, transfer
+from asr.parsed import JsonObject
 from train.checkpoints.upload import STATE
 
 BEST = "best"  # the folder of these weights, in that of the run
@@ -33,7 +33,7 @@ class Best:
         return f"step_{self.step:07d}"
 
 
-def keep(uri: str, source: Path, step: int, summary: dict[str, Any]) -> bool:
+def keep(uri: str, source: Path, step: int, summary: JsonObject) -> bool:
     """Keep the weights in the checkpoint ``source`` at ``uri`` if none with as low a WER are there already.
 
     Those that were there are deleted once the new ones are whole. Returns whether they were replaced.

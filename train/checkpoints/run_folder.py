@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import ray.train
 
@@ -69,7 +68,7 @@ class RunFolder:
         settings = config.model_dump(mode="json", exclude=set(_FREE))
         # Seen from here: what a person wrote, and what stays the same where all of it is moved to another machine.
         seen = as_moved(config).model_dump(mode="json", exclude=set(_FREE))
-        record: dict[str, Any] = {"settings": settings, "seen": seen, "data": data, "workers": fixed_workers}
+        record: dict[str, object] = {"settings": settings, "seen": seen, "data": data, "workers": fixed_workers}
         path = self.file(_RECORD)
         if not storage.exists(path):
             storage.write_text(path, json.dumps(record, indent=2))
@@ -91,7 +90,7 @@ class RunFolder:
                 "choose another run.name, or delete the folder to train anew",
             )
 
-    def run_config(self, **settings: Any) -> ray.train.RunConfig:
+    def run_config(self, **settings: object) -> ray.train.RunConfig:
         """Return Ray Train's configuration of a run that keeps its checkpoints here, and goes on from the last one."""
         filesystem, path = storage.resolve(self.uri)
         return ray.train.RunConfig(name=CHECKPOINTS, storage_path=path, storage_filesystem=filesystem, **settings)

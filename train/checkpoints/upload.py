@@ -6,7 +6,6 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import ray.train
 from ray.train import Checkpoint, CheckpointUploadMode
@@ -38,7 +37,7 @@ class CheckpointUploads:
 
     def report(
         self,
-        metrics: dict[str, Any],
+        metrics: dict[str, object],
         folder: Path | None,
         name: str,
         validate: bool = False,

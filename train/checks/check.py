@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 from asr.errors import DataError, UserError
 from cluster.session import ray_session
@@ -19,13 +19,15 @@ from train.checks import place as checks_place
 from train.checks.subject import CheckOutcome, Subject
 from train.config import TrainConfig
 
+Of = TypeVar("Of")
+
 
 @dataclass(frozen=True)
-class CheckStep:
+class CheckStep(Generic[Of]):
     """A check of a run. It is skipped where a step that it ``needs`` has failed or was skipped itself."""
 
     name: str
-    run: Callable[[Any], CheckOutcome]
+    run: Callable[[Of], CheckOutcome]
     needs: tuple[str, ...] = ()
 
 
@@ -91,7 +93,9 @@ def check_nodes(
         yield from _results(NODE_STEPS, checks_nodes.Nodes(nodes, config), on_start)
 
 
-def _results(steps: Sequence[CheckStep], subject: Any, on_start: Callable[[int, str], None] | None) -> Iterator[Result]:
+def _results(
+    steps: Sequence[CheckStep[Of]], subject: Of, on_start: Callable[[int, str], None] | None
+) -> Iterator[Result]:
     unmet: set[str] = set()
     for number, step in enumerate(steps, start=1):
         if on_start is not None:
@@ -104,7 +108,7 @@ def _results(steps: Sequence[CheckStep], subject: Any, on_start: Callable[[int, 
         yield Result(step.name, outcome, time.monotonic() - started)
 
 
-def _outcome(step: CheckStep, subject: Any) -> CheckOutcome:
+def _outcome(step: CheckStep[Of], subject: Of) -> CheckOutcome:
     try:
         return step.run(subject)
     except UserError as error:

@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 import ray
 
 from asr.errors import UserError
 from asr.io import storage
+from asr.parsed import JsonObject
 from cluster.launch import STORAGE
 from cluster.probe import code
 from cluster.survey import FIRST_S, Node, ask
@@ -26,6 +27,8 @@ SCARCE = 10e9  # bytes
 SKEW_S, FAR_S = 1.0, 60.0  # S3 and others refuse what is 15 minutes off; logs of a second cannot be put in order
 _MEETS_S = 20.0
 _ALIKE = ("ray", "torch", "transformers", "accelerate", "deepspeed", "peft", "numpy", "pyarrow")
+
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Nodes:
         return RunFolder.of(self.config).uri if self.config else os.environ.get(STORAGE, "")
 
     @cached_property
-    def facts(self) -> dict[str, Mapping[str, Any]]:
+    def facts(self) -> dict[str, JsonObject]:
         """Each node's description of itself. Raises UserError where one says nothing."""
         return _all(*ask(self.nodes, lambda node: node.probe.facts.remote(_ALIKE), FIRST_S))
 
@@ -133,7 +136,7 @@ def network(subject: Nodes) -> CheckOutcome:
     return CheckOutcome("ok", f"gloo adds up over all {len(nodes)} nodes, NCCL over the {len(with_gpus)} with GPUs")
 
 
-def _all_reduce(backend: str, nodes: list[Node], probes: Mapping[str, Any]) -> None:
+def _all_reduce(backend: str, nodes: list[Node], probes: Mapping[str, ray.actor.ActorHandle]) -> None:
     meeting = ray.get(probes[nodes[0].name].meeting_point.remote(), timeout=FIRST_S)
     rank = {node.name: number for number, node in enumerate(nodes)}
     said = _all(
@@ -226,7 +229,7 @@ def model_cache(subject: Nodes) -> CheckOutcome:
     )
 
 
-def _all(answers: dict[str, Any], silent: Mapping[str, str]) -> dict[str, Any]:
+def _all(answers: dict[str, Answer], silent: Mapping[str, str]) -> dict[str, Answer]:
     """Return the answers. Raises UserError where a node gave none."""
     if silent:
         raise UserError("; ".join(f"{name}: {why}" for name, why in silent.items()), "is it alive? ray list nodes")

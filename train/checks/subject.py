@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from asr.audio.decode import SAMPLE_RATE
@@ -68,7 +69,7 @@ class Rows:
 class Sampled:
     """Clips that could be decoded [16 kHz samples], and those that could not."""
 
-    clips: list[tuple[Utterance, np.ndarray]]
+    clips: list[tuple[Utterance, NDArray[np.float32]]]
     faults: list[Quarantined]
 
 
@@ -205,7 +206,7 @@ class Subject:
         return self.processor.label(said, self.language(utterance), self.config.task)
 
     @property
-    def shortest(self) -> list[tuple[Utterance, np.ndarray]]:
+    def shortest(self) -> list[tuple[Utterance, NDArray[np.float32]]]:
         """The two shortest of the decoded clips that have a label: a step on them costs least."""
         unusable = {row.id for row in self.unlabelled}
         most = round(self.processor.window_s * SAMPLE_RATE)

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
-from typing import Any
 
 import numpy as np
 import ray
@@ -144,10 +143,10 @@ class StreamReader:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        self._kept: deque[tuple[range, Any]] = deque()
+        self._kept: deque[tuple[range, ray.ObjectRef]] = deque()
         self._coming: Iterator[StreamWindow] = iter(())
 
-    def window(self, step: int) -> list[Any]:
+    def window(self, step: int) -> list[ray.ObjectRef]:
         """Return the window that holds a step, as a reference in a list: Ray would send the window itself."""
         if not self._kept or step < self._kept[0][0].start:  # workers that start again: so does the reading
             self._kept.clear()
@@ -164,7 +163,7 @@ class StreamReader:
 class StreamingCorpus:
     """A corpus that is read while it is trained on. Each worker has a copy of it, all of them share one reader."""
 
-    def __init__(self, windows: Windows, reader: Any = None) -> None:
+    def __init__(self, windows: Windows, reader: ray.actor.ActorHandle | None = None) -> None:
         self._source, self._reader = windows, reader
         self._current: StreamWindow | None = None
         self.quarantined: list[Quarantined] = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.limits import DEFAULT_LIMITS
@@ -152,5 +153,5 @@ def _told_s(row: Utterance, told: Length | DataError | None, window_s: float) ->
     return length_s if told.certain or MIN_AUDIO_S <= length_s <= window_s else None
 
 
-def _heard_s(sound: np.ndarray | DataError) -> float | DataError:
+def _heard_s(sound: NDArray[np.float32] | DataError) -> float | DataError:
     return sound if isinstance(sound, DataError) else len(sound) / SAMPLE_RATE

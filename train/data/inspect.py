@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from asr.models.processor import Processor
@@ -172,7 +173,7 @@ def _counts(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def _summary(lengths_s: np.ndarray) -> dict[str, float]:
+def _summary(lengths_s: NDArray[np.float32]) -> dict[str, float]:
     if not len(lengths_s):
         return {}
     figures = {"min": lengths_s.min(), "median": np.median(lengths_s), "mean": lengths_s.mean(), "max": lengths_s.max()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 # A character of these is spoken as long as so many letters, roughly: one limit then holds for all scripts.
 _LETTERS = {"CJK": 3.0, "HANGUL": 2.5, "HIRAGANA": 2.0, "KATAKANA": 2.0, "YI": 3.0, "ETHIOPIC": 2.0, "DIGIT": 4.0}
@@ -139,12 +140,12 @@ def _weight(character: str) -> float:
     return next((_LETTERS[word] for word in name[:3] if word in _LETTERS), 1.0)
 
 
-def _moved(everything: np.ndarray, at: np.ndarray, seconds: np.ndarray, by: int) -> float | None:
+def _moved(everything: NDArray[np.int64], at: NDArray[np.int64], seconds: NDArray[np.float64], by: int) -> float | None:
     inside = (at + by >= 0) & (at + by < len(everything))
     return _agreement(everything[at[inside] + by], seconds[inside])
 
 
-def _agreement(texts: np.ndarray, seconds: np.ndarray) -> float | None:
+def _agreement(texts: NDArray[np.int64], seconds: NDArray[np.float64]) -> float | None:
     """Return Spearman's rank correlation, None where there is too little to tell by."""
     if len(texts) < _MIN_PAIRS or np.ptp(texts) == 0:
         return None
@@ -154,7 +155,7 @@ def _agreement(texts: np.ndarray, seconds: np.ndarray) -> float | None:
     return round(float(np.corrcoef(_ranks(texts), _ranks(seconds))[0, 1]), 3)
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def _ranks(values: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ranks, the mean of them where values are equal."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)

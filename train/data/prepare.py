@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from asr.audio.decode import SAMPLE_RATE, encode_flac
@@ -203,7 +204,7 @@ class _Decoding:
             return Quarantined(row.id, error.reason, error.detail)
         return row
 
-    def _clip(self, row: Utterance, sound: np.ndarray | DataError) -> Row:
+    def _clip(self, row: Utterance, sound: NDArray[np.float32] | DataError) -> Row:
         try:
             if isinstance(sound, DataError):
                 raise sound

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import DEFAULT_LIMITS, SAMPLE_RATE
 from asr.audio.probe import Header
@@ -171,7 +172,7 @@ def look(rows: Sequence[Row], config: Filters) -> list[Look]:
     return [Look(row.id, row) if isinstance(row, Quarantined) else _look(row, next(found), config) for row in rows]
 
 
-def _look(row: Utterance, found: tuple[Header, np.ndarray] | DataError, config: Filters) -> Look:
+def _look(row: Utterance, found: tuple[Header, NDArray[np.float32]] | DataError, config: Filters) -> Look:
     fault = _fault(row, lambda: config.check_text(row.text))
     if isinstance(found, DataError):
         return Look(row.id, fault or Quarantined(row.id, found.reason, found.detail), row)

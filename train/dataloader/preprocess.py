@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.sandbox import MOST_TASKS, decode_utterances
@@ -20,7 +21,7 @@ from asr.utterance import Quarantined, Utterance
 from train.augmentation.augment import SpeedPerturbation, augment, mask
 from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig, processor_of
 
-DecodeResult = np.ndarray | DataError
+DecodeResult = NDArray[np.float32] | DataError
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class MicroBatchTensors:
     faults       the utterances that could not be used
     """
 
-    features_MT: np.ndarray
-    frames_B: np.ndarray
-    labels_BL: np.ndarray
-    unscored_B: np.ndarray
+    features_MT: NDArray[np.float16]
+    frames_B: NDArray[np.int64]
+    labels_BL: NDArray[np.int64]
+    unscored_B: NDArray[np.int64]
     context_s: float
     own_s: float
     audio_s: float
@@ -52,7 +53,7 @@ class MicroBatchTensors:
 
 @dataclass(frozen=True)
 class _Clip:
-    features: np.ndarray
+    features: NDArray[np.float16]
     label: list[int]
     unscored: int
     samples: int
@@ -118,7 +119,7 @@ def _clip(
     ``sounds`` has the waveforms of its utterances next.
     """
     processor = processor_of(preprocess.checkpoint)
-    waveforms: list[np.ndarray] = []
+    waveforms: list[NDArray[np.float32]] = []
     used: list[Utterance] = []
     segments: list[LabelledSegment] = []
     samples, most = 0, _window_samples(preprocess)
@@ -153,7 +154,9 @@ def _clip(
     return _Clip(features, previous + label, len(previous), samples)
 
 
-def _waveform(utterance: Utterance, sound: DecodeResult, epoch: int, preprocess: PreprocessConfig) -> np.ndarray:
+def _waveform(
+    utterance: Utterance, sound: DecodeResult, epoch: int, preprocess: PreprocessConfig
+) -> NDArray[np.float32]:
     if isinstance(sound, DataError):
         raise sound
     waveform = sound

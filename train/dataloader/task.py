@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asr.imports import lasting_imports
 from train.examples import MicroBatchSpec, PreprocessConfig
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from train.dataloader.preprocess import MicroBatchTensors
 
 
-def prepare_bundle(row: dict[str, Any], preprocess: PreprocessConfig) -> Iterator[dict[str, Any]]:
+def prepare_bundle(row: dict[str, bytes], preprocess: PreprocessConfig) -> Iterator[dict[str, bytes]]:
     """Yield the pickled tensor rows of a row's pickled ``specs``."""
     for prepared in _prepare_all()(pickle.loads(row["orders"]), preprocess):
         yield {"row": pickle.dumps(prepared)}

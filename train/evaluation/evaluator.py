@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import ray
 import torch
@@ -36,6 +36,8 @@ from train.evaluation.schedule import Scoring, choose_async, exhausted, sample
 from train.events import Corpus, Failed, ProgressActor, Scored
 
 _SHOWN_CHARACTERS = 300  # of an error that is none of a person's
+
+T = TypeVar("T")
 
 
 class Evaluator:
@@ -104,7 +106,7 @@ class Evaluator:
         if self._progress is not None:
             self._progress.post.remote(told)
 
-    def _take(self, scored: Any) -> None:
+    def _take(self, scored: Iterable[Scored]) -> None:
         self._scored |= {(one.corpus, one.step): one for one in scored}
 
 
@@ -117,7 +119,7 @@ class AsyncValidation:
     threads: int
     progress: ProgressActor
 
-    def __call__(self, checkpoint: Any) -> dict[str, float]:
+    def __call__(self, checkpoint: ray.train.Checkpoint) -> dict[str, float]:
         """Return the word error rate. Errors go to the progress actor too: Ray Train only writes them to a log."""
         torch.set_num_threads(self.threads)
         step = int(str(checkpoint.path).rpartition("_")[2])
@@ -186,11 +188,11 @@ def scored_on(config: TrainConfig, uri: str) -> Scoring | None:
     )
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: T) -> list[T]:
     """Return what each worker of the run holds, by rank; all of them have to come here together."""
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
+    values = [value] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(values, value)
     return values
 

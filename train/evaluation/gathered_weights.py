@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed
@@ -18,6 +18,8 @@ from asr.errors import UserError, one_line
 # Weights are exchanged one by one, so workers that get on are never further apart than one of them takes.
 PATIENCE_S = 60.0
 _SHOWN_CHARACTERS = 300
+
+T = TypeVar("T")
 
 
 def is_shared_out(network: nn.Module) -> bool:
@@ -75,17 +77,17 @@ def _fill(pairs: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
         raise first
 
 
-def _tried(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+def _tried(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
     try:
         return work(), None
     except Exception as error:
         return None, error
 
 
-def _agree(error: Exception | None, group: Any) -> None:
+def _agree(error: Exception | None, group: torch.distributed.ProcessGroup | None) -> None:
     """Raise UserError in all workers where one of them has an error, and that error itself where they do not come."""
     said = "" if error is None else f"{type(error).__name__}: {one_line(error)[:_SHOWN_CHARACTERS]}"
-    everybody: list[Any] = [said]
+    everybody: list[str] = [said]
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         everybody *= torch.distributed.get_world_size()
         try:
@@ -97,7 +99,7 @@ def _agree(error: Exception | None, group: Any) -> None:
 
 
 @functools.cache
-def _apart() -> Any:
+def _apart() -> torch.distributed.ProcessGroup | None:
     """Return a group of all workers beside the one in which weights are exchanged, and in which some may hang."""
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return None

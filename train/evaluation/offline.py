@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE, AudioLimits
 from asr.audio.features import Context
@@ -77,7 +78,9 @@ def evaluate(
     return Evaluated(evaluation, quarantined)
 
 
-def _waveforms(utterances: Sequence[Utterance], window_s: float) -> Iterator[tuple[Utterance, np.ndarray | DataError]]:
+def _waveforms(
+    utterances: Sequence[Utterance], window_s: float
+) -> Iterator[tuple[Utterance, NDArray[np.float32] | DataError]]:
     ids: set[str] = set()
     for batch in batches(utterances):
         first = []
@@ -90,7 +93,7 @@ def _waveforms(utterances: Sequence[Utterance], window_s: float) -> Iterator[tup
             yield utterance, _usable(utterance, next(sounds)) if is_first else repeated
 
 
-def _usable(utterance: Utterance, sound: np.ndarray | DataError) -> np.ndarray | DataError:
+def _usable(utterance: Utterance, sound: NDArray[np.float32] | DataError) -> NDArray[np.float32] | DataError:
     try:
         if not isinstance(sound, DataError) and has_words(utterance.text):  # silent audio has no words
             require_sound(sound)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +12,7 @@ from pydantic import Field
 from asr.audio.features import Context
 from asr.config import Renamed, Section
 from asr.errors import UserError
+from asr.parsed import JsonObject
 from asr.utterance import Utterance
 from cluster.resources import DATA_TASK_CPUS, WAITING_ACTORS
 from cluster.workers import Workers
@@ -87,7 +88,7 @@ def retention_loss(scored: Sequence[Scored], step: int) -> dict[str, float] | No
     return {"wer_before": rates[0], "wer_after": rates[step], "loss": rates[step] - rates[0]}
 
 
-def failed_steps(failed: Sequence[Failed], scored: Sequence[Scored], due: Sequence[int]) -> list[dict[str, Any]]:
+def failed_steps(failed: Sequence[Failed], scored: Sequence[Scored], due: Sequence[int]) -> list[JsonObject]:
     """Return what a card says of evaluations without a figure: of which step, and why, as far as anybody was told."""
     known = {one.step for one in curve(scored)}
     based = any(one.step == 0 for one in scored)  # the base may have been scored in a later attempt
@@ -99,14 +100,14 @@ def failed_steps(failed: Sequence[Failed], scored: Sequence[Scored], due: Sequen
     return [{"step": step, "error": error} for step, error in sorted(told.items())]
 
 
-def for_card(scored: Sequence[Scored], step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def for_card(scored: Sequence[Scored], step: int) -> tuple[JsonObject, list[JsonObject]]:
     """Return what a card says of a run's evaluations where its weights are those of ``step``.
 
     That is all of them in short, for its account of the training, and those of these weights (and the base model's)
     with all their figures, for its table.
     """
     ordered = sorted(scored, key=lambda one: (one.step, one.corpus))
-    account: dict[str, Any] = {
+    account: JsonObject = {
         "evaluations": [{"step": one.step, "corpus": one.corpus, "wer": one.summary["wer"]} for one in ordered]
     }
     if lost := retention_loss(scored, step):
@@ -138,11 +139,11 @@ def choose_async(mode: Mode, workers: Workers, present: Mapping[str, float]) -> 
     return present.get("CPU", 0) >= cpus + WAITING_ACTORS and present.get("GPU", 0) >= gpus
 
 
-def as_json(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+def as_json(scored: Sequence[Scored]) -> list[JsonObject]:
     """Return evaluations as a checkpoint or a history keeps them."""
     return [{"step": one.step, "corpus": one.corpus, "summary": one.summary} for one in scored]
 
 
-def from_json(rows: Sequence[Mapping[str, Any]]) -> list[Scored]:
+def from_json(rows: Sequence[JsonObject]) -> list[Scored]:
     """Read what ``as_json`` made."""
     return [Scored(row["step"], row["corpus"], dict(row["summary"])) for row in rows]

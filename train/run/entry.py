@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import ray
 
 from asr.imports import lasting_imports
+from asr.parsed import JsonObject
 
 
-def enter(loop_config: dict[str, Any]) -> None:
+def enter(loop_config: JsonObject) -> None:
     """Run ``train.run.worker.train_worker``. ``job`` refers to its ``TrainJob``: the controller need not read it."""
     with lasting_imports():
         from train.trainer.strategy import leave_out_unless_quantised

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import ray.train
 
@@ -16,6 +14,7 @@ from asr.models.artifact import CURVE, BaseModel, Card, complete
 from asr.models.checkpoint import Checkpoint, find_checkpoint, hub_id
 from asr.models.family import family_of
 from asr.models.lineage import keep_parent, lineage
+from asr.parsed import JsonObject
 from train.callbacks.checkpoint_report import STATE
 from train.capacity.cost import spent
 from train.config import TrainConfig
@@ -32,7 +31,7 @@ _VERSIONED = ("whisperfleet", "torch", "transformers", "peft", "ray", "av")
 def hand_over(
     draft: Path,
     config: TrainConfig,
-    data: Mapping[str, Any],
+    data: JsonObject,
     last: ray.train.Checkpoint,
     best: ray.train.Checkpoint | None = None,
     history: Path | None = None,
@@ -69,18 +68,18 @@ def hand_over(
     return complete(draft, card.model_copy(update={"training": training, "evaluations": table}))
 
 
-def state(checkpoint: ray.train.Checkpoint) -> dict[str, Any]:
+def state(checkpoint: ray.train.Checkpoint) -> JsonObject:
     """Return the run's counts and scores at a checkpoint."""
     with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{STATE}") as file:
         return dict(json.loads(file.read()))
 
 
-def _amend(path: Path, **changes: Any) -> None:
+def _amend(path: Path, **changes: object) -> None:
     settings = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(settings | changes, indent=2), encoding="utf-8")
 
 
-def _card(base: Checkpoint, config: TrainConfig, data: Mapping[str, Any], totals: dict[str, Any]) -> Card:
+def _card(base: Checkpoint, config: TrainConfig, data: JsonObject, totals: JsonObject) -> Card:
     return Card(
         weights="adapter" if has_adapter(config.strategy) else "full",
         base=BaseModel(name=config.base, digest=base.digest),

@@ -8,7 +8,6 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray.cloudpickle
 import ray.train
@@ -19,6 +18,7 @@ from transformers.utils import logging
 
 from asr.io.unretryable import unretryable
 from asr.models.checkpoint import find_checkpoint
+from asr.parsed import JsonObject
 from train.callbacks.checkpoint_report import RayReport, earlier_totals
 from train.callbacks.gradient_flow import GradientWatch
 from train.callbacks.nonfinite import NonFiniteGuard
@@ -47,7 +47,7 @@ class TrainJob:
     data_log: str | None = None
 
 
-def train_worker(loop_config: dict[str, Any]) -> None:
+def train_worker(loop_config: JsonObject) -> None:
     """Train from the last checkpoint, or from the start.
 
     Raises only errors that can be sent to the driver. Errors that hold the network, as torch.compile's do, cannot: the

@@ -10,14 +10,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from asr.config import Section
 from asr.errors import UserError
 from asr.models.processor import LONGEST_LABEL, LONGEST_WINDOW_S
+
+Slice: TypeAlias = "slice[int | None, int | None, int | None]"
 
 _MAX_PADDING = 0.12  # of a micro-batch: a longer clip than this allows begins the next one
 _POSITIONS_PER_S = 50
@@ -57,12 +60,12 @@ class Items:
     window_s    seconds that the network takes at most at once
     """
 
-    first: np.ndarray
-    count: np.ndarray
-    audio_s: np.ndarray
-    tokens: np.ndarray
-    timestamps: np.ndarray | None = None
-    previous: np.ndarray | None = None
+    first: NDArray[np.int64]
+    count: NDArray[np.int64]
+    audio_s: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    timestamps: NDArray[np.bool_] | None = None
+    previous: NDArray[np.int64] | None = None
     window_s: float = LONGEST_WINDOW_S
 
     def __len__(self) -> int:
@@ -129,9 +132,9 @@ class OptimizerStep(Sequence[MicroBatch]):
     def __getitem__(self, index: int) -> MicroBatch: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[MicroBatch]: ...
+    def __getitem__(self, index: Slice) -> list[MicroBatch]: ...
 
-    def __getitem__(self, index: int | slice) -> MicroBatch | list[MicroBatch]:
+    def __getitem__(self, index: int | Slice) -> MicroBatch | list[MicroBatch]:
         if isinstance(index, slice):
             return [self._make(place) for place in self._places[index]]
         return self._make(self._places[index])
@@ -171,9 +174,9 @@ class Epoch(Sequence[OptimizerStep]):
     def __getitem__(self, index: int) -> OptimizerStep: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[OptimizerStep]: ...
+    def __getitem__(self, index: Slice) -> list[OptimizerStep]: ...
 
-    def __getitem__(self, index: int | slice) -> OptimizerStep | list[OptimizerStep]:
+    def __getitem__(self, index: int | Slice) -> OptimizerStep | list[OptimizerStep]:
         if isinstance(index, slice):
             return [self._step(int(number)) for number in self._steps[index]]
         return self._step(int(self._steps[index]))
@@ -191,13 +194,14 @@ class Epoch(Sequence[OptimizerStep]):
         items = tuple(self._items[index] for index in chosen.tolist())
         return MicroBatch(self._epoch, items, float(contexts.max()), float(contexts.sum()))
 
-    def _costs(self, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def _costs(self, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
         # Sorted by context, so the last clip has the longest; labels are in any order.
         longest_s = self._contexts[self._order[np.maximum(starts + counts - 1, 0)]]
         tokens = self._items.tokens[self._order]
         bounds = np.stack([starts, starts + counts], axis=1).reshape(-1)
         longest = np.maximum.reduceat(np.append(tokens, 0), bounds)[::2]
-        return counts * (longest_s * _POSITIONS_PER_S + longest * _TOKEN_COST)
+        costs: NDArray[np.float64] = counts * (longest_s * _POSITIONS_PER_S + longest * _TOKEN_COST)
+        return costs
 
 
 def plan_epoch(items: Items, config: BatchingConfig, seed: int, epoch: int, window: int = 0) -> Epoch:
@@ -225,8 +229,8 @@ def padding(steps: Iterable[Sequence[MicroBatch]]) -> float:
 
 
 def _micro_batches(
-    contexts: np.ndarray, tokens: np.ndarray, pool: np.ndarray, config: BatchingConfig
-) -> tuple[np.ndarray, np.ndarray]:
+    contexts: NDArray[np.float64], tokens: NDArray[np.int64], pool: NDArray[np.int64], config: BatchingConfig
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the first item and the size of each micro-batch, in items sorted by context within their pool."""
     total = len(contexts)
     reach = np.ones(total, np.int64)  # most items of a micro-batch that begins here
@@ -253,7 +257,9 @@ def _micro_batches(
     return begin, reach[begin]
 
 
-def _split_to_multiple(starts: np.ndarray, counts: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _split_to_multiple(
+    starts: NDArray[np.int64], counts: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Halve the largest micro-batches until their number is a multiple of ``size``: a lone clip leaves an idle half."""
     extra = -len(starts) % size
     if not extra:

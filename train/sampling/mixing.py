@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-Runs = tuple[np.ndarray, np.ndarray]
+Runs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Stretches of consecutive utterances that stay together: the first index of each, and how many they are."""
 
 

@@ -7,9 +7,9 @@ far as these are known. Windows end at other utterances in each epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from asr.config import Section
@@ -33,7 +33,7 @@ class Packing(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, given: Any) -> Any:
+    def _short(cls, given: object) -> object:
         if isinstance(given, str) and given.endswith("s"):
             return {"window_s": given.removesuffix("s")}
         return {"window_s": given} if isinstance(given, int | float) else given
@@ -62,9 +62,9 @@ class UtteranceColumns:
     group    int64 [U], ascending: equal for utterances that may share a window
     """
 
-    audio_s: np.ndarray
-    tokens: np.ndarray
-    group: np.ndarray
+    audio_s: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    group: NDArray[np.int64]
 
     def part(self, begin: int, end: int) -> UtteranceColumns:
         """Return the columns of some utterances."""

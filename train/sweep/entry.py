@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asr.imports import lasting_imports
+from asr.parsed import JsonObject
 from train.sweep.trials import Trial
 from train.trainer.strategy import leave_out_unless_quantised
 
@@ -25,7 +26,7 @@ class Bench:
     corpora: Mapping[str, Corpus]
 
 
-def enter(drawn: dict[str, Any], bench: Bench) -> None:
+def enter(drawn: JsonObject, bench: Bench) -> None:
     """Run ``train.sweep.trial.run_trial``."""
     leave_out_unless_quantised(bench.trials[int(drawn["trial"])].config.strategy)
     with lasting_imports():

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
+from asr.parsed import JsonObject
 from train.sweep.record import Report
+
+if TYPE_CHECKING:
+    import ray.tune.experiment
+    from ray.tune.execution.tune_controller import TuneController
 
 
 class Halving(AsyncHyperBandScheduler):
@@ -41,7 +46,9 @@ class Halving(AsyncHyperBandScheduler):
             for bracket in self._brackets:
                 bracket.on_result(SimpleNamespace(trial_id=_id(trial)), report.step, -report.wer)
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: ray.tune.experiment.Trial, result: JsonObject
+    ) -> str:
         """Return whether a trial goes on after an evaluation."""
         number = int(result["trial"])
         stand_in = SimpleNamespace(trial_id=_id(number))  # Tune's own ids are others each time that a sweep goes on
@@ -53,16 +60,18 @@ class Halving(AsyncHyperBandScheduler):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_add(self, tune_controller: TuneController, trial: ray.tune.experiment.Trial) -> None:
         """Do nothing: there is one bracket, and it knows trials by their number."""
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(
+        self, tune_controller: TuneController, trial: ray.tune.experiment.Trial, result: JsonObject
+    ) -> None:
         """Do nothing: the last report has come already."""
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_remove(self, tune_controller: TuneController, trial: ray.tune.experiment.Trial) -> None:
         """Do nothing: nothing is held of the trial."""
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_error(self, tune_controller: TuneController, trial: ray.tune.experiment.Trial) -> None:
         """Do nothing: what the trial reported by then still counts."""
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from asr.config import current_names
 from asr.errors import UserError
 from asr.io import storage
 from asr.models.artifact import CARD
+from asr.parsed import JsonObject
 from train.config import TrainConfig
 from train.sweep.trials import Trial
 
@@ -33,7 +34,7 @@ class TrialOutcome:
     """Outcome of a trial: its evaluations in order, and the error of one that failed."""
 
     name: str
-    settings: dict[str, Any]
+    settings: JsonObject
     status: Status = "waiting"
     reports: list[Report] = field(default_factory=list)
     error: str = ""
@@ -100,7 +101,7 @@ class SweepRecord:
         trials = [asdict(outcome) for outcome in self.outcomes]
         storage.write_text(self._file, json.dumps({"settings": self._settings, "trials": trials}, indent=1))
 
-    def _go_on(self, earlier: dict[str, Any]) -> None:
+    def _go_on(self, earlier: JsonObject) -> None:
         known = [
             TrialOutcome(**{**row, "reports": [Report(**report) for report in row["reports"]]})
             for row in earlier["trials"]

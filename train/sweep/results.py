@@ -7,13 +7,13 @@ import io
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.table import Table
 
 from asr.io import storage, transfer
 from asr.io.spreadsheet import cells
 from asr.models.artifact import CARD
+from asr.parsed import JsonObject
 from train.sweep.record import SweepRecord, TrialOutcome
 from train.sweep.trials import TRIALS, described
 
@@ -22,7 +22,7 @@ _COLOURS = {"finished": "#1f6feb", "stopped": "#8a8f98", "failed": "#c2410c"}
 _BEST_COLOUR = "#15803d"
 
 
-def summary(record: SweepRecord) -> dict[str, Any]:
+def summary(record: SweepRecord) -> JsonObject:
     """Return the results as JSON: trials with the best first, rates as shares."""
     best = record.winner
     return {
@@ -110,7 +110,7 @@ def draw(record: SweepRecord, target: Path) -> bool:
     return True
 
 
-def _row(one: TrialOutcome) -> dict[str, Any]:
+def _row(one: TrialOutcome) -> JsonObject:
     best = one.best
     return {
         "trial": one.name,

@@ -6,13 +6,17 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import yaml
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from asr.config import Section, resolve
+from asr.parsed import JsonObject
+
+if TYPE_CHECKING:
+    from ray.tune.search.sample import Domain
 
 _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 _WORD = re.compile(r"(choice|grid|uniform|loguniform)\s*\((.*)\)\s*", re.DOTALL)
@@ -21,9 +25,9 @@ _WORD = re.compile(r"(choice|grid|uniform|loguniform)\s*\((.*)\)\s*", re.DOTALL)
 class Values(Section):
     """The values of one key; exactly one of these. ``loguniform(1e-4, 1e-2)`` is short for the last."""
 
-    choice: tuple[Any, ...] | None = Field(None, min_length=1)
+    choice: tuple[object, ...] | None = Field(None, min_length=1)
     """One of these, each as likely."""
-    grid: tuple[Any, ...] | None = Field(None, min_length=1)
+    grid: tuple[object, ...] | None = Field(None, min_length=1)
     """All of these, in every combination with other grids."""
     uniform: tuple[float, float] | None = None
     """Between two numbers."""
@@ -32,7 +36,7 @@ class Values(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_a_word(cls, given: Any) -> Any:
+    def _from_a_word(cls, given: object) -> object:
         if not isinstance(given, str):
             return given
         found = _WORD.fullmatch(given.strip())
@@ -42,7 +46,7 @@ class Values(Section):
 
     @field_validator("choice", "grid")
     @classmethod
-    def _numbers(cls, given: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    def _numbers(cls, given: tuple[object, ...] | None) -> tuple[object, ...] | None:
         """Read 1e-4 as a number, which YAML 1.1 takes for a word."""
         return given and tuple(
             float(one) if isinstance(one, str) and _SCIENTIFIC.fullmatch(one) else one for one in given
@@ -63,7 +67,7 @@ class Values(Section):
         """The numbers between which it is drawn, or None if it is one of several values."""
         return self.uniform or self.loguniform
 
-    def domain(self, whole: bool) -> Any:
+    def domain(self, whole: bool) -> Domain:
         """Return Ray Tune's domain of what is drawn; ``whole`` numbers with both bounds, for keys that take no other.
 
         A grid is no domain: all of it is tried.
@@ -98,7 +102,7 @@ class SweepConfig(Section):
 
     @field_validator("space", mode="before")
     @classmethod
-    def _dotted(cls, given: Any) -> Any:
+    def _dotted(cls, given: object) -> object:
         """Take nested sections, too: the command line makes them of dotted keys."""
         return dict(_flat(given)) if isinstance(given, dict) else given
 
@@ -121,7 +125,7 @@ def resolve_sweep(words: Sequence[str]) -> SweepConfig:
     return resolve(SweepConfig, files[-1] if files else None, settings).value
 
 
-def draw(sweep: SweepConfig, model: type[BaseModel], seed: int) -> list[dict[str, Any]]:
+def draw(sweep: SweepConfig, model: type[BaseModel], seed: int) -> list[JsonObject]:
     """Return the settings of all trials, none of them twice; more ``trials`` of the same sweep begin with the same."""
     random = np.random.RandomState(seed)  # what Ray Tune's domains draw from
     grids = {key: values.grid for key, values in sweep.space.items() if values.grid is not None}
@@ -130,7 +134,7 @@ def draw(sweep: SweepConfig, model: type[BaseModel], seed: int) -> list[dict[str
         for key, values in sweep.space.items()
         if values.grid is None
     }
-    drawn: list[dict[str, Any]] = []
+    drawn: list[JsonObject] = []
     for _ in range(sweep.trials if domains else 1):
         for combination in product(*grids.values()):
             found = {key: _plain(domain.sample(random_state=random)) for key, domain in domains.items()}
@@ -153,7 +157,7 @@ def takes_whole_numbers(model: type[BaseModel], key: str) -> bool:
     return int in (annotation, *get_args(annotation)) and float not in get_args(annotation)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(tree: JsonObject, prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in tree.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict) and not value.keys() & Values.model_fields.keys():
@@ -168,7 +172,7 @@ def _quoted(word: str) -> str:
     return f"{key}={yaml.safe_dump(value, default_style=chr(34)).strip()}" if _WORD.fullmatch(value) else word
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return numpy's numbers as Python's, floats with as many digits as anybody reads."""
     value = value.item() if isinstance(value, np.generic) else value
     return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -7,12 +7,12 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import ray
 import ray.tune
 
 from asr.errors import UserError
+from asr.parsed import JsonObject
 from cluster.resources import DATA_TASK_CPUS, WAITING_ACTORS
 from cluster.scaling import require_workers
 from cluster.session import ray_session
@@ -145,13 +145,20 @@ class Watcher(ray.tune.Callback):
         super().__init__()
         self._trials, self._record = trials, record
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_start(
+        self, iteration: int, trials: list[ray.tune.experiment.Trial], trial: ray.tune.experiment.Trial, **info: object
+    ) -> None:
         number = int(trial.config["trial"])
         self._change(number, status="running", error="")
         console.say(f"{self._trials[number].label}: started")
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self,
+        iteration: int,
+        trials: list[ray.tune.experiment.Trial],
+        trial: ray.tune.experiment.Trial,
+        result: JsonObject,
+        **info: object,
     ) -> None:
         number = int(result["trial"])
         trial_, outcome = self._trials[number], self._record.outcomes[number]
@@ -167,7 +174,9 @@ class Watcher(ray.tune.Callback):
         if outcome.status == "stopped":
             console.say(f"{trial_.label}: stopped early at step {report.step}, others do better there")
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(
+        self, iteration: int, trials: list[ray.tune.experiment.Trial], trial: ray.tune.experiment.Trial, **info: object
+    ) -> None:
         number = int(trial.config["trial"])
         self._change(number, status="failed", error="its process died")
         console.say(f"{self._trials[number].label}: its process died")
@@ -176,7 +185,7 @@ class Watcher(ray.tune.Callback):
         """Take note of a trial that is stopped early."""
         self._record.outcomes[number].status = "stopped"
 
-    def _change(self, number: int, **changes: Any) -> None:
+    def _change(self, number: int, **changes: object) -> None:
         outcome: TrialOutcome = self._record.outcomes[number]
         for name, value in changes.items():
             setattr(outcome, name, value)
@@ -195,7 +204,7 @@ class Halt(ray.tune.Stopper):
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: JsonObject) -> bool:
         """Leave each trial alone."""
         return False
 

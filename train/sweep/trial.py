@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import traceback
 from contextlib import suppress
-from typing import Any
 
 import ray.tune
 
 from asr.errors import UserError
 from asr.io import storage
+from asr.parsed import JsonObject
 from train.events import Progress, Scored
 from train.run.fit import fit, training_corpus
 from train.sweep.entry import Bench
@@ -18,7 +18,7 @@ from train.sweep.trials import Trial
 ERROR = "error.txt"  # in the folder of a run that failed
 
 
-def run_trial(drawn: dict[str, Any], bench: Bench) -> None:
+def run_trial(drawn: JsonObject, bench: Bench) -> None:
     """Run one trial to its end. What goes wrong is told to Tune and written down; the sweep goes on."""
     trial = bench.trials[int(drawn["trial"])]
     teller = _Teller(trial)

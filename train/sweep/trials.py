@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asr.config import resolve
 from asr.errors import UserError
 from asr.io import storage
+from asr.parsed import JsonObject
 from train.config import TrainConfig
 from train.sweep.space import SweepConfig, Values, draw
 
@@ -35,7 +36,7 @@ class Trial:
     """A run of a sweep: ``settings`` are those in which it differs from the others."""
 
     number: int
-    settings: dict[str, Any]
+    settings: JsonObject
     config: TrainConfig
 
     @property
@@ -63,7 +64,7 @@ class Trial:
         return json.dumps(read, sort_keys=True)
 
 
-def described(settings: Mapping[str, Any]) -> str:
+def described(settings: Mapping[str, object]) -> str:
     """Return settings as a person would type them."""
     return " ".join(f"{key}={_text(value)}" for key, value in settings.items())
 
@@ -111,15 +112,15 @@ def _wrong_values(key: str, values: Values, file: Path | None, words: Sequence[s
     """Yield what is wrong with a key or a value of its own; what does not go together is for whole trials to tell."""
     given = values.choice or values.grid
     for value in (given if given is not None else values.bounds) or ():
-        whole = isinstance(value, float) and value.is_integer()
+        plain = int(value) if isinstance(value, float) and value.is_integer() else value
         try:
-            resolve(TrainConfig, file, [*words, *_words({key: int(value) if whole else value})])
+            resolve(TrainConfig, file, [*words, *_words({key: plain})])
         except UserError as error:
             own = [line.removeprefix(_FROM) for line in _lines(error) if line.startswith(_FROM)]
             yield from (f"sweep: {line}" for line in own if line.startswith((f"{key}:", f"{key}.", "unknown key")))
 
 
-def _words(settings: Mapping[str, Any]) -> list[str]:
+def _words(settings: Mapping[str, object]) -> list[str]:
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
 
 
@@ -127,7 +128,7 @@ def _lines(error: UserError) -> list[str]:
     return error.message.splitlines()
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from train.evaluation.schedule import from_json
 from train.events import Corpus, Scored
@@ -68,13 +69,14 @@ def _read(history: Path) -> tuple[list[Row], list[Scored]]:
     return steps, sorted(scored, key=lambda one: one.step)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean over a window centred at each value, narrower at both ends."""
     reach = max(1, int(len(values) * _SMOOTHING / 2))
     sums = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
     low, high = np.maximum(index - reach, 0), np.minimum(index + reach + 1, len(values))
-    return (sums[high] - sums[low]) / (high - low)
+    means: NDArray[np.float64] = (sums[high] - sums[low]) / (high - low)
+    return means
 
 
 def _rates(panel: object, scored: Sequence[Scored], best_step: int | None) -> None:

@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 from asr.io import storage
 from asr.io.unretryable import writing
+from asr.parsed import JsonObject
 from train.evaluation.schedule import as_json, from_json
 from train.events import Failed, Progress, Scored
 
 NAME = "history.jsonl"
-Row = dict[str, Any]
+Row = JsonObject
 
 
 class History:

@@ -7,12 +7,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from asr.config import Section
 from asr.errors import UserError
 from asr.io import storage
+from asr.parsed import JsonObject
 from train.events import Scored
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Name = Literal["tensorboard", "mlflow", "wandb"]
 
@@ -61,7 +65,7 @@ class Tracker(Protocol):
         """Write what is not yet written."""
 
 
-def trackers(config: TrackingConfig, run_name: str, uri: str, settings: dict[str, Any]) -> list[Tracker]:
+def trackers(config: TrackingConfig, run_name: str, uri: str, settings: JsonObject) -> list[Tracker]:
     """Return the trackers of a run in the folder ``uri``; ``settings`` is its resolved configuration."""
     made: list[Tracker] = []
     for name in config.report_to:
@@ -75,7 +79,7 @@ def trackers(config: TrackingConfig, run_name: str, uri: str, settings: dict[str
     return made
 
 
-def step_figures(row: Mapping[str, Any]) -> dict[str, float]:
+def step_figures(row: JsonObject) -> dict[str, float]:
     """Return what of a step's row in the history is worth a chart."""
     return {f"train/{name}": float(row[name]) for name in _STEP_FIGURES if name in row}
 
@@ -93,7 +97,7 @@ class TensorBoard:
         self._folder = mkdtemp(prefix="whisperfleet-") if storage.is_remote(uri) else uri
         self._writer = self._open(None)
 
-    def _open(self, purge_step: int | None) -> Any:
+    def _open(self, purge_step: int | None) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter
 
         # Readers take the files in the order of their names: a whole second, then host, process and number as text.
@@ -119,7 +123,7 @@ class TensorBoard:
 class MLflow:
     """A run at MLflow's tracking server. Its id is kept in the run's folder, so that it goes on where it stopped."""
 
-    def __init__(self, run_name: str, id_file: str, settings: dict[str, Any]) -> None:
+    def __init__(self, run_name: str, id_file: str, settings: JsonObject) -> None:
         import mlflow  # type: ignore[import-not-found,unused-ignore]
 
         known = storage.read_text(id_file) if storage.exists(id_file) else None
@@ -142,15 +146,16 @@ class MLflow:
 class WandB:
     """A run at Weights & Biases, named by its folder, so that it goes on where it stopped."""
 
-    def __init__(self, run_name: str, uri: str, settings: dict[str, Any]) -> None:
+    def __init__(self, run_name: str, uri: str, settings: JsonObject) -> None:
         import hashlib
 
         import wandb
 
         folder = mkdtemp(prefix="whisperfleet-") if storage.is_remote(uri) else uri
         name = f"{run_name}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
-        of_run: dict[str, Any] = {"id": name, "name": run_name, "resume": "allow", "dir": folder, "config": settings}
-        self._run = wandb.init(project="whisperfleet", **of_run)
+        self._run = wandb.init(
+            project="whisperfleet", id=name, name=run_name, resume="allow", dir=folder, config=settings
+        )
         # Figures of evaluations may come late: a step of our own, since those of W&B may only grow.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -12,6 +12,9 @@ from transformers import PreTrainedModel
 from asr.models.checkpoint import Checkpoint
 from asr.models.family import SpeechModel, family_of, family_of_network, load_checkpoint
 from train.trainer.strategy import LoraSettings, Precision, Strategy, has_adapter
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,7 +38,7 @@ def load_base(checkpoint: Checkpoint, strategy: Strategy, precision: Precision, 
     return load_checkpoint(checkpoint, dtype=dtype)
 
 
-def four_bit(dtype: torch.dtype, kept: Sequence[str]) -> Any:
+def four_bit(dtype: torch.dtype, kept: Sequence[str]) -> BitsAndBytesConfig:
     """Return settings for linear layers in 4-bit NormalFloat but those ``kept``, computed in ``dtype``."""
     from transformers import BitsAndBytesConfig
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
 
 from asr.errors import UserError
+from asr.parsed import JsonObject
 from train.config import TrainConfig
 
 # What may not be amended, and the key of ours that it follows from.
@@ -26,7 +26,7 @@ _FOLLOWS = {
 }
 
 
-def derive(config: TrainConfig, world_size: int) -> dict[str, Any] | None:
+def derive(config: TrainConfig, world_size: int) -> JsonObject | None:
     """Return DeepSpeed's settings for so many workers, or None for ddp, which does without.
 
     ``auto`` is filled in by transformers, from the width of the network. Raises UserError where ``deepspeed`` amends
@@ -35,7 +35,7 @@ def derive(config: TrainConfig, world_size: int) -> dict[str, Any] | None:
     if config.parallelism == "ddp":
         return None
     stage = int(config.parallelism.removeprefix("zero"))
-    zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": "auto"}
+    zero: JsonObject = {"stage": stage, "reduce_bucket_size": "auto"}
     if stage == 3:
         zero |= {
             "stage3_prefetch_bucket_size": "auto",
@@ -47,7 +47,7 @@ def derive(config: TrainConfig, world_size: int) -> dict[str, Any] | None:
         zero["offload_optimizer"] = elsewhere
         if stage == 3:
             zero["offload_param"] = dict(elsewhere)
-    settings = {
+    settings: JsonObject = {
         "train_micro_batch_size_per_gpu": config.batching.max_clips,  # DeepSpeed asks; batches come as they are
         "gradient_accumulation_steps": -(-config.batching.micro_batches_per_step // world_size),
         "gradient_clipping": config.optim.max_grad_norm,
@@ -76,14 +76,14 @@ def skip_kernels() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def _refuse_contradictions(amendments: dict[str, Any]) -> None:
+def _refuse_contradictions(amendments: JsonObject) -> None:
     for path in _paths(amendments):
         for key, ours in _FOLLOWS.items():
             if f"{path}.".startswith(f"{key}.") or key.startswith(f"{path}."):
                 raise UserError(f"deepspeed.{path} contradicts {ours}, from which it follows", f"set {ours} instead")
 
 
-def _paths(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _paths(tree: JsonObject, prefix: str = "") -> Iterator[str]:
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _paths(value, f"{prefix}{key}.")
@@ -91,7 +91,7 @@ def _paths(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _merged(settings: dict[str, Any], amendments: dict[str, Any]) -> dict[str, Any]:
+def _merged(settings: JsonObject, amendments: JsonObject) -> JsonObject:
     merged = deepcopy(settings)
     for key, value in amendments.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

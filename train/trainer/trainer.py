@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +25,7 @@ class WhisperTrainer(Seq2SeqTrainer):
         # go on with other dropout masks than the run that it continues.
         return DataLoader(self.train_dataset, batch_size=None, generator=torch.Generator())
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Name the disk that is full: this one, and not that of the run's folder."""
         path, size = Path(self.args.output_dir), checkpoint_bytes(model)
         what = f"a checkpoint of some {size / 1e6:,.1f} MB on the local disk of {socket.gethostname()}"
