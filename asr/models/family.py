@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from asr.audio.features import Context
 from asr.models.abilities import Refusals
@@ -26,7 +26,8 @@ from asr.utterance import Quarantined, Utterance
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import PreTrainedModel
+    from transformers import BitsAndBytesConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.modeling_outputs import Seq2SeqLMOutput
 
 NO_ADAPTER = "__base__"
 """PEFT's name for the adapter of a row that has none."""
@@ -57,7 +58,7 @@ class SpeechModel:
         return family_of_network(self.network)
 
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         """The checkpoint's tokenizer."""
         return self.processor.tokenizer
 
@@ -101,9 +102,9 @@ class LabelSample(Protocol):
     @property
     def task(self) -> Task: ...
     @property
-    def tokenizer(self) -> Any: ...
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
     @property
-    def generation(self) -> Any: ...
+    def generation(self) -> GenerationConfig: ...
     @property
     def labels(self) -> list[tuple[Utterance, list[int]]]: ...
     @property
@@ -137,7 +138,11 @@ class Family(Protocol):
         """Load the processor, which needs no weights. Raises UserError where a file is missing or damaged."""
 
     def load(
-        self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None, quantization: Any = None
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        quantization: BitsAndBytesConfig | None = None,
     ) -> SpeechModel:
         """Load a checkpoint for inference; ``dtype`` None is float32. Raises UserError if it is not a complete network.
 
@@ -178,7 +183,9 @@ class Family(Protocol):
         clip. Raises UserError where the model does not know a clip's language, DataError for markup in its prompt.
         """
 
-    def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the loss of a micro-batch, weighted so that every token of the whole step weighs the same."""
 
     def freeze(self, network: PreTrainedModel, encoder: bool) -> None:
@@ -232,7 +239,7 @@ def family_of(folder: Path) -> Family:
     return family_named(kind if kind in _MODULES else WHISPER)
 
 
-def family_of_network(network: Any) -> Family:
+def family_of_network(network: PreTrainedModel) -> Family:
     """Return the family of a network, PEFT's around it or not, as its config says."""
     return family_named(network.config.model_type)
 
@@ -249,7 +256,10 @@ def families() -> list[Family]:
 
 
 def load_checkpoint(
-    checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None, quantization: Any = None
+    checkpoint: Checkpoint,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    quantization: BitsAndBytesConfig | None = None,
 ) -> SpeechModel:
     """Load a checkpoint found by ``find_checkpoint``; see ``Family.load``."""
     return family_of(checkpoint.folder).load(checkpoint, device, dtype, quantization)
