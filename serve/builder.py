@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import ray.serve
 
 from asr.config import resolve
 from asr.errors import UserError
+from asr.parsed import JsonObject
 from serve.app import build
 from serve.config import ServeConfig
 
 EVERYWHERE = "0.0.0.0"  # where the proxies of a cluster listen
 
 
-def application(args: dict[str, Any]) -> ray.serve.Application:
+def application(args: JsonObject) -> ray.serve.Application:
     """Return the application that ``args`` describe: the keys of configs/serve.yaml, but for host and port.
 
     Serve calls it on the cluster, for ``serve deploy`` and for KubeRay's RayService. It is taken to be reachable from

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -32,7 +32,7 @@ class Replicas(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_a_number(cls, value: Any) -> Any:
+    def _from_a_number(cls, value: object) -> object:
         return {"min": value, "max": value} if isinstance(value, int) else value
 
     @model_validator(mode="after")

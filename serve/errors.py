@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import ray.exceptions
 import ray.serve.exceptions
@@ -43,7 +42,7 @@ class ApiError(Exception):
         self.retry_after_s = RETRY_AFTER_S if retry_after_s is None and status in (429, 503) else retry_after_s
 
 
-def body(fault: ApiError) -> dict[str, Any]:
+def body(fault: ApiError) -> dict[str, object]:
     """Return what tells a client of ``fault``, in an answer of its own or as an event of a stream."""
     kind = _TYPES.get(fault.status, "invalid_request_error" if fault.status < 500 else "server_error")
     # Whatever of it a client or a file has written: what one function forgets to cut, this one does not.

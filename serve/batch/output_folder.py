@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any
 
 from asr.data.manifest import json_object
 from asr.errors import DataError, UserError
@@ -18,6 +17,7 @@ from asr.inference.formats import as_srt, as_text, as_verbose_json, as_vtt
 from asr.inference.recording import Recording
 from asr.io import storage
 from asr.io.spreadsheet import cells, told
+from asr.parsed import JsonObject
 from asr.sound import AUTO, SoundReport
 from asr.transcript import Task
 from serve.batch.inputs import Input
@@ -192,7 +192,7 @@ class Folder:
             return frozenset()
         return frozenset(entry.name for entry in storage.list_files(self.uri))
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> JsonObject:
         uri = self._at(RECORD)
         if not storage.exists(uri):
             return {}
@@ -209,7 +209,7 @@ class Folder:
             raise UserError(f"{uri}: two transcripts have one name", "remove the record")
         return record
 
-    def _refuse_others(self, record: Mapping[str, Any]) -> None:
+    def _refuse_others(self, record: JsonObject) -> None:
         before, now = _DEFAULTS | record["settings"], asdict(self.settings)
         other = [key for key in now if before.get(key) != now[key]]
         if other:
@@ -246,12 +246,12 @@ class Folder:
         return notes
 
 
-def _is_name(stem: Any) -> bool:
+def _is_name(stem: object) -> bool:
     """Return whether a name, with folders or not, means a file in the folder and nowhere else."""
     if not isinstance(stem, str) or not stem or "\0" in stem or "://" in stem:
         return False
     return not stem.startswith("/") and not {"", ".", ".."} & set(stem.split("/"))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "none" if value in (None, "") else "".join(filter(str.isprintable, str(value)))[:_SHOWN]

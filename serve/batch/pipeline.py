@@ -7,7 +7,6 @@ import os
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 import ray.data
@@ -136,7 +135,7 @@ def _info(config: ServeConfig, make_engine: MakeEngine) -> ModelInfo:
     return make_engine(config).info
 
 
-def _cut(row: dict[str, Any], model: ModelInfo) -> Iterator[dict[str, Any]]:
+def _cut(row: dict[str, bytes], model: ModelInfo) -> Iterator[dict[str, bytes]]:
     for task in pickle.loads(row["orders"]):
         for window_task in window_tasks(task, model):
             yield {"row": pickle.dumps(window_task)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -61,7 +60,7 @@ class AdminApi:
             raise ApiError(403, "without API keys models are managed from this machine only", "forbidden")
 
 
-def _row(one: VersionState, held: list[Held]) -> dict[str, Any]:
+def _row(one: VersionState, held: list[Held]) -> dict[str, object]:
     sizes = [size for each in held for found, size in each.nbytes.items() if one.version.is_met_by(found)]
     return {
         "name": one.name,

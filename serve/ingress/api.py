@@ -7,7 +7,6 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
 
 import ray.serve
 import torch
@@ -16,6 +15,7 @@ from fastapi.responses import JSONResponse
 from ray.serve.handle import DeploymentHandle
 
 from asr.inference.engine import ModelInfo
+from asr.parsed import JsonObject
 from asr.transcript import Task
 from serve.config import ServeConfig
 from serve.errors import ApiError
@@ -91,13 +91,13 @@ class Api:
         return await self._answer(request, "translate")
 
     @app.get("/v1/models", **answers(schemas.Models, 401))
-    async def models(self, request: Request) -> dict[str, Any]:
+    async def models(self, request: Request) -> JsonObject:
         """List the models by their public names."""
         self._keys.holder(request.headers.get("authorization"))
         return {"object": "list", "data": [self._listed(name) for name in self._controller.names]}
 
     @app.get("/v1/models/{name:path}", **answers(schemas.Model, 401, 404))
-    async def model(self, name: str, request: Request) -> dict[str, Any]:
+    async def model(self, name: str, request: Request) -> JsonObject:
         """Describe one of them."""
         self._keys.holder(request.headers.get("authorization"))
         return self._listed(self._controller.name(name))
@@ -174,5 +174,5 @@ class Api:
                 return begun.route.named(await loop.run_in_executor(begun.threads, told.response))
             return begun.route.named(told.response())
 
-    def _listed(self, name: str) -> dict[str, Any]:
+    def _listed(self, name: str) -> JsonObject:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "whisperfleet"}

@@ -75,7 +75,8 @@ class ReplicaClient:
             clip, self._turns, position, within_s, self.version, self.labels.key
         )
         try:
-            return await response
+            result: WindowResult = await response
+            return result
         except asyncio.CancelledError:
             response.cancel()
             raise

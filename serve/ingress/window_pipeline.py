@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +57,7 @@ class WindowPipeline:
                 self._tasks.discard(task)
                 yield window, transcript
         finally:
-            left: list[asyncio.Task[Any]] = [feeding, *self._tasks]
+            left: list[asyncio.Task[None] | asyncio.Task[Transcript]] = [feeding, *self._tasks]
             for each in left:
                 each.cancel()
             await asyncio.gather(*left, return_exceptions=True)

@@ -7,13 +7,15 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from http.client import HTTPResponse
+from typing import Annotated, cast
 
 import typer
 
 from asr.errors import UserError
+from asr.parsed import JsonObject
 from asr.places import absolute
 from serve.config import GB, is_loopback
 from serve.models import key_file
@@ -72,7 +74,7 @@ def unload(name: _Name, url: _Url = _HERE, key: _Key = "", as_json: _Json = Fals
     _change("unload", name, {}, (url, key, as_json))
 
 
-def table(listing: dict[str, Any]) -> str:
+def table(listing: JsonObject) -> str:
     """Return a listing for people."""
     rows = [("name", "state", "share", "loaded", "GB", "requests", "last used", "artifact")]
     for model in listing["models"]:
@@ -95,7 +97,7 @@ def table(listing: dict[str, Any]) -> str:
     return "\n".join([*lines, f"{listing['nbytes'] / GB:.2f}{bound} GB in a replica"])
 
 
-def _change(verb: str, name: str, order: dict[str, Any], connection: tuple[str, str, bool]) -> None:
+def _change(verb: str, name: str, order: Mapping[str, object], connection: tuple[str, str, bool]) -> None:
     url, key, as_json = connection
     for line in _lines(url, key, f"/admin/models/{verb}/{urllib.parse.quote(name)}", order):
         told = json.loads(line)
@@ -110,16 +112,17 @@ def _found(uri: str, url: str) -> str:
     return absolute(uri) if here and os.path.exists(os.path.expanduser(uri)) else uri
 
 
-def _lines(url: str, key: str, path: str, order: dict[str, Any]) -> Iterator[str]:
+def _lines(url: str, key: str, path: str, order: Mapping[str, object]) -> Iterator[str]:
     with _opened(url, key, path, json.dumps(order).encode()) as response:
         for line in response:
             yield line.decode().rstrip("\n")
 
 
-def _opened(url: str, key: str, path: str, data: bytes | None = None) -> Any:
+def _opened(url: str, key: str, path: str, data: bytes | None = None) -> HTTPResponse:
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
-        return urllib.request.urlopen(urllib.request.Request(url.rstrip("/") + path, data, headers), timeout=TIMEOUT_S)
+        request = urllib.request.Request(url.rstrip("/") + path, data, headers)
+        return cast(HTTPResponse, urllib.request.urlopen(request, timeout=TIMEOUT_S))
     except urllib.error.HTTPError as error:
         with error:
             raise UserError(_message(error)) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import cast
 
 import ray.exceptions
 import ray.serve.exceptions
@@ -52,9 +52,10 @@ class ReplicaGroup:
         for error in loaded:
             if isinstance(error, Exception):
                 raise error  # the others keep it until it is dropped or has to make room
-        for one in loaded:
+        described = cast("list[Described]", loaded)
+        for one in described:
             self._described[one.version] = one
-        return loaded
+        return described
 
     async def drop(self, version: Version) -> None:
         """Have every replica unload a version once nobody uses it there."""
@@ -74,7 +75,7 @@ class ReplicaGroup:
         transcript: Transcript = result.transcript
         return transcript
 
-    async def _everywhere(self, method: str, timeout_s: float, *words: Any) -> list[Any]:
+    async def _everywhere(self, method: str, timeout_s: float, *words: object) -> list[object]:
         """Call a method of each replica; of those that died nothing comes back."""
         try:
             asked = self._replicas.broadcast(method, *words)
@@ -87,6 +88,6 @@ class ReplicaGroup:
         return [_own(one) for one in found if not isinstance(one, _GONE)]
 
 
-def _own(found: Any) -> Any:
+def _own(found: object) -> object:
     """Return a replica's own exception rather than Ray's around it."""
     return found.cause if isinstance(found, ray.exceptions.RayTaskError) else found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ray.serve.config import AggregationFunction, AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
@@ -27,7 +26,7 @@ class QueuedAudio:
     def __init__(self, audio_s_each: float) -> None:
         self._audio_s_each = audio_s_each
 
-    def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+    def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, object]]:
         """Return the target number of replicas, and no state."""
         queued = (context.aggregated_metrics or {}).get(QUEUED_AUDIO, {})
         return max(1, math.ceil(sum(queued.values()) / self._audio_s_each)), {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -12,6 +12,7 @@ from asr.config import suggestion
 from asr.errors import DataError
 from asr.language import is_unnamed
 from asr.models.processor import LONGEST_PROMPT
+from asr.parsed import JsonObject
 from asr.printable import printable
 from asr.sound import DEFAULT_CHOICE, MAX_INDEX, NAMED, is_index
 from asr.transcript import require_plain
@@ -70,7 +71,8 @@ def _temperature(value: str) -> float:
 def _format(value: str) -> Format:
     if value == "diarized_json":
         raise ApiError(400, "who speaks is not told apart: choose verbose_json", "unsupported_value", "response_format")
-    for known in get_args(Format):
+    formats: tuple[Format, ...] = get_args(Format)
+    for known in formats:
         if value in (known, ""):
             return known
     hint = suggestion(value, get_args(Format)) or f"choose one of {', '.join(get_args(Format))}"
@@ -114,7 +116,7 @@ def _channel(value: str) -> str:
     return text or DEFAULT_CHOICE.channel
 
 
-_VAD: dict[str, Any] = {
+_VAD: JsonObject = {
     "anyOf": [
         {"const": "auto"},
         {

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from asr.parsed import JsonObject
 from serve.ingress.openai import schemas
 from serve.ingress.openai.fields import Fields
 from serve.models.rollout import RolloutRequest
@@ -35,15 +33,15 @@ _REFUSED = {
 }
 
 
-def answers(model: type[BaseModel] | None, *refusals: int, media_type: str = "application/json") -> dict[str, Any]:
+def answers(model: type[BaseModel] | None, *refusals: int, media_type: str = "application/json") -> JsonObject:
     """Return what a route's decorator is told of its answers: the good one, those of ``refusals``, and any other."""
-    good: dict[str, Any] = {"model": model} if model else {"content": {media_type: {"schema": {"type": "string"}}}}
+    good: JsonObject = {"model": model} if model else {"content": {media_type: {"schema": {"type": "string"}}}}
     refused = {status: {"model": schemas.Error, "description": _REFUSED[status]} for status in refusals}
     other = {"model": schemas.Error, "description": "Any other fault."}
     return {"response_model": None, "responses": {200: good, **refused, "default": other}}
 
 
-def _transcribed() -> dict[str, Any]:
+def _transcribed() -> JsonObject:
     told = answers(None, 400, 401, 404, 408, 413, 429, 500, 503, 504)
     whole = [{"$ref": _REFERENCE.format(model=one)} for one in ("Transcription", "VerboseTranscription")]
     kinds = {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "text/vtt", "text/event-stream")}
@@ -72,17 +70,17 @@ ORDERED = answers(None, 400, 401, 403, 404, 409, 413, 415, 503, media_type="appl
 }
 
 
-def document(app: FastAPI) -> dict[str, Any]:
+def document(app: FastAPI) -> JsonObject:
     """Return the OpenAPI document of an application, made once."""
     if app.openapi_schema is None:
         app.openapi_schema = _document(app)
     return app.openapi_schema
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI) -> JsonObject:
     about = "OpenAI's audio API, and what this endpoint has beside it. Where keys are asked for, send one as a bearer."
     found = get_openapi(title=app.title, version=app.version, description=about, routes=app.routes)
-    wanted: list[tuple[type[BaseModel], Any]] = [
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         (Fields, "validation"),
         (RolloutRequest, "validation"),
         (schemas.Transcription, "validation"),
@@ -97,7 +95,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return found
 
 
-def _form(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _form(fields: JsonObject) -> JsonObject:
     """Return the schema of the whole form: the file and the fields, lists under the names that clients give them."""
     file = {"type": "string", "format": "binary", "description": "A recording, or a video with sound."}
     named = {f"{name}[]" if name in _LISTS else name: schema for name, schema in fields["properties"].items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fastapi import Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -74,7 +73,7 @@ class Answer:
             case "text":
                 return PlainTextResponse(as_text(recording), headers=headers)
 
-    def delta(self, part: RecordingPart) -> dict[str, Any]:
+    def delta(self, part: RecordingPart) -> dict[str, object]:
         """Return the event of what a window added; ``end`` and ``duration`` say, in seconds, how far that is."""
         event = self._delta(self._document())
         event |= {"end": round(part.until_s, 3), "duration": round(self._duration_s, 3)}
@@ -83,7 +82,7 @@ class Answer:
             event |= {name: added[name] for name in ("segments", "words") if name in added}
         return event
 
-    def rest(self) -> dict[str, Any] | None:
+    def rest(self) -> dict[str, object] | None:
         """Return the event of what no window added alone; None for nothing.
 
         That is what was held back for another channel, or the head of subtitles without any.
@@ -94,7 +93,7 @@ class Answer:
         document = self._document()
         return self._delta(document) if self._told < len(document) else None
 
-    def done(self) -> dict[str, Any]:
+    def done(self) -> dict[str, object]:
         """Return the event that ends the answer, with all of its text and what it cost."""
         recording = self.recording
         spoken = round(recording.decoded_s * AUDIO_TOKENS_PER_S)
@@ -106,17 +105,18 @@ class Answer:
             "output_tokens": written,
             "total_tokens": spoken + written,
         }
-        event = {"type": "transcript.text.done", "text": self._document(), "usage": usage}
+        event: dict[str, object] = {"type": "transcript.text.done", "text": self._document(), "usage": usage}
         return (self._verbose(recording) if self._parameters.response_format == "verbose_json" else {}) | event
 
     def _document(self) -> str:
-        return _DOCUMENTS.get(self._parameters.response_format, lambda recording: recording.text)(self.recording)
+        write = _DOCUMENTS.get(self._parameters.response_format)
+        return self.recording.text if write is None else write(self.recording)
 
-    def _delta(self, document: str) -> dict[str, Any]:
+    def _delta(self, document: str) -> dict[str, object]:
         delta, self._told = document[self._told :], len(document)
         return {"type": "transcript.text.delta", "delta": delta}
 
-    def _verbose(self, recording: Recording) -> dict[str, Any]:
+    def _verbose(self, recording: Recording) -> dict[str, object]:
         return as_verbose_json(recording, self._options.task, tuple(self._parameters.granularities))
 
 

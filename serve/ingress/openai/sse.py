@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus
@@ -110,5 +109,5 @@ async def events(
         yield f"event: error\ndata: {json.dumps(body(as_api_error(error)))}\n\n"
 
 
-def _event(content: dict[str, Any]) -> str:
+def _event(content: dict[str, object]) -> str:
     return f"event: {content['type']}\ndata: {json.dumps(content, allow_nan=False)}\n\n"
