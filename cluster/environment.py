@@ -6,7 +6,7 @@ import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 # pinned: the nodes have the pinned versions already, or the job ends at once. pip, uv: they are installed on each node
 # first. image: whatever the nodes have, with a warning where it differs.
@@ -31,7 +31,7 @@ def pins(root: Path) -> dict[str, str]:
     return {name: locked[_key(name)] for name in names if _key(name) in locked}
 
 
-def runtime_environment(kind: str, root: Path) -> dict[str, Any]:
+def runtime_environment(kind: str, root: Path) -> dict[str, object]:
     """Return the part of Ray's runtime environment that installs packages: {} where they are there already.
 
     Ray itself is not installed: it has to be the cluster's own. What the pinned packages need in turn is held to

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import aiohttp
 import requests
@@ -72,7 +71,7 @@ class SubmittedJob:
         code = self.exit_code or 1
         return code if code > 0 else 128 - code
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """Return it for machines."""
         return asdict(self)
 
@@ -119,7 +118,7 @@ class Cluster:
         names = ", ".join(dict.fromkeys(job.name for job in found)) or "none"
         raise UserError(f"no job '{name}' on {self.address}", f"there are: {names}")
 
-    def submit(self, name: str, entrypoint: str, order: JobRequest, runtime_env: Mapping[str, Any]) -> SubmittedJob:
+    def submit(self, name: str, entrypoint: str, order: JobRequest, runtime_env: Mapping[str, object]) -> SubmittedJob:
         """Start ``entrypoint`` as the next attempt at ``name``. An attempt that has not ended is in the way."""
         if not _NAME.fullmatch(name):
             raise UserError(f"'{name}' cannot be a job's name", "letters, digits, . _ -, at most 63")

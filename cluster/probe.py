@@ -15,11 +15,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 PACKAGES = ("asr", "cluster", "train", "serve", "whisperfleet")
 _GPUS = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
@@ -32,7 +32,7 @@ class Probe:
     def __init__(self) -> None:
         self._listener: socket.socket | None = None
 
-    def facts(self, distributions: Sequence[str]) -> dict[str, Any]:
+    def facts(self, distributions: Sequence[str]) -> dict[str, object]:
         """Return versions of Python and ``distributions`` ("" where not there), this project's code, and GPUs."""
         versions = {"python": ".".join(map(str, sys.version_info[:3]))}
         for name in distributions:
@@ -114,9 +114,13 @@ class Probe:
 
     def read(self, places: Mapping[str, str]) -> dict[str, str]:
         """Return the names of the files that cannot be read here, with the reason. A shared disk may take a moment."""
+
+        def look(place: str) -> str:
+            return _said(lambda storage: storage.read_text(place))
+
         failed, until = dict.fromkeys(places, ""), time.monotonic() + _APPEARS_S
         while True:
-            failed = {name: _said(lambda storage, name=name: storage.read_text(places[name])) for name in failed}
+            failed = {name: look(places[name]) for name in failed}
             failed = {name: reason for name, reason in failed.items() if reason}
             if not failed or time.monotonic() > until:
                 return failed
@@ -125,7 +129,7 @@ class Probe:
     def remove(self, folder: str) -> None:
         """Delete a folder, where it is there."""
 
-        def delete(storage: Any) -> None:
+        def delete(storage: ModuleType) -> None:
             filesystem, path = storage.resolve(folder)
             filesystem.delete_dir(path)
 
@@ -153,7 +157,7 @@ def gpus() -> list[tuple[str, int, str]]:
     return [(name, int(float(memory)) if memory[:1].isdecimal() else 0, driver) for name, memory, driver in rows]
 
 
-def _said(work: Any) -> str:
+def _said(work: Callable[[ModuleType], object]) -> str:
     try:
         from asr.io import storage
 

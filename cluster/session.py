@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -150,7 +149,7 @@ def _patience() -> Iterator[None]:
     """Have Ray wait for its own node for a minute. Ray 2.60 gives it half of that, and has no setting for it."""
     ask = ray._private.services.get_node
 
-    def patient(gcs_address: str, node_id: str) -> Any:
+    def patient(gcs_address: str, node_id: str) -> object:
         until = time.monotonic() + _NODE_S
         while True:
             try:

@@ -6,12 +6,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import probe
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 ANSWER_S = 20.0
 FIRST_S = 30.0  # a node may have to start a process first
@@ -24,14 +27,14 @@ class Node:
     name: str
     gpus: int
     id: str
-    probe: Any
+    probe: ActorHandle
 
-    def gpu_probe(self) -> Any:
+    def gpu_probe(self) -> ActorHandle:
         """Return another probe of this node that holds one of its GPUs. It starts when one is free."""
         return _probe(self.id, num_gpus=1)
 
 
-def _probe(node_id: str, **resources: float) -> Any:
+def _probe(node_id: str, **resources: float) -> ActorHandle:
     kind = ray.remote(probe.Probe).options(  # holding nothing, so that it also starts on a node that is at work
         num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False), **resources
     )
@@ -62,7 +65,7 @@ def survey() -> Iterator[list[Node]]:
 
 
 def ask(
-    nodes: list[Node], question: Callable[[Node], Any], seconds: float = ANSWER_S
+    nodes: list[Node], question: Callable[[Node], ray.ObjectRef], seconds: float = ANSWER_S
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the answers, and why others gave none, by the names of the nodes.
 
