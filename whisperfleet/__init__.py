@@ -7,7 +7,7 @@ come torch, transformers and Ray.
 from __future__ import annotations
 
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whisperfleet import own_packages
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     __version__: str
 else:  # not for type checkers, for which a module with this function has every name
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name == "__version__":
             return metadata.version("whisperfleet")
         if name in __all__:

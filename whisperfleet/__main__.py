@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from asr.errors import RenamedWarning
 from asr.imports import end_quickly
@@ -38,19 +37,40 @@ def main() -> None:
         termination.finish()
 
 
-def app(**settings: Any) -> None:
+def app(**settings: object) -> None:
     """Run the verbs. Their table is imported here: until SIGTERM is taken, nothing can be said of it."""
     import_module("whisperfleet.cli").app(**settings)
 
 
-def _shown(otherwise: Callable[..., None]) -> Callable[..., None]:
+class ShowWarning(Protocol):
+    """What ``warnings.showwarning`` is."""
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None: ...
+
+
+def _shown(otherwise: ShowWarning) -> ShowWarning:
     """Return what shows a key's old name as a line for a person, and all other warnings as they were shown."""
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **further: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, RenamedWarning):
             print(f"whisperfleet: {message}", file=sys.stderr)
         else:
-            otherwise(message, category, *place, **further)
+            otherwise(message, category, filename, lineno, file, line)
 
     return show
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module, metadata
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cluster import termination
 
+if TYPE_CHECKING:
+    from typer._click.core import Command, Context
+
 # verb -> (module:function with its options, what it does), or the verbs of a group; ITSELF is what the group's own name
 # does, followed by anything but one of its verbs
 ITSELF = ""
-VERBS: Mapping[str, Any] = {
+Verb = tuple[str, str]
+Table: TypeAlias = "Mapping[str, Verb | Table]"
+VERBS: Table = {
     "demo": ("whisperfleet.demo:demo", "The whole way on real speech: WER before, fine-tune, WER after, serve, ask."),
     "recipe": ("whisperfleet.recipe:recipe", "Print a configuration to copy; without a name, list them."),
     "data": {
@@ -78,7 +83,9 @@ class LazyCommand(TyperCommand):
         super().__init__(name, help=summary)
         self._target = target
 
-    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Context | None = None, **extra: object
+    ) -> Context:
         """Hand over to the real command: from here on, the stand-in is not seen again."""
         module, function = self._target.split(":")
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -90,27 +97,29 @@ class LazyCommand(TyperCommand):
 class VerbWithVerbs(TyperGroup):
     """Group that is also a verb itself: ``serve MODEL`` beside ``serve models list``."""
 
-    def __init__(self, name: str, itself: LazyCommand, commands: dict[str, Any]) -> None:
+    def __init__(self, name: str, itself: LazyCommand, commands: dict[str, Command]) -> None:
         super().__init__(name=name, commands=commands, help=itself.help)
         self._itself = itself
 
-    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Context | None = None, **extra: object
+    ) -> Context:
         """Hand over to the verb that is the group itself, unless one of the others is named."""
         if args and args[0] in self.commands:
             return super().make_context(info_name, args, parent=parent, **extra)
         return self._itself.make_context(info_name, args, parent=parent, **extra)
 
 
-def _commands(table: Mapping[str, Any]) -> dict[str, Any]:
+def _commands(table: Table) -> dict[str, Command]:
     return {name: _command(name, entry) for name, entry in table.items()}
 
 
-def _command(name: str, entry: Any) -> Any:
+def _command(name: str, entry: Verb | Table) -> Command:
     if not isinstance(entry, Mapping):
         return LazyCommand(name, *entry)
     if ITSELF in entry:
         commands = _commands(entry)
-        return VerbWithVerbs(name, commands.pop(ITSELF), commands)
+        return VerbWithVerbs(name, cast(LazyCommand, commands.pop(ITSELF)), commands)
     return TyperGroup(name=name, commands=_commands(entry), help=GROUPS[name], no_args_is_help=True)
 
 
@@ -120,7 +129,7 @@ class Verbs(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings | {"commands": _commands(VERBS)})
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Context) -> list[str]:
         """Return the verbs in the table's order, which is that of the work."""
         return list(self.commands)
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +19,7 @@ from asr.language import name
 from asr.models.artifact import CARD, Card, load_model, read_card, record_evaluations
 from asr.models.checkpoint import find_checkpoint
 from asr.models.family import best_device
+from asr.parsed import JsonObject
 from asr.scoring.evaluation import Evaluation
 from asr.scoring.report import duration, percent, with_interval, write_report
 from asr.utterance import Utterance
@@ -45,12 +45,12 @@ class DemoOutcome:
     before: Evaluation
     short: Evaluation
     full: Evaluation
-    training: dict[str, Any]
+    training: JsonObject
     answers: Sequence[EndpointAnswer]
     artifact: Path
     report: Path
 
-    def line(self) -> dict[str, Any]:
+    def line(self) -> dict[str, object]:
         """Return the figures for machines: error rates are shares, times seconds."""
         rates = {"wer_before": self.before, "wer_after_short": self.short, "wer_after_full": self.full}
         return {
