@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -27,9 +26,11 @@ from asr.io.cache import cache_root
 from asr.models.artifact import merge_adapter
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.family import NO_ADAPTER, num_bytes
+from asr.models.processor import Features
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.multi_lora import MultiLoraBase
 from asr.models.whisper.torch_backend import decode
+from asr.parsed import JsonObject
 from asr.transcript import DecodingRequest, Transcript
 from train.trainer.strategy import LoraSettings
 
@@ -69,7 +70,7 @@ def _adapter(checkpoint: Checkpoint, parent: Path, seed: int) -> Path:
     return parent / str(seed)
 
 
-def _compare(checkpoint: Checkpoint, folders: Sequence[Path], asked: argparse.Namespace) -> dict[str, Any]:
+def _compare(checkpoint: Checkpoint, folders: Sequence[Path], asked: argparse.Namespace) -> JsonObject:
     plain = load_checkpoint(checkpoint)
     plain.network.generation_config.max_length = MAX_TOKENS
     merged = merge_adapter(load_checkpoint(checkpoint), folders[0])
@@ -111,14 +112,14 @@ def _compare(checkpoint: Checkpoint, folders: Sequence[Path], asked: argparse.Na
     }
 
 
-def _clips(log_mel: Any) -> list[DecodingRequest]:
+def _clips(log_mel: Features) -> list[DecodingRequest]:
     good, _ = utterances("en", fetch("en", cache_root()))
     chosen = [clip for clip in good if 8 <= len(clip.text.split()) <= 14]
     waveforms = [decode_audio(str(clip.audio), container="g722") for clip in chosen[:: len(chosen) // CLIPS][:CLIPS]]
     return [DecodingRequest(log_mel(waveform), "en") for waveform in waveforms]
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(result: JsonObject) -> None:
     table = Table("", "CPU s", "against merged", title=f"{result['clips']} clips in a batch, {result['base']}")
     for side, seconds in result["cpu_s"].items():
         table.add_row(side.replace("_", " "), f"{seconds:.2f}", f"{result['ratio'][side]:.2f}")

@@ -17,7 +17,6 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -30,6 +29,7 @@ from asr.data.sources import SourceConfig
 from asr.models.checkpoint import find_checkpoint
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.loss import token_loss
+from asr.parsed import JsonObject
 from asr.utterance import Utterance
 from train.config import TrainConfig
 from train.data.prepare import PrepareConfig, prepare
@@ -111,7 +111,7 @@ def _encoding(specs: Sequence[MicroBatchSpec]) -> dict[str, float]:
     return dict(seconds)
 
 
-def _result(seconds: dict[str, float], durations: Sequence[float]) -> dict[str, Any]:
+def _result(seconds: dict[str, float], durations: Sequence[float]) -> JsonObject:
     ratios = {f"{kind}_ratio": seconds[f"{kind}_full"] / seconds[f"{kind}_short"] for kind in ("step", "encode")}
     figures = {name: round(value, 2) for name, value in (seconds | ratios).items()}
     return {
@@ -124,7 +124,7 @@ def _result(seconds: dict[str, float], durations: Sequence[float]) -> dict[str, 
     }
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(result: JsonObject) -> None:
     table = Table(
         "", "own length, s", "30 s, s", "ratio", title=f"{result['clips']} clips, {result['audio_s']} s of speech"
     )

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import chain, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from rich.console import Console
@@ -33,6 +33,7 @@ from asr.models.family import best_device
 from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.ct2_backend import CTranslateModel
 from asr.models.whisper.torch_backend import decode
+from asr.parsed import JsonObject
 from asr.scoring.error_rates import score
 from asr.transcript import DecodingRequest, Transcript
 from asr.utterance import Utterance
@@ -87,7 +88,7 @@ def measure(
     spoken: Sequence[Utterance],
     context: Context,
     size: int,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Decode all clips, at most ``size`` at a time, and return the figures."""
 
     def say(some: Sequence[DecodingRequest]) -> list[Transcript]:
@@ -101,7 +102,7 @@ def measure(
     started = time.perf_counter()
     said = [one.text for one in say(clips)]
     seconds = time.perf_counter() - started
-    found: dict[str, Any] = {
+    found: JsonObject = {
         "context": context,
         "batch": size,
         "seconds": round(seconds, 3),
@@ -113,7 +114,7 @@ def measure(
     return found
 
 
-def _show(rows: Sequence[dict[str, Any]]) -> None:
+def _show(rows: Sequence[JsonObject]) -> None:
     table = Table("engine", "context", "clips a batch", "audio s/s", "WER", "torch's peak, GiB")
     for row in rows:
         cells = row["engine"], row["context"], str(row["batch"]), f"{row['audio_per_s']:g}", f"{row['wer']:.1%}"

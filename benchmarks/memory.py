@@ -21,17 +21,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from asr.parsed import JsonObject
 from asr.models.capacity import Adapters, BatchShape
 from asr.models.whisper.shapes import SIZES, NetworkShape
 from train.capacity.memory import CPU_FRAMEWORK, GPU_FRAMEWORK, MIB, memory
 from train.capacity.setup import Setup, StrategyName
 from train.capacity.speed import flops
+
+if TYPE_CHECKING:
+    from asr.models.whisper.network import AnyContextWhisper
+    from train.trainer.strategy import LoraSettings
 
 STEPS = {"cpu": 2, "cuda": 5}  # the first has no optimiser states yet; the last is timed
 ADAPTERS = Adapters(rank=32, dropout=0.05, target_modules=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"))
@@ -97,8 +102,8 @@ CPU_CASES = (
     Case("lora", "small", clips=2, checkpointing=True),
 )
 # The batch of configs/large-v3-lora-24gb.yaml at its bounds, then others.
-_LARGE: dict[str, Any] = {"base": "large-v3", "precision": "bf16", "clips": 16, "seconds": 7.5, "tokens": 128}
-_WINDOWS: dict[str, Any] = {"precision": "bf16", "clips": 8, "seconds": 30.0, "tokens": 200}
+_LARGE: JsonObject = {"base": "large-v3", "precision": "bf16", "clips": 16, "seconds": 7.5, "tokens": 128}
+_WINDOWS: JsonObject = {"precision": "bf16", "clips": 8, "seconds": 30.0, "tokens": 200}
 GPU_CASES = (
     Case("full", "nothing", clips=1, seconds=1.0, tokens=4),
     Case("lora", **_LARGE),
@@ -144,12 +149,12 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def measure(case: Case, threads: int) -> dict[str, Any]:
+def measure(case: Case, threads: int) -> JsonObject:
     """Run one case in a process of its own and put the prediction beside it."""
     return measure_each([case], threads)[0]
 
 
-def measure_each(cases: Sequence[Case], threads: int) -> list[dict[str, Any]]:
+def measure_each(cases: Sequence[Case], threads: int) -> list[JsonObject]:
     """Do so for each case. On a CPU their processes are forks of one that has imported everything already."""
     environment = os.environ | QUIET | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     words = [word for case in cases for word in ("--case", json.dumps(asdict(case)))]
@@ -183,7 +188,7 @@ def _run_each(cases: Sequence[Case]) -> None:
             raise RuntimeError(f"{case.name} failed")
 
 
-def _compared(case: Case, found: dict[str, Any]) -> dict[str, Any]:
+def _compared(case: Case, found: JsonObject) -> JsonObject:
     gpu = found["device"] != "cpu"
     setup = case.setup(gpu)
     estimate = memory(setup)
@@ -203,7 +208,7 @@ def _compared(case: Case, found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run(case: Case) -> dict[str, Any]:
+def run(case: Case) -> JsonObject:
     """Train a few steps in this process and return the peak in bytes, the last step's seconds, the device's FLOP/s."""
     from asr.models.whisper.loss import token_loss
     from train.trainer.adapter import adapt
@@ -248,7 +253,7 @@ def run(case: Case) -> dict[str, Any]:
     return found
 
 
-def _network(case: Case, device: str) -> Callable[[], Any]:
+def _network(case: Case, device: str) -> Callable[[], AnyContextWhisper]:
     """Return a function that builds the network: built later, so that its weights are counted."""
     from transformers import WhisperConfig
 
@@ -258,9 +263,10 @@ def _network(case: Case, device: str) -> Callable[[], Any]:
 
     dtype = base_dtype(case.strategy, case.precision)
 
-    def build() -> Any:
+    def build() -> AnyContextWhisper:
         with torch.device(device):
-            return AnyContextWhisper._from_config(WhisperConfig(**case.shape.config), dtype=dtype)
+            config = WhisperConfig(**case.shape.config)
+            return cast(AnyContextWhisper, AnyContextWhisper._from_config(config, dtype=dtype))
 
     if case.strategy != "qlora":
         return build
@@ -272,7 +278,7 @@ def _network(case: Case, device: str) -> Callable[[], Any]:
     )
 
 
-def _batch(case: Case) -> Any:
+def _batch(case: Case) -> dict[str, torch.Tensor]:
     import numpy as np
 
     from asr.models.whisper.collate import collate
@@ -284,7 +290,7 @@ def _batch(case: Case) -> Any:
     return collate(list(clips), labels_BL, np.zeros(case.clips, dtype=np.int64), case.seconds, pad_token_id=0)
 
 
-def _settings() -> Any:
+def _settings() -> LoraSettings:
     from train.trainer.strategy import LoraSettings
 
     return LoraSettings(rank=ADAPTERS.rank, dropout=ADAPTERS.dropout, target_modules=ADAPTERS.target_modules)
@@ -309,7 +315,7 @@ def _resident(field: str) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
-def _show(rows: Sequence[dict[str, Any]]) -> None:
+def _show(rows: Sequence[JsonObject]) -> None:
     table = Table("size", "strategy", "precision", "batch", "predicted, MiB", "measured, MiB", "error", "worst moment")
     for row in rows:
         batch = f"{row['clips']} x {row['seconds']:g} s, {row['tokens']} tokens"

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from asr.parsed import JsonObject
 from benchmarks.provenance import provenance, tell
 from benchmarks.serving.__main__ import DEMO, VERSIONS, alternating, take_turn
 from benchmarks.serving.figures import overhead_ms, percentile_ms
@@ -53,7 +53,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def run(model: str, folder: Path) -> dict[str, Any]:
+def run(model: str, folder: Path) -> JsonObject:
     """Return all figures; ``folder`` is for everything that is written on the way."""
     tell("preparing speech")
     short, _ = short_and_long(LANGUAGE, folder, CLIPS, LONG_S)

@@ -18,13 +18,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import aiohttp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from asr.parsed import JsonObject
 from benchmarks.probe import bare, probing
 from benchmarks.provenance import provenance, tell
 from benchmarks.serving.__main__ import DEMO, VERSIONS
@@ -61,7 +61,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def run(model: str, factor: float, seconds: float, folder: Path) -> dict[str, Any]:
+def run(model: str, factor: float, seconds: float, folder: Path) -> JsonObject:
     """Return all figures; ``folder`` is for the clips."""
     tell("preparing speech")
     short, _ = short_and_long(LANGUAGE, folder, CLIPS, LONG_S)

@@ -18,7 +18,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import ray
 from rich.console import Console
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from asr.audio.decode import decode
 from asr.data.sources import SourceConfig
+from asr.parsed import JsonObject
 from asr.utterance import Utterance
 from cluster.session import ray_session
 from train.augmentation.augment import Augmentation
@@ -58,7 +58,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def measure(epochs: int = 40, rounds: int = 3) -> dict[str, Any]:
+def measure(epochs: int = 40, rounds: int = 3) -> JsonObject:
     """Return clips per second and core of either side, and ``preprocess_efficiency``: the second over the first."""
     cores = len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
@@ -121,7 +121,7 @@ def _loop(clips: Sequence[Utterance]) -> None:
         features(decode(clip.audio))
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(result: JsonObject) -> None:
     table = Table("", "clips/s and core", title=f"{result['preprocess_clips']} clips on {result['cores']} cores")
     table.add_row("bare loop", f"{result['preprocess_bare_clips_per_s_core']:.1f}")
     table.add_row("Ray Data, with labels, in order", f"{result['preprocess_ray_clips_per_s_core']:.1f}")

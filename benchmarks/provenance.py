@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
+
+from asr.parsed import JsonObject
 
 
-def provenance(packages: Sequence[str]) -> dict[str, Any]:
+def provenance(packages: Sequence[str]) -> JsonObject:
     """Return the machine's cores, the installed versions of ``packages`` and the commit, None outside a checkout.
 
     The version of what is not installed is None: a benchmark asks at its end, when all has been measured.

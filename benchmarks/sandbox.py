@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from asr.audio.decode import AudioLimits, decode
 from asr.audio.sandbox import decode_utterances, own
 from asr.data.sources import SourceConfig
 from asr.errors import DataError
+from asr.parsed import JsonObject
 from asr.utterance import Utterance
 from benchmarks.preprocess import PREPROCESS, PROMPTS, corpus_of, epochs_of
 from train.data.prepare import PrepareConfig, prepare
@@ -50,7 +51,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def measure(epochs: int = 10, rounds: int = 5) -> dict[str, Any]:
+def measure(epochs: int = 10, rounds: int = 5) -> JsonObject:
     """Return clips per second and core of either side, and ``sandbox_speed_``: the sandbox's over the other's."""
     cores = len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
@@ -63,7 +64,7 @@ def measure(epochs: int = 10, rounds: int = 5) -> dict[str, Any]:
             for number in range(rounds + 1):  # the first starts processes and children
                 for confined in (True, False) if number % 2 else (False, True):
                     seconds[confined].append(_timed(pool, specs * (epochs if number else 1), cores + 1, confined))
-    figures: dict[str, Any] = {}
+    figures: JsonObject = {}
     for at, kind in enumerate(("time", "cpu")):
         inside, outside = ([each[at] for each in seconds[confined][1:]] for confined in (True, False))
         speeds = [without / within for within, without in zip(inside, outside, strict=True)]
@@ -93,10 +94,10 @@ def _timed(
 
 
 def _loop(specs: Sequence[MicroBatchSpec], confined: bool) -> float:
-    preprocess.decode_utterances = decode_utterances if confined else _here
-    before = _cpu_s()
-    assert not any(row.faults for row in preprocess.prepare_all(specs, PREPROCESS))
-    return _cpu_s() - before
+    with patch.object(preprocess, "decode_utterances", decode_utterances if confined else _here):
+        before = _cpu_s()
+        assert not any(row.faults for row in preprocess.prepare_all(specs, PREPROCESS))
+        return _cpu_s() - before
 
 
 def _cpu_s() -> float:

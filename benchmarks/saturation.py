@@ -12,7 +12,6 @@ import argparse
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +19,7 @@ from rich.table import Table
 from asr.config import resolve
 from asr.data.manifest import read_manifest
 from asr.data.sources import SourceConfig
+from asr.parsed import JsonObject
 from asr.scoring.error_rates import score
 from benchmarks.provenance import provenance, tell
 from benchmarks.serving.host import LANGUAGE
@@ -72,7 +72,7 @@ def speech(folder: Path, count: int) -> list[Spoken]:
     return [Spoken(Path(str(row.audio)), row.text, row.duration_s or 0.0) for row in rows[:count]]
 
 
-def _level(url: str, clips: list[Spoken], clients: int) -> dict[str, Any]:
+def _level(url: str, clips: list[Spoken], clients: int) -> JsonObject:
     saturating(url, clips[:clients], clients, LANGUAGE)
     heard = saturating(url, clips, clients, LANGUAGE)
     taken = sorted(1000 * latency_s for latency_s in heard.latencies_s)

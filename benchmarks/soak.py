@@ -17,12 +17,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from asr.parsed import JsonObject
 from benchmarks.provenance import provenance, tell
 from benchmarks.serving.__main__ import DEMO, VERSIONS
 from benchmarks.serving.host import LANGUAGE, OURS
@@ -47,7 +47,7 @@ class Soak:
     latencies_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> JsonObject:
         """Return the figures of the JSON line."""
         settled = self.memory_mb[int(len(self.memory_mb) * WARMING_SHARE) :]
         return {
@@ -95,7 +95,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def run(model: str, minutes: float, folder: Path) -> dict[str, Any]:
+def run(model: str, minutes: float, folder: Path) -> JsonObject:
     """Return all figures; ``folder`` is for everything that is written on the way."""
     tell("preparing speech")
     short, long = short_and_long(LANGUAGE, folder, CLIPS, LONG_S)

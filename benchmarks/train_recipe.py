@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
 
 from asr.data.manifest import read_manifest, write_manifest
 from asr.data.sources import SourceConfig
+from asr.parsed import JsonObject
 from asr.utterance import Utterance
 from benchmarks.preprocess import measure
 from benchmarks.provenance import provenance, tell
@@ -70,7 +70,7 @@ def _options() -> argparse.ArgumentParser:
     return options
 
 
-def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def run(asked: argparse.Namespace, folder: Path) -> JsonObject:
     """Return all figures; ``folder`` is for everything that is written on the way."""
     tell(f"preparing prompts:{asked.language}")
     prepared = prepare(rows_of(SourceConfig(source=f"prompts:{asked.language}")), folder / "data", PrepareConfig())
@@ -131,9 +131,7 @@ def chosen(manifest: Path, number: int) -> list[Utterance]:
     return clips
 
 
-def alternate(
-    work: Work, rounds: int, settings: Sequence[str], folder: Path
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def alternate(work: Work, rounds: int, settings: Sequence[str], folder: Path) -> tuple[list[JsonObject], JsonObject]:
     """Return the figures of our runs and of the recipe's one run, which took turns."""
     ours = []
     with Side("benchmarks.recipe.course", work, environment(folder), tell) as recipe:
@@ -144,7 +142,7 @@ def alternate(
         return ours, recipe.result()
 
 
-def one_of_ours(work: Work, number: int, settings: Sequence[str], folder: Path) -> dict[str, Any]:
+def one_of_ours(work: Work, number: int, settings: Sequence[str], folder: Path) -> JsonObject:
     """Return the figures of one whole run of ours, with a seed of its own."""
     place = folder / f"ours_{number + 1}"
     own = replace(work, folder=str(place), seed=number, pauses=(), settings=tuple(settings))
@@ -164,7 +162,7 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def described(asked: argparse.Namespace) -> dict[str, Any]:
+def described(asked: argparse.Namespace) -> JsonObject:
     """Return what was run, on what, and from which commit."""
     return {
         "base": asked.base,

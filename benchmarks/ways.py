@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -29,6 +28,7 @@ from rich.table import Table
 
 from asr.config import resolve
 from asr.models.checkpoint import find_checkpoint
+from asr.parsed import JsonObject
 from asr.models.whisper.shapes import SIZES
 from benchmarks.provenance import provenance, tell
 from cluster.gpus import KNOWN, GpuFleet
@@ -92,7 +92,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def run(file: Path, way: str, common: Sequence[str]) -> dict[str, Any]:
+def run(file: Path, way: str, common: Sequence[str]) -> JsonObject:
     """Train as ``way`` says and return the figures, with the plan's beside them."""
     name = "-".join(word.partition("=")[2] for word in way.split())
     settings = [*common, *way.split(), f"run.name={name}"]
@@ -102,7 +102,7 @@ def run(file: Path, way: str, common: Sequence[str]) -> dict[str, Any]:
     words = [sys.executable, "-m", "whisperfleet", "train", str(file), *settings]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     seconds = time.monotonic() - started
-    row: dict[str, Any] = {"way": way, "exit_code": done.returncode, "wall_s": round(seconds, 1)}
+    row: JsonObject = {"way": way, "exit_code": done.returncode, "wall_s": round(seconds, 1)}
     last = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), "")
     tell(f"{way}: exit {done.returncode} in {seconds:.0f} s: {last}")
     if done.returncode:
@@ -113,7 +113,7 @@ def run(file: Path, way: str, common: Sequence[str]) -> dict[str, Any]:
     return row | measured([one for one in rows if "loss" in one]) | planned(config)
 
 
-def measured(steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def measured(steps: Sequence[JsonObject]) -> JsonObject:
     """Return what the history of a run says: seconds of a step, losses, the peak of memory."""
     ends = [step["seconds"] for step in steps]
     took = [end - before for before, end in zip(ends[WARM - 1 :], ends[WARM:], strict=False)]
@@ -126,7 +126,7 @@ def measured(steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def planned(config: TrainConfig) -> dict[str, Any]:
+def planned(config: TrainConfig) -> JsonObject:
     """Return what `plan` says of the same on this GPU; nothing of a CPU, where a process is more than torch."""
     if not config.workers.gpu:
         return {}
@@ -156,7 +156,7 @@ def random_checkpoint(size: str, folder: Path) -> Path:
     return folder
 
 
-def _show(rows: Sequence[dict[str, Any]]) -> None:
+def _show(rows: Sequence[JsonObject]) -> None:
     table = Table("way", "exit", "step, s", "planned, s", "peak, GiB", "planned, GiB", "host, GiB", "loss")
     names = ("step_s", "planned_step_s", "measured_gib", "planned_gib", "planned_host_gib")
     for row in rows:

@@ -22,7 +22,6 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import datasets
 import evaluate
@@ -42,6 +41,7 @@ from asr.audio.decode import SAMPLE_RATE
 from asr.audio.decode import decode as decode_audio
 from asr.data.manifest import read_manifest
 from asr.models.checkpoint import find_checkpoint
+from asr.parsed import JsonObject
 from asr.scoring import metrics
 from benchmarks.recipe.watched import Counting, Course, CourseTrainer, Reporting
 from benchmarks.recipe.work import Clock, Work, say
@@ -108,7 +108,7 @@ def prepared(work: Work, processor: WhisperProcessor) -> datasets.DatasetDict:
     return speech
 
 
-def prepare_dataset(example: dict[str, Any], processor: WhisperProcessor) -> dict[str, Any]:
+def prepare_dataset(example: JsonObject, processor: WhisperProcessor) -> JsonObject:
     """Turn one row into features over 30 s, labels and the clip's length in seconds."""
     waveform = decode_audio(example["audio"])
     row = processor(audio=waveform, sampling_rate=SAMPLE_RATE, text=example["sentence"])
@@ -122,7 +122,7 @@ class DataCollatorSpeechSeq2SeqWithPadding:
 
     processor: WhisperProcessor
 
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, features: list[JsonObject]) -> dict[str, torch.Tensor]:
         extractor, tokenizer = self.processor.feature_extractor, self.processor.tokenizer
         batch = extractor.pad([{"input_features": row["input_features"][0]} for row in features], return_tensors="pt")
         padded = tokenizer.pad([{"input_ids": row["labels"]} for row in features], return_tensors="pt")

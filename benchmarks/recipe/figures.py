@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
-from typing import Any
 
 from rich.table import Table
 
+from asr.parsed import JsonObject
+
 Curve = Sequence[Mapping[str, float]]
-SideFigures = Mapping[str, Any]
+SideFigures = JsonObject
 
 GB = 1e9
 
@@ -32,7 +33,7 @@ def throughput(runs: Sequence[SideFigures]) -> float:
     return float(sum(run["audio_s"] for run in runs) / sum(run["train_s"] for run in runs))
 
 
-def compare(ours: Sequence[SideFigures], recipe: SideFigures, probe: SideFigures) -> dict[str, Any]:
+def compare(ours: Sequence[SideFigures], recipe: SideFigures, probe: SideFigures) -> JsonObject:
     """Return the figures of the JSON line. ``probe`` is the recipe with gradient checkpointing, for a few steps.
 
     Ours was run several times, between the recipe's parts: rates of speed and waiting are over all runs together, error
@@ -72,7 +73,7 @@ def compare(ours: Sequence[SideFigures], recipe: SideFigures, probe: SideFigures
     return {name: rounded(value) for name, value in figures.items()}
 
 
-def rounded(value: Any) -> Any:
+def rounded(value: object) -> object:
     """Return four significant digits of a fraction, anything else as it is."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
@@ -105,7 +106,7 @@ _ROWS = (
 )
 
 
-def table(result: Mapping[str, Any]) -> Table:
+def table(result: JsonObject) -> Table:
     """Return the figures for people."""
     title = f"{result['base']}, {result['strategy']}, {result['utterances_recipe']} utterances of {result['clip_s']} s"
     drawn = Table("", "ours", "recipe", "ratio", "to reach", title=title)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -19,6 +18,7 @@ from asr.data.manifest import read_manifest
 from asr.models.artifact import load_model
 from asr.models.checkpoint import find_checkpoint
 from asr.models.family import SpeechModel, load_checkpoint
+from asr.parsed import JsonObject
 from asr.scoring.error_rates import Score
 from asr.utterance import Utterance
 from benchmarks.recipe.work import Clock, Work, say
@@ -114,7 +114,7 @@ def checkpoint(work: Work, folder: Path) -> SpeechModel:
     return replace(model, network=network.eval())
 
 
-def final(work: Work, artifact: str) -> dict[str, Any]:
+def final(work: Work, artifact: str) -> JsonObject:
     """Return the artifact's WER on the test split, at the clips' own length and padded to 30 s."""
     model, clips = load_model(artifact), read_manifest(Path(work.manifests["test"]))
     short, full = (wer(model, clips, context, work.language) for context in ("short", "full"))

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import psutil
 
+from asr.parsed import JsonObject
 from benchmarks.recipe.work import MARK, Work
 
 _SAMPLE_S = 0.1
@@ -133,7 +133,7 @@ class Side:
     def __init__(self, module: str, work: Work, environment: Mapping[str, str], tell: Callable[[str], None]) -> None:
         self._name, self._tell = Path(work.folder).name, tell
         self._log = Path(work.folder) / "log.txt"
-        self._result: dict[str, Any] | None = None
+        self._result: JsonObject | None = None
         command = [sys.executable, "-m", module, str(work.write())]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -170,7 +170,7 @@ class Side:
         if self._read("paused") is None:
             raise self._failure()
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> JsonObject:
         """Return what the side reports at its end, with its memory. Raises RuntimeError with its last words."""
         result = self._read("result")
         if self._process.wait() or result is None:
@@ -184,7 +184,7 @@ class Side:
         last = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
         return RuntimeError("\n".join([f"{self._name} failed with exit code {self._process.wait()}:", *last]))
 
-    def _read(self, wanted: str) -> dict[str, Any] | None:
+    def _read(self, wanted: str) -> JsonObject | None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if not line.startswith(MARK):

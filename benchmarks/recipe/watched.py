@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import Seq2SeqTrainer, TrainerCallback
 
 from asr.data.manifest import read_manifest
+from asr.parsed import JsonObject
 from asr.scoring.error_rates import score
 from benchmarks.recipe.work import Clock, Work, say, wait_for_word
 
-Collator = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+Collator = Callable[[list[JsonObject]], dict[str, torch.Tensor]]
 
 
 @dataclass
@@ -36,13 +40,13 @@ class Course:
     heard: list[str] = field(default_factory=list)
     """The transcripts of the latest evaluation."""
 
-    def score(self, split: str) -> dict[str, Any]:
+    def score(self, split: str) -> JsonObject:
         """Score the latest evaluation as ours is scored."""
         clips = read_manifest(Path(self.work.manifests[split]))
         rate = score([clip.text for clip in clips], self.heard, "normalised", self.work.language)
         return {"wer": rate.rate, "wer_low": rate.low, "wer_high": rate.high}
 
-    def result(self, prepared_s: float, feature_bytes: int) -> dict[str, Any]:
+    def result(self, prepared_s: float, feature_bytes: int) -> JsonObject:
         """Return the figures of the training."""
         steps, end_s = self.work.steps, max(self.saved_s.values(), default=self.last_s)
         return {
@@ -65,7 +69,7 @@ class Counting:
     collator: Collator
     course: Course
 
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, features: list[JsonObject]) -> dict[str, torch.Tensor]:
         if not self.course.evaluating:
             self.course.audio_s.append(sum(row["input_length"] for row in features))
         return self.collator(features)
@@ -74,11 +78,11 @@ class Counting:
 class CourseTrainer(Seq2SeqTrainer):
     """Transformers' trainer; evaluation does not count as training time."""
 
-    def __init__(self, course: Course, **arguments: Any) -> None:
+    def __init__(self, course: Course, **arguments: object) -> None:
         super().__init__(**arguments)
         self._course = course
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
         """Evaluate with the clock stopped."""
         say("phase", name="evaluating")
         self._course.evaluating = True
@@ -95,7 +99,9 @@ class Reporting(TrainerCallback):
     def __init__(self, course: Course) -> None:
         self._course = course
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Count the wait for the batch, then pause where that is due."""
         course = self._course
         if state.global_step:
@@ -106,17 +112,28 @@ class Reporting(TrainerCallback):
         if not state.global_step:
             course.begun_s = course.clock.seconds
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Note the time: what follows until the next step is a wait for data, but for what happens below."""
         self._course.last_s = self._course.clock.seconds
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
         """Tell the loss."""
         if logs and "loss" in logs:
             say("step", step=state.global_step, steps=state.max_steps, loss=logs["loss"])
         self._course.last_s = self._course.clock.seconds
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Score the validation split."""
         course = self._course
         if state.global_step in course.wer:  # the test split, after training
@@ -126,6 +143,6 @@ class Reporting(TrainerCallback):
         say("wer", step=state.global_step, wer=course.wer[state.global_step])
         course.last_s = course.clock.seconds
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Note when the checkpoint was there."""
         self._course.last_s = self._course.saved_s[state.global_step] = self._course.clock.seconds

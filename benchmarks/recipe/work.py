@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from asr.parsed import JsonObject
 
 MARK = "@@ "  # of the lines that are meant for the benchmark: transformers prints its own
 
@@ -35,7 +36,7 @@ class Work:
     """Of ``train``, ``validation`` and ``test``."""
     folder: str
     """Folder for everything that the side writes."""
-    lora: dict[str, Any]
+    lora: JsonObject
     """The fields of ``LoraSettings``."""
     pauses: tuple[int, ...] = ()
     """Steps before which the recipe waits for the benchmark's word, while we train."""
@@ -59,7 +60,7 @@ class Work:
         return cls(**work | {name: tuple(work[name]) for name in ("pauses", "settings")})
 
 
-def say(event: str, **details: Any) -> None:
+def say(event: str, **details: object) -> None:
     """Tell the benchmark of an event."""
     sys.stdout.write(MARK + json.dumps({"event": event, **details}) + "\n")
     sys.stdout.flush()
@@ -82,7 +83,7 @@ class Clock:
     @property
     def seconds(self) -> float:
         """Seconds on the clock."""
-        return time.monotonic() - self._started - self._stopped_s
+        return float(time.monotonic() - self._started - self._stopped_s)
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:

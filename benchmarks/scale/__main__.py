@@ -13,10 +13,10 @@ import json
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from asr.parsed import JsonObject
 from benchmarks.provenance import provenance, tell
 from benchmarks.scale.figures import SMALL, Part, Sizes, load_average, table
 
@@ -55,7 +55,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def run(name: str, sizes: Sizes) -> dict[str, Any]:
+def run(name: str, sizes: Sizes) -> JsonObject:
     """Measure one part."""
     tell(f"part {name}")
     before, begun = load_average(), time.perf_counter()
@@ -74,10 +74,10 @@ def _part(name: str) -> Part:
     return part
 
 
-def _saved(file: Path | None) -> dict[str, Any]:
+def _saved(file: Path | None) -> JsonObject:
     if file is None or not file.exists():
         return {}
-    parts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["parts"]
+    parts: JsonObject = json.loads(file.read_text(encoding="utf-8"))["parts"]
     return parts
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeVar
 
 from asr.data.sources import SourceConfig, rows
 from asr.io.cache import cache_root
@@ -52,13 +53,16 @@ def _write(manifest: Path, count: int) -> None:
             file.write(json.dumps(line) + "\n")
 
 
+T = TypeVar("T")
+
+
 def _admitted(manifest: Path, count: int, sizes: Sizes) -> list[Figure]:
     rules = CorpusValidator(PreprocessConfig(sizes.checkpoint, language(sizes.checkpoint), "transcribe"))
     config = SourceConfig(source=str(manifest), audio_roots=["s3://speech/corpus"])
     ordering = Ordering(BatchingConfig(), Packing(), Augmentation(), 0, rules.limits)  # and the tokenizer is loaded
     stages = []
 
-    def stage(work: Any) -> Any:
+    def stage(work: Callable[[], T]) -> T:
         begun = time.process_time()
         found = work()
         stages.append(time.process_time() - begun)

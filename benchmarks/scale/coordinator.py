@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 from itertools import count
-from typing import Any
 from unittest.mock import patch
 
 from benchmarks.provenance import tell
@@ -43,7 +42,7 @@ def _measured(pipelines: int, among: int, apart: bool) -> list[Figure]:
         {"NodeID": f"{number:056x}", "Alive": True, "Resources": dict(_NODE), "Labels": label(number)}
         for number in range(among)
     ]
-    made: Any = _AutoscalingCoordinatorActor(
+    made = _AutoscalingCoordinatorActor(
         send_resources_request=lambda *given, **named: None, get_cluster_nodes=lambda: nodes
     )
     numbers = count()

@@ -6,11 +6,12 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.table import Table
+
+from asr.parsed import JsonObject
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Figure:
     value: float
     unit: str
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Return the same for machines, to four digits."""
         return {"what": self.what, "at": self.at, "value": rounded(self.value), "unit": self.unit}
 
@@ -106,7 +107,7 @@ def growth(sizes: Sequence[float], values: Sequence[float]) -> float:
     return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
-def table(name: str, part: Mapping[str, Any]) -> Table:
+def table(name: str, part: JsonObject) -> Table:
     """Return the figures of one part for people."""
     before, after = part["load_average"]
     title = f"{name}: {part['seconds']:.0f} s, load average {before} before, {after} after"

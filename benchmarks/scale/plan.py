@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 from itertools import islice
-from typing import Any
 
+from asr.parsed import JsonObject
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import utterances
 from benchmarks.scale.figures import Figure, Sizes
@@ -92,7 +92,7 @@ def _corpus(count: int, kind: str, workers: int) -> StaticCorpus:
 def main() -> None:
     """Print the figures of one size as JSON."""
     count, kind, workers = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    found: dict[str, Any] = measured(count, kind, workers)
+    found: JsonObject = measured(count, kind, workers)
     print(json.dumps(found))
 
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -28,6 +27,7 @@ from cluster.session import ray_session
 from train.dataloader import ray_pipeline as module
 from train.dataloader.preprocess import MicroBatchTensors
 from train.dataloader.ray_pipeline import stream
+from train.dataloader.task import prepare_bundle
 from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
 
 _CLIPS = 6  # of a micro-batch
@@ -69,7 +69,7 @@ def specs(clips: Sequence[Utterance], count: int) -> Iterator[MicroBatchSpec]:
         yield MicroBatchSpec(tuple(PackedExample((clip,)) for clip in chosen), context_s, _CLIPS * context_s)
 
 
-def untouched(row: dict[str, Any], preprocess: PreprocessConfig) -> Iterator[dict[str, Any]]:
+def untouched(row: dict[str, bytes], preprocess: PreprocessConfig) -> Iterator[dict[str, bytes]]:
     """Yield for each order what ``prepare`` makes, as many bytes of it, without any work."""
     for spec in pickle.loads(row["orders"]):
         frames = round(spec.own_s * 100)
@@ -99,7 +99,7 @@ class Consumer:
 
     def take(self, count: int) -> tuple[float, int]:
         """Return the seconds from the first row to the last, and the bytes of features in them."""
-        with patch.object(module, "prepare_bundle", untouched if self._idle else module.prepare_bundle):
+        with patch.object(module, "prepare_bundle", untouched if self._idle else prepare_bundle):
             found = stream(specs(self._clips, count), self._preprocess, tasks=2)
             size = next(found).features_MT.nbytes
             begun = time.perf_counter()

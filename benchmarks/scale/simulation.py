@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -37,6 +37,9 @@ from serve.replica.autoscaling import BATCHES_EACH, LOOK_BACK_S, QUEUED_AUDIO, Q
 from serve.replica.engine_loader import load_engine
 from serve.replica.scheduler import FairScheduler, QueuedWindow
 
+if TYPE_CHECKING:
+    from ray.serve.config import AutoscalingContext
+
 WINDOW_S = 30.0
 BUDGET_S = 240.0
 HOUSE_BATCHES = 4  # of audio for each replica, that ingresses let in together
@@ -44,6 +47,9 @@ _UTILISATIONS = (0.5, 0.8, 0.95, 1.2)
 _INGRESSES = 20
 _SETTLED = 0.8  # of the time: what came before is not counted
 _TICK_S = 1.0
+
+_Asked = tuple[float, Ticket, Callable[[], None]]
+"""When a window came, its place in the line, and what is done when it leaves."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Service:
 
 @dataclass(eq=False)
 class _Replica:
-    scheduler: FairScheduler[tuple[float, Ticket, Callable[[], None]]] = field(default_factory=FairScheduler)
+    scheduler: FairScheduler[_Asked] = field(default_factory=FairScheduler)
     windows: int = 0
     audio_s: float = 0.0
     busy: bool = False
@@ -129,8 +135,8 @@ class Simulation:
             present = [one for one in self._replicas if not one.leaving]
             seen.append([one.audio_s for one in present])
             mean_s = sum(sum(each) for each in seen) / len(seen)
-            context: Any = SimpleNamespace(aggregated_metrics={QUEUED_AUDIO: {"all": mean_s}})
-            wanted.append(min(max(policy(context)[0], bounds.min), bounds.max))
+            context = SimpleNamespace(aggregated_metrics={QUEUED_AUDIO: {"all": mean_s}})
+            wanted.append(min(max(policy(cast("AutoscalingContext", context))[0], bounds.min), bounds.max))
             while len(wanted) > bounds.down_after_s / _TICK_S:
                 wanted.popleft()
             number = self._decided(list(wanted), len(present) + coming[0], bounds.up_after_s, bounds.down_after_s)
@@ -199,7 +205,7 @@ class Simulation:
             audio_s = sum(window.audio_s for window in batch)
             self._at(self.now + self._service.seconds(audio_s), lambda: self._answer(replica, batch))
 
-    def _answer(self, replica: _Replica, batch: list[QueuedWindow[Any]]) -> None:
+    def _answer(self, replica: _Replica, batch: list[QueuedWindow[_Asked]]) -> None:
         for window in batch:
             came, ticket, leave = window.item
             ticket.done(window.audio_s)

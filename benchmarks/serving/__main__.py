@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
 
 from asr.models.export import export, exported
+from asr.parsed import JsonObject
 from benchmarks.provenance import provenance, tell
 from benchmarks.serving import load
 from benchmarks.serving.figures import Load, Turn, compare, table
@@ -62,7 +62,7 @@ def _options() -> argparse.ArgumentParser:
     return options
 
 
-def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def run(asked: argparse.Namespace, folder: Path) -> JsonObject:
     """Return all figures; ``folder`` is for everything that is written on the way."""
     tell("preparing speech and models")
     short, long = short_and_long(LANGUAGE, folder, asked.clips, asked.long_s)

@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: FastAPI reads the types of the function below.
 
 import tempfile
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Form, UploadFile
 from faster_whisper import BatchedInferencePipeline, WhisperModel
@@ -29,7 +29,7 @@ def application(model: str, threads: int) -> FastAPI:
     app = FastAPI()
 
     @app.post("/v1/audio/transcriptions")
-    def transcriptions(file: UploadFile, model: Annotated[str, Form()], language: Annotated[str, Form()]) -> Any:
+    def transcriptions(file: UploadFile, model: Annotated[str, Form()], language: Annotated[str, Form()]) -> object:
         with tempfile.NamedTemporaryFile(suffix=".flac") as kept:
             kept.write(file.file.read())
             kept.flush()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from rich.table import Table
 
+from asr.parsed import JsonObject
 from asr.scoring.error_rates import score
 from benchmarks.recipe.figures import rounded
 from benchmarks.serving.host import DIRECT, LIBRARY, OURS, PIPELINE, SERVER
@@ -80,7 +81,7 @@ def wer(turns: Sequence[Turn], references: Sequence[str], language: str) -> floa
 
 def compare(
     turns: Sequence[Turn], levels: Sequence[int], references: Mapping[Load, Sequence[str]], language: str
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the figures of the JSON line."""
     short = {side: rates for side in NAMES if (rates := _short(turns, side, levels, references, language))}
     long = {
@@ -104,7 +105,7 @@ def compare(
         "short": short,
         "long": long,
     }
-    return dict(_rounded(figures))
+    return {name: _rounded(figure) for name, figure in figures.items()}
 
 
 def _short(
@@ -128,7 +129,7 @@ def _short(
     return figures
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> object:
     if isinstance(value, int):
         return value
     if isinstance(value, dict):
@@ -136,7 +137,7 @@ def _rounded(value: Any) -> Any:
     return rounded(value)
 
 
-def table(result: Mapping[str, Any]) -> Table:
+def table(result: JsonObject) -> Table:
     """Return the figures for people: a row for each side and load."""
     title = f"{result['model']}: {result['clips']} clips of {result['clip_s']} s, one file of {result['long_s']:.0f} s"
     drawn = Table("", "clients", "audio s/s", "p50 / p95 / p99, ms", "as they speak, ms", "WER", "peak MB", title=title)

@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal
+from typing import Literal
 
+from asr.parsed import JsonObject
 from benchmarks.recipe.work import say
 from serve.config import ServeConfig
 
@@ -113,16 +114,16 @@ def _pipeline(model: str, threads: int) -> Hear:
     asked = {"language": LANGUAGE, "task": "transcribe"}
 
     def hear(paths: list[str]) -> list[str]:
-        sounds: list[dict[str, Any]] = [{"raw": decode(path), "sampling_rate": SAMPLE_RATE} for path in paths]
+        sounds: list[JsonObject] = [{"raw": decode(path), "sampling_rate": SAMPLE_RATE} for path in paths]
         is_long = any(len(sound["raw"]) > SHORT_S * SAMPLE_RATE for sound in sounds)
-        options: dict[str, Any] = {"chunk_length_s": SHORT_S} if is_long else {}
+        options: JsonObject = {"chunk_length_s": SHORT_S} if is_long else {}
         results = heard(sounds, batch_size=BATCH if is_long else len(sounds), generate_kwargs=dict(asked), **options)
         return [str(result["text"]).strip() for result in results]
 
     return hear
 
 
-def timed(hear: Hear, paths: Sequence[str], clients: int, at_once: int) -> dict[str, Any]:
+def timed(hear: Hear, paths: Sequence[str], clients: int, at_once: int) -> JsonObject:
     """Have ``clients`` callers ask for files, each for its next ones when it has got the last.
 
     A library that takes ``at_once`` files together is called by one caller, with as many files as there are clients.

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import psutil
 
+from asr.parsed import JsonObject
 from benchmarks.provenance import tell
 from benchmarks.recipe.side import Memory
 from benchmarks.recipe.work import MARK
@@ -90,14 +90,14 @@ class Side:
         """The most memory that its processes had together since it was started, in MB (10^6 bytes)."""
         return max(peak.all for peak in self.memory.peaks.values()) / 1e6
 
-    def ask(self, paths: Sequence[Path], clients: int) -> dict[str, Any]:
+    def ask(self, paths: Sequence[Path], clients: int) -> JsonObject:
         """Have a side without an address transcribe files, so many at a time."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"paths": [str(path) for path in paths], "clients": clients}) + "\n")
         self._process.stdin.flush()
         return self.answer()
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self) -> JsonObject:
         """Return what the side says next. Raises RuntimeError with its last words where it has ended instead."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
