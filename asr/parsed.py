@@ -1,4 +1,4 @@
-"""What parsers return: a mapping of whose values nothing is known until somebody has looked at them."""
+"""Types of what parsers return: nothing is known of the values until somebody has looked at them."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def app(**settings: object) -> None:
 
 
 class ShowWarning(Protocol):
-    """What ``warnings.showwarning`` is."""
+    """A function that shows a warning as ``warnings.showwarning`` does."""
 
     def __call__(
         self,

@@ -54,7 +54,7 @@ _FLAC = encode_flac(np.zeros(SAMPLE_RATE // 10, np.float32))
 
 
 class Decode(Protocol):
-    """What ``decode_to`` is."""
+    """A function that decodes as ``decode_to`` does."""
 
     def __call__(
         self,
