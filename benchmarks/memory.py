@@ -27,9 +27,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from asr.parsed import JsonObject
 from asr.models.capacity import Adapters, BatchShape
 from asr.models.whisper.shapes import SIZES, NetworkShape
+from asr.parsed import JsonObject
 from train.capacity.memory import CPU_FRAMEWORK, GPU_FRAMEWORK, MIB, memory
 from train.capacity.setup import Setup, StrategyName
 from train.capacity.speed import flops

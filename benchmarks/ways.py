@@ -28,8 +28,8 @@ from rich.table import Table
 
 from asr.config import resolve
 from asr.models.checkpoint import find_checkpoint
-from asr.parsed import JsonObject
 from asr.models.whisper.shapes import SIZES
+from asr.parsed import JsonObject
 from benchmarks.provenance import provenance, tell
 from cluster.gpus import KNOWN, GpuFleet
 from train.capacity.memory import GIB, GPU_FRAMEWORK, memory

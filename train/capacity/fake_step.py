@@ -80,7 +80,8 @@ class FakeNetwork:
     def gathered(self) -> int:
         """Two of its largest layers, or the largest single weight."""
         layers = [sum(one.numel() for one in layer.parameters()) for layer in layers_of(self._bare)]
-        return max(2 * max(layers, default=0), *(weight.numel() for weight in self._bare.parameters()))
+        most: int = max(2 * max(layers, default=0), *(weight.numel() for weight in self._bare.parameters()))
+        return most
 
     @property
     def max_positions(self) -> int:

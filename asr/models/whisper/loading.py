@@ -13,7 +13,7 @@ from asr.models.family import SpeechModel
 from asr.models.whisper.processor import load_processor, loading
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig, WhisperForConditionalGeneration
 
 
 def load_checkpoint(
@@ -54,7 +54,7 @@ def load_checkpoint(
     )
 
 
-def untrained(folder: Path, dtype: torch.dtype) -> Any:
+def untrained(folder: Path, dtype: torch.dtype) -> WhisperForConditionalGeneration:
     """Return a network as a folder's config.json has it, with weights as they are drawn. Raises UserError for none."""
     from transformers import WhisperConfig
 

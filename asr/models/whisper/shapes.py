@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from asr.errors import UserError
 from asr.models.capacity import ActivationSegment, Linear, TrainingStep
@@ -178,7 +177,7 @@ SIZES: Mapping[str, NetworkShape] = {
 def read_shape(config: Path) -> NetworkShape:
     """Return the shape that a transformers config.json describes. Raises UserError where it describes none."""
     try:
-        found: Any = json.loads(config.read_text(encoding="utf-8"))
+        found = json.loads(config.read_text(encoding="utf-8"))
         return NetworkShape(**{ours: int(found[theirs]) for ours, theirs in _KEYS.items()})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
