@@ -68,7 +68,8 @@ _UNITS = {
     "_s": "seconds",
     "probability": "share",
 }
-_WORDS = {str: "text", int: "whole number", float: "number", bool: "yes or no", type(None): "none", Any: "anything"}
+_WORDS = {str: "text", int: "whole number", float: "number", bool: "yes or no", type(None): "none"}
+_WORDS |= dict.fromkeys((Any, object), "anything")
 
 
 def summary(path: Path) -> str:
