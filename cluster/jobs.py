@@ -72,7 +72,7 @@ class SubmittedJob:
         return code if code > 0 else 128 - code
 
     def row(self) -> dict[str, object]:
-        """Return it for machines."""
+        """Return the job as a JSON object."""
         return asdict(self)
 
 

@@ -56,7 +56,7 @@ _ASKED = {"client": "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S", "maxconn": "RAY_SERVE_
 
 
 def main(arguments: list[str]) -> None:
-    """Become HAProxy."""
+    """Write our limits into Ray's configuration, and become HAProxy with Ray's arguments."""
     listen = ""
     if arguments[:1] == ["--listen"]:
         listen, arguments = arguments[1], arguments[2:]

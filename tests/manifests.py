@@ -1,4 +1,4 @@
-"""Manifests with their audio beside them, as ``whisperfleet data prepare`` leaves them."""
+"""Manifests with their audio beside them, as ``whisperfleet data prepare`` leaves them, and its quarantine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from asr.data.manifest import write_manifest
-from asr.utterance import Utterance
+from asr.utterance import Quarantined, Utterance
+
+_QUARANTINE = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 
 
 def write_beside(path: Path, clips: Iterable[Utterance]) -> list[Utterance]:
@@ -29,3 +34,8 @@ def _copied(folder: Path, audio: Path) -> Path:
     if audio.is_file() and not here.exists():
         shutil.copyfile(audio, here)
     return here
+
+
+def read_quarantine(path: Path) -> list[Quarantined]:
+    """Return the rows of a table that ``write_quarantine`` wrote."""
+    return [Quarantined(**row) for row in pq.read_table(path, schema=_QUARANTINE).to_pylist()]

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 from docs.generate import modules, summary
 
 ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = ("asr", "cluster", "serve", "train", "whisperfleet")
 MODULES = modules()
 MAX_LINES = 300
 
@@ -121,3 +123,42 @@ def test_a_public_docstring_begins_with_what_a_thing_is_or_does() -> None:
             found = definitions(ast.parse(text))
             riddles += [f"{relative(path)} {name}" for name, told in found if re.match(question, told)]
     assert not riddles
+
+
+def words(text: str) -> Counter[str]:
+    """Count the identifiers in a text."""
+    return Counter(re.findall(r"[A-Za-z_]\w*", text))
+
+
+def test_what_the_product_defines_is_used_by_it() -> None:
+    """Code for tests alone belongs to them. What has a decorator is found by that; other names stand somewhere, if only
+    in a document or among the entry points of pyproject.toml."""
+    texts = {path: path.read_text(encoding="utf-8") for package in PRODUCT for path in ROOT.glob(f"{package}/**/*.py")}
+    own = {path: words(text) for path, text in texts.items()}
+    others = [ROOT / "pyproject.toml", *ROOT.glob("docs/**/*.md")]
+    everywhere = Counter[str]()
+    for counts in (*own.values(), *(words(path.read_text(encoding="utf-8")) for path in others)):
+        everywhere.update(counts)
+    unused = []
+    for path, text in texts.items():
+        defined = re.findall(r"^(?:async def|def|class) ([A-Za-z]\w*)", text, re.M)
+        alone = {name for name in defined if everywhere[name] == own[path][name]}
+        for node in ast.parse(text).body if alone else ():  # most modules need not be parsed
+            is_definition = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            if is_definition and node.name in alone and not node.decorator_list:
+                inside = words(ast.get_source_segment(text, node) or "")
+                if inside[node.name] == everywhere[node.name]:
+                    unused.append(f"{relative(path)} {node.name}")
+    assert len(everywhere) > 5000
+    assert not unused
+
+
+def test_a_family_is_asked_through_its_interface_alone() -> None:
+    """A folder with a ``family.py`` is a family: the contract that keeps others out of it has to name it."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (families,) = (one for one in contracts if one["name"] == "A family of models is asked through asr.models.family")
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("asr/models/*/**/family.py")}
+    assert found
+    assert found == set(families["protected_modules"]) == set(families["allowed_importers"])

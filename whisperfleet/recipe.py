@@ -1,4 +1,4 @@
-"""The verb ``recipe``."""
+"""The verb ``recipe``: lists the example configurations, or prints one."""
 
 from __future__ import annotations
 

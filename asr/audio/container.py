@@ -68,8 +68,10 @@ class _Nameless:
 
 @dataclass(frozen=True)
 class OpenFile:
-    """An open file that its owner closes: its name in error messages, its bytes, and FFmpeg's name of its format
-    where nothing in it says that."""
+    """An open file that its owner closes, with its name in error messages.
+
+    ``container`` is FFmpeg's name of its format, where nothing in the file says that.
+    """
 
     place: str
     file: BinaryIO

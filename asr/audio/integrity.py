@@ -176,8 +176,10 @@ def _counts_frames(file: BinaryIO) -> bool:
 
 
 def _info(file: BinaryIO) -> tuple[int, int, int, int]:
-    """Return where an MP3's first frame begins, what it says of the file, and its two first counts: frames and bytes
-    where the two lowest bits of the second are set (http://gabriel.mp3-tech.org/mp3infotag.html). Zeros for none."""
+    """Return where an MP3's first frame begins, and its Xing tag's flags and two first counts; zeros for no tag.
+
+    The counts are frames and bytes where the two lowest flags are set (http://gabriel.mp3-tech.org/mp3infotag.html).
+    """
     start = tag_bytes(read_at(file, 0, 32))
     frame = read_at(file, start, 2048)
     tag = max(frame.find(b"Xing"), frame.find(b"Info"))

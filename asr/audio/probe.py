@@ -27,8 +27,11 @@ def header(source: Source, choice: SoundChoice = DEFAULT_CHOICE) -> Header:
 
 @dataclass(frozen=True)
 class Length:
-    """Length of a recording by its container, in seconds. ``certain``: a header states it; else it is reckoned from
-    size and bit rate, as for MP3 without a Xing tag and raw G.722."""
+    """Length of a recording by its container, in seconds.
+
+    ``certain``: a header states it; else it is reckoned from size and bit rate, as for MP3 without a Xing tag and raw
+    G.722.
+    """
 
     seconds: float
     certain: bool

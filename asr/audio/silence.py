@@ -23,10 +23,11 @@ _MIN_FRAMES = 10  # 0.1 s is shorter than any word, and longer than a click
 
 
 def is_silent(waveform: NDArray[np.float32]) -> bool:
-    """Return whether less than 0.1 s of a waveform [samples at 16 kHz], or half of a shorter one, is over -80 dBFS, or
-    all of it is quieter than -71.5 dBFS and as steady as noise.
+    """Return whether a waveform [samples at 16 kHz] is silent: next to nothing of it is loud, or it is steady noise.
 
-    The level is the RMS of 10 ms about their own mean: a recorder's constant offset is no sound.
+    It is where less than 0.1 s of it, or half of a shorter one, is over -80 dBFS, and where all of it is quieter than
+    -71.5 dBFS and as steady as noise. The level is the RMS of 10 ms about their own mean: a recorder's constant offset
+    is no sound.
     """
     frames = waveform[: len(waveform) // _FRAME * _FRAME].reshape(-1, _FRAME)
     levels = 20 * np.log10(np.maximum(frames.std(axis=1), 1e-9))

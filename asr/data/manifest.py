@@ -22,7 +22,7 @@ from asr.parsed import JsonObject
 from asr.sound import AUTO, SoundChoice
 from asr.utterance import Quarantined, Utterance
 
-QUARANTINE_SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+_QUARANTINE = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 
 
 def _said(value: object) -> str:
@@ -103,12 +103,7 @@ def write_quarantine(path: Path, rows: Iterable[Quarantined]) -> None:
     """Write a Parquet table with the string columns id, reason, detail; it appears whole or not at all."""
     columns = list(zip(*map(astuple, rows), strict=True)) or [(), (), ()]
     with storage.whole(path) as temporary:
-        pq.write_table(pa.table([list(column) for column in columns], schema=QUARANTINE_SCHEMA), temporary)
-
-
-def read_quarantine(path: Path) -> list[Quarantined]:
-    """Return the rows of a table that ``write_quarantine`` wrote."""
-    return [Quarantined(**row) for row in pq.read_table(path, schema=QUARANTINE_SCHEMA).to_pylist()]
+        pq.write_table(pa.table([list(column) for column in columns], schema=_QUARANTINE), temporary)
 
 
 def json_object(line: str, where: str) -> JsonObject:

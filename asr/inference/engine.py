@@ -133,10 +133,10 @@ class CTranslateEngine:
 
 
 def decode_together(engines: Sequence[Engine], clips: Sequence[DecodingRequest]) -> list[Transcript]:
-    """Transcribe each clip with its own engine, all of one group, in their order, with the results of
-    ``engine.decode``. Call it from one thread at a time for a group.
+    """Transcribe each clip with its own engine, with the results of ``engine.decode``, in the order of the clips.
 
-    Raises ValueError for engines of several groups.
+    All engines are of one group. Call it from one thread at a time for a group. Raises ValueError for
+    engines of several groups.
     """
     if len({engine.group for engine in engines}) > 1:
         raise ValueError("these engines are of different groups")

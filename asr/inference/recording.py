@@ -34,6 +34,9 @@ class Window:
         return self.end / SAMPLE_RATE
 
 
+WindowTranscript = tuple[Window, Transcript]
+
+
 @dataclass(frozen=True)
 class RecordedSegment:
     """A segment with its times in the recording; the figures are those of the window it was decoded in.

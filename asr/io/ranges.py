@@ -39,11 +39,11 @@ class Positioned(io.RawIOBase):
         self._read_at, self._size, self._position = read_at, size, 0
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True: it is a file to read from."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True: any place of it can be read next."""
         return True
 
     def tell(self) -> int:

@@ -104,10 +104,10 @@ def _arrow_filesystem(root: str) -> tuple[FileSystem, str]:
 
 
 def join(uri: str | Path, *names: str) -> str:
-    """Return ``uri/name/...``; the query of an address stays at its end. A last name that is
-    absolute, or an address, stands for itself.
+    """Return ``uri/name/...``; the query of an address stays at its end.
 
-    Raises UserError for a name that would be read as a query: who calls a file so is not who chooses hosts.
+    A last name that is absolute, or an address, stands for itself. Raises UserError for a name that
+    would be read as a query: who calls a file so is not who chooses hosts.
     """
     return names[-1] if names and ("://" in names[-1] or names[-1].startswith("/")) else _below(uri, *names)
 

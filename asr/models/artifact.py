@@ -203,11 +203,11 @@ def whole(name: str, folder: Path, card: Card) -> Checkpoint:
 
 
 def find_base(folder: Path, card: Card, uri: str = "") -> Checkpoint:
-    """Return the checkpoint that the adapter in ``folder`` was trained on. Raises UserError where it is another now,
-    and where the card names a host of its own.
+    """Return the checkpoint that the adapter in ``folder`` was trained on.
 
     Where that is an adapter's artifact itself, a copy of it lies in this one. ``uri`` is the address that a person
-    gave of the artifact, by which its storage is reached.
+    gave of the artifact, by which its storage is reached. Raises UserError where the checkpoint is another now, and
+    where the card names a host of its own.
     """
     parent, above = folder / PARENT, _finding.get()
     if folder.resolve() in above or len(above) >= MAX_GENERATIONS:

@@ -21,7 +21,7 @@ class Linear:
 
     @property
     def parameters(self) -> int:
-        """Weights and biases."""
+        """The number of its weights, biases included."""
         return self.inputs * self.outputs + self.outputs * self.bias
 
 

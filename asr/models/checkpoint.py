@@ -26,7 +26,7 @@ _RECORD = "source.json"  # in a converted folder: where it came from and the dig
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A Whisper checkpoint in transformers' layout.
+    """A checkpoint in transformers' layout.
 
     ``digest`` identifies the weights: the SHA-256 of the published file, or over the digests of several shards or of an
     artifact's adapter and all that it lies on. ``language`` and ``short_context`` are an artifact's, in the folder

@@ -69,7 +69,7 @@ def align_characters(reference: str, hypothesis: str) -> list[AlignedSpan]:
 
 
 def count(alignment: Iterable[AlignedSpan]) -> EditCounts:
-    """Add up an alignment."""
+    """Return how many units of an alignment are equal, substituted, deleted and inserted."""
     units: dict[Operation, int] = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
     for span in alignment:
         units[span.operation] += max(len(span.reference), len(span.hypothesis))

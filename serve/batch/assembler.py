@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from asr.errors import DataError
 from asr.inference.language_id import vote
 from asr.inference.pipeline import joined
-from asr.inference.recording import Recording, Window
+from asr.inference.recording import Recording, WindowTranscript
 from asr.transcript import Transcript
 from serve.batch.window_task import RecordingTask, WindowTask
 
 Outcome = Recording | DataError
-WindowTranscript = tuple[Window, Transcript]
 
 
 @dataclass

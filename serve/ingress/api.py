@@ -46,7 +46,7 @@ _sinks: list[TelemetrySinks] = []
 
 
 def open_sinks(sinks: TelemetrySinks) -> None:
-    """Have what is answered in this process written down in ``sinks``."""
+    """Set the sinks that record the requests which this process answers."""
     # A function, because the class below is pickled by value, with a copy of each variable that it names.
     _sinks[:] = [sinks]
 
@@ -87,7 +87,7 @@ class Api:
 
     @app.post("/v1/audio/translations", **TRANSCRIBED)
     async def translations(self, request: Request) -> Response:
-        """Write it down in English, whatever is spoken."""
+        """Write down in English what is said in an uploaded file, whatever language is spoken."""
         return await self._answer(request, "translate")
 
     @app.get("/v1/models", **answers(schemas.Models, 401))
@@ -98,7 +98,7 @@ class Api:
 
     @app.get("/v1/models/{name:path}", **answers(schemas.Model, 401, 404))
     async def model(self, name: str, request: Request) -> JsonObject:
-        """Describe one of them."""
+        """Describe the model of that public name."""
         self._keys.holder(request.headers.get("authorization"))
         return self._listed(self._controller.name(name))
 
@@ -127,7 +127,7 @@ class Api:
 
     @app.get("/metrics", **answers(None, 401, 403, media_type="text/plain"))
     async def metrics(self, request: Request) -> Response:
-        """Return the metrics for Prometheus; where keys are required, one that may see all of them."""
+        """Return the metrics for Prometheus; where keys are required, only to a key that may read them."""
         holder = self._keys.holder(request.headers.get("authorization"))
         if holder is not None and not holder.metrics:
             raise ApiError(403, "this API key may not read metrics: it has no metrics: true", "forbidden")
@@ -135,7 +135,7 @@ class Api:
 
     @app.get("/openapi.json", **answers(schemas.Document))
     async def openapi(self) -> Response:
-        """Describe all of this to programs."""
+        """Return the OpenAPI document of this endpoint."""
         return JSONResponse(document(app))
 
     async def default_model(self) -> ModelInfo:

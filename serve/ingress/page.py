@@ -36,7 +36,7 @@ router = APIRouter()
 # `include_router(router)` is all that an app needs. The links within the page are relative: it works under any prefix.
 @router.get("/", **answers(None, media_type="text/html"))
 async def index() -> Response:
-    """Return the page."""
+    """Return the page on which a person tries the endpoint."""
     return _answer("index.html")
 
 

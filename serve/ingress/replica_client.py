@@ -28,8 +28,7 @@ _LOST = (ray.exceptions.RayActorError, ray.serve.exceptions.ReplicaUnavailableEr
 
 @dataclass
 class ReplicaClient:
-    """A request that sends windows: to which version, whose it is, its ticket, and by when it must be
-    answered.
+    """A request that sends windows: to which version, whose it is, its ticket, and by when it must be answered.
 
     ``request`` is its id, which a client may have chosen and used before; ``deadline`` is a moment of
     ``time.monotonic``.

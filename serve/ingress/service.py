@@ -18,6 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from asr.audio.decode import AudioLimits
 from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import DecodedAudio, DecodingOptions, open_sound
+from asr.inference.recording import WindowTranscript
 from asr.models.processor import LONGEST_WINDOW_S
 from asr.sound import SoundChoice
 from serve.config import ServeConfig
@@ -27,7 +28,7 @@ from serve.ingress.limits.upload_rate import Upload, Uploads
 from serve.ingress.replica_client import ReplicaClient
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.ingress.telemetry.middleware import RequestContext
-from serve.ingress.window_pipeline import Passage, WindowPipeline
+from serve.ingress.window_pipeline import WindowPipeline
 from serve.models.router import Route, Router
 
 Options = Callable[[ModelInfo], DecodingOptions]
@@ -54,7 +55,7 @@ class ActiveTranscription:
     route: Route
     options: DecodingOptions
     sound: DecodedAudio
-    windows: AsyncGenerator[Passage]
+    windows: AsyncGenerator[WindowTranscript]
     threads: Executor
     extend: Callable[[], float]
 

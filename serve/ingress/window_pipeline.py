@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from asr.inference.engine import ModelInfo
 from asr.inference.language_id import LanguageVote
 from asr.inference.pipeline import DecodedAudio, DecodingOptions, prepared
-from asr.inference.recording import Window
+from asr.inference.recording import Window, WindowTranscript
 from asr.transcript import DecodingRequest, Transcript
 
-Passage = tuple[Window, Transcript]
 Send = Callable[[DecodingRequest], Awaitable[Transcript]]
 
 
@@ -42,7 +41,7 @@ class WindowPipeline:
 
     async def transcribe(
         self, sound: DecodedAudio, options: DecodingOptions, model: ModelInfo
-    ) -> AsyncGenerator[Passage]:
+    ) -> AsyncGenerator[WindowTranscript]:
         """Yield windows with their transcripts in the order of the recording.
 
         Closed, cancelled or failed, it withdraws what was not yet begun. Raises what preparing or decoding raised.

@@ -73,14 +73,14 @@ class Rollout:
         """The changes by their names. Each raises what the replicas raise, UserError for what cannot be."""
         return {"load": self.load, "promote": self.promote, "rollback": self.rollback, "unload": self.unload}
 
-    async def alone(self, verb: str, name: str, order: RolloutRequest) -> Steps:
+    async def alone(self, verb: str, name: str, request: RolloutRequest) -> Steps:
         """Make one change. Raises ApiError 404 for another verb, 409 while another change is under way."""
         if verb not in self.verbs:
             raise ApiError(404, f"there is no '{printable(verb)}', only {', '.join(self.verbs)}", "not_found")
         if self._busy:
             raise ApiError(409, "another change to the models is under way", "busy")
         self._busy = True
-        steps = self.verbs[verb](name, order)
+        steps = self.verbs[verb](name, request)
         try:
             async for step in steps:
                 yield step
@@ -90,34 +90,34 @@ class Rollout:
                 self._retire_soon(self._tried)
             self._busy, self._tried = False, None
 
-    async def load(self, name: str, order: RolloutRequest) -> Steps:
-        """Add a name."""
+    async def load(self, name: str, request: RolloutRequest) -> Steps:
+        """Serve an artifact under a new name."""
         if not _NAME.fullmatch(name):
             raise UserError(f"'{printable(name)}' is no name for a model", "letters, digits and . _ : / -")
-        if not order.artifact:
+        if not request.artifact:
             raise UserError(f"load {name}: which artifact?")
-        self._router.catalog.with_name(name, Version(order.artifact))  # is the name free?
-        yield RolloutStep("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
-        found = await self._replica_group.inspect(order.artifact)
+        self._router.catalog.with_name(name, Version(request.artifact))  # is the name free?
+        yield RolloutStep("verify", f"reading {printable(request.artifact, LONGEST_PLACE)}")
+        found = await self._replica_group.inspect(request.artifact)
         yield RolloutStep("verify", str(found))
         described, told = await self._loaded(found.version)
         yield told
         await self._change(self._router.catalog.with_name(name, described.version))
         yield RolloutStep("done", f"'{name}' is served")
 
-    async def promote(self, name: str, order: RolloutRequest) -> Steps:
+    async def promote(self, name: str, request: RolloutRequest) -> Steps:
         """Have a version answer a share of a name's requests, or all of them."""
         entry = self._router.catalog.entry(name)
         if not entry.stable.fingerprint:
             with suppress(ApiError):  # one that cannot be loaded is all the more to be replaced
                 await self._router.pin(entry.stable)
         entry = self._router.catalog.entry(name)
-        if not order.artifact and entry.candidate is None:
+        if not request.artifact and entry.candidate is None:
             raise UserError(f"'{name}' has no candidate", f"promote {name} ARTIFACT")
         version = entry.candidate or entry.stable
-        if order.artifact:
-            yield RolloutStep("verify", f"reading {printable(order.artifact, LONGEST_PLACE)}")
-            found = await self._replica_group.inspect(order.artifact)
+        if request.artifact:
+            yield RolloutStep("verify", f"reading {printable(request.artifact, LONGEST_PLACE)}")
+            found = await self._replica_group.inspect(request.artifact)
             yield RolloutStep("verify", str(found))
             version = found.version
         if version == entry.stable:
@@ -128,16 +128,18 @@ class Rollout:
             yield RolloutStep(
                 "memory", "memory_gb does not hold this version and the stable one at once: they take turns"
             )
-        if order.score:
-            yield await self._scored(name, described, order)
-        if order.canary is None:
+        if request.score:
+            yield await self._scored(name, described, request)
+        if request.canary is None:
             await self._change(self._router.catalog.promoted(name, version))
             yield RolloutStep("done", f"'{name}' is {version}; rollback {name} goes back to {entry.stable}")
         else:
-            await self._change(self._router.catalog.with_candidate(name, version, order.canary))
-            yield RolloutStep("done", f"{version} answers {order.canary:.0%} of '{name}'; promote {name} gives it all")
+            await self._change(self._router.catalog.with_candidate(name, version, request.canary))
+            yield RolloutStep(
+                "done", f"{version} answers {request.canary:.0%} of '{name}'; promote {name} gives it all"
+            )
 
-    async def rollback(self, name: str, order: RolloutRequest) -> Steps:
+    async def rollback(self, name: str, request: RolloutRequest) -> Steps:
         """End a canary, or go back to the version before."""
         ends_canary = self._router.catalog.entry(name).candidate is not None
         stable = self._router.catalog.rolled_back(name).entries[name].stable
@@ -146,7 +148,7 @@ class Rollout:
         await self._change(self._router.catalog.rolled_back(name))
         yield RolloutStep("done", f"'{name}' is {stable}" + (" alone" if ends_canary else " again"))
 
-    async def unload(self, name: str, order: RolloutRequest) -> Steps:
+    async def unload(self, name: str, request: RolloutRequest) -> Steps:
         """Take a name out, once its requests are answered."""
         before = self._router.catalog
         after = before.without(name)
@@ -168,11 +170,11 @@ class Rollout:
     async def _are_held(self, versions: tuple[Version, ...]) -> bool:
         return all(version in held.nbytes for held in await self._replica_group.held() for version in versions)
 
-    async def _scored(self, name: str, candidate: Described, order: RolloutRequest) -> RolloutStep:
+    async def _scored(self, name: str, candidate: Described, request: RolloutRequest) -> RolloutStep:
         stable = await self._replica_group.describe(self._router.catalog.entry(name).stable)
-        trial = await compare(self._replica_group, order.score, candidate, stable, self._threads, self._limits)
-        fault = trial.fault(order.max_wer, order.margin)
-        if fault and not order.force:
+        trial = await compare(self._replica_group, request.score, candidate, stable, self._threads, self._limits)
+        fault = trial.fault(request.max_wer, request.margin)
+        if fault and not request.force:
             raise UserError(f"{candidate.version} is not promoted: {fault}", "force promotes it all the same")
         return RolloutStep("score", f"{trial}; {fault}, promoted all the same" if fault else str(trial))
 

@@ -78,8 +78,9 @@ _Rank = tuple[float, float, float, int]
 
 
 class FairScheduler(Generic[T]):
-    """Fair queue: keys share a replica in equal parts, in seconds of audio, and the requests of a key share its part,
-    however many windows each of them has.
+    """Fair queue: keys share a replica in equal parts, in seconds of audio, and the requests of a key share its part.
+
+    How many windows a request has makes no difference.
 
     Weighted fair queueing (Demers, Keshav and Shenker, 1989) with equal weights, on two levels. A newcomer is due now;
     each of its windows that is taken makes its next one due later by the cost of the window; and "now", the virtual

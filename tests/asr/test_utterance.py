@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.manifest import read_quarantine, write_quarantine
+from asr.data.manifest import write_quarantine
 from asr.utterance import MAX_TOLD, Quarantined, Utterance
+from tests.manifests import read_quarantine
 
 
 def test_only_id_and_audio_are_needed() -> None:

@@ -55,7 +55,7 @@ class GradientWatch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: object
     ) -> None:
-        """Start to watch."""
+        """Start to watch the gradients of all trained weights."""
         weights = trained_weights(model)
         self._names = list(weights)
         self._met = torch.zeros(len(weights), dtype=torch.int32, device=args.device)

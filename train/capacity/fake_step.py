@@ -73,24 +73,24 @@ class FakeNetwork:
 
     @property
     def width(self) -> int:
-        """As transformers tells it to DeepSpeed."""
+        """The network's hidden size, by which transformers sizes DeepSpeed's buffers."""
         return int(self._bare.config.hidden_size)
 
     @cached_property
     def gathered(self) -> int:
-        """Two of its largest layers, or the largest single weight."""
+        """Weights of two of its largest layers, or of the largest single tensor."""
         layers = [sum(one.numel() for one in layer.parameters()) for layer in layers_of(self._bare)]
         most: int = max(2 * max(layers, default=0), *(weight.numel() for weight in self._bare.parameters()))
         return most
 
     @property
     def max_positions(self) -> int:
-        """Of its window."""
+        """Encoder positions of the longest window, each of 20 ms."""
         return round(_processor(self.folder).window_s * POSITIONS_PER_S)
 
     @property
     def max_tokens(self) -> int:
-        """Of a label."""
+        """Tokens that a label has room for."""
         return _processor(self.folder).max_label_tokens
 
     @cached_property

@@ -50,11 +50,6 @@ def trained_parameters(setup: Setup) -> int:
     return setup.shape.trained_parameters(setup)
 
 
-def saved_bytes(setup: Setup) -> int:
-    """Return all that autograd keeps between the forward and the backward pass."""
-    return sum(segment.saved for segment in setup.shape.segments(setup))
-
-
 def memory(setup: Setup) -> Memory:
     """Return the peak of a step, from the second one on: the first has no optimiser states yet."""
     trained, stage, n = trained_parameters(setup), setup.zero, setup.workers

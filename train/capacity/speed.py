@@ -49,7 +49,7 @@ class StepTime:
 
     @property
     def total_s(self) -> float:
-        """The step."""
+        """Seconds of the whole step."""
         return self.compute_s + self.communication_s + self.optimiser_s
 
 

@@ -123,7 +123,7 @@ class Subject:
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """The base."""
+        """The checkpoint that training starts from."""
         return find_checkpoint(self.config.base)
 
     @property
@@ -153,7 +153,7 @@ class Subject:
 
     @property
     def max_quarantined_share(self) -> float:
-        """The share of them that may be unusable."""
+        """The share of the training rows that may be unusable."""
         return self.config.data.max_quarantined_share
 
     @cached_property

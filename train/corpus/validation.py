@@ -77,7 +77,7 @@ class CorpusValidator:
                         yield ValidatedUtterance(row, tokens, follows)
                         follows = True
                         continue
-                    detail = f"{tokens + self.limits.around} tokens, the decoder has {self.limits.most} positions"
+                    detail = f"{tokens + self.limits.around} tokens, a label has room for {self.limits.most}"
                     row = Quarantined(row.id, "label_too_long", detail)
                 quarantined.append(row)
                 follows = False
@@ -136,7 +136,7 @@ def _measured(rows: Sequence[Utterance], window_s: float) -> list[Utterance | Qu
     told = [_told_s(row, length, window_s) for row, length in zip(rows, probes(rows), strict=True)]
     untold = [row for row, length_s in zip(rows, told, strict=True) if length_s is None]
     sounds = decode_utterances(untold, DEFAULT_LIMITS)
-    found = (_heard_s(next(sounds)) if length_s is None else length_s for length_s in told)
+    found = (_decoded_s(next(sounds)) if length_s is None else length_s for length_s in told)
     return [
         Quarantined(row.id, length_s.reason, length_s.detail)
         if isinstance(length_s, DataError)
@@ -153,5 +153,5 @@ def _told_s(row: Utterance, told: Length | DataError | None, window_s: float) ->
     return length_s if told.certain or MIN_AUDIO_S <= length_s <= window_s else None
 
 
-def _heard_s(sound: NDArray[np.float32] | DataError) -> float | DataError:
+def _decoded_s(sound: NDArray[np.float32] | DataError) -> float | DataError:
     return sound if isinstance(sound, DataError) else len(sound) / SAMPLE_RATE

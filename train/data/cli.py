@@ -103,7 +103,8 @@ def inspect(  # noqa: PLR0913 - the options of a verb
     if as_json:
         print(result.to_json())
         return
-    show(result, _title(read), _title(other) if other else None, base, Console(markup=False, highlight=False))
+    console, room = Console(markup=False, highlight=False), processor.max_label_tokens
+    show(result, _title(read), _title(other) if other else None, base, room, console)
     if out is not None:
         print(f"written to {out}: lengths.png, faults.parquet, inspection.json")
 

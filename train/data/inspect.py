@@ -23,7 +23,7 @@ from train.data.prepare import OnProgress, Row, length_of
 from train.data.survey import Repeats, Same, Survey, look
 
 BIN_S = 0.5
-NUM_BINS = 61  # up to Whisper's window of 30 s, and one for all that is longer
+NUM_BINS = 61  # up to 30 s, the longest window of any family, and one for all that is longer
 
 
 class InspectConfig(Filters):
@@ -62,7 +62,7 @@ class Inspection:
     """Minimum, median, mean and maximum; empty where nothing could be decoded."""
     tokens_per_s: float
     max_label_tokens: int
-    """With the start and end tokens; the decoder has 448 positions, and longer labels are faults."""
+    """With the start and end tokens; labels for which the processor has no room are faults."""
     characters: tuple[OddCharacter, ...]
     duplicates: dict[Same, Repeats]
     """By transcript (letters and digits) and by audio (samples at 16 kHz mono); the same id twice is a fault."""

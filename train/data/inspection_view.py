@@ -19,9 +19,12 @@ BAR = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def show(inspection: Inspection, source: str, against: str | None, base: str, console: Console) -> None:
-    """Print what was found; nothing is printed about what there is none of."""
-    console.print(_figures(inspection, source))
+def show(inspection: Inspection, source: str, against: str | None, base: str, room: int, console: Console) -> None:
+    """Print what was found; nothing is printed about what there is none of.
+
+    ``room`` is how many tokens a label of the ``base`` has room for.
+    """
+    console.print(_figures(inspection, source, room))
     console.print()
     for line in histogram_lines(inspection.histogram):
         console.print(line)
@@ -33,7 +36,7 @@ def show(inspection: Inspection, source: str, against: str | None, base: str, co
     console.print(f"\n{inspection.seconds_per_1000_clips:.1f} s per thousand clips")
 
 
-def _figures(inspection: Inspection, source: str) -> Table:
+def _figures(inspection: Inspection, source: str, room: int) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_row(Text("source", style="bold"), source)
     usable = inspection.usable
@@ -51,7 +54,7 @@ def _figures(inspection: Inspection, source: str) -> Table:
     rates = {f"{int(rate) / 1000:g} kHz": clips for rate, clips in inspection.sample_rates.items()}
     channels = {f"{count} channel{'s' * (count != '1')}": clips for count, clips in inspection.channels.items()}
     grid.add_row(Text("audio", style="bold"), "; ".join(map(_shares, (inspection.codecs, rates, channels))))
-    tokens = f"{inspection.tokens_per_s:.1f} a second, longest label {inspection.max_label_tokens} of 448"
+    tokens = f"{inspection.tokens_per_s:.1f} a second, longest label {inspection.max_label_tokens} of {room}"
     grid.add_row(Text("tokens", style="bold"), tokens)
     if inspection.pace is not None:
         grid.add_row(Text("speaking rate", style="bold"), _pace(inspection.pace))

@@ -9,20 +9,20 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
 
-from asr.data.batches import ROWS, batches
+from asr.data.batches import batches
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 THREADS = min(4, os.cpu_count() or 1)
 _BATCHES_AHEAD = 2 * THREADS
-ROWS_AHEAD = ROWS * (_BATCHES_AHEAD + 1)
 
 
 def ahead(work: Callable[[list[Row]], Sequence[Result]], rows: Iterable[Row]) -> Iterator[Result]:
-    """Yield what ``work`` returns of some rows, one result for each, in order. No more than ROWS_AHEAD are held.
+    """Yield what ``work`` returns of some rows, one result for each, in order.
 
-    ``ThreadPoolExecutor.map`` would first read all rows. Where the taker stops early, what has not begun never does.
+    At most ``2 * THREADS + 1`` batches are held: ``ThreadPoolExecutor.map`` would first read all rows. Where the taker
+    stops early, what has not begun never does.
     """
     pool = kept(THREADS)
     waiting: deque[Future[Sequence[Result]]] = deque()

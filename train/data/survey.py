@@ -77,7 +77,7 @@ class Seen:
             self.examples.append((earlier, later))
 
     def repeats(self) -> Repeats:
-        """Return what was counted."""
+        """Return how many repeats were met, and some of them."""
         return Repeats(self.clips, tuple(self.examples))
 
 

@@ -40,7 +40,7 @@ class BatchingConfig(Section):
     micro_batches_per_step: int = Field(1, ge=1)
     """Micro-batches of an optimiser step, over all workers."""
     full_window_share: float = Field(0.02, ge=0.0, le=1.0)
-    """Share of clips, drawn anew each epoch, that are encoded in Whisper's full 30 s. 1 trains as others do."""
+    """Share of clips, drawn anew each epoch, that are encoded in the network's whole window. 1 trains as others do."""
     margin_s: float = Field(1.0, ge=0.0)
     """Silence behind a clip, drawn anew each epoch between 0 and this, so that its length gives nothing away."""
     pool_clips: int = Field(256, ge=1)

@@ -37,7 +37,7 @@ class Listener:
         self._on_progress, self._on_scored = on_progress, on_scored
 
     def take(self, entry: Entry) -> None:
-        """Write down one entry."""
+        """Write one entry into the history and tell the trackers, or say it on the console."""
         match entry:
             case Progress():
                 if self._history.cut_by(entry):

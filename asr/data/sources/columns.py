@@ -144,8 +144,10 @@ def _guess(config: SourceConfig, available: Sequence[str]) -> ColumnMap:
 def utterance(
     row: Mapping[str, object], columns: ColumnMap, default_id: str, audio: str | bytes | None = None, folder: str = ""
 ) -> Utterance | Quarantined:
-    """Return a row as an utterance, or quarantined as missing_audio, address_not_allowed, no_transcript, not_text,
-    unknown_language, bad_number, bad_channel, bad_segments, or as malformed_row with whatever else is wrong with it.
+    """Return a row as an utterance, or quarantined with the reason.
+
+    Reasons are missing_audio, address_not_allowed, no_transcript, not_text, unknown_language, bad_number, bad_channel,
+    bad_segments, and malformed_row with whatever else is wrong with it.
 
     A transcript that is empty text says that nobody speaks; one that is null or not there, that nobody has written it.
 

@@ -23,8 +23,9 @@ _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 
 
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
-    """Yield the rows of a table. Relative audio paths are relative to its folder; ids are the paths, of which
-    ``./a.wav`` is ``a.wav``.
+    """Yield the rows of a table.
+
+    Relative audio paths are relative to its folder; ids are the paths, of which ``./a.wav`` is ``a.wav``.
 
     Delimiter and header are told from the first lines, or set. A name ending in ``.tsv`` says that tabs separate the
     cells, and that quotation marks are text as in Common Voice, but for a quoted header or whole cells.

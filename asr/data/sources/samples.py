@@ -20,8 +20,11 @@ MAX_TEXT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of a tar: its name up to the first dot and behind it, where its bytes lie, what a small text says,
-    whether holes are left out of the bytes, and of a link that leads to no bytes whose they would be."""
+    """A file of a tar: its name, the place of its bytes, and what a small text says.
+
+    ``key`` and ``ending`` are its name up to the first dot and behind it. ``sparse``: holes are left out of the bytes.
+    ``link`` names the file whose bytes a link would have that leads to none.
+    """
 
     key: str
     ending: str

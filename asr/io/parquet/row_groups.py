@@ -51,7 +51,7 @@ class Table:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size of the file in bytes."""
         return self.below.size
 
     @property
@@ -73,7 +73,7 @@ class Table:
 
 
 def open_parquet(uri: str) -> Table:
-    """Open a Parquet file.
+    """Open a Parquet file and start the reader of its pages.
 
     Raises ValueError for what is none, crashes pyarrow, or has more rows than bytes; OSError as ``storage.open_input``.
     """

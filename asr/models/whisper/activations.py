@@ -100,7 +100,7 @@ class Tape:
         return replace(x, grad=x.grad or trained)
 
     def gelu(self, x: Tensor) -> Tensor:
-        """The activation."""
+        """GELU, which keeps its input for the backward pass."""
         if x.grad:
             self.save(x)
         self._segment.transient = max(self._segment.transient, 2 * x.nbytes)

@@ -220,8 +220,11 @@ def _found(result: WhisperGenerationResult) -> Hypothesis:
 
 @cache
 def loads(device: str) -> bool:
-    """Return whether CTranslate2 runs on a device. On a GPU it opens cuBLAS 12 when it first computes, and a torch for
-    CUDA 13 brings another one: of the package nvidia-cublas-cu12 it is opened here, so that it is found then."""
+    """Return whether CTranslate2 runs on a device, and prepare a GPU for it.
+
+    On a GPU it opens cuBLAS 12 when it first computes, and a torch for CUDA 13 brings another one: of the package
+    nvidia-cublas-cu12 it is opened here, so that it is found then.
+    """
     try:
         import ctranslate2
     except ImportError:

@@ -37,7 +37,7 @@ class WhisperFamily:
     unquantized = ("proj_out",)  # the tied embeddings under another name
 
     def load_processor(self, checkpoint: Checkpoint) -> WhisperProcessor:
-        """Load tokenizer and features."""
+        """Load a checkpoint's tokenizer and log-mel features."""
         return load_processor(checkpoint)
 
     def load(
@@ -53,17 +53,17 @@ class WhisperFamily:
         return load_checkpoint(checkpoint, device, dtype, quantization)
 
     def size(self, folder: Path) -> NetworkShape | None:
-        """Return what the formula goes by."""
+        """Return the network's shape, from which its memory is reckoned; None where the config does not tell it."""
         return read_shape(folder / "config.json")
 
     def untrained(self, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-        """Return a network of that config."""
+        """Return a network of the folder's config with random weights."""
         from asr.models.whisper.loading import untrained
 
         return untrained(folder, dtype)
 
     def languages(self, model: SpeechModel) -> frozenset[str]:
-        """Return the codes that it has tokens for."""
+        """Return the codes of the languages that a model has tokens for."""
         if not is_multilingual(model.tokenizer):
             return frozenset({"en"})
         known: dict[str, int] = model.network.generation_config.lang_to_id
@@ -82,7 +82,7 @@ class WhisperFamily:
         fallback: bool = False,
         adapters: Sequence[str] = (),
     ) -> list[Transcript]:
-        """Decode with torch."""
+        """Decode clips with torch, through Whisper's own generation."""
         from asr.models.whisper.torch_backend import decode
 
         return decode(model, requests, context, max_batch_clips, fallback, adapters)
@@ -90,7 +90,7 @@ class WhisperFamily:
     def loss(
         self, outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the cross entropy of a token."""
+        """Return the cross entropy of the tokens: their sum, divided by the tokens of the whole step on all workers."""
         from asr.models.whisper.loss import token_loss
 
         return token_loss(outputs, labels, num_items_in_batch)
@@ -109,19 +109,19 @@ class WhisperFamily:
         path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
     def check_start(self, sample: LabelSample) -> Finding:
-        """Return what is found of start-of-transcript."""
+        """Check that each label has one start-of-transcript, given to the decoder and never asked of it."""
         return label_checks.start(sample)
 
     def check_order(self, sample: LabelSample) -> Finding:
-        """Return what is found of language, task, flag, text and end."""
+        """Check that language, task, flag, text and end stand where Whisper expects them."""
         return label_checks.order(sample)
 
     def check_length(self, sample: LabelSample) -> Finding:
-        """Return what is found of labels that the decoder has no positions for."""
+        """Check that the decoder has positions for the labels."""
         return label_checks.length(sample)
 
     def check_generation(self, sample: LabelSample) -> Finding:
-        """Return what is found of suppressed tokens and the like."""
+        """Check that the generation config, which the artifact inherits, decodes as the labels are written."""
         return label_checks.generation(sample)
 
     def shared_base(self, model: SpeechModel) -> SharedBase:
@@ -145,7 +145,7 @@ class WhisperFamily:
         spec.save(str(folder))
 
     def runs_fast(self, device: str) -> bool:
-        """Return whether CTranslate2 does."""
+        """Return whether CTranslate2 runs on a device."""
         from asr.models.whisper.ct2_backend import loads
 
         return loads(device)
@@ -153,7 +153,7 @@ class WhisperFamily:
     def load_fast(
         self, name: str, device: str = "cpu", threads: int = 0, quantization: Quantization | None = None
     ) -> FastModel:
-        """Load a model in CTranslate2."""
+        """Load a model that was written for CTranslate2, or write it first."""
         from asr.models.whisper.ct2_backend import CTranslateModel
 
         return CTranslateModel.load(name, device, threads, quantization)

@@ -40,7 +40,7 @@ class Throughput:
         self._busy_s, self._since = self._busy(), None
 
     def done(self, audio_s: float) -> None:
-        """Count a window."""
+        """Count so many seconds of audio as transcribed."""
         self._done.append((self._busy(), audio_s))
 
     @property

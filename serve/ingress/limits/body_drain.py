@@ -43,7 +43,7 @@ class RequestBody:
         self._complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
     async def __call__(self) -> Message:
-        """Return the next message."""
+        """Return the next message of the request, as ASGI's ``receive``."""
         message = await self._receive()
         self._complete = message["type"] != "http.request" or not message.get("more_body", False)
         return message

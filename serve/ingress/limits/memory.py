@@ -76,7 +76,7 @@ class SampleMemory:
             return not lease.is_stopped
 
     def drop(self, lease: Lease) -> None:
-        """Forget a lease."""
+        """Take a lease out, and its bytes from the sum."""
         with self._lock:
             if lease in self._leases:
                 self._leases.remove(lease)

@@ -40,7 +40,7 @@ class Duration(Shape):
 
 
 class Transcription(Shape):
-    """`response_format=json`."""
+    """The answer with `response_format=json`."""
 
     text: str
     usage: Duration
@@ -84,7 +84,7 @@ class Audio(Shape):
 
 
 class VerboseTranscription(Shape):
-    """`response_format=verbose_json`."""
+    """The answer with `response_format=verbose_json`."""
 
     task: Literal["transcribe", "translate"]
     language: str
@@ -115,7 +115,7 @@ class Models(Shape):
 
 
 class Status(Shape):
-    """`ok`, or `ready`."""
+    """Health of the endpoint: `ok`, or `ready`."""
 
     status: str
 

@@ -12,9 +12,9 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus
 from starlette.types import Message, Receive, Scope, Send
 
+from asr.inference.recording import WindowTranscript
 from serve.errors import as_api_error, body
 from serve.ingress.openai.responses import Answer
-from serve.ingress.window_pipeline import Passage
 
 logger = logging.getLogger("ray.serve")
 
@@ -86,7 +86,7 @@ def _ping() -> ServerSentEvent:
 
 
 async def events(
-    first: Passage | None, rest: AsyncIterator[Passage], answer: Answer, deadline: Callable[[], float]
+    first: WindowTranscript | None, rest: AsyncIterator[WindowTranscript], answer: Answer, deadline: Callable[[], float]
 ) -> AsyncIterator[str]:
     """Yield a delta for each window with words in it, then done; where something fails, an error instead.
 
@@ -94,14 +94,14 @@ async def events(
     recording may take as long as it takes; what has stopped moving may not.
     """
     try:
-        passage = first
-        while passage is not None:
-            window, transcript = passage
+        decoded = first
+        while decoded is not None:
+            window, transcript = decoded
             part = answer.add(window, transcript)
             if part.segments or part.words:
                 yield _event(answer.delta(part))
             async with asyncio.timeout_at(deadline()):
-                passage = await anext(rest, None)
+                decoded = await anext(rest, None)
         if (remaining := answer.rest()) is not None:
             yield _event(remaining)
         yield await asyncio.to_thread(lambda: _event(answer.done()))  # long, at the end of a long recording

@@ -23,8 +23,11 @@ MAX_PATH_LENGTH = 200
 
 @dataclass(frozen=True)
 class AccessLogEntry:
-    """An answered request. ``audio_s`` is None where its audio was not read; ``version`` is ``stable`` or
-    ``candidate``; ``warnings`` are those about its audio, None if there are none."""
+    """An answered request.
+
+    ``audio_s`` is None where its audio was not read; ``version`` is ``stable`` or ``candidate``; ``warnings`` are those
+    about its audio, None if there are none.
+    """
 
     request_id: str
     method: str

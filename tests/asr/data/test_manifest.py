@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.data.manifest import read_manifest, read_quarantine, write_manifest, write_quarantine
+from asr.data.manifest import read_manifest, write_manifest, write_quarantine
 from asr.errors import UserError
 from asr.utterance import Quarantined, Utterance
+from tests.manifests import read_quarantine
 
 
 def manifest(folder: Path, *lines: object) -> Path:

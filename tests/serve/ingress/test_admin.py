@@ -37,8 +37,8 @@ class Rollout:
         self.fails = 9
         self.text = ""
 
-    async def alone(self, verb: str, name: str, order: RolloutRequest) -> Steps:
-        self.asked.append((verb, name, order))
+    async def alone(self, verb: str, name: str, request: RolloutRequest) -> Steps:
+        self.asked.append((verb, name, request))
         for number in range(3):
             if number == self.fails:
                 raise UserError("it is damaged", "copy it anew")
@@ -162,7 +162,7 @@ def test_an_order_that_is_none_is_refused(rollout: Rollout, body: bytes, status:
 
 
 def test_an_error_of_the_rollout_keeps_its_status(rollout: Rollout) -> None:
-    async def refuse(verb: str, name: str, order: RolloutRequest) -> Steps:
+    async def refuse(verb: str, name: str, request: RolloutRequest) -> Steps:
         raise ApiError(409, "another change is under way", "busy")
         yield RolloutStep("", "")
 

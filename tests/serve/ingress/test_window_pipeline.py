@@ -14,9 +14,9 @@ from transformers import WhisperFeatureExtractor
 from asr.audio.features import LogMel
 from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import DecodedAudio, DecodingOptions
-from asr.inference.recording import Window
+from asr.inference.recording import Window, WindowTranscript
 from asr.transcript import DecodingRequest, Transcript
-from serve.ingress.window_pipeline import Passage, WindowPipeline
+from serve.ingress.window_pipeline import WindowPipeline
 from tests.serve.fakes import LANGUAGES
 from tests.speed import WAIT_S
 
@@ -44,7 +44,7 @@ def heard_by(
 ) -> Any:
     with ThreadPoolExecutor(2) as threads:
 
-        async def collect() -> list[Passage]:
+        async def collect() -> list[WindowTranscript]:
             return [each async for each in WindowPipeline(transcribe, threads, ahead).transcribe(given, asked, MODEL)]
 
         return asyncio.run(collect())
@@ -164,7 +164,7 @@ def test_a_listener_that_leaves_withdraws_the_rest() -> None:
     assert sorted(withdrawn) == [2, 3]
 
 
-def _generator(transcribing: AsyncIterator[Passage]) -> Any:
+def _generator(transcribing: AsyncIterator[WindowTranscript]) -> Any:
     return transcribing
 
 

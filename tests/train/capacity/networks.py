@@ -75,6 +75,11 @@ class Saved:
         self.tensor = tensor
 
 
+def saved_bytes(setup: Setup) -> int:
+    """All that autograd keeps between the forward and the backward pass, as the product reckons it."""
+    return sum(segment.saved for segment in setup.shape.segments(setup))
+
+
 def measured_bytes(setup: Setup) -> int:
     """The storages that autograd holds between forward and backward pass, each once, without the weights' own."""
     network = trainable(setup)

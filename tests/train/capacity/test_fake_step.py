@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from asr.errors import UserError
 from asr.models.capacity import Adapters, BatchShape
 from asr.models.whisper.shapes import SIZES, NetworkShape
-from tests.train.capacity.networks import SMALL, MakeSetup, measured_bytes, write_folder
+from tests.train.capacity.networks import SMALL, MakeSetup, measured_bytes, saved_bytes, write_folder
 from train.capacity.cli import plan
 from train.capacity.fake_step import FakeNetwork
-from train.capacity.memory import memory, saved_bytes
+from train.capacity.memory import memory
 from train.capacity.speed import flops
 
 TINY = NetworkShape(mels=80, width=64, encoder_layers=1, decoder_layers=1, heads=2, hidden=256, vocabulary=1000)

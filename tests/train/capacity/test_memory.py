@@ -9,8 +9,8 @@ import pytest
 from asr.models.capacity import BatchShape
 from asr.models.whisper.shapes import SIZES
 from benchmarks.memory import Case, measure, measure_each
-from tests.train.capacity.networks import MakeSetup, trainable
-from train.capacity.memory import memory, saved_bytes, trained_parameters
+from tests.train.capacity.networks import MakeSetup, saved_bytes, trainable
+from train.capacity.memory import memory, trained_parameters
 
 LARGE = SIZES["openai/whisper-large-v3"]
 STRATEGIES = ("full", "frozen_encoder", "lora", "dora")

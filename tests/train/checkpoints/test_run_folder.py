@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from asr.config import resolve
-from asr.data.manifest import read_quarantine
 from asr.errors import UserError
 from asr.io import storage
 from asr.models.artifact import CARD
 from asr.utterance import Quarantined
+from tests.manifests import read_quarantine
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
 

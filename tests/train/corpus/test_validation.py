@@ -42,7 +42,7 @@ def test_what_cannot_be_used_is_quarantined_by_name_with_its_reason() -> None:
     assert [(each.id, each.reason) for each in quarantined if each.reason != "label_too_long"] == [
         (row.id, reason) for reason, row in bad.items() if reason != "label_too_long"
     ]
-    assert Quarantined("wordy", "label_too_long", "603 tokens, the decoder has 448 positions") in quarantined
+    assert Quarantined("wordy", "label_too_long", "603 tokens, a label has room for 448") in quarantined
     assert [(row.utterance.id, row.follows) for row in validated] == [("good", True), ("last", False)]
     assert validated[0].tokens == 2  # " some words"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.manifest import read_manifest, read_quarantine
+from asr.data.manifest import read_manifest
 from asr.errors import UserError
 from asr.utterance import Utterance
 from tests.asr.data.sources.test_manifest import HOSTILE
-from tests.manifests import write_beside
+from tests.manifests import read_quarantine, write_beside
 from tests.releases import write_release
 from train.data.cli import inspect, prepare
 

@@ -22,7 +22,7 @@ def inspection(english_clips: list[Utterance], tiny_en: SpeechModel) -> Inspecti
 def printed(inspection: Inspection, against: str | None = "test.jsonl") -> str:
     file = io.StringIO()
     console = Console(file=file, width=120, markup=False, highlight=False)
-    show(inspection, "mine.jsonl", against, "builtin:tiny.en", console)
+    show(inspection, "mine.jsonl", against, "builtin:tiny.en", 448, console)
     return file.getvalue()
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from asr.data.batches import PATIENCE_S, ROWS
 from tests.speed import WAIT_S
-from train.data.prefetch import ROWS_AHEAD, ahead
+from train.data.prefetch import THREADS, ahead
+
+ROWS_AHEAD = ROWS * (2 * THREADS + 1)  # no more than these are held
 
 
 def same(rows: list[int]) -> list[int]:

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.data.batches import ROWS
-from asr.data.manifest import read_manifest, read_quarantine
+from asr.data.manifest import read_manifest
 from asr.errors import UserError
 from asr.utterance import Quarantined, Utterance
 from tests.asr.disks import fill, small_disk
-from train.data.prefetch import ROWS_AHEAD
+from tests.manifests import read_quarantine
+from train.data.prefetch import THREADS
 from train.data.prepare import PrepareConfig, prepare
 
 CONFIG = PrepareConfig(min_test_clips=4, test_share=0.1, validation_share=0.1)
@@ -234,7 +235,8 @@ def test_long_clips_are_cut_at_their_segments(tmp_path: Path) -> None:
 @pytest.mark.medium
 def test_rows_are_read_as_they_are_decoded(tmp_path: Path) -> None:
     """The audio of a source may be larger than memory."""
-    count = 2 * ROWS_AHEAD
+    most = ROWS * (2 * THREADS + 1)  # are read ahead
+    count = 2 * most
     done: list[int] = []
     ahead_of_us: list[int] = []
 
@@ -246,7 +248,7 @@ def test_rows_are_read_as_they_are_decoded(tmp_path: Path) -> None:
     second = encode_flac(noise(0.5))
     prepare(rows(), tmp_path, CONFIG, lambda now, total: done.append(now) if total is None else None)
     assert done == list(range(1, count + 1))
-    assert max(ahead_of_us) <= ROWS_AHEAD
+    assert max(ahead_of_us) <= most
 
 
 @pytest.mark.medium

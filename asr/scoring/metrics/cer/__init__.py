@@ -1,1 +1,1 @@
-"""See `cer.py`."""
+"""Character error rate as a metric of ``evaluate``, which wants a folder of its own: see ``cer.py``."""

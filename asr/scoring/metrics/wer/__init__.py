@@ -1,1 +1,1 @@
-"""See `wer.py`."""
+"""Word error rate as a metric of ``evaluate``, which wants a folder of its own: see ``wer.py``."""

@@ -12,8 +12,16 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from asr.models.capacity import Adapters, BatchShape
 from asr.models.whisper.loss import token_loss
 from asr.models.whisper.shapes import NetworkShape
-from tests.train.capacity.networks import ADAPTERS, SMALL, MakeSetup, inputs, measured_bytes, small_setup, trainable
-from train.capacity.memory import saved_bytes
+from tests.train.capacity.networks import (
+    ADAPTERS,
+    SMALL,
+    MakeSetup,
+    inputs,
+    measured_bytes,
+    saved_bytes,
+    small_setup,
+    trainable,
+)
 
 STRATEGIES = ("full", "frozen_encoder", "lora", "dora")
 OTHER = NetworkShape(mels=128, width=128, encoder_layers=1, decoder_layers=2, heads=4, hidden=512, vocabulary=2000)

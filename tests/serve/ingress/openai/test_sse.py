@@ -15,21 +15,20 @@ from starlette.types import Message, Receive, Scope, Send
 
 import serve.ingress.openai.sse
 from asr.inference.pipeline import DecodingOptions
-from asr.inference.recording import Window
+from asr.inference.recording import Window, WindowTranscript
 from asr.sound import SoundReport
 from asr.transcript import Segment, Transcript
 from serve.ingress.openai.parameters import Parameters
 from serve.ingress.openai.responses import Answer
 from serve.ingress.openai.sse import EventStream, events
-from serve.ingress.window_pipeline import Passage
 
 
-def passage(second: int, text: str) -> Passage:
+def passage(second: int, text: str) -> WindowTranscript:
     spoken = (Segment(0.0, 1.0, text, (1,)),) if text else ()
     return Window(second * 16_000, (second + 1) * 16_000), Transcript(text, (1,), "en", spoken)
 
 
-async def following(*passages: Passage | Exception) -> AsyncIterator[Passage]:
+async def following(*passages: WindowTranscript | Exception) -> AsyncIterator[WindowTranscript]:
     for each in passages:
         if isinstance(each, Exception):
             raise each
@@ -40,7 +39,9 @@ def answer() -> Answer:
     return Answer(Parameters("m"), DecodingOptions("en"), 9.0, SoundReport(0))
 
 
-def told(first: Passage | None, *rest: Passage | Exception, within_s: float = 60.0) -> list[dict[str, Any]]:
+def told(
+    first: WindowTranscript | None, *rest: WindowTranscript | Exception, within_s: float = 60.0
+) -> list[dict[str, Any]]:
     async def collect() -> list[str]:
         later = asyncio.get_running_loop().time() + within_s
         return [event async for event in events(first, following(*rest), answer(), lambda: later)]
@@ -74,7 +75,7 @@ def test_an_error_ends_the_stream_in_openais_shape_without_secrets() -> None:
 
 def test_so_does_the_deadline() -> None:
     async def late() -> list[str]:
-        async def rest() -> AsyncIterator[Passage]:
+        async def rest() -> AsyncIterator[WindowTranscript]:
             await asyncio.sleep(60)
             yield passage(1, "two")
 
@@ -97,7 +98,7 @@ def test_the_deadline_counts_from_event_to_event() -> None:
         passages = following(*(passage(second, "word") for second in range(1, 9)))
         return [event async for event in events(passage(0, "one"), paced(passages), answer(), deadline)]
 
-    async def paced(passages: AsyncIterator[Passage]) -> AsyncIterator[Passage]:
+    async def paced(passages: AsyncIterator[WindowTranscript]) -> AsyncIterator[WindowTranscript]:
         async for each in passages:
             await asyncio.sleep(0)
             yield each
@@ -261,7 +262,7 @@ def test_no_comment_comes_between_the_pieces_of_an_event(monkeypatch: pytest.Mon
 def test_the_official_client_passes_over_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve.ingress.openai.sse, "PING_S", 0.05)
 
-    async def slow() -> AsyncIterator[Passage]:
+    async def slow() -> AsyncIterator[WindowTranscript]:
         await asyncio.sleep(0.2)
         yield passage(1, "two")
 
