@@ -8,7 +8,7 @@ epoch. Steps have similar cost, and clips of a micro-batch have similar length, 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, overload
 
@@ -215,17 +215,6 @@ def plan_epoch(items: Items, config: BatchingConfig, seed: int, epoch: int, wind
             "use fewer micro-batches in a step",
         )
     return Epoch(items, config, seed, epoch, window)
-
-
-def padding(steps: Iterable[Sequence[MicroBatch]]) -> float:
-    """Return the share of the encoder's input that is beyond each clip's own planned context.
-
-    A clip's own context is its speech and its margin of silence, or 30 s where the full window was drawn: these are
-    trained on purpose, and are no padding.
-    """
-    batches = [batch for step in steps for batch in step]
-    padded_s = sum(len(batch.items) * batch.context_s for batch in batches)
-    return 1.0 - sum(batch.own_s for batch in batches) / padded_s if padded_s else 0.0
 
 
 def _micro_batches(

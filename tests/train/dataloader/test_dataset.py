@@ -15,11 +15,12 @@ from asr.models.family import SpeechModel
 from asr.models.processor import IGNORED
 from asr.utterance import Quarantined, Utterance
 from tests.train.corpora import listed, ordering
+from tests.train.padding import padding
 from train.corpus.static import StaticCorpus
 from train.corpus.table import ValidatedUtterance
 from train.dataloader.dataset import ConsumedBatch, MicroBatchDataset, RankSlice, WorkerShard
 from train.examples import PreprocessConfig
-from train.sampling.batching import BatchingConfig, MicroBatch, padding
+from train.sampling.batching import BatchingConfig, MicroBatch
 
 PREPROCESS = PreprocessConfig("builtin:tiny.en", None, "transcribe")
 PLAN = BatchingConfig(max_clips=4, micro_batches_per_step=2)

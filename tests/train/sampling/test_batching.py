@@ -14,7 +14,8 @@ from asr.data.sources.prompts import fetch, utterances
 from asr.errors import UserError
 from asr.io.cache import cache_root
 from asr.models.whisper.tokens import MAX_TOKENS
-from train.sampling.batching import BatchingConfig, Item, Items, MicroBatch, OptimizerStep, padding, plan_epoch
+from tests.train.padding import padding
+from train.sampling.batching import BatchingConfig, Item, Items, MicroBatch, OptimizerStep, plan_epoch
 
 CONFIGS = st.builds(
     BatchingConfig,
