@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -95,15 +95,16 @@ def resolve(model: type[S], file: Path | None = None, overrides: Sequence[str] =
     Its paths are absolute, from the working directory: the process that gets it may run in another one.
     Raises UserError naming every mistake in the file and on the command line, not just the first.
     """
-    data = _with_current_names(model, _read_yaml(file), str(file)) if file else {}
+    data = _current_yaml(model, file) if file else {}
     origin = {key: str(file) for key, _ in _leaves(data)}
     mistakes = []
     for word in overrides:
         try:
-            key, value = _with_current_name(model, *_setting(word))
+            key, value, told = current_name(model, *_setting(word))
         except UserError as error:
             mistakes.append(f"{_COMMAND_LINE}: {error}")
             continue
+        tell_renamed(told, _COMMAND_LINE)
         _assign(data, key.split("."), value)
         origin = {other: place for other, place in origin.items() if not _is_within(other, key)}
         origin |= {leaf: _COMMAND_LINE for leaf, _ in _leaves(value, key)}
@@ -143,6 +144,26 @@ def current_names(model: type[BaseModel], data: Mapping[str, object], prefix: st
     return found, told
 
 
+def current_name(model: type[BaseModel], key: str, value: object) -> tuple[str, object, list[str]]:
+    """Return a dotted key and its value under the names that they have now, and the lines of ``current_names``."""
+    *outer, last = key.split(".")
+    tree: JsonObject = {last: value}
+    for part in reversed(outer):
+        tree = {part: tree}
+    tree, told = current_names(model, tree)
+    names = []
+    for _ in (*outer, last):
+        ((name, tree),) = tree.items()
+        names.append(name)
+    return ".".join(names), tree, told
+
+
+def tell_renamed(told: Iterable[str], place: str) -> None:
+    """Warn of the lines of ``current_names``, which are about ``place``."""
+    for line in told:
+        warnings.warn(f"{place}: {line}; the old name goes with the next version", RenamedWarning, stacklevel=3)
+
+
 def suggestion(word: str, known: Sequence[str]) -> str:
     """Return ``did you mean 'x'?`` for the nearest known word, or an empty string."""
     if len(word) > _LONGEST_WORD:  # comparing a million letters takes a third of a second
@@ -170,28 +191,14 @@ def _read_yaml(file: Path) -> JsonObject:
     return data
 
 
-def _with_current_names(model: type[BaseModel], data: JsonObject, place: str) -> JsonObject:
+def _current_yaml(model: type[BaseModel], file: Path) -> JsonObject:
+    data = _read_yaml(file)
     try:
         found, told = current_names(model, data)
     except UserError as error:
-        raise UserError(f"{place}: {error}") from None
-    for line in told:
-        warnings.warn(f"{place}: {line}; the old name goes with the next version", RenamedWarning, stacklevel=4)
+        raise UserError(f"{file}: {error}") from None
+    tell_renamed(told, str(file))
     return found
-
-
-def _with_current_name(model: type[BaseModel], key: str, value: object) -> tuple[str, object]:
-    """Return a dotted key and its value under the names that they have now."""
-    *outer, last = key.split(".")
-    tree: JsonObject = {last: value}
-    for part in reversed(outer):
-        tree = {part: tree}
-    tree = _with_current_names(model, tree, _COMMAND_LINE)
-    names = []
-    for _ in (*outer, last):
-        ((name, tree),) = tree.items()
-        names.append(name)
-    return ".".join(names), tree
 
 
 def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:

@@ -15,7 +15,8 @@ from asr.errors import UserError
 FILE = "adapter_config.json"
 
 _NAME = re.compile(r"[\w.]{1,200}")
-_LIBRARIES = (None, "asr.models.whisper.network", "transformers.models.whisper.modeling_whisper")
+# Where the base's class lies, as PEFT writes it down: here, here in the version before, and in transformers.
+_LIBRARIES = (None, "asr.models.whisper.network", "asr.whisper", "transformers.models.whisper.modeling_whisper")
 
 
 def _is_number(value: object) -> bool:

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from asr.audio.features import Context
+from asr.errors import UserError
 from asr.models.abilities import Refusals
 from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
 from asr.models.processor import Features, Processor
+from asr.printable import printable
 from asr.transcript import DecodingRequest, Task, Transcript
 from asr.utterance import Quarantined, Utterance
 
@@ -234,9 +236,9 @@ def family_of(folder: Path) -> Family:
     """
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         kind = None
-    return family_named(kind if kind in _MODULES else WHISPER)
+    return family_named(kind if isinstance(kind, str) and kind in _MODULES else WHISPER)
 
 
 def family_of_network(network: PreTrainedModel) -> Family:
@@ -245,7 +247,10 @@ def family_of_network(network: PreTrainedModel) -> Family:
 
 
 def family_named(name: str) -> Family:
-    """Return the family of that name."""
+    """Return the family of that name. Raises UserError for one that is not known here."""
+    if name not in _MODULES:
+        what = f"'{printable(name)}' is no family of models that this version knows ({', '.join(_MODULES)})"
+        raise UserError(what, "a newer version may know it")
     found: Family = import_module(_MODULES[name]).FAMILY
     return found
 

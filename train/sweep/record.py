@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from asr.config import current_names
+from asr.config import current_name, current_names
 from asr.errors import UserError
 from asr.io import storage
 from asr.models.artifact import CARD
@@ -103,7 +103,13 @@ class SweepRecord:
 
     def _go_on(self, earlier: JsonObject) -> None:
         known = [
-            TrialOutcome(**{**row, "reports": [Report(**report) for report in row["reports"]]})
+            TrialOutcome(
+                **{
+                    **row,
+                    "settings": _current(row["settings"]),
+                    "reports": [Report(**report) for report in row["reports"]],
+                }
+            )
             for row in earlier["trials"]
         ]
         before, _ = current_names(TrainConfig, earlier["settings"])
@@ -117,3 +123,9 @@ class SweepRecord:
                 "choose another run.name, or delete the folder to sweep anew",
             )
         self.outcomes[: len(known)] = known
+
+
+def _current(settings: JsonObject) -> JsonObject:
+    """Return dotted keys and values of an earlier version under the names that they have now."""
+    found = [current_name(TrainConfig, key, value) for key, value in settings.items()]
+    return {key: value for key, value, _ in found}

@@ -12,7 +12,8 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from asr.config import Section, resolve
+from asr.config import Section, current_name, resolve, tell_renamed
+from asr.errors import UserError
 from asr.parsed import JsonObject
 
 if TYPE_CHECKING:
@@ -123,6 +124,28 @@ def resolve_sweep(words: Sequence[str]) -> SweepConfig:
     own = set(SweepConfig.model_fields)
     settings = [word if re.split(r"[.=]", word)[0] in own else f"space.{_quoted(word)}" for word in settings]
     return resolve(SweepConfig, files[-1] if files else None, settings).value
+
+
+def under_current_names(sweep: SweepConfig, model: type[BaseModel]) -> SweepConfig:
+    """Return a sweep with the names that keys of ``model`` and their values have now; warns of each that had another.
+
+    Raises UserError where a key is varied under both names.
+    """
+    space: dict[str, Values] = {}
+    told: list[str] = []
+    for key, values in sweep.space.items():
+        renamed: dict[str, tuple[object, ...]] = {}
+        now, _, lines = current_name(model, key, None)
+        for way in ("choice", "grid"):
+            found = [current_name(model, key, one) for one in getattr(values, way) or ()]
+            renamed |= {way: tuple(value for _, value, _ in found)} if found else {}
+            lines += [line for *_, more in found for line in more]
+        if now != key and now in sweep.space:
+            raise UserError(f"sweep: {key} is the old name of {now}, and both are varied", "keep one")
+        space[now] = values.model_copy(update=renamed)
+        told += lines
+    tell_renamed(dict.fromkeys(told), "sweep")
+    return sweep.model_copy(update={"space": space})
 
 
 def draw(sweep: SweepConfig, model: type[BaseModel], seed: int) -> list[JsonObject]:

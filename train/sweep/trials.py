@@ -13,7 +13,7 @@ from asr.errors import UserError
 from asr.io import storage
 from asr.parsed import JsonObject
 from train.config import TrainConfig
-from train.sweep.space import SweepConfig, Values, draw
+from train.sweep.space import SweepConfig, Values, draw, under_current_names
 
 if TYPE_CHECKING:
     from train.checkpoints.run_folder import RunFolder
@@ -76,6 +76,7 @@ def make_trials(sweep: SweepConfig, file: Path | None, words: Sequence[str] = ()
     settings do not go together.
     """
     base = resolve(TrainConfig, file, words).value
+    sweep = under_current_names(sweep, TrainConfig)
     if base.data.validation is None:
         raise UserError("a sweep compares word error rates, and data.validation is not set")
     mistakes = [f"sweep: {key}: cannot be varied, {why}" for key, why in _FIXED.items() if _touches(sweep, key)]

@@ -178,8 +178,11 @@ def read_shape(config: Path) -> NetworkShape:
     """Return the shape that a transformers config.json describes. Raises UserError where it describes none."""
     try:
         found = json.loads(config.read_text(encoding="utf-8"))
-        return NetworkShape(**{ours: int(found[theirs]) for ours, theirs in _KEYS.items()})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        sizes = {ours: int(found[theirs]) for ours, theirs in _KEYS.items()}
+        if wrong := [_KEYS[ours] for ours, size in sizes.items() if size < 1]:
+            raise ValueError(f"{wrong[0]} is below 1")
+        return NetworkShape(**sizes)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{config}: does not tell the size of a Whisper ({type(error).__name__}: {error})",
             "plan reads a checkpoint in transformers' layout, or knows it by its hub id",

@@ -27,6 +27,7 @@ def write(folder: Path, **changes: Any) -> Path:
         {"use_dora": True, "lora_alpha": 64, "lora_dropout": 0.05, "use_rslora": True},
         {"rank_pattern": {"encoder.layers.0": 8}, "alpha_pattern": {}, "layers_to_transform": [1, 2]},
         {"auto_mapping": {"base_model_class": "AnyContextWhisper", "parent_library": "asr.models.whisper.network"}},
+        {"auto_mapping": {"base_model_class": "AnyContextWhisper", "parent_library": "asr.whisper"}},
         {"base_model_name_or_path": "openai/whisper-base", "peft_version": "0.1", "megatron_core": "megatron.core"},
     ],
 )

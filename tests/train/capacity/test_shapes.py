@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_a_local_checkpoint_tells_its_size_itself(tmp_path: Path) -> None:
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not tell the size"):
+        shape_of(str(tmp_path))
+
+
+@pytest.mark.parametrize("size", ["Infinity", "-4", "0", "[]", "[" * 100_000])
+def test_a_damaged_config_is_one_line(tmp_path: Path, size: str) -> None:
+    WhisperConfig().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(re.sub(r'"d_model": \d+', f'"d_model": {size}', path.read_text()))
+    with pytest.raises(UserError, match="does not tell the size of a Whisper"):
         shape_of(str(tmp_path))
 
 

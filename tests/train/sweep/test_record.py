@@ -31,6 +31,20 @@ def test_a_record_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "mine" / RECORD).read_text())["trials"]) == 3
 
 
+@pytest.mark.filterwarnings("ignore::asr.errors.RenamedWarning")
+def test_a_sweep_over_a_key_that_was_renamed_goes_on_under_either_name(tmp_path: Path) -> None:
+    record(tmp_path, "batching.max_clips=grid(2, 4)").write()
+    path = tmp_path / "mine" / RECORD
+    path.write_text(
+        path.read_text().replace('"batching.max_clips"', '"plan.max_clips"')
+    )  # as the version before wrote it
+    for key in ("plan.max_clips", "batching.max_clips"):
+        assert [one.settings for one in record(tmp_path, f"{key}=grid(2, 4)").outcomes] == [
+            {"batching.max_clips": 2},
+            {"batching.max_clips": 4},
+        ]
+
+
 def test_an_artifact_says_that_a_trial_is_finished_whatever_was_written(tmp_path: Path) -> None:
     first = record(tmp_path)
     first.outcomes[1].status = "finished"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.errors import UserError
+from asr.errors import RenamedWarning, UserError
 from train.sweep.space import resolve_sweep
 from train.sweep.trials import Trial, make_trials
 
@@ -29,6 +29,31 @@ def test_trials_share_their_data_unless_it_is_what_differs() -> None:
     assert first.data_key == second.data_key
     first, second = trials("data.temperature=grid(1, 3)")
     assert first.data_key != second.data_key
+
+
+@pytest.mark.filterwarnings("ignore::asr.errors.RenamedWarning")
+def test_the_old_name_of_a_key_was_not_known_for_a_whole_number() -> None:
+    for now, before in (("batching.max_clips", "plan.max_clips"), ("evaluation.mode", "evaluation.where")):
+        for way, values in (("choice", "inline, beside"), ("grid", "beside, inline")):
+            old = f"{way}({values})" if now == "evaluation.mode" else "uniform(2, 8)"
+            new = old.replace("inline", "sync").replace("beside", "async")
+            assert [one.settings for one in trials(f"{before}={old}")] == [
+                one.settings for one in trials(f"{now}={new}")
+            ]
+
+
+def test_the_old_name_of_a_key_is_told_once_and_its_mistakes_are_too() -> None:
+    with (
+        pytest.warns(RenamedWarning) as told,
+        pytest.raises(UserError, match=r"sweep: evaluation\.mode: Input should be"),
+    ):
+        trials("evaluation.where=choice(besides, inline)")
+    assert [str(one.message).partition(";")[0] for one in told] == [
+        "sweep: evaluation.where is now called evaluation.mode",
+        "sweep: evaluation.mode=inline is now called sync",
+    ]
+    with pytest.raises(UserError, match=r"plan\.max_clips is the old name of batching\.max_clips, and both are varied"):
+        trials("batching.max_clips=choice(2, 8)", "plan.max_clips=choice(3, 9)")
 
 
 def test_every_mistake_is_named_before_anything_starts() -> None:
