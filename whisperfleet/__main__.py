@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from asr.errors import RenamedWarning
 from asr.imports import end_quickly
@@ -19,7 +19,7 @@ def main() -> None:
     """Run the command line."""
     termination.take()
     end_quickly()
-    warnings.showwarning = _shown(warnings.showwarning)
+    _tell_renamed_in_a_line()
     try:
         app(prog_name="whisperfleet")
     except SystemExit as ended:
@@ -42,22 +42,9 @@ def app(**settings: object) -> None:
     import_module("whisperfleet.cli").app(**settings)
 
 
-class ShowWarning(Protocol):
-    """A function that shows a warning as ``warnings.showwarning`` does."""
-
-    def __call__(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None: ...
-
-
-def _shown(otherwise: ShowWarning) -> ShowWarning:
-    """Return what shows a key's old name as a line for a person, and all other warnings as they were shown."""
+def _tell_renamed_in_a_line() -> None:
+    """Have a key's old name shown as a line for a person, and all other warnings as they were shown."""
+    otherwise = warnings.showwarning
 
     def show(
         message: Warning | str,
@@ -72,7 +59,7 @@ def _shown(otherwise: ShowWarning) -> ShowWarning:
         else:
             otherwise(message, category, filename, lineno, file, line)
 
-    return show
+    warnings.showwarning = show
 
 
 def _mistake(error: Exception) -> UserError | None:

@@ -176,7 +176,7 @@ def load_engine(
 
     ``quantization`` is CTranslate2's; without, int8 on a CPU and float16 on a GPU. ``auto`` takes CTranslate2 for an
     export for it, and wherever it loads; else torch. Raises UserError where the model is missing,
-    damaged or no Whisper, or the engine is not installed.
+    damaged or of no known family, or the engine is not installed.
     """
     chosen = choose(name, device) if engine == "auto" else engine
     if chosen == "ctranslate2":

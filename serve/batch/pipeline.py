@@ -72,7 +72,7 @@ class Workforce:
 def describe(config: ServeConfig, make_engine: MakeEngine, workforce: Workforce) -> ModelInfo:
     """Return what must be known of the model to read for it, from a process that ends with its weights.
 
-    Raises UserError where the model is missing, damaged or no Whisper.
+    Raises UserError where the model is missing, damaged or of no known family.
     """
     task = ray.remote(max_calls=1, max_retries=0, **workforce.options)(_info)
     try:

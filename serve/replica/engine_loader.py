@@ -12,7 +12,7 @@ from serve.models.version import ArtifactInfo, Version
 
 
 def load_engine(config: ServeConfig) -> Engine:
-    """Load the configured model. Raises UserError where it is missing, damaged or no Whisper."""
+    """Load the configured model. Raises UserError where it is missing, damaged or of no known family."""
     return engine.load_engine(config.model, config.public_name, config.engine, config.device, config.threads)
 
 

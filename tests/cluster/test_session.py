@@ -129,7 +129,7 @@ def test_ctrl_c_in_a_program_of_a_users_own_stops_everything(tmp_path: Path) -> 
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "up\n"
         os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=WAIT_S)
+        _, stderr = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT, stderr
     assert stderr.strip().endswith("KeyboardInterrupt")
     assert left_over(mark) == []

@@ -10,7 +10,6 @@ import pytest
 
 from asr.errors import UserError
 from serve.batch.lock import NAME, alone
-from tests.speed import WAIT_S
 
 HOLD = "import sys; from serve.batch.lock import alone\nwith alone(sys.argv[1]): print('held', flush=True); input()"
 
@@ -29,7 +28,7 @@ def test_a_second_run_wrote_into_the_folder_of_the_first(tmp_path: Path) -> None
     with holder(tmp_path / "out") as process:
         with pytest.raises(UserError, match="another transcribe writes into this folder"), alone(f"{tmp_path}/out"):
             pass
-        process.communicate("\n", timeout=WAIT_S)
+        process.communicate("\n", timeout=60)
     with alone(f"{tmp_path}/out"):
         pass
     assert list((tmp_path / "out").iterdir()) == []
@@ -38,7 +37,7 @@ def test_a_second_run_wrote_into_the_folder_of_the_first(tmp_path: Path) -> None
 def test_who_was_killed_holds_nothing(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
-        process.wait(WAIT_S)
+        process.wait(60)
     assert (tmp_path / NAME).exists()
     with alone(str(tmp_path)):
         pass

@@ -33,7 +33,6 @@ from asr.models.artifact import load_model
 from tests.asr.disks import fill, small_disk
 from tests.manifests import write_beside
 from tests.processes import MARK, left_over
-from tests.speed import WAIT_S
 from tests.train.runs import STEPS, Finished, Runs, finish, planned
 from train.checkpoints import data_log
 from train.checkpoints.run_folder import RunFolder
@@ -124,7 +123,7 @@ class Trouble:
             process.kill()
             pytest.fail("\n".join(process.communicate()))
         try:
-            stdout, stderr = process.communicate(timeout=WAIT_S)
+            stdout, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
         return Ended(process.returncode, stdout, stderr, left_over(mark), module.newest(RunFolder(str(self.folder))))

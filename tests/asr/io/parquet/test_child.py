@@ -17,7 +17,6 @@ from asr.io.confined_process import started
 from asr.io.messages import ASKED, receive, send
 from asr.io.parquet.child import TOGETHER_BYTES
 from asr.io.parquet.guard import MEMORY_BYTES
-from tests.speed import WAIT_S
 
 pytestmark = pytest.mark.medium
 
@@ -42,7 +41,7 @@ def parent() -> Iterator[Forker]:
     process, ours = started("asr.io.parquet.child", MEMORY_BYTES)
     with ours:
         yield psutil.Process(process.pid), ours
-    assert process.wait(WAIT_S) == 0
+    assert process.wait(10) == 0
 
 
 class Reader:
