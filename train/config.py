@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from asr.config import Renamed, Section
 from asr.errors import UserError
 from asr.language import code
+from asr.models.head import InitialModel
 from asr.parsed import JsonObject
 from asr.places import KeptPlace, ModelPlace
 from asr.transcript import Task
@@ -20,6 +21,7 @@ from train.examples import PreprocessConfig
 from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 from train.tracking.trackers import TrackingConfig
+from train.trainer.ctc import CtcSettings
 from train.trainer.strategy import LoraSettings, Precision, Strategy
 
 
@@ -64,6 +66,8 @@ class TrainConfig(Section):
 
     base: ModelPlace
     """The checkpoint to start from: a hub id, a local folder, or builtin:base."""
+    head: Literal["ctc"] | None = None
+    """``ctc`` puts a linear layer on the base's encoder, which spells what is heard; default: the base as it is."""
     language: str | None = None
     """Whisper's name or code of the spoken language, for utterances whose manifest row names none."""
     task: Task = "transcribe"
@@ -89,17 +93,17 @@ class TrainConfig(Section):
     packing: Packing = Packing()
     augment: Augmentation = Augmentation()
     lora: LoraSettings = LoraSettings()
+    ctc: CtcSettings = CtcSettings()
     optim: OptimConfig = OptimConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
     run: RunConfig = RunConfig()
     workers: Workers = Workers()
 
-    @property
-    def preprocess(self) -> PreprocessConfig:
-        """The settings that turn an utterance into the network's inputs."""
+    def preprocess(self, initial: InitialModel) -> PreprocessConfig:
+        """Return the settings that turn an utterance into the inputs of a network, ``base`` with its new head if any."""
         return PreprocessConfig(
-            self.base, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share
+            initial, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share
         )
 
     @field_validator("language")

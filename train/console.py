@@ -75,12 +75,13 @@ def say(text: str) -> None:
 
 
 def describe(now: events.Progress) -> str:
-    """Return one line: step, loss, word error rate, speed, waiting for data, time left."""
+    """Return one line: step, loss, word error rate, share of blanks, speed, waiting for data, time left."""
     minutes, seconds = divmod(round(now.left_s), 60)
     # The first steps warm up caches and say nothing of the others.
     left = f", {minutes}:{seconds:02d} left" if now.step - now.resumed_at >= _WARM_STEPS else ""
     resumed = f", resumed at {now.resumed_at}" if now.resumed_at else ""
     rate = f", WER {now.wer:.1%}" if now.wer is not None else ""
+    rate += f", {now.blank_share:.0%} blank" if now.blank_share is not None else ""
     speed = f"{now.audio_per_s:.1f} audio s/s, data wait {now.wait_share:.1%}"
     return f"step {now.step}/{now.max_steps}, loss {now.loss:.3f}{rate}, {speed}{left}{resumed}"
 

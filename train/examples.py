@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from asr.audio.limits import AudioLimits
-from asr.models.checkpoint import find_checkpoint
 from asr.models.family import load_processor
+from asr.models.head import InitialModel
 from asr.models.processor import Processor
 from asr.transcript import Task
 from asr.utterance import Utterance
@@ -21,7 +21,7 @@ _UNCHANGED = Augmentation()
 class PreprocessConfig:
     """Settings that turn an utterance into features and labels."""
 
-    checkpoint: str
+    initial: InitialModel
     language: str | None
     task: Task
     augment: Augmentation = _UNCHANGED
@@ -29,9 +29,14 @@ class PreprocessConfig:
     max_damaged_share: float = 0.0
 
     @property
+    def processor(self) -> Processor:
+        """The processor of the model, loaded once in a process."""
+        return processor_of(self.initial)
+
+    @property
     def limits(self) -> AudioLimits:
         """Limits of an utterance: no longer than the network's window."""
-        longest_s = processor_of(self.checkpoint).window_s
+        longest_s = self.processor.window_s
         return AudioLimits(min_audio_s=MIN_AUDIO_S, max_audio_s=longest_s, max_damaged_share=self.max_damaged_share)
 
 
@@ -58,6 +63,6 @@ class MicroBatchSpec:
 
 
 @cache
-def processor_of(checkpoint: str) -> Processor:
-    """Return the processor of a checkpoint, loaded once in a process."""
-    return load_processor(find_checkpoint(checkpoint))
+def processor_of(initial: InitialModel) -> Processor:
+    """Return the processor of a model, loaded once in a process."""
+    return load_processor(initial.checkpoint())

@@ -45,6 +45,8 @@ _SILENCE = -1.5
 class LogMel:
     """Turns waveforms into log-mel features, as ``WhisperFeatureExtractor`` computes them."""
 
+    is_spectrogram = True
+
     def __init__(self, extractor: WhisperFeatureExtractor) -> None:
         self.extractor = extractor
 
@@ -94,7 +96,7 @@ def num_frames(num_samples: int) -> int:
     return -(-num_samples // HOP) + TAIL_FRAMES
 
 
-def pad(features: Sequence[NDArray[np.float16]], frames: int) -> NDArray[np.float32]:
+def pad(features: Sequence[NDArray[np.float16] | NDArray[np.float32]], frames: int) -> NDArray[np.float32]:
     """Stack clips [mel bins, their frames] to float32 [clips, mel bins, ``frames``], each followed by its silence."""
     batch = np.empty((len(features), features[0].shape[0], frames), dtype=np.float32)
     for row, clip in zip(batch, features, strict=True):

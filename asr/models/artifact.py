@@ -29,12 +29,15 @@ from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
 from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
 from asr.models.family import WHISPER, SpeechModel, load_checkpoint
+from asr.models.head import on_base
 from asr.parsed import JsonObject
 from asr.transcript import Task
 
 CARD = "card.json"
 README = "README.md"
 CURVE = "learning_curve.png"
+NETWORK = "config.json"
+"""Describes the network; beside an adapter it is there where that has another head than its base."""
 MAX_GENERATIONS = 32  # of artifacts on artifacts
 _finding: ContextVar[tuple[Path, ...]] = ContextVar("_finding", default=())  # whose bases are looked for
 PARENT = "parent"  # the folder, in an adapter's artifact, of the one that it was trained on
@@ -192,7 +195,7 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None)
     if card.weights == "full":
         model = load_checkpoint(whole(str(folder), folder, card), device, dtype)
     else:
-        model = merge_adapter(load_checkpoint(find_base(folder, card, name), device, dtype), folder)
+        model = merge_adapter(load_checkpoint(adapted_base(folder, card, name), device, dtype), folder)
     return replace(model, name=name, language=card.language, short_context=card.short_context)
 
 
@@ -225,6 +228,15 @@ def find_base(folder: Path, card: Card, uri: str = "") -> Checkpoint:
             "fetch the checkpoint that it was trained on",
         )
     return base
+
+
+def adapted_base(folder: Path, card: Card, uri: str = "") -> Checkpoint:
+    """Return the network that an adapter was trained on: its base, or that with a head of the artifact's own.
+
+    Raises UserError as ``find_base`` does.
+    """
+    base = find_base(folder, card, uri)
+    return on_base(base, folder) if (folder / NETWORK).is_file() else base
 
 
 def told_base(folder: Path, name: str, uri: str = "") -> str:

@@ -27,11 +27,11 @@ class Linear:
 
 @dataclass(frozen=True)
 class Adapters:
-    """LoRA's settings, as far as they take memory."""
+    """LoRA's settings, as far as they take memory; ``target_modules`` None: all linear layers."""
 
     rank: int
     dropout: float
-    target_modules: tuple[str, ...]
+    target_modules: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ class Checkpoint:
 
     ``digest`` identifies the weights: the SHA-256 of the published file, or over the digests of several shards or of an
     artifact's adapter and all that it lies on. ``language`` and ``short_context`` are an artifact's, in the folder
-    ``artifact``; of any other checkpoint nothing is known.
+    ``artifact``; of any other checkpoint nothing is known. ``base`` is the folder of the weights where these are not
+    in ``folder``: then the network there is to get them, and a new head.
     """
 
     name: str
@@ -39,6 +40,12 @@ class Checkpoint:
     language: str | None = None
     short_context: bool = False
     artifact: Path | None = None
+    base: Path | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The folder of the weights."""
+        return self.base or self.folder
 
 
 def find_checkpoint(name: str) -> Checkpoint:

@@ -14,7 +14,6 @@ from typing import Literal
 
 import torch
 from pydantic import ValidationError
-from transformers import GenerationConfig
 
 from asr.config import Section
 from asr.errors import UserError
@@ -134,9 +133,7 @@ def _digest(told: list[str]) -> str:
 
 def _load(source: _Source, dtype: torch.dtype) -> SpeechModel:
     model = load_model(source.name, "cpu", dtype)
-    # An adapter's artifact has one of its own, with the language it was trained for.
-    model.network.generation_config = GenerationConfig.from_pretrained(source.folder)
-    return model
+    return model.family.with_settings(model, source.folder)
 
 
 def _write_transformers(source: _Source, draft: Path, dtype: torch.dtype) -> None:

@@ -7,11 +7,11 @@ one it is follows from the checkpoint's own ``config.json``. Nothing outside tha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from asr.audio.features import Context
 from asr.errors import UserError
@@ -20,6 +20,7 @@ from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
+from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Features, Processor
 from asr.printable import printable
 from asr.transcript import DecodingRequest, Task, Transcript
@@ -29,14 +30,16 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import BitsAndBytesConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-    from transformers.modeling_outputs import Seq2SeqLMOutput
 
 NO_ADAPTER = "__base__"
 """PEFT's name for the adapter of a row that has none."""
 
-WHISPER = "whisper"
+WHISPER, CTC = "whisper", "ctc"
 
-_MODULES = {WHISPER: "asr.models.whisper.family"}  # by the ``model_type`` of a transformers config
+_MODULES = {WHISPER: "asr.models.whisper.family", CTC: "asr.models.ctc.family"}
+
+FrozenPart = Literal["nothing", "feature_encoder", "encoder"]
+"""The part of a network that keeps its weights in a full fine-tune."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,39 @@ class SpeechModel:
         return self.family.transcribe(self, requests, context, max_batch_clips, fallback, adapters)
 
 
+class TrainingLoss(Protocol):
+    """The loss of a micro-batch, weighted so that every token of the whole step weighs the same.
+
+    ``outputs`` are the network's, with their ``logits``. ``num_items_in_batch`` is the number of tokens of the step, on
+    all workers; None: those of this micro-batch.
+    """
+
+    def __call__(
+        self, outputs: NetworkOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor: ...
+
+    def measures(self) -> dict[str, float]:
+        """Return what was measured since the last call, by name: what tells early whether training succeeds."""
+
+    def fault(self, steps: int) -> UserError | None:
+        """Return why the run is in vain, as far as the last measures tell, ``steps`` after its warm-up."""
+
+
+class NetworkOutput(Protocol):
+    """A network's output as transformers returns it."""
+
+    @property
+    def logits(self) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class NetworkLayers:
+    """Names of a network's layers: ``linears`` get adapters, those of its ``head`` are trained whole beside them."""
+
+    linears: tuple[str, ...]
+    head: tuple[str, ...] = ()
+
+
 Finding = tuple[str, str]
 """A finding of a check, and the hint what to do: an empty string if nothing is wrong."""
 
@@ -94,7 +130,8 @@ class LabelSample(Protocol):
     """Label tokens of some training rows, and what is around them, for ``Family.check_start`` and the like.
 
     ``labels`` are rows with their tokens, ``unlabelled`` the rows that have none; ``utterances`` counts all training
-    rows, of which ``max_quarantined_share`` may be unusable. ``batch`` is a small one as the network gets it.
+    rows, of which ``max_quarantined_share`` may be unusable. ``scored`` are rows that are not trained on, by their key.
+    ``batch`` is a small one as the network gets it.
     """
 
     @property
@@ -104,7 +141,11 @@ class LabelSample(Protocol):
     @property
     def task(self) -> Task: ...
     @property
+    def processor(self) -> Processor: ...
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase: ...
+    @property
+    def scored(self) -> Mapping[str, Sequence[Utterance]]: ...
     @property
     def generation(self) -> GenerationConfig: ...
     @property
@@ -127,6 +168,9 @@ class Family(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    def has_type(self, model_type: str) -> bool:
+        """Return whether a network of this ``model_type``, as transformers calls it, belongs to the family."""
 
     @property
     def published(self) -> Mapping[str, NetworkSize]:
@@ -185,16 +229,34 @@ class Family(Protocol):
         clip. Raises UserError where the model does not know a clip's language, DataError for markup in its prompt.
         """
 
-    def loss(
-        self, outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Return the loss of a micro-batch, weighted so that every token of the whole step weighs the same."""
+    def loss(self, network: PreTrainedModel) -> TrainingLoss:
+        """Return the loss that a network is trained with."""
 
-    def freeze(self, network: PreTrainedModel, encoder: bool) -> None:
-        """Make all weights trainable but those that never are; with ``encoder``, freeze the encoder too."""
+    def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
+        """Make all weights trainable but those that never are, and those of ``part``.
+
+        Raises UserError where the network has no such part.
+        """
+
+    def layers(self, network: PreTrainedModel) -> NetworkLayers:
+        """Return the names of the layers that training tells apart."""
+
+    def new_head(
+        self, base: Checkpoint, settings: HeadSettings, language: str | None, texts: Callable[[], Iterable[str]]
+    ) -> HeadFiles:
+        """Return the files of a new head for a checkpoint, made for transcripts; none where it keeps its own.
+
+        ``texts`` yields all transcripts of the training data. Raises UserError where the checkpoint takes no such head.
+        """
 
     def settle(self, folder: Path) -> None:
         """Amend what ``save_pretrained`` has written into a folder, so that plain transformers loads it."""
+
+    def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
+        """Return a model that decodes by the settings in an artifact's folder, where those are not in its weights."""
+
+    def with_weights(self, model: SpeechModel, folder: Path) -> SpeechModel:
+        """Return a model with the weights that ``save_pretrained`` has written into a folder."""
 
     def check_start(self, sample: LabelSample) -> Finding:
         """Check how labels start. Raises UserError, as the other checks do, where training would be in vain."""
@@ -238,12 +300,18 @@ def family_of(folder: Path) -> Family:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError, RecursionError):
         kind = None
-    return family_named(kind if isinstance(kind, str) and kind in _MODULES else WHISPER)
+    return family_named(_family(kind) if isinstance(kind, str) else WHISPER)
 
 
 def family_of_network(network: PreTrainedModel) -> Family:
     """Return the family of a network, PEFT's around it or not, as its config says."""
-    return family_named(network.config.model_type)
+    return family_named(_family(network.config.model_type))
+
+
+def _family(model_type: str) -> str:
+    if model_type == WHISPER:  # without a look at the others: that takes seconds
+        return WHISPER
+    return CTC if family_named(CTC).has_type(model_type) else WHISPER
 
 
 def family_named(name: str) -> Family:

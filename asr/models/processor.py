@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,21 @@ LONGEST_PROMPT = 223
 """Tokens that any family reads at most of the text before a clip."""
 
 
-class Features(Protocol):
-    """Turns a waveform into what the network takes. Small, and it pickles: requests are prepared without weights."""
+FeatureArray: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
+"""Features of a clip [bins, frames]: spectra in float16, a waveform (one bin, samples for frames) in float32."""
 
-    def __call__(self, waveform: NDArray[np.float32]) -> NDArray[np.float16]:
-        """Return float16 [bins, frames] for samples [samples] at 16 kHz. Raises ValueError for more than a window."""
+
+class Features(Protocol):
+    """Turns a waveform into what the network takes. Small, and it pickles: requests are prepared without weights.
+
+    ``is_spectrogram`` says whether bands and stretches can be masked in them.
+    """
+
+    @property
+    def is_spectrogram(self) -> bool: ...
+
+    def __call__(self, waveform: NDArray[np.float32]) -> FeatureArray:
+        """Return [bins, frames] for samples [samples] at 16 kHz. Raises ValueError for more than a window."""
 
     def num_frames(self, num_samples: int) -> int:
         """Return how many frames a clip of so many samples at 16 kHz has."""
@@ -47,8 +57,9 @@ class Processor(Protocol):
     """A processor without the network's weights: turns audio and text into its inputs, and tokens into text.
 
     ``window_s`` is the longest sound that it takes at once, in seconds. A label holds ``max_label_tokens`` at most, and
-    ``max_previous_tokens`` of the text before it, where the family is trained with that. ``about`` says in a few words
-    what it is.
+    ``max_previous_tokens`` of the text before it, where the family is trained with that. ``has_times`` says whether a
+    label may hold times, ``tokens_cost`` whether its tokens take memory and time beside the sound's. ``about`` says in
+    a few words what it is.
     """
 
     @property
@@ -62,13 +73,20 @@ class Processor(Protocol):
     @property
     def max_previous_tokens(self) -> int: ...
     @property
+    def has_times(self) -> bool: ...
+    @property
+    def tokens_cost(self) -> bool: ...
+    @property
     def about(self) -> str: ...
 
     def require(self, language: str | None, task: Task) -> None:
         """Raise UserError where the checkpoint cannot be told that this language is spoken, or cannot do the task."""
 
-    def usable(self, text: str) -> str:
-        """Return a transcript as the tokenizer is given it. Raises DataError for one that cannot be learnt."""
+    def usable(self, text: str, length_s: float | None = None) -> str:
+        """Return a transcript as the tokenizer is given it.
+
+        Raises DataError for one that cannot be learnt, or not from a clip of ``length_s`` seconds.
+        """
 
     def text_lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens of each text, as ``usable`` returns them."""
@@ -89,7 +107,7 @@ class Processor(Protocol):
 
     def collate(
         self,
-        clips: Sequence[NDArray[np.float16]],
+        clips: Sequence[FeatureArray],
         labels_BL: NDArray[np.int64],
         unscored_B: NDArray[np.int64],
         context_s: float,
@@ -99,6 +117,9 @@ class Processor(Protocol):
         ``clips`` are features [bins, frames of each], ``labels_BL`` padded with ``IGNORED``, ``unscored_B`` how many
         tokens at the beginning of each are not scored, ``context_s`` the seconds that the network shall see of each.
         """
+
+    def encoded_s(self, batch: Mapping[str, torch.Tensor]) -> float:
+        """Return the seconds of audio that the encoder is given in a collated batch, padding included."""
 
     def save_inputs(self, folder: Path) -> None:
         """Write the tokenizer and the feature extractor, as transformers reads them."""

@@ -25,7 +25,7 @@ from train.callbacks.gradient_flow import GradientWatch
 from train.config import TrainConfig
 from train.trainer.adapter import adapt, load_base
 from train.trainer.arguments import arguments
-from train.trainer.trainer import WhisperTrainer
+from train.trainer.trainer import MicroBatchTrainer
 
 STEPS, MICRO_BATCHES = 4, 4
 GATHERED = "gathered.safetensors"
@@ -108,7 +108,7 @@ def run(case: Case, base: Path, folder: Path) -> Outcome:
     args = arguments(case.config, output, world_size)
     args.save_total_limit = None
     network = adapt(model.network, case.config.strategy, case.config.lora)
-    trainer = WhisperTrainer(
+    trainer = MicroBatchTrainer(
         model=network,
         args=args,
         train_dataset=Batches(case.resume_at, rank, world_size),

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.config import Section
+from asr.models.processor import FeatureArray
 from train.augmentation import noise, telephone
 from train.augmentation.noise import Noise
 from train.augmentation.resample import resample
@@ -137,8 +138,8 @@ def augment(waveform: NDArray[np.float32], id: str, config: Augmentation, seed: 
     return waveform if augmented is waveform else np.clip(augmented, -1.0, 1.0)
 
 
-def mask(features: NDArray[np.float16], id: str, config: Augmentation, seed: int, epoch: int) -> NDArray[np.float16]:
-    """Return log-mel features (float16 [mel bins, frames]) with this epoch's masks; the array given is not changed."""
+def mask(features: FeatureArray, id: str, config: Augmentation, seed: int, epoch: int) -> FeatureArray:
+    """Return spectra [bins, frames] with this epoch's masks; the array given is not changed."""
     rng = _happens(config.spec.probability, "spec", id, seed, epoch)
     if rng is None:
         return features

@@ -90,6 +90,7 @@ class RayReport(TrainerCallback):
                     wait_s=now["wait_s"],
                     resumed_at=self._resumed_at,
                     grad_norm=logs.get("grad_norm"),
+                    blank_share=logs.get("blank_share"),
                     tokens=int(now["tokens"]),
                     padding_share=stats.padding_share,
                     memory_bytes=_peak_memory_bytes(),

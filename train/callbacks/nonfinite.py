@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from transformers import TrainerCallback
-from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from asr.errors import UserError
+from asr.models.family import NetworkOutput
 from train.dataloader.dataset import ConsumedBatch, MicroBatchDataset
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-Loss = Callable[[Seq2SeqLMOutput, torch.Tensor, torch.Tensor | None], torch.Tensor]
-"""The loss of a micro-batch, as ``asr.models.family.Family.loss`` has it."""
+Loss = Callable[[NetworkOutput, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""The loss of a micro-batch; see ``asr.models.family.TrainingLoss``."""
 
 _SHOWN = 10
 _BOUND = 1e6  # no weight of a network that works is anywhere near it
@@ -50,7 +50,7 @@ class NonFiniteGuard(TrainerCallback):
         self._step, self._consumed = state.global_step + 1, []
 
     def __call__(
-        self, outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+        self, outputs: NetworkOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return the loss of the micro-batch that the dataset yielded next."""
         consumed = self._dataset.trained()

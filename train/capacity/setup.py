@@ -7,7 +7,7 @@ from typing import Literal
 
 from asr.models.capacity import BFLOAT16, FLOAT32, Adapters, BatchShape, Linear, NetworkSize
 
-StrategyName = Literal["full", "frozen_encoder", "lora", "dora", "qlora"]
+StrategyName = Literal["full", "frozen_feature_encoder", "frozen_encoder", "lora", "dora", "qlora"]
 ParallelismName = Literal["ddp", "zero1", "zero2", "zero3"]
 
 
@@ -31,12 +31,12 @@ class Setup:
     @property
     def trains_encoder(self) -> bool:
         """Return whether the encoder's own weights are trained."""
-        return self.strategy == "full"
+        return self.strategy in ("full", "frozen_feature_encoder")
 
     @property
     def trains_decoder(self) -> bool:
         """Return whether the decoder's own weights are trained."""
-        return self.strategy in ("full", "frozen_encoder")
+        return not self.has_adapters
 
     @property
     def zero(self) -> int:
@@ -70,7 +70,8 @@ class Setup:
 
     def adapts(self, linear: Linear) -> bool:
         """Return whether a linear layer has an adapter."""
-        return self.has_adapters and linear.name in self.adapters.target_modules
+        names = self.adapters.target_modules
+        return self.has_adapters and (names is None or linear.name in names)
 
     def adapter_parameters(self, linear: Linear) -> int:
         """Weights of a linear layer's adapter."""

@@ -25,7 +25,8 @@ def decoding(subject: Subject) -> CheckOutcome:
     if outcome := _too_large(subject, copies=1):
         return outcome
     model, clips = subject.model, subject.shortest
-    model.network.generation_config.max_length = _NEW_TOKENS  # enough to see that it works
+    if model.network.can_generate():
+        model.network.generation_config.max_length = _NEW_TOKENS  # enough to see that it works
     features = [
         DecodingRequest(model.features(waveform), subject.language(row), subject.config.task) for row, waveform in clips
     ]

@@ -23,8 +23,9 @@ from asr.data.segments import LabelledSegment, split
 from asr.data.sources import SourceConfig, is_stream, rows
 from asr.errors import DataError
 from asr.io.cache import cache_root
-from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.models.checkpoint import Checkpoint
 from asr.models.family import Family, SpeechModel, best_device, family_of, load_checkpoint
+from asr.models.head import InitialModel
 from asr.models.processor import Processor
 from asr.transcript import Task
 from asr.utterance import Quarantined, Utterance
@@ -33,6 +34,7 @@ from train.corpus.validation import CorpusValidator
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
 from train.examples import MicroBatchSpec, PackedExample, processor_of
+from train.run.initial import initial_model
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
@@ -104,6 +106,11 @@ class Subject:
         named = {"data.validation": data.validation, "data.retention": data.retention}
         return {key: read(source) for key, source in named.items() if source is not None}
 
+    @property
+    def scored(self) -> dict[str, list[Utterance]]:
+        """Rows that are not trained on, by the key of their source."""
+        return {key: rows.utterances for key, rows in self.held_out.items()}
+
     @cached_property
     def sampled(self) -> Sampled:
         """Some training clips, decoded."""
@@ -122,9 +129,14 @@ class Subject:
         return sampled
 
     @cached_property
+    def initial(self) -> InitialModel:
+        """The model that training starts from."""
+        return initial_model(self.config)
+
+    @cached_property
     def checkpoint(self) -> Checkpoint:
-        """The checkpoint that training starts from."""
-        return find_checkpoint(self.config.base)
+        """The checkpoint of that model."""
+        return self.initial.checkpoint()
 
     @property
     def base(self) -> str:
@@ -159,7 +171,7 @@ class Subject:
     @cached_property
     def processor(self) -> Processor:
         """The base's tokenizer and features."""
-        return processor_of(self.config.base)
+        return processor_of(self.initial)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -198,11 +210,11 @@ class Subject:
         by_length = sorted(self.training.utterances, key=lambda utterance: len(utterance.text.encode()))
         chosen = [*by_length[-LABELS:], *spread(by_length[:-LABELS], LABELS)]
         quarantined: list[Quarantined] = []
-        validator = CorpusValidator(self.config.preprocess, self.config.data.long_clips)
+        validator = CorpusValidator(self.config.preprocess(self.initial), self.config.data.long_clips)
         return [row.utterance for row in validator.validate(chosen, quarantined)], quarantined
 
     def _label(self, utterance: Utterance) -> list[int]:
-        said = [LabelledSegment(0.0, 0.0, utterance.text)]
+        said = [LabelledSegment(0.0, utterance.duration_s or 0.0, utterance.text)]
         return self.processor.label(said, self.language(utterance), self.config.task)
 
     @property
@@ -221,7 +233,7 @@ class Subject:
         examples = tuple(PackedExample((utterance,)) for utterance, _ in clips)
         if self.config.packing.window_s is not None:
             examples = (PackedExample(tuple(utterance for utterance, _ in clips), timestamps=True),)
-        return collate(prepare(MicroBatchSpec(examples, context_s), self.config.preprocess), self.processor)
+        return collate(prepare(MicroBatchSpec(examples, context_s), self.config.preprocess(self.initial)), self.processor)
 
     @cached_property
     def model(self) -> SpeechModel:

@@ -22,7 +22,7 @@ from asr.utterance import Quarantined, Utterance
 from train.corpus.table import ValidatedUtterance
 from train.data.config import LongClips
 from train.data.prefetch import kept
-from train.examples import MIN_AUDIO_S, PreprocessConfig, processor_of
+from train.examples import MIN_AUDIO_S, PreprocessConfig
 from train.sampling.packing import ExampleLimits
 
 _BATCH = 1024
@@ -40,14 +40,21 @@ class CorpusValidator:
     @property
     def processor(self) -> Processor:
         """The checkpoint's, loaded once in a process."""
-        return processor_of(self.preprocess.checkpoint)
+        return self.preprocess.processor
 
     @cached_property
     def limits(self) -> ExampleLimits:
         """The room of a label. Raises UserError for a language that is not known."""
         processor = self.processor
         around = processor.around(self.preprocess.language or "en", self.preprocess.task)
-        return ExampleLimits(around, processor.max_label_tokens, processor.max_previous_tokens, processor.window_s)
+        return ExampleLimits(
+            around,
+            processor.max_label_tokens,
+            processor.max_previous_tokens,
+            processor.window_s,
+            processor.has_times,
+            processor.tokens_cost,
+        )
 
     def require(self, language: str | None) -> None:
         """Raise UserError where the checkpoint cannot be told to speak a row's language, or the run's."""
@@ -65,7 +72,7 @@ class CorpusValidator:
         follows = True
         for batch in batches(rows, _BATCH):
             checked = [each for row in _with_lengths(batch, self.processor.window_s) for each in self._check(row)]
-            texts = [f" {row.text.strip()}" for row in checked if isinstance(row, Utterance)]
+            texts = [self.processor.usable(row.text) for row in checked if isinstance(row, Utterance)]
             lengths = iter(self.processor.text_lengths(texts))
             for row in checked:
                 if isinstance(row, Utterance):
@@ -89,7 +96,7 @@ class CorpusValidator:
             length_s = row.duration_s or 0.0
             window_s = self.processor.window_s
             if length_s <= window_s:
-                self.processor.usable(row.text)
+                self.processor.usable(row.text, length_s)
                 if length_s < MIN_AUDIO_S:
                     raise DataError("too_short", f"{length_s:.3f} s, under {MIN_AUDIO_S:g} s")
                 return [row]

@@ -11,7 +11,6 @@ from itertools import islice
 import torch
 from torch.utils.data import IterableDataset
 
-from asr.audio.features import FRAMES_PER_S
 from asr.models.processor import IGNORED
 from asr.utterance import Quarantined
 from train.corpus.corpus import Corpus
@@ -19,7 +18,7 @@ from train.corpus.validation import require_usable
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import MicroBatchTensors
 from train.dataloader.ray_pipeline import stream
-from train.examples import MicroBatchSpec, PreprocessConfig, processor_of
+from train.examples import MicroBatchSpec, PreprocessConfig
 from train.sampling.batching import MicroBatch
 
 
@@ -27,23 +26,23 @@ from train.sampling.batching import MicroBatch
 class DataStats:
     """Statistics of the data that a worker has consumed so far.
 
-    ``encoder_frames`` are those that the encoder was given, ``own_frames`` those of them that are within each clip's
-    own planned context: the rest is padding. ``tokens`` are those that the loss scores. ``wait_s`` is the time that the
+    ``encoded_s`` are the seconds that the encoder was given, ``own_s`` those of them that are within each clip's own
+    planned context: the rest is padding. ``tokens`` are those that the loss scores. ``wait_s`` is the time that the
     worker waited for data, after the first row: Ray Data takes seconds to start.
     """
 
     utterances: int = 0
     audio_s: float = 0.0
     tokens: int = 0
-    own_frames: int = 0
-    encoder_frames: int = 0
+    own_s: float = 0.0
+    encoded_s: float = 0.0
     wait_s: float = 0.0
     quarantined: list[Quarantined] = field(default_factory=list)
 
     @property
     def padding_share(self) -> float:
-        """Share of the encoder's frames that is padding."""
-        return 1.0 - self.own_frames / self.encoder_frames if self.encoder_frames else 0.0
+        """Share of what the encoder was given that is padding."""
+        return 1.0 - self.own_s / self.encoded_s if self.encoded_s else 0.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class MicroBatchDataset(IterableDataset):
         return self._untrained.popleft()
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        processor = processor_of(self._preprocess.checkpoint)
+        processor = self._preprocess.processor
         rows = stream(self._shard.specs(), self._preprocess, self._tasks)
         first = True
         while True:
@@ -134,18 +133,17 @@ class MicroBatchDataset(IterableDataset):
                 self.stats.wait_s += time.monotonic() - started
             first = False
             batch = collate(row, processor)
-            self._count(row, batch)
+            self._count(row, batch, processor.encoded_s(batch))
             require_usable(self.stats.quarantined, self.stats.utterances, self._max_quarantined_share)
             yield batch
 
-    def _count(self, row: MicroBatchTensors, batch: dict[str, torch.Tensor]) -> None:
+    def _count(self, row: MicroBatchTensors, batch: dict[str, torch.Tensor], encoded_s: float) -> None:
         stats = self.stats
         stats.utterances += len(row.ids)
         stats.audio_s += row.audio_s
         stats.tokens += int((batch["labels"] != IGNORED).sum())
-        frames = batch["input_features"].shape[0] * batch["input_features"].shape[2]
-        stats.encoder_frames += frames
-        stats.own_frames += min(round(row.own_s * FRAMES_PER_S), frames)
+        stats.encoded_s += encoded_s
+        stats.own_s += min(row.own_s, encoded_s)
         stats.quarantined += row.faults
         found = self._shard.quarantined[self._told :]
         self._told += len(found)

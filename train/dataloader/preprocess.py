@@ -16,10 +16,10 @@ from asr.audio.sandbox import MOST_TASKS, decode_utterances
 from asr.audio.silence import require_sound
 from asr.data.segments import LabelledSegment
 from asr.errors import DataError
-from asr.models.processor import IGNORED
+from asr.models.processor import IGNORED, FeatureArray
 from asr.utterance import Quarantined, Utterance
 from train.augmentation.augment import SpeedPerturbation, augment, mask
-from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig, processor_of
+from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
 
 DecodeResult = NDArray[np.float32] | DataError
 
@@ -28,10 +28,10 @@ DecodeResult = NDArray[np.float32] | DataError
 class MicroBatchTensors:
     """A micro-batch as it leaves Ray Data. Features are the clips' own frames: padding waits for the trainer.
 
-    features_MT  float16 [M, T], the clips end to end
+    features_MT  float16 [M, T], the clips end to end; of a waveform float32 [1, samples]
     frames_B     int64 [B], the frames of each
-    labels_BL    int64 [B, L], the decoder's tokens, padded with -100
-    unscored_B   int64 [B], how many of them come before start-of-transcript
+    labels_BL    int64 [B, L], the tokens of the labels, padded with -100
+    unscored_B   int64 [B], how many of them are of the text before the clip
     context_s    seconds of each clip that the network will encode
     own_s        the sum of the contexts that each clip would have alone
     audio_s      seconds of speech, all clips together
@@ -39,7 +39,7 @@ class MicroBatchTensors:
     faults       the utterances that could not be used
     """
 
-    features_MT: NDArray[np.float16]
+    features_MT: FeatureArray
     frames_B: NDArray[np.int64]
     labels_BL: NDArray[np.int64]
     unscored_B: NDArray[np.int64]
@@ -53,7 +53,7 @@ class MicroBatchTensors:
 
 @dataclass(frozen=True)
 class _Clip:
-    features: NDArray[np.float16]
+    features: FeatureArray
     label: list[int]
     unscored: int
     samples: int
@@ -90,7 +90,7 @@ def _row(spec: MicroBatchSpec, sounds: Iterator[DecodeResult], preprocess: Prepr
     clips = [clip for clip in made if clip is not None]
     samples = sum(clip.samples for clip in clips)
     if not clips:  # the step still needs a batch on every worker: silence that no token is scored on
-        features = processor_of(preprocess.checkpoint).features
+        features = preprocess.processor.features
         clips = [_Clip(features(np.zeros(SAMPLE_RATE, dtype=np.float32)), [IGNORED, IGNORED], 0, 0)]
     width = max(len(clip.label) for clip in clips)
     return MicroBatchTensors(
@@ -118,7 +118,7 @@ def _clip(
 
     ``sounds`` has the waveforms of its utterances next.
     """
-    processor = processor_of(preprocess.checkpoint)
+    processor = preprocess.processor
     waveforms: list[NDArray[np.float32]] = []
     used: list[Utterance] = []
     segments: list[LabelledSegment] = []
@@ -148,9 +148,9 @@ def _clip(
     previous = processor.previous(example.previous) if example.previous else []
     if len(previous) + len(label) > processor.max_label_tokens:
         previous = []
-    features = mask(
-        processor.features(np.concatenate(waveforms)), used[0].id, preprocess.augment, preprocess.seed, epoch
-    )
+    features = processor.features(np.concatenate(waveforms))
+    if processor.features.is_spectrogram:  # of others, the network masks what its first layers make of them
+        features = mask(features, used[0].id, preprocess.augment, preprocess.seed, epoch)
     return _Clip(features, previous + label, len(previous), samples)
 
 
@@ -169,4 +169,4 @@ def _waveform(
 
 
 def _window_samples(preprocess: PreprocessConfig) -> int:
-    return round(processor_of(preprocess.checkpoint).window_s * SAMPLE_RATE)
+    return round(preprocess.processor.window_s * SAMPLE_RATE)

@@ -22,8 +22,8 @@ from asr.errors import UserError, one_line
 from asr.io import storage
 from asr.io.cache import cache_root
 from asr.models.artifact import merge_adapter
-from asr.models.checkpoint import find_checkpoint
 from asr.models.family import SpeechModel, best_device, load_checkpoint, load_processor
+from asr.models.head import InitialModel
 from asr.scoring.error_rates import has_words
 from asr.scoring.evaluation import Evaluation, UtteranceResult
 from asr.utterance import Utterance
@@ -115,7 +115,7 @@ class AsyncValidation:
     """Scores a checkpoint in the task that Ray Train starts for it, and keeps its weights where they are the best."""
 
     scoring: Scoring
-    base: str
+    initial: InitialModel
     threads: int
     progress: ProgressActor
 
@@ -131,7 +131,7 @@ class AsyncValidation:
             raise
 
     def _score(self, folder: Path, step: int) -> dict[str, float]:
-        model = load_checkpoint(find_checkpoint(self.base), best_device())
+        model = load_checkpoint(self.initial.checkpoint(), best_device())
         known = {(one.corpus, one.step) for one in ray.get(self.progress.scored.remote())}
         if self.scoring.retention and ("retention", 0) not in known:
             self._post(self._told(model, "retention", 0, model.context))
@@ -155,7 +155,7 @@ class AsyncValidation:
         ray.get(self.progress.post.remote(told))
 
 
-def scored_on(config: TrainConfig, uri: str) -> Scoring | None:
+def scored_on(config: TrainConfig, initial: InitialModel, uri: str) -> Scoring | None:
     """Return what a run in the folder ``uri`` is scored on, and say where; None without ``data.validation``.
 
     Raises UserError where there is nothing to score, the checkpoint does not speak a clip's language, or the connected
@@ -174,7 +174,7 @@ def scored_on(config: TrainConfig, uri: str) -> Scoring | None:
         if source is not None and not utterances:
             raise UserError(f"data.{corpus}: {source.source} has no utterance with a transcript")
         samples[corpus] = sample(utterances, config.evaluation.sample_clips, config.seed)
-    processor = load_processor(find_checkpoint(config.base))
+    processor = load_processor(initial.checkpoint())
     for utterance in (*samples["validation"], *samples["retention"]):
         processor.require(utterance.language or config.language, config.task)
     return Scoring(
@@ -238,9 +238,7 @@ def with_weights(model: SpeechModel, folder: Path) -> SpeechModel:
     """Return a base model with what a checkpoint of training holds: merged adapters, or other weights."""
     if (folder / "adapter_config.json").is_file():
         return merge_adapter(model, folder)
-    network = type(model.network).from_pretrained(folder, dtype=model.network.dtype, use_safetensors=True)
-    network.generation_config = model.network.generation_config
-    return replace(model, network=network.eval().to(model.network.device))
+    return model.family.with_weights(model, folder)
 
 
 @contextlib.contextmanager

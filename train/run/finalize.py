@@ -11,8 +11,9 @@ from pathlib import Path
 import ray.train
 
 from asr.models.artifact import CURVE, BaseModel, Card, complete
-from asr.models.checkpoint import Checkpoint, find_checkpoint, hub_id
+from asr.models.checkpoint import Checkpoint, hub_id
 from asr.models.family import family_of
+from asr.models.head import InitialModel
 from asr.models.lineage import keep_parent, lineage
 from asr.parsed import JsonObject
 from train.callbacks.checkpoint_report import STATE
@@ -31,6 +32,7 @@ _VERSIONED = ("whisperfleet", "torch", "transformers", "peft", "ray", "av")
 def hand_over(
     draft: Path,
     config: TrainConfig,
+    initial: InitialModel,
     data: JsonObject,
     last: ray.train.Checkpoint,
     best: ray.train.Checkpoint | None = None,
@@ -41,7 +43,7 @@ def hand_over(
     ``data`` is the card's section on the training data. ``history`` is the run's history file: the card lists its
     evaluations, the README shows its curve.
     """
-    base = find_checkpoint(config.base)
+    base = initial.checkpoint()
     family = family_of(base.folder)
     totals = state(last)
     step = int(state(best)["step"]) if best is not None else int(totals["step"])

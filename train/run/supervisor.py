@@ -65,7 +65,7 @@ def _validation(job: TrainJob) -> ValidationConfig | None:
     workers = job.config.workers
     if job.scoring is None or not job.scoring.is_async:
         return None
-    is_async = AsyncValidation(job.scoring, job.config.base, workers.threads, job.progress)
+    is_async = AsyncValidation(job.scoring, job.initial, workers.threads, job.progress)
     return ValidationConfig(is_async, ray_remote_kwargs={"num_cpus": workers.threads, "num_gpus": int(workers.gpu)})
 
 

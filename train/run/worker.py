@@ -17,10 +17,11 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from asr.io.unretryable import unretryable
-from asr.models.checkpoint import find_checkpoint
+from asr.models.head import InitialModel
 from asr.parsed import JsonObject
 from train.callbacks.checkpoint_report import RayReport, earlier_totals
 from train.callbacks.gradient_flow import GradientWatch
+from train.callbacks.learning import LearningWatch
 from train.callbacks.nonfinite import NonFiniteGuard
 from train.callbacks.stall import StallDetector
 from train.checkpoints.data_log import cut
@@ -33,7 +34,7 @@ from train.evaluation.schedule import Scoring, from_json
 from train.events import ProgressActor
 from train.trainer.adapter import adapt, load_base
 from train.trainer.arguments import arguments
-from train.trainer.trainer import WhisperTrainer
+from train.trainer.trainer import MicroBatchTrainer
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class TrainJob:
     """Job that the driver gives each worker; pickled into Ray Train's loop config."""
 
     config: TrainConfig
+    initial: InitialModel
     corpus: Corpus
     progress: ProgressActor | None
     scoring: Scoring | None = None
@@ -83,7 +85,7 @@ def _train(job: TrainJob) -> None:
         shutil.rmtree(output, ignore_errors=True)  # what a killed attempt had not finished uploading
     # The model first: once transformers knows of ZeRO-3 it loads a piece of each weight, of no use outside its trainer.
     device = str(ray.train.torch.get_device()) if config.workers.gpu else "cpu"
-    model = load_base(find_checkpoint(config.base), config.strategy, config.precision, device)
+    model = load_base(job.initial.checkpoint(), config.strategy, config.precision, device)
     args = arguments(config, output, context.get_world_size())
     rank_slice = RankSlice(context.get_world_rank(), context.get_world_size())
     with contextlib.ExitStack() as stack:
@@ -106,20 +108,25 @@ def _train(job: TrainJob) -> None:
         network = adapt(model.network, config.strategy, config.lora)
         dataset = MicroBatchDataset(
             WorkerShard(job.corpus, steps, rank_slice),
-            config.preprocess,
+            config.preprocess(job.initial),
             config.data.max_quarantined_share,
             config.workers.data_tasks_each,
         )
         report = RayReport(dataset, progress, before, steps.start, evaluator, model, job.data_log)
         report.begun = begun
-        sound = NonFiniteGuard(dataset, config.precision, model.family.loss)
-        trainer = WhisperTrainer(
+        loss = model.family.loss(model.network)
+        sound = NonFiniteGuard(dataset, config.precision, loss)
+        learning = LearningWatch(loss, config.optim.warmup_steps)
+        trainer = MicroBatchTrainer(
             model=network,
             args=args,
             train_dataset=dataset,
             compute_loss_func=sound,
-            callbacks=[GradientWatch(), sound, report],
+            callbacks=[GradientWatch(), sound, learning, report],
         )
+        if job.initial.head:
+            trainer.head = model.family.layers(model.network).head
+            trainer.head_learning_rate = config.ctc.head_learning_rate
         stack.enter_context(StallDetector(job.progress, rank_slice.rank, dataset, steps.start).beating(trainer))
         if len(steps) and not (evaluator and evaluator.done):
             trainer.train(resume_from_checkpoint=resume)

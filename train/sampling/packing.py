@@ -44,13 +44,16 @@ class ExampleLimits:
     """Limits of an example: ``window_s`` seconds of audio, and the tokens of its label.
 
     ``around`` counts prompt and end around the text, ``most`` all of the label. At most ``previous`` tokens of the text
-    before stand ahead of it; they count as well.
+    before stand ahead of it; they count as well. ``has_times`` says whether it may hold times, ``tokens_cost`` whether
+    a micro-batch must have room for its tokens beside the sound.
     """
 
     around: int
     most: int
     previous: int
     window_s: float
+    has_times: bool = True
+    tokens_cost: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,13 @@ def items(
     ends_s = np.concatenate([[0.0], np.cumsum(columns.audio_s)])
     ends_tokens = np.concatenate([[0], np.cumsum(columns.tokens)])
     label = ends_tokens[stop] - ends_tokens[first] + limits.around
+    if not limits.tokens_cost:
+        label = np.zeros_like(label)
     audio_s = np.where(count == 1, columns.audio_s[first], ends_s[stop] - ends_s[first])
     if packing.window_s is None:
         return Items(first, count, audio_s, label, window_s=limits.window_s)
     with_times = label + _TIMES * count - 1  # they take the place of the flag that there are none
-    timestamps = (random.random(len(first)) < packing.timestamp_share) & (with_times <= limits.most)
+    timestamps = (random.random(len(first)) < packing.timestamp_share) & (with_times <= limits.most) & limits.has_times
     label = np.where(timestamps, with_times, label)
     room = np.minimum(limits.previous, limits.most - label - 1)
     earliest = np.searchsorted(ends_tokens, ends_tokens[first] - room, side="left")

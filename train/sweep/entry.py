@@ -12,18 +12,18 @@ from train.sweep.trials import Trial
 from train.trainer.strategy import leave_out_unless_quantised
 
 if TYPE_CHECKING:
-    from train.corpus.corpus import Corpus
+    from train.run.fit import TrainingData
 
 
 @dataclass(frozen=True)
 class Bench:
     """Data that all trials of a sweep share: the trials, and the utterances, which were read once.
 
-    ``corpora`` are by ``Trial.data_key``.
+    ``data`` is by ``Trial.data_key``.
     """
 
     trials: tuple[Trial, ...]
-    corpora: Mapping[str, Corpus]
+    data: Mapping[str, TrainingData]
 
 
 def enter(drawn: JsonObject, bench: Bench) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import ray
@@ -19,9 +20,8 @@ from cluster.session import ray_session
 from train import console
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
-from train.corpus.corpus import Corpus
 from train.corpus.static import StaticCorpus
-from train.run.fit import require, training_corpus
+from train.run.fit import TrainingData, require, training_data
 from train.sweep import results
 from train.sweep.entry import Bench, enter
 from train.sweep.halving import Halving
@@ -54,13 +54,13 @@ def sweep(
         console.say(f"{len(waiting)} of {len(trials)} trials to run, in {uri}")
         for trial in waiting:
             require(trial.config)
-        corpora = _read(waiting)
+        data = _read(waiting)
         with ray_session(address):
             for trial in waiting:
                 require_workers(trial.config.workers)
             at_once = room_for(settings.concurrent, waiting, ray.cluster_resources())
             console.say(f"{at_once} at a time")
-            _run(Bench(tuple(trials), _shared(corpora)), waiting, settings, record, at_once)
+            _run(Bench(tuple(trials), _shared(data)), waiting, settings, record, at_once)
     results.write(record)
     if record.winner is None:
         errors = "; ".join(f"{one.name}: {one.error}" for one in record.outcomes if one.error)
@@ -95,18 +95,21 @@ def room_for(asked: int | None, trials: Sequence[Trial], present: Mapping[str, f
     return min(asked or max(spare, 1), len(trials))
 
 
-def _read(trials: Sequence[Trial]) -> dict[str, Corpus]:
+def _read(trials: Sequence[Trial]) -> dict[str, TrainingData]:
     """Return what the trials are trained on: each source read, checked and measured once for all of them."""
-    corpora: dict[str, Corpus] = {}
+    data: dict[str, TrainingData] = {}
     for trial in trials:
-        if trial.data_key not in corpora:
-            corpora[trial.data_key] = training_corpus(trial.config)
-    return corpora
+        if trial.data_key not in data:
+            data[trial.data_key] = training_data(trial.config)
+    return data
 
 
-def _shared(corpora: dict[str, Corpus]) -> dict[str, Corpus]:
+def _shared(data: dict[str, TrainingData]) -> dict[str, TrainingData]:
     """Return the same in the object store; a stream is nothing yet, and each trial has a reader of its own."""
-    return {key: corpus.stored() if isinstance(corpus, StaticCorpus) else corpus for key, corpus in corpora.items()}
+    return {
+        key: replace(read, corpus=read.corpus.stored()) if isinstance(read.corpus, StaticCorpus) else read
+        for key, read in data.items()
+    }
 
 
 def _run(bench: Bench, waiting: Sequence[Trial], settings: SweepConfig, record: SweepRecord, at_once: int) -> None:

@@ -11,7 +11,7 @@ from asr.errors import UserError
 from asr.io import storage
 from asr.parsed import JsonObject
 from train.events import Progress, Scored
-from train.run.fit import fit, training_corpus
+from train.run.fit import fit, training_data
 from train.sweep.entry import Bench
 from train.sweep.trials import Trial
 
@@ -23,8 +23,8 @@ def run_trial(drawn: JsonObject, bench: Bench) -> None:
     trial = bench.trials[int(drawn["trial"])]
     teller = _Teller(trial)
     try:
-        corpus = training_corpus(trial.config, bench.corpora[trial.data_key])
-        fitted = fit(trial.config, teller.on_progress, on_scored=teller.on_scored, corpus=corpus)
+        data = training_data(trial.config, bench.data[trial.data_key])
+        fitted = fit(trial.config, teller.on_progress, on_scored=teller.on_scored, data=data)
     except Exception as error:
         with suppress(UserError):  # where nothing can be written, that may be the very error
             storage.write_text(trial.run.file(ERROR), traceback.format_exc())

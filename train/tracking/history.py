@@ -124,6 +124,8 @@ def _row(now: Progress, before: Row | None) -> Row:
     row: Row = {"step": now.step, "loss": now.loss, "learning_rate": now.learning_rate}
     if now.grad_norm is not None:
         row["grad_norm"] = now.grad_norm
+    if now.blank_share is not None:
+        row["blank_share"] = now.blank_share
     seconds = now.seconds - (before["seconds"] if before else 0.0)
     if seconds > 0:
         of = {name: getattr(now, name) - (before[name] if before else 0) for name in ("audio_s", "wait_s", "tokens")}

@@ -28,6 +28,7 @@ _STEP_FIGURES = (
     "loss",
     "learning_rate",
     "grad_norm",
+    "blank_share",
     "audio_per_s",
     "tokens_per_s",
     "wait_share",

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from asr.models.checkpoint import Checkpoint
 from asr.models.family import SpeechModel, family_of, family_of_network, load_checkpoint
-from train.trainer.strategy import LoraSettings, Precision, Strategy, has_adapter
+from train.trainer.strategy import FROZEN, LoraSettings, Precision, Strategy, has_adapter
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
@@ -53,16 +53,23 @@ def four_bit(dtype: torch.dtype, kept: Sequence[str]) -> BitsAndBytesConfig:
 
 def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
     """Return the network with the strategy's weights, and no others, requiring gradients."""
+    family = family_of_network(network)
     if not has_adapter(strategy):
-        family_of_network(network).freeze(network, encoder=strategy == "frozen_encoder")
+        family.freeze(network, FROZEN[strategy])
         return network
+    layers = family.layers(network)
     # Without a task_type: PEFT's sequence-to-sequence wrapper feeds `input_ids`, which Whisper's encoder does not take.
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=list(settings.target_modules),
+        target_modules=list(settings.target_modules or layers.linears),
+        modules_to_save=list(layers.head) or None,
         use_dora=strategy == "dora",
     )
     network.name_or_path = ""  # else PEFT asks the hub about the base whenever a checkpoint is written
-    return get_peft_model(network, config)
+    adapted = get_peft_model(network, config)
+    for weight in adapted.parameters():
+        if weight.requires_grad:  # PEFT makes those of adapters float32, and leaves layers trained whole as they are
+            weight.data = weight.data.float()
+    return adapted

@@ -11,7 +11,7 @@ from asr.config import Section
 from asr.errors import UserError
 from asr.imports import leave_out
 
-Strategy = Literal["full", "frozen_encoder", "lora", "dora", "qlora"]
+Strategy = Literal["full", "frozen_feature_encoder", "frozen_encoder", "lora", "dora", "qlora"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 CHECKPOINTING = {"use_reentrant": False}
@@ -27,8 +27,16 @@ class LoraSettings(Section):
     """Scale of the updates, relative to the rank."""
     dropout: float = Field(0.05, ge=0.0, lt=1.0)
     """Dropout before each adapter."""
-    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-    """Linear layers, in encoder and decoder, that get an adapter."""
+    target_modules: tuple[str, ...] | None = None
+    """Linear layers that get an adapter, by the last word of their names; default: all in the network's layers."""
+
+
+FROZEN: dict[Strategy, FrozenPart] = {
+    "full": "nothing",
+    "frozen_feature_encoder": "feature_encoder",
+    "frozen_encoder": "encoder",
+}
+"""The part of the network that a strategy without adapters leaves as it is."""
 
 
 def has_adapter(strategy: Strategy) -> bool:

@@ -16,8 +16,28 @@ from train.checkpoints.upload import THEN
 _MOMENTS = 2 * torch.float32.itemsize
 
 
-class WhisperTrainer(Seq2SeqTrainer):
-    """Trains on a ``MicroBatchDataset`` as it comes: already batched, shared out among the workers and in order."""
+class MicroBatchTrainer(Seq2SeqTrainer):
+    """Trains on a ``MicroBatchDataset`` as it comes: already batched, shared out among the workers and in order.
+
+    Layers named in ``head`` learn ``head_learning_rate`` times as fast as the others.
+    """
+
+    head: tuple[str, ...] = ()
+    head_learning_rate: float = 1.0
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return transformers' optimiser, with the weights of the head in groups of their own."""
+        is_new = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if is_new and self.head:
+            names = {weight: name for name, weight in (model or self.model).named_parameters()}
+            for group in list(optimizer.param_groups):
+                fast = [weight for weight in group["params"] if set(self.head) & set(names[weight].split("."))]
+                group["params"] = [weight for weight in group["params"] if not set(self.head) & set(names[weight].split("."))]
+                if fast:
+                    rate = group["lr"] * self.head_learning_rate
+                    optimizer.add_param_group({**group, "params": fast, "lr": rate})
+        return optimizer
 
     def get_train_dataloader(self) -> DataLoader:
         """Return the data set itself: accelerate would slice it a second time among the workers."""

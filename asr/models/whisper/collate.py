@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from asr.audio.features import FRAMES_PER_S, WINDOW_FRAMES, pad
-from asr.models.processor import IGNORED
+from asr.models.processor import IGNORED, FeatureArray
 
 
 def collate(
-    clips: Sequence[NDArray[np.float16]],
+    clips: Sequence[FeatureArray],
     labels_BL: NDArray[np.int64],
     unscored_B: NDArray[np.int64],
     context_s: float,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from asr.models.abilities import Refusal, Refusals
 from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
-from asr.models.family import Finding, LabelSample, SpeechModel
+from asr.models.family import WHISPER, NetworkLayers, Finding, FrozenPart, LabelSample, SpeechModel, TrainingLoss
+from asr.models.head import HeadFiles, HeadSettings
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape
@@ -23,8 +25,6 @@ from asr.transcript import DecodingRequest, Transcript
 if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedModel
-    from transformers.modeling_outputs import Seq2SeqLMOutput
-
 
 _ONLY_ENGLISH = Refusal("knows English only and cannot translate", "use a multilingual model")
 
@@ -32,9 +32,13 @@ _ONLY_ENGLISH = Refusal("knows English only and cannot translate", "use a multil
 class WhisperFamily:
     """Whisper as ``asr.models.family.Family``. Networks are imported only where one is needed: that takes seconds."""
 
-    name = "whisper"
+    name = WHISPER
     published = SIZES
     unquantized = ("proj_out",)  # the tied embeddings under another name
+
+    def has_type(self, model_type: str) -> bool:
+        """Return whether it is Whisper's."""
+        return model_type == WHISPER
 
     def load_processor(self, checkpoint: Checkpoint) -> WhisperProcessor:
         """Load a checkpoint's tokenizer and log-mel features."""
@@ -87,26 +91,52 @@ class WhisperFamily:
 
         return decode(model, requests, context, max_batch_clips, fallback, adapters)
 
-    def loss(
-        self, outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def loss(self, network: PreTrainedModel) -> TrainingLoss:
         """Return the cross entropy of the tokens: their sum, divided by the tokens of the whole step on all workers."""
-        from asr.models.whisper.loss import token_loss
+        from asr.models.whisper.loss import TokenLoss
 
-        return token_loss(outputs, labels, num_items_in_batch)
+        return TokenLoss()
 
-    def freeze(self, network: PreTrainedModel, encoder: bool) -> None:
+    def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights but the encoder's sinusoids, which OpenAI never trained, or but all of the encoder's."""
         network.requires_grad_(True)
         inner = network.model.encoder
+        inner.embed_positions.requires_grad_(False)
         # Where nothing asks for a gradient, autograd keeps no activations: a frozen encoder costs a forward pass only.
-        (inner if encoder else inner.embed_positions).requires_grad_(False)
+        if part == "encoder":
+            inner.requires_grad_(False)
+        elif part == "feature_encoder":
+            inner.conv1.requires_grad_(False)
+            inner.conv2.requires_grad_(False)
+
+    def layers(self, network: PreTrainedModel) -> NetworkLayers:
+        """Return the linear layers of encoder and decoder."""
+        return NetworkLayers(("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"))
+
+    def new_head(
+        self, base: Checkpoint, settings: HeadSettings, language: str | None, texts: Callable[[], Iterable[str]]
+    ) -> HeadFiles:
+        """Return none: a checkpoint's tokens spell any text."""
+        return ()
 
     def settle(self, folder: Path) -> None:
         """Name transformers' class in place of our subclass: the weights are the same, and others load them."""
         path = folder / "config.json"
         settings = json.loads(path.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
         path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+    def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
+        """Return the model with the generation config in a folder, which has the language it was trained for."""
+        from transformers import GenerationConfig
+
+        model.network.generation_config = GenerationConfig.from_pretrained(folder)
+        return model
+
+    def with_weights(self, model: SpeechModel, folder: Path) -> SpeechModel:
+        """Return the model with other weights; the generation config stays."""
+        network = type(model.network).from_pretrained(folder, dtype=model.network.dtype, use_safetensors=True)
+        network.generation_config = model.network.generation_config
+        return replace(model, network=network.eval().to(model.network.device))
 
     def check_start(self, sample: LabelSample) -> Finding:
         """Check that each label has one start-of-transcript, given to the decoder and never asked of it."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from transformers.modeling_outputs import Seq2SeqLMOutput
 
+from asr.errors import UserError
+from asr.models.family import NetworkOutput
 from asr.models.processor import IGNORED
 
 
 def token_loss(
-    outputs: Seq2SeqLMOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+    outputs: NetworkOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Return the cross entropy summed over tokens and divided by the tokens of the whole step, on all workers.
 
@@ -20,3 +21,21 @@ def token_loss(
     total = torch.nn.functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
     tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
     return total / torch.as_tensor(tokens, device=total.device).clamp(min=1)
+
+
+class TokenLoss:
+    """``token_loss`` as ``asr.models.family.TrainingLoss``: nothing but the loss tells whether training succeeds."""
+
+    def __call__(
+        self, outputs: NetworkOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the loss of a micro-batch."""
+        return token_loss(outputs, labels, num_items_in_batch)
+
+    def measures(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}
+
+    def fault(self, steps: int) -> UserError | None:
+        """Return None."""
+        return None

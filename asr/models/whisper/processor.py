@@ -5,7 +5,7 @@ A module of its own, because tasks that prepare data start without importing any
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
-from asr.audio.features import WINDOW_S, LogMel
+from asr.audio.features import FRAMES_PER_S, WINDOW_S, LogMel
 from asr.data.segments import LabelledSegment
 from asr.errors import UserError, one_line
 from asr.models.checkpoint import Checkpoint
+from asr.models.processor import FeatureArray
 from asr.models.whisper.tokens import (
     MAX_PREVIOUS_TOKENS,
     MAX_TOKENS,
@@ -50,6 +51,7 @@ class WhisperProcessor:
     window_s = WINDOW_S
     max_label_tokens = MAX_TOKENS
     max_previous_tokens = MAX_PREVIOUS_TOKENS
+    has_times = tokens_cost = True
 
     @property
     def about(self) -> str:
@@ -61,7 +63,7 @@ class WhisperProcessor:
         """Raise UserError where there is no token for the language, or none for the task."""
         prompt_ids(self.tokenizer, language, task)
 
-    def usable(self, text: str) -> str:
+    def usable(self, text: str, length_s: float | None = None) -> str:
         """Return a transcript with the space that it begins with. Raises DataError for none, or markup in it."""
         return spoken(text)
 
@@ -88,7 +90,7 @@ class WhisperProcessor:
 
     def collate(
         self,
-        clips: Sequence[NDArray[np.float16]],
+        clips: Sequence[FeatureArray],
         labels_BL: NDArray[np.int64],
         unscored_B: NDArray[np.int64],
         context_s: float,
@@ -97,6 +99,11 @@ class WhisperProcessor:
         from asr.models.whisper.collate import collate  # with it comes torch
 
         return collate(clips, labels_BL, unscored_B, context_s, int(self.tokenizer.pad_token_id))
+
+    def encoded_s(self, batch: Mapping[str, torch.Tensor]) -> float:
+        """Return the seconds of all clips, each padded to the context."""
+        clips, _, frames = batch["input_features"].shape
+        return clips * frames / FRAMES_PER_S
 
     def save_inputs(self, folder: Path) -> None:
         """Write tokenizer and feature extractor."""

@@ -16,7 +16,7 @@ from train.callbacks.gradient_flow import GradientWatch, silent_weights, trained
 from train.trainer.adapter import adapt
 from train.trainer.arguments import arguments
 from train.trainer.strategy import LoraSettings
-from train.trainer.trainer import WhisperTrainer
+from train.trainer.trainer import MicroBatchTrainer
 
 SETTINGS = LoraSettings(rank=2, dropout=0.0)
 
@@ -74,7 +74,7 @@ class Count(TrainerCallback):
 def train(network: nn.Module, folder: Path, batches: list[dict[str, torch.Tensor]], *settings: str) -> Count:
     count = Count()
     asked = [f"optim.max_steps={len(batches)}", "lora.dropout=0", *settings]
-    trainer = WhisperTrainer(
+    trainer = MicroBatchTrainer(
         model=network,
         args=arguments(config(*asked), folder, 1),
         train_dataset=[dict(batch) for batch in batches],

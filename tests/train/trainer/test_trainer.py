@@ -16,7 +16,7 @@ from asr.models.whisper.network import AnyContextWhisper
 from tests.asr.disks import fill, small_disk
 from train.config import TrainConfig
 from train.trainer.arguments import arguments
-from train.trainer.trainer import WhisperTrainer, checkpoint_bytes
+from train.trainer.trainer import MicroBatchTrainer, checkpoint_bytes
 
 VOCABULARY = 60
 
@@ -67,8 +67,8 @@ class Batches(IterableDataset):
 
 def trainer(
     batches: list[dict[str, torch.Tensor]], output: Path, *settings: str, dropout: float = 0.0
-) -> WhisperTrainer:
-    return WhisperTrainer(
+) -> MicroBatchTrainer:
+    return MicroBatchTrainer(
         model=tiny_network(dropout),
         args=arguments(config(*settings), output, 1),
         train_dataset=Batches(batches),

@@ -1,0 +1,125 @@
+"""Decodes clips with a CTC network: emissions in batches of like lengths, then each clip's transcript alone.
+
+Legend: B clips, T positions of the encoder, V symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asr.audio.features import Context
+from asr.models.ctc.alignment import align_tokens, word_times
+from asr.models.ctc.processor import CtcProcessor
+from asr.models.ctc.text_rules import DELIMITER
+from asr.models.family import SpeechModel
+from asr.models.processor import FeatureArray
+from asr.scoring.repetition import compression_ratio
+from asr.transcript import DecodingRequest, Segment, Transcript, Word
+
+MAX_BATCH_CLIPS = {"cpu": 16, "cuda": 128}
+MAX_PADDED = 1.5  # frames of a batch for each one of its clips' own
+
+Emissions = NDArray[np.float32]
+"""Natural logarithms of the symbols' probabilities [T, V]."""
+
+
+def transcribe_batch(
+    model: SpeechModel, processor: CtcProcessor, requests: Sequence[DecodingRequest], context: Context, size: int | None
+) -> list[Transcript]:
+    """Transcribe clips, in their order; see ``asr.models.family.Family.transcribe``."""
+    found = emissions(model, processor, [request.features for request in requests], context, size)
+    return [
+        _transcript(processor, request, logprobs_TV, model.language)
+        for request, logprobs_TV in zip(requests, found, strict=True)
+    ]
+
+
+def emissions(
+    model: SpeechModel,
+    processor: CtcProcessor,
+    clips: Sequence[FeatureArray],
+    context: Context,
+    size: int | None = None,
+) -> list[Emissions]:
+    """Return the emissions of each clip at its own positions, in their order: batched or alone the same."""
+    found: dict[int, Emissions] = {}
+    features = processor.features
+    most = size or MAX_BATCH_CLIPS[str(model.network.device.type)]
+    lengths = [features.padded_frames(clip.shape[1], context) for clip in clips]
+    for batch in _batches(lengths, most, features.takes_mask):
+        logits_BTV = _logits(model, features.pad_batch([clips[i] for i in batch], max(lengths[i] for i in batch)))
+        for i, logits_TV in zip(batch, logits_BTV, strict=True):
+            positions = processor.positions_of(lengths[i])
+            found[i] = logits_TV[:positions].float().log_softmax(-1).cpu().numpy()
+    return [found[i] for i in range(len(clips))]
+
+
+@torch.inference_mode()
+def _logits(model: SpeechModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    network = model.network
+    inputs = {
+        name: tensor.to(network.device, network.dtype if tensor.is_floating_point() else None)
+        for name, tensor in batch.items()
+    }
+    logits: torch.Tensor = network(**inputs).logits
+    return logits
+
+
+def _batches(lengths: Sequence[int], size: int, mixed: bool) -> Iterator[list[int]]:
+    """Yield the numbers of the clips of each batch: of like lengths if lengths may be ``mixed``, else of equal ones."""
+    batch: list[int] = []
+    own = 0
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        length = lengths[index]
+        padded = (len(batch) + 1) * length
+        fits = padded <= MAX_PADDED * (own + length) if mixed else not batch or lengths[batch[0]] == length
+        if batch and (len(batch) == size or not fits):
+            yield batch
+            batch, own = [], 0
+        batch.append(index)
+        own += length
+    if batch:
+        yield batch
+
+
+def _transcript(
+    processor: CtcProcessor, request: DecodingRequest, logprobs_TV: Emissions, language: str | None
+) -> Transcript:
+    vocabulary = processor.vocabulary
+    likeliest_T = logprobs_TV.argmax(1)
+    ids = vocabulary.collapse(likeliest_T)
+    text = " ".join(vocabulary.decode(ids).split())
+    spoken = request.language or language
+    words = _words(processor, ids, logprobs_TV, spoken) if text and (request.words or request.timestamps) else ()
+    return Transcript(
+        text=text,
+        tokens=tuple(ids) if text else (),
+        language=spoken,
+        segments=(_segment(processor, request, text, ids, words),) if text else (),
+        words=words if request.words else (),
+        avg_logprob=float(logprobs_TV.max(1).mean()),
+        compression_ratio=compression_ratio(text),
+    )
+
+
+def _words(
+    processor: CtcProcessor, ids: Sequence[int], logprobs_TV: Emissions, language: str | None
+) -> tuple[Word, ...]:
+    vocabulary = processor.vocabulary
+    spans = align_tokens(logprobs_TV, ids, vocabulary.blank)
+    symbols = [vocabulary.symbols[one] for one in ids]
+    delimiter = DELIMITER if vocabulary.word_delimiter is None else vocabulary.symbols[vocabulary.word_delimiter]
+    return word_times(symbols, spans, processor.position_s, len(logprobs_TV), language, delimiter)
+
+
+def _segment(
+    processor: CtcProcessor, request: DecodingRequest, text: str, ids: Sequence[int], words: Sequence[Word]
+) -> Segment:
+    """Return the clip as a segment: from its first word to its last where times are asked for."""
+    if request.timestamps and words:
+        return Segment(words[0].start_s, words[-1].end_s, text, tuple(ids))
+    return Segment(0.0, processor.features.length_s(request.features.shape[1]), text, tuple(ids))

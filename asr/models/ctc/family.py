@@ -1,0 +1,202 @@
+"""CTC as a family: an encoder and a linear layer that spells what is heard, without translation and without prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from asr.audio.features import Context
+from asr.errors import UserError, one_line
+from asr.language import NAMES
+from asr.models.abilities import Refusal, Refusals
+from asr.models.backends import FastModel, SharedBase
+from asr.models.capacity import NetworkSize
+from asr.models.checkpoint import Checkpoint
+from asr.models.ctc import label_checks
+from asr.models.ctc.processor import CtcProcessor, load_processor
+from asr.models.export_formats import Quantization
+from asr.models.family import CTC, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
+from asr.models.head import HeadFiles, HeadSettings
+from asr.transcript import DecodingRequest, Transcript
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig, PreTrainedModel
+
+_NO_TRANSLATION = Refusal("is a CTC model and cannot translate", "use a Whisper model")
+_NO_PROMPT = Refusal("is a CTC model and reads no prompt", "leave it out, or give keywords")
+_NO_TEMPERATURE = Refusal("is a CTC model: nothing is drawn", "leave temperature out, or 0")
+_REFUSED: Refusals = {"translation": _NO_TRANSLATION, "prompt": _NO_PROMPT, "temperature": _NO_TEMPERATURE}
+
+
+class CtcFamily:
+    """CTC networks as ``asr.models.family.Family``. They are imported only where one is needed: that takes seconds."""
+
+    name = CTC
+    published: Mapping[str, NetworkSize] = {}
+    unquantized = ("lm_head", "ctc_head")  # small, and what the transcript is read from
+
+    def has_type(self, model_type: str) -> bool:
+        """Return whether transformers, or this folder, has a network with a CTC head of this type."""
+        from asr.models.ctc.positions import has_type
+
+        return has_type(model_type)
+
+    def load_processor(self, checkpoint: Checkpoint) -> CtcProcessor:
+        """Load a checkpoint's vocabulary and features."""
+        return load_processor(checkpoint)
+
+    def load(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        quantization: BitsAndBytesConfig | None = None,
+    ) -> SpeechModel:
+        """Load a checkpoint for inference; a new head is drawn, the same one each time."""
+        from asr.models.ctc.network import load
+
+        processor = load_processor(checkpoint)
+        try:
+            network = load(checkpoint.folder, checkpoint.weights, device, dtype, quantization)
+        except (OSError, ValueError, RuntimeError) as error:
+            what = f"checkpoint '{checkpoint.name}' cannot be loaded as a CTC model: {one_line(error)}"
+            raise UserError(what, str(checkpoint.folder)) from error
+        return SpeechModel(
+            checkpoint.name,
+            checkpoint.digest,
+            network,
+            processor,
+            language=checkpoint.language,
+            short_context=checkpoint.short_context or processor.features.is_length_free,
+        )
+
+    def size(self, folder: Path) -> NetworkSize | None:
+        """Return None: there are many networks, and no formula."""
+        return None
+
+    def untrained(self, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+        """Return a network of the folder's config with random weights."""
+        from asr.models.ctc.network import untrained
+
+        try:
+            return untrained(folder, dtype)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder}: no CTC network: {one_line(error)}", "is its config.json whole?") from error
+
+    def languages(self, model: SpeechModel) -> frozenset[str]:
+        """Return the language that the model was trained for; any, where that is not known."""
+        return frozenset({model.language}) if model.language else frozenset(NAMES)
+
+    def refusals(self, languages: frozenset[str]) -> Refusals:
+        """Return what only a decoder can do."""
+        return _REFUSED
+
+    def transcribe(
+        self,
+        model: SpeechModel,
+        requests: Sequence[DecodingRequest],
+        context: Context,
+        max_batch_clips: int | None = None,
+        fallback: bool = False,
+        adapters: Sequence[str] = (),
+    ) -> list[Transcript]:
+        """Spell clips; there is nothing to fall back to."""
+        from asr.models.ctc.batch_decode import transcribe_batch
+
+        return transcribe_batch(model, _processor(model), requests, context, max_batch_clips)
+
+    def loss(self, network: PreTrainedModel) -> TrainingLoss:
+        """Return CTC's loss: the clips' sum, divided by the symbols of the whole step on all workers."""
+        from asr.models.ctc.loss import CtcLoss
+
+        return CtcLoss(int(network.config.pad_token_id))
+
+    def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
+        """Train all weights, all but the convolutions that begin it, or the head alone."""
+        from asr.models.ctc.layers import feature_encoder, freeze_feature_encoder, freeze_unused
+
+        network.requires_grad_(True)
+        if part == "encoder":
+            network.base_model.requires_grad_(False)
+        if part == "feature_encoder":
+            if feature_encoder(network) is None:
+                what = f"strategy=frozen_feature_encoder: {type(network).__name__} has no convolutions on waveforms"
+                raise UserError(what, "use strategy=full, frozen_encoder or lora")
+            freeze_feature_encoder(network)
+        freeze_unused(network)
+
+    def layers(self, network: PreTrainedModel) -> NetworkLayers:
+        """Return the linear layers of the encoder's blocks, and the head."""
+        from asr.models.ctc.layers import head_name, lora_targets
+
+        return NetworkLayers(tuple(lora_targets(network)), (head_name(network),))
+
+    def new_head(
+        self, base: Checkpoint, settings: HeadSettings, language: str | None, texts: Callable[[], Iterable[str]]
+    ) -> HeadFiles:
+        """Return a head for the transcripts' characters or subwords; none where the checkpoint has one to keep."""
+        from asr.models.ctc.new_head import new_head
+
+        return new_head(base, settings, language, texts)
+
+    def settle(self, folder: Path) -> None:
+        """Change nothing: networks are saved under transformers' own names."""
+
+    def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
+        """Return the model as it is: its processor is the folder's."""
+        return model
+
+    def with_weights(self, model: SpeechModel, folder: Path) -> SpeechModel:
+        """Return the model with other weights."""
+        from asr.models.ctc.network import load
+
+        network = load(folder, folder, str(model.network.device), model.network.dtype)
+        return replace(model, network=network)
+
+    def check_start(self, sample: LabelSample) -> Finding:
+        """Check that the vocabulary writes what the transcripts hold, in their letter case."""
+        return label_checks.vocabulary(sample)
+
+    def check_order(self, sample: LabelSample) -> Finding:
+        """Check that labels spell the transcripts."""
+        return label_checks.spelling(sample)
+
+    def check_length(self, sample: LabelSample) -> Finding:
+        """Check that clips are long enough for their labels."""
+        return label_checks.length(sample)
+
+    def check_generation(self, sample: LabelSample) -> Finding:
+        """Check nothing: decoding has no settings."""
+        return "there are none: each position says its likeliest symbol", ""
+
+    def shared_base(self, model: SpeechModel) -> SharedBase:
+        """Raise UserError: adapters of CTC models are merged."""
+        raise UserError(f"'{model.name}' is a CTC model, whose adapters share no base", "set share_bases=false")
+
+    def write_fast(self, model: SpeechModel, folder: Path, quantization: Quantization) -> None:
+        """Raise UserError: CTranslate2 has no network with a CTC head."""
+        raise UserError(f"'{model.name}' is a CTC model, which CTranslate2 does not run", "use --format transformers")
+
+    def runs_fast(self, device: str) -> bool:
+        """Return False: torch is its engine."""
+        return False
+
+    def load_fast(
+        self, name: str, device: str = "cpu", threads: int = 0, quantization: Quantization | None = None
+    ) -> FastModel:
+        """Raise UserError: torch is its engine."""
+        raise UserError(f"'{name}' is a CTC model, which CTranslate2 does not run", "use engine=torch")
+
+    def is_mixable(self, folder: Path) -> bool:
+        """Return False: each adapter brings a head of its own."""
+        return False
+
+
+def _processor(model: SpeechModel) -> CtcProcessor:
+    return cast(CtcProcessor, model.processor)
+
+
+FAMILY = CtcFamily()

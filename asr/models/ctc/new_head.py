@@ -1,0 +1,64 @@
+"""Makes the files of a new CTC head: the network that it makes of a checkpoint, and a vocabulary for transcripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from asr.errors import UserError
+from asr.models.checkpoint import Checkpoint
+from asr.models.ctc.text_rules import TextRules
+from asr.models.ctc.tokenizer_files import write_tokenizer
+from asr.models.ctc.vocabulary import CtcVocabulary, character_vocabulary, subword_vocabulary
+from asr.models.head import HeadFiles, HeadSettings
+from asr.parsed import JsonObject
+
+_WHISPER = "whisper"
+_EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
+_TOKENIZERS = ("vocab.json", "tokenizer.json")
+
+
+def new_head(
+    base: Checkpoint, settings: HeadSettings, language: str | None, texts: Callable[[], Iterable[str]]
+) -> HeadFiles:
+    """Return the files of a new head for a checkpoint; none where it keeps its own.
+
+    Raises UserError where it has none to keep, or the transcripts make no vocabulary.
+    """
+    config = _read(base.folder / "config.json")
+    if settings.vocabulary != "transcripts" and _has_head(base.folder, config):
+        return ()
+    if settings.vocabulary == "checkpoint":
+        raise UserError(f"{base.name} has no vocabulary and no CTC head", "set ctc.vocabulary=transcripts")
+    vocabulary = _vocabulary(settings, language, texts())
+    config |= {"vocab_size": vocabulary.size, "pad_token_id": vocabulary.blank, "bos_token_id": None, "eos_token_id": None}
+    if config.get("model_type") == _WHISPER:
+        config |= {"model_type": "whisper_ctc", "architectures": ["WhisperForCTC"], "is_encoder_decoder": False}
+    with TemporaryDirectory() as draft:
+        folder = Path(draft)
+        write_tokenizer(folder, vocabulary)
+        made = {path.name: path.read_bytes() for path in folder.iterdir()}
+    made["config.json"] = json.dumps(config, indent=2, sort_keys=True).encode()
+    made |= {name: (base.folder / name).read_bytes() for name in _EXTRACTORS if (base.folder / name).is_file()}
+    return tuple(sorted(made.items()))
+
+
+def _has_head(folder: Path, config: JsonObject) -> bool:
+    named = str((config.get("architectures") or [""])[0])
+    return named.endswith("ForCTC") and any((folder / name).is_file() for name in _TOKENIZERS)
+
+
+def _vocabulary(settings: HeadSettings, language: str | None, texts: Iterable[str]) -> CtcVocabulary:
+    rules = TextRules(settings.casing, settings.punctuation, language)
+    if settings.unit == "subword":
+        return subword_vocabulary(texts, rules, settings.subwords)
+    return character_vocabulary(texts, rules)
+
+
+def _read(path: Path) -> JsonObject:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__})", "copy it from the checkpoint") from None

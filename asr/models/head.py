@@ -1,0 +1,63 @@
+"""New heads: what makes a checkpoint's encoder a model of the characters that some transcripts are written in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from asr.config import Section
+from asr.io.cache import cache_root, complete_or_absent
+from asr.models.checkpoint import Checkpoint, find_checkpoint
+
+HeadFiles = tuple[tuple[str, bytes], ...]
+"""The small files of a network with a new head: config, tokenizer and feature extractor, each a name and its content."""
+
+
+class HeadSettings(Section):
+    """The symbols of a CTC model, and how transcripts are spelled with them."""
+
+    vocabulary: Literal["auto", "transcripts", "checkpoint"] = "auto"
+    """Source of the symbols: those in the training transcripts, or the checkpoint's own; auto: its own if it has any."""
+    casing: Literal["keep", "lower", "upper"] = "keep"
+    """Letter case of the transcripts that are learnt."""
+    punctuation: Literal["keep", "drop"] = "keep"
+    """Whether marks between words are learnt. Apostrophes and hyphens inside a word are always kept."""
+    unit: Literal["character", "subword"] = "character"
+    """What a symbol spells."""
+    subwords: int = Field(500, ge=50)
+    """Size of a vocabulary of subwords."""
+
+
+@dataclass(frozen=True)
+class InitialModel:
+    """The model that training starts from: the checkpoint ``name``, with a new head where ``head`` has its files."""
+
+    name: str
+    head: HeadFiles = ()
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the checkpoint, with its new head. Raises UserError as ``find_checkpoint`` does."""
+        base = find_checkpoint(self.name)
+        return with_head(base, self.head) if self.head else base
+
+
+def with_head(base: Checkpoint, head: HeadFiles) -> Checkpoint:
+    """Return a checkpoint whose folder, in the cache, holds the files of a head; the weights stay in the base's."""
+    digest = hashlib.sha256(base.digest.encode())
+    for name, content in head:
+        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
+    folder = cache_root() / "heads" / digest.hexdigest()[:16]
+    if not folder.is_dir():
+        with complete_or_absent(folder) as draft:
+            for name, content in head:
+                (draft / name).write_bytes(content)
+    return on_base(base, folder)
+
+
+def on_base(base: Checkpoint, folder: Path) -> Checkpoint:
+    """Return the checkpoint with the network that a folder describes, and the weights of its base."""
+    return replace(base, folder=folder, base=base.weights)
