@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from asr.errors import DataError
 
 Task = Literal["transcribe", "translate"]
+FeatureArray: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
+"""Features of a clip [bins, frames]: spectra in float16, a waveform (one bin, samples for frames) in float32."""
+
 _MARKUP = re.compile(r"<\|[\w.]*\|>")
 
 
@@ -26,7 +29,7 @@ def require_plain(text: str) -> None:
 
 @dataclass(frozen=True)
 class DecodingRequest:
-    """One window's request to the decoder: features [M, T <= 3000] float16.
+    """One window's request to the decoder, with its features [bins, frames].
 
     ``language`` None: detect it. ``prompt``: words before the clip, or a spelling hint; its last 223 tokens stand
     behind ``<|startofprev|>``. ``temperature`` 0: greedy, and hotter where the result fails and the caller wants the
@@ -34,7 +37,7 @@ class DecodingRequest:
     ``words``: times of each word.
     """
 
-    features: NDArray[np.float16]
+    features: FeatureArray
     language: str | None = None
     task: Task = "transcribe"
     prompt: str = ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from peft import LoraConfig, get_peft_model
+
 from rich.console import Console
 from rich.table import Table
 

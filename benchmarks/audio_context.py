@@ -37,7 +37,7 @@ from train.data.splits import rows_of
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare as prepare_row
 from train.examples import MicroBatchSpec, PreprocessConfig
-from train.run.fit import training_corpus
+from train.run.fit import training_data
 from train.trainer.adapter import adapt
 from train.trainer.strategy import LoraSettings
 
@@ -56,9 +56,10 @@ def main() -> None:
         prepared = prepare(rows_of(SourceConfig(source=f"prompts:{LANGUAGE}")), Path(folder), PrepareConfig())
         settings = [f"base={BASE}", f"language={LANGUAGE}", f"data.train={prepared.manifests['train']}"]
         config = resolve(TrainConfig, None, [*settings, "batching.full_window_share=0"]).value
-        corpus = training_corpus(config)
+        data = training_data(config)
+        corpus = data.corpus
         specs = [spec for step in islice(corpus.steps(0), asked.batches) for spec in corpus.micro_batch_specs(step)]
-        seconds = _steps(specs, config.preprocess) | _encoding(specs)
+        seconds = _steps(specs, config.preprocess(data.initial)) | _encoding(specs)
     chosen = [clip.duration_s or 0.0 for spec in specs for clip in _clips(spec)]
     result = _result(seconds, chosen)
     _show(result)

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from asr.audio.decode import decode
 from asr.data.sources import SourceConfig
+from asr.models.head import InitialModel
 from asr.parsed import JsonObject
 from asr.utterance import Utterance
 from cluster.session import ray_session
@@ -35,12 +36,12 @@ from train.data.config import DataConfig
 from train.data.prepare import PrepareConfig, prepare
 from train.data.splits import rows_of
 from train.dataloader.ray_pipeline import stream
-from train.examples import MicroBatchSpec, PreprocessConfig, processor_of
+from train.examples import MicroBatchSpec, PreprocessConfig
 from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
 
-PREPROCESS = PreprocessConfig("builtin:base", "it", "transcribe")
+PREPROCESS = PreprocessConfig(InitialModel("builtin:base"), "it", "transcribe")
 PROMPTS = "prompts:it"
 
 
@@ -116,7 +117,7 @@ def _bare(pool: ProcessPoolExecutor, clips: Sequence[Utterance], cores: int) -> 
 
 
 def _loop(clips: Sequence[Utterance]) -> None:
-    features = processor_of(PREPROCESS.checkpoint).features
+    features = PREPROCESS.processor.features
     for clip in clips:
         features(decode(clip.audio))
 

@@ -101,10 +101,8 @@ class TrainConfig(Section):
     workers: Workers = Workers()
 
     def preprocess(self, initial: InitialModel) -> PreprocessConfig:
-        """Return the settings that turn an utterance into the inputs of a network, ``base`` with its new head if any."""
-        return PreprocessConfig(
-            initial, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share
-        )
+        """Return the settings that turn an utterance into a network's inputs: ``base``, with its new head if any."""
+        return PreprocessConfig(initial, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share)
 
     @field_validator("language")
     @classmethod

@@ -20,8 +20,8 @@ class Progress:
     """Progress of one optimiser step. Seconds, audio seconds and tokens count the whole run, resumed parts included.
 
     ``padding_share`` is the padded part of what this attempt fed the network, ``memory_bytes`` the first worker's peak:
-    of its GPU, or of the process where there is none. ``wer`` is the newest on the validation sample. ``blank_share`` is the share of positions at which a CTC model
-    spells nothing.
+    of its GPU, or of the process where there is none. ``wer`` is the newest on the validation sample.
+    ``blank_share`` is the share of positions at which a CTC model spells nothing.
     """
 
     step: int

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr.audio.features import Context
 from asr.data.segments import LabelledSegment
-from asr.transcript import Task
+from asr.transcript import FeatureArray, Task
 
 if TYPE_CHECKING:
     import torch
@@ -28,10 +28,6 @@ LONGEST_WINDOW_S = 30.0
 
 LONGEST_PROMPT = 223
 """Tokens that any family reads at most of the text before a clip."""
-
-
-FeatureArray: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
-"""Features of a clip [bins, frames]: spectra in float16, a waveform (one bin, samples for frames) in float32."""
 
 
 class Features(Protocol):

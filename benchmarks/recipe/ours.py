@@ -26,7 +26,7 @@ from train.callbacks.checkpoint_report import STATE
 from train.config import TrainConfig
 from train.evaluation.offline import evaluate
 from train.events import Progress
-from train.run.fit import fit, training_corpus
+from train.run.fit import fit, training_data
 
 _RUN = "run"
 
@@ -83,7 +83,7 @@ def configuration(work: Work, steps: int) -> TrainConfig:
 
 def steps_for(utterances: int, config: TrainConfig) -> tuple[int, int]:
     """Return the fewest steps of a run that train on at least so many utterances, and how many these are."""
-    sizes = (sum(len(batch.utterances) for batch in step) for step in training_corpus(config).steps(0))
+    sizes = (sum(len(batch.utterances) for batch in step) for step in training_data(config).corpus.steps(0))
     for number, met in enumerate(accumulate(sizes), start=1):
         if met >= utterances:
             return number, met

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from asr.data.sources import SourceConfig, rows
 from asr.io.cache import cache_root
+from asr.models.head import InitialModel
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import language, utterances
 from benchmarks.scale.figures import Figure, Sizes, median_s
@@ -57,7 +58,7 @@ T = TypeVar("T")
 
 
 def _admitted(manifest: Path, count: int, sizes: Sizes) -> list[Figure]:
-    rules = CorpusValidator(PreprocessConfig(sizes.checkpoint, language(sizes.checkpoint), "transcribe"))
+    rules = CorpusValidator(PreprocessConfig(InitialModel(sizes.checkpoint), language(sizes.checkpoint), "transcribe"))
     config = SourceConfig(source=str(manifest), audio_roots=["s3://speech/corpus"])
     ordering = Ordering(BatchingConfig(), Packing(), Augmentation(), 0, rules.limits)  # and the tokenizer is loaded
     stages = []

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import ray
 
+from asr.models.head import InitialModel
 from asr.models.processor import IGNORED
 from asr.utterance import Utterance
 from benchmarks.provenance import tell
@@ -108,7 +109,7 @@ class Consumer:
 
 
 def _run(clips: Sequence[Utterance], pipelines: int, each: int, sizes: Sizes, idle: bool) -> dict[str, float]:
-    preprocess = PreprocessConfig(sizes.checkpoint, language(sizes.checkpoint), "transcribe")
+    preprocess = PreprocessConfig(InitialModel(sizes.checkpoint), language(sizes.checkpoint), "transcribe")
     consumers = [ray.remote(num_cpus=0)(Consumer).remote(clips, preprocess, idle) for _ in range(pipelines)]
     ray.get([consumer.take.remote(_WARM) for consumer in consumers])  # torch is imported, tasks have processes
     with using(_KINDS) as used:

@@ -13,7 +13,7 @@ from asr.config import resolve
 from asr.utterance import Utterance
 from train.config import TrainConfig
 from train.events import Progress
-from train.run.fit import Fitted, fit, training_corpus
+from train.run.fit import Fitted, fit, training_data
 
 STEPS = 20  # small networks take a tenth of a second for each: what stops a run a second later must find it running
 
@@ -62,7 +62,7 @@ def finish(config: TrainConfig) -> Finished:
 
 def planned(config: TrainConfig) -> list[list[str]]:
     """The ids of each step, as the plan alone has them."""
-    corpus = training_corpus(config)
+    corpus = training_data(config).corpus
     steps = islice(corpus.steps(0), config.optim.max_steps)
     return [
         [clip.id for spec in corpus.micro_batch_specs(step) for example in spec.examples for clip in example.utterances]

@@ -45,7 +45,7 @@ def gradients(subject: Subject) -> CheckOutcome:
     device = next(network.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in subject.batch.items()}
     labels = batch.pop("labels")
-    loss = subject.model.family.loss(network(**batch), labels)
+    loss = subject.model.family.loss(subject.model.network)(network(**batch), labels)
     if not math.isfinite(loss.item()):
         raise UserError(f"the first loss is {loss.item()}", "look at the base: are its weights whole?")
     loss.backward()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from asr.models.processor import Processor
+from asr.models.processor import FeatureArray, Processor
 from train.dataloader.preprocess import MicroBatchTensors
 
 
 def collate(row: MicroBatchTensors, processor: Processor) -> dict[str, torch.Tensor]:
     """Return the network's inputs for one micro-batch; see ``asr.models.family.Processor.collate``."""
-    clips = np.split(row.features_MT, np.cumsum(row.frames_B)[:-1], axis=1)
+    clips: list[FeatureArray] = np.split(row.features_MT, np.cumsum(row.frames_B)[:-1], axis=1)
     return processor.collate(clips, row.labels_BL, row.unscored_B, row.context_s)

@@ -23,8 +23,8 @@ from train.corpus.static import StaticCorpus
 from train.corpus.validation import CorpusValidator
 from train.evaluation.evaluator import scored_on
 from train.events import Progress, Scored
-from train.run.initial import initial_model
 from train.run.finalize import hand_over, state
+from train.run.initial import initial_model
 from train.run.supervisor import train_to_end
 from train.run.worker import TrainJob
 from train.sampling.sampler import Ordering

@@ -27,7 +27,9 @@ def initial_model(config: TrainConfig) -> InitialModel:
     base = find_checkpoint(config.base)
     family = family_named(config.head) if config.head else family_of(base.folder)
     _require_keys(config, family)
-    return InitialModel(config.base, family.new_head(base, config.ctc, config.language, lambda: transcripts(config.data)))
+    return InitialModel(
+        config.base, family.new_head(base, config.ctc, config.language, lambda: transcripts(config.data))
+    )
 
 
 def transcripts(data: DataConfig) -> Iterator[str]:

@@ -60,7 +60,7 @@ class Trial:
     def data_key(self) -> str:
         """Trials with the same key are trained on the same utterances, if not in the same order."""
         config = self.config
-        read = [config.base, config.head, config.language, config.task]
+        read: list[object] = [config.base, config.head, config.language, config.task]
         read += [section.model_dump(mode="json") for section in (config.ctc, config.data)]
         return json.dumps(read, sort_keys=True)
 

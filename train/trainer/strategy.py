@@ -10,6 +10,7 @@ from pydantic import Field
 from asr.config import Section
 from asr.errors import UserError
 from asr.imports import leave_out
+from asr.models.family import FrozenPart
 
 Strategy = Literal["full", "frozen_feature_encoder", "frozen_encoder", "lora", "dora", "qlora"]
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -30,13 +30,14 @@ class MicroBatchTrainer(Seq2SeqTrainer):
         is_new = self.optimizer is None
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if is_new and self.head:
-            names = {weight: name for name, weight in (model or self.model).named_parameters()}
+            named = (model or self.model).named_parameters()
+            fast = {weight for name, weight in named if not set(self.head).isdisjoint(name.split("."))}
             for group in list(optimizer.param_groups):
-                fast = [weight for weight in group["params"] if set(self.head) & set(names[weight].split("."))]
-                group["params"] = [weight for weight in group["params"] if not set(self.head) & set(names[weight].split("."))]
-                if fast:
+                head = [weight for weight in group["params"] if weight in fast]
+                group["params"] = [weight for weight in group["params"] if weight not in fast]
+                if head:
                     rate = group["lr"] * self.head_learning_rate
-                    optimizer.add_param_group({**group, "params": fast, "lr": rate})
+                    optimizer.add_param_group({**group, "params": head, "lr": rate})
         return optimizer
 
     def get_train_dataloader(self) -> DataLoader:

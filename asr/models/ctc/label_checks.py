@@ -49,7 +49,9 @@ def length(sample: LabelSample) -> Finding:
         return f"the longest has {longest} symbols; each clip has a position for each of its own", ""
     told = f"{len(short)} of {len(short) + len(sample.labels)} transcripts have more symbols than their clips positions"
     if len(short) > sample.max_quarantined_share * (len(short) + len(sample.labels)):
-        raise UserError(f"{told}, such as '{short[0].id}': {short[0].detail}", "are they the transcripts of these clips?")
+        raise UserError(
+            f"{told}, such as '{short[0].id}': {short[0].detail}", "are they the transcripts of these clips?"
+        )
     return f"{told}, such as '{short[0].id}': {short[0].detail}", "they go into quarantine"
 
 

@@ -85,7 +85,9 @@ class CtcProcessor:
     def about(self) -> str:
         """Describe the processor: its network, symbols and rate."""
         kind = "subwords" if self.vocabulary.is_subword else "characters"
-        return f"CTC ({self.config.model_type}), {self.vocabulary.size} {kind}, {1 / self.position_s:g} positions a second"
+        return (
+            f"CTC ({self.config.model_type}), {self.vocabulary.size} {kind}, {1 / self.position_s:g} positions a second"
+        )
 
     def num_positions(self, length_s: float) -> int:
         """Return the encoder's positions of a clip."""

@@ -14,7 +14,7 @@ from asr.models.abilities import Refusal, Refusals
 from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
-from asr.models.family import WHISPER, NetworkLayers, Finding, FrozenPart, LabelSample, SpeechModel, TrainingLoss
+from asr.models.family import WHISPER, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor

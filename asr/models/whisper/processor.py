@@ -103,7 +103,7 @@ class WhisperProcessor:
     def encoded_s(self, batch: Mapping[str, torch.Tensor]) -> float:
         """Return the seconds of all clips, each padded to the context."""
         clips, _, frames = batch["input_features"].shape
-        return clips * frames / FRAMES_PER_S
+        return float(clips * frames / FRAMES_PER_S)
 
     def save_inputs(self, folder: Path) -> None:
         """Write tokenizer and feature extractor."""

@@ -10,6 +10,7 @@ import pytest
 import ray
 
 from asr.errors import UserError
+from asr.models.head import InitialModel
 from asr.utterance import Utterance
 from tests.manifests import write_beside
 from tests.train.corpora import met, ordering
@@ -21,7 +22,7 @@ from train.examples import PreprocessConfig
 from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 
-RULES = CorpusValidator(PreprocessConfig("builtin:tiny.en", None, "transcribe"))
+RULES = CorpusValidator(PreprocessConfig(InitialModel("builtin:tiny.en"), None, "transcribe"))
 PLAN = BatchingConfig(max_clips=4, micro_batches_per_step=2)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from asr.data.sources import SourceConfig
 from asr.errors import UserError
+from asr.models.head import InitialModel
 from asr.utterance import Quarantined, Utterance
 from tests.train.corpora import met, once_an_epoch, ordering
 from train.augmentation.augment import Augmentation, SpeedPerturbation
@@ -20,7 +21,7 @@ from train.sampling.batching import BatchingConfig
 from train.sampling.packing import Packing
 from train.sampling.sampler import Ordering
 
-RULES = CorpusValidator(PreprocessConfig("builtin:tiny.en", None, "transcribe"))
+RULES = CorpusValidator(PreprocessConfig(InitialModel("builtin:tiny.en"), None, "transcribe"))
 PLAN = BatchingConfig(max_clips=3, micro_batches_per_step=2)
 HOW = {
     "plain": ordering(PLAN),

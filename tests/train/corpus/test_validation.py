@@ -9,13 +9,14 @@ import pytest
 
 from asr.audio.decode import SAMPLE_RATE, encode_flac
 from asr.errors import UserError
+from asr.models.head import InitialModel
 from asr.utterance import Quarantined, Utterance
 from tests.asr.sounds import CODECS, encoded, tone
 from train.corpus.table import ValidatedUtterance
 from train.corpus.validation import CorpusValidator, require_usable
 from train.examples import PreprocessConfig
 
-RULES = CorpusValidator(PreprocessConfig("builtin:tiny.en", None, "transcribe"))
+RULES = CorpusValidator(PreprocessConfig(InitialModel("builtin:tiny.en"), None, "transcribe"))
 GOOD = Utterance("good", "/no/matter.wav", "some words", 2.5)
 
 

@@ -12,6 +12,7 @@ import torch
 from asr.audio.features import FRAMES_PER_S
 from asr.errors import UserError
 from asr.models.family import SpeechModel
+from asr.models.head import InitialModel
 from asr.models.processor import IGNORED
 from asr.utterance import Quarantined, Utterance
 from tests.train.corpora import listed, ordering
@@ -22,7 +23,7 @@ from train.dataloader.dataset import ConsumedBatch, MicroBatchDataset, RankSlice
 from train.examples import PreprocessConfig
 from train.sampling.batching import BatchingConfig, MicroBatch
 
-PREPROCESS = PreprocessConfig("builtin:tiny.en", None, "transcribe")
+PREPROCESS = PreprocessConfig(InitialModel("builtin:tiny.en"), None, "transcribe")
 PLAN = BatchingConfig(max_clips=4, micro_batches_per_step=2)
 ALONE = RankSlice(0, 1)
 

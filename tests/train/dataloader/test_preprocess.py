@@ -13,6 +13,7 @@ from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.audio.features import num_frames
 from asr.errors import UserError
 from asr.models.family import SpeechModel
+from asr.models.head import InitialModel
 from asr.models.processor import IGNORED
 from asr.models.whisper.loss import token_loss
 from asr.utterance import Utterance
@@ -21,7 +22,7 @@ from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
 from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig
 
-PREPROCESS = PreprocessConfig("builtin:tiny.en", None, "transcribe")
+PREPROCESS = PreprocessConfig(InitialModel("builtin:tiny.en"), None, "transcribe")
 
 
 def spec(utterances: Sequence[Utterance], context_s: float = 6.0) -> MicroBatchSpec:

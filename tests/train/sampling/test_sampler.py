@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from asr.models.family import SpeechModel
+from asr.models.head import InitialModel
 from asr.models.whisper.loss import token_loss
 from asr.utterance import Utterance
 from tests.train.corpora import listed, ordering, spoken
@@ -63,7 +64,7 @@ def test_a_decoder_trained_on_windows_keeps_timestamps(flac_clips: list[Utteranc
     packing = Packing(window_s=12.0, timestamp_share=0.5, previous_text_share=0.3)
     how = ordering(BatchingConfig(max_clips=2, full_window_share=0.0), packing)
     corpus = listed(how, [ValidatedUtterance(clip, 15) for clip in flac_clips])
-    preprocess = PreprocessConfig("builtin:tiny.en", None, "transcribe")
+    preprocess = PreprocessConfig(InitialModel("builtin:tiny.en"), None, "transcribe")
     network, processor = deepcopy(english_model.network).train(), english_model.processor
     for fixed in (network.model.encoder, network.model.decoder.embed_tokens):
         fixed.requires_grad_(False)  # two thirds of the time

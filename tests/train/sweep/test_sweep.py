@@ -60,8 +60,8 @@ def test_a_sweep_stops_the_worse_names_the_best_and_goes_on_where_it_was_killed(
     base = made[0].config.model_copy(update={"run": made[0].config.run.model_copy(update={"folder": str(runs.folder)})})
     base = base.model_copy(update={"run": base.run.model_copy(update={"name": "swept"})})
     reads: list[object] = []
-    read = module.training_corpus
-    monkeypatch.setattr(module, "training_corpus", lambda config: reads.append(config) or read(config))
+    read = module.training_data
+    monkeypatch.setattr(module, "training_data", lambda config: reads.append(config) or read(config))
 
     taken = SweepRecord.write
     monkeypatch.setattr(SweepRecord, "write", lambda self: _until_the_second_starts(self, taken))

@@ -23,7 +23,7 @@ from train.sweep.trials import make_trials
 def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     reports: list[dict[str, Any]] = []
     monkeypatch.setattr(ray.tune, "report", reports.append)
-    monkeypatch.setattr(module, "training_corpus", lambda config, read: read)
+    monkeypatch.setattr(module, "training_data", lambda config, read: read)
     return reports
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from asr.models.checkpoint import find_checkpoint
 from asr.models.family import SpeechModel
+from asr.models.head import InitialModel
 from asr.models.whisper.loss import token_loss
 from asr.models.whisper.network import AnyContextWhisper
 from asr.utterance import Utterance
@@ -55,7 +56,7 @@ def test_every_adapter_learns_from_one_step_of_real_speech(
 ) -> None:
     model = adapted(network, "lora").train()
     spec = MicroBatchSpec(tuple(PackedExample((clip,)) for clip in flac_clips[:2]), 5.0)
-    row = prepare(spec, PreprocessConfig(BASE, None, "transcribe"))
+    row = prepare(spec, PreprocessConfig(InitialModel(BASE), None, "transcribe"))
     batch = collate(row, english_model.processor)
     labels = batch.pop("labels")
     token_loss(model(**batch), labels).backward()
