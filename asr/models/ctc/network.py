@@ -1,0 +1,139 @@
+"""Loading of CTC networks: any that transformers' AutoModelForCTC knows, and Whisper's encoder with a head.
+
+A new head may be put on a base: ``folder`` then says what the network is, and the weights lie in another folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoConfig
+from transformers.utils import logging
+
+from asr.models.ctc.layers import head_name
+from asr.models.ctc.positions import blank_padding, network_class
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
+
+_SEED = 1  # of what is new: every worker of a training draws the same
+_SPREAD = 0.02
+_BLANK_BIAS = -1.0
+_LAYERDROP = ("layerdrop", "encoder_layerdrop")
+_MASK = "masked_spec_embed"  # used in training alone, and missing in checkpoints that were published
+
+
+def load(
+    folder: Path,
+    weights: Path,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    quantization: BitsAndBytesConfig | None = None,
+) -> PreTrainedModel:
+    """Load the network that ``folder``'s config.json describes, with the safetensors in ``weights``, for inference.
+
+    Where these are two folders, the head is new, and always the same one is drawn. Raises ValueError where weights are
+    missing or have another shape, OSError where there are none at all. ``quantization`` is a transformers quantization
+    config: linear layers are then made on ``device`` as it says.
+    """
+    config = read_config(folder)
+    with _silence():
+        network, found = network_class(config).from_pretrained(
+            weights,
+            config=config,
+            dtype=dtype or torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            quantization_config=quantization,
+            device_map={"": device} if quantization else None,
+        )
+    new = {name for name in found["missing_keys"] if name.endswith(_MASK)}
+    if folder.resolve() != weights.resolve():
+        head = head_name(network)
+        new |= {name for name, _ in network.named_parameters() if name.split(".")[0] == head}
+        new |= {name for name, *both in found["mismatched_keys"] if _differ_in_symbols(both, config.vocab_size)}
+    _require(found["missing_keys"], found["mismatched_keys"], new)
+    _draw(network, new)
+    return _finished(network.to(device))
+
+
+def untrained(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Return a network as a folder's config.json has it, with weights as they are drawn. Raises ValueError for none."""
+    config = read_config(folder)
+    return _finished(network_class(config)._from_config(config, dtype=dtype))
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """Return a folder's config, with no layer dropped in training: those that are have no gradient in that step.
+
+    Raises ValueError where there is none, or it is not one for CTC.
+    """
+    if not (folder / "config.json").is_file():  # transformers would ask the hub
+        raise ValueError("it has no config.json")
+    config: PreTrainedConfig = AutoConfig.from_pretrained(folder)
+    network_class(config)
+    for part in (config, *(getattr(config, name) for name in getattr(config, "sub_configs", {}))):
+        for name in _LAYERDROP:
+            if hasattr(part, name):
+                setattr(part, name, 0.0)
+    return config
+
+
+def _differ_in_symbols(shapes: Sequence[Sequence[int]], symbols: int) -> bool:
+    """Return whether two shapes, of which the second is wanted, are the same but for the number of symbols."""
+    here, wanted = shapes
+    return len(here) == len(wanted) and all(a == b or b == symbols for a, b in zip(here, wanted, strict=True))
+
+
+def _require(
+    missing: Iterable[str], misfits: Iterable[tuple[str, Sequence[int], Sequence[int]]], new: Collection[str]
+) -> None:
+    """Raise ValueError where transformers would go on with random values."""
+    for name in sorted(missing):
+        if name not in new:
+            raise ValueError(f"it has no weights named {name}")
+    for name, here, wanted in sorted((name, tuple(here), tuple(wanted)) for name, here, wanted in misfits):
+        if name not in new:
+            raise ValueError(f"its weights named {name} are {here}, not {wanted}")
+
+
+def _draw(network: PreTrainedModel, new: Collection[str]) -> None:
+    """Give weights that no checkpoint has the same values in every process."""
+    generator, config = torch.Generator().manual_seed(_SEED), network.config
+    for name, parameter in sorted(network.named_parameters(remove_duplicate=False)):
+        if name not in new:
+            continue
+        if name.endswith("bias"):
+            value = torch.zeros(parameter.shape)
+            if len(value) == config.vocab_size:
+                value[config.pad_token_id] = _BLANK_BIAS
+        else:
+            value = _SPREAD * torch.randn(parameter.shape, generator=generator)
+        parameter.data.copy_(value)
+
+
+def _finished(network: PreTrainedModel) -> PreTrainedModel:
+    """Return a network ready to decode, whose padding is blank, and which answers PEFT without a warning."""
+    kind = type(network)
+    # PEFT 0.21 asks by a name that transformers 5.23 has deprecated. The class keeps its name: config.json has it.
+    answer = {"is_gradient_checkpointing": property(lambda self: bool(self.is_activation_checkpointing))}
+    network.__class__ = type(kind.__name__, (kind,), answer | {"__module__": kind.__module__})
+    blank_padding(network)
+    return network.eval()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep from users a bar of tensors, and transformers' table of weights that are new or not used."""
+    before = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
