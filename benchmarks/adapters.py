@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +31,7 @@ from asr.models.whisper.multi_lora import MultiLoraBase
 from asr.models.whisper.torch_backend import decode
 from asr.parsed import JsonObject
 from asr.transcript import DecodingRequest, Transcript
+from train.trainer.adapter import adapt
 from train.trainer.strategy import LoraSettings
 
 CLIPS = 16
@@ -59,9 +59,7 @@ def main() -> None:
 
 def _adapter(checkpoint: Checkpoint, parent: Path, seed: int) -> Path:
     torch.manual_seed(seed)
-    lora = LoraSettings()
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.target_modules))
-    network = get_peft_model(load_checkpoint(checkpoint).network, config)
+    network = adapt(load_checkpoint(checkpoint).network, "lora", LoraSettings())
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if "lora_B" in name:

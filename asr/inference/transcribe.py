@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from asr.audio.decode import DEFAULT_LIMITS, AudioLimits
 from asr.inference.engine import Engine
 from asr.inference.language_id import LanguageVote
 from asr.inference.pipeline import DecodingOptions, check_abilities, joined, open_sound, prepared, spoken_language
 from asr.inference.recording import Recording, Window
 from asr.sound import DEFAULT_CHOICE, SoundChoice
-from asr.transcript import Transcript
+from asr.transcript import FeatureArray, Transcript
 
 # Windows in one call of the engine: 8 MB of features. Engines form their own batches of them.
 AT_ONCE = 16
@@ -86,7 +83,7 @@ def transcribe_recording(
 
 def _decoded(
     engine: Engine,
-    found: Sequence[tuple[Window, NDArray[np.float16]]],
+    found: Sequence[tuple[Window, FeatureArray]],
     options: DecodingOptions,
     language: LanguageVote,
 ) -> list[Transcript]:

@@ -14,14 +14,14 @@ from asr.io.cache import cache_root, complete_or_absent
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 
 HeadFiles = tuple[tuple[str, bytes], ...]
-"""The small files of a network with a new head: config, tokenizer and feature extractor, each a name and its content."""
+"""The small files of a network with a new head: names and contents of config, tokenizer and feature extractor."""
 
 
 class HeadSettings(Section):
     """The symbols of a CTC model, and how transcripts are spelled with them."""
 
     vocabulary: Literal["auto", "transcripts", "checkpoint"] = "auto"
-    """Source of the symbols: those in the training transcripts, or the checkpoint's own; auto: its own if it has any."""
+    """Source of the symbols: the training transcripts, or the checkpoint's own; auto: its own if it has any."""
     casing: Literal["keep", "lower", "upper"] = "keep"
     """Letter case of the transcripts that are learnt."""
     punctuation: Literal["keep", "drop"] = "keep"

@@ -7,14 +7,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from asr.inference.engine import ModelInfo
 from asr.inference.language_id import LanguageVote
 from asr.inference.pipeline import DecodedAudio, DecodingOptions, prepared
 from asr.inference.recording import Window, WindowTranscript
-from asr.transcript import DecodingRequest, Transcript
+from asr.transcript import DecodingRequest, FeatureArray, Transcript
 
 Send = Callable[[DecodingRequest], Awaitable[Transcript]]
 
@@ -24,7 +21,7 @@ class _Ready:
     """A window and its features [M, T]."""
 
     window: Window
-    features: NDArray[np.float16]
+    features: FeatureArray
 
 
 class WindowPipeline:

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from asr.audio.decode import AudioLimits
 from asr.audio.sandbox import decode_utterance
 from asr.data.manifest import read_manifest
@@ -19,7 +16,7 @@ from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
 from asr.inference.windows import windows
 from asr.scoring.error_rates import Score, score
-from asr.transcript import DecodingRequest
+from asr.transcript import DecodingRequest, FeatureArray
 from asr.utterance import Utterance
 from serve.models.replica_group import ReplicaGroup
 from serve.models.version import Described
@@ -101,7 +98,7 @@ async def _transcribed(
             task.cancel()
 
 
-def _features(clip: Utterance, info: ModelInfo, limits: AudioLimits) -> list[NDArray[np.float16]]:
+def _features(clip: Utterance, info: ModelInfo, limits: AudioLimits) -> list[FeatureArray]:
     """Return the log-mel features [M, T] of the windows of a clip in which somebody speaks."""
     try:
         waveform = decode_utterance(clip, limits)

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.config import Section
-from asr.models.processor import FeatureArray
+from asr.transcript import FeatureArray
 from train.augmentation import noise, telephone
 from train.augmentation.noise import Noise
 from train.augmentation.resample import resample

@@ -143,6 +143,7 @@ def _segments(folder: Path, play: _Play) -> tuple[ActivationSegment, ...]:
     if in_half:  # DeepSpeed keeps all weights in the precision of the arithmetic
         network.to(dtype)
     real = _batch(folder, play.batch)
+    loss_of = family_of(folder).loss(network)
     with FakeTensorMode():  # made after the adapters: PEFT looks at what is in a weight
         _fake(network)
         watch = StepWatch(network, layers_of(network), copies)
@@ -153,7 +154,7 @@ def _segments(folder: Path, play: _Play) -> tuple[ActivationSegment, ...]:
                     batch = {name: one.to(dtype) if one.is_floating_point() else one for name, one in batch.items()}
                 labels = batch.pop("labels")
                 with torch.autocast("cpu", dtype if play.autocast else None, enabled=play.autocast):
-                    loss = family_of(folder).loss(network(**batch), labels)
+                    loss = loss_of(network(**batch), labels)
                 watch.backward(loss)
         except _UNTOLD as error:
             raise UserError(

@@ -233,9 +233,8 @@ class Subject:
         examples = tuple(PackedExample((utterance,)) for utterance, _ in clips)
         if self.config.packing.window_s is not None:
             examples = (PackedExample(tuple(utterance for utterance, _ in clips), timestamps=True),)
-        return collate(
-            prepare(MicroBatchSpec(examples, context_s), self.config.preprocess(self.initial)), self.processor
-        )
+        preprocess = self.config.preprocess(self.initial)
+        return collate(prepare(MicroBatchSpec(examples, context_s), preprocess), self.processor)
 
     @cached_property
     def model(self) -> SpeechModel:

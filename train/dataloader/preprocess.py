@@ -16,7 +16,8 @@ from asr.audio.sandbox import MOST_TASKS, decode_utterances
 from asr.audio.silence import require_sound
 from asr.data.segments import LabelledSegment
 from asr.errors import DataError
-from asr.models.processor import IGNORED, FeatureArray
+from asr.models.processor import IGNORED
+from asr.transcript import FeatureArray
 from asr.utterance import Quarantined, Utterance
 from train.augmentation.augment import SpeedPerturbation, augment, mask
 from train.examples import MicroBatchSpec, PackedExample, PreprocessConfig

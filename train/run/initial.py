@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from asr.config import Section
 from asr.data.sources import is_stream, rows
 from asr.errors import UserError
 from asr.io.cache import cache_root
@@ -13,10 +14,8 @@ from asr.models.head import InitialModel
 from asr.utterance import Utterance
 from train.config import TrainConfig
 from train.data.config import DataConfig
-from train.sampling.packing import Packing
-from train.trainer.ctc import CtcSettings
 
-_TIMES = ("timestamp_share", "previous_text_share")
+_TIMES = ("packing.timestamp_share", "packing.previous_text_share")
 
 
 def initial_model(config: TrainConfig) -> InitialModel:
@@ -27,9 +26,8 @@ def initial_model(config: TrainConfig) -> InitialModel:
     base = find_checkpoint(config.base)
     family = family_named(config.head) if config.head else family_of(base.folder)
     _require_keys(config, family)
-    return InitialModel(
-        config.base, family.new_head(base, config.ctc, config.language, lambda: transcripts(config.data))
-    )
+    head = family.new_head(base, config.ctc, config.language, lambda: transcripts(config.data))
+    return InitialModel(config.base, head)
 
 
 def transcripts(data: DataConfig) -> Iterator[str]:
@@ -38,19 +36,24 @@ def transcripts(data: DataConfig) -> Iterator[str]:
         if is_stream(source):
             raise UserError(
                 f"data.train={source.source} is a stream, and the vocabulary needs all of its transcripts",
-                "prepare a manifest of it, or start from a checkpoint that has a vocabulary (ctc.vocabulary=checkpoint)",
+                "prepare a manifest of it, or start from a checkpoint that has a vocabulary",
             )
         yield from (row.text for row in rows(source, cache_root()) if isinstance(row, Utterance))
 
 
 def _require_keys(config: TrainConfig, family: Family) -> None:
-    usual: CtcSettings | Packing
+    whose, given = (
+        f"{config.base}, which has no CTC head: head=ctc puts one on its encoder",
+        _changed("ctc", config.ctc),
+    )
     if family.name == CTC:
-        section, usual, keys = "packing", Packing(), _TIMES
-        given, whose = config.packing, "a CTC model, whose labels are its transcript alone"
-    else:
-        section, usual, keys = "ctc", CtcSettings(), tuple(CtcSettings.model_fields)
-        given, whose = config.ctc, f"{config.base}, which has no CTC head: head=ctc puts one on its encoder"
-    for key in keys:
-        if getattr(given, key) != getattr(usual, key):
-            raise UserError(f"{section}.{key} is not for {whose}", f"leave {section}.{key} out")
+        whose = "a CTC model, whose labels are its transcript alone"
+        given = [key for key in _changed("packing", config.packing) if key in _TIMES]
+    for key in given:
+        raise UserError(f"{key} is not for {whose}", f"leave {key} out")
+
+
+def _changed(name: str, section: Section) -> list[str]:
+    """Return the keys of a section that are not what they are by default."""
+    usual = type(section)()
+    return [f"{name}.{key}" for key in type(section).model_fields if getattr(section, key) != getattr(usual, key)]

@@ -16,9 +16,9 @@ from asr.models.ctc.alignment import align_tokens, word_times
 from asr.models.ctc.processor import CtcProcessor
 from asr.models.ctc.text_rules import DELIMITER
 from asr.models.family import SpeechModel
-from asr.models.processor import FeatureArray
+from asr.models.inference_mode import inference_mode
 from asr.scoring.repetition import compression_ratio
-from asr.transcript import DecodingRequest, Segment, Transcript, Word
+from asr.transcript import DecodingRequest, FeatureArray, Segment, Transcript, Word
 
 MAX_BATCH_CLIPS = {"cpu": 16, "cuda": 128}
 MAX_PADDED = 1.5  # frames of a batch for each one of its clips' own
@@ -50,7 +50,7 @@ def emissions(
     features = processor.features
     most = size or MAX_BATCH_CLIPS[str(model.network.device.type)]
     lengths = [features.padded_frames(clip.shape[1], context) for clip in clips]
-    for batch in _batches(lengths, most, features.takes_mask):
+    for batch in _batches(lengths, most, not features.hears_padding):
         logits_BTV = _logits(model, features.pad_batch([clips[i] for i in batch], max(lengths[i] for i in batch)))
         for i, logits_TV in zip(batch, logits_BTV, strict=True):
             positions = processor.positions_of(lengths[i])
@@ -58,7 +58,7 @@ def emissions(
     return [found[i] for i in range(len(clips))]
 
 
-@torch.inference_mode()
+@inference_mode
 def _logits(model: SpeechModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     network = model.network
     inputs = {
@@ -122,4 +122,4 @@ def _segment(
     """Return the clip as a segment: from its first word to its last where times are asked for."""
     if request.timestamps and words:
         return Segment(words[0].start_s, words[-1].end_s, text, tuple(ids))
-    return Segment(0.0, processor.features.length_s(request.features.shape[1]), text, tuple(ids))
+    return Segment(0.0, request.features.shape[1] * processor.features.frame_s, text, tuple(ids))

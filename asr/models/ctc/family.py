@@ -70,7 +70,7 @@ class CtcFamily:
             network,
             processor,
             language=checkpoint.language,
-            short_context=checkpoint.short_context or processor.features.is_length_free,
+            short_context=checkpoint.short_context or processor.has_own_context,
         )
 
     def size(self, folder: Path) -> NetworkSize | None:

@@ -1,4 +1,4 @@
-"""Checks of a CTC model's labels for `check`: whether its vocabulary writes the transcripts, and clips are long enough."""
+"""Checks of a CTC model's labels for `check`: its vocabulary against the transcripts, clips against their labels."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def length(sample: LabelSample) -> Finding:
         return f"the longest has {longest} symbols; each clip has a position for each of its own", ""
     told = f"{len(short)} of {len(short) + len(sample.labels)} transcripts have more symbols than their clips positions"
     if len(short) > sample.max_quarantined_share * (len(short) + len(sample.labels)):
-        raise UserError(
-            f"{told}, such as '{short[0].id}': {short[0].detail}", "are they the transcripts of these clips?"
-        )
+        raise UserError(f"{told}, such as '{short[0].id}': {short[0].detail}", "do they belong together?")
     return f"{told}, such as '{short[0].id}': {short[0].detail}", "they go into quarantine"
 
 

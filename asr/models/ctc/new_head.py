@@ -33,12 +33,8 @@ def new_head(
     if settings.vocabulary == "checkpoint":
         raise UserError(f"{base.name} has no vocabulary and no CTC head", "set ctc.vocabulary=transcripts")
     vocabulary = _vocabulary(settings, language, texts())
-    config |= {
-        "vocab_size": vocabulary.size,
-        "pad_token_id": vocabulary.blank,
-        "bos_token_id": None,
-        "eos_token_id": None,
-    }
+    config |= {"vocab_size": vocabulary.size, "pad_token_id": vocabulary.blank}
+    config |= dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"))
     if config.get("model_type") == _WHISPER:
         config |= {"model_type": "whisper_ctc", "architectures": ["WhisperForCTC"], "is_encoder_decoder": False}
     with TemporaryDirectory() as draft:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import MODEL_FOR_CTC_MAPPING
+from transformers import CONFIG_MAPPING, MODEL_FOR_CTC_MAPPING
 
 import asr.models.ctc.whisper_ctc  # noqa: F401  # registers itself
 
@@ -88,3 +88,8 @@ def _say_blank(
     blank_V[network.config.pad_token_id] = 0.0
     output.logits = torch.where(padding_BT[..., None], blank_V, logits_BTV)
     return output
+
+
+def has_type(model_type: str) -> bool:
+    """Return whether a ``model_type`` of a config.json is that of a network for CTC."""
+    return model_type in CONFIG_MAPPING and CONFIG_MAPPING[model_type] in MODEL_FOR_CTC_MAPPING

@@ -17,11 +17,11 @@ from asr.data.segments import LabelledSegment
 from asr.errors import DataError, UserError, one_line
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc.alignment import positions_needed
-from asr.models.ctc.features import ClipFeatures, read_features
+from asr.models.ctc.features import ClipFeatures, WhisperFeatures, load_features
 from asr.models.ctc.tokenizer_files import read_vocabulary, require_matches
 from asr.models.ctc.vocabulary import CtcVocabulary
-from asr.models.processor import LONGEST_WINDOW_S, FeatureArray
-from asr.transcript import Task
+from asr.models.processor import LONGEST_WINDOW_S
+from asr.transcript import FeatureArray, Task
 
 if TYPE_CHECKING:
     import torch
@@ -85,15 +85,23 @@ class CtcProcessor:
     def about(self) -> str:
         """Describe the processor: its network, symbols and rate."""
         kind = "subwords" if self.vocabulary.is_subword else "characters"
-        return (
-            f"CTC ({self.config.model_type}), {self.vocabulary.size} {kind}, {1 / self.position_s:g} positions a second"
-        )
+        rate = f"{1 / self.position_s:g} positions a second"
+        return f"CTC ({self.config.model_type}), {self.vocabulary.size} {kind}, {rate}"
 
     def num_positions(self, length_s: float) -> int:
         """Return the encoder's positions of a clip."""
+        return self.positions_of(self.features.num_frames(round(length_s * SAMPLE_RATE)))
+
+    @property
+    def has_own_context(self) -> bool:
+        """Whether clips need no padding to the window, whatever the network was trained on."""
+        return not isinstance(self.features, WhisperFeatures)
+
+    def positions_of(self, num_frames: int) -> int:
+        """Return the encoder's positions of so many frames."""
         from asr.models.ctc.positions import positions
 
-        return positions(self.config, self.features.num_frames(round(length_s * SAMPLE_RATE)))
+        return positions(self.config, num_frames)
 
     def require(self, language: str | None, task: Task) -> None:
         """Raise UserError for a translation: letters follow the sound. Any language may be spelled."""
@@ -142,15 +150,17 @@ class CtcProcessor:
         """Return the features, with a mask where the network takes one, else padded to the context, and ``labels``."""
         import torch
 
-        longest = max(clip.shape[1] for clip in clips)
-        if not self.features.takes_mask:  # silence behind a clip teaches the network what to say of it
-            longest = max(longest, min(round(context_s / self.features.frame_s), self.features.max_frames))
-        return {**self.features.pad_batch(clips, longest), "labels": torch.tensor(labels_BL, dtype=torch.int64)}
+        frames = 0
+        if self.features.hears_padding:  # silence behind a clip teaches the network what to say of it
+            most = self.features.num_frames(round(self.window_s * SAMPLE_RATE))
+            frames = min(round(context_s / self.features.frame_s) // 2 * 2, most)
+        return {**self.features.pad_batch(clips, frames), "labels": torch.tensor(labels_BL, dtype=torch.int64)}
 
     def encoded_s(self, batch: Mapping[str, torch.Tensor]) -> float:
         """Return the seconds of all clips, each padded to the longest."""
-        clips, frames = self.features.batch_shape(batch)
-        return clips * frames * self.features.frame_s
+        (shape,) = (tensor.shape for name, tensor in batch.items() if name in ("input_values", "input_features"))
+        frames = shape[2] if isinstance(self.features, WhisperFeatures) else shape[1]
+        return float(shape[0] * frames * self.features.frame_s)
 
     def save_inputs(self, folder: Path) -> None:
         """Write tokenizer and feature extractor."""
@@ -181,7 +191,7 @@ def load_processor(checkpoint: Checkpoint) -> CtcProcessor:
     """Load the vocabulary and the features. Raises UserError where a file is missing, damaged or does not fit."""
     vocabulary = read_vocabulary(checkpoint.folder)
     try:
-        features = read_features(checkpoint.folder)
+        features = load_features(checkpoint.folder)
         processor = CtcProcessor(vocabulary, features, checkpoint.folder)
         size = int(processor.config.vocab_size)
     except (OSError, ValueError) as error:

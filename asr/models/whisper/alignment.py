@@ -19,8 +19,8 @@ from transformers import WhisperTokenizer
 
 from asr.language import UNSPACED
 from asr.models.family import SpeechModel
+from asr.models.inference_mode import inference_mode
 from asr.models.whisper.generation import Vocabulary, whisper_of
-from asr.models.whisper.inference_mode import inference_mode
 from asr.models.whisper.tokens import TIMESTAMP_S
 from asr.transcript import Word
 

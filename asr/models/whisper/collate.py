@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from asr.audio.features import FRAMES_PER_S, WINDOW_FRAMES, pad
-from asr.models.processor import IGNORED, FeatureArray
+from asr.models.processor import IGNORED
+from asr.transcript import FeatureArray
 
 
 def collate(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from asr.models.family import SpeechModel
-from asr.models.whisper.inference_mode import inference_mode
+from asr.models.inference_mode import inference_mode
 from asr.models.whisper.multi_lora import row_adapters
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from asr.audio.features import FRAMES_PER_S, WINDOW_S, LogMel
 from asr.data.segments import LabelledSegment
 from asr.errors import UserError, one_line
 from asr.models.checkpoint import Checkpoint
-from asr.models.processor import FeatureArray
 from asr.models.whisper.tokens import (
     MAX_PREVIOUS_TOKENS,
     MAX_TOKENS,
@@ -31,7 +30,7 @@ from asr.models.whisper.tokens import (
     spoken,
     window_ids,
 )
-from asr.transcript import Task
+from asr.transcript import FeatureArray, Task
 
 if TYPE_CHECKING:
     import torch

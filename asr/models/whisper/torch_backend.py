@@ -15,10 +15,10 @@ from transformers import WhisperTokenizer
 
 from asr.audio.features import Context
 from asr.models.family import SpeechModel
+from asr.models.inference_mode import inference_mode
 from asr.models.whisper.alignment import AlignmentTarget, align
 from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.generation import DecoderPrompt, Hypothesis, generate, whisper_of
-from asr.models.whisper.inference_mode import inference_mode
 from asr.models.whisper.multi_lora import row_adapters
 from asr.transcript import DecodingRequest, Transcript, Word
 

@@ -2,7 +2,7 @@ import inspect
 
 import torch
 
-from asr.models.whisper.inference_mode import inference_mode
+from asr.models.inference_mode import inference_mode
 
 
 @inference_mode
