@@ -16,15 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from asr.audio.features import Context
 from asr.config import Resolved, resolve
 from asr.data.manifest import write_quarantine
-from asr.data.sources import rows
 from asr.data.sources.detect import require
-from asr.errors import UserError
 from asr.imports import lasting_imports
 from asr.io import storage
-from asr.io.cache import cache_root
 from asr.io.folders import require_writable
 from asr.io.unretryable import writing
 from asr.language import code_or_none
@@ -34,10 +30,11 @@ from asr.quarantine import by_reason
 from asr.scoring.diagnosis import explain
 from asr.scoring.evaluation import Evaluation
 from asr.scoring.report import with_interval, write_report
-from asr.utterance import Quarantined, Utterance
+from asr.utterance import Quarantined
 from train.config import TrainConfig
 from train.console import counting, ended, interruptible, training
 from train.data.cli import AudioRoot, Column, Config, Delimiter, Format, Header, Split, source_of
+from train.evaluation.options import ContextName, Json, Language, Manifest, context_of, given_rows
 from train.trainer.deepspeed import derive
 from train.trainer.strategy import leave_out_unless_quantised
 
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
     from train.sweep.trials import Trial
 
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def train(
@@ -138,7 +134,7 @@ _AGAIN = "give the same command again"
 
 def evaluate(  # noqa: PLR0913 - the options of a verb
     model_name: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, folder, artifact or builtin:base.")],
-    manifest: Annotated[str, typer.Option(help="Manifest, or any other source that `data prepare` reads.")],
+    manifest: Manifest,
     format: Format = "auto",
     config: Config = None,
     split: Split = None,
@@ -146,12 +142,12 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     delimiter: Delimiter = None,
     header: Header = None,
     audio_root: AudioRoot = None,
-    language: Annotated[str | None, typer.Option(help="Code or name; default: the artifact's, or detected.")] = None,
-    context: Annotated[str, typer.Option(help="full (30 s), short (the clip's length) or auto.")] = "auto",
+    language: Language = None,
+    context: ContextName = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for report.html, table.csv and evaluation.json.")] = None,
     as_json: Json = False,
 ) -> None:
-    wanted = _context(context)
+    wanted = context_of(context)
     require_checkpoint(model_name)
     source = source_of(
         column,
@@ -163,12 +159,7 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
         header=header,
         audio_roots=audio_root,
     )
-    given = list(rows(source, cache_root()))
-    utterances = [row for row in given if isinstance(row, Utterance)]
-    unread = [row for row in given if isinstance(row, Quarantined)]
-    if not utterances:
-        first = f", the first: {unread[0].id}: {unread[0].reason}: {unread[0].detail}" if unread else ""
-        raise UserError(f"{manifest}: none of {len(unread)} rows can be evaluated{first}", "mend the rows")
+    given = given_rows(source)
     spoken = code_or_none(language)
     if out is not None:
         with writing(out, then=_AGAIN):
@@ -180,8 +171,8 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
 
     model = load_model(model_name, best_device())
     with counting("transcribing") as advance:
-        done = evaluate_model(model, utterances, wanted, spoken, advance)
-    evaluation, quarantined = done.evaluation, [*unread, *done.quarantined]
+        done = evaluate_model(model, given.utterances, wanted, spoken, advance)
+    evaluation, quarantined = done.evaluation, [*given.unread, *done.quarantined]
     why = explain(evaluation) if evaluation.results else []
     if out is not None:
         details = {
@@ -199,7 +190,7 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
                 write_report(out / "report.html", [evaluation], title, details, quarantined)
     if as_json:
         reasons = [asdict(reason) for reason in by_reason(quarantined)]
-        counts = {"rows": len(given), "quarantined": len(quarantined), "quarantine": reasons}
+        counts = {"rows": given.count, "quarantined": len(quarantined), "quarantine": reasons}
         print(json.dumps(evaluation.summary() | counts | {"errors": why}))
         return
     _show_evaluation(evaluation, quarantined, why)
@@ -229,13 +220,3 @@ def _show_evaluation(evaluation: Evaluation, quarantined: Sequence[Quarantined],
             example = f"{reason.example}: {reason.detail}" if reason.detail else reason.example
             table.add_row(reason.reason, f"{reason.rows:,}", example)
         Console(markup=False, highlight=False).print(table)
-
-
-def _context(asked: str) -> Context | None:
-    """Return the context that was asked for, None for the model's own."""
-    match asked:
-        case "auto":
-            return None
-        case "short" | "full":
-            return asked
-    raise UserError(f"--context {asked}: unknown", "choose full, short or auto")

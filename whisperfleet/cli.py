@@ -39,6 +39,10 @@ VERBS: Table = {
     ),
     "train": ("train.cli:train", "Fine-tune as a configuration file says; go on where an earlier run stopped."),
     "evaluate": ("train.cli:evaluate", "Word error rate, with intervals and a report, of a checkpoint or artifact."),
+    "compare": (
+        "train.evaluation.cli:compare",
+        "Several models on one test set, side by side: errors, speed, memory.",
+    ),
     "transcribe": ("serve.batch.cli:transcribe", "Write down what is said in files, folders, addresses; resumable."),
     "serve": {
         ITSELF: (

@@ -43,13 +43,22 @@ def _normalised(text: str, language: str | None) -> str:
 
     An apostrophe is punctuation like any other: l'amico counts as two words, whichever of ' and ’ was typed.
     """
-    # A spacing accent decomposes to a space and an orphan combining mark, so it has to go before NFKC.
-    text = "".join(" " if _is_spacing(character) else character for character in text)
-    text = unicodedata.normalize("NFKC", text)
-    text = "".join(map(_audible, text))
+    text = cased(text)
     if language in ("tr", "az"):
         text = text.translate(_DOTTED_I)
     return unicodedata.normalize("NFKC", text.lower())
+
+
+def cased(text: str) -> str:
+    """Return the words of ``text`` as ``normalised`` compares them, but in the case that they were written in."""
+    # A spacing accent decomposes to a space and an orphan combining mark, so it has to go before NFKC.
+    text = "".join(" " if _is_spacing(character) else character for character in text)
+    return "".join(map(_audible, unicodedata.normalize("NFKC", text)))
+
+
+def parts_words(character: str) -> bool:
+    """Return whether ``normalised`` has a space in place of a character: punctuation, symbols and white space."""
+    return _is_spacing(character) or _audible(character) == " "
 
 
 def _legacy(text: str, language: str | None) -> str:

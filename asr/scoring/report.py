@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from asr import language
 from asr.naming import short_names
@@ -95,16 +95,9 @@ def write_report(
     if not evaluations:
         raise ValueError("a report needs at least one evaluation")
     last = evaluations[-1]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "duration": duration}
     names = _names(evaluations)
-    page = environment.get_template("report.html.j2").render(
+    labels = [f"{name}, {one.context} context" for name, one in zip(names, evaluations, strict=True)]
+    page = template("report.html.j2").render(
         title=title,
         evaluations=evaluations,
         names=names,
@@ -115,7 +108,7 @@ def write_report(
         reasons=by_reason(quarantined),
         first=evaluations[0],
         last=last,
-        charts=_charts(evaluations, names),
+        charts=charts(labels, evaluations),
         worst=_worst(last),
         worst_limit=WORST,
         faulty=sum(one.words.errors > 0 for one in last.scored),
@@ -127,6 +120,19 @@ def write_report(
         details=details,
     )
     path.write_text(page, encoding="utf-8")
+
+
+def template(name: str, **filters: Callable[[float], str]) -> Template:
+    """Return a page's template, which escapes whatever is put into it. ``filters`` are those that it has of its own."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "duration": duration, **filters}
+    return environment.get_template(name)
 
 
 def percent(rate: float) -> str:
@@ -180,7 +186,8 @@ def _invented(evaluation: Evaluation) -> list[UtteranceResult]:
     return sorted(hallucinated, key=lambda one: (-len(one.hypothesis.split()), one.id))[:WORST]
 
 
-def _charts(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[Chart]:
+def charts(labels: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Chart]:
+    """Return the three error rates drawn to one scale, a bar for each evaluation under its label."""
     rates = {
         "Word error rate": ("case and punctuation ignored", [one.wer for one in evaluations]),
         "Orthographic word error rate": ("case and punctuation count", [one.wer_ortho for one in evaluations]),
@@ -189,14 +196,13 @@ def _charts(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[Cha
     # One scale for all three. It ends at 100 %: a model that loops scores 500 %, and would flatten every other bar.
     scale = min(max(score.high for _, scores in rates.values() for score in scores), 1.0) or 1.0
     return [
-        Chart(title, note, [_bar(*of, scale) for of in zip(names, evaluations, scores, strict=True)])
+        Chart(title, note, [_bar(label, score, scale) for label, score in zip(labels, scores, strict=True)])
         for title, (note, scores) in rates.items()
     ]
 
 
-def _bar(name: str, evaluation: Evaluation, score: Score, scale: float) -> Bar:
+def _bar(label: str, score: Score, scale: float) -> Bar:
     end, low, high = (min(100 * value / scale, 100.0) for value in (score.rate, score.low, score.high))
-    label = f"{name}, {evaluation.context} context"
     return Bar(label, score, end, low, high, clipped=score.high > scale)
 
 

@@ -19,7 +19,7 @@ from asr.utterance import Utterance
 from tests.asr.disks import fill, small_disk
 from tests.manifests import beside, write_beside
 from tests.train.sweep.test_record import record as make_record
-from train.cli import _context, _show_sweep, evaluate, train
+from train.cli import _show_sweep, evaluate, train
 from train.data.cli import inspect, prepare
 from train.sweep.record import Report
 
@@ -151,12 +151,6 @@ def test_evaluate_reads_a_table_as_the_hint_says(prepared: Path, small_base: str
 def test_a_wrong_language_name_gets_a_suggestion(prepared: Path, small_base: str) -> None:
     with pytest.raises(UserError, match="did you mean 'italian'"):
         evaluate(small_base, prepared / "test.jsonl", language="itallian")
-
-
-def test_a_context_is_the_model_s_own_unless_asked_for() -> None:
-    assert [_context(asked) for asked in ("auto", "full", "short")] == [None, "full", "short"]
-    with pytest.raises(UserError, match="--context medium"):
-        _context("medium")
 
 
 def test_dry_run_prints_each_setting_with_its_origin_and_trains_nothing(

@@ -52,7 +52,7 @@ def evaluate(
     context = context or model.context
     usable: list[tuple[Utterance, DecodingRequest, float]] = []
     quarantined: list[Quarantined] = []
-    for utterance, waveform in _waveforms(utterances, model.processor.window_s):
+    for utterance, waveform in usable_waveforms(utterances, model.processor.window_s):
         if isinstance(waveform, DataError):
             quarantined.append(Quarantined(utterance.id, waveform.reason, waveform.detail))
             continue
@@ -78,9 +78,14 @@ def evaluate(
     return Evaluated(evaluation, quarantined)
 
 
-def _waveforms(
+def usable_waveforms(
     utterances: Sequence[Utterance], window_s: float
 ) -> Iterator[tuple[Utterance, NDArray[np.float32] | DataError]]:
+    """Yield each utterance with its waveform [samples], or with the reason why it cannot be evaluated.
+
+    That is what decoding raises, ``too_long`` over ``window_s``; ``silent`` where the reference has words; and
+    ``duplicate_id`` for all but the first of an id.
+    """
     ids: set[str] = set()
     for batch in batches(utterances):
         first = []
