@@ -16,7 +16,9 @@ FILE = "adapter_config.json"
 
 _NAME = re.compile(r"[\w.]{1,200}")
 # Where the base's class lies, as PEFT writes it down: here, here in the version before, and in transformers.
-_LIBRARIES = (None, "asr.models.whisper.network", "asr.whisper", "transformers.models.whisper.modeling_whisper")
+_LIBRARIES = (None, "asr.models.whisper.network", "asr.whisper", "asr.models.ctc.whisper_ctc")
+_TRANSFORMERS = re.compile(r"transformers\.models\.(\w{1,50})\.modeling_\1")
+_HEADS = ("lm_head", "ctc_head")  # trained whole, beside a new vocabulary
 
 
 def _is_number(value: object) -> bool:
@@ -36,7 +38,8 @@ def _is_pattern(value: object) -> bool:
 
 
 def _is_from_a_known_library(value: object) -> bool:
-    return isinstance(value, dict) and value.get("parent_library") in _LIBRARIES
+    library = value.get("parent_library") if isinstance(value, dict) else ""
+    return library in _LIBRARIES or (isinstance(library, str) and _TRANSFORMERS.fullmatch(library) is not None)
 
 
 _MAY_BE: Mapping[str, Callable[[object], bool]] = {
@@ -50,6 +53,7 @@ _MAY_BE: Mapping[str, Callable[[object], bool]] = {
     "layers_to_transform": lambda value: _is_number(value) or isinstance(value, list),
     "lora_alpha": _is_number,
     "lora_dropout": _is_number,
+    "modules_to_save": lambda value: isinstance(value, list) and all(name in _HEADS for name in value),
     "peft_type": lambda value: value == "LORA",
     "peft_version": lambda value: isinstance(value, str),
     "r": _is_number,

@@ -36,7 +36,8 @@ def new_head(
     config |= {"vocab_size": vocabulary.size, "pad_token_id": vocabulary.blank}
     config |= dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"))
     if config.get("model_type") == _WHISPER:
-        config |= {"model_type": "whisper_ctc", "architectures": ["WhisperForCTC"], "is_encoder_decoder": False}
+        config |= {"model_type": "whisper_ctc", "architectures": ["WhisperForCTC"]}
+        config |= {"is_encoder_decoder": False, "tie_word_embeddings": False}
     with TemporaryDirectory() as draft:
         folder = Path(draft)
         write_tokenizer(folder, vocabulary)
