@@ -31,14 +31,14 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.chdir(tmp_path)
     trials = make_trials(resolve_sweep(["lora.rank=grid(1, 2)"]), None, [*BASE[:3], f"run.folder={tmp_path}"])
-    return Bench(tuple(trials), {trials[0].data_key: "the corpus"})  # type: ignore[dict-item]
+    return Bench(tuple(trials), {trials[0].data_key: "the data"})  # type: ignore[dict-item]
 
 
 def test_evaluations_are_reported_as_they_come(
     told: list[dict[str, Any]], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fit(config: Any, on_progress: Any, on_scored: Any, corpus: Any) -> Any:
-        assert (config.lora.rank, corpus) == (2, "the corpus")
+    def fit(config: Any, on_progress: Any, on_scored: Any, data: Any) -> Any:
+        assert (config.lora.rank, data) == (2, "the data")
         on_progress(SimpleNamespace(seconds=3600))
         on_scored(scored(2, 0.5))
         on_scored(scored(4, 0.25))
