@@ -88,8 +88,9 @@ class CtcVocabulary:
         return kept
 
     def unknown_in(self, text: str) -> set[str]:
-        """Return the characters of a text, under the rules, that the vocabulary cannot write."""
-        return {one for one in set(self.rules.apply(text)) if not self._spelled(one)}
+        """Return the characters of a text, under the rules, that the vocabulary cannot write in any spelling."""
+        lacking = {one for one in set(self.rules.apply(text)) if not self._spelled(one)}
+        return {one for one in lacking if not any(map(self._writes, alternatives(one)))}
 
     @cached_property
     def letters(self) -> frozenset[str]:
@@ -123,7 +124,7 @@ class CtcVocabulary:
 
     @cached_property
     def _backend(self) -> Tokenizer | None:
-        """The tokenizer of subwords, to which no text spells ``<pad>`` or another symbol without text."""
+        """The tokenizer that decodes subwords."""
         if not self.subwords:
             return None
         from tokenizers import Tokenizer
@@ -132,6 +133,7 @@ class CtcVocabulary:
 
     @cached_property
     def _encoder(self) -> Tokenizer | None:
+        """The tokenizer that encodes subwords, which knows no markup: ``<pad>`` in a text is text."""
         if not self.subwords:
             return None
         from tokenizers import Tokenizer

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer
@@ -230,6 +230,34 @@ def test_a_damaged_file_is_told_in_one_line(name: str, content: str | None, told
         read_vocabulary(tmp_path)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 6) | st.sampled_from(["<pad>", "a", "|", " ", "\0", "0", "9" * 5000]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "|", "content", "3"]), inner),
+    max_leaves=6,
+)
+KEYS = ["pad_token", "unk_token", "bos_token", "word_delimiter_token", "do_lower_case", "target_lang", "text_rules"]
+
+
+@pytest.mark.medium
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from(["<pad>", "a", "A", "|", " ", "<s>"]), st.integers(0, 6) | JSON),
+    st.dictionaries(st.sampled_from([*KEYS, "tokenizer_class", "added_tokens_decoder"]), JSON),
+    st.dictionaries(st.sampled_from(["<pad>", "b"]), JSON),
+)
+def test_any_file_is_read_or_told_of(
+    tmp_path: Path, vocab: dict[str, Any], config: dict[str, Any], added: dict[str, Any]
+) -> None:
+    published(tmp_path, vocab=vocab, tokenizer_config=config, added_tokens=added)
+    try:
+        vocabulary = read_vocabulary(tmp_path)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    assert 0 <= vocabulary.blank < vocabulary.size
+    assert isinstance(vocabulary.decode(range(vocabulary.size)), str)
 
 
 def test_letters_of_both_cases_cannot_be_shown_in_one(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def test_an_error_names_at_most_twenty_letters() -> None:
 def test_a_letter_is_spelled_by_its_parts_where_the_vocabulary_has_those() -> None:
     vocabulary = CtcVocabulary(("<pad>", "|", "e", "\u0301"), TextRules(), 0, None, 1, frozenset({0}))
     assert vocabulary.encode("é") == [2, 3]
+    assert vocabulary.unknown_in("éè") == {"è"}
 
 
 def test_a_symbol_of_several_letters_is_found_before_its_letters() -> None:
