@@ -143,7 +143,7 @@ def _needed_joiner(match: re.Match[str]) -> str:
 
 
 class _Table(dict[int, str]):
-    """What ``str.translate`` puts in place of a character; it is thought of once."""
+    """Replacements of characters, as ``str.translate`` looks them up; each is thought of once."""
 
     def __init__(self, drop: bool) -> None:
         super().__init__()

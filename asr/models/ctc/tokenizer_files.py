@@ -225,10 +225,12 @@ def _with_added(folder: Path, config: JsonObject, path: Path, ids: dict[str, int
     decoder = config.get("added_tokens_decoder")
     for index, token in decoder.items() if isinstance(decoder, dict) else ():
         name = _name(token)
-        if name and str(index).isdecimal():
+        if name and str(index).isdecimal() and len(str(index)) < 10:
             added[name] = int(index)
-    taken = set(ids.values())
-    news = {one: index for one, index in added.items() if one not in ids and index not in taken}
+    taken = frozenset(ids.values())
+    news = {
+        one: index for one, index in added.items() if one not in ids and not (isinstance(index, int) and index in taken)
+    }
     return {**ids, **_checked(path, news)} if news else ids
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -54,7 +54,7 @@ class CtcVocabulary:
 
     @property
     def is_subword(self) -> bool:
-        """Whether a symbol is a piece of a word rather than a character."""
+        """True where a symbol is a piece of a word rather than a character."""
         return bool(self.subwords)
 
     def encode(self, text: str) -> list[int]:
@@ -65,7 +65,10 @@ class CtcVocabulary:
         """
         text = self.rules.apply(text)
         ids = self._ids(text)
-        return ids if ids is not None else self._ids(self._writable(text)) or []
+        if ids is None and (ids := self._ids(self._writable(text))) is None:
+            # A published tokenizer whose own normalizer made of known letters what its pieces do not spell.
+            raise DataError("unknown_letters", printable(text))
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids without repeats and blanks, as plain transformers returns it.
@@ -85,8 +88,9 @@ class CtcVocabulary:
         return kept
 
     def unknown_in(self, text: str) -> set[str]:
-        """Return the characters of a text, under the rules, that the vocabulary cannot write."""
-        return {one for one in set(self.rules.apply(text)) if not self._spelled(one)}
+        """Return the characters of a text, under the rules, that the vocabulary cannot write in any spelling."""
+        lacking = {one for one in set(self.rules.apply(text)) if not self._spelled(one)}
+        return {one for one in lacking if not any(map(self._writes, alternatives(one)))}
 
     @cached_property
     def letters(self) -> frozenset[str]:
@@ -120,7 +124,7 @@ class CtcVocabulary:
 
     @cached_property
     def _backend(self) -> Tokenizer | None:
-        """The tokenizer of subwords, to which no text spells ``<pad>`` or another symbol without text."""
+        """The tokenizer that decodes subwords."""
         if not self.subwords:
             return None
         from tokenizers import Tokenizer
@@ -129,6 +133,7 @@ class CtcVocabulary:
 
     @cached_property
     def _encoder(self) -> Tokenizer | None:
+        """The tokenizer that encodes subwords, which knows no markup: ``<pad>`` in a text is text."""
         if not self.subwords:
             return None
         from tokenizers import Tokenizer
@@ -166,7 +171,9 @@ class CtcVocabulary:
     def _normalized(self, character: str) -> bool:
         """Return whether the tokenizer's own normalizer makes of a character what its pieces spell."""
         normalizer = self._encoder.normalizer if self._encoder else None
-        return normalizer is not None and self.letters.issuperset(normalizer.normalize_str(character).strip())
+        return normalizer is not None and self.letters.issuperset(
+            normalizer.normalize_str(character).strip(WORD_START + " ")
+        )
 
     def _writable(self, text: str) -> str:
         """Return a text without what the vocabulary cannot write. Raises DataError where that is a letter."""
@@ -225,19 +232,20 @@ def subword_vocabulary(texts: Iterable[str], rules: TextRules, size: int) -> Ctc
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    ruled = (rules.apply(text) for text in texts)
+    # Parted, or else a merge could make of its characters the symbol that stands for no text.
+    ruled = (rules.apply(text).replace(PAD, "< pad >").replace(UNKNOWN, "< unk >") for text in texts)
     first = next(filter(None, ruled), "")
     if not first:
         raise UserError("the transcripts have no letters to make a vocabulary of", "are they the right column?")
-    # BPE, not Unigram: what no merge makes, no text spells, so <pad> in a transcript is four letters between brackets;
-    # and it has no sums of floating point numbers, whose order depends on the machine.
+    # BPE, not Unigram: what no merge makes, no text spells, so <pad> in a transcript is letters between brackets; and
+    # it has no sums of floating point numbers, whose order depends on the machine.
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(WORD_START, "always")
     tokenizer.decoder = decoders.Metaspace(WORD_START, "always")
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=[PAD, UNKNOWN], initial_alphabet=[WORD_START], show_progress=False
     )
-    tokenizer.train_from_iterator(chain([first], _nonempty(ruled)), trainer)
+    tokenizer.train_from_iterator(chain([first], ruled), trainer)
     if (found := tokenizer.get_vocab_size()) > size:
         raise UserError(
             f"a vocabulary of {size} symbols has no room for the characters of the transcripts: they need {found}",
@@ -245,7 +253,3 @@ def subword_vocabulary(texts: Iterable[str], rules: TextRules, size: int) -> Ctc
         )
     symbols = tuple(str(tokenizer.id_to_token(index)) for index in range(found))
     return CtcVocabulary(symbols, rules, 0, 1, None, frozenset({0, 1}), tokenizer.to_str())
-
-
-def _nonempty(texts: Iterable[str]) -> Iterator[str]:
-    return filter(None, texts)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from asr.models.ctc.text_rules import TextRules, is_spoken
+from asr.models.ctc.text_rules import TextRules, alternatives, is_spoken
 from asr.models.ctc.vocabulary import CtcVocabulary, named
 
 _EXAMPLES = 5
@@ -42,8 +42,8 @@ def mismatch(vocabulary: CtcVocabulary, texts: Iterable[tuple[str, str]]) -> str
     rows = list(texts)
     lacking = unseen(vocabulary, rows)
     letters = [f"{named(one)} (in {told.example})" for one, told in lacking.items() if is_spoken(one)]
-    marks = {one for _, text in rows for one in text if not is_spoken(one) and not one.isspace()}
-    dropped = sorted(marks - vocabulary.letters)
+    marks = {one for _, text in rows for one in text if one.isprintable() and not is_spoken(one)} - {" "}
+    dropped = sorted(one for one in marks if vocabulary.letters.isdisjoint({one, *alternatives(one)}))
     told = []
     if letters:
         more = f" and {len(letters) - _EXAMPLES} more" if len(letters) > _EXAMPLES else ""

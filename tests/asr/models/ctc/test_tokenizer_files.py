@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer
 
 from asr.errors import DataError, UserError
 from asr.models.ctc.text_rules import TextRules
@@ -35,18 +37,17 @@ def published(folder: Path, **files: dict[str, Any]) -> Path:
 
 @pytest.fixture(scope="module", params=["characters", "bare", "subwords"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[CtcVocabulary, Any]:
-    from transformers import AutoTokenizer
-
     folder, vocabulary = tmp_path_factory.mktemp("tokenizer"), made(request.param)
     write_tokenizer(folder, vocabulary)
     return vocabulary, AutoTokenizer.from_pretrained(folder)
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 40), max_size=60))
+@given(st.lists(st.integers(0, 10_000), max_size=60))
 def test_plain_transformers_says_the_same_of_any_path(pair: tuple[CtcVocabulary, Any], path: list[int]) -> None:
     vocabulary, tokenizer = pair
-    heard = np.array([one for one in path if one != vocabulary.unknown], np.int64)
+    heard = np.array([one % vocabulary.size for one in path], np.int64)
+    heard = heard[heard != vocabulary.unknown]
     assert vocabulary.decode(vocabulary.collapse(heard)) == tokenizer.decode(heard.tolist())
 
 
@@ -82,8 +83,6 @@ def test_a_vocabulary_without_a_delimiter_is_read_as_it_was_written(tmp_path: Pa
 
 @pytest.mark.parametrize("kind", ["characters", "subwords"])
 def test_rules_survive_that_transformers_saves_the_tokenizer(kind: str, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
     vocabulary = made(kind)
     write_tokenizer(tmp_path, vocabulary)
     AutoTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
@@ -93,8 +92,6 @@ def test_rules_survive_that_transformers_saves_the_tokenizer(kind: str, tmp_path
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "wav2vec2-bert", "whisper", "parakeet_ctc"])
 def test_the_tokenizer_is_found_beside_the_config_of_any_network(kind: str, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
     for vocabulary in (made("characters"), made("subwords")):
         write_tokenizer(tmp_path, vocabulary)
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}), encoding="utf-8")
@@ -147,8 +144,6 @@ def test_added_tokens_have_their_ids(tmp_path: Path) -> None:
 
 
 def test_lower_case_that_transformers_shows_is_the_vocabulary(tmp_path: Path) -> None:
-    from transformers import Wav2Vec2CTCTokenizer
-
     published(tmp_path, vocab=LIBRISPEECH_VOCAB, tokenizer_config={**SPECIALS, "do_lower_case": True})
     vocabulary, plain = read_vocabulary(tmp_path), Wav2Vec2CTCTokenizer.from_pretrained(tmp_path)
     assert vocabulary.rules.casing == "lower"
@@ -157,9 +152,6 @@ def test_lower_case_that_transformers_shows_is_the_vocabulary(tmp_path: Path) ->
 
 
 def test_published_subwords_are_read_with_their_own_blank(tmp_path: Path) -> None:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import AutoTokenizer
-
     pieces = [("<unk>", 0.0), ("▁", -3.0), ("▁the", -2.0), *((one, -4.0) for one in "thecat"[1:]), ("t", -4.0)]
     tokenizer = Tokenizer(models.Unigram(list(dict(pieces).items()), unk_id=0))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
@@ -177,8 +169,6 @@ def test_published_subwords_are_read_with_their_own_blank(tmp_path: Path) -> Non
 
 
 def test_no_text_spells_a_piece_without_text(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
     pieces = [("<unk>", 0.0), ("<pad>", 0.0), *((one, -4.0) for one in "▁<>pad")]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -242,7 +232,46 @@ def test_a_damaged_file_is_told_in_one_line(name: str, content: str | None, told
     assert str(tmp_path) in str(caught.value)
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 6) | st.sampled_from(["<pad>", "a", "|", " ", "\0", "0", "9" * 5000]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "|", "content", "3"]), inner),
+    max_leaves=6,
+)
+KEYS = ["pad_token", "unk_token", "bos_token", "word_delimiter_token", "do_lower_case", "target_lang", "text_rules"]
+
+
+@pytest.mark.medium
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from(["<pad>", "a", "A", "|", " ", "<s>"]), st.integers(0, 6) | JSON),
+    st.dictionaries(st.sampled_from([*KEYS, "tokenizer_class", "added_tokens_decoder"]), JSON),
+    st.dictionaries(st.sampled_from(["<pad>", "b"]), JSON),
+)
+def test_any_file_is_read_or_told_of(
+    tmp_path: Path, vocab: dict[str, Any], config: dict[str, Any], added: dict[str, Any]
+) -> None:
+    published(tmp_path, vocab=vocab, tokenizer_config=config, added_tokens=added)
+    try:
+        vocabulary = read_vocabulary(tmp_path)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    assert 0 <= vocabulary.blank < vocabulary.size
+    assert isinstance(vocabulary.decode(range(vocabulary.size)), str)
+
+
 def test_letters_of_both_cases_cannot_be_shown_in_one(tmp_path: Path) -> None:
     published(tmp_path, vocab={**GOOD, "A": 4}, tokenizer_config={"do_lower_case": True})
     with pytest.raises(UserError, match="both cases"):
         read_vocabulary(tmp_path)
+
+
+def test_a_published_normalizer_that_makes_what_no_piece_spells_is_told_of(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE({"<unk>": 0, "<pad>": 1, "▁": 2, "a": 3, "b": 4}, [], unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace("ab", "z"), normalizers.Replace("ª", "a")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = read_vocabulary(tmp_path)
+    assert vocabulary.encode("ª b") == [2, 3, 2, 4]
+    with pytest.raises(DataError, match="unknown_letters: ab"):
+        vocabulary.encode("ab")

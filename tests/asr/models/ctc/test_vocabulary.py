@@ -93,6 +93,11 @@ def test_subwords_are_the_same_whatever_the_order_and_mark_the_beginning_of_word
     assert vocabulary.word_delimiter is None
 
 
+def test_no_merge_makes_the_blank_of_its_letters() -> None:
+    vocabulary = subword_vocabulary([f"{one}<pad>" for one in "abcdefghijkl"], TextRules(), 40)
+    assert vocabulary.decode(vocabulary.encode("al<pad>d")) == "al<pad>d"
+
+
 def test_subwords_need_room_for_the_characters() -> None:
     with pytest.raises(UserError, match="has no room"):
         subword_vocabulary(["abcdefghij"], TextRules(), 8)
@@ -117,6 +122,7 @@ def test_an_error_names_at_most_twenty_letters() -> None:
 def test_a_letter_is_spelled_by_its_parts_where_the_vocabulary_has_those() -> None:
     vocabulary = CtcVocabulary(("<pad>", "|", "e", "\u0301"), TextRules(), 0, None, 1, frozenset({0}))
     assert vocabulary.encode("é") == [2, 3]
+    assert vocabulary.unknown_in("éè") == {"è"}
 
 
 def test_a_symbol_of_several_letters_is_found_before_its_letters() -> None:
@@ -156,6 +162,7 @@ def test_a_mark_is_named_by_its_number() -> None:
     assert named("\u0301") == "\u0301 (U+0301)"
 
 
+@pytest.mark.medium
 def test_it_is_imported_without_torch() -> None:
     code = "import asr.models.ctc.vocabulary, sys; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run(
