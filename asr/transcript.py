@@ -26,7 +26,7 @@ def require_plain(text: str) -> None:
 
 @dataclass(frozen=True)
 class DecodingRequest:
-    """One window's request to the decoder: features [M, T <= 3000] float16.
+    """One window's request to the decoder: features [bins, frames], as ``Processor.features`` returns them.
 
     ``language`` None: detect it. ``prompt``: words before the clip, or a spelling hint; its last 223 tokens stand
     behind ``<|startofprev|>``. ``temperature`` 0: greedy, and hotter where the result fails and the caller wants the
@@ -34,7 +34,7 @@ class DecodingRequest:
     ``words``: times of each word.
     """
 
-    features: NDArray[np.float16]
+    features: NDArray[np.float16 | np.float32]
     language: str | None = None
     task: Task = "transcribe"
     prompt: str = ""

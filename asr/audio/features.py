@@ -94,7 +94,7 @@ def num_frames(num_samples: int) -> int:
     return -(-num_samples // HOP) + TAIL_FRAMES
 
 
-def pad(features: Sequence[NDArray[np.float16]], frames: int) -> NDArray[np.float32]:
+def pad(features: Sequence[NDArray[np.float16 | np.float32]], frames: int) -> NDArray[np.float32]:
     """Stack clips [mel bins, their frames] to float32 [clips, mel bins, ``frames``], each followed by its silence."""
     batch = np.empty((len(features), features[0].shape[0], frames), dtype=np.float32)
     for row, clip in zip(batch, features, strict=True):

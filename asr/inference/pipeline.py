@@ -51,7 +51,7 @@ class DecodingOptions:
     timestamps: bool = False
     words: bool = False
 
-    def clip(self, features: NDArray[np.float16], language: str | None) -> DecodingRequest:
+    def clip(self, features: NDArray[np.float16 | np.float32], language: str | None) -> DecodingRequest:
         """Return the request for one window's ``features``, in ``language``."""
         return DecodingRequest(
             features, language, self.task, self.prompt, self.temperature, self.timestamps, self.words
@@ -70,7 +70,7 @@ class DecodedAudio:
 
     waveform: NDArray[np.float32]
     windows: Sequence[Window]
-    first: NDArray[np.float16] | None = field(default=None, repr=False, compare=False)
+    first: NDArray[np.float16 | np.float32] | None = field(default=None, repr=False, compare=False)
     forget: Callable[[int], None] = field(default=lambda samples: None, repr=False, compare=False)
     report: SoundReport = NOTHING_FOUND
     channels: tuple[DecodedAudio, ...] = ()
@@ -192,7 +192,7 @@ def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | 
     )
 
 
-def prepared(sound: DecodedAudio, model: ModelInfo) -> Iterator[tuple[Window, NDArray[np.float16]]]:
+def prepared(sound: DecodedAudio, model: ModelInfo) -> Iterator[tuple[Window, NDArray[np.float16 | np.float32]]]:
     """Yield each window with its log-mel features [M, T], computed on demand: long audio needs no more memory.
 
     Samples are freed once they have been used: call this only once for a recording.

@@ -86,7 +86,7 @@ def transcribe_recording(
 
 def _decoded(
     engine: Engine,
-    found: Sequence[tuple[Window, NDArray[np.float16]]],
+    found: Sequence[tuple[Window, NDArray[np.float16 | np.float32]]],
     options: DecodingOptions,
     language: LanguageVote,
 ) -> list[Transcript]:

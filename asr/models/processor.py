@@ -33,8 +33,11 @@ LONGEST_PROMPT = 223
 class Features(Protocol):
     """Turns a waveform into what the network takes. Small, and it pickles: requests are prepared without weights."""
 
-    def __call__(self, waveform: NDArray[np.float32]) -> NDArray[np.float16]:
-        """Return float16 [bins, frames] for samples [samples] at 16 kHz. Raises ValueError for more than a window."""
+    def __call__(self, waveform: NDArray[np.float32]) -> NDArray[np.float16 | np.float32]:
+        """Return [bins, frames] for samples [samples] at 16 kHz. Raises ValueError for more than a window.
+
+        A spectrogram is float16; a family of raw waveforms has one bin, float32, whose frames are samples.
+        """
 
     def num_frames(self, num_samples: int) -> int:
         """Return how many frames a clip of so many samples at 16 kHz has."""
@@ -89,7 +92,7 @@ class Processor(Protocol):
 
     def collate(
         self,
-        clips: Sequence[NDArray[np.float16]],
+        clips: Sequence[NDArray[np.float16 | np.float32]],
         labels_BL: NDArray[np.int64],
         unscored_B: NDArray[np.int64],
         context_s: float,

@@ -24,7 +24,7 @@ class _Ready:
     """A window and its features [M, T]."""
 
     window: Window
-    features: NDArray[np.float16]
+    features: NDArray[np.float16 | np.float32]
 
 
 class WindowPipeline:

@@ -101,7 +101,7 @@ async def _transcribed(
             task.cancel()
 
 
-def _features(clip: Utterance, info: ModelInfo, limits: AudioLimits) -> list[NDArray[np.float16]]:
+def _features(clip: Utterance, info: ModelInfo, limits: AudioLimits) -> list[NDArray[np.float16 | np.float32]]:
     """Return the log-mel features [M, T] of the windows of a clip in which somebody speaks."""
     try:
         waveform = decode_utterance(clip, limits)

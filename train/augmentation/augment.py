@@ -137,8 +137,10 @@ def augment(waveform: NDArray[np.float32], id: str, config: Augmentation, seed: 
     return waveform if augmented is waveform else np.clip(augmented, -1.0, 1.0)
 
 
-def mask(features: NDArray[np.float16], id: str, config: Augmentation, seed: int, epoch: int) -> NDArray[np.float16]:
-    """Return log-mel features (float16 [mel bins, frames]) with this epoch's masks; the array given is not changed."""
+def mask(
+    features: NDArray[np.float16 | np.float32], id: str, config: Augmentation, seed: int, epoch: int
+) -> NDArray[np.float16 | np.float32]:
+    """Return a spectrogram [bins, frames] with this epoch's masks; the array given is not changed."""
     rng = _happens(config.spec.probability, "spec", id, seed, epoch)
     if rng is None:
         return features

@@ -28,7 +28,7 @@ DecodeResult = NDArray[np.float32] | DataError
 class MicroBatchTensors:
     """A micro-batch as it leaves Ray Data. Features are the clips' own frames: padding waits for the trainer.
 
-    features_MT  float16 [M, T], the clips end to end
+    features_MT  [M, T], the clips end to end; float16, or float32 of raw waveforms
     frames_B     int64 [B], the frames of each
     labels_BL    int64 [B, L], the decoder's tokens, padded with -100
     unscored_B   int64 [B], how many of them come before start-of-transcript
@@ -39,7 +39,7 @@ class MicroBatchTensors:
     faults       the utterances that could not be used
     """
 
-    features_MT: NDArray[np.float16]
+    features_MT: NDArray[np.float16 | np.float32]
     frames_B: NDArray[np.int64]
     labels_BL: NDArray[np.int64]
     unscored_B: NDArray[np.int64]
@@ -53,7 +53,7 @@ class MicroBatchTensors:
 
 @dataclass(frozen=True)
 class _Clip:
-    features: NDArray[np.float16]
+    features: NDArray[np.float16 | np.float32]
     label: list[int]
     unscored: int
     samples: int

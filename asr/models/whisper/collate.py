@@ -16,7 +16,7 @@ from asr.models.processor import IGNORED
 
 
 def collate(
-    clips: Sequence[NDArray[np.float16]],
+    clips: Sequence[NDArray[np.float16 | np.float32]],
     labels_BL: NDArray[np.int64],
     unscored_B: NDArray[np.int64],
     context_s: float,

@@ -88,7 +88,7 @@ class WhisperProcessor:
 
     def collate(
         self,
-        clips: Sequence[NDArray[np.float16]],
+        clips: Sequence[NDArray[np.float16 | np.float32]],
         labels_BL: NDArray[np.int64],
         unscored_B: NDArray[np.int64],
         context_s: float,
