@@ -136,7 +136,7 @@ class ExtractedFeatures(ClipFeatures):
 
         lengths = [clip.shape[1] for clip in clips]
         longest = max(num_frames, *(self.padded_frames(length) for length in lengths))
-        values = torch.full((len(clips), longest, clips[0].shape[0]), self.extractor.padding_value)
+        values = torch.full((len(clips), longest, len(clips[0])), float(self.extractor.padding_value))
         for row, clip in zip(values, clips, strict=True):
             row[: clip.shape[1]] = torch.from_numpy(clip.T)
         batch = {"input_features": values} if self.is_spectrogram else {"input_values": values[..., 0]}
@@ -179,7 +179,7 @@ def load_features(folder: Path) -> ClipFeatures:
     """
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder)
+        extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
     except ImportError as error:  # of Granite's
         raise UserError(f"the features of {folder} need another package", str(error).strip().splitlines()[-1]) from None
     if extractor.sampling_rate != SAMPLE_RATE:
@@ -218,8 +218,8 @@ def _steps(extractor: SequenceFeatureExtractor) -> tuple[int, int]:
     def frames(num_samples: int) -> int:
         return len(_extracted(extractor, np.zeros(num_samples, dtype=np.float32)))
 
-    here = frames(SAMPLE_RATE)
-    ends = range(SAMPLE_RATE + 1, SAMPLE_RATE + SAMPLE_RATE // 4)
+    start = SAMPLE_RATE // 4
+    here, ends = frames(start), range(start + 1, start + SAMPLE_RATE // 8)
     first, second = (ends[bisect_left(ends, here + more, key=frames)] for more in (1, 2))
     step = second - first
     return step, (here + 1) * step - first

@@ -75,8 +75,10 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """
     if not (folder / "config.json").is_file():  # transformers would ask the hub
         raise ValueError("it has no config.json")
-    config: PreTrainedConfig = AutoConfig.from_pretrained(folder)
+    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     network_class(config)
+    if not hasattr(config, "mask_feature_min_masks"):  # transformers 5.23 reads it of WavLM, whose config lacks it
+        config.mask_feature_min_masks = 0
     for part in (config, *(getattr(config, name) for name in getattr(config, "sub_configs", {}))):
         for name in _LAYERDROP:
             if hasattr(part, name):
