@@ -38,7 +38,7 @@ WHISPER, CTC = "whisper", "ctc"
 
 _MODULES = {WHISPER: "asr.models.whisper.family", CTC: "asr.models.ctc.family"}
 
-FrozenPart = Literal["nothing", "feature_encoder", "encoder"]
+FrozenPart = Literal["nothing", "feature_encoder", "encoder", "all_but_language"]
 """The part of a network that keeps its weights in a full fine-tune."""
 
 

@@ -22,6 +22,8 @@ class HeadSettings(Section):
 
     vocabulary: Literal["auto", "transcripts", "checkpoint"] = "auto"
     """Source of the symbols: the training transcripts, or the checkpoint's own; auto: its own if it has any."""
+    target_language: str | None = None
+    """Language of a checkpoint that has an adapter and a vocabulary for each of many (MMS), by its code: ``div``."""
     casing: Literal["keep", "lower", "upper"] = "keep"
     """Letter case of the transcripts that are learnt."""
     punctuation: Literal["keep", "drop"] = "keep"

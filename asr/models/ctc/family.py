@@ -116,9 +116,19 @@ class CtcFamily:
 
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights, all but the convolutions that begin it, or the head alone."""
+        from asr.models.ctc.language_adapters import adapter_parameters
         from asr.models.ctc.layers import feature_encoder, freeze_feature_encoder, freeze_unused
 
         network.requires_grad_(True)
+        if part == "all_but_language":
+            own = adapter_parameters(network)
+            if not own:
+                what = f"strategy=language_adapter: {type(network).__name__} has no adapters of languages"
+                raise UserError(what, "use strategy=lora, or a checkpoint of MMS")
+            network.requires_grad_(False)
+            for weight in own.values():
+                weight.requires_grad_(True)
+            return
         if part == "encoder":
             network.base_model.requires_grad_(False)
         if part == "feature_encoder":

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoConfig
 from transformers.utils import logging
 
+from asr.models.ctc.language_adapters import LANGUAGE, load_language
 from asr.models.ctc.layers import head_name
 from asr.models.ctc.positions import blank_padding, network_class
 
@@ -59,6 +60,8 @@ def load(
         new |= {name for name, *both in found["mismatched_keys"] if _differ_in_symbols(both, config.vocab_size)}
     _require(found["missing_keys"], found["mismatched_keys"], new)
     _draw(network, new)
+    if folder.resolve() != weights.resolve() and (language := getattr(config, LANGUAGE, None)):
+        load_language(network, weights, language)
     return _finished(network.to(device))
 
 

@@ -99,6 +99,8 @@ class WhisperFamily:
 
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights but the encoder's sinusoids, which OpenAI never trained, or but all of the encoder's."""
+        if part == "all_but_language":
+            raise UserError("strategy=language_adapter: Whisper has no adapters of languages", "use strategy=lora")
         network.requires_grad_(True)
         inner = network.model.encoder
         inner.embed_positions.requires_grad_(False)
