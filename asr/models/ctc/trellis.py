@@ -112,7 +112,7 @@ class Trellis:
         for t in range(first, end):
             low, high = firsts_T[t], ends_T[t]
             at = int(ways.offsets[t - first])
-            row_C = self._logprobs_TC[t]
+            row_C = self._logprobs_TC[t].astype(np.float64)
             kept, before = tokens[low + 1 : high + 1], blanks[low:high]
             jump = tokens[low:high] + self._jump_L[low:high]
             np.greater(before, kept, out=ways.from_blank[at : at + high - low])
@@ -126,7 +126,7 @@ class Trellis:
             silent += row_C[self._blank]
             if free is not None:
                 blanks[self._breaks.blanks_K[self._firsts_K[t] : self._ends_K[t]]] = free
-            np.add(best, row_C[self._columns_L[low:high]], out=kept)
+            np.add(best, row_C.take(self._columns_L[low:high], mode="clip"), out=kept)  # all are within it
             if t and low > firsts_T[t - 1]:  # left behind
                 tokens[firsts_T[t - 1] + 1 : low + 1] = -np.inf
                 blanks[firsts_T[t - 1] : low] = -np.inf
