@@ -31,8 +31,8 @@ WORST_S = 1.0
 """What a segment's confidence is the mean over, where it is lowest."""
 
 MAX_CELLS = 20_000_000_000
-"""Tokens times positions to search, a quarter of an hour: of an hour of speech, all there are if nothing of it is
-understood are half of these."""
+"""Tokens times positions to search, 7 minutes of a core: an hour of which nothing is understood has some 8 thousand
+million, and one that is understood a few seconds' worth."""
 
 _LOWEST = -60000.0  # of float16
 
