@@ -59,12 +59,12 @@ class BeamOptions:
     """Log probability below which a symbol is not at a position at all, whatever a bonus says."""
     margin: float = 16.0
     """A prefix that scores so much below the best one is dropped."""
-    hypotheses: int = 1
+    results: int = 1
     """Number of results, at most."""
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class BeamResult:
     """Tokens without blanks and repeats. ``acoustic`` is the log probability that the emissions give them."""
 
     tokens: tuple[int, ...]
@@ -83,8 +83,8 @@ class _Beam(NamedTuple):
 
 def beam_search(
     logprobs_TV: NDArray[np.float32], blank: int, start: State | None = None, options: BeamOptions | None = None
-) -> list[Hypothesis]:
-    """Return the best hypotheses of a clip, best first; ``start`` is the state of the empty prefix.
+) -> list[BeamResult]:
+    """Return the best texts of a clip, best first; ``start`` is the state of the empty prefix.
 
     All paths that spell the same prefix are added up. The same emissions give the same result.
     """
@@ -97,11 +97,11 @@ def beam_search(
             beam = _step(beam, tree, logprobs_K, blank_logprob, options)
     acoustic_B = np.logaddexp(beam.blank_B, beam.other_B).tolist()
     found = [
-        Hypothesis(tree.tokens(node), acoustic + tree.bonus_N[node] + tree.end(node), acoustic)
+        BeamResult(tree.tokens(node), acoustic + tree.bonus_N[node] + tree.end(node), acoustic)
         for node, acoustic in zip(beam.nodes_B.tolist(), acoustic_B, strict=True)
     ]
     found.sort(key=lambda one: (-one.score, one.tokens))
-    return found[: options.hypotheses]
+    return found[: options.results]
 
 
 def _occurring(logprobs_TV: NDArray[np.float32], blank: int, floor: float) -> tuple[Ints, Floats]:

@@ -24,12 +24,12 @@ class Spelling:
 
     @cached_property
     def has_words(self) -> bool:
-        """Whether the symbols tell words apart; they do not in a language without spaces."""
+        """Return whether the symbols tell words apart; they do not in a language without spaces."""
         return bool(self.boundaries_V.any())
 
     @cached_property
     def boundaries_V(self) -> NDArray[np.bool_]:
-        """Whether a symbol ends the word before it."""
+        """Return of each symbol whether it ends the word before it."""
         return np.array([text.startswith(" ") for text in self.texts], dtype=np.bool_)
 
     @cached_property

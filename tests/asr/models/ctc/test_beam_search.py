@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asr.models.ctc.beam_search import BeamOptions, Floats, State, beam_search, together
 
-EXACT = BeamOptions(width=10_000, floor=-np.inf, margin=np.inf, hypotheses=10_000)
+EXACT = BeamOptions(width=10_000, floor=-np.inf, margin=np.inf, results=10_000)
 BLANK = 0
 
 
@@ -78,7 +78,7 @@ def test_a_bonus_counts_once_however_many_paths_lead_to_a_prefix(positions: int,
 @given(seed=st.integers(0, 10**6), width=st.integers(1, 12))
 def test_no_prefix_is_in_a_narrow_beam_twice(seed: int, width: int) -> None:
     """One that fell out and came back, with what hangs on it still there, is the same one."""
-    found = beam_search(emissions(12, 4, seed, 0.5), BLANK, Seeded(4), BeamOptions(width, hypotheses=100))
+    found = beam_search(emissions(12, 4, seed, 0.5), BLANK, Seeded(4), BeamOptions(width, results=100))
     assert len({one.tokens for one in found}) == len(found) <= width
 
 
@@ -115,7 +115,7 @@ def test_a_large_vocabulary_with_even_emissions() -> None:
 
 def test_the_order_of_equals_is_always_the_same() -> None:
     even_TV = np.full((6, 5), -np.log(5), dtype=np.float32)
-    options = BeamOptions(width=8, hypotheses=8)
+    options = BeamOptions(width=8, results=8)
     assert beam_search(even_TV, BLANK, None, options) == beam_search(even_TV.copy(), BLANK, None, options)
 
 
