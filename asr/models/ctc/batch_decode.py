@@ -90,8 +90,7 @@ def _transcript(
     processor: CtcProcessor, request: DecodingRequest, logprobs_TV: Emissions, language: str | None
 ) -> Transcript:
     vocabulary = processor.vocabulary
-    likeliest_T = logprobs_TV.argmax(1)
-    ids = vocabulary.collapse(likeliest_T)
+    ids = processor.decoder.decode(logprobs_TV)
     text = " ".join(vocabulary.decode(ids).split())
     spoken = request.language or language
     words = _words(processor, ids, logprobs_TV, spoken) if text and (request.words or request.timestamps) else ()

@@ -16,6 +16,7 @@ from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
 from asr.models.family import WHISPER, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
 from asr.models.head import HeadFiles, HeadSettings
+from asr.models.processor import Processor
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape
@@ -126,6 +127,15 @@ class WhisperFamily:
         path = folder / "config.json"
         settings = json.loads(path.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
         path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+    def write_language_model(
+        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
+    ) -> None:
+        """Write nothing: Whisper's decoder is one."""
+
+    def without_language_model(self, model: SpeechModel) -> SpeechModel:
+        """Return the model as it is."""
+        return model
 
     def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
         """Return the model with the generation config in a folder, which has the language it was trained for."""
