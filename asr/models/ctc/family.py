@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from safetensors import SafetensorError
+
 from asr.audio.features import Context
 from asr.errors import UserError, one_line
 from asr.language import NAMES
@@ -64,7 +66,7 @@ class CtcFamily:
         processor.decoder  # noqa: B018  # a damaged language model is told now, and not with the first clip
         try:
             network = load(checkpoint.folder, checkpoint.weights, device, dtype, quantization)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             what = f"checkpoint '{checkpoint.name}' cannot be loaded as a CTC model: {one_line(error)}"
             raise UserError(what, str(checkpoint.folder)) from error
         return SpeechModel(
