@@ -55,7 +55,7 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.allclose(one, other, atol=2e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", [*SPECTROGRAMS, *sorted(tiny.MASKED)])
+@pytest.mark.parametrize("name", [*SPECTROGRAMS, "wav2vec2-large-lv60", "data2vec-audio-base"])
 def test_a_batch_is_that_of_the_extractor(checkpoint: Checkpoint, features_of: Extractors, name: str) -> None:
     features = features_of(name)
     batch = features.pad_batch([features(one) for one in CLIPS], 0)
@@ -74,7 +74,7 @@ def test_a_batch_is_that_of_the_extractor(checkpoint: Checkpoint, features_of: E
         assert not batch[key][:, length:].any()
 
 
-@pytest.mark.parametrize("name", ["wav2vec2-base-960h", "sew-tiny-100k"])
+@pytest.mark.parametrize("name", ["wav2vec2-base-960h"])
 def test_without_a_mask_each_clip_is_normalised_alone(
     checkpoint: Checkpoint, features_of: Extractors, name: str
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_whisper_has_its_log_mel(checkpoint: Checkpoint, features_of: Extracto
     assert torch.allclose(batch["input_features"], wanted, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", HEARD)
+@pytest.mark.parametrize("name", [*tiny.UNLIKE, "medasr"])
 def test_frames_are_foretold(features_of: Extractors, name: str) -> None:
     features = features_of(name)
     for samples in (1, 399, 3199, 3920, 16000, 16079, 16080, 16081, 16240, 40123):
@@ -156,7 +156,7 @@ def test_some_hear_padding_through_their_mask(features_of: Extractors, network_o
     assert (together[:length] - alone[:length]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", HEARD)
+@pytest.mark.parametrize("name", [*tiny.UNLIKE, "medasr"])
 def test_features_are_small_and_pickle(features_of: Extractors, name: str) -> None:
     features = features_of(name)
     again: ClipFeatures = pickle.loads(pickle.dumps(features))
