@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE, AudioLimits
-from asr.audio.sandbox import decode
+from asr.audio.sandbox import WHOLE, decode
 from asr.audio.sounding import held_bytes
 from asr.config import suggestion
 from asr.errors import DataError, UserError
@@ -135,9 +135,12 @@ def open_sound(
     model: ModelInfo | None = None,
     choice: SoundChoice = DEFAULT_CHOICE,
     watch: Watch = unwatched,
+    between_s: tuple[float, float | None] = WHOLE,
 ) -> DecodedAudio:
     """Decode the chosen track and channel of a recording, in a child process, and find the speech. CPU-bound.
 
+    ``between_s`` are the start and end of the stretch that is taken (None: the recording's end), of one channel; times
+    count from there.
     With ``model`` the first window's features are computed too: most recordings have no other, and each way to
     another thread and back takes its time. Raises DataError as ``asr.audio.sandbox.decode`` does, and
     too_many_channels, or the Stop that ``watch`` raises.
@@ -145,7 +148,7 @@ def open_sound(
     if choice.channel == EACH:
         sound = _each_channel(source, limits, choice.track, watch)
     else:
-        sound = _opened(source, limits, choice, partial(watch, 0))
+        sound = _opened(source, limits, choice, partial(watch, 0), between_s)
     if not model or not sound.windows:
         return sound
     window = sound.windows[0]
@@ -153,9 +156,13 @@ def open_sound(
 
 
 def _opened(
-    source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice, watch: Callable[[int, int], None]
+    source: bytes | str | Path,
+    limits: AudioLimits,
+    choice: SoundChoice,
+    watch: Callable[[int, int], None],
+    between_s: tuple[float, float | None] = WHOLE,
 ) -> DecodedAudio:
-    decoded = decode(source, limits, choice, watch)
+    decoded = decode(source, limits, choice, watch, between_s)
     length = len(decoded.waveform)
 
     def forget(samples: int) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from asr.audio.features import Context
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.models.abilities import Refusals
+from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits, SoundWindow
 from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
@@ -23,7 +24,7 @@ from asr.models.export_formats import Quantization
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Features, Processor
 from asr.printable import printable
-from asr.transcript import DecodingRequest, Task, Transcript
+from asr.transcript import DecodingRequest, Task, Transcript, Word
 from asr.utterance import Quarantined, Utterance
 
 if TYPE_CHECKING:
@@ -227,6 +228,25 @@ class Family(Protocol):
         At most ``max_batch_clips`` are decoded at a time; None: what suits the device. With ``fallback`` what fails is
         decoded again, and what is no speech comes back empty. ``adapters`` are those of a shared base, one for each
         clip. Raises UserError where the model does not know a clip's language, DataError for markup in its prompt.
+        """
+
+    def align(self, model: SpeechModel, requests: Sequence[AlignmentRequest]) -> list[tuple[Word, ...] | DataError]:
+        """Return when each of the given words is spoken, for clips up to the window; DataError for one that cannot be.
+
+        Raises UserError where the model does not know a clip's language.
+        """
+
+    def align_long(
+        self,
+        model: SpeechModel,
+        windows: Iterable[SoundWindow],
+        text: str,
+        limits: SegmentLimits,
+    ) -> LongAlignment:
+        """Cut a recording of any length into segments, given the whole of its text.
+
+        ``windows`` are in order and do not overlap, and hold what is spoken; they are read once. Raises DataError where
+        the text cannot be aligned, or the family aligns clips alone: then nothing is read of them.
         """
 
     def loss(self, network: PreTrainedModel) -> TrainingLoss:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, cast
 from safetensors import SafetensorError
 
 from asr.audio.features import Context
-from asr.errors import UserError, one_line
+from asr.errors import DataError, UserError, one_line
 from asr.language import NAMES
 from asr.models.abilities import Refusal, Refusals
+from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits, SoundWindow
 from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
@@ -23,7 +24,7 @@ from asr.models.export_formats import Quantization
 from asr.models.family import CTC, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
-from asr.transcript import DecodingRequest, Transcript
+from asr.transcript import DecodingRequest, Transcript, Word
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +113,20 @@ class CtcFamily:
         from asr.models.ctc.batch_decode import transcribe_batch
 
         return transcribe_batch(model, _processor(model), requests, context, max_batch_clips)
+
+    def align(self, model: SpeechModel, requests: Sequence[AlignmentRequest]) -> list[tuple[Word, ...] | DataError]:
+        """Return the words' times on the most probable path through each clip's emissions."""
+        from asr.models.ctc.given_text import align_clips
+
+        return align_clips(model, _processor(model), requests)
+
+    def align_long(
+        self, model: SpeechModel, windows: Iterable[SoundWindow], text: str, limits: SegmentLimits
+    ) -> LongAlignment:
+        """Cut a recording into segments of what is surely spoken of a text, which need not fit it everywhere."""
+        from asr.models.ctc.given_text import align_recording
+
+        return align_recording(model, _processor(model), windows, text, limits)
 
     def loss(self, network: PreTrainedModel) -> TrainingLoss:
         """Return CTC's loss: the clips' sum, divided by the symbols of the whole step on all workers."""

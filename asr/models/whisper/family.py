@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.audio.features import Context
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.models.abilities import Refusal, Refusals
+from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits, SoundWindow
 from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
@@ -21,7 +22,7 @@ from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape
 from asr.models.whisper.tokens import is_multilingual
-from asr.transcript import DecodingRequest, Transcript
+from asr.transcript import DecodingRequest, Transcript, Word
 
 if TYPE_CHECKING:
     import torch
@@ -91,6 +92,19 @@ class WhisperFamily:
         from asr.models.whisper.torch_backend import decode
 
         return decode(model, requests, context, max_batch_clips, fallback, adapters)
+
+    def align(self, model: SpeechModel, requests: Sequence[AlignmentRequest]) -> list[tuple[Word, ...] | DataError]:
+        """Return the words' times by the cross attention, as those of decoded words."""
+        from asr.models.whisper.given_text import align_clips
+
+        return align_clips(model, requests)
+
+    def align_long(
+        self, model: SpeechModel, windows: Iterable[SoundWindow], text: str, limits: SegmentLimits
+    ) -> LongAlignment:
+        """Raise DataError: cross attention is read in one window."""
+        detail = f"'{model.name}' is a Whisper model, which aligns clips of at most 30 s: use a CTC model"
+        raise DataError("too_long", detail)
 
     def loss(self, network: PreTrainedModel) -> TrainingLoss:
         """Return the cross entropy of the tokens: their sum, divided by the tokens of the whole step on all workers."""
