@@ -178,6 +178,10 @@ class Family(Protocol):
         """Sizes that are known by their hub ids, without a file of theirs; empty where there is no formula."""
 
     @property
+    def shares_bases(self) -> bool:
+        """Whether ``shared_base`` takes its checkpoints, so that adapters share a base's weights and batches."""
+
+    @property
     def unquantized(self) -> Sequence[str]:
         """Names of the layers that 4-bit weights leave as they are."""
 

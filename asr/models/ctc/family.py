@@ -32,8 +32,14 @@ if TYPE_CHECKING:
 
 _NO_TRANSLATION = Refusal("is a CTC model and cannot translate", "use a Whisper model")
 _NO_PROMPT = Refusal("is a CTC model and reads no prompt", "leave it out, or give keywords")
-_NO_TEMPERATURE = Refusal("is a CTC model: nothing is drawn", "leave temperature out, or 0")
-_REFUSED: Refusals = {"translation": _NO_TRANSLATION, "prompt": _NO_PROMPT, "temperature": _NO_TEMPERATURE}
+_NO_TEMPERATURE = Refusal("is a CTC model and draws no words", "leave temperature out, or 0")
+_NO_DETECTION = Refusal("is a CTC model and detects no language", "name the language, or leave it out")
+_REFUSED: Refusals = {
+    "translation": _NO_TRANSLATION,
+    "prompt": _NO_PROMPT,
+    "temperature": _NO_TEMPERATURE,
+    "language detection": _NO_DETECTION,
+}
 
 
 class CtcFamily:
@@ -41,6 +47,7 @@ class CtcFamily:
 
     name = CTC
     published: Mapping[str, NetworkSize] = {}
+    shares_bases = False  # an adapter's head is its own, of another size than the next one's
     unquantized = ("lm_head", "ctc_head")  # small, and what the transcript is read from
 
     def has_type(self, model_type: str) -> bool:
@@ -233,7 +240,7 @@ class CtcFamily:
         raise UserError(f"'{name}' is a CTC model, which CTranslate2 does not run", "use engine=torch")
 
     def is_mixable(self, folder: Path) -> bool:
-        """Return False: each adapter brings a head of its own."""
+        """Return False, as no base is shared."""
         return False
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel
 
 _ONLY_ENGLISH = Refusal("knows English only and cannot translate", "use a multilingual model")
+# As OpenAI has it: of its models whisper-1 takes no `keywords`, and its prompt is the place for a list of them.
+_NO_KEYWORDS = Refusal("is a Whisper model and takes no keywords", "write the words into the prompt")
 
 
 class WhisperFamily:
@@ -36,6 +38,7 @@ class WhisperFamily:
 
     name = WHISPER
     published = SIZES
+    shares_bases = True
     unquantized = ("proj_out",)  # the tied embeddings under another name
 
     def has_type(self, model_type: str) -> bool:
@@ -76,8 +79,9 @@ class WhisperFamily:
         return frozenset(token.strip("<|>") for token in known)
 
     def refusals(self, languages: frozenset[str]) -> Refusals:
-        """Return that English-only checkpoints have no token for translation."""
-        return {"translation": _ONLY_ENGLISH} if languages == {"en"} else {}
+        """Return that keywords belong into the prompt, and that English-only checkpoints cannot translate."""
+        refused: Refusals = {"keywords": _NO_KEYWORDS}
+        return {**refused, "translation": _ONLY_ENGLISH} if languages == {"en"} else refused
 
     def transcribe(
         self,
