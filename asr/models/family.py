@@ -181,6 +181,9 @@ class Family(Protocol):
     def shares_bases(self) -> bool:
         """Whether ``shared_base`` takes its checkpoints, so that adapters share a base's weights and batches."""
 
+    def published_files(self, name: str) -> HeadFiles:
+        """Return config and feature extractor of a checkpoint among ``published``, as far as its size tells them."""
+
     @property
     def unquantized(self) -> Sequence[str]:
         """Names of the layers that 4-bit weights leave as they are."""

@@ -18,6 +18,7 @@ from train.trainer.strategy import CHECKPOINTING, has_adapter
 
 _NEW_TOKENS = 32
 _SHOWN = 3
+_NO_CLIP = "no sampled clip has both sound and a label"
 
 
 def decoding(subject: Subject) -> CheckOutcome:
@@ -25,6 +26,8 @@ def decoding(subject: Subject) -> CheckOutcome:
     if outcome := _too_large(subject, copies=1):
         return outcome
     model, clips = subject.model, subject.shortest
+    if not clips:
+        return CheckOutcome("skipped", _NO_CLIP)
     if model.network.can_generate():
         model.network.generation_config.max_length = _NEW_TOKENS  # enough to see that it works
     features = [
@@ -39,6 +42,8 @@ def gradients(subject: Subject) -> CheckOutcome:
     config = subject.config
     if outcome := _too_large(subject, copies=1 if has_adapter(config.strategy) else 2):
         return outcome
+    if not subject.shortest:
+        return CheckOutcome("skipped", _NO_CLIP)
     network = adapt(subject.model.network, config.strategy, config.lora).train()
     if config.activation_checkpointing:
         network.activation_checkpointing_enable(CHECKPOINTING)

@@ -50,6 +50,10 @@ class CtcFamily:
     shares_bases = False  # an adapter's head is its own, of another size than the next one's
     unquantized = ("lm_head", "ctc_head")  # small, and what the transcript is read from
 
+    def published_files(self, name: str) -> HeadFiles:
+        """Return none: nothing is published that is known by its name alone."""
+        return ()
+
     def has_type(self, model_type: str) -> bool:
         """Return whether transformers, or this folder, has a network with a CTC head of this type."""
         from asr.models.ctc.positions import has_type
@@ -74,7 +78,7 @@ class CtcFamily:
         processor.decoder  # noqa: B018  # a damaged language model is told now, and not with the first clip
         try:
             network = load(checkpoint.folder, checkpoint.weights, device, dtype, quantization)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, ArithmeticError, RuntimeError, TypeError, SafetensorError) as error:
             what = f"checkpoint '{checkpoint.name}' cannot be loaded as a CTC model: {one_line(error)}"
             raise UserError(what, str(checkpoint.folder)) from error
         return SpeechModel(
