@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from asr.audio.features import Context
 from asr.errors import UserError
 from asr.io.digest import sha256
-from asr.models.artifact import CARD, fetched, find_base, is_artifact, verified_card, whole
+from asr.models.artifact import CARD, adapted_base, fetched, is_artifact, verified_card, whole
 from asr.models.checkpoint import find_checkpoint
 from asr.models.family import load_processor
 from asr.models.processor import Processor
@@ -54,12 +54,12 @@ def candidate(name: str, context: Context | None) -> Candidate:
     folder = fetched(name)
     if is_artifact(folder):
         card = verified_card(folder)
-        checkpoint = whole(name, folder, card) if card.weights == "full" else find_base(folder, card, name)
+        checkpoint = whole(name, folder, card) if card.weights == "full" else adapted_base(folder, card, name)
         told, language = [sha256(folder / CARD), checkpoint.digest], card.language
     else:
         checkpoint = find_checkpoint(name)
         told, language = [checkpoint.digest], checkpoint.language
-    _require_whole(checkpoint.folder)
+    _require_whole(checkpoint.weights)
     files = sorted(path for path in checkpoint.folder.iterdir() if path.suffix in _SMALL)
     told += [f"{path.name} {sha256(path)}" for path in files]
     identity = hashlib.sha256("\n".join(told).encode()).hexdigest()
