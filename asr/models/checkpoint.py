@@ -158,6 +158,25 @@ def _hub(name: str) -> Checkpoint:
     return Checkpoint(name, folder, _weights_digest(folder))
 
 
+def fetch_file(checkpoint: Checkpoint, name: str) -> None:
+    """Fetch one more file of a checkpoint on the hub into its folder; nothing is done where there is none.
+
+    Raises UserError where the hub cannot be reached.
+    """
+    if Path(checkpoint.name).expanduser().is_dir() or not _HUB_ID.fullmatch(checkpoint.name):
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        hf_hub_download(checkpoint.name, name)
+    except (RemoteEntryNotFoundError, RepositoryNotFoundError):
+        return
+    except OSError as error:
+        what = f"the hub cannot be reached for {name} of '{checkpoint.name}' ({type(error).__name__})"
+        raise UserError(what, "check the network, or use a local folder") from None
+
+
 def _converted(name: str, key: str, digest: str, source: Path | Callable[[Path], None]) -> Checkpoint:
     folder = _converted_folder(key)
     if not folder.is_dir():

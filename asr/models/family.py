@@ -38,7 +38,7 @@ WHISPER, CTC = "whisper", "ctc"
 
 _MODULES = {WHISPER: "asr.models.whisper.family", CTC: "asr.models.ctc.family"}
 
-FrozenPart = Literal["nothing", "feature_encoder", "encoder"]
+FrozenPart = Literal["nothing", "feature_encoder", "encoder", "all_but_language"]
 """The part of a network that keeps its weights in a full fine-tune."""
 
 
@@ -252,6 +252,17 @@ class Family(Protocol):
 
         ``texts`` yields all transcripts of the training data. Raises UserError where the checkpoint takes no such head.
         """
+
+    def write_language_model(
+        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
+    ) -> None:
+        """Write a language model of the training transcripts into an artifact, where the family decodes by one.
+
+        ``texts`` is None where they are not known. Raises UserError for a file that is no language model.
+        """
+
+    def without_language_model(self, model: SpeechModel) -> SpeechModel:
+        """Return a model that decodes by the sound alone, if it has a language model beside its network."""
 
     def settle(self, folder: Path) -> None:
         """Amend what ``save_pretrained`` has written into a folder, so that plain transformers loads it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from asr.models.capacity import POSITIONS_PER_S, Adapters, BatchShape, NetworkSize
 from cluster.gpus import GpuFleet
 from train.capacity.memory import GIB, Memory, memory
-from train.capacity.setup import ParallelismName, Setup, StrategyName
+from train.capacity.setup import PLANNED, ParallelismName, Setup, StrategyName
 from train.capacity.speed import StepTime, step_time
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def setup_of(config: TrainConfig, shape: NetworkSize, fleet: GpuFleet) -> Setup:
 
 
 def options(config: TrainConfig, shape: NetworkSize, fleet: GpuFleet, audio_hours: float | None = None) -> list[Option]:
-    """Return every strategy with every parallelism: first those that fit, by cost, then the others.
+    """Return all strategies, with every parallelism: first those that fit, by cost, then the others.
+
+    Of those for some networks only, the configured one is among them.
 
     An option that does not fit is tried with activation checkpointing too. ``audio_hours`` is the audio trained on in
     all (the corpus times the epochs), in place of ``optim.max_steps``.
@@ -88,7 +90,7 @@ def options(config: TrainConfig, shape: NetworkSize, fleet: GpuFleet, audio_hour
     if audio_hours is not None:
         steps = math.ceil(audio_hours * 3600 / (base.batch.audio_s * share * fleet.count))
     found = []
-    ways = product(get_args(StrategyName), get_args(ParallelismName), get_args(_Offload))
+    ways = product(dict.fromkeys((*PLANNED, config.strategy)), get_args(ParallelismName), get_args(_Offload))
     for strategy, parallelism, offload in ways:
         if offload == "cpu" and parallelism in ("ddp", "zero1"):
             continue  # TrainConfig refuses it

@@ -7,7 +7,9 @@ from typing import Literal
 
 from asr.models.capacity import BFLOAT16, FLOAT32, Adapters, BatchShape, Linear, NetworkSize
 
-StrategyName = Literal["full", "frozen_feature_encoder", "frozen_encoder", "lora", "dora", "qlora"]
+StrategyName = Literal["full", "frozen_feature_encoder", "frozen_encoder", "language_adapter", "lora", "dora", "qlora"]
+PLANNED: tuple[StrategyName, ...] = ("full", "frozen_encoder", "lora", "dora", "qlora")
+"""Strategies that any network can be trained by: those that are compared."""
 ParallelismName = Literal["ddp", "zero1", "zero2", "zero3"]
 
 
@@ -31,7 +33,7 @@ class Setup:
     @property
     def trains_encoder(self) -> bool:
         """Return whether the encoder's own weights are trained."""
-        return self.strategy in ("full", "frozen_feature_encoder")
+        return self.strategy in ("full", "frozen_feature_encoder", "language_adapter")
 
     @property
     def trains_decoder(self) -> bool:

@@ -12,7 +12,7 @@ from asr.errors import UserError
 from asr.imports import leave_out
 from asr.models.family import FrozenPart
 
-Strategy = Literal["full", "frozen_feature_encoder", "frozen_encoder", "lora", "dora", "qlora"]
+Strategy = Literal["full", "frozen_feature_encoder", "frozen_encoder", "language_adapter", "lora", "dora", "qlora"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 CHECKPOINTING = {"use_reentrant": False}
@@ -36,6 +36,7 @@ FROZEN: dict[Strategy, FrozenPart] = {
     "full": "nothing",
     "frozen_feature_encoder": "feature_encoder",
     "frozen_encoder": "encoder",
+    "language_adapter": "all_but_language",
 }
 """The part of the network that a strategy without adapters leaves as it is."""
 

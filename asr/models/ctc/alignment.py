@@ -69,7 +69,7 @@ def align_tokens(logprobs_TV: NDArray[np.float32], tokens: Sequence[int], blank:
 def spans_of(tokens_N: NDArray[np.int64], positions_N: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     """Return the first position of each token, and the one behind its last: both given are in order, N long."""
     firsts = np.flatnonzero(np.diff(tokens_N, prepend=-1))
-    lasts = np.append(firsts[1:], len(tokens_N)) - 1
+    lasts = np.flatnonzero(np.diff(tokens_N, append=-1))
     return positions_N[firsts], positions_N[lasts] + 1
 
 
@@ -92,6 +92,7 @@ def word_times(
         behind = int(spans.starts_L[groups[number + 1].first]) if number + 1 < len(groups) else 2 * positions - end
         before_s, behind_s = margins((start - before) * position_s, (behind - end) * position_s)
         start_s, end_s = round(start * position_s - before_s, 2), round(end * position_s + behind_s, 2)
+        start_s = max(start_s, words[-1].end_s if words else 0.0)  # they touch, and were rounded
         words.append(Word(start_s, end_s, group.text, float(np.mean(spans.probabilities_L[group.first : group.end]))))
     return tuple(words)
 

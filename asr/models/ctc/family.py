@@ -15,10 +15,12 @@ from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc import label_checks
+from asr.models.ctc.decoder import write_language_model
 from asr.models.ctc.processor import CtcProcessor, load_processor
 from asr.models.export_formats import Quantization
 from asr.models.family import CTC, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
 from asr.models.head import HeadFiles, HeadSettings
+from asr.models.processor import Processor
 from asr.transcript import DecodingRequest, Transcript
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class CtcFamily:
         from asr.models.ctc.network import load
 
         processor = load_processor(checkpoint)
+        processor.decoder  # noqa: B018  # a damaged language model is told now, and not with the first clip
         try:
             network = load(checkpoint.folder, checkpoint.weights, device, dtype, quantization)
         except (OSError, ValueError, RuntimeError) as error:
@@ -123,9 +126,19 @@ class CtcFamily:
 
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights, all but the convolutions that begin it, or the head alone."""
+        from asr.models.ctc.language_adapters import adapter_parameters
         from asr.models.ctc.layers import feature_encoder, freeze_feature_encoder, freeze_unused
 
         network.requires_grad_(True)
+        if part == "all_but_language":
+            own = adapter_parameters(network)
+            if not own:
+                what = f"strategy=language_adapter: {type(network).__name__} has no adapters of languages"
+                raise UserError(what, "use strategy=lora, or a checkpoint of MMS")
+            network.requires_grad_(False)
+            for weight in own.values():
+                weight.requires_grad_(True)
+            return
         if part == "encoder":
             network.base_model.requires_grad_(False)
         if part == "feature_encoder":
@@ -148,6 +161,18 @@ class CtcFamily:
         from asr.models.ctc.new_head import new_head
 
         return new_head(base, settings, language, texts)
+
+    def write_language_model(
+        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
+    ) -> None:
+        """Write n-grams of the transcripts' words and symbols, if settings ask for them."""
+        if settings.is_own_language_model or (settings.language_model != "none" and texts is not None):
+            vocabulary = cast(CtcProcessor, processor).vocabulary
+            write_language_model(folder, vocabulary, texts() if texts is not None else (), settings)
+
+    def without_language_model(self, model: SpeechModel) -> SpeechModel:
+        """Return the model with greedy decoding."""
+        return replace(model, processor=replace(_processor(model), is_greedy=True))
 
     def settle(self, folder: Path) -> None:
         """Change nothing: networks are saved under transformers' own names."""

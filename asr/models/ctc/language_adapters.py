@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from asr.config import suggestion
+from asr.errors import UserError
+from asr.models.checkpoint import Checkpoint, fetch_file
+from asr.printable import printable
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+LANGUAGE = "language_adapter"
+"""Key of our config.json: the language whose adapter and head are loaded over the network's own."""
 
 _PREFIX, _SUFFIX = "adapter.", ".safetensors"
 
@@ -24,8 +32,22 @@ def adapter_languages(folder: Path) -> list[str]:
         vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return []
+    if not isinstance(vocabulary, dict):
+        return []
     nested = {name for name, symbols in vocabulary.items() if isinstance(symbols, dict)}
     return sorted(files & nested)
+
+
+def require_language(base: Checkpoint, language: str) -> None:
+    """Raise UserError where a checkpoint has no adapter of a language, fetched from the hub if it is there."""
+    name = f"{_PREFIX}{language}{_SUFFIX}"
+    if language not in adapter_languages(base.weights) and not (base.weights / name).is_file():
+        fetch_file(base, name)
+    if language not in (known := adapter_languages(base.weights)):
+        near = suggestion(language, known) or "checkpoints of MMS have adapters: adapter.div.safetensors"
+        raise UserError(
+            f"ctc.target_language: {base.name} has no adapter and vocabulary of '{printable(language)}'", near
+        )
 
 
 def load_language(network: PreTrainedModel, folder: Path, language: str) -> None:

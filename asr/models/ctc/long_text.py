@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ MARGIN_S = 0.2
 
 # Of Latin, Greek, Cyrillic; Chinese and Japanese; Devanagari and its kin; Arabic, Urdu; Armenian; Ethiopic; Tibetan;
 # Burmese; Khmer. Where spaces part words a full stop ends a sentence before one: 3.14 is a number.
-_CLOSING = r"[\"'”’»›)\]」』】）》〉]*"
+_CLOSING = r"[\"'”’»›)\]」』】）》〉]*+"  # and never fewer of them
 _SENTENCE_END = re.compile(
-    rf"[.!?…;]+{_CLOSING}(?=\s)|[。！？｡!?…]+{_CLOSING}(?=[^\x00-\x7f])|[。！？｡।॥؟۔։።፧፨།༎။។៕]+{_CLOSING}|\n\s*\n"
+    rf"[.!?…;]+{_CLOSING}(?=\s)|[!?]+{_CLOSING}(?=[^\x00-\x7f])|[。！？｡।॥؟۔։።፧፨།༎။។៕]+{_CLOSING}|\n\s*\n"
 )
 _CLAUSE_END = re.compile(rf"[,:;–—]+{_CLOSING}(?=\s)|[、，；：،؛፣፤፥၊՝]+{_CLOSING}")
 _WORD_END = re.compile(r"(?=\s)")
@@ -104,12 +105,14 @@ def _fitting(text: str, start: int, end: int, ends: Sequence[re.Pattern[str]]) -
         yield from _fitting(text, start, middle, ends)
         yield from _fitting(text, middle, end, ends)
     else:
-        goal = letters / -(-letters // PIECE_LETTERS)  # parts of like length
+        goal = letters / math.ceil(letters / PIECE_LETTERS)  # parts of like length
         first, last = -1, -1
         for left, right in _cut(text, start, end, ends[0]):
-            if first >= 0 and _letters(text[first:right]) > goal:
-                yield from _fitting(text, first, last, ends[1:])
-                first = -1
+            if first >= 0:
+                now, then = _letters(text[first:last]), _letters(text[first:right])
+                if then > PIECE_LETTERS or then - goal > goal - now:
+                    yield from _fitting(text, first, last, ends[1:])
+                    first = -1
             first, last = (left if first < 0 else first), right
         if first >= 0:
             yield from _fitting(text, first, last, ends[1:])
@@ -158,7 +161,12 @@ def _with_margins(segments: Sequence[LabelledSegment], max_s: float) -> list[Lab
         room_s = (max_s - (segment.end_s - segment.start_s)) / 2
         before_s = (segment.start_s - segments[number - 1].end_s) / 2 if number else segment.start_s
         behind_s = (segments[number + 1].start_s - segment.end_s) / 2 if number + 1 < len(segments) else 0.0
-        start_s = segment.start_s - max(min(MARGIN_S, before_s, room_s), 0.0)
-        end_s = segment.end_s + max(min(MARGIN_S, behind_s, room_s), 0.0)
+        start_s = segment.start_s - _margin(before_s, room_s)
+        end_s = segment.end_s + _margin(behind_s, room_s)
         widened.append(LabelledSegment(round(start_s, 2), round(end_s, 2), segment.text))
     return widened
+
+
+def _margin(*most_s: float) -> float:
+    """Return the margin, or less, in whole hundredths of a second, so that rounding makes none longer."""
+    return max(math.floor(min(MARGIN_S, *most_s) * 100 + 1e-6) / 100, 0.0)

@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
+from asr.models.ctc.decoder import require_language_model
+from asr.models.ctc.language_adapters import LANGUAGE, require_language
 from asr.models.ctc.text_rules import TextRules
-from asr.models.ctc.tokenizer_files import write_tokenizer
+from asr.models.ctc.tokenizer_files import read_vocabulary, write_tokenizer
 from asr.models.ctc.vocabulary import CtcVocabulary, character_vocabulary, subword_vocabulary
 from asr.models.head import HeadFiles, HeadSettings
 from asr.parsed import JsonObject
@@ -25,14 +27,24 @@ def new_head(
 ) -> HeadFiles:
     """Return the files of a new head for a checkpoint; none where it keeps its own.
 
-    Raises UserError where it has none to keep, or the transcripts make no vocabulary.
+    Raises UserError where it has none to keep, the transcripts make no vocabulary, or the file of a language model is
+    missing or damaged.
     """
+    require_language_model(settings)
     config = _read(base.folder / "config.json")
-    if settings.vocabulary != "transcripts" and _has_head(base.folder, config):
+    own = settings.vocabulary != "transcripts" and _has_head(base.folder, config)
+    if own and settings.target_language is None:
         return ()
-    if settings.vocabulary == "checkpoint":
+    if settings.vocabulary == "checkpoint" and not own:
         raise UserError(f"{base.name} has no vocabulary and no CTC head", "set ctc.vocabulary=transcripts")
-    vocabulary = _vocabulary(settings, language, texts())
+    if settings.target_language is not None:
+        if not own:
+            raise UserError("ctc.target_language takes the checkpoint's vocabulary of it", "set ctc.vocabulary=auto")
+        require_language(base, settings.target_language)
+        config[LANGUAGE] = settings.target_language
+    vocabulary = (
+        read_vocabulary(base.folder, settings.target_language) if own else _vocabulary(settings, language, texts())
+    )
     config |= {"vocab_size": vocabulary.size, "pad_token_id": vocabulary.blank}
     config |= dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"))
     if config.get("model_type") == _WHISPER:

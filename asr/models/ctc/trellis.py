@@ -77,7 +77,12 @@ class Trellis:
         self._firsts_K = np.searchsorted(breaks.blanks_K, corridor.firsts_T)
         self._ends_K = np.searchsorted(breaks.blanks_K, corridor.ends_T, side="right")
         widths_T = corridor.ends_T - corridor.firsts_T + 1  # of blanks: one more than tokens
-        self._chunks = _chunks(np.maximum(widths_T, self._ends_K - self._firsts_K), cells)
+        breaks_T = self._ends_K - self._firsts_K
+        self._chunks = _chunks(np.maximum(widths_T, breaks_T), cells)
+        most, most_breaks = (
+            max(int(n_T[slice(*chunk)].sum()) for chunk in self._chunks) for n_T in (widths_T, breaks_T)
+        )
+        self._bits = [np.empty(size, dtype=bool) for size in (most, most, most, most_breaks)]
         self._blanks = np.full(len(columns_L) + 1, -np.inf)
         self._tokens = np.full(len(columns_L) + 1, -np.inf)  # token i in [i + 1]; nothing is before the first
 
@@ -107,12 +112,12 @@ class Trellis:
     def _run(self, first: int, end: int) -> _Ways:
         """Carry the scores over the positions [first, end)."""
         firsts_T, ends_T = self._corridor.firsts_T.tolist(), self._corridor.ends_T.tolist()
-        ways = _Ways.of(self._corridor, first, end, self._ends_K - self._firsts_K)
+        ways = _Ways.of(self._corridor, first, end, self._ends_K - self._firsts_K, self._bits)
         blanks, tokens = self._blanks, self._tokens
         for t in range(first, end):
             low, high = firsts_T[t], ends_T[t]
             at = int(ways.offsets[t - first])
-            row_C = self._logprobs_TC[t]
+            row_C = self._logprobs_TC[t].astype(np.float64)
             kept, before = tokens[low + 1 : high + 1], blanks[low:high]
             jump = tokens[low:high] + self._jump_L[low:high]
             np.greater(before, kept, out=ways.from_blank[at : at + high - low])
@@ -126,7 +131,7 @@ class Trellis:
             silent += row_C[self._blank]
             if free is not None:
                 blanks[self._breaks.blanks_K[self._firsts_K[t] : self._ends_K[t]]] = free
-            np.add(best, row_C[self._columns_L[low:high]], out=kept)
+            np.add(best, row_C.take(self._columns_L[low:high], mode="clip"), out=kept)  # all are within it
             if t and low > firsts_T[t - 1]:  # left behind
                 tokens[firsts_T[t - 1] + 1 : low + 1] = -np.inf
                 blanks[firsts_T[t - 1] : low] = -np.inf
@@ -180,10 +185,12 @@ class _Ways:
     left_out: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, corridor: Corridor, first: int, end: int, breaks_T: Indices) -> _Ways:
+    def of(
+        cls, corridor: Corridor, first: int, end: int, breaks_T: Indices, bits: Sequence[NDArray[np.bool_]]
+    ) -> _Ways:
+        """Return them for the positions [first, end), kept in ``bits``, which chunks use one after another."""
         widths = corridor.ends_T[first:end] - corridor.firsts_T[first:end] + 1
         offsets, breaks = (np.concatenate(([0], np.cumsum(each))) for each in (widths, breaks_T[first:end]))
-        bits = [np.empty(int(cells[-1]), dtype=bool) for cells in (offsets, offsets, offsets, breaks)]
         return cls(offsets, breaks, *bits)
 
 

@@ -16,6 +16,7 @@ from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
 from asr.models.family import WHISPER, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
 from asr.models.head import HeadFiles, HeadSettings
+from asr.models.processor import Processor
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape
@@ -103,6 +104,8 @@ class WhisperFamily:
 
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights but the encoder's sinusoids, which OpenAI never trained, or but all of the encoder's."""
+        if part == "all_but_language":
+            raise UserError("strategy=language_adapter: Whisper has no adapters of languages", "use strategy=lora")
         network.requires_grad_(True)
         inner = network.model.encoder
         inner.embed_positions.requires_grad_(False)
@@ -128,6 +131,15 @@ class WhisperFamily:
         path = folder / "config.json"
         settings = json.loads(path.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
         path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+    def write_language_model(
+        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
+    ) -> None:
+        """Write nothing: Whisper's decoder is one."""
+
+    def without_language_model(self, model: SpeechModel) -> SpeechModel:
+        """Return the model as it is."""
+        return model
 
     def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
         """Return the model with the generation config in a folder, which has the language it was trained for."""

@@ -77,21 +77,21 @@ def test_a_path_keeps_to_its_corridor() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_with_breaks_no_choice_of_what_is_spoken_scores_more(seed: int) -> None:
-    columns, logprobs_TC = [1, 2, 2, 1], random_logprobs(6, 3, seed)
+    columns, logprobs_TC = [1, 2, 2, 1], random_logprobs(5, 3, seed)
     breaks = Breaks(np.array([0, 2, 3, 4]), np.array([0.0, 3.0, 4.0, 5.5]))
-    starred_TC = np.column_stack([logprobs_TC, np.zeros(6)])  # column 3: whatever is heard
+    starred_TC = np.column_stack([logprobs_TC, np.zeros(5)])  # column 3: whatever is heard
     best = -np.inf
     for spoken in product((False, True), repeat=3):
         kept = [i for k, said in enumerate(spoken) if said for i in range(breaks.blanks_K[k], breaks.blanks_K[k + 1])]
         price = sum(cost for cost, said in zip(np.diff(breaks.costs_K), spoken, strict=True) if not said)
         tokens = [columns[i] for i in kept]
         free = {0, len(kept)} | {n for n, i in enumerate(kept) if i in breaks.blanks_K}
-        for path in product(range(2 * len(kept) + 1), repeat=6):
+        for path in product(range(2 * len(kept) + 1), repeat=5):
             if not is_path(tokens, path) or not _rests(path, kept, spoken, breaks):
                 continue
             symbols = [tokens[s // 2] if s % 2 else 3 if s // 2 in free else 0 for s in path]
             best = max(best, float(sum(starred_TC[t, symbol] for t, symbol in enumerate(symbols))) - price)
-    found = Trellis(logprobs_TC, np.array(columns), 0, Corridor(np.zeros(6, int), np.full(6, 4)), breaks).path()
+    found = Trellis(logprobs_TC, np.array(columns), 0, Corridor(np.zeros(5, int), np.full(5, 4)), breaks).path()
     said = {state // 2 for state in found.tolist() if state % 2}
     at_breaks = set(breaks.blanks_K.tolist())
     symbols = [columns[s // 2] if s % 2 else 3 if s // 2 in at_breaks else 0 for s in found.tolist()]
