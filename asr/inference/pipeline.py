@@ -18,7 +18,7 @@ from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
 from asr.inference.recording import Joiner, Recording, Window
 from asr.inference.windows import windows
-from asr.language import NAMES, code_or_none
+from asr.language import NAMES, code_or_none, is_detected
 from asr.models.abilities import Ability, require
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.transcript import DecodingRequest, FeatureArray, Task, Transcript
@@ -50,11 +50,19 @@ class DecodingOptions:
     temperature: float = 0.0
     timestamps: bool = False
     words: bool = False
+    keywords: tuple[str, ...] = ()
 
     def clip(self, features: FeatureArray, language: str | None) -> DecodingRequest:
         """Return the request for one window's ``features``, in ``language``."""
         return DecodingRequest(
-            features, language, self.task, self.prompt, self.temperature, self.timestamps, self.words
+            features,
+            language,
+            self.task,
+            self.prompt,
+            self.temperature,
+            self.timestamps,
+            self.words,
+            self.keywords,
         )
 
 
@@ -103,10 +111,13 @@ class DecodedAudio:
 def spoken_language(named: str | None, model: ModelInfo) -> str | None:
     """Return the code that a request's language (code, name or locale) stands for; None, as for ``auto``: detect it.
 
-    Raises UserError where it is no language of Whisper's, or none of the model's.
+    Raises UserError where it is no language of Whisper's, or none of the model's, and for ``auto`` where the model
+    detects none.
     """
     language = code_or_none(named)
     if language is None:
+        if is_detected(named):
+            require(model.name, ["language detection"], model.refusals)
         return model.language
     if language not in model.languages:
         if len(model.languages) == 1:
@@ -122,7 +133,9 @@ def check_abilities(options: DecodingOptions, model: ModelInfo) -> None:
     asked: dict[Ability, bool] = {
         "translation": options.task == "translate",
         "prompt": bool(options.prompt.strip()),
+        "keywords": bool(options.keywords),
         "temperature": options.temperature > 0,
+        "language detection": options.language_per_window,
         "segment times": options.timestamps,
         "word times": options.words,
     }

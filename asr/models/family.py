@@ -178,6 +178,10 @@ class Family(Protocol):
         """Sizes that are known by their hub ids, without a file of theirs; empty where there is no formula."""
 
     @property
+    def shares_bases(self) -> bool:
+        """Whether ``shared_base`` takes its checkpoints, so that adapters share a base's weights and batches."""
+
+    @property
     def unquantized(self) -> Sequence[str]:
         """Names of the layers that 4-bit weights leave as they are."""
 
@@ -268,6 +272,17 @@ class Family(Protocol):
 
         ``texts`` yields all transcripts of the training data. Raises UserError where the checkpoint takes no such head.
         """
+
+    def write_language_model(
+        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
+    ) -> None:
+        """Write a language model of the training transcripts into an artifact, where the family decodes by one.
+
+        ``texts`` is None where they are not known. Raises UserError for a file that is no language model.
+        """
+
+    def without_language_model(self, model: SpeechModel) -> SpeechModel:
+        """Return a model that decodes by the sound alone, if it has a language model beside its network."""
 
     def settle(self, folder: Path) -> None:
         """Amend what ``save_pretrained`` has written into a folder, so that plain transformers loads it."""

@@ -17,6 +17,7 @@ from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
 from asr.models.family import WHISPER, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
 from asr.models.head import HeadFiles, HeadSettings
+from asr.models.processor import Processor
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel
 
 _ONLY_ENGLISH = Refusal("knows English only and cannot translate", "use a multilingual model")
+# As OpenAI has it: of its models whisper-1 takes no `keywords`, and its prompt is the place for a list of them.
+_NO_KEYWORDS = Refusal("is a Whisper model and takes no keywords", "write the words into the prompt")
 
 
 class WhisperFamily:
@@ -35,6 +38,7 @@ class WhisperFamily:
 
     name = WHISPER
     published = SIZES
+    shares_bases = True
     unquantized = ("proj_out",)  # the tied embeddings under another name
 
     def has_type(self, model_type: str) -> bool:
@@ -75,8 +79,9 @@ class WhisperFamily:
         return frozenset(token.strip("<|>") for token in known)
 
     def refusals(self, languages: frozenset[str]) -> Refusals:
-        """Return that English-only checkpoints have no token for translation."""
-        return {"translation": _ONLY_ENGLISH} if languages == {"en"} else {}
+        """Return that keywords belong into the prompt, and that English-only checkpoints cannot translate."""
+        refused: Refusals = {"keywords": _NO_KEYWORDS}
+        return {**refused, "translation": _ONLY_ENGLISH} if languages == {"en"} else refused
 
     def transcribe(
         self,
@@ -140,6 +145,15 @@ class WhisperFamily:
         path = folder / "config.json"
         settings = json.loads(path.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
         path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+    def write_language_model(
+        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
+    ) -> None:
+        """Write nothing: Whisper's decoder is one."""
+
+    def without_language_model(self, model: SpeechModel) -> SpeechModel:
+        """Return the model as it is."""
+        return model
 
     def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
         """Return the model with the generation config in a folder, which has the language it was trained for."""
