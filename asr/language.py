@@ -63,10 +63,9 @@ ALIASES = {
 # Written without spaces between words: a word error rate says little of them, the character error rate is to be read.
 UNSPACED = frozenset({"bo", "ja", "km", "lo", "my", "th", "yue", "zh"})
 
-# What other software calls a language that is to be detected, or that nobody knows.
-UNNAMED = frozenset({"auto", "automatic", "detect", "detection", "autodetect", "auto-detect"}) | {
-    *("none", "null", "unknown", "und", "undetermined", "mul", "multiple", "multilingual", "any")
-}
+# What other software calls a language that is to be detected, and one that nobody knows.
+DETECTED = frozenset({"auto", "automatic", "detect", "detection", "autodetect", "auto-detect"})
+UNNAMED = DETECTED | {*("none", "null", "unknown", "und", "undetermined", "mul", "multiple", "multilingual", "any")}
 
 _LONGEST = 80  # characters of a name or tag
 _RELATED = {"dv": "si"}  # Whisper's language to train under, where the relation is known to work
@@ -115,6 +114,11 @@ def code_or_none(name_or_code: str | None) -> str | None:
 def is_unnamed(word: str | None) -> bool:
     """Return whether no language is named: it is empty, or ``auto``, ``und`` and the like."""
     return word is None or not word.strip() or word.strip().casefold() in UNNAMED
+
+
+def is_detected(word: str | None) -> bool:
+    """Return whether a word asks in so many words to have the language detected, as ``auto`` does."""
+    return word is not None and word.strip().casefold() in DETECTED
 
 
 def _usual_locale(word: str) -> str:

@@ -144,6 +144,7 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     audio_root: AudioRoot = None,
     language: Language = None,
     context: ContextName = "auto",
+    greedy: Annotated[bool, typer.Option("--greedy", help="Without the n-grams that a CTC model decodes by.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html, table.csv and evaluation.json.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -170,6 +171,8 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
         from train.evaluation.offline import evaluate as evaluate_model
 
     model = load_model(model_name, best_device())
+    if greedy:
+        model = model.family.without_language_model(model)
     with counting("transcribing") as advance:
         done = evaluate_model(model, given.utterances, wanted, spoken, advance)
     evaluation, quarantined = done.evaluation, [*given.unread, *done.quarantined]

@@ -29,6 +29,10 @@ VERBS: Table = {
         ),
         "prepare": ("train.data.cli:prepare", "Make manifests and 16 kHz clips from a source of labelled speech."),
     },
+    "align": (
+        "train.alignment.cli:align",
+        "When each given word is spoken; recordings over 30 s with their text, cut into labelled segments.",
+    ),
     "check": (
         "train.checks.cli:check",
         "Look for what would spoil a training run, in seconds, before it begins.",

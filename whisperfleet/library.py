@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,14 +37,17 @@ def load_engine(model: str, *settings: str) -> Engine:
     return engine_loader.load_engine(_endpoint(model, settings))
 
 
-def transcribe(audio: str | Path, model: str | Engine, language: str | None = None) -> Transcription:
+def transcribe(
+    audio: str | Path, model: str | Engine, language: str | None = None, keywords: Sequence[str] = ()
+) -> Transcription:
     """Transcribe a file of any length in this process, with the text that the endpoint would answer.
 
-    ``language`` is a code or name; without, it is detected. Raises UserError for a language that the model does not
-    know, DataError for a file that cannot be used.
+    ``language`` is a code or name; without, it is the model's, or detected. ``keywords`` are words and phrases to be
+    expected. Raises UserError for a language that the model does not know, and for keywords if it takes none;
+    DataError for keywords that are no plain words, and for a file that cannot be used.
     """
     loaded = load_engine(model) if isinstance(model, str) else model
-    return transcription.transcribe(loaded, Path(audio), language)
+    return transcription.transcribe(loaded, Path(audio), language, keywords=keywords)
 
 
 def fit(config: str | Path | TrainConfig, *settings: str) -> Fitted:

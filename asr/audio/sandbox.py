@@ -33,6 +33,7 @@ STALL_S = 20.0  # without a sample, for what takes milliseconds; the buffer betw
 FILE_STALL_S = 120.0  # the same of what lies on a disk, which may be that of another machine
 MEMORY_BYTES = 1 << 30  # on top of the interpreter's; neither a recording nor its samples are in it
 MOST_TASKS = 64  # that are asked for in one go
+WHOLE = (0.0, None)  # from a recording's beginning to its end
 SHORT_S = 60.0  # longer clips are decoded one by one
 
 _SPARE_BYTES = 4 << 20  # of samples over the limit, until that is noticed
@@ -77,14 +78,23 @@ class Child:
         return self._forker.alive
 
     def decode(
-        self, source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE, watch: Watch | None = None
+        self,
+        source: Source,
+        limits: AudioLimits,
+        choice: SoundChoice = DEFAULT_CHOICE,
+        watch: Watch | None = None,
+        between_s: tuple[float, float | None] = WHOLE,
     ) -> Decoded:
         """Decode the chosen track and channel of a recording within ``limits``; ``watch`` gets the progress.
+
+        ``between_s`` are the start and end of the stretch that is decoded, None: the recording's end.
 
         Raises DataError as ``asr.audio.decode.decode`` does, or with the reason decoder_died. And the Stop that
         ``watch`` raises. A bug of ours is a fault of the file too, and in the log.
         """
-        with Handed([Task(source, limits=limits, choice=choice, sparse=True)]) as handed:
+        start_s, end_s = between_s
+        task = Task(source, limits=limits, choice=choice, start_s=start_s, end_s=end_s, sparse=True)
+        with Handed([task]) as handed:
             handed.require()
             place = handed.files[0].place
             with memory() as file:
@@ -187,10 +197,14 @@ def _in_own(do: Callable[[Child], Kind]) -> Kind:
 
 
 def decode(
-    source: Source, limits: AudioLimits, choice: SoundChoice = DEFAULT_CHOICE, watch: Watch | None = None
+    source: Source,
+    limits: AudioLimits,
+    choice: SoundChoice = DEFAULT_CHOICE,
+    watch: Watch | None = None,
+    between_s: tuple[float, float | None] = WHOLE,
 ) -> Decoded:
     """Decode a recording in the child of this thread, as ``Child.decode``; the first call starts one."""
-    return _in_own(lambda child: child.decode(source, limits, choice, watch))
+    return _in_own(lambda child: child.decode(source, limits, choice, watch, between_s))
 
 
 def each(tasks: Sequence[Task]) -> list[Result | DataError]:

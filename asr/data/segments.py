@@ -10,6 +10,8 @@ from asr.errors import DataError
 from asr.parsed import JsonObject
 from asr.utterance import Utterance
 
+OF_THE_WHOLE = ("segments", "words")  # in ``Utterance.meta``: times that no piece of it has
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledSegment:
@@ -59,10 +61,11 @@ def split(utterance: Utterance, max_s: float) -> list[Utterance]:
             pieces[-1].append(segment)
         else:
             pieces.append([segment])
-    return [_piece(utterance, number, piece) for number, piece in enumerate(pieces)]
+    return [piece_of(utterance, number, piece) for number, piece in enumerate(pieces)]
 
 
-def _piece(utterance: Utterance, number: int, piece: Sequence[LabelledSegment]) -> Utterance:
+def piece_of(utterance: Utterance, number: int, piece: Sequence[LabelledSegment]) -> Utterance:
+    """Return the stretch of an utterance that holds these neighbouring segments; its id is ``id#number``."""
     start_s, end_s = piece[0].start_s, piece[-1].end_s
     return replace(
         utterance,
@@ -71,7 +74,7 @@ def _piece(utterance: Utterance, number: int, piece: Sequence[LabelledSegment]) 
         duration_s=round(end_s - start_s, 6),
         start_s=round(utterance.start_s + start_s, 6),
         end_s=round(utterance.start_s + end_s, 6),
-        meta={key: value for key, value in utterance.meta.items() if key != "segments"},
+        meta={key: value for key, value in utterance.meta.items() if key not in OF_THE_WHOLE},
     )
 
 

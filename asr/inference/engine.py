@@ -31,7 +31,8 @@ class ModelInfo:
     """Facts about a model, without its weights, that are needed to prepare a request for it.
 
     ``languages`` are the codes it has tokens for, ``language`` the one of a request that names none (None: detect it).
-    ``engine`` names the engine that runs it, ``precision`` the type of its weights, ``refusals`` what it cannot do.
+    ``engine`` names the engine that runs it, ``precision`` the type of its weights, ``family`` its family of networks,
+    ``refusals`` what it cannot do.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelInfo:
     features: Features
     engine: EngineName = "torch"
     precision: str = "float32"
+    family: str = WHISPER
     refusals: Refusals = field(default_factory=dict, hash=False)
 
     def encoder_s(self, request: DecodingRequest) -> float:
@@ -51,7 +53,7 @@ class ModelInfo:
     def computed(self) -> str:
         """Describe, for people, how the model is run."""
         window = "each window padded to 30 s" if self.context == "full" else "each window at its own length"
-        return f"{self.engine}, {self.precision}, {window}"
+        return f"{self.family}, {self.engine}, {self.precision}, {window}"
 
 
 class Engine(Protocol):
@@ -216,6 +218,7 @@ def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
         features=model.features,
         engine="torch",
         precision=str(model.network.dtype).removeprefix("torch."),
+        family=model.family.name,
         refusals=model.family.refusals(languages),
     )
 
@@ -233,6 +236,7 @@ def _ctranslate_engine(family: Family, model: FastModel, public_name: str) -> CT
         features=model.features,
         engine="ctranslate2",
         precision=model.quantization,
+        family=family.name,
         refusals=family.refusals(model.known_languages),
     )
     return CTranslateEngine(model, info)

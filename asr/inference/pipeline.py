@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE, AudioLimits
-from asr.audio.sandbox import decode
+from asr.audio.sandbox import WHOLE, decode
 from asr.audio.sounding import held_bytes
 from asr.config import suggestion
 from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
 from asr.inference.recording import Joiner, Recording, Window
 from asr.inference.windows import windows
-from asr.language import NAMES, code_or_none, instead, name
+from asr.language import NAMES, code_or_none, instead, is_detected, name
 from asr.models.abilities import Ability, require
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.transcript import DecodingRequest, FeatureArray, Task, Transcript
@@ -50,11 +50,19 @@ class DecodingOptions:
     temperature: float = 0.0
     timestamps: bool = False
     words: bool = False
+    keywords: tuple[str, ...] = ()
 
     def clip(self, features: FeatureArray, language: str | None) -> DecodingRequest:
         """Return the request for one window's ``features``, in ``language``."""
         return DecodingRequest(
-            features, language, self.task, self.prompt, self.temperature, self.timestamps, self.words
+            features,
+            language,
+            self.task,
+            self.prompt,
+            self.temperature,
+            self.timestamps,
+            self.words,
+            self.keywords,
         )
 
 
@@ -103,10 +111,12 @@ class DecodedAudio:
 def spoken_language(named: str | None, model: ModelInfo) -> str | None:
     """Return the code that a request's language (code, name or locale) stands for; None, as for ``auto``: detect it.
 
-    Raises UserError where it is no language, or none of the model's.
+    Raises UserError where it is no language, or none of the model's, and for ``auto`` where the model detects none.
     """
     language = code_or_none(named)
     if language is None:
+        if is_detected(named):
+            require(model.name, ["language detection"], model.refusals)
         return model.language
     if language not in model.languages:
         if len(model.languages) == 1:
@@ -122,7 +132,9 @@ def check_abilities(options: DecodingOptions, model: ModelInfo) -> None:
     asked: dict[Ability, bool] = {
         "translation": options.task == "translate",
         "prompt": bool(options.prompt.strip()),
+        "keywords": bool(options.keywords),
         "temperature": options.temperature > 0,
+        "language detection": options.language_per_window,
         "segment times": options.timestamps,
         "word times": options.words,
     }
@@ -135,9 +147,12 @@ def open_sound(
     model: ModelInfo | None = None,
     choice: SoundChoice = DEFAULT_CHOICE,
     watch: Watch = unwatched,
+    between_s: tuple[float, float | None] = WHOLE,
 ) -> DecodedAudio:
     """Decode the chosen track and channel of a recording, in a child process, and find the speech. CPU-bound.
 
+    ``between_s`` are the start and end of the stretch that is taken (None: the recording's end), of one channel; times
+    count from there.
     With ``model`` the first window's features are computed too: most recordings have no other, and each way to
     another thread and back takes its time. Raises DataError as ``asr.audio.sandbox.decode`` does, and
     too_many_channels, or the Stop that ``watch`` raises.
@@ -145,7 +160,7 @@ def open_sound(
     if choice.channel == EACH:
         sound = _each_channel(source, limits, choice.track, watch)
     else:
-        sound = _opened(source, limits, choice, partial(watch, 0))
+        sound = _opened(source, limits, choice, partial(watch, 0), between_s)
     if not model or not sound.windows:
         return sound
     window = sound.windows[0]
@@ -153,9 +168,13 @@ def open_sound(
 
 
 def _opened(
-    source: bytes | str | Path, limits: AudioLimits, choice: SoundChoice, watch: Callable[[int, int], None]
+    source: bytes | str | Path,
+    limits: AudioLimits,
+    choice: SoundChoice,
+    watch: Callable[[int, int], None],
+    between_s: tuple[float, float | None] = WHOLE,
 ) -> DecodedAudio:
-    decoded = decode(source, limits, choice, watch)
+    decoded = decode(source, limits, choice, watch, between_s)
     length = len(decoded.waveform)
 
     def forget(samples: int) -> None:

@@ -14,7 +14,7 @@ from asr.inference.language_id import LanguageVote
 from asr.inference.pipeline import DecodingOptions, check_abilities, joined, open_sound, prepared, spoken_language
 from asr.inference.recording import Recording, Window
 from asr.sound import DEFAULT_CHOICE, SoundChoice
-from asr.transcript import FeatureArray, Transcript
+from asr.transcript import FeatureArray, Transcript, plain_keywords
 
 # Windows in one call of the engine: 8 MB of features. Engines form their own batches of them.
 AT_ONCE = 16
@@ -47,15 +47,16 @@ def transcribe(
     language: str | None = None,
     limits: AudioLimits = DEFAULT_LIMITS,
     choice: SoundChoice = DEFAULT_CHOICE,
+    keywords: Sequence[str] = (),
 ) -> Transcription:
     """Transcribe the chosen track and channel of a file of any length within ``limits``.
 
-    Raises UserError for a language that the model does not know, DataError for a file that cannot be used.
+    Raises UserError for a language that the model does not know, and for keywords if it takes none; DataError for
+    keywords that are no plain words, and for a file that cannot be used.
     """
     begun = time.monotonic()
-    recording = transcribe_recording(
-        engine, path, DecodingOptions(spoken_language(language, engine.info)), limits, choice
-    )
+    options = DecodingOptions(spoken_language(language, engine.info), keywords=plain_keywords(keywords))
+    recording = transcribe_recording(engine, path, options, limits, choice)
     return Transcription.of(str(path), recording, time.monotonic() - begun)
 
 

@@ -8,7 +8,9 @@ from typing import Literal
 
 from asr.errors import UserError
 
-Ability = Literal["translation", "prompt", "temperature", "segment times", "word times"]
+Ability = Literal[
+    "translation", "prompt", "keywords", "temperature", "language detection", "segment times", "word times"
+]
 
 
 @dataclass(frozen=True)

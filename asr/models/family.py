@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from asr.audio.features import Context
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.models.abilities import Refusals
+from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits, SoundWindow
 from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
@@ -23,7 +24,7 @@ from asr.models.export_formats import Quantization
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Features, Processor
 from asr.printable import printable
-from asr.transcript import DecodingRequest, Task, Transcript
+from asr.transcript import DecodingRequest, Task, Transcript, Word
 from asr.utterance import Quarantined, Utterance
 
 if TYPE_CHECKING:
@@ -177,6 +178,10 @@ class Family(Protocol):
         """Sizes that are known by their hub ids, without a file of theirs; empty where there is no formula."""
 
     @property
+    def shares_bases(self) -> bool:
+        """Whether ``shared_base`` takes its checkpoints, so that adapters share a base's weights and batches."""
+
+    @property
     def unquantized(self) -> Sequence[str]:
         """Names of the layers that 4-bit weights leave as they are."""
 
@@ -229,6 +234,25 @@ class Family(Protocol):
         clip. Raises UserError where the model does not know a clip's language, DataError for markup in its prompt.
         """
 
+    def align(self, model: SpeechModel, requests: Sequence[AlignmentRequest]) -> list[tuple[Word, ...] | DataError]:
+        """Return when each of the given words is spoken, for clips up to the window; DataError for one that cannot be.
+
+        Raises UserError where the model does not know a clip's language.
+        """
+
+    def align_long(
+        self,
+        model: SpeechModel,
+        windows: Iterable[SoundWindow],
+        text: str,
+        limits: SegmentLimits,
+    ) -> LongAlignment:
+        """Cut a recording of any length into segments, given the whole of its text.
+
+        ``windows`` are in order and do not overlap, and hold what is spoken; they are read once. Raises DataError where
+        the text cannot be aligned, or the family aligns clips alone: then nothing is read of them.
+        """
+
     def loss(self, network: PreTrainedModel) -> TrainingLoss:
         """Return the loss that a network is trained with."""
 
@@ -248,6 +272,17 @@ class Family(Protocol):
 
         ``texts`` yields all transcripts of the training data. Raises UserError where the checkpoint takes no such head.
         """
+
+    def write_language_model(
+        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
+    ) -> None:
+        """Write a language model of the training transcripts into an artifact, where the family decodes by one.
+
+        ``texts`` is None where they are not known. Raises UserError for a file that is no language model.
+        """
+
+    def without_language_model(self, model: SpeechModel) -> SpeechModel:
+        """Return a model that decodes by the sound alone, if it has a language model beside its network."""
 
     def settle(self, folder: Path) -> None:
         """Amend what ``save_pretrained`` has written into a folder, so that plain transformers loads it."""

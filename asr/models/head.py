@@ -32,6 +32,18 @@ class HeadSettings(Section):
     """What a symbol spells."""
     subwords: int = Field(500, ge=50)
     """Size of a vocabulary of subwords."""
+    language_model: str = "auto"
+    """``transcripts``: n-grams of the training transcripts, by which the artifact decodes; ``none``; or an ARPA file
+    of words, such as KenLM writes. auto: those of the transcripts, but none where they are a stream."""
+    language_weight: float = Field(0.7, ge=0.0)
+    """Weight of the language model against the sound."""
+    word_bonus: float = 1.0
+    """Bonus of a word in decoding by the language model, which alone would favour short texts."""
+
+    @property
+    def is_own_language_model(self) -> bool:
+        """Whether the language model is a file of the user's."""
+        return self.language_model not in ("auto", "transcripts", "none")
 
 
 @dataclass(frozen=True)

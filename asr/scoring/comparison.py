@@ -99,7 +99,7 @@ class RateDifference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """Measurements of models on the same utterances in the same order, and the rows that are in none of them.
 
     Raises ValueError where the utterances differ.

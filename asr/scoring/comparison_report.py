@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asr import language
 from asr.quarantine import by_reason
-from asr.scoring.comparison import TOLD, Comparison
+from asr.scoring.comparison import TOLD, ModelComparison
 from asr.scoring.disagreement import MarkedWord, marked
 from asr.scoring.evaluation import UtteranceResult
 from asr.scoring.report import MAX_CELLS, charts, template
@@ -34,8 +34,15 @@ class SideBySide:
     words_apart: int
     models: list[ModelsWords]
 
+    @property
+    def how(self) -> str:
+        """The difference of the two models that differ most, in words."""
+        if not self.words_apart:
+            return "case or punctuation"
+        return f"{self.words_apart} word{'s' * (self.words_apart != 1)} apart"
 
-def write_comparison_report(path: Path, comparison: Comparison, title: str, details: Mapping[str, str]) -> None:
+
+def write_comparison_report(path: Path, comparison: ModelComparison, title: str, details: Mapping[str, str]) -> None:
     """Write the report of a comparison. ``details`` ends the page. Raises UserError where no reference has words."""
     first = comparison.first
     evaluations = [one.evaluation for one in comparison.models]
@@ -60,7 +67,7 @@ def write_comparison_report(path: Path, comparison: Comparison, title: str, deta
     path.write_text(page, encoding="utf-8")
 
 
-def side_by_side(comparison: Comparison, most: int) -> list[SideBySide]:
+def side_by_side(comparison: ModelComparison, most: int) -> list[SideBySide]:
     """Return the utterances on which the models differ most, at most so many."""
     found = []
     for one in comparison.disagreements[:most]:
@@ -74,8 +81,9 @@ def side_by_side(comparison: Comparison, most: int) -> list[SideBySide]:
 
 
 def points(difference: float) -> str:
-    """Return a difference of two rates in percentage points: ``+1.2``, ``−0.4``."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    """Return a difference of two rates in percentage points: ``+1.2``, ``−0.4``, ``0.0``."""
+    told = f"{100 * difference:+.1f}"
+    return "0.0" if float(told) == 0 else told.replace("-", "−")
 
 
 def size(num_bytes: int) -> str:
@@ -88,5 +96,5 @@ def number(count: int) -> str:
     return f"{count / 1e9:.2f} G" if count >= 1e9 else f"{count / 1e6:.1f} M"
 
 
-def _any_words(comparison: Comparison, place: int) -> bool:
+def _any_words(comparison: ModelComparison, place: int) -> bool:
     return any(each.evaluation.silence[place].hypothesis.strip() for each in comparison.models)

@@ -50,6 +50,10 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
     ] = None,
     task: Annotated[Task, typer.Option(help="translate: into English.")] = "transcribe",
     prompt: Annotated[str, typer.Option(help="Names and terms, spelled as they should be written.")] = "",
+    keywords: Annotated[
+        list[str] | None,
+        typer.Option(help="A word or phrase to be expected, of models that take them. Repeatable."),
+    ] = None,
     engine: Annotated[EngineChoice, typer.Option(help="auto: the faster one that can run the model.")] = "auto",
     track: Annotated[
         int | None, typer.Option(min=0, help="Audio track, counted from 0; without, the one a file marks as default.")
@@ -86,7 +90,9 @@ def transcribe(  # noqa: PLR0913 - the options of a verb
         _require_printable(everything, chosen, as_json)
     from serve.batch.job import BatchJob
 
-    job = BatchJob(inputs, out or "", chosen, config, language, task, prompt, words, overwrite, sound, roots)
+    job = BatchJob(
+        inputs, out or "", chosen, config, language, task, prompt, words, overwrite, sound, roots, keywords or ()
+    )
     if everything is None:
         _write(job, address, as_json)
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from asr.data.manifest import json_object
 from asr.errors import DataError, UserError
@@ -13,7 +15,7 @@ from asr.io import storage
 from asr.language import code_or_none
 from asr.models.artifact import CARD
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
-from asr.transcript import Task, require_plain
+from asr.transcript import Task, plain_keywords, require_plain
 from serve.batch.output_folder import Format, Settings
 from serve.config import ServeConfig
 
@@ -23,7 +25,7 @@ class BatchJob:
     """A command line. ``out`` is empty where transcripts are printed, ``language`` None where it is to be detected.
     ``sound`` is the track and channel taken of every file, ``audio_roots`` other folders in which lists may name files.
 
-    Raises UserError, whenever one is made, for a prompt or combination that no model can do.
+    Raises UserError, whenever one is made, for a prompt, keywords or combination that no model can do.
     """
 
     inputs: Sequence[str]
@@ -37,16 +39,19 @@ class BatchJob:
     overwrite: bool = False
     sound: SoundChoice = DEFAULT_CHOICE
     audio_roots: Sequence[str] = ()
+    keywords: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.words and Format.JSON not in self.formats:
             raise UserError("--words has no place in the formats asked for", "add --format json")
-        if not self.prompt.strip():
-            return
-        try:
-            require_plain(self.prompt)
-        except DataError as error:
-            raise UserError(f"--prompt cannot be used: {error.detail}") from None
+        for option, check in (("--prompt", partial(require_plain, self.prompt)), ("--keyword", self._plain_keywords)):
+            try:
+                check()
+            except DataError as error:
+                raise UserError(f"{option} cannot be used: {error.detail}") from None
+
+    def _plain_keywords(self) -> tuple[str, ...]:
+        return plain_keywords(self.keywords)
 
     @property
     def timestamps(self) -> bool:
@@ -66,11 +71,18 @@ class BatchJob:
             words=self.words,
             track=self.sound.track,
             channel=self.sound.channel,
+            keywords=json.dumps(keywords, ensure_ascii=False) if (keywords := self._plain_keywords()) else "",
         )
 
     def options(self, model: ModelInfo) -> DecodingOptions:
         """Return what each window is asked. Raises UserError where the model cannot do it."""
-        asked = DecodingOptions(None, False, self.task, self.prompt.strip(), 0.0, self.timestamps, self.words)
+        asked = DecodingOptions(
+            task=self.task,
+            prompt=self.prompt.strip(),
+            timestamps=self.timestamps,
+            words=self.words,
+            keywords=self._plain_keywords(),
+        )
         check_abilities(asked, model)
         return replace(asked, language=spoken_language(self.language, model))
 

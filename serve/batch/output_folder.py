@@ -57,6 +57,7 @@ class Settings:
     words: bool
     track: int | None = None
     channel: str = AUTO
+    keywords: str = ""  # a list in JSON; none
 
 
 _DEFAULTS = {one.name: one.default for one in fields(Settings) if one.default is not MISSING}  # of older records

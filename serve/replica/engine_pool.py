@@ -110,7 +110,10 @@ class EnginePool:
         """Return the engine of an adapter, or of a base itself; None for a model that must be held on its own."""
         folder = fetched(config.model)
         if not is_artifact(folder):
-            base = self._base(find_checkpoint(config.model))
+            checkpoint = find_checkpoint(config.model)
+            if not family_of(checkpoint.folder).shares_bases:
+                return None
+            base = self._base(checkpoint)
             told = info_of(base.model, config.public_name)
             return AdapterEngine(base, NO_ADAPTER, told, num_bytes(base.model.network))
         card = verified_card(folder)

@@ -140,6 +140,7 @@ def test_no_language_is_none_and_a_language_is_its_code() -> None:
     assert language.code_or_none(None) is language.code_or_none("") is language.code_or_none(" ") is None
     assert language.code_or_none("ita") == "it"
     assert not language.is_unnamed("Latin")
+    assert language.is_detected(" Auto") and not any(map(language.is_detected, (None, "", "und", "it")))
     with pytest.raises(UserError, match="'q' is not a known language"):
         language.code_or_none("q")
 

@@ -120,6 +120,8 @@ for words in (
     "transcribe configs/demo.yaml --model builtin:large",
     "serve builtin:large",
     "evaluate builtin:large --manifest a.jsonl",
+    "compare builtin:base builtin:large --manifest a.jsonl",
+    "compare builtin:base --manifest a.jsonl",
     "export builtin:large b",
     "serve ./nowhere",
     "train configs/demo.yaml base=builtin:large",
@@ -136,7 +138,7 @@ def test_each_verb_s_help_and_a_mistake_waited_for_torch_transformers_and_ray() 
     """From 2.4 to 6.3 s of CPU before anybody could read what was wrong."""
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 21
+    assert len(done.stdout.splitlines()) == 23
 
 
 @pytest.mark.medium

@@ -27,7 +27,7 @@ from train.data.cli import AudioRoot, Column, Config, Delimiter, Format, Header,
 from train.evaluation.options import ContextName, Json, Language, Manifest, context_of, given_rows
 
 if TYPE_CHECKING:
-    from asr.scoring.comparison import Comparison, Measured
+    from asr.scoring.comparison import Measured, ModelComparison
     from asr.scoring.comparison_report import ModelsWords
     from asr.scoring.error_rates import Score
     from asr.scoring.orthography import Recall
@@ -72,7 +72,7 @@ def compare(  # noqa: PLR0913 - the options of a verb
         with writing(out, then=_AGAIN):
             require_writable(out)
     with lasting_imports():
-        from asr.scoring.comparison import Comparison
+        from asr.scoring.comparison import ModelComparison
         from train.evaluation.candidate import candidates
         from train.evaluation.compare import compare as compare_models
         from train.evaluation.compare import write
@@ -80,7 +80,7 @@ def compare(  # noqa: PLR0913 - the options of a verb
     kept = "the same command goes on with the models that are left" if out else "with --out, the next one could go on"
     with termination.telling(lambda: f": {kept}"):
         found = compare_models(candidates(models, wanted), given.utterances, spoken, counting, out)
-    comparison = Comparison(found.models, [*given.unread, *found.quarantined])
+    comparison = ModelComparison(found.models, [*given.unread, *found.quarantined])
     details = {"manifest": str(manifest), "language": language or "as rows say", "context": context}
     if out is not None:
         with writing(out, then=_AGAIN):
@@ -94,7 +94,7 @@ def compare(  # noqa: PLR0913 - the options of a verb
         print(f"report: {out / 'report.html'}")
 
 
-def show(comparison: Comparison) -> None:
+def show(comparison: ModelComparison) -> None:
     """Print a table of the models, which differences are certain, and the utterances that differ most."""
     from asr.scoring.comparison_report import points, side_by_side
 
@@ -106,25 +106,21 @@ def show(comparison: Comparison) -> None:
     for each in comparison.differences:
         interval = f"{points(each.low)} to {points(each.high)} points"
         console.print(f"{each.finding} (WER {points(each.difference)}, {interval})", soft_wrap=True)
-    first = comparison.first
-    in_words = sum(one.words > 0 for one in comparison.disagreements)
-    unused = len(comparison.quarantined)
-    console.print(
-        f"{len(first.results) + len(first.silence) + unused} rows: {len(first.results)} clips scored, "
-        f"{len(first.silence)} without words, {unused} in quarantine\n"
-        f"the models differ on {len(comparison.disagreements)} clips, on {in_words} of them in words",
-        soft_wrap=True,
-    )
+    first, unused = comparison.first, len(comparison.quarantined)
+    scored, silent = len(first.results), len(first.silence)
+    counted = f"{scored + silent + unused} rows: {scored} clips scored, {silent} without words, {unused} in quarantine"
+    console.print(counted)
     for reason in by_reason(comparison.quarantined):
-        console.print(
-            f"  {reason.reason}: {reason.rows}, for example {reason.example}: {reason.detail}", soft_wrap=True
-        )
+        told = f"  {reason.reason}: {reason.rows}, for example {reason.example}: {reason.detail}"
+        console.print(told, soft_wrap=True)
+    in_words = sum(one.words > 0 for one in comparison.disagreements)
+    console.print(f"clips on which the models differ: {len(comparison.disagreements)}, of these in words: {in_words}")
     for utterance in side_by_side(comparison, _SHOWN):
         lines = Table("", "", box=None, show_header=False, pad_edge=False)
         lines.add_row("reference", utterance.result.reference)
         for model in utterance.models:
             lines.add_row(model.name, _words(model))
-        console.print(f"\n{utterance.result.id}: {utterance.words_apart} words apart")
+        console.print(f"\n{utterance.result.id}: {utterance.how}")
         console.print(lines)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from asr.audio.features import Context
 from asr.errors import UserError
 from asr.io.unretryable import writing
-from asr.scoring.comparison import Comparison, Measured
+from asr.scoring.comparison import Measured, ModelComparison
 from asr.scoring.comparison_report import write_comparison_report
 from asr.utterance import Utterance
 from train.evaluation.candidate import Candidate, named
@@ -32,7 +32,7 @@ def compare(
     language: str | None,
     counting: Counting,
     out: Path | None = None,
-) -> Comparison:
+) -> ModelComparison:
     """Decode the utterances that every model takes with each of the models, one after the other, and score them.
 
     ``language`` is for rows that name none; without either an artifact's holds, and at last a model detects it.
@@ -58,7 +58,7 @@ def compare(
                 with writing(kept, then=_AGAIN):
                     measured.save(kept)
         results.append(measured)
-    return Comparison(results, common.quarantined)
+    return ModelComparison(results, common.quarantined)
 
 
 def _measured(task: Measurement, counting: Counting) -> Measured:
@@ -83,7 +83,7 @@ def _key(model: Candidate, task: Measurement, fingerprint: str, time: int) -> st
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def write(out: Path, comparison: Comparison, title: str, details: Mapping[str, str]) -> None:
+def write(out: Path, comparison: ModelComparison, title: str, details: Mapping[str, str]) -> None:
     """Write comparison.json, table.csv and report.html into a folder; of silence alone there is nothing to draw."""
     comparison.save(out / "comparison.json", dict(details))
     comparison.write_table(out / "table.csv")

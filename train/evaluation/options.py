@@ -1,4 +1,4 @@
-"""What the verbs that evaluate read from their options: the rows of a test set, and the context."""
+"""Options that the verbs that evaluate have in common: the rows of a test set, and the context."""
 
 from __future__ import annotations
 

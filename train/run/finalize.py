@@ -20,6 +20,7 @@ from train.callbacks.checkpoint_report import STATE
 from train.capacity.cost import spent
 from train.config import TrainConfig
 from train.evaluation.schedule import failed_steps, for_card
+from train.run.initial import known_transcripts
 from train.tracking.curve import draw
 from train.tracking.history import evaluations, failures
 from train.trainer.strategy import has_adapter
@@ -55,7 +56,9 @@ def hand_over(
             keep_parent(base, draft)
         else:
             family.settle(draft)
-        family.load_processor(base).save(draft, config.language, config.task)
+        processor = family.load_processor(base)
+        processor.save(draft, config.language, config.task)
+        family.write_language_model(draft, processor, config.ctc, known_transcripts(config))
     card = _card(base, config, data, totals)
     if history is None:
         return complete(draft, card)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from asr.config import Section
 from asr.data.sources import is_stream, rows
@@ -26,8 +26,15 @@ def initial_model(config: TrainConfig) -> InitialModel:
     base = find_checkpoint(config.base)
     family = family_named(config.head) if config.head else family_of(base.folder)
     _require_keys(config, family)
+    if config.ctc.language_model == "transcripts" and known_transcripts(config) is None:
+        raise UserError("ctc.language_model=transcripts: a stream is not read twice", "use auto, none or an ARPA file")
     head = family.new_head(base, config.ctc, config.language, lambda: transcripts(config.data))
     return InitialModel(config.base, head)
+
+
+def known_transcripts(config: TrainConfig) -> Callable[[], Iterator[str]] | None:
+    """Return the training transcripts, to be read as often as they are needed; None where they are a stream."""
+    return None if any(map(is_stream, config.data.sources)) else lambda: transcripts(config.data)
 
 
 def transcripts(data: DataConfig) -> Iterator[str]:

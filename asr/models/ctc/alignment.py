@@ -84,7 +84,39 @@ def word_times(
     long as the pause. The words' texts joined are the transcript, behind one space in languages that have them. A
     word's probability is the mean of its tokens'. Times are rounded to 0.01 s.
     """
-    groups = _groups(symbols, delimiter, language in UNSPACED)
+    return _timed(_groups(symbols, delimiter, language in UNSPACED), spans, position_s, positions)
+
+
+def given_word_times(
+    words: Sequence[tuple[str, Sequence[str]]], gap: int, spans: TokenSpans, position_s: float, positions: int
+) -> tuple[Word, ...]:
+    """Return the times of given words: each its text, and the symbols that spell it, ``gap`` symbols between two.
+
+    A word that is not spelled, and one of punctuation, is written with the word before it, or behind it if it opens.
+    Texts begin with a space; else words are as ``word_times`` has them.
+    """
+    return _timed(_given(words, gap), spans, position_s, positions)
+
+
+def _given(words: Sequence[tuple[str, Sequence[str]]], gap: int) -> list[_Group]:
+    groups: list[_Group] = []
+    number, opening = 0, ""
+    for text, symbols in words:
+        spoken = [at for at, symbol in enumerate(symbols, start=number) if any(map(_is_spoken, symbol))]
+        number += len(symbols) + gap * bool(symbols)
+        if spoken:
+            groups.append(_Group(f"{opening} {text}", spoken[0], spoken[-1] + 1, True))
+            opening = ""
+        elif groups and not _opens(text):
+            groups[-1].text += f" {text}"
+        else:
+            opening += f" {text}"
+    if groups:
+        groups[-1].text += opening
+    return groups
+
+
+def _timed(groups: Sequence[_Group], spans: TokenSpans, position_s: float, positions: int) -> tuple[Word, ...]:
     words: list[Word] = []
     for number, group in enumerate(groups):
         start, end = int(spans.starts_L[group.first]), int(spans.ends_L[group.end - 1])

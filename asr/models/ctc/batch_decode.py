@@ -6,6 +6,7 @@ Legend: B clips, T positions of the encoder, V symbols.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from asr.audio.features import Context
 from asr.models.ctc.alignment import align_tokens, word_times
 from asr.models.ctc.processor import CtcProcessor
-from asr.models.ctc.text_rules import DELIMITER
+from asr.models.ctc.segments import segments
+from asr.models.ctc.text_rules import DELIMITER, WORD_START
+from asr.models.ctc.vocabulary import CtcVocabulary
 from asr.models.family import SpeechModel
 from asr.models.inference_mode import inference_mode
 from asr.scoring.repetition import compression_ratio
-from asr.transcript import DecodingRequest, FeatureArray, Segment, Transcript, Word
+from asr.transcript import DecodingRequest, FeatureArray, Segment, Transcript
 
 MAX_BATCH_CLIPS = {"cpu": 16, "cuda": 128}
 MAX_PADDED = 1.5  # frames of a batch for each one of its clips' own
@@ -90,36 +93,41 @@ def _transcript(
     processor: CtcProcessor, request: DecodingRequest, logprobs_TV: Emissions, language: str | None
 ) -> Transcript:
     vocabulary = processor.vocabulary
-    likeliest_T = logprobs_TV.argmax(1)
-    ids = vocabulary.collapse(likeliest_T)
+    decoded = processor.decoder.decode(logprobs_TV, request.keywords)
+    ids = [one for one in decoded if one not in vocabulary.silent]
     text = " ".join(vocabulary.decode(ids).split())
     spoken = request.language or language
-    words = _words(processor, ids, logprobs_TV, spoken) if text and (request.words or request.timestamps) else ()
-    return Transcript(
+    if not text:
+        return Transcript("", (), spoken)
+    told = Transcript(
         text=text,
-        tokens=tuple(ids) if text else (),
+        tokens=tuple(ids),
         language=spoken,
-        segments=(_segment(processor, request, text, ids, words),) if text else (),
-        words=words if request.words else (),
-        avg_logprob=float(logprobs_TV.max(1).mean()),
+        segments=(Segment(0.0, request.features.shape[1] * processor.features.frame_s, text, tuple(ids)),),
+        avg_logprob=_sureness(vocabulary, logprobs_TV),
         compression_ratio=compression_ratio(text),
     )
+    return _timed(processor, told, request, logprobs_TV) if request.words or request.timestamps else told
 
 
-def _words(
-    processor: CtcProcessor, ids: Sequence[int], logprobs_TV: Emissions, language: str | None
-) -> tuple[Word, ...]:
+def _sureness(vocabulary: CtcVocabulary, logprobs_TV: Emissions) -> float:
+    """Return the mean log-probability of the positions that say something.
+
+    The other positions are the most by far, and sure of themselves.
+    """
+    best_T = logprobs_TV.max(1)
+    says_T = ~np.isin(logprobs_TV.argmax(1), [vocabulary.blank, *vocabulary.silent])
+    return float(best_T[says_T].mean() if says_T.any() else best_T.mean())
+
+
+def _timed(processor: CtcProcessor, told: Transcript, request: DecodingRequest, logprobs_TV: Emissions) -> Transcript:
+    """Return a transcript with the times that are asked for."""
     vocabulary = processor.vocabulary
-    spans = align_tokens(logprobs_TV, ids, vocabulary.blank)
-    symbols = [vocabulary.symbols[one] for one in ids]
+    symbols = [vocabulary.symbols[one] for one in told.tokens]
     delimiter = DELIMITER if vocabulary.word_delimiter is None else vocabulary.symbols[vocabulary.word_delimiter]
-    return word_times(symbols, spans, processor.position_s, len(logprobs_TV), language, delimiter)
-
-
-def _segment(
-    processor: CtcProcessor, request: DecodingRequest, text: str, ids: Sequence[int], words: Sequence[Word]
-) -> Segment:
-    """Return the clip as a segment: from its first word to its last where times are asked for."""
-    if request.timestamps and words:
-        return Segment(words[0].start_s, words[-1].end_s, text, tuple(ids))
-    return Segment(0.0, request.features.shape[1] * processor.features.frame_s, text, tuple(ids))
+    spans = align_tokens(logprobs_TV, told.tokens, vocabulary.blank)
+    words = word_times(symbols, spans, processor.position_s, len(logprobs_TV), told.language, delimiter)
+    if request.timestamps:
+        pieces = ["" if symbol == delimiter else symbol.replace(WORD_START, "") for symbol in symbols]
+        told = replace(told, segments=segments(words, told.tokens, pieces))
+    return replace(told, words=words) if request.words else told

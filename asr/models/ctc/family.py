@@ -7,19 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from safetensors import SafetensorError
+
 from asr.audio.features import Context
-from asr.errors import UserError, one_line
+from asr.errors import DataError, UserError, one_line
 from asr.language import NAMES
 from asr.models.abilities import Refusal, Refusals
+from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits, SoundWindow
 from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc import label_checks
+from asr.models.ctc.decoder import write_language_model
 from asr.models.ctc.processor import CtcProcessor, load_processor
 from asr.models.export_formats import Quantization
 from asr.models.family import CTC, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
 from asr.models.head import HeadFiles, HeadSettings
-from asr.transcript import DecodingRequest, Transcript
+from asr.models.processor import Processor
+from asr.transcript import DecodingRequest, Transcript, Word
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +32,14 @@ if TYPE_CHECKING:
 
 _NO_TRANSLATION = Refusal("is a CTC model and cannot translate", "use a Whisper model")
 _NO_PROMPT = Refusal("is a CTC model and reads no prompt", "leave it out, or give keywords")
-_NO_TEMPERATURE = Refusal("is a CTC model: nothing is drawn", "leave temperature out, or 0")
-_REFUSED: Refusals = {"translation": _NO_TRANSLATION, "prompt": _NO_PROMPT, "temperature": _NO_TEMPERATURE}
+_NO_TEMPERATURE = Refusal("is a CTC model and draws no words", "leave temperature out, or 0")
+_NO_DETECTION = Refusal("is a CTC model and detects no language", "name the language, or leave it out")
+_REFUSED: Refusals = {
+    "translation": _NO_TRANSLATION,
+    "prompt": _NO_PROMPT,
+    "temperature": _NO_TEMPERATURE,
+    "language detection": _NO_DETECTION,
+}
 
 
 class CtcFamily:
@@ -36,6 +47,7 @@ class CtcFamily:
 
     name = CTC
     published: Mapping[str, NetworkSize] = {}
+    shares_bases = False  # an adapter's head is its own, of another size than the next one's
     unquantized = ("lm_head", "ctc_head")  # small, and what the transcript is read from
 
     def has_type(self, model_type: str) -> bool:
@@ -59,9 +71,10 @@ class CtcFamily:
         from asr.models.ctc.network import load
 
         processor = load_processor(checkpoint)
+        processor.decoder  # noqa: B018  # a damaged language model is told now, and not with the first clip
         try:
             network = load(checkpoint.folder, checkpoint.weights, device, dtype, quantization)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             what = f"checkpoint '{checkpoint.name}' cannot be loaded as a CTC model: {one_line(error)}"
             raise UserError(what, str(checkpoint.folder)) from error
         return SpeechModel(
@@ -108,6 +121,20 @@ class CtcFamily:
 
         return transcribe_batch(model, _processor(model), requests, context, max_batch_clips)
 
+    def align(self, model: SpeechModel, requests: Sequence[AlignmentRequest]) -> list[tuple[Word, ...] | DataError]:
+        """Return the words' times on the most probable path through each clip's emissions."""
+        from asr.models.ctc.given_text import align_clips
+
+        return align_clips(model, _processor(model), requests)
+
+    def align_long(
+        self, model: SpeechModel, windows: Iterable[SoundWindow], text: str, limits: SegmentLimits
+    ) -> LongAlignment:
+        """Cut a recording into segments of what is surely spoken of a text, which need not fit it everywhere."""
+        from asr.models.ctc.given_text import align_recording
+
+        return align_recording(model, _processor(model), windows, text, limits)
+
     def loss(self, network: PreTrainedModel) -> TrainingLoss:
         """Return CTC's loss: the clips' sum, divided by the symbols of the whole step on all workers."""
         from asr.models.ctc.loss import CtcLoss
@@ -151,6 +178,18 @@ class CtcFamily:
         from asr.models.ctc.new_head import new_head
 
         return new_head(base, settings, language, texts)
+
+    def write_language_model(
+        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
+    ) -> None:
+        """Write n-grams of the transcripts' words and symbols, if settings ask for them."""
+        if settings.is_own_language_model or (settings.language_model != "none" and texts is not None):
+            vocabulary = cast(CtcProcessor, processor).vocabulary
+            write_language_model(folder, vocabulary, texts() if texts is not None else (), settings)
+
+    def without_language_model(self, model: SpeechModel) -> SpeechModel:
+        """Return the model with greedy decoding."""
+        return replace(model, processor=replace(_processor(model), is_greedy=True))
 
     def settle(self, folder: Path) -> None:
         """Change nothing: networks are saved under transformers' own names."""
@@ -201,7 +240,7 @@ class CtcFamily:
         raise UserError(f"'{name}' is a CTC model, which CTranslate2 does not run", "use engine=torch")
 
     def is_mixable(self, folder: Path) -> bool:
-        """Return False: each adapter brings a head of its own."""
+        """Return False, as no base is shared."""
         return False
 
 

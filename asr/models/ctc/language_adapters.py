@@ -32,6 +32,8 @@ def adapter_languages(folder: Path) -> list[str]:
         vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return []
+    if not isinstance(vocabulary, dict):
+        return []
     nested = {name for name, symbols in vocabulary.items() if isinstance(symbols, dict)}
     return sorted(files & nested)
 

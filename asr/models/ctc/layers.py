@@ -46,18 +46,22 @@ def freeze_feature_encoder(network: PreTrainedModel) -> None:
 
 
 def freeze_unused(network: PreTrainedModel) -> None:
-    """Freeze what no batch gives a gradient: DDP would wait for it, and the sinusoids of Whisper's encoder.
+    """Freeze what no batch gives a gradient, as DDP would wait for it, and the sinusoids of Whisper's encoder.
 
-    The vector that stands for masked positions is not used where the config masks none.
+    The vector that stands for masked positions is not used where the config masks none, nor are the convolutions over
+    positions of a Conformer, whose layers know positions by themselves.
     """
     config, inner = network.config, network.base_model
-    masks = getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0.0) > 0
-    embed = getattr(inner, "masked_spec_embed", None)
-    if embed is not None and not masks:
-        embed.requires_grad_(False)
-    sinusoids = getattr(getattr(inner, "encoder", None), "embed_positions", None)
-    if isinstance(sinusoids, nn.Embedding):
-        sinusoids.requires_grad_(False)
+    unused = []
+    if not getattr(config, "apply_spec_augment", True) or not getattr(config, "mask_time_prob", 0.0):
+        unused.append(getattr(inner, "masked_spec_embed", None))
+    if hasattr(inner.encoder, "embed_positions"):
+        unused.append(getattr(inner.encoder, "pos_conv_embed", None))
+        if isinstance(inner.encoder.embed_positions, nn.Embedding):
+            unused.append(inner.encoder.embed_positions)
+    for part in unused:
+        if part is not None:
+            part.requires_grad_(False)
 
 
 def lora_targets(network: PreTrainedModel) -> list[str]:

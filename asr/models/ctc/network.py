@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 from transformers import AutoConfig
 from transformers.utils import logging
 
@@ -123,13 +124,29 @@ def _draw(network: PreTrainedModel, new: Collection[str]) -> None:
 
 
 def _finished(network: PreTrainedModel) -> PreTrainedModel:
-    """Return a network ready to decode, whose padding is blank, and which answers PEFT without a warning."""
+    """Return a network ready to decode, whose padding is blank, and which answers what PEFT asks of it.
+
+    Its class keeps its name, which is saved in config.json.
+    """
     kind = type(network)
-    # PEFT 0.21 asks by a name that transformers 5.23 has deprecated. The class keeps its name: config.json has it.
-    answer = {"is_gradient_checkpointing": property(lambda self: bool(self.is_activation_checkpointing))}
-    network.__class__ = type(kind.__name__, (kind,), answer | {"__module__": kind.__module__})
+    # PEFT 0.21 asks by a name that transformers 5.23 has deprecated.
+    answers: dict[str, object] = {"is_gradient_checkpointing": property(_is_checkpointing)}
+    if network._tied_weights_keys:  # PEFT asks whether embeddings are; Granite's head is tied, to another layer
+        answers["get_input_embeddings"] = _first_layer
+    network.__class__ = type(kind.__name__, (kind,), answers | {"__module__": kind.__module__})
     blank_padding(network)
     return network.eval()
+
+
+def _is_checkpointing(network: PreTrainedModel) -> bool:
+    return bool(network.is_activation_checkpointing)
+
+
+def _first_layer(network: PreTrainedModel) -> nn.Module:
+    """Return the layer that features enter."""
+    first, _ = next(iter(network.named_parameters()))
+    layer: nn.Module = network.get_submodule(first.rpartition(".")[0])
+    return layer
 
 
 @contextmanager

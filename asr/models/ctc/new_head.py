@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
+from asr.models.ctc.decoder import require_language_model
 from asr.models.ctc.language_adapters import LANGUAGE, require_language
 from asr.models.ctc.text_rules import TextRules
 from asr.models.ctc.tokenizer_files import read_vocabulary, write_tokenizer
@@ -26,8 +27,10 @@ def new_head(
 ) -> HeadFiles:
     """Return the files of a new head for a checkpoint; none where it keeps its own.
 
-    Raises UserError where it has none to keep, or the transcripts make no vocabulary.
+    Raises UserError where it has none to keep, the transcripts make no vocabulary, or the file of a language model is
+    missing or damaged.
     """
+    require_language_model(settings)
     config = _read(base.folder / "config.json")
     own = settings.vocabulary != "transcripts" and _has_head(base.folder, config)
     if own and settings.target_language is None:

@@ -17,6 +17,7 @@ from asr.data.segments import LabelledSegment
 from asr.errors import DataError, UserError, one_line
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc.alignment import positions_needed
+from asr.models.ctc.decoder import LANGUAGE_MODEL, CtcDecoder, load_decoder
 from asr.models.ctc.features import ClipFeatures, WhisperFeatures, load_features
 from asr.models.ctc.tokenizer_files import read_vocabulary, require_matches
 from asr.models.ctc.vocabulary import CtcVocabulary
@@ -36,13 +37,16 @@ INPUTS = (
     "tokenizer.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    *LANGUAGE_MODEL,
 )
-"""Files of tokenizer and feature extractor, as far as a checkpoint has them."""
+"""Files of tokenizer, feature extractor and language model, as far as a checkpoint has them."""
 
 
 @dataclass(frozen=True)
 class CtcProcessor:
     """A vocabulary and features, an ``asr.models.processor.Processor``. ``folder`` is the checkpoint's.
+
+    ``is_greedy``: what is said is decoded without the language model that may lie there.
 
     What goes wrong is told as ``Processor`` has it.
     """
@@ -50,6 +54,7 @@ class CtcProcessor:
     vocabulary: CtcVocabulary
     features: ClipFeatures
     folder: Path
+    is_greedy: bool = False
 
     window_s = LONGEST_WINDOW_S
     max_previous_tokens = 0
@@ -68,6 +73,11 @@ class CtcProcessor:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.folder)
+
+    @cached_property
+    def decoder(self) -> CtcDecoder:
+        """The decoder of the network's emissions."""
+        return CtcDecoder(self.vocabulary) if self.is_greedy else load_decoder(self.folder, self.vocabulary)
 
     @cached_property
     def position_s(self) -> float:

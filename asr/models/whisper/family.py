@@ -9,24 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.audio.features import Context
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.models.abilities import Refusal, Refusals
+from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits, SoundWindow
 from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
 from asr.models.family import WHISPER, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
 from asr.models.head import HeadFiles, HeadSettings
+from asr.models.processor import Processor
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape
 from asr.models.whisper.tokens import is_multilingual
-from asr.transcript import DecodingRequest, Transcript
+from asr.transcript import DecodingRequest, Transcript, Word
 
 if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedModel
 
 _ONLY_ENGLISH = Refusal("knows English only and cannot translate", "use a multilingual model")
+# As OpenAI has it: of its models whisper-1 takes no `keywords`, and its prompt is the place for a list of them.
+_NO_KEYWORDS = Refusal("is a Whisper model and takes no keywords", "write the words into the prompt")
 
 
 class WhisperFamily:
@@ -34,6 +38,7 @@ class WhisperFamily:
 
     name = WHISPER
     published = SIZES
+    shares_bases = True
     unquantized = ("proj_out",)  # the tied embeddings under another name
 
     def has_type(self, model_type: str) -> bool:
@@ -74,8 +79,9 @@ class WhisperFamily:
         return frozenset(token.strip("<|>") for token in known)
 
     def refusals(self, languages: frozenset[str]) -> Refusals:
-        """Return that English-only checkpoints have no token for translation."""
-        return {"translation": _ONLY_ENGLISH} if languages == {"en"} else {}
+        """Return that keywords belong into the prompt, and that English-only checkpoints cannot translate."""
+        refused: Refusals = {"keywords": _NO_KEYWORDS}
+        return {**refused, "translation": _ONLY_ENGLISH} if languages == {"en"} else refused
 
     def transcribe(
         self,
@@ -90,6 +96,19 @@ class WhisperFamily:
         from asr.models.whisper.torch_backend import decode
 
         return decode(model, requests, context, max_batch_clips, fallback, adapters)
+
+    def align(self, model: SpeechModel, requests: Sequence[AlignmentRequest]) -> list[tuple[Word, ...] | DataError]:
+        """Return the words' times by the cross attention, as those of decoded words."""
+        from asr.models.whisper.given_text import align_clips
+
+        return align_clips(model, requests)
+
+    def align_long(
+        self, model: SpeechModel, windows: Iterable[SoundWindow], text: str, limits: SegmentLimits
+    ) -> LongAlignment:
+        """Raise DataError: cross attention is read in one window."""
+        detail = f"'{model.name}' is a Whisper model, which aligns clips of at most 30 s: use a CTC model"
+        raise DataError("too_long", detail)
 
     def loss(self, network: PreTrainedModel) -> TrainingLoss:
         """Return the cross entropy of the tokens: their sum, divided by the tokens of the whole step on all workers."""
@@ -126,6 +145,15 @@ class WhisperFamily:
         path = folder / "config.json"
         settings = json.loads(path.read_text(encoding="utf-8")) | {"architectures": ["WhisperForConditionalGeneration"]}
         path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+    def write_language_model(
+        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
+    ) -> None:
+        """Write nothing: Whisper's decoder is one."""
+
+    def without_language_model(self, model: SpeechModel) -> SpeechModel:
+        """Return the model as it is."""
+        return model
 
     def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
         """Return the model with the generation config in a folder, which has the language it was trained for."""

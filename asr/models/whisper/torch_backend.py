@@ -35,7 +35,7 @@ def decode(
 
     ``adapters`` are those of a ``multi_lora.SharedBase``, one for each clip, where ``model`` comes from there.
     """
-    return transcribe_batch(_TorchNetwork(model, adapters), clips, context, max_batch_clips, fallback)
+    return transcribe_batch(TorchNetwork(model, adapters), clips, context, max_batch_clips, fallback)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Encoded:
 
 
 @dataclass(frozen=True)
-class _TorchNetwork:
+class TorchNetwork:
     """A speech model as ``asr.models.whisper.batch_decode`` asks for it."""
 
     model: SpeechModel

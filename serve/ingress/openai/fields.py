@@ -10,12 +10,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from asr.config import suggestion
 from asr.errors import DataError
-from asr.language import is_unnamed
+from asr.language import is_detected, is_unnamed
 from asr.models.processor import LONGEST_PROMPT
 from asr.parsed import JsonObject
 from asr.printable import printable
 from asr.sound import DEFAULT_CHOICE, MAX_INDEX, NAMED, is_index
-from asr.transcript import require_plain
+from asr.transcript import MAX_KEYWORD_CHARACTERS, MAX_KEYWORDS, plain_keywords, require_plain
 from serve.errors import ApiError
 
 Format = Literal["json", "text", "verbose_json", "srt", "vtt"]
@@ -23,6 +23,9 @@ Granularity = Literal["word", "segment"]
 
 # Ten times what a model reads, so that a client may send the text before as it is; a million take half a second.
 MAX_PROMPT_CHARACTERS = 10_000
+
+LISTS = ("timestamp_granularities", "keywords")
+"""Fields that clients repeat, as form encoders do, with brackets behind their name or without."""
 
 VAD_SETTINGS = ("type", "prefix_padding_ms", "silence_duration_ms", "threshold")
 _SWITCH = {"": False, "false": False, "0": False, "true": True, "1": True}
@@ -42,7 +45,14 @@ def wrong(name: str, message: str) -> ApiError:
 
 
 def _language(value: str) -> str | None:
-    return None if is_unnamed(value) else value.strip()
+    return value.strip() if is_detected(value) or not is_unnamed(value) else None
+
+
+def _keywords(values: Sequence[str]) -> list[str]:
+    try:
+        return list(plain_keywords(values))
+    except DataError as error:
+        raise wrong("keywords", f"'keywords' cannot be used: {error.detail}") from None
 
 
 def _prompt(value: str) -> str:
@@ -127,14 +137,14 @@ _VAD: JsonObject = {
     ]
 }
 _CHANNEL = rf"^({'|'.join(NAMED)}|\d{{1,3}})$"
+_Keyword = Annotated[str, Field(max_length=MAX_KEYWORD_CHARACTERS)]
 _Index = Annotated[int, Field(ge=0, le=MAX_INDEX)]
 
 
 class Fields(BaseModel):
     """The fields beside the file. An empty one asks for its default. A field that is wrong is an ApiError 400.
 
-    Not offered, and refused by name: ``include``, ``keywords``, ``languages``, ``known_speaker_names``,
-    ``known_speaker_references``.
+    Not offered, and refused by name: ``include``, ``languages``, ``known_speaker_names``, ``known_speaker_references``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -142,9 +152,11 @@ class Fields(BaseModel):
     model: Annotated[str, Field(min_length=1)]
     """A model's public name, as `/v1/models` lists them."""
     language: Annotated[str | None, BeforeValidator(_language)] = None
-    """The spoken language: a code (`it`), a name or `auto`. Without, it is detected."""
+    """The spoken language: a code (`it`), a name or `auto`. Without, it is the model's, or detected."""
     prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS), BeforeValidator(_prompt)] = ""
     """The text before, or names and spellings to be expected; a model reads the end of it."""
+    keywords: Annotated[list[_Keyword], Field(max_length=MAX_KEYWORDS), BeforeValidator(_keywords)] = []
+    """Words and phrases to be expected, one a field, of models that take them. Of others `prompt` is the place."""
     temperature: Annotated[float, Field(ge=0.0, le=1.0), BeforeValidator(_temperature)] = 0.0
     """0 is the likeliest word each time, with a fallback where that goes astray; above it words are drawn."""
     response_format: Annotated[Format, BeforeValidator(_format)] = "json"
@@ -164,8 +176,9 @@ class Fields(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Fields:
-        if self.language_per_window and self.language:
-            told = f"'language_per_window' detects languages, but 'language' is '{printable(self.language)}'"
+        if self.language_per_window and not is_unnamed(self.language):
+            named = printable(self.language or "")
+            told = f"'language_per_window' detects languages, but 'language' is '{named}'"
             raise wrong("language_per_window", told)
         if self.timestamp_granularities and self.response_format != "verbose_json":
             name = "timestamp_granularities"

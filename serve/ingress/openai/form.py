@@ -11,11 +11,12 @@ from starlette.formparsers import MultiPartException
 from starlette.types import Message, Receive
 
 from asr.printable import printable
+from asr.transcript import MAX_KEYWORDS
 from serve.errors import ApiError
 from serve.ingress.openai.parameters import Parameters, read_parameters
 
-MAX_FIELDS = 32
-ENVELOPE_BYTES = 64 * 1024  # boundaries, part headers and the other fields around the file
+MAX_FIELDS = 32 + MAX_KEYWORDS
+ENVELOPE_BYTES = 96 * 1024  # boundaries, part headers and the other fields around the file
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,11 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from asr.parsed import JsonObject
 from serve.ingress.openai import schemas
-from serve.ingress.openai.fields import Fields
+from serve.ingress.openai.fields import LISTS, Fields
 from serve.models.rollout import RolloutRequest
 
 _REFERENCE = "#/components/schemas/{model}"
 _FORM = "Form"
-# Where a form's field is a list, its name has brackets: with or without, we take both.
-_LISTS = ("timestamp_granularities",)
 
 _REFUSED = {
     400: "A field is invalid, or the audio cannot be used; `param` names the field.",
@@ -98,5 +96,5 @@ def _document(app: FastAPI) -> JsonObject:
 def _form(fields: JsonObject) -> JsonObject:
     """Return the schema of the whole form: the file and the fields, lists under the names that clients give them."""
     file = {"type": "string", "format": "binary", "description": "A recording, or a video with sound."}
-    named = {f"{name}[]" if name in _LISTS else name: schema for name, schema in fields["properties"].items()}
+    named = {f"{name}[]" if name in LISTS else name: schema for name, schema in fields["properties"].items()}
     return {**fields, "title": _FORM, "properties": {"file": file, **named}, "required": ["file", *fields["required"]]}

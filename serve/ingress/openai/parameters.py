@@ -13,14 +13,22 @@ from asr.inference.pipeline import DecodingOptions, check_abilities, spoken_lang
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
 from asr.transcript import Task
 from serve.errors import ApiError
-from serve.ingress.openai.fields import MAX_PROMPT_CHARACTERS, VAD_SETTINGS, Fields, Format, Granularity, unknown, wrong
+from serve.ingress.openai.fields import (
+    LISTS,
+    MAX_PROMPT_CHARACTERS,
+    VAD_SETTINGS,
+    Fields,
+    Format,
+    Granularity,
+    unknown,
+    wrong,
+)
 
 __all__ = ["MAX_PROMPT_CHARACTERS", "Format", "Granularity", "Parameters", "options_of", "read_parameters"]
 
 # A client that asks for more than there is is told so: ignoring it would give answers to another question.
 _NOT_OFFERED = {
     "include": "verbose_json has avg_logprob of each segment",
-    "keywords": "write the words into 'prompt'",
     "languages": "give one 'language', or none to have it detected",
     "known_speaker_names": "who speaks is not told apart",
     "known_speaker_references": "who speaks is not told apart",
@@ -46,6 +54,7 @@ class Parameters:
     stream: bool = False
     language_per_window: bool = False
     sound: SoundChoice = DEFAULT_CHOICE
+    keywords: tuple[str, ...] = ()
 
 
 def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
@@ -53,16 +62,14 @@ def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
     lists: dict[str, list[str]] = {}
     for key, value in pairs:
         name = _name(key)
-        # Clients repeat the key of a list as form encoders do, with [] or without.
-        if name in lists and not key.endswith("]") and name != "timestamp_granularities":
+        if name in lists and not key.endswith("]") and name not in LISTS:
             raise wrong(name, f"'{name}' must be given once")
         lists.setdefault(name, []).append(value)
     if not lists.get("model", [""])[-1]:
         raise ApiError(400, "there is no 'model'", "missing_value", "model")
-    granularities = lists.pop("timestamp_granularities", [])
-    texts = {name: values[-1] for name, values in lists.items() if name != "file"}
+    given = {name: values if name in LISTS else values[-1] for name, values in lists.items() if name != "file"}
     try:
-        fields = Fields.model_validate({"timestamp_granularities": granularities, **texts})
+        fields = Fields.model_validate(given)
     except ValidationError as error:  # what is no text at all: everything else has words of its own
         name = str(error.errors()[0]["loc"][0])
         raise wrong(name, f"'{name}' cannot be read") from None
@@ -77,6 +84,7 @@ def read_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
         stream=fields.stream,
         language_per_window=fields.language_per_window,
         sound=SoundChoice(fields.track, fields.channel),
+        keywords=tuple(fields.keywords),
     )
 
 
@@ -91,6 +99,7 @@ def options_of(model: ModelInfo, parameters: Parameters, task: Task) -> Decoding
         or "segment" in parameters.granularities
         or parameters.sound.channel == EACH,  # channels are put in order by the times of what was said
         words="word" in parameters.granularities,
+        keywords=parameters.keywords,
     )
     try:
         check_abilities(asked, model)

@@ -29,7 +29,7 @@ def test_both_engines_know_the_same_of_a_model(loaded: Engine) -> None:
     assert (info.name, info.language, info.languages, info.context) == ("tiny", "en", frozenset({"en"}), "full")
     how = ("torch", "float32") if isinstance(loaded, engine.TorchEngine) else ("ctranslate2", "int8")
     assert (info.engine, info.precision) == how
-    assert info.computed == f"{', '.join(how)}, each window padded to 30 s"
+    assert info.computed == f"whisper, {', '.join(how)}, each window padded to 30 s"
     assert len(pickle.dumps(info)) < 200_000, "it travels without the weights"
 
 

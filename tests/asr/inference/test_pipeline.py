@@ -73,6 +73,22 @@ def test_a_model_of_a_language_that_no_whisper_knows_is_asked_in_it() -> None:
         spoken_language("it", dhivehi)
 
 
+def test_a_model_that_detects_no_language_refuses_who_asks_for_that_and_nobody_else() -> None:
+    one = replace(
+        MANY,
+        languages=frozenset({"it"}),
+        language="it",
+        refusals={"language detection": Refusal("detects no language", "name it")},
+    )
+    assert [spoken_language(named, one) for named in (None, "", "Italian", "und")] == ["it"] * 4
+    for named in ("auto", " Detect"):
+        with pytest.raises(UserError, match="'many' detects no language"):
+            spoken_language(named, one)
+        assert spoken_language(named, MANY) is None
+    with pytest.raises(UserError, match="'many' knows Italian only, not English"):
+        spoken_language("en", one)
+
+
 def test_an_english_model_does_not_translate() -> None:
     translation = DecodingOptions(task="translate")
     check_abilities(translation, MANY)
@@ -88,6 +104,8 @@ def test_an_english_model_does_not_translate() -> None:
         (DecodingOptions(temperature=0.2), "temperature"),
         (DecodingOptions(timestamps=True), "segment times"),
         (DecodingOptions(words=True), "word times"),
+        (DecodingOptions(keywords=("Ahab",)), "keywords"),
+        (DecodingOptions(language_per_window=True), "language detection"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused_in_its_own_words(asked: DecodingOptions, ability: Ability) -> None:

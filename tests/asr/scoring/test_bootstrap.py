@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.scoring import bootstrap
-from asr.scoring.bootstrap import bootstrap_interval
+from asr.scoring.bootstrap import bootstrap_interval, paired_interval
 from asr.scoring.edits import EditCounts
 
 COUNTS = st.builds(EditCounts, *[st.integers(0, 30)] * 4)
@@ -45,3 +45,18 @@ def test_many_utterances_are_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) ->
     assert bootstrap_interval(counts) == pytest.approx(whole)
     monkeypatch.setattr(bootstrap, "_BLOCK", 1)
     assert bootstrap_interval(counts) == pytest.approx(whole)
+
+
+def test_a_paired_interval_knows_what_is_hard_for_both() -> None:
+    """Of two models one makes an error more in every fourth utterance; how hard utterances are varies far more."""
+    errors = [(i % 9, i % 9 + (i % 4 == 0)) for i in range(180)]
+    one, other = (
+        [EditCounts(hits=20 - each, substitutions=each) for each in wrong] for wrong in zip(*errors, strict=True)
+    )
+    low, high = paired_interval(other, one)
+    assert 0.005 < low < 45 / 3600 < high < 0.02
+    assert bootstrap_interval(one)[1] > bootstrap_interval(other)[0]  # the two intervals alone say nothing
+    assert paired_interval(one, other) == pytest.approx((-high, -low), abs=0.001)
+    assert paired_interval(one, one) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="180 utterances, but 3"):
+        paired_interval(one, other[:3])

@@ -62,7 +62,7 @@ def test_what_is_left_out_of_a_folder_is_told(
     assert json.loads(printed.out)["file"].endswith("a.mka")
     left_out, computed = printed.err.splitlines()
     assert left_out == "left out, not audio by their names: 1 .pdf, 1 .txt"
-    assert computed == f"{tiny_en_name}: ctranslate2, int8, each window padded to 30 s"
+    assert computed == f"{tiny_en_name}: whisper, ctranslate2, int8, each window padded to 30 s"
 
 
 def test_json_that_is_printed_has_the_words_that_were_asked_for(

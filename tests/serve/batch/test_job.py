@@ -35,6 +35,8 @@ def test_what_no_model_can_do_is_refused_at_once() -> None:
         job(Format.SRT, words=True)
     with pytest.raises(UserError, match="--prompt"):
         job(prompt="a <|notimestamps|> token")
+    with pytest.raises(UserError, match="--keyword cannot be used: one has 51 characters"):
+        job(keywords=["a" * 51])
     with pytest.raises(UserError, match="Xqzzt"):
         job(language="Xqzzt").settings()
 
@@ -46,6 +48,12 @@ def test_what_the_model_cannot_do_is_refused() -> None:
 
 def test_a_name_for_a_language_is_as_good_as_another() -> None:
     assert job(language="Italian").settings() == job(language="it").settings()
+
+
+def test_other_keywords_are_another_transcript() -> None:
+    assert job(keywords=[" Digium", ""]).settings() == job(keywords=["Digium"]).settings() != job().settings()
+    assert job(keywords=["a, b"]).settings() != job(keywords=["a", "b"]).settings()
+    assert job(keywords=["Digium"]).options(INFO).keywords == ("Digium",)
 
 
 def test_another_channel_is_another_transcript() -> None:

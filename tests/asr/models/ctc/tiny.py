@@ -132,6 +132,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 PIECEWISE = ("parakeet-ctc-0.6b", "medasr", "granite-speech-5.0")  # they spell in pieces, as SentencePiece makes them
 MASKED = {"wavlm-base"} | {name for name, one in CONFIGS.items() if one.get("feat_extract_norm") == "layer"}
+UNLIKE = ("wav2vec2-base-960h", "hubert-large-ls960-ft", "w2v-bert-2.0", "parakeet-ctc-0.6b", "whisper-tiny")
+"""As unlike each other as they come: for what does not hang on how a layer is built."""
+
 LANGUAGES = {"eng": SYMBOLS, "deu": [*SYMBOLS, *"äöüß"]}
 
 

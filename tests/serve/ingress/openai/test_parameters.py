@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from dataclasses import replace
 from typing import get_args
 
 import openai
@@ -10,6 +11,7 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
 from asr.inference.engine import ModelInfo
+from asr.models.abilities import Refusal
 from asr.sound import MAX_INDEX, SoundChoice
 from serve.errors import ApiError
 from serve.ingress.openai.parameters import MAX_PROMPT_CHARACTERS, Format, Parameters, options_of, read_parameters
@@ -79,7 +81,8 @@ def test_a_list_may_be_repeated_with_or_without_brackets() -> None:
 
 @pytest.mark.parametrize("word", ["auto", "AUTO", " detect", "und", "unknown", "", " "])
 def test_auto_is_no_language_but_the_wish_to_have_it_detected(word: str) -> None:
-    assert read(("language", word), ("language_per_window", "true")).language is None
+    asked = options_of(MODEL, read(("language", word), ("language_per_window", "true")), "transcribe")
+    assert asked.language is None and asked.language_per_window
 
 
 def test_segments_are_the_granularity_of_verbose_json_and_of_nothing_else() -> None:
@@ -114,7 +117,8 @@ def test_how_the_service_is_to_cut_the_audio_is_taken_as_advice() -> None:
         *(("track", value, "invalid_value") for value in ("-1", "1.0", "first", "512", "9" * 5000, "\u00b2")),
         *(("channel", value, "invalid_value") for value in ("-1", "0.5", "front", "512", "9" * 5000, "0,1")),
         ("include[]", "logprobs", "unsupported_value"),
-        ("keywords[]", "Digium", "unsupported_value"),
+        ("keywords[]", "Digium <|endoftext|>", "invalid_value"),
+        ("keywords", "a" * 51, "invalid_value"),
         ("languages[]", "it", "unsupported_value"),
         ("known_speaker_names[]", "Ada", "unsupported_value"),
         ("known_speaker_references[]", "data:audio/wav;base64,", "unsupported_value"),
@@ -155,6 +159,34 @@ def test_each_channel_has_times_because_they_order_what_was_said() -> None:
     assert not options_of(MODEL, read(("channel", "left")), "transcribe").timestamps
 
 
+def test_keywords_are_repeated_as_the_official_client_does_and_the_model_must_take_them() -> None:
+    asked = read(("keywords[]", "Digium"), ("keywords", " Asterisk "), ("keywords[]", ""), ("keywords[]", "Digium"))
+    assert asked.keywords == ("Digium", "Asterisk")
+    assert options_of(MODEL, asked, "transcribe").keywords == asked.keywords
+    without = replace(MODEL, refusals={"keywords": Refusal("takes no keywords", "write them into the prompt")})
+    with pytest.raises(ApiError, match="'many' takes no keywords") as raised:
+        options_of(without, asked, "transcribe")
+    assert (raised.value.status, raised.value.code) == (400, "unsupported_model")
+    with pytest.raises(ApiError, match="there are 101, and 100 are the limit"):
+        read(*(("keywords[]", f"word {i}") for i in range(101)))
+
+
+def test_who_asks_to_have_the_language_detected_asks_that_of_a_model_that_can() -> None:
+    never = replace(
+        MODEL,
+        languages=frozenset({"it"}),
+        language="it",
+        refusals={"language detection": Refusal("detects no language", "")},
+    )
+    assert options_of(never, read(), "transcribe").language == "it"
+    assert options_of(never, read(("language", "und")), "transcribe").language == "it"
+    with pytest.raises(ApiError, match="'many' detects no language") as raised:
+        options_of(never, read(("language", "auto")), "transcribe")
+    assert (raised.value.status, raised.value.param) == (400, "language")
+    with pytest.raises(ApiError, match="'many' detects no language"):
+        options_of(never, read(("language_per_window", "true")), "transcribe")
+
+
 def test_a_parameter_is_given_once() -> None:
     with pytest.raises(ApiError, match="'language' must be given once"):
         read(("language", "it"), ("language", "en"))
@@ -186,7 +218,7 @@ HOSTILE = "\r\nX: y\x1b[2J\ud800" + "verbose" * 150_000
     [
         *(HOSTILE, f"include[{HOSTILE}", f"chunking_strategy[{HOSTILE}]"),
         *("language_per_window", "temperature", "response_format", "stream", "timestamp_granularities[]"),
-        *("track", "channel", "language"),
+        *("track", "channel", "language", "keywords"),
     ],
 )
 def test_what_is_told_back_of_a_megabyte_is_one_short_line_and_soon(name: str) -> None:

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from asr.errors import UserError
+from train.evaluation.candidate import candidates
+
+
+@pytest.fixture
+def copy(small_base: str, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_base, tmp_path / "copy"))
+
+
+def test_a_model_is_known_by_its_weights_and_by_what_it_is_decoded_with(small_base: str, copy: Path) -> None:
+    one, same, other = candidates([small_base, small_base, str(copy)], "short")
+    assert one is same and (one.name, one.context, one.language) == (small_base, "short", None)
+    assert one.processor.window_s == 30.0
+    assert other.identity == one.identity
+    (copy / "generation_config.json").write_text("{}")
+    assert candidates([str(copy)], None)[0].identity != one.identity
+
+
+def test_weights_that_end_too_soon_are_found_before_anything_is_decoded(small_base: str, copy: Path) -> None:
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=rf"{copy}/model\.safetensors: damaged or not complete"):
+        candidates([small_base, str(copy)], None)
+
+
+def test_a_model_that_cannot_be_had_is_named(small_base: str, copy: Path) -> None:
+    (copy / "config.json").unlink()
+    with pytest.raises(UserError, match=str(copy)):
+        candidates([small_base, str(copy)], None)
