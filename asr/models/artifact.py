@@ -8,7 +8,6 @@ digests that the files are what training wrote.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -19,7 +18,6 @@ from typing import Literal
 import torch
 from pydantic import Field, ValidationError
 
-from asr import language
 from asr.audio.filenames import is_litter
 from asr.config import Section
 from asr.errors import UserError
@@ -27,15 +25,15 @@ from asr.io import storage, transfer
 from asr.io.cache import cache_root, complete_or_absent
 from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
-from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
+from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint
 from asr.models.family import WHISPER, SpeechModel, load_checkpoint
 from asr.models.head import on_base
+from asr.models.model_card import readme
 from asr.parsed import JsonObject
 from asr.transcript import Task
 
 CARD = "card.json"
 README = "README.md"
-CURVE = "learning_curve.png"
 NETWORK = "config.json"
 """Describes the network; beside an adapter it is there where that has another head than its base."""
 MAX_GENERATIONS = 32  # of artifacts on artifacts
@@ -127,7 +125,7 @@ def is_artifact(folder: Path) -> bool:
 def complete(folder: Path, card: Card) -> Card:
     """Seal a folder of finished files as an artifact: record digests, write the README, then the card."""
     card = card.model_copy(update={"files": folder_digests(folder, frozenset({CARD, _CARD_DRAFT, README}))})
-    (folder / README).write_text(readme(card), encoding="utf-8")
+    (folder / README).write_text(readme(card, folder), encoding="utf-8")
     _write_card(folder, card)
     return card
 
@@ -135,7 +133,7 @@ def complete(folder: Path, card: Card) -> Card:
 def record_evaluations(folder: Path, evaluations: Sequence[JsonObject]) -> Card:
     """Put evaluation summaries into the card and README of a complete artifact, in place of those it had."""
     card = read_card(folder).model_copy(update={"evaluations": [dict(summary) for summary in evaluations]})
-    (folder / README).write_text(readme(card), encoding="utf-8")
+    (folder / README).write_text(readme(card, folder), encoding="utf-8")
     _write_card(folder, card)
     return card
 
