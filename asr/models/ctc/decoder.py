@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -45,7 +46,7 @@ class CtcDecoder:
     def decode(self, logprobs_TV: NDArray[np.float32], keywords: Sequence[str] = ()) -> list[int]:
         """Return the ids of what is said, without blanks and repeats. ``keywords`` are heard where sound allows them.
 
-        Raises UserError for keywords that the vocabulary cannot spell.
+        Those that the vocabulary cannot spell are passed over: no sound makes it write them.
         """
         if self.language_model is None and not keywords:
             return self.vocabulary.collapse(logprobs_TV.argmax(1))
@@ -64,7 +65,13 @@ class CtcDecoder:
         return lru_cache(_MOST_HOT)(self._hot_words)
 
     def _hot_words(self, keywords: tuple[str, ...]) -> HotWords:
-        return HotWords([self.vocabulary.rules.apply(phrase) for phrase in keywords], self._spelling)
+        return HotWords(self._spelled(keywords), self._spelling)
+
+    def _spelled(self, keywords: Sequence[str]) -> Iterable[str]:
+        """Yield those that the vocabulary can write, as it writes them."""
+        for phrase in keywords:
+            with suppress(DataError):
+                yield self.vocabulary.decode(self.vocabulary.encode(phrase))
 
 
 def spelling_of(vocabulary: CtcVocabulary) -> Spelling:
