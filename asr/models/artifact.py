@@ -8,7 +8,6 @@ digests that the files are what training wrote.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -19,7 +18,6 @@ from typing import Literal
 import torch
 from pydantic import Field, ValidationError
 
-from asr import language
 from asr.audio.filenames import is_litter
 from asr.config import Section
 from asr.errors import UserError
@@ -27,7 +25,7 @@ from asr.io import storage, transfer
 from asr.io.cache import cache_root, complete_or_absent
 from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
-from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
+from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint
 from asr.models.family import WHISPER, SpeechModel, load_checkpoint
 from asr.models.head import on_base
 from asr.parsed import JsonObject
