@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asr.models.artifact import read_card, record_evaluations
 from asr.parsed import JsonObject
-from asr.scoring.comparison import Comparison
+from asr.scoring.comparison import ModelComparison
 from asr.utterance import Utterance
 from cluster import termination
 from train.console import counting
@@ -21,7 +21,7 @@ from train.evaluation.compare import compare, write
 class KindsCompared:
     """Both models' results, the decoder's first; ``training`` and ``artifact`` are of the one with a CTC head."""
 
-    comparison: Comparison
+    comparison: ModelComparison
     training: JsonObject
     artifact: Path
     report: Path

@@ -33,6 +33,6 @@ def test_given_what_it_decoded_whisper_gives_the_words_the_same_times(
 
 @pytest.mark.weights
 def test_whisper_refuses_long_recordings_by_name_before_it_reads_them(tiny_en: SpeechModel) -> None:
-    with pytest.raises(DataError, match="tiny.* is a Whisper model, which aligns clips of at most 30 s") as refused:
+    with pytest.raises(DataError, match=r"tiny.* is a Whisper model, which aligns clips of at most 30 s") as refused:
         tiny_en.family.align_long(tiny_en, iter(lambda: pytest.fail("read"), None), "a text", SegmentLimits())
     assert refused.value.reason == "too_long"
