@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -110,9 +111,10 @@ class TrainConfig(Section):
     def _known_language(cls, language: str | None, others: ValidationInfo) -> str | None:
         if not language:
             return None
+        given: Mapping[str, object] = others.data
         try:
             found = code(language)
-            if others.data.get("head") is None:
+            if given.get("head") is None:
                 require_token(found)
             return found
         except UserError as error:  # as a ValueError, so that pydantic reports it among the other mistakes
