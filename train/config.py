@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from asr.config import Renamed, Section
 from asr.errors import UserError
-from asr.language import code
+from asr.language import code, require_token
 from asr.models.head import InitialModel
 from asr.parsed import JsonObject
 from asr.places import KeptPlace, ModelPlace
@@ -69,7 +70,8 @@ class TrainConfig(Section):
     head: Literal["ctc"] | None = None
     """``ctc`` puts a linear layer on the base's encoder, which spells what is heard; default: the base as it is."""
     language: str | None = None
-    """Whisper's name or code of the spoken language, for utterances whose manifest row names none."""
+    """Name or code of the spoken language, for utterances whose manifest row names none. With ``head: ctc`` it may be
+    any; Whisper has tokens for about a hundred."""
     task: Task = "transcribe"
     """The decoder's task."""
     seed: int = Field(0, ge=0)
@@ -106,9 +108,15 @@ class TrainConfig(Section):
 
     @field_validator("language")
     @classmethod
-    def _known_language(cls, language: str | None) -> str | None:
+    def _known_language(cls, language: str | None, others: ValidationInfo) -> str | None:
+        if not language:
+            return None
+        given: Mapping[str, object] = others.data
         try:
-            return code(language) if language else None
+            found = code(language)
+            if given.get("head") is None:
+                require_token(found)
+            return found
         except UserError as error:  # as a ValueError, so that pydantic reports it among the other mistakes
             raise ValueError(str(error)) from None
 

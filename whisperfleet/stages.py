@@ -31,8 +31,8 @@ from train.data.splits import given_splits, rows_of
 from train.evaluation.offline import evaluate
 from train.run.fit import fit
 from whisperfleet.ask import EndpointAnswer, ask
+from whisperfleet.comparison import KindsCompared, compare_kinds
 
-STAGES = 7
 SERVED_CLIPS = 8
 
 out = Console(highlight=False, markup=False, soft_wrap=True)  # transcripts and paths may hold [brackets]
@@ -49,6 +49,7 @@ class DemoOutcome:
     answers: Sequence[EndpointAnswer]
     artifact: Path
     report: Path
+    kinds: KindsCompared | None = None
 
     def line(self) -> dict[str, object]:
         """Return the figures for machines: error rates are shares, times seconds."""
@@ -64,38 +65,57 @@ class DemoOutcome:
             "served_ok": bool(self.answers) and all(answer.text is not None for answer in self.answers),
             "artifact": str(self.artifact.resolve()),
             "report": str(self.report.resolve()),
+            **(self.kinds.line() if self.kinds else {}),
         }
 
 
-def whole_way(config: TrainConfig, folder: Path, manifest: str) -> DemoOutcome:
-    """Go through the stages of a demo in its folder; what an interrupted one had done there is not done again."""
+class Announcer:
+    """Announces the stages of a demo, each with its number."""
+
+    def __init__(self, stages: int) -> None:
+        self._stages, self._done = stages, 0
+
+    def __call__(self, what: str) -> None:
+        """Announce the next stage."""
+        self._done += 1
+        out.print(Text.assemble((f"[{self._done}/{self._stages}]", "bold"), f" {what}"))
+
+
+def whole_way(config: TrainConfig, folder: Path, manifest: str, other: TrainConfig | None = None) -> DemoOutcome:
+    """Go through the stages of a demo in its folder; what an interrupted one had done there is not done again.
+
+    With ``other`` a second kind of model is trained on the same speech, and compared with the first.
+    """
     started = time.monotonic()
-    stage(1, f"weights: {config.base}")
+    stage = Announcer(9 if other else 7)
+    stage(f"weights: {config.base}")
     checkpoint = find_checkpoint(config.base)
     out.print(f"      {checkpoint.digest}\n      {checkpoint.folder}")
-    stage(2, f"speech: {manifest}")
+    stage(f"speech: {manifest}")
     prepared = prepare_speech(manifest, folder / "data")
     test = read_manifest(prepared.manifests["test"])
-    stage(3, f"WER before, on {len(test)} clips that training never sees, each padded to 30 s")
+    stage(f"WER before, on {len(test)} clips that training never sees, each padded to 30 s")
     before = measured(folder / "before.json", config.base, test, "full", config.language)
-    stage(4, f"fine-tune: {config.optim.max_steps} steps in {folder} (Ctrl-C, and the same command goes on)")
+    stage(f"fine-tune: {config.optim.max_steps} steps in {folder} (Ctrl-C, and the same command goes on)")
     artifact = fine_tune(config)
-    stage(5, "WER after, at the clips' own length and padded to 30 s")
+    stage("WER after, at the clips' own length and padded to 30 s")
     short = measured(folder / "after-short.json", str(artifact), test, "short", config.language)
     full = measured(folder / "after-full.json", str(artifact), test, "full", config.language)
     report = record(artifact, before, short, full)
-    stage(6, "serve the artifact, and ask it over HTTP")
+    stage("serve the artifact, and ask it over HTTP")
     answers = ask(str(artifact), spread(test), lambda model: out.print(f"      {model.computed}"))
     show_answers(answers)
-    outcome = DemoOutcome(before, short, full, read_card(artifact).training, answers, artifact, report)
-    stage(7, f"done in {duration(time.monotonic() - started)}")
+    kinds = None
+    if other:
+        stage(f"a CTC head on the same encoder: {other.optim.max_steps} steps in {RunFolder.of(other).uri}")
+        second = fine_tune(other)
+        stage("both models on the clips that neither has seen")
+        kinds = compare_kinds(artifact, second, test, config.language, folder.with_name(f"{folder.name}-comparison"))
+        out.print(f"      report: {kinds.report}")
+    outcome = DemoOutcome(before, short, full, read_card(artifact).training, answers, artifact, report, kinds)
+    stage(f"done in {duration(time.monotonic() - started)}")
     show_outcome(outcome)
     return outcome
-
-
-def stage(number: int, what: str) -> None:
-    """Announce a stage."""
-    out.print(Text.assemble((f"[{number}/{STAGES}]", "bold"), f" {what}"))
 
 
 def prepare_speech(spec: str, folder: Path) -> Prepared:

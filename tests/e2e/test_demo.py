@@ -31,6 +31,8 @@ SETTINGS = [
     "batching.full_window_share=0.1",
     "workers.cpus_each=1",  # two threads wait for each other where tests beside it have the cores
 ]
+CTC_SETTINGS = [f"optim.max_steps={STEPS}", "optim.warmup_steps=1", "run.checkpoint_every_steps=3"]
+COMPARE = ["--compare", *(word for setting in CTC_SETTINGS for word in ("--ctc", setting))]
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.weights, pytest.mark.timeout(900)]
 
 
@@ -50,9 +52,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return install(tmp_path_factory.mktemp("wheel"))
 
 
-def start(installed: Installed, folder: Path) -> subprocess.Popen[str]:
+def start(installed: Installed, folder: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [installed.command, "demo", "--manifest", "mine", *SETTINGS],
+        [installed.command, "demo", "--manifest", "mine", *options, *SETTINGS],
         cwd=folder,
         env=installed.environment(),
         stdout=subprocess.PIPE,
@@ -86,7 +88,7 @@ def wait_until_gone(session: int) -> None:
 
 @pytest.fixture(scope="module")
 def outcome(installed: Installed, folder: Path) -> Iterator[dict[str, Any]]:
-    """The demo, interrupted with Ctrl-C after its first checkpoint, then run to its end."""
+    """The demo, interrupted with Ctrl-C after its first checkpoint, then run to its end, and to the comparison's."""
     first = start(installed, folder)
     kept = folder / "runs/demo-1/checkpoints/checkpoint_manager_snapshot.json"  # Ray's list of whole checkpoints
     deadline = time.monotonic() + 400
@@ -99,7 +101,7 @@ def outcome(installed: Installed, folder: Path) -> Iterator[dict[str, Any]]:
     assert first.returncode not in (0, 2)
     assert "Traceback" not in complaint, complaint
     wait_until_gone(first.pid)
-    second = start(installed, folder)
+    second = start(installed, folder, *COMPARE)
     output, log = second.communicate(timeout=600)
     assert second.returncode == 0, log
     wait_until_gone(second.pid)
@@ -140,6 +142,19 @@ def test_artifact_and_report_are_where_the_line_says(folder: Path, outcome: dict
 
 
 def test_every_served_clip_is_printed_beside_the_truth(outcome: dict[str, Any]) -> None:
-    for stage in range(1, 8):
-        assert f"[{stage}/7]" in outcome["output"]
+    for stage in range(1, 10):
+        assert f"[{stage}/9]" in outcome["output"]
     assert "reference" in outcome["output"] and "transcript" in outcome["output"]
+
+
+def test_the_other_kind_is_trained_on_the_same_speech_and_compared(folder: Path, outcome: dict[str, Any]) -> None:
+    line, runs = outcome["line"], folder / "runs"
+    card = json.loads((Path(line["artifact_ctc"]) / "card.json").read_text())
+    assert Path(line["artifact_ctc"]) == runs / "demo-1-ctc/artifact"
+    assert (card["family"], card["config"]["base"], card["training"]["step"]) == ("ctc", "builtin:tiny.en", STEPS)
+    assert card["evaluations"][0]["utterances"] == line["compared_clips"] == TEST_CLIPS
+    assert line["wer_whisper"] == line["wer_after_short"] <= line["wer_ctc"]  # 6 steps teach no letters
+    assert line["speed_ratio_ctc"] > 0
+    assert Path(line["report_comparison"]) == runs / "demo-1-comparison/report.html"
+    told = json.loads((runs / "demo-1-comparison/comparison.json").read_text())
+    assert [model["name"] for model in told["models"]] == ["demo-1", "demo-1-ctc"]

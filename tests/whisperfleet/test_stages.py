@@ -16,7 +16,15 @@ from tests.releases import write_release
 from train.data.prepare import PrepareConfig
 from whisperfleet import stages
 from whisperfleet.ask import EndpointAnswer
-from whisperfleet.stages import SERVED_CLIPS, DemoOutcome, prepare_speech, same_question, show_answers, spread
+from whisperfleet.stages import (
+    SERVED_CLIPS,
+    Announcer,
+    DemoOutcome,
+    prepare_speech,
+    same_question,
+    show_answers,
+    spread,
+)
 
 
 def evaluation(hypothesis: str, seconds: float) -> Evaluation:
@@ -53,6 +61,13 @@ def test_the_json_line_has_every_promised_figure() -> None:
         "artifact": str(Path("runs/demo-1/artifact").resolve()),
         "report": str(Path("runs/demo-1/report.html").resolve()),
     }
+
+
+def test_stages_are_numbered(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Announcer(7)
+    stage("weights: [x]")
+    stage("speech")
+    assert capsys.readouterr().out == "[1/7] weights: [x]\n[2/7] speech\n"
 
 
 @pytest.mark.parametrize("answers", [[], [EndpointAnswer("a", "x", None, "500", 0.1)]], ids=["none", "an error"])

@@ -17,6 +17,7 @@ from asr.models.ctc.alignment import align_tokens, word_times
 from asr.models.ctc.processor import CtcProcessor
 from asr.models.ctc.segments import segments
 from asr.models.ctc.text_rules import DELIMITER, WORD_START
+from asr.models.ctc.vocabulary import CtcVocabulary
 from asr.models.family import SpeechModel
 from asr.models.inference_mode import inference_mode
 from asr.scoring.repetition import compression_ratio
@@ -92,24 +93,31 @@ def _transcript(
     processor: CtcProcessor, request: DecodingRequest, logprobs_TV: Emissions, language: str | None
 ) -> Transcript:
     vocabulary = processor.vocabulary
-    said = processor.decoder.decode(logprobs_TV, request.keywords)
-    ids = [one for one in said if one not in vocabulary.silent]
+    decoded = processor.decoder.decode(logprobs_TV, request.keywords)
+    ids = [one for one in decoded if one not in vocabulary.silent]
     text = " ".join(vocabulary.decode(ids).split())
     spoken = request.language or language
     if not text:
         return Transcript("", (), spoken)
-    # Without the blanks, which are the most positions by far, and sure of themselves.
-    likeliest_T = logprobs_TV.argmax(1)
-    says_T = ~np.isin(likeliest_T, [vocabulary.blank, *vocabulary.silent])
     told = Transcript(
         text=text,
         tokens=tuple(ids),
         language=spoken,
         segments=(Segment(0.0, request.features.shape[1] * processor.features.frame_s, text, tuple(ids)),),
-        avg_logprob=float(logprobs_TV.max(1)[says_T].mean()) if says_T.any() else 0.0,
+        avg_logprob=_sureness(vocabulary, logprobs_TV),
         compression_ratio=compression_ratio(text),
     )
     return _timed(processor, told, request, logprobs_TV) if request.words or request.timestamps else told
+
+
+def _sureness(vocabulary: CtcVocabulary, logprobs_TV: Emissions) -> float:
+    """Return the mean log-probability of the positions that say something.
+
+    The other positions are the most by far, and sure of themselves.
+    """
+    best_T = logprobs_TV.max(1)
+    says_T = ~np.isin(logprobs_TV.argmax(1), [vocabulary.blank, *vocabulary.silent])
+    return float(best_T[says_T].mean() if says_T.any() else best_T.mean())
 
 
 def _timed(processor: CtcProcessor, told: Transcript, request: DecodingRequest, logprobs_TV: Emissions) -> Transcript:

@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.errors import DataError, UserError
+from asr.errors import DataError, UserError, one_line
 from asr.models.ctc.beam_search import beam_search, together
 from asr.models.ctc.hot_words import HotWords
 from asr.models.ctc.language_model import LanguageModel, Weights, train_language_model
@@ -45,7 +46,7 @@ class CtcDecoder:
     def decode(self, logprobs_TV: NDArray[np.float32], keywords: Sequence[str] = ()) -> list[int]:
         """Return the ids of what is said, without blanks and repeats. ``keywords`` are heard where sound allows them.
 
-        Raises UserError for keywords that the vocabulary cannot spell.
+        Those that the vocabulary cannot spell are passed over: no sound makes it write them.
         """
         if self.language_model is None and not keywords:
             return self.vocabulary.collapse(logprobs_TV.argmax(1))
@@ -64,7 +65,13 @@ class CtcDecoder:
         return lru_cache(_MOST_HOT)(self._hot_words)
 
     def _hot_words(self, keywords: tuple[str, ...]) -> HotWords:
-        return HotWords([self.vocabulary.rules.apply(phrase) for phrase in keywords], self._spelling)
+        return HotWords(self._spelled(keywords), self._spelling)
+
+    def _spelled(self, keywords: Sequence[str]) -> Iterable[str]:
+        """Yield those that the vocabulary can write, as it writes them."""
+        for phrase in keywords:
+            with suppress(DataError):
+                yield self.vocabulary.decode(self.vocabulary.encode(phrase))
 
 
 def spelling_of(vocabulary: CtcVocabulary) -> Spelling:
@@ -82,7 +89,7 @@ def write_language_model(folder: Path, vocabulary: CtcVocabulary, texts: Iterabl
     if sentences and model.symbols is not None:
         model.symbols.write(folder / SYMBOLS)
     if settings.is_own_language_model:
-        path = Path(settings.language_model).expanduser()
+        path = _own_file(settings)
         NgramModel.read(path)
         shutil.copyfile(path, folder / WORDS)
     elif model.words is not None:
@@ -112,7 +119,14 @@ def load_decoder(folder: Path, vocabulary: CtcVocabulary) -> CtcDecoder:
 def require_language_model(settings: HeadSettings) -> None:
     """Raise UserError where the file that is to be the language model is missing or no ARPA file."""
     if settings.is_own_language_model:
-        NgramModel.read(Path(settings.language_model).expanduser())
+        NgramModel.read(_own_file(settings))
+
+
+def _own_file(settings: HeadSettings) -> Path:
+    try:
+        return Path(settings.language_model).expanduser()
+    except RuntimeError as error:  # of a user who is none
+        raise UserError(f"ctc.language_model={settings.language_model}: {one_line(error)}", "give its path") from None
 
 
 def _encoded(vocabulary: CtcVocabulary, texts: Iterable[str]) -> Iterable[Sequence[int]]:

@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 from asr.errors import UserError
 from asr.models.ctc.processor import CtcProcessor
-from asr.models.ctc.tokenizer_files import has_chosen_rules
+from asr.models.ctc.text_rules import is_spoken
 from asr.models.ctc.vocabulary import named
 from asr.models.ctc.vocabulary_report import mismatch, unseen
-from asr.models.family import Finding, LabelSample
-from asr.utterance import Quarantined
+from asr.models.training import Finding, LabelSample
 
 _SHOWN = 10
 _NO_ROOM, _NO_LETTERS = "label_needs_more_frames", "unknown_letters"
-_NEW = "ctc.vocabulary=transcripts makes a new one, in the letter case that ctc.casing says; or mend the transcripts"
+_ANEW = "set ctc.vocabulary=transcripts, and ctc.casing and ctc.punctuation as you want them written"
 
 
 def vocabulary(sample: LabelSample) -> Finding:
-    """Check that the vocabulary writes the transcripts, those that are only scored too.
-
-    Letter case and punctuation that it changes are told where it is a published one, whose case nobody has chosen.
-    """
+    """Check that the vocabulary writes the transcripts, those that are only scored too."""
     lacking = [row for row in sample.unlabelled if row.reason == _NO_LETTERS]
-    count = len(sample.labels) + len(sample.unlabelled)
-    told = [f"{len(lacking)} of {count} transcripts have letters that the vocabulary lacks, {_first(lacking)}"]
-    if len(lacking) > sample.max_quarantined_share * count:
-        raise UserError(told[0], _NEW)
+    count, told = len(sample.labels) + len(sample.unlabelled), []
+    if lacking:
+        shown = f"such as '{lacking[0].id}': {lacking[0].detail}"
+        told.append(f"{len(lacking)} of {count} transcripts have letters that the vocabulary lacks, {shown}")
+        if len(lacking) > sample.max_quarantined_share * count:
+            raise UserError(told[0], f"{_ANEW}, or mend the transcripts")
     if not sample.labels:
         first = sample.unlabelled[0]
         raise UserError(
             f"no transcript can be made a label, such as '{first.id}': {first.reason} {first.detail}",
             "mend the transcripts",
         )
-    told = told if lacking else []
     symbols = _processor(sample).vocabulary
-    changed = mismatch(symbols, ((row.id, row.text) for row, _ in sample.labels))
-    if not has_chosen_rules(sample.folder):
-        told += filter(None, [changed])
-    told += _unseen(sample)
+    own = "" if sample.has_new_vocabulary else mismatch(symbols, ((row.id, row.text) for row, _ in sample.labels))
+    told += [*filter(None, [own]), *_unseen(sample)]
     if told:
-        return "; ".join(told), _NEW
+        return "; ".join(told), _ANEW if own or lacking else "they are errors in any case: is the data alike?"
     rules = symbols.rules
-    return f"{symbols.size} symbols, casing {rules.casing}, punctuation {rules.punctuation}: {_as_chosen(changed)}", ""
+    case = "their own case" if rules.casing == "keep" else f"{rules.casing} case"
+    marks = "with" if rules.punctuation == "keep" else "without"
+    return f"{symbols.size} symbols write {len(sample.labels)} transcripts in {case}, {marks} punctuation", ""
 
 
 def spelling(sample: LabelSample) -> Finding:
@@ -72,19 +68,12 @@ def length(sample: LabelSample) -> Finding:
 def _unseen(sample: LabelSample) -> list[str]:
     found = []
     for key, rows in sample.scored.items():
-        lacking = unseen(_processor(sample).vocabulary, ((row.id, row.text) for row in rows))
+        found_unseen = unseen(_processor(sample).vocabulary, ((row.id, row.text) for row in rows))
+        lacking = {one: told for one, told in found_unseen.items() if is_spoken(one)}
         if lacking:
             shown = ", ".join(f"{named(one)} ({count} times)" for one, (count, _) in list(lacking.items())[:_SHOWN])
-            found.append(f"{key} has characters that are never learnt: {shown}")
+            found.append(f"{key} has letters that are never learnt: {shown}")
     return found
-
-
-def _first(rows: Sequence[Quarantined]) -> str:
-    return f"such as '{rows[0].id}': {rows[0].detail}" if rows else ""
-
-
-def _as_chosen(changed: str) -> str:
-    return "transcripts are changed as chosen" if changed else "they write the transcripts as they are"
 
 
 def _processor(sample: LabelSample) -> CtcProcessor:

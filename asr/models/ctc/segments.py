@@ -1,4 +1,4 @@
-"""Segments of a clip: its words with their times, cut where somebody pauses, none longer than a subtitle may be."""
+"""Segments of a clip: its words and when they are said, cut in pauses, none longer than a subtitle may be."""
 
 from __future__ import annotations
 

@@ -112,14 +112,6 @@ def derived_rules(symbols: frozenset[str], language: str | None = None) -> TextR
     return TextRules(casing, "drop" if bare else "keep", language)
 
 
-def has_chosen_rules(folder: Path) -> bool:
-    """Return whether the rules of a checkpoint's texts were chosen when its vocabulary was made, here.
-
-    Raises UserError where its tokenizer_config.json is damaged.
-    """
-    return (folder / CONFIG).is_file() and _RULES in _json(folder / CONFIG)
-
-
 def _read_characters(folder: Path, config: JsonObject, target_language: str | None) -> CtcVocabulary:
     path = folder / CHARACTERS
     ids = _flat(path, _json(path), target_language or config.get("target_lang"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asr.models.ctc.alignment import TokenSpans, align_tokens, positions_needed, word_times
+from asr.models.ctc.alignment import TokenSpans, align_tokens, given_word_times, positions_needed, word_times
 from asr.transcript import Word
 
 BLANK = 4
@@ -155,3 +155,30 @@ def test_the_words_joined_are_the_transcript() -> None:
 def test_a_language_that_is_not_known_has_spaces() -> None:
     spans = TokenSpans(np.array([1, 2, 3]), np.array([2, 3, 4]), np.ones(3))
     assert [word.text for word in word_times(list("a|b"), spans, 0.02, 9, None, "|")] == [" a", " b"]
+
+
+def given(text: str, spelled: dict[str, str] | None = None) -> tuple[Word, ...]:
+    """The times of a text's words, whose letters are each heard at every other position, and delimiters as well."""
+    words = [(word, list((spelled or {}).get(word, word))) for word in text.split()]
+    count = len("|".join("".join(symbols) for _, symbols in words if symbols))
+    spans = TokenSpans(np.arange(count) * 2, np.arange(count) * 2 + 1, np.full(count, 0.5))
+    return given_word_times(words, 1, spans, 0.02, 2 * count + 20)
+
+
+def test_given_words_are_written_as_they_are_given() -> None:
+    words = given("Login errato, l'altro.", {"Login": "login", "errato,": "errato", "l'altro.": "l'altro"})
+    assert [word.text for word in words] == [" Login", " errato,", " l'altro."]
+    assert [word.start_s for word in words] == [0.0, 0.22, 0.5]  # 5 and a delimiter, 6 and a delimiter
+    assert all(word.probability == 0.5 for word in words)
+    ends = [time for word in words for time in (word.start_s, word.end_s)]
+    assert ends == sorted(ends)
+
+
+def test_given_punctuation_goes_with_a_word_but_not_with_its_time() -> None:
+    spelled = {"«": "", "–": "", "...": ""}
+    assert [word.text for word in given("« si » – no ...", spelled | {"»": ""})] == [" « si » –", " no ..."]
+    assert [word.text for word in given("dice « no", spelled)] == [" dice", " « no"]
+    assert [word.text for word in given("... no", spelled)] == [" ... no"]
+    plain, marked = given("si no"), given("si, no")
+    assert plain[0] == Word(marked[0].start_s, marked[0].end_s, " si", 0.5)
+    assert given("...", spelled) == ()

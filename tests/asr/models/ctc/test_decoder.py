@@ -63,8 +63,14 @@ def test_keywords_are_heard_where_the_sound_allows_them() -> None:
     clip = heard("buon natale", doubt={9: "r"})
     assert said(decoder, clip, "Natale".lower()) == "buon natale"
     assert said(decoder, clip, "giorno") == "buon natare"
-    with pytest.raises(UserError, match="hot word"):
-        decoder.decode(clip, ("zzz",))
+
+
+def test_keywords_that_no_sound_makes_it_write_are_passed_over() -> None:
+    """They were an error of the batch, and three of them the end of a replica."""
+    decoder = CtcDecoder(CHARACTERS)
+    clip = heard("buon natale", doubt={9: "r"})
+    assert said(decoder, clip, "straße", "зал", "natale") == "buon natale"
+    assert said(decoder, clip, "straße") == "buon natare"
 
 
 def test_words_of_an_arpa_file_stand_in_for_those_of_the_transcripts(tmp_path: Path) -> None:
