@@ -75,9 +75,8 @@ def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) 
     except ValueError as error:
         if not settings.target_modules:
             raise
-        names = sorted(
-            {name.rpartition(".")[2] for name, part in network.named_modules() if isinstance(part, nn.Linear)}
-        )
+        linears = (name for name, part in network.named_modules() if isinstance(part, nn.Linear))
+        names = sorted({name.rpartition(".")[2] for name in linears})
         what = f"lora.target_modules={','.join(settings.target_modules)}: {one_line(error)}"
         raise UserError(what, f"its linear layers are {', '.join(names)}") from None
     for weight in adapted.parameters():
