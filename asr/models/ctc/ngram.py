@@ -82,7 +82,7 @@ class NgramModel:
         except UnicodeDecodeError:
             raise UserError(f"{path}: not a language model in the ARPA format: it is not UTF-8", _WANTED) from None
         except (OSError, ValueError) as error:  # the latter of a path with a null in it
-            raise UserError(f"{printable(str(path))}: {getattr(error, 'strerror', error)}", _WANTED) from None
+            raise UserError(f"{printable(str(path), 4096)}: {getattr(error, 'strerror', error)}", _WANTED) from None
         return _Reader(path, text).model()
 
 
