@@ -9,6 +9,7 @@ import torch
 
 from asr.errors import UserError
 from asr.models.family import best_device
+from asr.printable import printable
 from asr.transcript import DecodingRequest
 from train.callbacks.gradient_flow import silent_weights
 from train.capacity.shapes import read_shape
@@ -18,6 +19,7 @@ from train.trainer.strategy import CHECKPOINTING, has_adapter
 
 _NEW_TOKENS = 32
 _SHOWN = 3
+_SHOWN_CHARACTERS = 200
 _NO_CLIP = "no sampled clip has both sound and a label"
 
 
@@ -34,7 +36,8 @@ def decoding(subject: Subject) -> CheckOutcome:
         DecodingRequest(model.features(waveform), subject.language(row), subject.config.task) for row, waveform in clips
     ]
     transcripts = model.transcribe(features, model.context)
-    return CheckOutcome("ok", f"{len(transcripts)} clips on {model.network.device}, the first: {transcripts[0].text!r}")
+    first = printable(transcripts[0].text, _SHOWN_CHARACTERS)  # a new head spells a symbol at nearly every position
+    return CheckOutcome("ok", f"{len(transcripts)} clips on {model.network.device}, the first: {first!r}")
 
 
 def gradients(subject: Subject) -> CheckOutcome:

@@ -149,7 +149,7 @@ class CtcFamily:
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights, all but the convolutions that begin it, or the head alone."""
         from asr.models.ctc.language_adapters import adapter_parameters
-        from asr.models.ctc.layers import feature_encoder, freeze_feature_encoder, freeze_unused
+        from asr.models.ctc.layers import feature_encoder, freeze_feature_encoder, freeze_unused, head_name
 
         network.requires_grad_(True)
         if part == "all_but_language":
@@ -162,7 +162,8 @@ class CtcFamily:
                 weight.requires_grad_(True)
             return
         if part == "encoder":
-            network.base_model.requires_grad_(False)
+            network.requires_grad_(False)
+            network.get_submodule(head_name(network)).requires_grad_(True)
         if part == "feature_encoder":
             if feature_encoder(network) is None:
                 what = f"strategy=frozen_feature_encoder: {type(network).__name__} has no convolutions on waveforms"

@@ -53,7 +53,7 @@ def measured_bytes(folder: Path, setup: Setup) -> int:
     ("name", "strategy"),
     [
         ("wav2vec2-base-960h", "frozen_feature_encoder"),
-        ("wavlm-large", "lora"),
+        ("sew-tiny-100k", "lora"),
         ("parakeet-ctc-0.6b", "full"),
         ("whisper-tiny", "full"),
     ],
@@ -79,7 +79,7 @@ def test_networks_with_a_mask_save_little_less_than_it_says(name: str, make_setu
 def test_every_figure_of_a_plan_is_told_of_a_ctc_network(make_setup: MakeSetup, tmp_path: Path) -> None:
     network = FakeNetwork(tiny.write(tmp_path, "parakeet-ctc-0.6b"))
     assert network.width == 16  # its encoder's
-    for strategy in ("full", "lora", "frozen_encoder"):
+    for strategy in ("lora", "frozen_encoder"):
         setup = make_setup(shape=network, strategy=strategy, precision="bf16", gpu=True, adapters=ALL_LAYERS)
         assert memory(setup).peak > 0
         assert flops(setup).total > 0

@@ -86,7 +86,7 @@ def test_weights_that_are_not_numbers(tmp_path: Path, english_clips: list[Uttera
     [
         ("wav2vec2-base-960h", ["strategy=frozen_feature_encoder"]),
         ("w2v-bert-2.0", ["strategy=lora", "activation_checkpointing=true", "ctc.vocabulary=transcripts"]),
-        ("parakeet-ctc-0.6b", ["strategy=full", "ctc.vocabulary=transcripts"]),
+        ("parakeet-ctc-0.6b", ["strategy=full", "ctc.vocabulary=transcripts", "ctc.unit=subword"]),
     ],
 )
 def test_ctc_networks_decode_and_learn(

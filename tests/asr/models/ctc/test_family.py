@@ -51,6 +51,14 @@ def test_a_full_fine_tune_trains_what_is_not_frozen(part: FrozenPart, network_of
     assert bool(names & front) is (part == "nothing")
 
 
+@pytest.mark.parametrize("name", ["parakeet-ctc-0.6b", "w2v-bert-2.0", "whisper-tiny"])
+def test_a_frozen_encoder_leaves_the_head_to_train(name: str, network_of: Networks) -> None:
+    network = network_of(name)
+    FAMILY.freeze(network, "encoder")
+    head = next(iter(trained(network))).split(".")[0]
+    assert trained(network) == {f"{head}.weight", f"{head}.bias"}
+
+
 def test_networks_of_spectrograms_have_no_convolutions_to_freeze(network_of: Networks) -> None:
     with pytest.raises(UserError, match="strategy=frozen_feature_encoder"):
         FAMILY.freeze(network_of("w2v-bert-2.0"), "feature_encoder")
