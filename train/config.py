@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from asr.config import Renamed, Section
 from asr.errors import UserError
-from asr.language import code
+from asr.language import code, require_token
 from asr.models.head import InitialModel
 from asr.parsed import JsonObject
 from asr.places import KeptPlace, ModelPlace
@@ -69,7 +69,8 @@ class TrainConfig(Section):
     head: Literal["ctc"] | None = None
     """``ctc`` puts a linear layer on the base's encoder, which spells what is heard; default: the base as it is."""
     language: str | None = None
-    """Whisper's name or code of the spoken language, for utterances whose manifest row names none."""
+    """Name or code of the spoken language, for utterances whose manifest row names none. With ``head: ctc`` it may be
+    any; Whisper has tokens for about a hundred."""
     task: Task = "transcribe"
     """The decoder's task."""
     seed: int = Field(0, ge=0)
@@ -111,6 +112,15 @@ class TrainConfig(Section):
             return code(language) if language else None
         except UserError as error:  # as a ValueError, so that pydantic reports it among the other mistakes
             raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _language_has_a_token(self) -> TrainConfig:
+        if self.head is None and self.language:  # a new head spells any language
+            try:
+                require_token(self.language)
+            except UserError as error:
+                raise ValueError(f"language: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> TrainConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from asr.models.family import Finding
+from asr.models.training import Finding
 from train.checks.subject import CheckOutcome, Subject
 
 

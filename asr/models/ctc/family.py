@@ -21,9 +21,10 @@ from asr.models.ctc import label_checks
 from asr.models.ctc.decoder import write_language_model
 from asr.models.ctc.processor import CtcProcessor, load_processor
 from asr.models.export_formats import Quantization
-from asr.models.family import CTC, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
+from asr.models.family import CTC, SpeechModel
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
+from asr.models.training import Finding, FrozenPart, LabelSample, NetworkLayers, TrainingLoss
 from asr.transcript import DecodingRequest, Transcript, Word
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from typing import cast
 
 from asr.errors import UserError
 from asr.models.ctc.processor import CtcProcessor
+from asr.models.ctc.text_rules import is_spoken
 from asr.models.ctc.vocabulary import named
 from asr.models.ctc.vocabulary_report import mismatch, unseen
-from asr.models.family import Finding, LabelSample
+from asr.models.training import Finding, LabelSample
 
 _SHOWN = 10
 _NO_ROOM = "label_needs_more_frames"
@@ -23,11 +24,13 @@ def vocabulary(sample: LabelSample) -> Finding:
             "mend the transcripts, or set ctc.vocabulary=transcripts",
         )
     symbols = _processor(sample).vocabulary
-    told = mismatch(symbols, ((row.id, row.text) for row, _ in sample.labels))
-    told = "; ".join(filter(None, (told, *_unseen(sample))))
-    if told:
-        return told, "set ctc.casing and ctc.punctuation, or ctc.vocabulary=transcripts"
-    return f"{symbols.size} symbols write all of {len(sample.labels)} transcripts", ""
+    own = "" if sample.has_new_vocabulary else mismatch(symbols, ((row.id, row.text) for row, _ in sample.labels))
+    if told := "; ".join(filter(None, (own, *_unseen(sample)))):
+        return told, "set ctc.vocabulary=transcripts" if own else "they are errors in any case: is the data alike?"
+    rules = symbols.rules
+    case = "their own case" if rules.casing == "keep" else f"{rules.casing} case"
+    marks = "with" if rules.punctuation == "keep" else "without"
+    return f"{symbols.size} symbols write {len(sample.labels)} transcripts in {case}, {marks} punctuation", ""
 
 
 def spelling(sample: LabelSample) -> Finding:
@@ -56,10 +59,11 @@ def length(sample: LabelSample) -> Finding:
 def _unseen(sample: LabelSample) -> list[str]:
     found = []
     for key, rows in sample.scored.items():
-        lacking = unseen(_processor(sample).vocabulary, ((row.id, row.text) for row in rows))
+        found_unseen = unseen(_processor(sample).vocabulary, ((row.id, row.text) for row in rows))
+        lacking = {one: told for one, told in found_unseen.items() if is_spoken(one)}
         if lacking:
             shown = ", ".join(f"{named(one)} ({count} times)" for one, (count, _) in list(lacking.items())[:_SHOWN])
-            found.append(f"{key} has characters that are never learnt: {shown}")
+            found.append(f"{key} has letters that are never learnt: {shown}")
     return found
 
 

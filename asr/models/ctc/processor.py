@@ -104,7 +104,7 @@ class CtcProcessor:
 
     @property
     def has_own_context(self) -> bool:
-        """Whether clips need no padding to the window, whatever the network was trained on."""
+        """True if clips need no padding to the window, whatever the network was trained on."""
         return not isinstance(self.features, WhisperFeatures)
 
     def positions_of(self, num_frames: int) -> int:

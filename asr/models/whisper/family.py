@@ -15,9 +15,10 @@ from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits,
 from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import Quantization
-from asr.models.family import WHISPER, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
+from asr.models.family import WHISPER, SpeechModel
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
+from asr.models.training import Finding, FrozenPart, LabelSample, NetworkLayers, TrainingLoss
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape

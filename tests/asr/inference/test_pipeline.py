@@ -62,6 +62,15 @@ def test_an_english_model_says_so() -> None:
 def test_a_language_without_a_token_is_refused() -> None:
     with pytest.raises(UserError, match="no token for Cantonese"):
         spoken_language("yue", MANY)
+    with pytest.raises(UserError, match=r"no token for Dhivehi .*language=si"):
+        spoken_language("dv", MANY)
+
+
+def test_a_model_of_a_language_that_no_whisper_knows_is_asked_in_it() -> None:
+    dhivehi = ModelInfo("dhivehi", frozenset({"dv"}), "dv", "short", LOG_MEL)
+    assert spoken_language("Dhivehi", dhivehi) == spoken_language(None, dhivehi) == "dv"
+    with pytest.raises(UserError, match="knows Dhivehi only, not Italian"):
+        spoken_language("it", dhivehi)
 
 
 def test_a_model_that_detects_no_language_refuses_who_asks_for_that_and_nobody_else() -> None:

@@ -13,8 +13,9 @@ from asr.errors import UserError
 from asr.models.abilities import require
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc.family import FAMILY
-from asr.models.family import FrozenPart, family_named, family_of, family_of_network, load_checkpoint
+from asr.models.family import family_named, family_of, family_of_network, load_checkpoint
 from asr.models.head import HeadSettings
+from asr.models.training import FrozenPart
 from asr.transcript import DecodingRequest
 from tests.asr.models.ctc import tiny
 
