@@ -178,7 +178,7 @@ class Family(Protocol):
 
     @property
     def shares_bases(self) -> bool:
-        """Whether ``shared_base`` takes its checkpoints, so that adapters share a base's weights and batches."""
+        """True where ``shared_base`` takes its checkpoints: adapters share a base's weights and batches."""
 
     @property
     def unquantized(self) -> Sequence[str]:

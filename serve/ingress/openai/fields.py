@@ -177,7 +177,7 @@ class Fields(BaseModel):
     @model_validator(mode="after")
     def _agree(self) -> Fields:
         if self.language_per_window and not is_unnamed(self.language):
-            told = f"'language_per_window' detects languages, but 'language' is '{printable(self.language)}'"
+            told = f"'language_per_window' detects languages, but 'language' is '{printable(self.language or '')}'"
             raise wrong("language_per_window", told)
         if self.timestamp_granularities and self.response_format != "verbose_json":
             name = "timestamp_granularities"
