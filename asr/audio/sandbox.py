@@ -87,8 +87,7 @@ class Child:
     ) -> Decoded:
         """Decode the chosen track and channel of a recording within ``limits``; ``watch`` gets the progress.
 
-        ``between_s`` are the start and end of the stretch that is decoded, None: the recording's end.
-
+        ``between_s`` are start and end of the stretch that is decoded, None: the recording's end.
         Raises DataError as ``asr.audio.decode.decode`` does, or with the reason decoder_died. And the Stop that
         ``watch`` raises. A bug of ours is a fault of the file too, and in the log.
         """
