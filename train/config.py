@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from asr.config import Renamed, Section
 from asr.errors import UserError
@@ -108,17 +107,20 @@ class TrainConfig(Section):
 
     @field_validator("language")
     @classmethod
-    def _known_language(cls, language: str | None, others: ValidationInfo) -> str | None:
-        if not language:
-            return None
-        given: Mapping[str, object] = others.data
+    def _known_language(cls, language: str | None) -> str | None:
         try:
-            found = code(language)
-            if given.get("head") is None:
-                require_token(found)
-            return found
+            return code(language) if language else None
         except UserError as error:  # as a ValueError, so that pydantic reports it among the other mistakes
             raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _language_has_a_token(self) -> TrainConfig:
+        if self.head is None and self.language:  # a new head spells any language
+            try:
+                require_token(self.language)
+            except UserError as error:
+                raise ValueError(f"language: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> TrainConfig:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+import numpy as np
 import openai
 import pytest
+from transformers import GenerationConfig
 
+from asr.audio.decode import SAMPLE_RATE
 from asr.inference.engine import Engine, decode_together
 from asr.inference.pipeline import DecodingOptions
 from asr.inference.transcribe import transcribe_recording
@@ -22,7 +26,7 @@ from serve.replica import transcriber
 from serve.replica.engine_loader import load_engine
 from serve.replica.transcriber import Transcriber
 from tests.asr.models.ctc import tiny
-from tests.serve.fakes import babble, voice
+from tests.serve.fakes import voice
 from tests.speed import WAIT_S
 
 
@@ -32,8 +36,17 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny.write(tmp_path_factory.mktemp("ctc") / "letters", "wav2vec2-large-lv60"))
 
 
+@pytest.fixture
+def whisper(tmp_path: Path, random_checkpoint: Path) -> str:
+    """A Whisper of random weights that stops after some tokens."""
+    folder = Path(shutil.copytree(random_checkpoint, tmp_path / "whisper"))
+    GenerationConfig.from_pretrained(folder, max_length=10).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.slow
 def test_windows_of_both_families_wait_in_one_line_and_never_share_a_batch(
-    letters: str, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    letters: str, whisper: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[list[str]] = []
 
@@ -44,10 +57,10 @@ def test_windows_of_both_families_wait_in_one_line_and_never_share_a_batch(
     monkeypatch.setattr(transcriber, "decode_together", watched)
     config = ServeConfig(model=letters, engine="torch", cpus_each=1, max_batch_audio_s=30.0)
     replica = Transcriber(config)
-    second = babble(1.0)
+    second = np.random.default_rng(0).normal(0.0, 0.1, SAMPLE_RATE).astype(np.float32)
 
     async def ask() -> list[str]:
-        versions = [(await replica.load(Version(name))).version for name in (letters, str(random_checkpoint))]
+        versions = [(await replica.load(Version(name))).version for name in (letters, whisper)]
         infos = [(await replica.describe(version)).info for version in versions]
         clips = [DecodingRequest(info.features(second), "en") for info in infos]
         batches.clear()
