@@ -132,6 +132,9 @@ class TrainedFamily(Protocol):
         ``texts`` yields all transcripts of the training data. Raises UserError where the checkpoint takes no such head.
         """
 
+    def published_files(self, name: str) -> HeadFiles:
+        """Return config and feature extractor of a checkpoint among ``Family.published``."""
+
     def write_language_model(
         self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
     ) -> None:

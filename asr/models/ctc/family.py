@@ -52,6 +52,10 @@ class CtcFamily:
     shares_bases = False  # an adapter's head is its own, of another size than the next one's
     unquantized = ("lm_head", "ctc_head")  # small, and what the transcript is read from
 
+    def published_files(self, name: str) -> HeadFiles:
+        """Return none: nothing is published that is known by its name alone."""
+        return ()
+
     def has_type(self, model_type: str) -> bool:
         """Return whether transformers, or this folder, has a network with a CTC head of this type."""
         from asr.models.ctc.positions import has_type
@@ -76,7 +80,7 @@ class CtcFamily:
         processor.decoder  # noqa: B018  # a damaged language model is told now, and not with the first clip
         try:
             network = load(checkpoint.folder, checkpoint.weights, device, dtype, quantization)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, ArithmeticError, RuntimeError, TypeError, SafetensorError) as error:
             what = f"checkpoint '{checkpoint.name}' cannot be loaded as a CTC model: {one_line(error)}"
             raise UserError(what, str(checkpoint.folder)) from error
         return SpeechModel(
@@ -158,7 +162,7 @@ class CtcFamily:
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights, all but the convolutions that begin it, or the head alone."""
         from asr.models.ctc.language_adapters import adapter_parameters
-        from asr.models.ctc.layers import feature_encoder, freeze_feature_encoder, freeze_unused
+        from asr.models.ctc.layers import feature_encoder, freeze_feature_encoder, freeze_unused, head_name
 
         network.requires_grad_(True)
         if part == "all_but_language":
@@ -171,7 +175,8 @@ class CtcFamily:
                 weight.requires_grad_(True)
             return
         if part == "encoder":
-            network.base_model.requires_grad_(False)
+            network.requires_grad_(False)
+            network.get_submodule(head_name(network)).requires_grad_(True)
         if part == "feature_encoder":
             if feature_encoder(network) is None:
                 what = f"strategy=frozen_feature_encoder: {type(network).__name__} has no convolutions on waveforms"

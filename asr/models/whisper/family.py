@@ -43,6 +43,15 @@ class WhisperFamily:
     shares_bases = True
     unquantized = ("proj_out",)  # the tied embeddings under another name
 
+    def published_files(self, name: str) -> HeadFiles:
+        """Return config.json and preprocessor_config.json of a size that was published."""
+        from transformers import WhisperFeatureExtractor
+
+        shape = SIZES[name]
+        config = {"model_type": WHISPER, **shape.config}
+        extractor = WhisperFeatureExtractor(feature_size=shape.mels).to_json_string()
+        return (("config.json", json.dumps(config).encode()), ("preprocessor_config.json", extractor.encode()))
+
     def has_type(self, model_type: str) -> bool:
         """Return whether it is Whisper's."""
         return model_type == WHISPER
