@@ -109,7 +109,7 @@ class TrainConfig(Section):
 
     @property
     def regularisation(self) -> Regularisation:
-        """What a network itself leaves out of each step; what it is given is masked by ``preprocess``."""
+        """The parts that a network itself leaves out of each step; its inputs are masked by ``preprocess``."""
         spec = self.augment.spec
         return Regularisation(
             layerdrop=self.ctc.layerdrop,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Regularisation:
-    """What a network leaves out of each training step at random; by default nothing.
+    """Parts that a network leaves out of each training step at random; by default none.
 
     The masks are for networks of raw waveforms, in which nobody else can hide anything of a spectrum (SpecAugment):
     those of spectrograms are given masked ones. Their draws are numpy's, whose state a checkpoint holds.

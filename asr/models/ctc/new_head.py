@@ -75,7 +75,7 @@ def _kept(base: Checkpoint, settings: HeadSettings) -> CtcVocabulary:
     """Return a checkpoint's own vocabulary. Raises UserError where it writes otherwise than settings say."""
     vocabulary = read_vocabulary(base.folder, settings.target_language)
     rules, usual = vocabulary.rules, HeadSettings()
-    has = {"casing": rules.casing, "punctuation": rules.punctuation}
+    has: dict[str, str] = {"casing": rules.casing, "punctuation": rules.punctuation}
     has["unit"] = "subword" if vocabulary.is_subword else "character"
     for key, value in has.items():
         if getattr(settings, key) not in (getattr(usual, key), value):
