@@ -13,11 +13,13 @@ from transformers import PreTrainedModel
 from asr.errors import UserError, one_line
 from asr.models.checkpoint import Checkpoint
 from asr.models.family import SpeechModel, family_of, family_of_network, load_checkpoint
+from asr.models.regularisation import Regularisation
 from train.trainer.strategy import FROZEN, LoraSettings, Precision, Strategy, has_adapter
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
+_NONE = Regularisation()
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -53,9 +55,12 @@ def four_bit(dtype: torch.dtype, kept: Sequence[str]) -> BitsAndBytesConfig:
     )
 
 
-def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
-    """Return the network with the strategy's weights, and no others, requiring gradients."""
+def adapt(
+    network: PreTrainedModel, strategy: Strategy, settings: LoraSettings, wanted: Regularisation = _NONE
+) -> PreTrainedModel | PeftModel:
+    """Return the network with the strategy's weights, and no others, requiring gradients, and regularised as wanted."""
     family = family_of_network(network)
+    family.regularise(network, wanted)
     if not has_adapter(strategy):
         family.freeze(network, FROZEN[strategy])
         return network

@@ -24,6 +24,7 @@ from asr.models.export_formats import Quantization
 from asr.models.family import CTC, SpeechModel
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
+from asr.models.regularisation import Regularisation
 from asr.models.training import Finding, FrozenPart, LabelSample, NetworkLayers, TrainingLoss
 from asr.transcript import DecodingRequest, Transcript, Word
 
@@ -145,6 +146,18 @@ class CtcFamily:
         from asr.models.ctc.loss import CtcLoss
 
         return CtcLoss(int(network.config.pad_token_id))
+
+    def regularise(self, network: PreTrainedModel, wanted: Regularisation) -> None:
+        """Leave out layers, and hide time and features inside networks of raw waveforms."""
+        from asr.models.ctc.regularisation import regularise
+
+        regularise(network, wanted)
+
+    def twin(self, network: PreTrainedModel) -> PreTrainedModel:
+        """Return another of the config, ready to decode."""
+        from asr.models.ctc.network import twin
+
+        return twin(network)
 
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights, all but the convolutions that begin it, or the head alone."""

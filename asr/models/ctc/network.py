@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from transformers import AutoConfig
+from transformers.integrations import deepspeed
 from transformers.utils import logging
 
 from asr.errors import one_line
 from asr.models.ctc.language_adapters import LANGUAGE, load_language
 from asr.models.ctc.layers import head_name
 from asr.models.ctc.positions import blank_padding, network_class
+from asr.models.ctc.regularisation import drop_layers
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 _SEED = 1  # of what is new: every worker of a training draws the same
 _SPREAD = 0.02
 _BLANK_BIAS = -1.0
-_LAYERDROP = ("layerdrop", "encoder_layerdrop")
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "d_model", "encoder_layers")
 _LARGEST = 1_000_000
 _MASK = "masked_spec_embed"  # used in training alone, and missing in checkpoints that were published
@@ -79,6 +80,15 @@ def untrained(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     return _finished(network_class(config)._from_config(config, dtype=dtype))
 
 
+def twin(network: PreTrainedModel) -> PreTrainedModel:
+    """Return another network of the same config, with weights as they are drawn.
+
+    They are whole even where transformers knows that DeepSpeed shares out those of the network that is trained.
+    """
+    with _unshared():
+        return _finished(network_class(network.config)(network.config))
+
+
 def read_config(folder: Path) -> PreTrainedConfig:
     """Return a folder's config, with no layer dropped in training: those that are have no gradient in that step.
 
@@ -96,10 +106,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     _require_sizes(config)
     if not hasattr(config, "mask_feature_min_masks"):  # transformers 5.23 reads it of WavLM, whose config lacks it
         config.mask_feature_min_masks = 0
-    for part in (config, *(getattr(config, name) for name in getattr(config, "sub_configs", {}))):
-        for name in _LAYERDROP:
-            if hasattr(part, name):
-                setattr(part, name, 0.0)
+    drop_layers(config, 0.0)
     return config
 
 
@@ -171,6 +178,17 @@ def _first_layer(network: PreTrainedModel) -> nn.Module:
     first, _ = next(iter(network.named_parameters()))
     layer: nn.Module = network.get_submodule(first.rpartition(".")[0])
     return layer
+
+
+@contextmanager
+def _unshared() -> Iterator[None]:
+    """Keep from networks that are built what transformers knows of ZeRO-3: some look for notes on their weights."""
+    settings = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = settings
 
 
 @contextmanager

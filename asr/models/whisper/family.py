@@ -18,6 +18,7 @@ from asr.models.export_formats import Quantization
 from asr.models.family import WHISPER, SpeechModel
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
+from asr.models.regularisation import Regularisation
 from asr.models.training import Finding, FrozenPart, LabelSample, NetworkLayers, TrainingLoss
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
@@ -125,6 +126,13 @@ class WhisperFamily:
         from asr.models.whisper.loss import TokenLoss
 
         return TokenLoss()
+
+    def regularise(self, network: PreTrainedModel, wanted: Regularisation) -> None:
+        """Change nothing: features are masked before, and no layer is left out."""
+
+    def twin(self, network: PreTrainedModel) -> PreTrainedModel:
+        """Return another of the network's class."""
+        return type(network)(network.config)
 
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights but the encoder's sinusoids, which OpenAI never trained, or but all of the encoder's."""
