@@ -191,7 +191,8 @@ def test_inspect_counts_in_a_ctc_checkpoints_symbols_and_names_letters_that_it_l
     texts = ("Good day", "Grüße", "many words " * 100)
     rows = [replace(clip, text=text) for clip, text in zip(english_clips[:3], texts, strict=True)]
     write_beside(tmp_path / "mine.jsonl", rows)
-    inspect(str(tmp_path / "mine.jsonl"), base=str(base), as_json=True)
+    capsys.readouterr()  # of what wrote the base
+    inspect(str(tmp_path / "mine.jsonl"), ["max_chars_per_s=9999"], base=str(base), as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["faults"] == {"unknown_letters": 1, "label_needs_more_frames": 1}
     assert found["max_label_tokens"] == len("good day")
