@@ -89,7 +89,7 @@ def test_a_network_that_is_saved_and_loaded_again_says_the_same(
 
 
 def test_what_only_a_decoder_can_do_is_refused_by_name() -> None:
-    for ability, said in (("translation", "cannot translate"), ("prompt", "reads no prompt"), ("temperature", "drawn")):
+    for ability, said in (("translation", "cannot translate"), ("prompt", "reads no prompt"), ("temperature", "draws no words")):
         with pytest.raises(UserError, match=f"'model' is a CTC model.*{said}"):
             require("model", [ability], FAMILY.refusals(frozenset({"it"})))  # type: ignore[list-item]
 
