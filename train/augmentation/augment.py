@@ -61,7 +61,10 @@ class Gain(Section):
 
 
 class Spec(Section):
-    """SpecAugment (Park et al. 2019): bands and stretches of the log-mel features replaced by their mean."""
+    """SpecAugment (Park et al. 2019): bands and stretches of the log-mel features replaced by their mean.
+
+    A network of raw waveforms hides as much, on average, of what its first layers make of all clips.
+    """
 
     probability: float = Field(0.0, ge=0, le=1)
     """Share of the clips."""
