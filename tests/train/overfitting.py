@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,11 @@ class Learnt(TrainerCallback):
 
 
 def settings(base: Path, manifest: Path, *words: str) -> TrainConfig:
-    """A run of one micro-batch a step, with a vocabulary of the manifest's transcripts."""
+    """A run of one micro-batch a step, with a vocabulary of the manifest's transcripts.
+
+    It is of subwords where the checkpoint's is: a second has too few positions for the letters.
+    """
+    subword = ["ctc.unit=subword", "ctc.subwords=50"] if base.name in tiny.PIECEWISE else []
     plain = [
         f"base={base}",
         f"data.train={manifest}",
@@ -91,17 +94,13 @@ def settings(base: Path, manifest: Path, *words: str) -> TrainConfig:
     ]
     plain += ["ctc.vocabulary=transcripts", "ctc.casing=lower", "ctc.punctuation=drop", "ctc.language_model=none"]
     plain += ["batching.micro_batches_per_step=1", "strategy=full", "optim.learning_rate=0.003", "lora.rank=4"]
-    return resolve(TrainConfig, None, [*plain, *words]).value
+    return resolve(TrainConfig, None, [*plain, *subword, *words]).value
 
 
-def fitting(clips: Sequence[Utterance], count: int) -> list[Utterance]:
-    """The shortest clips that are spoken slowly enough for positions of 80 ms, each with its own words."""
-    slow = {clip.text: clip for clip in clips if _letters(clip.text) < 12 * (clip.duration_s or 0)}
-    return sorted(slow.values(), key=lambda clip: clip.duration_s or 0)[:count]
-
-
-def _letters(text: str) -> int:
-    return len(text) + sum(letter == before for before, letter in pairwise(text))
+def shortest(clips: Sequence[Utterance], count: int) -> list[Utterance]:
+    """The shortest clips, each with its own words."""
+    own = {clip.text: clip for clip in clips}
+    return sorted(own.values(), key=lambda clip: clip.duration_s or 0)[:count]
 
 
 def batch_of(config: TrainConfig, initial: InitialModel, clips: Sequence[Utterance]) -> dict[str, torch.Tensor]:

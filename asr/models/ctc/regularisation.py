@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
+import torch
 from torch import nn
 
 from asr.errors import UserError
@@ -71,12 +72,15 @@ def _mask(network: PreTrainedModel, wanted: Regularisation) -> None:
 
     Clips are padded to more positions than that (``load_features``), and transformers refuses a batch of fewer.
     """
-    config, hears_waveforms = network.config, feature_encoder(network) is not None
-    config.apply_spec_augment = hears_waveforms and (wanted.time_share > 0 or wanted.feature_share > 0)
-    config.mask_time_prob = wanted.time_share if hears_waveforms else 0.0
-    config.mask_feature_prob = wanted.feature_share if hears_waveforms else 0.0
+    config, inner = network.config, network.base_model
+    is_masked = feature_encoder(network) is not None and (wanted.time_share > 0 or wanted.feature_share > 0)
+    config.apply_spec_augment = is_masked
+    if not is_masked:  # the rest stays: a network that is built has a vector for masked positions by it
+        return
+    config.mask_time_prob, config.mask_feature_prob = wanted.time_share, wanted.feature_share
     config.mask_time_min_masks = config.mask_feature_min_masks = 0
-    if config.mask_time_prob:
-        config.mask_time_length = max(1, min(config.mask_time_length, round(wanted.stretch_s / _POSITION_S)))
-    if config.mask_feature_prob:
-        config.mask_feature_length = max(1, round(wanted.band_share * config.hidden_size))
+    config.mask_time_length = max(1, min(config.mask_time_length, round(wanted.stretch_s / _POSITION_S)))
+    config.mask_feature_length = max(1, round(wanted.band_share * config.hidden_size))
+    if getattr(inner, "masked_spec_embed", None) is None:
+        vector = torch.zeros(config.hidden_size, device=network.device)
+        inner.masked_spec_embed = nn.Parameter(vector, requires_grad=False)

@@ -16,7 +16,7 @@ from asr.models.family import SpeechModel
 from asr.models.head import HeadSettings
 from asr.transcript import DecodingRequest
 from asr.utterance import Utterance
-from tests.train.overfitting import fitting, learn, said_by_transformers, settings, write_base
+from tests.train.overfitting import learn, said_by_transformers, settings, shortest, write_base
 from train.config import TrainConfig
 from train.trainer.arguments import arguments
 from train.trainer.ctc import CtcSettings
@@ -40,9 +40,8 @@ def said(model: SpeechModel, clips: list[Utterance]) -> list[str]:
 def test_eight_real_clips_are_learnt_by_heart_and_saved_and_heard_alike_by_plain_transformers(
     name: str, flac_clips: list[Utterance], tmp_path: Path
 ) -> None:
-    clips = fitting(flac_clips, 8)
-    assert len(clips) == 8
-    base = write_base(tmp_path / "base", name)
+    clips = shortest(flac_clips, 8)
+    base = write_base(tmp_path / name, name)
     config = settings(base, tmp_path / "train.jsonl", "optim.max_steps=1000", "run.checkpoint_every_steps=1000")
     model, trainer = learn(config, tmp_path / "train.jsonl", clips, tmp_path / "out")
     heard = said(model, clips)
@@ -80,7 +79,7 @@ def test_the_section_of_masks_says_what_a_network_of_waveforms_hides() -> None:
 def test_a_resumed_run_goes_on_with_the_masks_and_the_layers_of_the_run_that_it_continues(
     words: tuple[str, ...], flac_clips: list[Utterance], tmp_path: Path
 ) -> None:
-    clips = fitting(flac_clips, 3)
+    clips = shortest(flac_clips, 3)
     base = write_base(tmp_path / "base", "wav2vec2-large-lv60")
     masks = ["augment.spec.probability=1", "ctc.layerdrop=0.3", "optim.warmup_steps=0"]
     made = settings(base, tmp_path / "train.jsonl", *masks, *words, "optim.max_steps=4", "run.checkpoint_every_steps=2")

@@ -61,6 +61,15 @@ def test_networks_of_waveforms_mask_what_they_hear_by_numpys_state(name: str, ne
     assert torch.equal(logits(network.eval()), expected)
 
 
+def test_a_network_without_a_vector_for_masked_positions_gets_one(network_of: Networks) -> None:
+    """Its config had no masks, so it was built without."""
+    network = network_of("hubert-large-ls960-ft")
+    del network.hubert.masked_spec_embed
+    regularise(network, MASKS)
+    assert not network.hubert.masked_spec_embed.requires_grad
+    assert logits(network.train()).isfinite().all()
+
+
 @pytest.mark.parametrize("name", [name for name, one in tiny.CONFIGS.items() if "conv_dim" in one])
 def test_the_shortest_clip_can_be_masked(
     name: str, network_of: Networks, features_of: Callable[[str], ClipFeatures]
