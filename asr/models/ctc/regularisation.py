@@ -79,7 +79,8 @@ def _mask(network: PreTrainedModel, wanted: Regularisation) -> None:
         return
     config.mask_time_prob, config.mask_feature_prob = wanted.time_share, wanted.feature_share
     config.mask_time_min_masks = config.mask_feature_min_masks = 0
-    config.mask_time_length = max(1, min(config.mask_time_length, round(wanted.stretch_s / _POSITION_S)))
+    if wanted.time_share > 0:
+        config.mask_time_length = max(1, min(config.mask_time_length, round(wanted.stretch_s / _POSITION_S)))
     config.mask_feature_length = max(1, round(wanted.band_share * config.hidden_size))
     if getattr(inner, "masked_spec_embed", None) is None:
         vector = torch.zeros(config.hidden_size, device=network.device)
