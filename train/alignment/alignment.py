@@ -89,13 +89,15 @@ def align_rows(
             results[row.id] = known
     for one in align(model, [row for row in first.values() if row.id not in results], limits):
         done = DoneRow(one.rows, one.quarantined, one.sound_s, one.is_long)
-        journal.add(one.source, done)
+        if done.rows:  # what failed may have been mended until the next time
+            journal.add(one.source, done)
         results[one.source.id] = done
         on_progress(len(results), len(first))
     in_order = [results[id] for id in first]
     quarantined += [fault for done in in_order for fault in done.quarantined]
     aligned = [row for done in in_order for row in done.rows]
     if not aligned:
+        journal.remove()
         told = f", the first: {quarantined[0].id}: {quarantined[0].reason}: {quarantined[0].detail}"
         raise UserError(f"none of {len(rows) + len(unread)} rows can be aligned{told}")
     write_manifest(files.manifest, aligned)
