@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from asr.audio.features import Context
 from asr.models.ctc.alignment import align_tokens, word_times
+from asr.models.ctc.pauses import with_delimiters
 from asr.models.ctc.processor import CtcProcessor
 from asr.models.ctc.segments import segments
 from asr.models.ctc.text_rules import DELIMITER, WORD_START
@@ -93,6 +94,8 @@ def _transcript(
     processor: CtcProcessor, request: DecodingRequest, logprobs_TV: Emissions, language: str | None
 ) -> Transcript:
     vocabulary = processor.vocabulary
+    if vocabulary.word_delimiter is not None:
+        logprobs_TV = with_delimiters(logprobs_TV, vocabulary.blank, vocabulary.word_delimiter, processor.position_s)
     decoded = processor.decoder.decode(logprobs_TV, request.keywords)
     ids = [one for one in decoded if one not in vocabulary.silent]
     text = " ".join(vocabulary.decode(ids).split())
