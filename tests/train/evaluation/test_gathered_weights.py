@@ -152,10 +152,10 @@ def test_a_copy_of_a_ctc_network_had_buffers_of_nothing_and_took_padding_for_spe
     name: str, strategy: Strategy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without DeepSpeed here: it changes torch for good."""
-    gathered = SimpleNamespace(GatheredParameters=lambda weights: contextlib.nullcontext())
-    monkeypatch.setitem(sys.modules, "deepspeed", SimpleNamespace(zero=gathered))
     model = load_checkpoint(Checkpoint("tiny", tiny.write(tmp_path / "tiny", name), "sha256:1"))
     network = adapt(model.network, strategy, LoraSettings(rank=2)).eval()
+    gathered = SimpleNamespace(GatheredParameters=lambda weights: contextlib.nullcontext())
+    monkeypatch.setitem(sys.modules, "deepspeed", SimpleNamespace(zero=gathered))
     for kind, buffer in network.named_buffers():
         if kind.endswith("running_mean"):
             buffer += 1.0

@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from asr.config import resolve
-from asr.models.artifact import CARD, CURVE, README, load_model, merge_adapter, verified_card
+from asr.models.artifact import CARD, README, load_model, merge_adapter, verified_card
 from asr.models.checkpoint import find_checkpoint
 from asr.models.family import SpeechModel, load_checkpoint
+from asr.models.head import InitialModel
+from asr.models.model_card import CURVE
 from tests.asr.tiny_whisper import logits
 from tests.train.evaluation.test_schedule import scored
 from tests.train.tracking.test_history import add, at
@@ -56,7 +58,9 @@ def out(tmp_path: Path) -> Path:
 
 def test_a_full_fine_tune_loads_in_plain_transformers(english_model: SpeechModel, out: Path, tmp_path: Path) -> None:
     settings = config("full")
-    card = hand_over(out, settings, DATA, checkpoint(english_model, settings, tmp_path / "last"))
+    card = hand_over(
+        out, settings, InitialModel(settings.base), DATA, checkpoint(english_model, settings, tmp_path / "last")
+    )
     network, info = WhisperForConditionalGeneration.from_pretrained(out, output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     written = json.loads((out / "config.json").read_text())
@@ -72,7 +76,9 @@ def test_a_full_fine_tune_loads_in_plain_transformers(english_model: SpeechModel
 
 def test_an_adapter_comes_with_a_card_of_what_it_is(english_model: SpeechModel, out: Path, tmp_path: Path) -> None:
     settings = config("lora", "language=en")
-    card = hand_over(out, settings, DATA, checkpoint(english_model, settings, tmp_path / "last"))
+    card = hand_over(
+        out, settings, InitialModel(settings.base), DATA, checkpoint(english_model, settings, tmp_path / "last")
+    )
     assert (card.weights, card.language, card.short_context) == ("adapter", "en", True)
     assert (card.base.name, card.base.digest) == ("builtin:tiny.en", english_model.digest)
     assert card.data == DATA
@@ -95,14 +101,14 @@ def test_trained_in_full_windows_only_is_not_called_short(
 ) -> None:
     settings = config("lora", "batching.full_window_share=1.0")
     last = checkpoint(english_model, settings, tmp_path / "last")
-    assert not hand_over(out, settings, DATA, last).short_context
+    assert not hand_over(out, settings, InitialModel(settings.base), DATA, last).short_context
 
 
 @pytest.mark.medium
 def test_language_and_task_are_in_the_generation_config_of_a_multilingual_model(out: Path, tmp_path: Path) -> None:
     settings = config("lora", "language=it", base="builtin:base")
     model = load_model("builtin:base")
-    hand_over(out, settings, DATA, checkpoint(model, settings, tmp_path / "last"))
+    hand_over(out, settings, InitialModel(settings.base), DATA, checkpoint(model, settings, tmp_path / "last"))
     written = json.loads((out / "generation_config.json").read_text())
     assert (written["language"], written["task"]) == ("it", "transcribe")
 
@@ -114,7 +120,7 @@ def test_a_checkpoint_that_lacks_something_leaves_no_artifact(
     last = checkpoint(english_model, settings, tmp_path / "last")
     (tmp_path / "last" / STATE).unlink()
     with pytest.raises(FileNotFoundError):
-        hand_over(out, settings, DATA, last)
+        hand_over(out, settings, InitialModel(settings.base), DATA, last)
     assert not (out / CARD).exists()
 
 
@@ -131,7 +137,7 @@ def test_the_best_weights_are_handed_over_with_the_account_of_all(
     for step, wer in ((4, 0.1), (7, 0.15)):
         history.add_scored(scored(step, wer))
         history.add_scored(scored(step, 0.2 + step / 100, "retention"))
-    card = hand_over(out, settings, DATA, last, best, history.path)
+    card = hand_over(out, settings, InitialModel(settings.base), DATA, last, best, history.path)
     handed = load_file(out / "adapter_model.safetensors")
     kept = load_file(tmp_path / "best" / "adapter_model.safetensors")
     assert all(torch.equal(weight, kept[name]) for name, weight in handed.items())
@@ -151,7 +157,14 @@ def test_a_run_that_was_not_scored_has_a_curve_of_its_loss(
     settings = config("lora")
     history = History(str(tmp_path))
     add(history, at(1))
-    card = hand_over(out, settings, DATA, checkpoint(english_model, settings, tmp_path / "last"), history=history.path)
+    card = hand_over(
+        out,
+        settings,
+        InitialModel(settings.base),
+        DATA,
+        checkpoint(english_model, settings, tmp_path / "last"),
+        history=history.path,
+    )
     assert CURVE in card.files
     assert (card.training["step"], card.evaluations) == (7, [])
     assert "evaluations" not in card.training
@@ -168,7 +181,14 @@ def test_a_card_and_its_page_tell_which_evaluations_failed(
         history.add_failed(Failed(step, "data.retention: none of 3 utterances can be evaluated"))
     for step in (4, 7):
         history.add_scored(scored(step, 0.2))
-    card = hand_over(out, settings, DATA, checkpoint(english_model, settings, tmp_path / "last"), history=history.path)
+    card = hand_over(
+        out,
+        settings,
+        InitialModel(settings.base),
+        DATA,
+        checkpoint(english_model, settings, tmp_path / "last"),
+        history=history.path,
+    )
     assert [one["step"] for one in card.training["failed_evaluations"]] == [0, 4, 7]
     assert "retention" not in card.training
     assert "Evaluations that failed, at steps 0, 4, 7, the last of them: data.ret" in (out / README).read_text()
@@ -179,10 +199,12 @@ def test_a_run_on_an_artifact_hands_over_its_child(english_model: SpeechModel, t
     first, parent, child = config("lora"), tmp_path / "parent", tmp_path / "child"
     parent.mkdir()
     child.mkdir()
-    hand_over(parent, first, DATA, checkpoint(english_model, first, tmp_path / "first"))
+    hand_over(parent, first, InitialModel(first.base), DATA, checkpoint(english_model, first, tmp_path / "first"))
     second = config("lora", "seed=1", base=str(parent))
     merged = load_checkpoint(find_checkpoint(str(parent)))
-    card = hand_over(child, second, DATA, checkpoint(merged, second, tmp_path / "second", step=14))
+    card = hand_over(
+        child, second, InitialModel(second.base), DATA, checkpoint(merged, second, tmp_path / "second", step=14)
+    )
     assert card.base.name == str(parent)
     assert [one.name for one in card.lineage] == [str(parent), "builtin:tiny.en"]
     assert card.lineage[1].digest == english_model.digest
