@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 
 from asr.audio.filenames import is_litter
 from asr.config import Section
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 from asr.io import storage, transfer
 from asr.io.cache import cache_root, complete_or_absent
 from asr.io.digest import folder_digests, verify
@@ -259,8 +259,14 @@ def told_base(folder: Path, name: str, uri: str = "") -> str:
 
 
 def merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:
-    """Return a base model with the PEFT adapter in ``folder`` added to its weights."""
+    """Return a base model with the PEFT adapter in ``folder`` added to its weights.
+
+    Raises UserError where its weights are another network's.
+    """
     from peft import PeftModel
 
-    merged = PeftModel.from_pretrained(model.network, str(folder), is_trainable=False).merge_and_unload()
+    try:
+        merged = PeftModel.from_pretrained(model.network, str(folder), is_trainable=False).merge_and_unload()
+    except RuntimeError as error:  # torch's, of shapes that differ
+        raise UserError(f"{folder}: its adapter does not fit its network: {one_line(error)[:200]}", _RETRAIN) from error
     return replace(model, network=merged.eval())

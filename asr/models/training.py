@@ -11,6 +11,7 @@ from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
+from asr.models.regularisation import Regularisation
 from asr.transcript import Task
 from asr.utterance import Quarantined, Utterance
 
@@ -105,6 +106,15 @@ class TrainedFamily(Protocol):
     def loss(self, network: PreTrainedModel) -> TrainingLoss:
         """Return the loss that a network is trained with."""
 
+    def regularise(self, network: PreTrainedModel, wanted: Regularisation) -> None:
+        """Have a network leave out what is wanted of each training step, before its weights are chosen.
+
+        Raises UserError where it cannot.
+        """
+
+    def twin(self, network: PreTrainedModel) -> PreTrainedModel:
+        """Return a network of the same class and config, with weights as they are drawn."""
+
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Make all weights trainable but those that never are, and those of ``part``.
 
@@ -121,6 +131,9 @@ class TrainedFamily(Protocol):
 
         ``texts`` yields all transcripts of the training data. Raises UserError where the checkpoint takes no such head.
         """
+
+    def published_files(self, name: str) -> HeadFiles:
+        """Return config and feature extractor of a checkpoint among ``Family.published``."""
 
     def write_language_model(
         self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None

@@ -168,6 +168,20 @@ def test_where_nobody_speaks_there_is_nothing_to_decode() -> None:
     assert list(open_sound(noise(3.0), AudioLimits()).windows) == []
 
 
+@pytest.mark.medium
+def test_of_a_stretch_alone_times_count_from_its_beginning() -> None:
+    long = voice(65.0)
+    whole, sound = (
+        open_sound(long, AudioLimits()),
+        open_sound(long, AudioLimits(max_audio_s=20.0), between_s=(10.0, 30.0)),
+    )
+    assert sound.duration_s == pytest.approx(20.0)
+    first = sound.windows[0]
+    there = slice(first.start + 160_000, first.start + 176_000)
+    np.testing.assert_allclose(sound.waveform[first.start : first.start + 16_000], whole.waveform[there], atol=1e-4)
+    assert open_sound(long, AudioLimits(), between_s=(60.0, None)).duration_s == pytest.approx(5.0, abs=0.1)
+
+
 def test_limits_hold() -> None:
     with pytest.raises(DataError, match="too_long"):
         open_sound(noise(3.0), AudioLimits(max_audio_s=2.0))
