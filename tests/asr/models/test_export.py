@@ -18,7 +18,7 @@ from asr.errors import UserError
 from asr.models.artifact import BaseModel, Card, complete, load_model, verified_card
 from asr.models.builtin.ct2_reader import read_variables, state_dict
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.export import RECORD, export, exported, is_ctranslate2, read_export
+from asr.models.export import RECORD, engine_of_export, export, exported, read_export
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.torch_backend import decode
 from asr.transcript import DecodingRequest
@@ -135,7 +135,7 @@ def test_the_folder_for_ctranslate2_holds_what_its_users_read(artifact: Path, tm
     assert settings["suppress_ids_begin"] == generation.begin_suppress_tokens
     vocabulary = json.loads((tmp_path / "out" / "vocabulary.json").read_text())
     assert (len(vocabulary), vocabulary[-1]) == (ENGLISH, "<|30.00|>")
-    assert is_ctranslate2(str(tmp_path / "out")) and not is_ctranslate2(str(artifact))
+    assert engine_of_export(str(tmp_path / "out")) == "ctranslate2" and engine_of_export(str(artifact)) is None
 
 
 def test_what_serving_must_know_travels_along(artifact: Path, random_checkpoint: Path, tmp_path: Path) -> None:

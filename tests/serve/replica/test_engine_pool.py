@@ -17,7 +17,7 @@ import torch
 from transformers import GenerationConfig
 
 from asr.errors import UserError
-from asr.inference.engine import AdapterEngine, CTranslateEngine, Engine, TorchEngine, decode_together
+from asr.inference.engine import AdapterEngine, Engine, FastEngine, TorchEngine, decode_together
 from asr.models.artifact import complete, load_model
 from asr.models.whisper.multi_lora import num_bytes
 from asr.transcript import DecodingRequest
@@ -100,7 +100,7 @@ def test_without_sharing_each_is_on_its_own(folders: list[Path]) -> None:
 def test_what_cannot_be_mixed_is_merged(pool: EnginePool, folders: list[Path], base: str) -> None:
     folder = write_artifact(folders[0].parent / "dora", base, use_dora=True)
     assert isinstance(load(pool, folder), TorchEngine)
-    assert isinstance(load(pool_of("ctranslate2", share_bases=False), folders[0]), CTranslateEngine)
+    assert isinstance(load(pool_of("ctranslate2", share_bases=False), folders[0]), FastEngine)
 
 
 def test_memory_is_free_when_the_last_user_has_gone(pool: EnginePool, folders: list[Path]) -> None:
