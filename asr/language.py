@@ -1,7 +1,8 @@
-"""Whisper's languages: the code that names one in a prompt token, and the words people use for it.
+"""Languages: their codes, Whisper's own where it has a token for one, and the words people use for them.
 
-The table is our own because importing transformers' costs 1.7 s; a test holds the two equal. Codes and names of all
-other kinds (ISO 639, BCP 47, a language's name for itself) are looked up with langcodes, where our table has them not.
+The table is of Whisper's, and our own because importing transformers' costs 1.7 s; a test holds the two equal. All
+other languages, and codes and names of other kinds (ISO 639, BCP 47, a language's name for itself), are looked up with
+langcodes.
 """
 
 from __future__ import annotations
@@ -72,31 +73,37 @@ _CODE_OF = {name.casefold(): code for code, name in NAMES.items()} | {code: code
 
 
 def code(name_or_code: str) -> str:
-    """Return Whisper's code (``it``) for a code, a name, or a locale (``Italian``, ``ita``, ``italiano``, ``it-IT``).
+    """Return the code (``it``) for a code, a name, or a locale (``Italian``, ``ita``, ``italiano``, ``it-IT``).
 
-    Case and surrounding space do not matter. A locale's region is dropped: Whisper has one token per language.
-    Raises UserError for anything else: a language that Whisper has no token for is called by its name.
+    Whisper's where it has one, that of ISO 639 for other languages (``dv``). Case and surrounding space do not matter.
+    A locale's region is dropped: Whisper has one token per language. Raises UserError for what is no language.
     """
     word = name_or_code.strip().casefold()
     found = _CODE_OF.get(word) or _usual_locale(word) or _known(word)
-    if found in NAMES:
+    if found:
         return found
     if word in UNNAMED:
         raise UserError(
             f"'{printable(name_or_code)}' names no language, and one is needed here",
             "give a code such as 'it' or a name such as 'Italian'",
         )
-    if found:
-        raise UserError(
-            f"{_english(found)} is not one of Whisper's languages",
-            "train and decode it under the token of a related language"
-            + (f", for example language={_RELATED[found]} ({NAMES[_RELATED[found]]})" if found in _RELATED else ""),
-        )
     hint = suggestion(word, [known for known in _CODE_OF if len(known) > 3])
     raise UserError(
-        f"'{printable(name_or_code)}' is not one of Whisper's languages",
+        f"'{printable(name_or_code)}' is not a known language",
         hint or "give a code such as 'it' or a name such as 'Italian'",
     )
+
+
+def require_token(code: str) -> None:
+    """Raise UserError, which calls a language by its name, where no Whisper has a token for its code."""
+    if code not in NAMES:
+        raise UserError(f"{name(code)} is not one of Whisper's languages", instead(code))
+
+
+def instead(code: str) -> str:
+    """Return what to do about a language that Whisper has no token for."""
+    related = f", for example language={_RELATED[code]} ({NAMES[_RELATED[code]]})" if code in _RELATED else ""
+    return f"train and decode it under the token of a related language{related}; a CTC model (head=ctc) needs none"
 
 
 def code_or_none(name_or_code: str | None) -> str | None:
@@ -153,5 +160,7 @@ def _english(code: str) -> str:
 
 
 def name(code: str) -> str:
-    """Return the English name of a Whisper code: ``it`` is ``Italian``. Raises KeyError for anything but a code."""
-    return NAMES[code]
+    """Return the English name of what ``code`` returns: ``it`` is ``Italian``. Raises KeyError for anything else."""
+    if code not in NAMES and (not code or _known(code) != code):
+        raise KeyError(code)
+    return NAMES.get(code) or _english(code)

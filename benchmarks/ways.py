@@ -132,7 +132,7 @@ def planned(config: TrainConfig) -> JsonObject:
         return {}
     name = torch.cuda.get_device_name()
     device = next((one for one in KNOWN if one.name.partition("-")[0] in name), KNOWN[0])
-    setup = setup_of(config, shape_of(config.base), GpuFleet(1, device))
+    setup = setup_of(config, shape_of(config.base, config.head, config.ctc), GpuFleet(1, device))
     expected = memory(setup)
     return {
         "planned_gib": round((expected.peak - GPU_FRAMEWORK) / GIB, 3),

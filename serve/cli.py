@@ -69,7 +69,7 @@ def _until_signal() -> None:
 
 def _announcement(config: ServeConfig, url: str, model: ModelInfo, as_json: bool) -> str:
     if as_json:
-        run = {"engine": model.engine, "precision": model.precision, "context": model.context}
+        run = {"family": model.family, "engine": model.engine, "precision": model.precision, "context": model.context}
         return json.dumps({"url": url, "model": config.public_name, "models": list(config.artifacts), **run})
     curl = f"curl {url}/v1/audio/transcriptions -F model={config.public_name} -F file=@speech.wav"
     names = ", ".join(f"'{name}'" for name in config.artifacts)

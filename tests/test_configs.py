@@ -16,6 +16,7 @@ from asr.config import resolve
 from asr.utterance import Utterance
 from cluster.gpus import parse
 from serve.config import ServeConfig
+from tests.asr.models.ctc import tiny
 from tests.manifests import write_beside
 from tests.train.checks.doctored import tiny_checkpoint
 from train.capacity.options import options
@@ -42,9 +43,10 @@ ITALIAN = ("Premere il tasto cancelletto", "La casella vocale è piena", "Digita
 
 @pytest.fixture
 def workplace(tmp_path: Path, english_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, and in it a checkpoint whose weights are random."""
+    """The working folder, and in it checkpoints whose weights are random, by the name of what they stand for."""
     monkeypatch.chdir(tmp_path)
-    tiny_checkpoint(tmp_path / "base")
+    tiny_checkpoint(tmp_path / "whisper")
+    tiny.write(tmp_path / "wav2vec2", "wav2vec2-large-lv60")
     return tmp_path
 
 
@@ -134,7 +136,8 @@ def test_a_recipe_fits_the_gpus_that_it_is_for(name: str, gpus: str) -> None:
 def test_a_recipe_passes_check_on_data_in_its_format(
     path: Path, workplace: Path, english_clips: list[Utterance]
 ) -> None:
-    config = resolve(TrainConfig, path, [*SMALL, f"base={workplace / 'base'}"]).value
+    kind = "wav2vec2" if "wav2vec2" in resolve(TrainConfig, path).value.base else "whisper"
+    config = resolve(TrainConfig, path, [*SMALL, f"base={workplace / kind}"]).value
     write_data(config.data, english_clips)
     outcomes = {result.name: result.outcome for result in check(config)}
     trouble = {name: outcome for name, outcome in outcomes.items() if outcome.state in ("failed", "warning")}
@@ -157,3 +160,25 @@ def test_the_dhivehi_recipe_has_the_course_s_hyperparameters() -> None:
         ("common_voice", "train"),
         ("common_voice", "dev"),
     ]
+
+
+def test_the_turkish_recipe_has_the_blog_s_hyperparameters() -> None:
+    """https://huggingface.co/blog/fine-tune-xlsr-wav2vec2, its TrainingArguments and what it does to the text."""
+    config = resolve(TrainConfig, CONFIGS / "xls-r-turkish.yaml").value
+    assert (config.base, config.head, config.language) == ("facebook/wav2vec2-xls-r-300m", "ctc", "tr")
+    assert (config.strategy, config.precision, config.activation_checkpointing) == (
+        "frozen_feature_encoder",
+        "fp16",
+        True,
+    )
+    ctc, optim, batching = config.ctc, config.optim, config.batching
+    assert (ctc.vocabulary, ctc.casing, ctc.punctuation) == ("transcripts", "lower", "drop")
+    assert (ctc.head_learning_rate, ctc.layerdrop) == (1.0, 0.0)
+    assert (optim.learning_rate, optim.schedule, optim.warmup_steps) == (3e-4, "linear", 500)
+    assert (optim.max_steps, optim.weight_decay, optim.max_grad_norm) == (30 * -(-3478 // 32), 0.0, 1.0)
+    assert (batching.max_clips, batching.micro_batches_per_step) == (16, 2)
+    assert (config.evaluation.every_steps, config.run.checkpoint_every_steps, config.run.keep_checkpoints) == (
+        400,
+        400,
+        2,
+    )

@@ -6,10 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from asr.audio.features import FRAMES_PER_S
 from asr.config import Renamed, Section
 from asr.errors import UserError
-from asr.language import code
+from asr.language import code, require_token
 from asr.models.head import InitialModel
+from asr.models.regularisation import Regularisation
 from asr.parsed import JsonObject
 from asr.places import KeptPlace, ModelPlace
 from asr.transcript import Task
@@ -69,7 +71,8 @@ class TrainConfig(Section):
     head: Literal["ctc"] | None = None
     """``ctc`` puts a linear layer on the base's encoder, which spells what is heard; default: the base as it is."""
     language: str | None = None
-    """Whisper's name or code of the spoken language, for utterances whose manifest row names none."""
+    """Name or code of the spoken language, for utterances whose manifest row names none. With ``head: ctc`` it may be
+    any; Whisper has tokens for about a hundred."""
     task: Task = "transcribe"
     """The decoder's task."""
     seed: int = Field(0, ge=0)
@@ -104,6 +107,18 @@ class TrainConfig(Section):
         """Return the settings that turn an utterance into a network's inputs: ``base``, with its new head if any."""
         return PreprocessConfig(initial, self.language, self.task, self.augment, self.seed, self.data.max_damaged_share)
 
+    @property
+    def regularisation(self) -> Regularisation:
+        """The parts that a network itself leaves out of each step; its inputs are masked by ``preprocess``."""
+        spec = self.augment.spec
+        return Regularisation(
+            layerdrop=self.ctc.layerdrop,
+            time_share=spec.time_share,
+            stretch_s=spec.max_time_frames / FRAMES_PER_S,
+            feature_share=spec.frequency_share,
+            band_share=spec.band_share,
+        )
+
     @field_validator("language")
     @classmethod
     def _known_language(cls, language: str | None) -> str | None:
@@ -111,6 +126,15 @@ class TrainConfig(Section):
             return code(language) if language else None
         except UserError as error:  # as a ValueError, so that pydantic reports it among the other mistakes
             raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _language_has_a_token(self) -> TrainConfig:
+        if self.head is None and self.language:  # a new head spells any language
+            try:
+                require_token(self.language)
+            except UserError as error:
+                raise ValueError(f"language: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> TrainConfig:
@@ -124,6 +148,9 @@ class TrainConfig(Section):
             ),
             f"workers.elastic needs parallelism=ddp: {self.parallelism} cannot change its number of workers": (
                 self.workers.elastic is not None and zero
+            ),
+            f"ctc.layerdrop needs parallelism=ddp: {self.parallelism} waits for the gradients of all layers": (
+                bool(self.ctc.layerdrop) and zero
             ),
             "strategy=qlora needs parallelism=ddp, zero1 or zero2: zero3 cannot share out 4-bit weights": (
                 self.strategy == "qlora" and self.parallelism == "zero3"

@@ -1,4 +1,4 @@
-"""Fine-tunes Whisper on Ray and serves it: as a command, and as a library.
+"""Fine-tunes Whisper and CTC models on Ray and serves them: as a command, and as a library.
 
 ``transcribe``, ``load_engine``, ``fit``, ``evaluate`` and ``running`` are imported when they are first used: with them
 come torch, transformers and Ray.

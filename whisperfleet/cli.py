@@ -155,4 +155,4 @@ def _version(asked: bool) -> None:
 def whisperfleet(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Fine-tune Whisper on Ray and serve it as a batched transcription endpoint."""
+    """Fine-tune Whisper and CTC models on Ray and serve them as a batched transcription endpoint."""

@@ -87,14 +87,11 @@ class Child:
     ) -> Decoded:
         """Decode the chosen track and channel of a recording within ``limits``; ``watch`` gets the progress.
 
-        ``between_s`` are the start and end of the stretch that is decoded, None: the recording's end.
-
+        ``between_s`` are start and end of the stretch that is decoded, None: the recording's end.
         Raises DataError as ``asr.audio.decode.decode`` does, or with the reason decoder_died. And the Stop that
         ``watch`` raises. A bug of ours is a fault of the file too, and in the log.
         """
-        start_s, end_s = between_s
-        task = Task(source, limits=limits, choice=choice, start_s=start_s, end_s=end_s, sparse=True)
-        with Handed([task]) as handed:
+        with Handed([Task(source, "decode", limits, choice, *between_s, sparse=True)]) as handed:
             handed.require()
             place = handed.files[0].place
             with memory() as file:

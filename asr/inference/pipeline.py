@@ -18,7 +18,7 @@ from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
 from asr.inference.recording import Joiner, Recording, Window
 from asr.inference.windows import windows
-from asr.language import NAMES, code_or_none, is_detected
+from asr.language import NAMES, code_or_none, instead, is_detected, name
 from asr.models.abilities import Ability, require
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.transcript import DecodingRequest, FeatureArray, Task, Transcript
@@ -111,8 +111,7 @@ class DecodedAudio:
 def spoken_language(named: str | None, model: ModelInfo) -> str | None:
     """Return the code that a request's language (code, name or locale) stands for; None, as for ``auto``: detect it.
 
-    Raises UserError where it is no language of Whisper's, or none of the model's, and for ``auto`` where the model
-    detects none.
+    Raises UserError where it is no language, or none of the model's, and for ``auto`` where the model detects none.
     """
     language = code_or_none(named)
     if language is None:
@@ -121,10 +120,10 @@ def spoken_language(named: str | None, model: ModelInfo) -> str | None:
         return model.language
     if language not in model.languages:
         if len(model.languages) == 1:
-            only = NAMES[next(iter(model.languages))]
-            raise UserError(f"'{model.name}' knows {only} only, not {NAMES[language]}", "use a multilingual model")
-        near = suggestion(language, sorted(model.languages))
-        raise UserError(f"'{model.name}' has no token for {NAMES[language]}", near)
+            only = name(next(iter(model.languages)))
+            raise UserError(f"'{model.name}' knows {only} only, not {name(language)}", "use a multilingual model")
+        near = suggestion(language, sorted(model.languages)) if language in NAMES else instead(language)
+        raise UserError(f"'{model.name}' has no token for {name(language)}", near)
     return language
 
 

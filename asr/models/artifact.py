@@ -8,7 +8,6 @@ digests that the files are what training wrote.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -19,23 +18,22 @@ from typing import Literal
 import torch
 from pydantic import Field, ValidationError
 
-from asr import language
 from asr.audio.filenames import is_litter
 from asr.config import Section
-from asr.errors import UserError
+from asr.errors import UserError, one_line
 from asr.io import storage, transfer
 from asr.io.cache import cache_root, complete_or_absent
 from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
-from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint, hub_id
+from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint
 from asr.models.family import WHISPER, SpeechModel, load_checkpoint
 from asr.models.head import on_base
+from asr.models.model_card import readme
 from asr.parsed import JsonObject
 from asr.transcript import Task
 
 CARD = "card.json"
 README = "README.md"
-CURVE = "learning_curve.png"
 NETWORK = "config.json"
 """Describes the network; beside an adapter it is there where that has another head than its base."""
 MAX_GENERATIONS = 32  # of artifacts on artifacts
@@ -127,7 +125,7 @@ def is_artifact(folder: Path) -> bool:
 def complete(folder: Path, card: Card) -> Card:
     """Seal a folder of finished files as an artifact: record digests, write the README, then the card."""
     card = card.model_copy(update={"files": folder_digests(folder, frozenset({CARD, _CARD_DRAFT, README}))})
-    (folder / README).write_text(readme(card), encoding="utf-8")
+    (folder / README).write_text(readme(card, folder), encoding="utf-8")
     _write_card(folder, card)
     return card
 
@@ -135,7 +133,7 @@ def complete(folder: Path, card: Card) -> Card:
 def record_evaluations(folder: Path, evaluations: Sequence[JsonObject]) -> Card:
     """Put evaluation summaries into the card and README of a complete artifact, in place of those it had."""
     card = read_card(folder).model_copy(update={"evaluations": [dict(summary) for summary in evaluations]})
-    (folder / README).write_text(readme(card), encoding="utf-8")
+    (folder / README).write_text(readme(card, folder), encoding="utf-8")
     _write_card(folder, card)
     return card
 
@@ -261,52 +259,14 @@ def told_base(folder: Path, name: str, uri: str = "") -> str:
 
 
 def merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:
-    """Return a base model with the PEFT adapter in ``folder`` added to its weights."""
+    """Return a base model with the PEFT adapter in ``folder`` added to its weights.
+
+    Raises UserError where its weights are another network's.
+    """
     from peft import PeftModel
 
-    merged = PeftModel.from_pretrained(model.network, str(folder), is_trainable=False).merge_and_unload()
+    try:
+        merged = PeftModel.from_pretrained(model.network, str(folder), is_trainable=False).merge_and_unload()
+    except RuntimeError as error:  # torch's, of shapes that differ
+        raise UserError(f"{folder}: its adapter does not fit its network: {one_line(error)[:200]}", _RETRAIN) from error
     return replace(model, network=merged.eval())
-
-
-def readme(card: Card) -> str:
-    """Return the model card that Hugging Face shows: front matter, then what a reader needs to use and judge it."""
-    front = {
-        "base_model": hub_id(card.lineage[-1].name if card.lineage else card.base.name),
-        "language": card.language,
-        "library_name": "peft" if card.weights == "adapter" else "transformers",
-        "pipeline_tag": "automatic-speech-recognition",
-        "tags": ["whisper", "whisperfleet"],
-        "metrics": ["wer", "cer"],
-    }
-    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---", ""]
-    kind = "A LoRA adapter for" if card.weights == "adapter" else "A full fine-tune of"
-    spoken = language.name(card.language) if card.language else "many languages"
-    lines += [f"# Whisper for {spoken}", "", f"{kind} `{card.base.name}` ({card.task}).", ""]
-    if card.lineage:
-        made = [f"`{one.name}`" + (f" ({one.fingerprint})" if one.fingerprint else "") for one in card.lineage]
-        lines += [f"It was made from {', which was made from '.join(made)}.", ""]
-        if card.weights == "adapter":
-            lines += ["Other software needs it merged: `whisperfleet export` writes a whole model.", ""]
-    if card.evaluations:
-        lines += ["| evaluation | clips | WER | WER, orthographic | CER |", "|---|---|---|---|---|"]
-        lines += [_readme_row(summary) for summary in card.evaluations]
-        lines += ["", f"WER with 95 % bootstrap intervals; normaliser: {card.normaliser}.", ""]
-    if failed := card.training.get("failed_evaluations"):
-        steps = ", ".join(str(one["step"]) for one in failed)
-        lines += [f"Evaluations that failed, at steps {steps}, the last of them: {failed[-1]['error']}", ""]
-    if lost := card.training.get("retention"):
-        before, after = lost["wer_before"], lost["wer_after"]
-        lines += [f"Retention, WER on other speech: {before:.1%} before, {after:.1%} after: {lost['loss']:+.1%}.", ""]
-    if CURVE in card.files:
-        lines += [f"![learning curve]({CURVE})", ""]
-    context = "clips at their own length, or padded to 30 s" if card.short_context else "clips padded to 30 s"
-    lines += [f"It takes {context}. `card.json` holds the configuration, the data's fingerprint and all digests.", ""]
-    return "\n".join(lines)
-
-
-def _readme_row(summary: JsonObject) -> str:
-    cells = [str(summary["label"]), str(summary["utterances"])]
-    for key in ("wer", "wer_ortho", "cer"):
-        score = summary[key]
-        cells.append(f"{score['rate']:.1%} ({score['low']:.1%} to {score['high']:.1%})")
-    return f"| {' | '.join(cells)} |"

@@ -20,10 +20,11 @@ from asr.errors import UserError
 from asr.io import storage
 from asr.io.cache import cache_root, complete_or_absent, prune, use
 from asr.io.digest import folder_digests, sha256, verify
-from asr.models.artifact import CURVE, Card, complete, fetched, is_artifact, load_model, read_card
+from asr.models.artifact import Card, complete, fetched, is_artifact, load_model, read_card
 from asr.models.checkpoint import find_checkpoint
 from asr.models.export_formats import FastEngineName, Format, Quantization
 from asr.models.family import Family, SpeechModel, family_named, family_of
+from asr.models.model_card import CURVE
 
 RECORD = "export.json"
 MODEL: dict[FastEngineName, str] = {"ctranslate2": "model.bin", "onnx": "model.onnx"}

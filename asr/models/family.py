@@ -7,11 +7,11 @@ one it is follows from the checkpoint's own ``config.json``. Nothing outside tha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from asr.audio.features import Context
 from asr.errors import DataError, UserError
@@ -21,16 +21,15 @@ from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import FastEngineName, Quantization
-from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Features, Processor
+from asr.models.training import TrainedFamily
 from asr.printable import printable
-from asr.transcript import DecodingRequest, Task, Transcript, Word
-from asr.utterance import Quarantined, Utterance
+from asr.transcript import DecodingRequest, Transcript, Word
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import BitsAndBytesConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 NO_ADAPTER = "__base__"
 """PEFT's name for the adapter of a row that has none."""
@@ -38,9 +37,6 @@ NO_ADAPTER = "__base__"
 WHISPER, CTC = "whisper", "ctc"
 
 _MODULES = {WHISPER: "asr.models.whisper.family", CTC: "asr.models.ctc.family"}
-
-FrozenPart = Literal["nothing", "feature_encoder", "encoder", "all_but_language"]
-"""The part of a network that keeps its weights in a full fine-tune."""
 
 
 @dataclass(frozen=True)
@@ -90,82 +86,8 @@ class SpeechModel:
         return self.family.transcribe(self, requests, context, max_batch_clips, fallback, adapters)
 
 
-class TrainingLoss(Protocol):
-    """The loss of a micro-batch, weighted so that every token of the whole step weighs the same.
-
-    ``outputs`` are the network's, with their ``logits``. ``num_items_in_batch`` is the number of tokens of the step, on
-    all workers; None: those of this micro-batch.
-    """
-
-    def __call__(
-        self, outputs: NetworkOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
-    ) -> torch.Tensor: ...
-
-    def measures(self) -> dict[str, float]:
-        """Return what was measured since the last call, by name: what tells early whether training succeeds."""
-
-    def fault(self, steps: int) -> UserError | None:
-        """Return why the run is in vain, as far as the last measures tell, ``steps`` after its warm-up."""
-
-
-class NetworkOutput(Protocol):
-    """A network's output as transformers returns it."""
-
-    @property
-    def logits(self) -> torch.Tensor: ...
-
-
-@dataclass(frozen=True)
-class NetworkLayers:
-    """Names of a network's layers: ``linears`` get adapters, those of its ``head`` are trained whole beside them."""
-
-    linears: tuple[str, ...]
-    head: tuple[str, ...] = ()
-
-
-Finding = tuple[str, str]
-"""A finding of a check, and the hint what to do: an empty string if nothing is wrong."""
-
-
-class LabelSample(Protocol):
-    """Label tokens of some training rows, and what is around them, for ``Family.check_start`` and the like.
-
-    ``labels`` are rows with their tokens, ``unlabelled`` the rows that have none; ``utterances`` counts all training
-    rows, of which ``max_quarantined_share`` may be unusable. ``scored`` are rows that are not trained on, by their key.
-    ``batch`` is a small one as the network gets it.
-    """
-
-    @property
-    def base(self) -> str: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def task(self) -> Task: ...
-    @property
-    def processor(self) -> Processor: ...
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase: ...
-    @property
-    def scored(self) -> Mapping[str, Sequence[Utterance]]: ...
-    @property
-    def generation(self) -> GenerationConfig: ...
-    @property
-    def labels(self) -> list[tuple[Utterance, list[int]]]: ...
-    @property
-    def unlabelled(self) -> list[Quarantined]: ...
-    @property
-    def utterances(self) -> int: ...
-    @property
-    def max_quarantined_share(self) -> float: ...
-    @property
-    def batch(self) -> dict[str, torch.Tensor]: ...
-
-    def language(self, utterance: Utterance) -> str | None:
-        """Return the language that a row is trained under."""
-
-
-class Family(Protocol):
-    """A family of networks: its loading, features, decoding, loss, checks and adapters."""
+class Family(TrainedFamily, Protocol):
+    """A family of networks: its loading, features, decoding, training and adapters."""
 
     @property
     def name(self) -> str: ...
@@ -183,7 +105,7 @@ class Family(Protocol):
 
     @property
     def shares_bases(self) -> bool:
-        """Whether ``shared_base`` takes its checkpoints, so that adapters share a base's weights and batches."""
+        """True if ``shared_base`` takes its checkpoints, so that adapters share a base's weights and batches."""
 
     @property
     def unquantized(self) -> Sequence[str]:
@@ -257,57 +179,14 @@ class Family(Protocol):
         the text cannot be aligned, or the family aligns clips alone: then nothing is read of them.
         """
 
-    def loss(self, network: PreTrainedModel) -> TrainingLoss:
-        """Return the loss that a network is trained with."""
-
-    def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
-        """Make all weights trainable but those that never are, and those of ``part``.
-
-        Raises UserError where the network has no such part.
-        """
-
-    def layers(self, network: PreTrainedModel) -> NetworkLayers:
-        """Return the names of the layers that training tells apart."""
-
-    def new_head(
-        self, base: Checkpoint, settings: HeadSettings, language: str | None, texts: Callable[[], Iterable[str]]
-    ) -> HeadFiles:
-        """Return the files of a new head for a checkpoint, made for transcripts; none where it keeps its own.
-
-        ``texts`` yields all transcripts of the training data. Raises UserError where the checkpoint takes no such head.
-        """
-
-    def write_language_model(
-        self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
-    ) -> None:
-        """Write a language model of the training transcripts into an artifact, where the family decodes by one.
-
-        ``texts`` is None where they are not known. Raises UserError for a file that is no language model.
-        """
-
     def without_language_model(self, model: SpeechModel) -> SpeechModel:
         """Return a model that decodes by the sound alone, if it has a language model beside its network."""
-
-    def settle(self, folder: Path) -> None:
-        """Amend what ``save_pretrained`` has written into a folder, so that plain transformers loads it."""
 
     def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
         """Return a model that decodes by the settings in an artifact's folder, where those are not in its weights."""
 
     def with_weights(self, model: SpeechModel, folder: Path) -> SpeechModel:
         """Return a model with the weights that ``save_pretrained`` has written into a folder."""
-
-    def check_start(self, sample: LabelSample) -> Finding:
-        """Check how labels start. Raises UserError, as the other checks do, where training would be in vain."""
-
-    def check_order(self, sample: LabelSample) -> Finding:
-        """Check the order of a label's tokens, and the text that they spell."""
-
-    def check_length(self, sample: LabelSample) -> Finding:
-        """Check the length of labels."""
-
-    def check_generation(self, sample: LabelSample) -> Finding:
-        """Check the generation config against the labels."""
 
     def shared_base(self, model: SpeechModel) -> SharedBase:
         """Return a shared base for adapters that are ``is_mixable``; it owns the model from now on."""

@@ -42,7 +42,7 @@ class HeadSettings(Section):
 
     @property
     def is_own_language_model(self) -> bool:
-        """Whether the language model is a file of the user's."""
+        """True if the language model is a file of the user's."""
         return self.language_model not in ("auto", "transcripts", "none")
 
 

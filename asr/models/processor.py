@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from asr.audio.features import Context
 from asr.data.segments import LabelledSegment
+from asr.errors import DataError, UserError
+from asr.language import NAMES
 from asr.transcript import FeatureArray, Task
 
 if TYPE_CHECKING:
@@ -122,3 +124,15 @@ class Processor(Protocol):
 
     def save(self, folder: Path, language: str | None, task: Task) -> None:
         """Write what decoding needs beside weights into an artifact: as transformers reads it."""
+
+
+def require_row(processor: Processor, language: str | None, task: Task) -> None:
+    """Raise DataError for a row whose language no Whisper has a token for, where the processor needs one.
+
+    Another language that it does not know is not the row's fault: see ``Processor.require``.
+    """
+    if language is not None and language not in NAMES:
+        try:
+            processor.require(language, task)
+        except UserError as error:
+            raise DataError("unknown_language", str(error)) from None

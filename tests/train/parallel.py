@@ -1,4 +1,4 @@
-"""The same few steps of a tiny random Whisper under every parallelism, in plain processes or in Ray Train workers."""
+"""The same few steps of tiny random networks under every parallelism, in plain processes or in Ray Train workers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from transformers.utils import logging
 from asr.config import resolve
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.processor import IGNORED
-from asr.models.whisper.loss import token_loss
+from tests.asr.models.ctc import tiny
 from tests.asr.tiny_whisper import random_whisper
 from train.callbacks.gradient_flow import GradientWatch
 from train.config import TrainConfig
+from train.evaluation.evaluator import frozen
 from train.trainer.adapter import adapt, load_base
 from train.trainer.arguments import arguments
 from train.trainer.trainer import MicroBatchTrainer
 
 STEPS, MICRO_BATCHES = 4, 4
 GATHERED = "gathered.safetensors"
+WHISPER, CTC = "whisper", "wav2vec2-large-lv60"
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ class Case:
     strategy: str
     settings: tuple[str, ...] = ()
     resume_at: int = 0
+    network: str = WHISPER
 
     @property
     def name(self) -> str:
-        return "-".join([self.parallelism, self.strategy, *self.settings])
+        network = [] if self.network == WHISPER else [self.network]
+        return "-".join([*network, self.parallelism, self.strategy, *self.settings])
 
     @property
     def config(self) -> TrainConfig:
@@ -56,10 +60,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What each step logged, and the folder of the last checkpoint, with all weights gathered beside it."""
+    """What each step logged, and the folder of the last checkpoint, with all weights gathered beside it.
+
+    ``apart`` is the greatest difference between the logits of the network and of the copy that an evaluation has.
+    """
 
     losses: list[float]
     norms: list[float]
+    apart: float
     folder: Path
 
 
@@ -69,15 +77,23 @@ def write_base(folder: Path) -> Path:
     for path in find_checkpoint("builtin:tiny.en").folder.glob("*.json"):
         if not (folder / path.name).exists():
             shutil.copyfile(path, folder / path.name)
+    for name in (CTC,):
+        tiny.write(base_of(folder, name), name)
     return folder
+
+
+def base_of(folder: Path, network: str) -> Path:
+    """Return the folder of a network's checkpoint, beside that of Whisper's."""
+    return folder if network == WHISPER else folder.parent / network
 
 
 class Batches(IterableDataset):
     """This worker's micro-batches: of uneven sizes, lengths and numbers of tokens, and one without any."""
 
-    def __init__(self, first_step: int, rank: int, world_size: int) -> None:
+    def __init__(self, network: str, first_step: int, rank: int, world_size: int) -> None:
         random = torch.Generator().manual_seed(5)
-        every = [self._batch(number, random) for number in range(STEPS * MICRO_BATCHES)]
+        batch = self._batch if network == WHISPER else self._batch_of_waveforms
+        every = [batch(number, random) for number in range(STEPS * MICRO_BATCHES)]
         self.batches = every[first_step * MICRO_BATCHES :][rank::world_size]
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
@@ -95,6 +111,19 @@ class Batches(IterableDataset):
         features = torch.randn(size, 80, frames, generator=random)
         return {"input_features": features, "decoder_input_ids": inputs, "labels": labels}
 
+    @staticmethod
+    def _batch_of_waveforms(number: int, random: torch.Generator) -> dict[str, torch.Tensor]:
+        size, length = 1 + number % 3, 2 + number % 4
+        samples = torch.tensor([8000 + 1600 * ((clip + number) % 3) for clip in range(size)])
+        labels = torch.randint(5, len(tiny.SYMBOLS), (size, length), generator=random)
+        for clip in range(size):
+            labels[clip, length - (clip + number) % length :] = IGNORED
+        if number == 2:
+            labels[:] = IGNORED
+        mask = torch.arange(int(samples.max())) < samples[:, None]
+        waveforms = torch.randn(mask.shape, generator=random) * mask
+        return {"input_values": waveforms, "attention_mask": mask.int(), "labels": labels}
+
 
 def run(case: Case, base: Path, folder: Path) -> Outcome:
     """Train one case in this process, one of the workers or the only one."""
@@ -103,26 +132,35 @@ def run(case: Case, base: Path, folder: Path) -> Outcome:
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     logging.set_verbosity_error()
     set_seed(0)
-    model = load_base(Checkpoint("tiny", base, "sha256:"), case.config.strategy, case.config.precision)
+    model = load_base(
+        Checkpoint("tiny", base_of(base, case.network), "sha256:"), case.config.strategy, case.config.precision
+    )
     output = folder / (case.name + ("-resumed" if case.resume_at else ""))
     args = arguments(case.config, output, world_size)
     args.save_total_limit = None
-    network = adapt(model.network, case.config.strategy, case.config.lora)
+    network = adapt(model.network, case.config.strategy, case.config.lora, case.config.regularisation)
     trainer = MicroBatchTrainer(
         model=network,
         args=args,
-        train_dataset=Batches(case.resume_at, rank, world_size),
-        compute_loss_func=token_loss,
+        train_dataset=Batches(case.network, case.resume_at, rank, world_size),
+        compute_loss_func=model.family.loss(model.network),
         callbacks=[GradientWatch()],
     )
     resume = folder / case.name / f"checkpoint-{case.resume_at}" if case.resume_at else None
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     last = output / f"checkpoint-{STEPS}"
+    apart = _apart(network, Batches(case.network, 0, 0, 1).batches[0])
     gathered = _gathered(network, case.parallelism == "zero3")
     if rank == 0:
         save_file(gathered, last / GATHERED)
     logs = [log for log in trainer.state.log_history[case.resume_at :] if "loss" in log]
-    return Outcome([log["loss"] for log in logs], [float(log["grad_norm"]) for log in logs], last)
+    return Outcome([log["loss"] for log in logs], [float(log["grad_norm"]) for log in logs], apart, last)
+
+
+def _apart(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> float:
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    with torch.no_grad(), frozen(network) as copy:
+        return float((network(**inputs).logits - copy(**inputs).logits).abs().max())
 
 
 def _gathered(network: torch.nn.Module, partitioned: bool) -> dict[str, torch.Tensor]:

@@ -27,8 +27,14 @@ def test_a_language_may_be_a_name() -> None:
 
 
 def test_an_unknown_language_gets_a_suggestion() -> None:
-    with pytest.raises(UserError, match=r"language: 'Itallian' is not one of .* \(did you mean 'italian'\?\)"):
+    with pytest.raises(UserError, match=r"language: 'Itallian' is not a known language \(did you mean 'italian'\?\)"):
         config("language=Itallian")
+
+
+def test_a_language_without_a_token_is_for_a_ctc_head_alone() -> None:
+    assert config("language=Dhivehi", "head=ctc").language == "dv"
+    with pytest.raises(UserError, match=r"language: Dhivehi is not one of Whisper's languages.*language=si.*head=ctc"):
+        config("language=Dhivehi")
 
 
 def test_a_misspelt_key_gets_a_suggestion() -> None:

@@ -146,4 +146,4 @@ def test_all_mistakes_of_a_config_are_reported_at_once() -> None:
     done = run("train", "configs/demo.yaml", "optim.max_step=3", "language=Itallian", "--dry-run")
     assert done.returncode == 2
     assert "unknown key 'optim.max_step' (did you mean 'optim.max_steps'?)" in done.stderr
-    assert "language: 'Itallian' is not one of Whisper's languages (did you mean 'italian'?)" in done.stderr
+    assert "language: 'Itallian' is not a known language (did you mean 'italian'?)" in done.stderr

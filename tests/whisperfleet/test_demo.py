@@ -29,7 +29,7 @@ def test_the_demo_s_configuration_is_valid_and_says_where_its_values_come_from()
 
 
 def test_the_ctc_run_has_the_encoder_the_speech_and_the_machines_of_the_demo_s_own(tmp_path: Path) -> None:
-    own = ["base=builtin:tiny.en", "language=English", "seed=3", "workers.cpus_each=1", "optim.max_steps=7"]
+    own = ["base=builtin:tiny.en", "language=English", "seed=3", "workers.cpus_each=1", "optim.max_steps=77"]
     folder = tmp_path / "demo-1"
     first = resolve(TrainConfig, CONFIG, [*own, f"data.train={folder}/data/train.jsonl"]).value
     second = ctc_run(first, folder, ["optim.learning_rate=0.1"])

@@ -20,5 +20,5 @@ def test_without_a_name_each_is_listed_with_what_it_is_for(capsys: pytest.Captur
 
 
 def test_a_wrong_name_gets_a_suggestion() -> None:
-    with pytest.raises(UserError, match=r"no recipe 'dem', did you mean 'demo'\? \(choose one of demo, "):
+    with pytest.raises(UserError, match=r"no recipe 'dem', did you mean 'demo'\? \(choose one of ctc, demo, "):
         recipe("dem")

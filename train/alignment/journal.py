@@ -57,7 +57,7 @@ class Journal:
 
     def _read(self) -> dict[str, DoneRow]:
         try:
-            head, *lines = self._path.read_text(encoding="utf-8").splitlines()
+            head, *lines = self._path.read_text(encoding="utf-8").split("\n")  # not at U+2028, as splitlines
             if json.loads(head) != self._head:
                 return {}
         except (OSError, ValueError):

@@ -61,7 +61,10 @@ class Gain(Section):
 
 
 class Spec(Section):
-    """SpecAugment (Park et al. 2019): bands and stretches of the log-mel features replaced by their mean."""
+    """SpecAugment (Park et al. 2019): bands and stretches of the log-mel features replaced by their mean.
+
+    A network of raw waveforms hides as much, on average, of what its first layers make of all clips.
+    """
 
     probability: float = Field(0.0, ge=0, le=1)
     """Share of the clips."""
@@ -75,6 +78,21 @@ class Spec(Section):
     """Longest stretch in frames of 10 ms; the length is drawn evenly from 0 to this."""
     max_time_share: float = Field(0.2, gt=0, lt=1)
     """All stretches of a clip together hide no more than this share of it, so that short clips keep their words."""
+
+    @property
+    def time_share(self) -> float:
+        """Share of its frames that is hidden on average of a clip so short that ``max_time_share`` bounds it."""
+        return self.probability * self.max_time_share / 2 if self.time_masks else 0.0
+
+    @property
+    def frequency_share(self) -> float:
+        """Share of the smaller checkpoints' mel bins that is hidden on average."""
+        return self.probability * self.frequency_masks * self.band_share
+
+    @property
+    def band_share(self) -> float:
+        """Share of them that a band has on average."""
+        return self.max_frequency_bins / 2 / MEL_BINS
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Spec:

@@ -6,6 +6,7 @@ end (peft pull request 617): the loss falls all the same, and half of the adapte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
 _SHOWN = 3
+_CHANCE = 1e-9  # of a layer to be left out of all of these steps
 
 
 def trained_weights(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -40,14 +42,22 @@ def silent_weights(network: nn.Module) -> list[str]:
     ]
 
 
+def steps_to_meet_all(layerdrop: float) -> int:
+    """Return in how many steps each layer is met almost surely, where each step leaves it out so probably."""
+    return math.ceil(math.log(_CHANCE) / math.log(layerdrop)) if layerdrop else 1
+
+
 class GradientWatch(TrainerCallback):
     """Raises UserError in the first step whose tokens bring no gradient to some weight; then it is out of the way.
+
+    Where steps leave out layers, it looks at some ``steps`` together.
 
     Gradients are met on their way into the weights. Looked at afterwards, most of them are gone: DeepSpeed shares them
     out among the workers and has made its step before anybody is called.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 1) -> None:
+        self._steps = steps
         self._handles: list[RemovableHandle] = []
         self._names: list[str] = []
         self._met: torch.Tensor | None = None
@@ -71,6 +81,9 @@ class GradientWatch(TrainerCallback):
             torch.distributed.all_reduce(self._met, torch.distributed.ReduceOp.MAX)
         if not self._met.any():
             return  # a step without a single token says nothing: the next one will
+        self._steps -= 1
+        if self._steps > 0 and not self._met.all():
+            return
         silent = [name for name, met in zip(self._names, self._met.tolist(), strict=True) if not met]
         for handle in self._handles:
             handle.remove()

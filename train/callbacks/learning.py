@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from transformers import TrainerCallback
 
-from asr.models.family import TrainingLoss
+from asr.models.training import TrainingLoss
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments

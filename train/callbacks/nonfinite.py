@@ -11,7 +11,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from asr.errors import UserError
-from asr.models.family import NetworkOutput
+from asr.models.training import NetworkOutput
 from train.dataloader.dataset import ConsumedBatch, MicroBatchDataset
 
 if TYPE_CHECKING:

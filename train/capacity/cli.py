@@ -37,7 +37,7 @@ def plan(
     from train.capacity.shapes import shape_of
     from train.capacity.speed import cpu_flops
 
-    shape = shape_of(resolved.base)
+    shape = shape_of(resolved.base, resolved.head, resolved.ctc)
     fleet = parse(gpus, cpu_flops)
     found = options(resolved, shape, fleet, hours)
     as_configured = cheapest(found, resolved.strategy)

@@ -31,6 +31,7 @@ from asr.models.capacity import POSITIONS_PER_S, ActivationSegment, Adapters, Ba
 from asr.models.checkpoint import Checkpoint
 from asr.models.family import family_of, load_processor
 from asr.models.processor import Processor
+from train.capacity.ctc_kernel import CtcKernel
 from train.capacity.folding import fold, layers_of
 from train.capacity.gpu_kernels import GpuKernels
 from train.capacity.step_watch import StepWatch
@@ -74,7 +75,9 @@ class FakeNetwork:
     @property
     def width(self) -> int:
         """The network's hidden size, by which transformers sizes DeepSpeed's buffers."""
-        return int(self._bare.config.hidden_size)
+        config = self._bare.config
+        parts = (config, *(getattr(config, name) for name in config.sub_configs))  # Parakeet's is its encoder's
+        return next(int(part.hidden_size) for part in parts if hasattr(part, "hidden_size"))
 
     @cached_property
     def gathered(self) -> int:
@@ -143,12 +146,12 @@ def _segments(folder: Path, play: _Play) -> tuple[ActivationSegment, ...]:
     if in_half:  # DeepSpeed keeps all weights in the precision of the arithmetic
         network.to(dtype)
     real = _batch(folder, play.batch)
-    loss_of = family_of(folder).loss(network)
     with FakeTensorMode():  # made after the adapters: PEFT looks at what is in a weight
         _fake(network)
+        loss_of = family_of(folder).loss(network)
         watch = StepWatch(network, layers_of(network), copies)
         try:
-            with watch.watched(), GpuKernels() if play.gpu else contextlib.nullcontext():
+            with watch.watched(), CtcKernel(), GpuKernels() if play.gpu else contextlib.nullcontext():
                 batch = {name: _emptied(one) for name, one in real.items()}
                 if in_half:
                     batch = {name: one.to(dtype) if one.is_floating_point() else one for name, one in batch.items()}

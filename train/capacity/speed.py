@@ -20,7 +20,8 @@ CPU_UTILISATION = 0.3
 # Seconds that a host takes to launch the kernels of one linear layer with what stands around it, forward and backward:
 # a GPU waits for them where its products are small, and adapters are many small ones. Rough figures, from `step_s` in
 # benchmarks/results/gpu/memory.json: one H200, while other processes were on its host's 16 cores.
-LAUNCH_S = {"full": 0.4e-3, "frozen_encoder": 0.4e-3, "lora": 1.0e-3, "qlora": 1.5e-3, "dora": 2.5e-3}
+_ADAPTERS_LAUNCH_S = {"lora": 1.0e-3, "qlora": 1.5e-3, "dora": 2.5e-3}
+_LAUNCH_S = 0.4e-3  # without adapters, whatever is frozen
 # Declared: what a host reads and writes per second, and what goes through its PCIe 4.0 x16 to the GPU.
 HOST_BYTES_PER_S = 20e9
 PCIE_BYTES_PER_S = 20e9
@@ -85,7 +86,7 @@ def launches_s(setup: Setup) -> float:
     if not setup.gpu:
         return 0.0
     passes = 3 if setup.checkpointing else 2  # of which each linear layer is in one, as far as a host can tell
-    return len(setup.shape.linears) * LAUNCH_S[setup.strategy] * passes / 2
+    return len(setup.shape.linears) * _ADAPTERS_LAUNCH_S.get(setup.strategy, _LAUNCH_S) * passes / 2
 
 
 def communicated_bytes(setup: Setup, micro_batches: int) -> float:

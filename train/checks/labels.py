@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from asr.models.family import Finding
+from asr.models.training import Finding
 from train.checks.subject import CheckOutcome, Subject
 
 
@@ -14,7 +14,7 @@ def base(subject: Subject) -> CheckOutcome:
 
 
 def language(subject: Subject) -> CheckOutcome:
-    """The base has a token for the language of each row."""
+    """The base can be trained on the language of each row."""
     counts = Counter(subject.language(row) for row in subject.training.utterances)
     for name in counts:
         subject.processor.require(name, subject.config.task)
@@ -23,22 +23,22 @@ def language(subject: Subject) -> CheckOutcome:
 
 
 def start(subject: Subject) -> CheckOutcome:
-    """Check that each label starts as the decoder is started, once."""
+    """Check that labels can be made, and start as the network is started."""
     return _outcome(subject.family.check_start(subject))
 
 
 def order(subject: Subject) -> CheckOutcome:
-    """Check that the tokens around the text are in the network's order, and the text tokens spell the transcript."""
+    """Check that tokens are in the network's order, and those of the text spell the transcript."""
     return _outcome(subject.family.check_order(subject))
 
 
 def length(subject: Subject) -> CheckOutcome:
-    """Check that labels fit the decoder."""
+    """Check that labels fit the network, and their clips."""
     return _outcome(subject.family.check_length(subject))
 
 
 def generation(subject: Subject) -> CheckOutcome:
-    """Check that the base's generation config, which the artifact inherits, decodes as the labels are written."""
+    """Check that the base's settings, which the artifact inherits, decode as the labels are written."""
     return _outcome(subject.family.check_generation(subject))
 
 

@@ -9,6 +9,7 @@ import torch
 
 from asr.errors import UserError
 from asr.models.family import best_device
+from asr.printable import printable
 from asr.transcript import DecodingRequest
 from train.callbacks.gradient_flow import silent_weights
 from train.capacity.shapes import read_shape
@@ -18,6 +19,8 @@ from train.trainer.strategy import CHECKPOINTING, has_adapter
 
 _NEW_TOKENS = 32
 _SHOWN = 3
+_SHOWN_CHARACTERS = 200
+_NO_CLIP = "no sampled clip has both sound and a label"
 
 
 def decoding(subject: Subject) -> CheckOutcome:
@@ -25,13 +28,16 @@ def decoding(subject: Subject) -> CheckOutcome:
     if outcome := _too_large(subject, copies=1):
         return outcome
     model, clips = subject.model, subject.shortest
+    if not clips:
+        return CheckOutcome("skipped", _NO_CLIP)
     if model.network.can_generate():
         model.network.generation_config.max_length = _NEW_TOKENS  # enough to see that it works
     features = [
         DecodingRequest(model.features(waveform), subject.language(row), subject.config.task) for row, waveform in clips
     ]
     transcripts = model.transcribe(features, model.context)
-    return CheckOutcome("ok", f"{len(transcripts)} clips on {model.network.device}, the first: {transcripts[0].text!r}")
+    first = printable(transcripts[0].text, _SHOWN_CHARACTERS)  # a new head spells a symbol at nearly every position
+    return CheckOutcome("ok", f"{len(transcripts)} clips on {model.network.device}, the first: {first!r}")
 
 
 def gradients(subject: Subject) -> CheckOutcome:
@@ -39,6 +45,8 @@ def gradients(subject: Subject) -> CheckOutcome:
     config = subject.config
     if outcome := _too_large(subject, copies=1 if has_adapter(config.strategy) else 2):
         return outcome
+    if not subject.shortest:
+        return CheckOutcome("skipped", _NO_CLIP)
     network = adapt(subject.model.network, config.strategy, config.lora).train()
     if config.activation_checkpointing:
         network.activation_checkpointing_enable(CHECKPOINTING)

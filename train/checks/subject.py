@@ -107,6 +107,11 @@ class Subject:
         return {key: read(source) for key, source in named.items() if source is not None}
 
     @property
+    def has_new_vocabulary(self) -> bool:
+        """True if the base gets a vocabulary that is made of the training transcripts."""
+        return bool(self.initial.head) and self.config.ctc.target_language is None
+
+    @property
     def scored(self) -> dict[str, list[Utterance]]:
         """Rows that are not trained on, by the key of their source."""
         return {key: rows.utterances for key, rows in self.held_out.items()}

@@ -17,7 +17,7 @@ from asr.audio.sandbox import MOST_TASKS, decode_utterances, probes
 from asr.data.batches import batches
 from asr.data.segments import split
 from asr.errors import DataError, UserError
-from asr.models.processor import Processor
+from asr.models.processor import Processor, require_row
 from asr.utterance import Quarantined, Utterance
 from train.corpus.table import ValidatedUtterance
 from train.data.config import LongClips
@@ -66,7 +66,8 @@ class CorpusValidator:
         """Yield what may be trained on, in order; the rest joins ``quarantined``.
 
         Reasons, beside those that the source gives: no_transcript, special_token, label_too_long, too_short, too_long,
-        bad_segments, and where the length must be looked up, those of the decoder. Raises UserError as ``require``.
+        bad_segments, unknown_language, and where the length must be looked up, those of the decoder. Raises UserError
+        as ``require``.
         """
         languages: set[str | None] = set()
         follows = True
@@ -93,6 +94,7 @@ class CorpusValidator:
         if isinstance(row, Quarantined):
             return [row]
         try:
+            require_row(self.processor, row.language, self.preprocess.task)
             length_s = row.duration_s or 0.0
             window_s = self.processor.window_s
             if length_s <= window_s:

@@ -18,7 +18,7 @@ class Filters(Section):
     min_audio_s: float = Field(0.2, ge=0)
     """Shorter clips are quarantined as too_short."""
     max_audio_s: float = Field(30.0, gt=0, le=30.0)
-    """Longer clips are quarantined as too_long; Whisper's window is 30 s."""
+    """Longer clips are quarantined as too_long; a model's window is 30 s at most."""
     min_chars: int = Field(1, ge=1)
     """Transcripts of fewer characters are quarantined as too_few_characters."""
     allowed_characters: str | None = None

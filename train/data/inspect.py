@@ -128,7 +128,6 @@ def _inspection(survey: Survey, seconds_per_1000_clips: float) -> Inspection:
     for fault in survey.faults:
         if len(examples[fault.reason]) < survey.num_examples:
             examples[fault.reason].append(f"{fault.id}: {fault.detail}" if fault.detail else fault.id)
-    processor = survey.processor
     spoken = survey.pace.figures()
     return Inspection(
         rows=survey.rows,
@@ -145,7 +144,7 @@ def _inspection(survey: Survey, seconds_per_1000_clips: float) -> Inspection:
         length_s=_summary(lengths_s),
         tokens_per_s=round(survey.tokens / survey.usable_s, 2) if survey.usable_s else 0.0,
         max_label_tokens=survey.max_label_tokens,
-        characters=survey.characters.odd(lambda text: processor.text_lengths([text])[0]),
+        characters=survey.characters.odd(survey.num_tokens),
         duplicates={kind: seen.repeats() for kind, seen in survey.duplicates.items()},
         overlap={} if survey.against is None else {kind: seen.repeats() for kind, seen in survey.overlap.items()},
         pace=spoken,

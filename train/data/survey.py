@@ -116,7 +116,7 @@ class Survey:
         labels = 0
         if look.row is not None:
             fault = self._repeated_id(look.row) or fault
-            labels, unfit = self._text(look.row)
+            labels, unfit = self._text(look.row, look.length_s)
             fault = fault or unfit
         # In the order of the rows, faulty ones too: whether transcripts are shifted is told by their neighbours.
         self.pace.add(look.row.text if look.row is not None else "", look.length_s)
@@ -143,14 +143,21 @@ class Survey:
         self.ids.add(digest)
         return Quarantined(row.id, "duplicate_id") if repeated else None
 
-    def _text(self, row: Utterance) -> tuple[int, Quarantined | None]:
+    def num_tokens(self, text: str) -> int:
+        """Return the tokens of a text; 0 for one that the processor cannot write, as a letter it does not know."""
+        try:
+            return self.processor.text_lengths([text])[0]
+        except DataError:
+            return 0
+
+    def _text(self, row: Utterance, length_s: float | None) -> tuple[int, Quarantined | None]:
         """Count the characters; return the number of label tokens, and what is wrong with them."""
         self.characters.add(row.id, row.text)
         self.casing.add(row.id, row.text)
         if row.speaker:
             self.speakers.add(row.speaker)
         try:
-            text = [LabelledSegment(0.0, 0.0, row.text)]
+            text = [LabelledSegment(0.0, min(length_s or 0.0, self.processor.window_s), row.text)]
             return len(self.processor.label(text, "en", "transcribe")), None
         except DataError as error:
             return 0, Quarantined(row.id, error.reason, error.detail)

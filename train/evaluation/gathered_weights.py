@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from asr.errors import UserError, one_line
+from asr.models.family import family_of_network
 
 # Weights are exchanged one by one, so workers that get on are never further apart than one of them takes.
 PATIENCE_S = 60.0
@@ -49,11 +50,15 @@ def _empty(network: nn.Module) -> tuple[PreTrainedModel, list[tuple[nn.Parameter
     inner = network.get_base_model() if isinstance(network, PeftModel) else network
     device = next(inner.parameters()).device
     with torch.device("meta"):
-        twin = type(inner)(inner.config)
+        twin = family_of_network(inner).twin(inner)
         shell = get_peft_model(twin, network.peft_config["default"]) if isinstance(network, PeftModel) else twin
     shell.to_empty(device=device)
     twin.tie_weights()
-    twin.generation_config = inner.generation_config
+    if hasattr(inner, "generation_config"):
+        twin.generation_config = inner.generation_config
+    buffers = dict(network.named_buffers())  # every worker has all of them
+    for name, buffer in shell.named_buffers():
+        buffer.copy_(buffers[name])
     targets = dict(shell.named_parameters())
     pairs = [(weight, targets[name]) for name, weight in network.named_parameters()]
     for weight, target in pairs:

@@ -17,6 +17,7 @@ from asr.audio.silence import require_sound
 from asr.data.batches import batches
 from asr.errors import DataError, UserError
 from asr.models.family import SpeechModel
+from asr.models.processor import require_row
 from asr.scoring.error_rates import has_words
 from asr.scoring.evaluation import Evaluation, UtteranceResult
 from asr.transcript import DecodingRequest
@@ -47,14 +48,20 @@ def evaluate(
     ``context`` None is the model's own. ``language`` is for those that name none; without either, the artifact's
     language holds, and at last the model detects it. Of rows with the same id the first counts. ``on_progress`` is
     called with (clips done, clips in all).
-    Raises UserError where no clip is usable.
+    Raises UserError where no clip is usable, and for a ``language`` that the model does not know.
     """
     context = context or model.context
+    if language is not None and not all(utterance.language for utterance in utterances):
+        model.processor.require(language, "transcribe")
     usable: list[tuple[Utterance, DecodingRequest, float]] = []
     quarantined: list[Quarantined] = []
     for utterance, waveform in usable_waveforms(utterances, model.processor.window_s):
-        if isinstance(waveform, DataError):
-            quarantined.append(Quarantined(utterance.id, waveform.reason, waveform.detail))
+        try:
+            if isinstance(waveform, DataError):
+                raise waveform
+            require_row(model.processor, utterance.language, "transcribe")
+        except DataError as fault:
+            quarantined.append(Quarantined(utterance.id, fault.reason, fault.detail))
             continue
         clip = DecodingRequest(model.features(waveform), utterance.language or language or model.language)
         usable.append((utterance, clip, len(waveform) / SAMPLE_RATE))

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import ray.train
 
-from asr.models.artifact import CURVE, BaseModel, Card, complete
+from asr.models.artifact import BaseModel, Card, complete
 from asr.models.checkpoint import Checkpoint, hub_id
 from asr.models.family import family_of
 from asr.models.head import InitialModel
 from asr.models.lineage import keep_parent, lineage
+from asr.models.model_card import CURVE
 from asr.parsed import JsonObject
 from train.callbacks.checkpoint_report import STATE
 from train.capacity.cost import spent

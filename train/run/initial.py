@@ -8,13 +8,15 @@ from asr.config import Section
 from asr.data.sources import is_stream, rows
 from asr.errors import UserError
 from asr.io.cache import cache_root
-from asr.models.checkpoint import find_checkpoint
+from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.family import CTC, Family, family_named, family_of
-from asr.models.head import InitialModel
+from asr.models.head import InitialModel, with_head
 from asr.utterance import Utterance
 from train.config import TrainConfig
 from train.data.config import DataConfig
+from train.trainer.strategy import has_adapter
 
+_OF_SOME_NETWORKS = ("frozen_feature_encoder", "language_adapter")
 _TIMES = ("packing.timestamp_share", "packing.previous_text_share")
 
 
@@ -29,6 +31,7 @@ def initial_model(config: TrainConfig) -> InitialModel:
     if config.ctc.language_model == "transcripts" and known_transcripts(config) is None:
         raise UserError("ctc.language_model=transcripts: a stream is not read twice", "use auto, none or an ARPA file")
     head = family.new_head(base, config.ctc, config.language, lambda: transcripts(config.data))
+    _require_layers(config, with_head(base, head) if head else base)
     return InitialModel(config.base, head)
 
 
@@ -58,6 +61,24 @@ def _require_keys(config: TrainConfig, family: Family) -> None:
         given = [key for key in _changed("packing", config.packing) if key in _TIMES]
     for key in given:
         raise UserError(f"{key} is not for {whose}", f"leave {key} out")
+
+
+def _require_layers(config: TrainConfig, checkpoint: Checkpoint) -> None:
+    """Raise UserError where the network lacks what is to be adapted or frozen: before any worker finds out.
+
+    Most strategies take any network, and what they train is not looked for.
+    """
+    if has_adapter(config.strategy):
+        if config.lora.target_modules is None:
+            return
+    elif config.strategy not in _OF_SOME_NETWORKS:
+        return
+    import torch
+
+    from train.trainer.adapter import adapt
+
+    with torch.device("meta"):  # weights with a size and no place
+        adapt(family_of(checkpoint.folder).untrained(checkpoint.folder, torch.float32), config.strategy, config.lora)
 
 
 def _changed(name: str, section: Section) -> list[str]:

@@ -20,7 +20,7 @@ from asr.io.unretryable import unretryable
 from asr.models.head import InitialModel
 from asr.parsed import JsonObject
 from train.callbacks.checkpoint_report import RayReport, earlier_totals
-from train.callbacks.gradient_flow import GradientWatch
+from train.callbacks.gradient_flow import GradientWatch, steps_to_meet_all
 from train.callbacks.learning import LearningWatch
 from train.callbacks.nonfinite import NonFiniteGuard
 from train.callbacks.stall import StallDetector
@@ -105,7 +105,7 @@ def _train(job: TrainJob) -> None:
             evaluator.score_base(model)
         if job.data_log is not None and rank_slice.rank == 0:
             cut(job.data_log, steps.start)
-        network = adapt(model.network, config.strategy, config.lora)
+        network = adapt(model.network, config.strategy, config.lora, config.regularisation)
         dataset = MicroBatchDataset(
             WorkerShard(job.corpus, steps, rank_slice),
             config.preprocess(job.initial),
@@ -122,7 +122,7 @@ def _train(job: TrainJob) -> None:
             args=args,
             train_dataset=dataset,
             compute_loss_func=sound,
-            callbacks=[GradientWatch(), sound, learning, report],
+            callbacks=[GradientWatch(steps_to_meet_all(config.ctc.layerdrop)), sound, learning, report],
         )
         if job.initial.head:
             trainer.head = model.family.layers(model.network).head

@@ -30,6 +30,8 @@ _FIXED = {
     "evaluation.sample_clips": "trials are compared by the same clips",
 }
 
+_NOT_OF_LABELS = {"head_learning_rate", "layerdrop", "language_weight", "word_bonus"}  # keys of the section ctc
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -61,7 +63,8 @@ class Trial:
         """Trials with the same key are trained on the same utterances, if not in the same order."""
         config = self.config
         read: list[object] = [config.base, config.head, config.language, config.task]
-        read += [section.model_dump(mode="json") for section in (config.ctc, config.data)]
+        labels = config.ctc.model_dump(mode="json", exclude=_NOT_OF_LABELS)
+        read += [labels, config.data.model_dump(mode="json")]
         return json.dumps(read, sort_keys=True)
 
 

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 from transformers import PreTrainedModel
 
+from asr.errors import UserError, one_line
 from asr.models.checkpoint import Checkpoint
 from asr.models.family import SpeechModel, family_of, family_of_network, load_checkpoint
+from asr.models.regularisation import Regularisation
 from train.trainer.strategy import FROZEN, LoraSettings, Precision, Strategy, has_adapter
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
+_NONE = Regularisation()
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -51,9 +55,12 @@ def four_bit(dtype: torch.dtype, kept: Sequence[str]) -> BitsAndBytesConfig:
     )
 
 
-def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) -> PreTrainedModel | PeftModel:
-    """Return the network with the strategy's weights, and no others, requiring gradients."""
+def adapt(
+    network: PreTrainedModel, strategy: Strategy, settings: LoraSettings, wanted: Regularisation = _NONE
+) -> PreTrainedModel | PeftModel:
+    """Return the network with the strategy's weights, and no others, requiring gradients, and regularised as wanted."""
     family = family_of_network(network)
+    family.regularise(network, wanted)
     if not has_adapter(strategy):
         family.freeze(network, FROZEN[strategy])
         return network
@@ -68,7 +75,15 @@ def adapt(network: PreTrainedModel, strategy: Strategy, settings: LoraSettings) 
         use_dora=strategy == "dora",
     )
     network.name_or_path = ""  # else PEFT asks the hub about the base whenever a checkpoint is written
-    adapted = get_peft_model(network, config)
+    try:
+        adapted = get_peft_model(network, config)
+    except ValueError as error:
+        if not settings.target_modules:
+            raise
+        linears = (name for name, part in network.named_modules() if isinstance(part, nn.Linear))
+        names = sorted({name.rpartition(".")[2] for name in linears})
+        what = f"lora.target_modules={','.join(settings.target_modules)}: {one_line(error)}"
+        raise UserError(what, f"its linear layers are {', '.join(names)}") from None
     for weight in adapted.parameters():
         if weight.requires_grad:  # PEFT makes those of adapters float32, and leaves layers trained whole as they are
             weight.data = weight.data.float()

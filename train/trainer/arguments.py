@@ -30,7 +30,8 @@ def arguments(config: TrainConfig, output: Path, world_size: int) -> Seq2SeqTrai
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
         deepspeed=deepspeed,
-        ddp_find_unused_parameters=False,  # each trained weight is used by each batch: no need to search in each step
+        # Each trained weight is used by each batch, unless layers are left out: no need to search in each step.
+        ddp_find_unused_parameters=config.ctc.layerdrop > 0,
         activation_checkpointing=config.activation_checkpointing,
         activation_checkpointing_kwargs=CHECKPOINTING,
         torch_compile=config.compile,

@@ -10,7 +10,7 @@ from pydantic import Field
 from asr.config import Section
 from asr.errors import UserError
 from asr.imports import leave_out
-from asr.models.family import FrozenPart
+from asr.models.training import FrozenPart
 
 Strategy = Literal["full", "frozen_feature_encoder", "frozen_encoder", "language_adapter", "lora", "dora", "qlora"]
 Precision = Literal["fp32", "bf16", "fp16"]

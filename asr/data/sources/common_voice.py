@@ -19,8 +19,8 @@ NO_SPLITS = frozenset({DURATIONS, "reported.tsv", "validated_sentences.tsv", "un
 def rows(config: SourceConfig, cache: Path) -> Iterator[Utterance | Quarantined]:
     """Yield the rows of one split, named by ``split`` or by giving the table itself (``cv/it/train.tsv``).
 
-    Durations come from ``clip_durations.tsv`` where the release has it. ``locale`` is the language: a language
-    without a Whisper token (``dv``) must be overridden. Raises UserError where the split is not there.
+    Durations come from ``clip_durations.tsv`` where the release has it. ``locale`` is the language: for Whisper
+    one without a token (``dv``) must be overridden. Raises UserError where the split is not there.
     """
     folder, table = _table(config)
     durations_s = _durations_s(storage.join(folder, DURATIONS))

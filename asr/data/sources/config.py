@@ -56,7 +56,7 @@ class SourceConfig(Section):
     header: bool | None = None
     """The first line of a table names its columns; detected by default."""
     language: str | None = None
-    """Language of every row, whatever the source says; needed for languages that Whisper has no token for."""
+    """Language of every row, whatever the source says. Whisper needs it for a language that it has no token for."""
     track: int | None = None
     """Audio track of files that have several, from 0; the one that the container marks as its default otherwise."""
     channel: str = AUTO

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.errors import DataError, UserError
+from asr.errors import DataError, UserError, one_line
 from asr.models.ctc.beam_search import beam_search, together
 from asr.models.ctc.hot_words import HotWords
 from asr.models.ctc.language_model import LanguageModel, Weights, train_language_model
@@ -89,7 +89,7 @@ def write_language_model(folder: Path, vocabulary: CtcVocabulary, texts: Iterabl
     if sentences and model.symbols is not None:
         model.symbols.write(folder / SYMBOLS)
     if settings.is_own_language_model:
-        path = Path(settings.language_model).expanduser()
+        path = _own_file(settings)
         NgramModel.read(path)
         shutil.copyfile(path, folder / WORDS)
     elif model.words is not None:
@@ -119,7 +119,14 @@ def load_decoder(folder: Path, vocabulary: CtcVocabulary) -> CtcDecoder:
 def require_language_model(settings: HeadSettings) -> None:
     """Raise UserError where the file that is to be the language model is missing or no ARPA file."""
     if settings.is_own_language_model:
-        NgramModel.read(Path(settings.language_model).expanduser())
+        NgramModel.read(_own_file(settings))
+
+
+def _own_file(settings: HeadSettings) -> Path:
+    try:
+        return Path(settings.language_model).expanduser()
+    except RuntimeError as error:  # of a user who is none
+        raise UserError(f"ctc.language_model={settings.language_model}: {one_line(error)}", "give its path") from None
 
 
 def _encoded(vocabulary: CtcVocabulary, texts: Iterable[str]) -> Iterable[Sequence[int]]:

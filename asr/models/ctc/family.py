@@ -20,9 +20,11 @@ from asr.models.ctc import label_checks
 from asr.models.ctc.decoder import write_language_model
 from asr.models.ctc.processor import CtcProcessor, languages_of, load_processor
 from asr.models.export_formats import FastEngineName, Quantization
-from asr.models.family import CTC, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
+from asr.models.family import CTC, SpeechModel
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
+from asr.models.regularisation import Regularisation
+from asr.models.training import Finding, FrozenPart, LabelSample, NetworkLayers, TrainingLoss
 from asr.transcript import DecodingRequest, Transcript, Word
 
 if TYPE_CHECKING:
@@ -50,6 +52,10 @@ class CtcFamily:
     shares_bases = False  # an adapter's head is its own, of another size than the next one's
     unquantized = ("lm_head", "ctc_head")  # small, and what the transcript is read from
 
+    def published_files(self, name: str) -> HeadFiles:
+        """Return none: nothing is published that is known by its name alone."""
+        return ()
+
     def has_type(self, model_type: str) -> bool:
         """Return whether transformers, or this folder, has a network with a CTC head of this type."""
         from asr.models.ctc.positions import has_type
@@ -74,7 +80,7 @@ class CtcFamily:
         processor.decoder  # noqa: B018  # a damaged language model is told now, and not with the first clip
         try:
             network = load(checkpoint.folder, checkpoint.weights, device, dtype, quantization)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, ArithmeticError, RuntimeError, TypeError, SafetensorError) as error:
             what = f"checkpoint '{checkpoint.name}' cannot be loaded as a CTC model: {one_line(error)}"
             raise UserError(what, str(checkpoint.folder)) from error
         return SpeechModel(
@@ -143,10 +149,22 @@ class CtcFamily:
 
         return CtcLoss(int(network.config.pad_token_id))
 
+    def regularise(self, network: PreTrainedModel, wanted: Regularisation) -> None:
+        """Leave out layers, and hide time and features inside networks of raw waveforms."""
+        from asr.models.ctc.regularisation import regularise
+
+        regularise(network, wanted)
+
+    def twin(self, network: PreTrainedModel) -> PreTrainedModel:
+        """Return another of the config, ready to decode."""
+        from asr.models.ctc.network import twin
+
+        return twin(network)
+
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights, all but the convolutions that begin it, or the head alone."""
         from asr.models.ctc.language_adapters import adapter_parameters
-        from asr.models.ctc.layers import feature_encoder, freeze_feature_encoder, freeze_unused
+        from asr.models.ctc.layers import feature_encoder, freeze_feature_encoder, freeze_unused, head_name
 
         network.requires_grad_(True)
         if part == "all_but_language":
@@ -159,7 +177,8 @@ class CtcFamily:
                 weight.requires_grad_(True)
             return
         if part == "encoder":
-            network.base_model.requires_grad_(False)
+            network.requires_grad_(False)
+            network.get_submodule(head_name(network)).requires_grad_(True)
         if part == "feature_encoder":
             if feature_encoder(network) is None:
                 what = f"strategy=frozen_feature_encoder: {type(network).__name__} has no convolutions on waveforms"

@@ -48,13 +48,11 @@ def freeze_feature_encoder(network: PreTrainedModel) -> None:
 def freeze_unused(network: PreTrainedModel) -> None:
     """Freeze what no batch gives a gradient, as DDP would wait for it, and the sinusoids of Whisper's encoder.
 
-    The vector that stands for masked positions is not used where the config masks none, nor are the convolutions over
-    positions of a Conformer, whose layers know positions by themselves.
+    No position may be masked in a step, or ever: the vector that stands for those stays as it is. The convolutions over
+    positions of a Conformer are never used, as its layers know positions by themselves.
     """
-    config, inner = network.config, network.base_model
-    unused = []
-    if not getattr(config, "apply_spec_augment", True) or not getattr(config, "mask_time_prob", 0.0):
-        unused.append(getattr(inner, "masked_spec_embed", None))
+    inner = network.base_model
+    unused = [getattr(inner, "masked_spec_embed", None)]
     if hasattr(inner.encoder, "embed_positions"):
         unused.append(getattr(inner.encoder, "pos_conv_embed", None))
         if isinstance(inner.encoder.embed_positions, nn.Embedding):

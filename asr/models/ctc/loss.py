@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from asr.errors import UserError
-from asr.models.family import NetworkOutput
 from asr.models.processor import IGNORED
+from asr.models.training import NetworkOutput
 
 PATIENCE_STEPS = 100
 """Steps after the warm-up within which a network must have begun to spell: the head of one that learns needs thirty."""

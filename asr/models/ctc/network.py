@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from transformers import AutoConfig
+from transformers.integrations import deepspeed
 from transformers.utils import logging
 
+from asr.errors import one_line
 from asr.models.ctc.language_adapters import LANGUAGE, load_language
 from asr.models.ctc.layers import head_name
 from asr.models.ctc.positions import blank_padding, network_class
+from asr.models.ctc.regularisation import drop_layers
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 _SEED = 1  # of what is new: every worker of a training draws the same
 _SPREAD = 0.02
 _BLANK_BIAS = -1.0
-_LAYERDROP = ("layerdrop", "encoder_layerdrop")
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "d_model", "encoder_layers")
+_LARGEST = 1_000_000
 _MASK = "masked_spec_embed"  # used in training alone, and missing in checkpoints that were published
 
 
@@ -67,9 +71,22 @@ def load(
 
 
 def untrained(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Return a network as a folder's config.json has it, with weights as they are drawn. Raises ValueError for none."""
+    """Return a network as a folder's config.json has it, with weights as they are drawn. Raises ValueError for none.
+
+    It masks no position at random: which ones those are hangs on the lengths of clips, which are numbers.
+    """
     config = read_config(folder)
+    config.apply_spec_augment = False
     return _finished(network_class(config)._from_config(config, dtype=dtype))
+
+
+def twin(network: PreTrainedModel) -> PreTrainedModel:
+    """Return another network of the same config, with weights as they are drawn.
+
+    They are whole even where transformers knows that DeepSpeed shares out those of the network that is trained.
+    """
+    with _unshared():
+        return _finished(network_class(network.config)(network.config))
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
@@ -79,15 +96,29 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """
     if not (folder / "config.json").is_file():  # transformers would ask the hub
         raise ValueError("it has no config.json")
-    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except OSError:
+        raise
+    except Exception as error:  # of a damaged one: transformers' own types, and whatever its arithmetic ends in
+        raise ValueError(f"its config.json is damaged: {one_line(error)}") from error
     network_class(config)
+    _require_sizes(config)
     if not hasattr(config, "mask_feature_min_masks"):  # transformers 5.23 reads it of WavLM, whose config lacks it
         config.mask_feature_min_masks = 0
-    for part in (config, *(getattr(config, name) for name in getattr(config, "sub_configs", {}))):
-        for name in _LAYERDROP:
-            if hasattr(part, name):
-                setattr(part, name, 0.0)
+    drop_layers(config, 0.0)
     return config
+
+
+def _require_sizes(config: PreTrainedConfig) -> None:
+    """Raise ValueError for sizes that no network has: building one would take for ever, or fail somewhere inside."""
+    for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+        for name in _SIZES:
+            size = getattr(part, name, 1)
+            if size is not None and not 0 < size <= _LARGEST:
+                raise ValueError(f"its config.json says {name}={size}")
+    if not isinstance(config.vocab_size, int) or not 0 <= (config.pad_token_id or 0) < config.vocab_size:
+        raise ValueError(f"its config.json says vocab_size={config.vocab_size}, pad_token_id={config.pad_token_id}")
 
 
 def _differ_in_symbols(shapes: Sequence[Sequence[int]], symbols: int) -> bool:
@@ -147,6 +178,17 @@ def _first_layer(network: PreTrainedModel) -> nn.Module:
     first, _ = next(iter(network.named_parameters()))
     layer: nn.Module = network.get_submodule(first.rpartition(".")[0])
     return layer
+
+
+@contextmanager
+def _unshared() -> Iterator[None]:
+    """Keep from networks that are built what transformers knows of ZeRO-3: some look for notes on their weights."""
+    settings = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = settings
 
 
 @contextmanager

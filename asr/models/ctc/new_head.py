@@ -16,6 +16,7 @@ from asr.models.ctc.tokenizer_files import read_vocabulary, write_tokenizer
 from asr.models.ctc.vocabulary import CtcVocabulary, character_vocabulary, subword_vocabulary
 from asr.models.head import HeadFiles, HeadSettings
 from asr.parsed import JsonObject
+from asr.printable import printable
 
 _WHISPER = "whisper"
 _EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
@@ -32,8 +33,10 @@ def new_head(
     """
     require_language_model(settings)
     config = _read(base.folder / "config.json")
+    _require_encoder(base, config)
     own = settings.vocabulary != "transcripts" and _has_head(base.folder, config)
     if own and settings.target_language is None:
+        _kept(base, settings)
         return ()
     if settings.vocabulary == "checkpoint" and not own:
         raise UserError(f"{base.name} has no vocabulary and no CTC head", "set ctc.vocabulary=transcripts")
@@ -42,9 +45,7 @@ def new_head(
             raise UserError("ctc.target_language takes the checkpoint's vocabulary of it", "set ctc.vocabulary=auto")
         require_language(base, settings.target_language)
         config[LANGUAGE] = settings.target_language
-    vocabulary = (
-        read_vocabulary(base.folder, settings.target_language) if own else _vocabulary(settings, language, texts())
-    )
+    vocabulary = _kept(base, settings) if own else _vocabulary(settings, language, texts())
     config |= {"vocab_size": vocabulary.size, "pad_token_id": vocabulary.blank}
     config |= dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"))
     if config.get("model_type") == _WHISPER:
@@ -59,8 +60,33 @@ def new_head(
     return tuple(sorted(made.items()))
 
 
+def _require_encoder(base: Checkpoint, config: JsonObject) -> None:
+    from asr.models.ctc.positions import has_type  # with it come torch and transformers' table of networks
+
+    kind = config.get("model_type")
+    if kind != _WHISPER and not (isinstance(kind, str) and has_type(kind)):
+        what = f"{base.name} has no encoder of speech that a CTC head can be put on: its model_type is"
+        raise UserError(
+            f"{what} '{printable(str(kind), 60)}'", "take a Whisper, or what transformers' AutoModelForCTC knows"
+        )
+
+
+def _kept(base: Checkpoint, settings: HeadSettings) -> CtcVocabulary:
+    """Return a checkpoint's own vocabulary. Raises UserError where it writes otherwise than settings say."""
+    vocabulary = read_vocabulary(base.folder, settings.target_language)
+    rules, usual = vocabulary.rules, HeadSettings()
+    has: dict[str, str] = {"casing": rules.casing, "punctuation": rules.punctuation}
+    has["unit"] = "subword" if vocabulary.is_subword else "character"
+    for key, value in has.items():
+        if getattr(settings, key) not in (getattr(usual, key), value):
+            what = f"ctc.{key}={getattr(settings, key)}: {base.name} keeps its own vocabulary, of {key} '{value}'"
+            raise UserError(what, f"set ctc.vocabulary=transcripts, or leave ctc.{key} out")
+    return vocabulary
+
+
 def _has_head(folder: Path, config: JsonObject) -> bool:
-    named = str((config.get("architectures") or [""])[0])
+    listed = config.get("architectures")
+    named = str(listed[0]) if isinstance(listed, list) and listed else ""
     return named.endswith("ForCTC") and any((folder / name).is_file() for name in _TOKENIZERS)
 
 
@@ -74,5 +100,5 @@ def _vocabulary(settings: HeadSettings, language: str | None, texts: Iterable[st
 def _read(path: Path) -> JsonObject:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__})", "copy it from the checkpoint") from None

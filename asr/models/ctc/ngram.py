@@ -81,8 +81,8 @@ class NgramModel:
             text = path.read_bytes().decode()
         except UnicodeDecodeError:
             raise UserError(f"{path}: not a language model in the ARPA format: it is not UTF-8", _WANTED) from None
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}", _WANTED) from None
+        except (OSError, ValueError) as error:  # the latter of a path with a null in it
+            raise UserError(f"{printable(str(path), 4096)}: {getattr(error, 'strerror', error)}", _WANTED) from None
         return _Reader(path, text).model()
 
 

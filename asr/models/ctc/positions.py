@@ -52,7 +52,7 @@ def position_s(config: PreTrainedConfig, frame_s: float) -> float:
     return frames_per_position(config) * frame_s
 
 
-def frame_lengths(network: PreTrainedModel, attention_mask: torch.Tensor) -> torch.Tensor:
+def frame_lengths(network: nn.Module, attention_mask: torch.Tensor) -> torch.Tensor:
     """Return the positions of each row, int64 [B], of a mask [B, frames] that is 1 on a row's own frames."""
     return _lengths(network.config, attention_mask.sum(dim=-1))
 
@@ -82,7 +82,7 @@ def _say_blank(
     if not isinstance(mask_BF, torch.Tensor):
         return output
     logits_BTV = output.logits
-    lengths_B = _lengths(network.config, mask_BF.sum(dim=-1))
+    lengths_B = frame_lengths(network, mask_BF)
     padding_BT = torch.arange(logits_BTV.shape[1], device=logits_BTV.device) >= lengths_B[:, None]
     blank_V = torch.full_like(logits_BTV[0, 0], _NEVER)
     blank_V[network.config.pad_token_id] = 0.0

@@ -105,7 +105,7 @@ class CtcProcessor:
 
     @property
     def has_own_context(self) -> bool:
-        """Whether clips need no padding to the window, whatever the network was trained on."""
+        """True if clips need no padding to the window, whatever the network was trained on."""
         return not isinstance(self.features, WhisperFeatures)
 
     def positions_of(self, num_frames: int) -> int:
@@ -210,7 +210,8 @@ def load_processor(checkpoint: Checkpoint) -> CtcProcessor:
         features = load_features(checkpoint.folder)
         processor = CtcProcessor(vocabulary, features, checkpoint.folder)
         size = int(processor.config.vocab_size)
-    except (OSError, ValueError) as error:
+        processor.num_positions(processor.window_s)  # strides of nothing are told now
+    except (OSError, ValueError, ArithmeticError, RuntimeError, TypeError) as error:
         what = f"checkpoint '{checkpoint.name}' cannot be loaded as a CTC model: {one_line(error)}"
         raise UserError(what, str(checkpoint.folder)) from error
     require_matches(vocabulary, size, str(checkpoint.folder))

@@ -15,9 +15,11 @@ from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits,
 from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import Checkpoint
 from asr.models.export_formats import FastEngineName, Quantization
-from asr.models.family import WHISPER, Finding, FrozenPart, LabelSample, NetworkLayers, SpeechModel, TrainingLoss
+from asr.models.family import WHISPER, SpeechModel
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
+from asr.models.regularisation import Regularisation
+from asr.models.training import Finding, FrozenPart, LabelSample, NetworkLayers, TrainingLoss
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape
@@ -41,6 +43,15 @@ class WhisperFamily:
     fast_engine: FastEngineName = "ctranslate2"
     shares_bases = True
     unquantized = ("proj_out",)  # the tied embeddings under another name
+
+    def published_files(self, name: str) -> HeadFiles:
+        """Return config.json and preprocessor_config.json of a size that was published."""
+        from transformers import WhisperFeatureExtractor
+
+        shape = SIZES[name]
+        config = {"model_type": WHISPER, **shape.config}
+        extractor = WhisperFeatureExtractor(feature_size=shape.mels).to_json_string()
+        return (("config.json", json.dumps(config).encode()), ("preprocessor_config.json", extractor.encode()))
 
     def has_type(self, model_type: str) -> bool:
         """Return whether it is Whisper's."""
@@ -116,6 +127,13 @@ class WhisperFamily:
         from asr.models.whisper.loss import TokenLoss
 
         return TokenLoss()
+
+    def regularise(self, network: PreTrainedModel, wanted: Regularisation) -> None:
+        """Change nothing: features are masked before, and no layer is left out."""
+
+    def twin(self, network: PreTrainedModel) -> PreTrainedModel:
+        """Return another of the network's class."""
+        return type(network)(network.config)
 
     def freeze(self, network: PreTrainedModel, part: FrozenPart) -> None:
         """Train all weights but the encoder's sinusoids, which OpenAI never trained, or but all of the encoder's."""

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from asr.errors import UserError
-from asr.models.family import Finding, LabelSample
 from asr.models.processor import IGNORED
+from asr.models.training import Finding, LabelSample
 from asr.models.whisper.tokens import MAX_TOKENS, is_multilingual
 from asr.utterance import Utterance
 

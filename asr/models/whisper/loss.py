@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from asr.errors import UserError
-from asr.models.family import NetworkOutput
 from asr.models.processor import IGNORED
+from asr.models.training import NetworkOutput
 
 
 def token_loss(

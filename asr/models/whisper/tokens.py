@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from asr.data.segments import LabelledSegment
 from asr.errors import DataError, UserError
-from asr.language import NAMES
+from asr.language import NAMES, instead
 from asr.transcript import Task, require_plain
 
 if TYPE_CHECKING:
@@ -47,9 +47,11 @@ def prompt_ids(
             f"this checkpoint transcribes English only, not '{language}'", "choose a multilingual checkpoint"
         )
     ids = [int(i) for i in tokenizer.convert_tokens_to_ids(tokens)]
-    if tokenizer.unk_token_id in ids or (language is not None and language not in NAMES):
+    unknown = language is not None and language not in NAMES
+    if tokenizer.unk_token_id in ids or unknown:
         raise UserError(
-            f"this checkpoint has no token for the language '{language}'", "choose a language that it knows"
+            f"this checkpoint has no token for the language '{language}'",
+            instead(language or "") if unknown else "choose a language that it knows",
         )
     return ids[:-1] if timestamps else ids
 

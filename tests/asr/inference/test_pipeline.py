@@ -62,6 +62,15 @@ def test_an_english_model_says_so() -> None:
 def test_a_language_without_a_token_is_refused() -> None:
     with pytest.raises(UserError, match="no token for Cantonese"):
         spoken_language("yue", MANY)
+    with pytest.raises(UserError, match=r"no token for Dhivehi .*language=si"):
+        spoken_language("dv", MANY)
+
+
+def test_a_model_of_a_language_that_no_whisper_knows_is_asked_in_it() -> None:
+    dhivehi = ModelInfo("dhivehi", frozenset({"dv"}), "dv", "short", LOG_MEL)
+    assert spoken_language("Dhivehi", dhivehi) == spoken_language(None, dhivehi) == "dv"
+    with pytest.raises(UserError, match="knows Dhivehi only, not Italian"):
+        spoken_language("it", dhivehi)
 
 
 def test_a_model_that_detects_no_language_refuses_who_asks_for_that_and_nobody_else() -> None:
@@ -157,6 +166,20 @@ def test_features_are_computed_when_they_are_asked_for() -> None:
 
 def test_where_nobody_speaks_there_is_nothing_to_decode() -> None:
     assert list(open_sound(noise(3.0), AudioLimits()).windows) == []
+
+
+@pytest.mark.medium
+def test_of_a_stretch_alone_times_count_from_its_beginning() -> None:
+    long = voice(65.0)
+    whole, sound = (
+        open_sound(long, AudioLimits()),
+        open_sound(long, AudioLimits(max_audio_s=20.0), between_s=(10.0, 30.0)),
+    )
+    assert sound.duration_s == pytest.approx(20.0)
+    first = sound.windows[0]
+    there = slice(first.start + 160_000, first.start + 176_000)
+    np.testing.assert_allclose(sound.waveform[first.start : first.start + 16_000], whole.waveform[there], atol=1e-4)
+    assert open_sound(long, AudioLimits(), between_s=(60.0, None)).duration_s == pytest.approx(5.0, abs=0.1)
 
 
 def test_limits_hold() -> None:

@@ -27,7 +27,7 @@ def test_models_stand_side_by_side(tmp_path: Path) -> None:
     assert "ctc whisper, full context 50.0 %" in page.text and "builtin:base whisper, full context 0.0 %" in page.text
     assert "100.0 % 3 of 3" in page.text  # capitals, and punctuation
     assert "2.0 × 5.0 s in all 0.500 10.0 % 1.4 GB 290 MB 72.6 M" in page.text
-    assert "ctc and builtin:base: too close to tell apart on these utterances +50.0" in page.text
+    assert "ctc and builtin:base: too close to tell apart on these utterances ctc less builtin:base +50.0" in page.text
     assert "The models differ on 3 of 3 utterances, on 2 of these in words and on 1 in case or punctuation" in page.text
     assert "reference A merry Christmas, Anna. ctc 2 errors a mery christmaus anna" in page.text
     assert "christmas christmaus christmas 1" in page.text

@@ -19,11 +19,13 @@ from transformers import GenerationConfig
 from asr.errors import UserError
 from asr.inference.engine import AdapterEngine, Engine, FastEngine, TorchEngine, decode_together
 from asr.models.artifact import complete, load_model
+from asr.models.family import CTC
 from asr.models.whisper.multi_lora import num_bytes
 from asr.transcript import DecodingRequest
 from serve.config import ServeConfig
 from serve.models.version import Version
 from serve.replica.engine_pool import EnginePool
+from tests.asr.models.ctc import tiny
 from tests.asr.models.test_artifact import card, write_adapter
 from tests.asr.models.test_export import write_artifact
 
@@ -221,3 +223,12 @@ def test_adapters_share_their_base_where_that_is_asked_for(tmp_path: Path, tiny_
     assert base.nbytes <= pool.nbytes < 1.01 * base.nbytes
     pool.unload(base)
     assert pool.nbytes == 0
+
+
+def test_a_ctc_model_is_held_on_its_own_where_others_share_their_bases(pool: EnginePool, tmp_path: Path) -> None:
+    """Loading one as a base ended in an error."""
+    folder = tiny.write(tmp_path / "ctc", "whisper-tiny")
+    engine = load(pool, folder)
+    assert isinstance(engine, TorchEngine) and engine.info.family == CTC
+    with pytest.raises(UserError, match="is a CTC model, which CTranslate2 does not run"):
+        load(pool_of("ctranslate2", share_bases=False), folder)

@@ -12,7 +12,7 @@ from asr.errors import UserError
 from asr.models.whisper.loss import token_loss
 from asr.models.whisper.network import AnyContextWhisper
 from tests.train.trainer.test_trainer import clips, config, tiny_network
-from train.callbacks.gradient_flow import GradientWatch, silent_weights, trained_weights
+from train.callbacks.gradient_flow import GradientWatch, silent_weights, steps_to_meet_all, trained_weights
 from train.trainer.adapter import adapt
 from train.trainer.arguments import arguments
 from train.trainer.strategy import LoraSettings
@@ -121,3 +121,24 @@ def test_all_micro_batches_of_a_step_count_together() -> None:
     network["a"](torch.ones(1, 1)).sum().backward()
     with pytest.raises(UserError, match=r"no gradient reached 1 of 2 trained weights: b\.weight$|: b\.weight \("):
         watch.on_pre_optimizer_step(args, None, None)
+
+
+def test_layers_that_a_step_left_out_may_come_in_another() -> None:
+    network = nn.ModuleDict({"a": nn.Linear(1, 1, bias=False), "b": nn.Linear(1, 1, bias=False)})
+    args = SimpleNamespace(device="cpu")
+    for heard in (("a", "a", "b"), ("a", "a", "a")):
+        watch = GradientWatch(steps=3)
+        watch.on_train_begin(args, None, None, model=network)
+        for name in heard[:2]:
+            network[name](torch.ones(1, 1)).sum().backward()
+            watch.on_pre_optimizer_step(args, None, None)
+        network[heard[2]](torch.ones(1, 1)).sum().backward()
+        if heard[2] == "b":
+            watch.on_pre_optimizer_step(args, None, None)
+            continue
+        with pytest.raises(UserError, match=r"no gradient reached 1 of 2 trained weights: b\.weight"):
+            watch.on_pre_optimizer_step(args, None, None)
+
+
+def test_a_layer_is_met_almost_surely_after_some_steps() -> None:
+    assert [steps_to_meet_all(probability) for probability in (0.0, 0.1, 0.5)] == [1, 9, 30]

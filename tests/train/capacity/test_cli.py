@@ -88,3 +88,10 @@ def test_the_configurations_price_holds_where_none_is_given(run: Run) -> None:
     best = json.loads(run(*asked, "--price", "0.5"))["cheapest"]
     assert best["cost"] == pytest.approx(0.5 * best["device_hours"])
     assert "cost" in run(*asked[:3])
+
+
+@pytest.mark.slow
+def test_a_new_head_is_planned_by_the_name_of_its_base(run: Run) -> None:
+    printed = run("base=openai/whisper-tiny", "head=ctc", "--gpus", "1xCPU-16GB", "precision=fp32", "workers.gpu=false")
+    assert printed.startswith("openai/whisper-tiny: 8 M weights, fp32")
+    assert "cheapest that fits: strategy=" in printed

@@ -10,10 +10,12 @@ from transformers import WhisperConfig
 
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
+from asr.models.head import HeadSettings
 from asr.models.whisper.shapes import SIZES, NetworkShape
+from tests.asr.models.ctc import tiny
 from tests.asr.models.test_export import write_artifact
 from train.capacity.fake_step import FakeNetwork
-from train.capacity.shapes import shape_of
+from train.capacity.shapes import ALPHABET, shape_of
 
 
 def test_a_builtin_checkpoint_has_the_size_of_the_hubs() -> None:
@@ -73,3 +75,28 @@ def test_without_a_formula_a_checkpoint_that_is_here_is_found_by_name(
 def test_without_a_formula_nothing_is_fetched() -> None:
     with pytest.raises(UserError, match="its size is not known"):
         shape_of("openai/whisper-large-v3")
+
+
+def test_a_new_head_on_a_published_whisper_is_planned_by_its_name() -> None:
+    network = shape_of("openai/whisper-tiny.en", "ctc", HeadSettings())
+    whole = SIZES["openai/whisper-tiny.en"]
+    symbols = ALPHABET + 3  # blank, unknown, the delimiter
+    assert network.parameters == whole.encoder_parameters + symbols * (whole.width + 1)
+    assert shape_of("builtin:tiny.en", "ctc", HeadSettings()).parameters == network.parameters
+    many = shape_of("openai/whisper-tiny.en", "ctc", HeadSettings(unit="subword", subwords=500))
+    assert many.parameters > network.parameters
+
+
+def test_a_ctc_checkpoint_is_planned_with_the_head_that_it_has(tmp_path: Path) -> None:
+    folder = tiny.write(tmp_path, "wav2vec2-base-960h")
+    (folder / "model.safetensors").unlink()
+    assert shape_of(str(folder), None, HeadSettings()) == FakeNetwork(folder)
+    anew = shape_of(str(folder), None, HeadSettings(vocabulary="transcripts"))
+    assert anew.parameters - FakeNetwork(folder).parameters == (ALPHABET + 3 - len(tiny.SYMBOLS)) * (16 + 1)
+
+
+def test_a_network_without_a_head_gets_one(tmp_path: Path) -> None:
+    folder = tiny.write(tmp_path, "w2v-bert-2.0", architectures=["Wav2Vec2BertModel"])
+    (folder / "vocab.json").unlink()
+    assert shape_of(str(folder), None, HeadSettings()).parameters > 0
+    assert shape_of(str(folder), "ctc", HeadSettings()).parameters > 0

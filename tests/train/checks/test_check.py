@@ -33,7 +33,7 @@ def test_every_step_that_can_run_does_when_others_fail(tmp_path: Path, english_c
     assert {name for name, state in states.items() if state == "failed"} == {"data", "cluster"}
     assert {name for name, state in states.items() if state == "ok"} == {"base", "machine", "checkpoint folder"}
     outcomes = {result.name: result.outcome for result in check(config)}
-    assert outcomes["label order"].detail == "it needs: start of transcript"
+    assert outcomes["label text"].detail == "it needs: labels"
     assert "train.jsonl" in outcomes["data"].detail
 
 

@@ -32,3 +32,16 @@ def test_a_row_in_a_language_without_a_token(tmp_path: Path, english_clips: list
     rows = [english_clips[0], replace(english_clips[1], language="it")]
     with pytest.raises(UserError, match="English only, not 'it'"):
         language(subject(tmp_path, "builtin:tiny.en", rows))
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("settings", [["head=ctc", "ctc.casing=lower"], ["head=ctc", "ctc.unit=subword"]])
+def test_a_ctc_head_on_a_good_base_passes_every_step(
+    settings: list[str], tmp_path: Path, english_clips: list[Utterance]
+) -> None:
+    checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
+    checked = subject(tmp_path, checkpoint, italian(english_clips), "language=it", *settings)
+    outcomes = [step(checked) for step in (base, language, start, order, length, generation)]
+    assert [outcome.state for outcome in outcomes] == ["ok"] * 6
+    assert "CTC (whisper_ctc)" in outcomes[0].detail
+    assert "is learnt as" in outcomes[3].detail

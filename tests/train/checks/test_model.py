@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from asr.errors import UserError
 from asr.utterance import Utterance
+from tests.asr.models.ctc import tiny
 from tests.train.checks.doctored import subject, tiny_checkpoint
 from train.checks import model as checks_model
 from train.checks.model import decoding, gradients
@@ -76,3 +78,33 @@ def test_weights_that_are_not_numbers(tmp_path: Path, english_clips: list[Uttera
         checked.model.network.model.encoder.conv1.weight.fill_(float("nan"))
     with pytest.raises(UserError, match="the first loss is nan"):
         gradients(checked)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("wav2vec2-base-960h", ["strategy=frozen_feature_encoder"]),
+        ("w2v-bert-2.0", ["strategy=lora", "activation_checkpointing=true", "ctc.vocabulary=transcripts"]),
+        ("parakeet-ctc-0.6b", ["strategy=full", "ctc.vocabulary=transcripts", "ctc.unit=subword"]),
+    ],
+)
+def test_ctc_networks_decode_and_learn(
+    name: str, settings: list[str], tmp_path: Path, english_clips: list[Utterance]
+) -> None:
+    checked = subject(tmp_path, tiny.write(tmp_path / "base", name), english_clips[:3], *settings)
+    assert decoding(checked).state == "ok"
+    assert gradients(checked).state == "ok"
+
+
+@pytest.mark.medium
+def test_a_new_head_on_whispers_encoder_decodes_and_learns(tmp_path: Path, english_clips: list[Utterance]) -> None:
+    base = tiny_checkpoint(tmp_path / "base", "builtin:tiny.en")
+    checked = subject(tmp_path, base, english_clips[:3], "head=ctc")
+    assert decoding(checked).state == gradients(checked).state == "ok"
+
+
+def test_where_no_clip_has_a_label_nothing_is_run(tmp_path: Path, english_clips: list[Utterance]) -> None:
+    rows = [replace(clip, text="привет") for clip in english_clips[:2]]
+    checked = subject(tmp_path, tiny.write(tmp_path / "base", "wav2vec2-base-960h"), rows)
+    assert decoding(checked).state == gradients(checked).state == "skipped"

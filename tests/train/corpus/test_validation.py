@@ -79,6 +79,12 @@ def test_an_unknown_language_stops_everything() -> None:
         validate([GOOD, replace(GOOD, id="it", language="it")])
 
 
+def test_a_row_in_a_language_that_no_whisper_has_a_token_for_costs_only_itself() -> None:
+    validated, quarantined = validate([GOOD, replace(GOOD, id="dv", language="dv")])
+    assert [row.utterance.id for row in validated] == ["good"]
+    assert [(row.id, row.reason) for row in quarantined] == [("dv", "unknown_language")]
+
+
 def test_rows_are_admitted_as_they_come() -> None:
     read = 0
 

@@ -14,6 +14,7 @@ from asr.data.manifest import read_manifest
 from asr.errors import UserError
 from asr.utterance import Utterance
 from tests.asr.data.sources.test_manifest import HOSTILE
+from tests.asr.models.ctc import tiny
 from tests.manifests import read_quarantine, write_beside
 from tests.releases import write_release
 from train.data.cli import inspect, prepare
@@ -181,3 +182,17 @@ def test_an_address_that_is_no_storage_is_one_line(
             verb()
         assert f"{source.removeprefix('hf:').partition(':')[0]}:" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_inspect_counts_in_a_ctc_checkpoints_symbols_and_names_letters_that_it_lacks(
+    tmp_path: Path, english_clips: list[Utterance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny.write(tmp_path / "base", "wav2vec2-base-960h")
+    texts = ("Good day", "Grüße", "many words " * 100)
+    rows = [replace(clip, text=text) for clip, text in zip(english_clips[:3], texts, strict=True)]
+    write_beside(tmp_path / "mine.jsonl", rows)
+    inspect(str(tmp_path / "mine.jsonl"), base=str(base), as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["faults"] == {"unknown_letters": 1, "label_needs_more_frames": 1}
+    assert found["max_label_tokens"] == len("good day")
+    assert {odd["character"]: odd["tokens"] for odd in found["characters"]} == {"ü": 0, "ß": 0}

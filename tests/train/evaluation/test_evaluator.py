@@ -20,8 +20,9 @@ from transformers import WhisperConfig
 from asr.config import resolve
 from asr.errors import UserError
 from asr.io import storage, transfer
-from asr.models.artifact import CURVE, README, load_model
+from asr.models.artifact import README, load_model
 from asr.models.family import SpeechModel
+from asr.models.model_card import CURVE
 from asr.models.whisper.network import AnyContextWhisper
 from asr.scoring.evaluation import UtteranceResult
 from asr.utterance import Utterance

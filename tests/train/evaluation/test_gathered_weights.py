@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import socket
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from asr.models.checkpoint import Checkpoint
+from asr.models.family import load_checkpoint
+from tests.asr.models.ctc import tiny
+from tests.asr.models.ctc.test_layers import batch_for
 from tests.warm.processes import Script
+from train.evaluation.gathered_weights import whole
+from train.trainer.adapter import adapt
+from train.trainer.strategy import LoraSettings, Strategy
 
 WORKER = """
 import contextlib, os, sys, types
@@ -127,3 +139,28 @@ def test_a_worker_that_left_an_exchange_alone_does_not_wait_for_ever(tmp_path: P
     ended = leaves.wait(240)
     stays.wait(0)
     assert "ALONE CUDA error: out of memory" in ended.stdout, ended.stderr
+
+
+# LASR convolves with even kernels, and WavLM hands torch masks of two kinds: torch warns of both, once in a process
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [*((name, "full") for name in tiny.CONFIGS if name != "granite-speech-5.0"), ("parakeet-ctc-0.6b", "lora")],
+)
+def test_a_copy_of_a_ctc_network_had_buffers_of_nothing_and_took_padding_for_speech(
+    name: str, strategy: Strategy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without DeepSpeed here: it changes torch for good."""
+    gathered = SimpleNamespace(GatheredParameters=lambda weights: contextlib.nullcontext())
+    monkeypatch.setitem(sys.modules, "deepspeed", SimpleNamespace(zero=gathered))
+    model = load_checkpoint(Checkpoint("tiny", tiny.write(tmp_path / "tiny", name), "sha256:1"))
+    network = adapt(model.network, strategy, LoraSettings(rank=2)).eval()
+    for kind, buffer in network.named_buffers():
+        if kind.endswith("running_mean"):
+            buffer += 1.0
+    for weight in network.parameters():
+        weight.ds_shape = weight.shape
+    batch = batch_for(copy.deepcopy(model.network))
+    with torch.no_grad():
+        assert torch.allclose(whole(network)(**batch).logits, network(**batch).logits, atol=1e-5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 
 from asr.audio.decode import encode_flac
 from asr.errors import UserError
-from asr.models.family import SpeechModel
+from asr.models.checkpoint import Checkpoint
+from asr.models.family import SpeechModel, load_checkpoint
 from asr.utterance import Utterance
+from tests.asr.models.ctc import tiny
 from train.evaluation.offline import evaluate
 
 
@@ -105,3 +108,16 @@ def test_the_language_of_a_row_comes_first_then_what_was_asked_then_the_models(
         evaluate(model, [replace(clip, language=None)], "short", "fr")
     with pytest.raises(UserError, match="English only, not 'de'"):
         evaluate(model, [replace(clip, language="de")], "short", "en")
+
+
+@pytest.mark.parametrize("language", [None, "de"])
+def test_letters_that_a_ctc_vocabulary_lacks_are_errors(
+    language: str | None, tmp_path: Path, flac_clips: list[Utterance]
+) -> None:
+    folder = tiny.write(tmp_path, "wav2vec2-base-960h")
+    model = load_checkpoint(Checkpoint("tiny", folder, "sha256:1", language="it"))
+    rows = [replace(clip, text="Größe 什么", language=language) for clip in flac_clips[:2]]
+    done = evaluate(model, rows, "short")
+    assert done.quarantined == []
+    assert [one.reference for one in done.evaluation.results] == ["Größe 什么"] * 2
+    assert done.evaluation.wer.rate >= 1.0

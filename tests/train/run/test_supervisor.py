@@ -27,12 +27,17 @@ import pytest
 import ray.train
 import torch
 
+from asr.audio.decode import decode
 from asr.config import resolve
 from asr.errors import UserError
 from asr.models.artifact import load_model
+from asr.models.export import export
+from asr.transcript import DecodingRequest
 from tests.asr.disks import fill, small_disk
+from tests.asr.models.ctc import tiny
 from tests.manifests import write_beside
 from tests.processes import MARK, left_over
+from tests.train.overfitting import said_by_transformers
 from tests.train.runs import STEPS, Finished, Runs, finish, planned
 from train.checkpoints import data_log
 from train.checkpoints.run_folder import RunFolder
@@ -352,6 +357,33 @@ def test_elastic_workers_killed_at_a_random_point_while_ray_wrote_its_record_and
     met_once(runs, config)
     learning_rates = {one.step: one.learning_rate for one in [*before, *done.progress]}
     assert learning_rates == {one.step: one.learning_rate for one in whole.progress}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_ctc_run_that_is_killed_goes_on_with_each_utterance_once_to_an_artifact_that_is_exported(
+    runs: Runs, tmp_path: Path
+) -> None:
+    """Adapters and a new head in its artifact; what plain transformers hears of the export is what we hear."""
+    base = tiny.write(tmp_path / "base", "w2v-bert-2.0")
+    settings = ["run.data_log=true", "run.checkpoint_every_steps=1", "workers.max_failures=0", f"base={base}"]
+    settings += ["ctc.vocabulary=transcripts", "ctc.language_model=none", "augment.spec.probability=0.5"]
+    config = runs.config("ctc", *settings)
+    before = killed_at(config, 4, random.Random(0))
+    done = finish(config)
+    assert 1 <= done.progress[0].resumed_at < STEPS
+    met_once(runs, config)
+    twice = {one.step: one.loss for one in before}
+    again = {one.step: one.loss for one in done.progress if one.step in twice}
+    assert again == pytest.approx({step: twice[step] for step in again})
+    assert sum(name.startswith("base_model.model.lm_head.") for name in done.adapter) == 2
+    model = load_model(str(done.fitted.artifact))
+    export(str(done.fitted.artifact), tmp_path / "out", "transformers")
+    sounds = [decode(str(clip.audio)) for clip in runs.clips[:4]]
+    heard = [
+        one.text for one in model.transcribe([DecodingRequest(model.features(sound)) for sound in sounds], "short")
+    ]
+    assert said_by_transformers(tmp_path / "out", sounds) == heard
 
 
 @pytest.mark.long

@@ -85,3 +85,16 @@ def test_a_sweep_needs_something_to_compare_by(tmp_path: Path) -> None:
         trials("lora.rank=grid(1, 2)", base=BASE[:2])
     with pytest.raises(UserError, match=r"data\.validation: cannot be varied"):
         trials("data=choice({train: a, validation: b})")
+
+
+def test_keys_of_a_ctc_head_are_varied_and_trials_of_other_labels_share_no_data() -> None:
+    head = [*BASE, "head=ctc"]
+    first, second = trials("ctc.casing=grid(keep, lower)", base=head)
+    assert [one.config.ctc.casing for one in (first, second)] == ["keep", "lower"]
+    assert first.data_key != second.data_key
+    first, second = trials("ctc.head_learning_rate=grid(1, 10)", base=head)
+    assert first.data_key == second.data_key
+    first, second = trials("head=grid(ctc, null)", base=BASE)
+    assert [one.config.head for one in (first, second)] == ["ctc", None]
+    with pytest.raises(UserError, match=r"sweep: ctc\.casing: Input should be"):
+        trials("ctc.casing=grid(title, lower)", base=head)

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from peft import get_peft_model
+from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
 
 from asr.errors import UserError
 from asr.models.abilities import require
+from asr.models.artifact import merge_adapter
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc.family import FAMILY
-from asr.models.family import FrozenPart, family_named, family_of, family_of_network, load_checkpoint
+from asr.models.family import family_named, family_of, family_of_network, load_checkpoint
 from asr.models.head import HeadSettings
+from asr.models.training import FrozenPart
 from asr.transcript import DecodingRequest
 from tests.asr.models.ctc import tiny
 
@@ -33,8 +36,6 @@ def test_the_family_follows_from_the_config_alone(name: str, tmp_path: Path) -> 
 def test_a_network_is_of_the_family_with_an_adapter_or_without(network_of: Networks) -> None:
     network = network_of("wav2vec2-large-lv60")
     assert family_of_network(network) is FAMILY is family_named("ctc")
-    from peft import LoraConfig
-
     assert family_of_network(get_peft_model(network, LoraConfig(target_modules=["q_proj"]))) is FAMILY
 
 
@@ -48,6 +49,14 @@ def test_a_full_fine_tune_trains_what_is_not_frozen(part: FrozenPart, network_of
     assert (names == {"lm_head.weight", "lm_head.bias"}) is (part == "encoder")
     front = {name for name in everything if ".feature_extractor." in name}
     assert bool(names & front) is (part == "nothing")
+
+
+@pytest.mark.parametrize("name", ["parakeet-ctc-0.6b", "w2v-bert-2.0", "whisper-tiny"])
+def test_a_frozen_encoder_leaves_the_head_to_train(name: str, network_of: Networks) -> None:
+    network = network_of(name)
+    FAMILY.freeze(network, "encoder")
+    head = next(iter(trained(network))).split(".")[0]
+    assert trained(network) == {f"{head}.weight", f"{head}.bias"}
 
 
 def test_networks_of_spectrograms_have_no_convolutions_to_freeze(network_of: Networks) -> None:
@@ -80,7 +89,7 @@ def test_a_network_that_is_saved_and_loaded_again_says_the_same(
 
 
 def test_what_only_a_decoder_can_do_is_refused_by_name() -> None:
-    for ability, said in (("translation", "cannot translate"), ("prompt", "reads no prompt"), ("temperature", "drawn")):
+    for ability, said in (("translation", "cannot translate"), ("prompt", "reads no prompt"), ("temperature", "draws no words")):
         with pytest.raises(UserError, match=f"'model' is a CTC model.*{said}"):
             require("model", [ability], FAMILY.refusals(frozenset({"it"})))  # type: ignore[list-item]
 
@@ -115,3 +124,20 @@ def test_decoding_goes_by_the_sound_alone_if_asked(checkpoint: Callable[[str], P
     model = load_checkpoint(base)
     assert model.processor.decoder.language_model is not None  # type: ignore[attr-defined]
     assert FAMILY.without_language_model(model).processor.decoder.language_model is None  # type: ignore[attr-defined]
+
+
+def test_an_adapter_whose_head_is_of_another_vocabulary_is_one_line(
+    network_of: Networks, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    adapted = get_peft_model(
+        network_of("hubert-large-ls960-ft"), LoraConfig(target_modules=["q_proj"], modules_to_save=["lm_head"])
+    )
+    adapted.save_pretrained(tmp_path / "adapter")
+    other = tiny.write(tmp_path / "other", "hubert-large-ls960-ft", vocab_size=40)
+    symbols = json.loads((other / "vocab.json").read_text())
+    more = {f"{number}": number for number in range(len(symbols), 40)}
+    (other / "vocab.json").write_text(json.dumps(symbols | more))
+    model = load_checkpoint(Checkpoint("other", other, "sha256:1"))
+    with pytest.raises(UserError, match="its adapter does not fit its network") as caught:
+        merge_adapter(model, tmp_path / "adapter")
+    assert len(str(caught.value).splitlines()) == 1

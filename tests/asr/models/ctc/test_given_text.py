@@ -47,11 +47,11 @@ def test_words_of_a_clip_are_those_given_in_order_and_inside_of_it(
     assert aligned(model, request) == [words]  # alone the same
 
 
-def test_a_language_without_spaces_has_its_characters(model_of: Callable[[str], SpeechModel]) -> None:
+def test_in_a_language_without_spaces_the_vocabulary_s_text_is_parted(model_of: Callable[[str], SpeechModel]) -> None:
     model = model_of("wav2vec2-base-960h")
-    (words,) = aligned(model, AlignmentRequest(noise(model, 2.5), "abc", "ja"))
+    (words,) = aligned(model, AlignmentRequest(noise(model, 2.5), "Abc, de", "ja"))
     assert not isinstance(words, DataError)
-    assert [word.text for word in words] == ["a", "b", "c"]
+    assert [word.text for word in words] == ["abc", " de"]
 
 
 def test_a_clip_that_cannot_be_aligned_costs_no_other(model_of: Callable[[str], SpeechModel]) -> None:
@@ -66,6 +66,7 @@ def test_a_clip_that_cannot_be_aligned_costs_no_other(model_of: Callable[[str], 
 
 
 POSITION_S = 0.02
+LIMITS = SegmentLimits()
 
 
 def speech(*said: str) -> NDArray[np.float32]:
@@ -83,7 +84,7 @@ def heard(model_of: Callable[[str], SpeechModel], monkeypatch: pytest.MonkeyPatc
     """Aligns a text with windows of what a network hears; the silence behind each is heard as other sound."""
     model = model_of("wav2vec2-base-960h")
 
-    def align(text: str, *windows: Sequence[str], limits: SegmentLimits = SegmentLimits()) -> LongAlignment:
+    def align(text: str, *windows: Sequence[str], limits: SegmentLimits = LIMITS) -> LongAlignment:
         sounds = [speech(*said) for said in windows]
         tail_TV = speech("zzzz")
         monkeypatch.setattr(

@@ -57,7 +57,8 @@ def test_every_trained_weight_has_a_gradient(network_of: Networks, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["wav2vec2-base-960h", "hubert-large-ls960-ft", "w2v-bert-2.0"])
-def test_the_vector_for_masked_positions_is_frozen_where_none_is_masked(network_of: Networks, name: str) -> None:
+def test_the_vector_for_masked_positions_is_never_trained(network_of: Networks, name: str) -> None:
+    """A step may mask none."""
     network = network_of(name).train()
     network.config.apply_spec_augment = False
     assert len(without_gradient(network, batch_for(network))) == 1

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +18,10 @@ from transformers import (
     Wav2Vec2ForPreTraining,
     Wav2Vec2Model,
 )
+from transformers.integrations import deepspeed
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
-from asr.models.ctc.network import load, read_config, untrained
+from asr.models.ctc.network import load, read_config, twin, untrained
 from tests.asr.models.ctc import tiny
 from tests.asr.tiny_whisper import random_whisper
 
@@ -212,6 +214,19 @@ def test_untrained_it_is_as_it_is_loaded(
         key: value.shape for key, value in loaded.state_dict().items()
     }
     assert next(network.parameters()).dtype == torch.bfloat16
+
+
+def test_a_twin_is_whole_while_transformers_knows_of_zero3(
+    network_of: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks that are built then look for DeepSpeed's notes on their weights."""
+    network, known = network_of("wav2vec2-large-lv60"), SimpleNamespace(is_zero3=lambda: True)
+    monkeypatch.setattr(deepspeed, "_hf_deepspeed_config_weak_ref", lambda: known)
+    other = twin(network)
+    assert deepspeed.is_deepspeed_zero3_enabled()
+    other.load_state_dict(network.state_dict())
+    assert other.config is network.config
+    assert type(other).__name__ == type(network).__name__
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:

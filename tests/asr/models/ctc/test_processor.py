@@ -101,3 +101,20 @@ def test_a_missing_feature_extractor_is_one_line(tmp_path: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(UserError, match="'without' cannot be loaded as a CTC model"):
         load_processor(Checkpoint("without", folder, "sha256:1"))
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "Infinity", "NaN", '"text"', "null", "[]", "{}", "true", "9" * 20])
+@pytest.mark.parametrize("key", ["vocab_size", "pad_token_id", "hidden_size", "num_hidden_layers", "conv_stride"])
+def test_a_hostile_config_is_one_line(key: str, value: str, checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    for path in checkpoint(WAVE).iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps(settings | {key: "@"}).replace('"@"', value))
+    base = Checkpoint("hostile", tmp_path, "sha256:1")
+    if (key, value) in (("pad_token_id", "0"), ("pad_token_id", "null")):
+        return  # what it is, and what transformers takes for it
+    with pytest.raises(UserError) as caught:
+        load_processor(base)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 700

@@ -74,6 +74,11 @@ def test_an_unknown_language_is_a_users_mistake(multilingual: WhisperTokenizer, 
         prompt_ids(multilingual, language)
 
 
+def test_a_language_without_a_token_gets_the_name_of_a_related_one(multilingual: WhisperTokenizer) -> None:
+    with pytest.raises(UserError, match=r"no token for the language 'dv' .*language=si"):
+        prompt_ids(multilingual, "dv")
+
+
 def test_a_multilingual_checkpoint_asks_for_the_language(multilingual: WhisperTokenizer) -> None:
     with pytest.raises(UserError, match="needs to be told the language"):
         prompt_ids(multilingual, None)

@@ -1,0 +1,146 @@
+"""CTC checkpoints of random weights that are large enough to learn eight clips by heart in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import IterableDataset
+from transformers import (
+    MODEL_FOR_CTC_MAPPING,
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForCTC,
+    AutoTokenizer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from asr.audio.decode import SAMPLE_RATE
+from asr.config import resolve
+from asr.models.family import SpeechModel
+from asr.models.head import InitialModel
+from asr.utterance import Utterance
+from tests.asr.models.ctc import tiny
+from tests.manifests import write_beside
+from train.callbacks.gradient_flow import GradientWatch, steps_to_meet_all
+from train.config import TrainConfig
+from train.dataloader.collate import collate
+from train.dataloader.preprocess import prepare
+from train.examples import MicroBatchSpec, PackedExample
+from train.run.initial import initial_model
+from train.trainer.adapter import adapt, load_base
+from train.trainer.arguments import arguments
+from train.trainer.trainer import MicroBatchTrainer
+
+_LARGER = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4}
+
+
+def write_base(folder: Path, name: str) -> Path:
+    """Write the checkpoint that stands for one of ``tiny.CONFIGS``, larger, with weights as transformers draws them."""
+    settings: dict[str, Any] = dict(_LARGER)
+    if name in tiny.PIECEWISE:
+        settings = {
+            "encoder_config": tiny.CONFIGS[name]["encoder_config"] | _LARGER | {"subsampling_conv_channels": 16}
+        }
+    elif "conv_dim" in tiny.CONFIGS[name]:
+        settings |= {"conv_dim": [24] * 7}
+    tiny.write(folder, name, **settings)
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(folder)
+    MODEL_FOR_CTC_MAPPING[type(config)](config).save_pretrained(folder)
+    return folder
+
+
+class Same(IterableDataset):
+    """One batch, again and again."""
+
+    def __init__(self, batch: dict[str, torch.Tensor], steps: int) -> None:
+        self.batch, self.steps = batch, steps
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return iter([dict(self.batch) for _ in range(self.steps)])
+
+
+class Learnt(TrainerCallback):
+    """Ends training where the clips are known by heart."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: object
+    ) -> None:
+        if logs.get("loss", 1.0) < 0.02:
+            control.should_training_stop = True
+
+
+def settings(base: Path, manifest: Path, *words: str) -> TrainConfig:
+    """A run of one micro-batch a step, with a vocabulary of the manifest's transcripts."""
+    plain = [
+        f"base={base}",
+        f"data.train={manifest}",
+        "workers.cpus_each=1",
+        "optim.warmup_steps=20",
+        "optim.schedule=constant_with_warmup",
+    ]
+    plain += ["ctc.vocabulary=transcripts", "ctc.casing=lower", "ctc.punctuation=drop", "ctc.language_model=none"]
+    plain += ["batching.micro_batches_per_step=1", "strategy=full", "optim.learning_rate=0.003", "lora.rank=4"]
+    return resolve(TrainConfig, None, [*plain, *words]).value
+
+
+def fitting(clips: Sequence[Utterance], count: int) -> list[Utterance]:
+    """The shortest clips that are spoken slowly enough for positions of 80 ms, each with its own words."""
+    slow = {clip.text: clip for clip in clips if _letters(clip.text) < 12 * (clip.duration_s or 0)}
+    return sorted(slow.values(), key=lambda clip: clip.duration_s or 0)[:count]
+
+
+def _letters(text: str) -> int:
+    return len(text) + sum(letter == before for before, letter in pairwise(text))
+
+
+def batch_of(config: TrainConfig, initial: InitialModel, clips: Sequence[Utterance]) -> dict[str, torch.Tensor]:
+    """The clips as training has them, in one micro-batch."""
+    preprocess = config.preprocess(initial)
+    row = prepare(MicroBatchSpec(tuple(PackedExample((clip,)) for clip in clips), 2.0), preprocess)
+    assert row.faults == ()
+    return collate(row, preprocess.processor)
+
+
+def learn(
+    config: TrainConfig, manifest: Path, clips: Sequence[Utterance], folder: Path, resume: Path | None = None
+) -> tuple[SpeechModel, MicroBatchTrainer]:
+    """Train on the clips, all of them in each step, as a worker does; the network is ready to decode afterwards."""
+    write_beside(manifest, list(clips))
+    initial = initial_model(config)
+    model = load_base(initial.checkpoint(), config.strategy, config.precision)
+    network = adapt(model.network, config.strategy, config.lora, config.regularisation)
+    done = int(resume.name.rpartition("-")[2]) if resume else 0
+    trainer = MicroBatchTrainer(
+        model=network,
+        args=arguments(config, folder, 1),
+        train_dataset=Same(batch_of(config, initial, clips), config.optim.max_steps - done),
+        compute_loss_func=model.family.loss(model.network),
+        callbacks=[GradientWatch(steps_to_meet_all(config.ctc.layerdrop)), Learnt()],
+    )
+    trainer.head = model.family.layers(model.network).head
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    network.eval()
+    return replace(model, short_context=True), trainer
+
+
+def said_by_transformers(folder: Path, sounds: Sequence[NDArray[np.float32]]) -> list[str]:
+    """What transformers hears by itself of a saved network, sound by sound."""
+    network = AutoModelForCTC.from_pretrained(folder).eval()
+    tokenizer, extractor = AutoTokenizer.from_pretrained(folder), AutoFeatureExtractor.from_pretrained(folder)
+    texts = []
+    for sound in sounds:
+        inputs = extractor(sound, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        with torch.no_grad():
+            texts.append(tokenizer.decode(network(**inputs).logits.argmax(-1)[0]))
+    return texts
