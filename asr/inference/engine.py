@@ -186,7 +186,7 @@ def load_engine(
     if chosen != "torch":
         family = family_of_model(name)
         if chosen != family.fast_engine:
-            what = f"'{name}' is a {family.name} model, which engine={chosen} does not run"
+            what = f"'{name}' is of the family {family.name}, which engine={chosen} does not run"
             raise UserError(what, f"use engine=auto, torch or {family.fast_engine}")
         try:
             return _fast_engine(family, family.load_fast(name, device, threads, quantization), public_name)

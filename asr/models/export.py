@@ -79,7 +79,7 @@ def export(name: str, target: Path, form: Format, quantization: Quantization | N
         )
     source = _find(name)
     if form not in ("transformers", source.family.fast_engine):
-        what = f"'{name}' is a {source.family.name} model, which is not exported for {form}"
+        what = f"'{name}' is of the family {source.family.name}, which is not exported for {form}"
         raise UserError(what, f"use --format transformers or {source.family.fast_engine}")
     with complete_or_absent(target) as draft:
         if form == "transformers":

@@ -230,5 +230,5 @@ def test_a_ctc_model_is_held_on_its_own_where_others_share_their_bases(pool: Eng
     folder = tiny.write(tmp_path / "ctc", "whisper-tiny")
     engine = load(pool, folder)
     assert isinstance(engine, TorchEngine) and engine.info.family == CTC
-    with pytest.raises(UserError, match="is a CTC model, which CTranslate2 does not run"):
+    with pytest.raises(UserError, match="is of the family ctc, which engine=ctranslate2 does not run"):
         load(pool_of("ctranslate2", share_bases=False), folder)
