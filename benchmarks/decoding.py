@@ -28,7 +28,7 @@ from asr.audio.decode import decode as decode_audio
 from asr.audio.features import Context
 from asr.data.manifest import read_manifest
 from asr.data.sources import SourceConfig
-from asr.inference.engine import CTranslateEngine, TorchEngine, load_engine
+from asr.inference.engine import FastEngine, TorchEngine, load_engine
 from asr.models.family import best_device
 from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.ct2_backend import CTranslateModel
@@ -62,7 +62,7 @@ def main() -> None:
     for name in asked.engines.split(","):
         kind = cast(Literal["torch", "ctranslate2"], name)
         engine = load_engine(asked.model, "model", kind, device)
-        assert isinstance(engine, (TorchEngine, CTranslateEngine))
+        assert isinstance(engine, (TorchEngine, FastEngine))
         clips = [DecodingRequest(engine.info.features(wave), asked.language) for wave in waves]
         for context, size in product(get_args(Context), map(int, asked.batches.split(","))):
             rows.append({"engine": name} | measure(engine, clips, spoken, context, size))
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def measure(
-    engine: TorchEngine | CTranslateEngine,
+    engine: TorchEngine | FastEngine,
     clips: Sequence[DecodingRequest],
     spoken: Sequence[Utterance],
     context: Context,

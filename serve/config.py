@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from asr.config import Section
 from asr.io import storage
+from asr.models.export_formats import EngineChoice
 from asr.models.processor import LONGEST_WINDOW_S
 from asr.places import ModelPlace, Place
 from cluster.resources import threads_each
@@ -70,7 +71,7 @@ class ServeConfig(Section):
     nobody is asked for a key."""
     exposed: bool = False
     """Allow a ``host`` that is reachable from outside without ``keys``: put a gateway that asks for them in front."""
-    engine: Literal["auto", "torch", "ctranslate2"] = "auto"
+    engine: EngineChoice = "auto"
     """The engine that decodes; ``auto`` takes the faster one that can serve the model."""
     replicas: Replicas = Replicas()
     """Copies of the model, each of which forms its own batches."""
@@ -158,8 +159,8 @@ class ServeConfig(Section):
             raise ValueError(f"models.{empty[0]} is empty")
         if self.model and self.public_name in self.models:
             raise ValueError(f"models.{self.public_name} has the name of model={self.model}")
-        if self.share_bases and self.engine == "ctranslate2":
-            raise ValueError("share_bases needs engine=torch or auto: CTranslate2 has no adapters")
+        if self.share_bases and self.engine not in ("auto", "torch"):
+            raise ValueError(f"share_bases needs engine=torch or auto: {self.engine} has no adapters")
         return self
 
     @model_validator(mode="after")

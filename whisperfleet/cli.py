@@ -74,7 +74,7 @@ VERBS: Table = {
     },
     "export": (
         "whisperfleet.export:export",
-        "Write a model for other software: plain transformers, or CTranslate2.",
+        "Write a model for other software: plain transformers, CTranslate2, or ONNX Runtime.",
     ),
 }
 GROUPS = {

@@ -17,7 +17,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="The new folder.")],
     form: Annotated[Format, typer.Option("--format", help="Which software shall load it.")] = "transformers",
     quantization: Annotated[
-        Quantization | None, typer.Option(help="Without: float32 for transformers, int8 for ctranslate2.")
+        Quantization | None, typer.Option(help="Without: float32 for transformers, int8 for others.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

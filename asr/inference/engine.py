@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 import torch
 
 from asr.audio.features import Context
+from asr.errors import UserError
 from asr.models.abilities import Refusals
 from asr.models.artifact import fetched, is_artifact, load_model, read_card
-from asr.models.backends import FastModel, SharedBase
+from asr.models.backends import FastModel, NotExportable, SharedBase
 from asr.models.checkpoint import builtin_names, find_checkpoint
-from asr.models.export import is_ctranslate2
-from asr.models.export_formats import Quantization
+from asr.models.export import engine_of_export
+from asr.models.export_formats import EngineChoice, EngineName, Quantization
 from asr.models.family import WHISPER, Family, SpeechModel, family_named, family_of, num_bytes
 from asr.models.processor import Features
 from asr.transcript import DecodingRequest, Transcript
 
-EngineName = Literal["torch", "ctranslate2"]
+_log = logging.getLogger(__name__)
 
 DTYPES = {"cpu": torch.float32, "cuda": torch.float16}  # of torch's weights
 
@@ -117,8 +119,8 @@ class AdapterEngine:
 
 
 @dataclass(frozen=True, eq=False)
-class CTranslateEngine:
-    """The same weights exported, and quantised, for CTranslate2."""
+class FastEngine:
+    """The same weights exported, and quantised, for the family's engine beside torch."""
 
     model: FastModel
     info: ModelInfo
@@ -169,21 +171,29 @@ def _decode_mixed(engines: Sequence[AdapterEngine], clips: Sequence[DecodingRequ
 def load_engine(
     name: str,
     public_name: str,
-    engine: Literal["auto", "torch", "ctranslate2"] = "auto",
+    engine: EngineChoice = "auto",
     device: str = "cpu",
     threads: int = 0,
     quantization: Quantization | None = None,
 ) -> Engine:
     """Load the model ``name``: an artifact, a checkpoint or an export. ``threads`` 0 leaves their number as it is.
 
-    ``quantization`` is CTranslate2's; without, int8 on a CPU and float16 on a GPU. ``auto`` takes CTranslate2 for an
-    export for it, and wherever it loads; else torch. Raises UserError where the model is missing,
-    damaged or of no known family, or the engine is not installed.
+    ``quantization`` is that of an engine beside torch; without, int8 on a CPU and float16 on a GPU. ``auto`` takes the
+    family's own for an export for it, and wherever it loads; else torch. Raises UserError where the model is missing,
+    damaged or of no known family, or the engine is not installed or another family's.
     """
     chosen = choose(name, device) if engine == "auto" else engine
-    if chosen == "ctranslate2":
+    if chosen != "torch":
         family = family_of_model(name)
-        return _ctranslate_engine(family, family.load_fast(name, device, threads, quantization), public_name)
+        if chosen != family.fast_engine:
+            what = f"'{name}' is of the family {family.name}, which engine={chosen} does not run"
+            raise UserError(what, f"use engine=auto, torch or {family.fast_engine}")
+        try:
+            return _fast_engine(family, family.load_fast(name, device, threads, quantization), public_name)
+        except NotExportable as error:
+            if engine != "auto":
+                raise
+            _log.warning("%s: it runs on torch", error.message)
     if threads:
         torch.set_num_threads(threads)
     model = load_model(name, device, DTYPES[device])
@@ -192,9 +202,10 @@ def load_engine(
 
 def choose(name: str, device: str) -> EngineName:
     """Return the engine that ``auto`` stands for."""
-    if is_ctranslate2(name):
-        return "ctranslate2"
-    return "ctranslate2" if family_of_model(name).runs_fast(device) else "torch"
+    if exported := engine_of_export(name):
+        return exported
+    family = family_of_model(name)
+    return family.fast_engine if family.runs_fast(device) else "torch"
 
 
 def family_of_model(name: str) -> Family:
@@ -227,16 +238,16 @@ def _only(languages: frozenset[str]) -> str | None:
     return next(iter(languages)) if len(languages) == 1 else None
 
 
-def _ctranslate_engine(family: Family, model: FastModel, public_name: str) -> CTranslateEngine:
+def _fast_engine(family: Family, model: FastModel, public_name: str) -> FastEngine:
     info = ModelInfo(
         name=public_name,
         languages=model.known_languages,
         language=_only(model.known_languages) or model.language,
         context="short" if model.short_context else "full",
         features=model.features,
-        engine="ctranslate2",
+        engine=family.fast_engine,
         precision=model.quantization,
         family=family.name,
         refusals=family.refusals(model.known_languages),
     )
-    return CTranslateEngine(model, info)
+    return FastEngine(model, info)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from asr.audio.features import Context
+from asr.errors import UserError
 from asr.models.processor import Features
 from asr.transcript import DecodingRequest, Transcript
 
@@ -43,6 +44,10 @@ class SharedBase(Protocol):
 
     def close(self) -> None:
         """Release all weights, even if somebody still holds this base."""
+
+
+class NotExportable(UserError):
+    """A network that its family's engine beside torch cannot run, while torch can."""
 
 
 class FastModel(Protocol):

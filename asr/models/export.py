@@ -1,7 +1,7 @@
-"""Artifacts and checkpoints written for other software: a plain transformers folder, or one for CTranslate2.
+"""Artifacts and checkpoints written for other software: a plain transformers folder, or one for a family's fast engine.
 
 An adapter is merged into its base. Of an artifact, what is known travels along: transformers' folder is an artifact
-itself, CTranslate2's has a record with the card in it.
+itself, the others have a record with the card in it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ from asr.io.cache import cache_root, complete_or_absent, prune, use
 from asr.io.digest import folder_digests, sha256, verify
 from asr.models.artifact import Card, complete, fetched, is_artifact, load_model, read_card
 from asr.models.checkpoint import find_checkpoint
-from asr.models.export_formats import Format, Quantization
-from asr.models.family import SpeechModel
+from asr.models.export_formats import FastEngineName, Format, Quantization
+from asr.models.family import Family, SpeechModel, family_named, family_of
 from asr.models.model_card import CURVE
 
 RECORD = "export.json"
-MODEL = "model.bin"
+MODEL: dict[FastEngineName, str] = {"ctranslate2": "model.bin", "onnx": "model.onnx"}
+"""File of the network in each engine's folder."""
+_SETTINGS = ("*.json", "*.arpa")
 _FLOATS = {"float32": torch.float32, "float16": torch.float16}
-_VERSION = 1  # counts the changes to what is written for CTranslate2: an older cache is not used
+_VERSION = 1  # counts the changes to what is written for fast engines: an older cache is not used
 
 
 class Export(Section):
-    """Description of an export for CTranslate2: its content and its source."""
+    """Description of an export for a fast engine: its content and its source."""
 
     format_version: Literal[1] = 1
     name: str
@@ -56,29 +58,38 @@ class _Source:
     digest: str
     card: Card | None
 
+    @property
+    def family(self) -> Family:
+        """Its family."""
+        return family_named(self.card.family) if self.card else family_of(self.folder)
+
 
 def export(name: str, target: Path, form: Format, quantization: Quantization | None = None) -> None:
     """Write what ``name`` names to the new folder ``target``, which is complete or absent afterwards.
 
-    Without ``quantization``: float32 for transformers, int8 for CTranslate2. Raises UserError where the model is
-    missing or damaged, the target exists, or the format has no such quantization.
+    Without ``quantization``: float32 for transformers, int8 for the others. Raises UserError where the model is
+    missing or damaged, the target exists, or the format has no such quantization or is another family's.
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise UserError(f"{target} exists already", "name a new folder")
     if form == "transformers" and (quantization or "float32") not in _FLOATS:
         raise UserError(
-            f"quantization={quantization} is not for transformers", f"{' or '.join(_FLOATS)}, or format ctranslate2"
+            f"quantization={quantization} is not for transformers",
+            f"{' or '.join(_FLOATS)}, or format {' or '.join(MODEL)}",
         )
     source = _find(name)
+    if form not in ("transformers", source.family.fast_engine):
+        what = f"'{name}' is of the family {source.family.name}, which is not exported for {form}"
+        raise UserError(what, f"use --format transformers or {source.family.fast_engine}")
     with complete_or_absent(target) as draft:
         if form == "transformers":
             _write_transformers(source, draft, _FLOATS[quantization or "float32"])
         else:
-            _write_ctranslate2(source, draft, quantization or "int8")
+            _write_fast(source, draft, quantization or "int8")
 
 
 def exported(name: str, quantization: Quantization) -> Path:
-    """Return the folder for CTranslate2 of what ``name`` names, written to the cache where it is not there yet.
+    """Return the folder for the fast engine of what ``name`` names, written to the cache where it is not there yet.
 
     It stays while this process does. Exports that have not been used for a month are deleted meanwhile.
     """
@@ -87,17 +98,24 @@ def exported(name: str, quantization: Quantization) -> Path:
     folder = cache_root() / "exports" / f"{key}-{quantization}-v{_VERSION}"
     while not use(folder):
         with complete_or_absent(folder) as draft:
-            _write_ctranslate2(source, draft, quantization)
+            _write_fast(source, draft, quantization)
     prune(folder.parent)
     return folder
 
 
-def is_ctranslate2(name: str) -> bool:
-    """Return whether ``name`` is a local folder that CTranslate2 reads as it is, whoever wrote it."""
+def engine_of_export(name: str) -> FastEngineName | None:
+    """Return the engine that reads the local folder ``name`` as it is; None where it is none's.
+
+    CTranslate2's may come from anybody; ONNX files of others have inputs that are not known here.
+    """
     if storage.is_remote(name):
-        return False
+        return None
     folder = Path(storage.local_path(name)).expanduser()
-    return (folder / MODEL).is_file() and not is_artifact(folder)
+    if is_artifact(folder):
+        return None
+    if (folder / MODEL["ctranslate2"]).is_file():
+        return "ctranslate2"
+    return "onnx" if (folder / MODEL["onnx"]).is_file() and (folder / RECORD).is_file() else None
 
 
 def read_export(folder: Path) -> Export | None:
@@ -123,7 +141,7 @@ def _find(name: str) -> _Source:
         told = [card.base.digest, *card.files.values(), str((card.language, card.task, card.short_context))]
         return _Source(name, folder, _digest(told), card)
     checkpoint = find_checkpoint(name)
-    settings = sorted(checkpoint.folder.glob("*.json"))
+    settings = sorted(path for pattern in _SETTINGS for path in checkpoint.folder.glob(pattern))
     told = [checkpoint.digest, *(f"{path.name} {sha256(path)}" for path in settings)]
     return _Source(name, checkpoint.folder, _digest(told), None)
 
@@ -151,7 +169,7 @@ def _write_transformers(source: _Source, draft: Path, dtype: torch.dtype) -> Non
     complete(draft, source.card.model_copy(update={"weights": "full", "files": {}}))
 
 
-def _write_ctranslate2(source: _Source, draft: Path, quantization: Quantization) -> None:
+def _write_fast(source: _Source, draft: Path, quantization: Quantization) -> None:
     model = _load(source, torch.float32)
     model.family.write_fast(model, draft, quantization)
     model.processor.save_inputs(draft)

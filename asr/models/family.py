@@ -20,7 +20,7 @@ from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits,
 from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
-from asr.models.export_formats import Quantization
+from asr.models.export_formats import FastEngineName, Quantization
 from asr.models.processor import Features, Processor
 from asr.models.training import TrainedFamily
 from asr.printable import printable
@@ -98,6 +98,10 @@ class Family(TrainedFamily, Protocol):
     @property
     def published(self) -> Mapping[str, NetworkSize]:
         """Sizes that are known by their hub ids, without a file of theirs; empty where there is no formula."""
+
+    @property
+    def fast_engine(self) -> FastEngineName:
+        """Its engine beside torch."""
 
     @property
     def shares_bases(self) -> bool:
@@ -188,7 +192,10 @@ class Family(TrainedFamily, Protocol):
         """Return a shared base for adapters that are ``is_mixable``; it owns the model from now on."""
 
     def write_fast(self, model: SpeechModel, folder: Path, quantization: Quantization) -> None:
-        """Write a model's weights for the engine beside torch. Raises UserError where that is not installed."""
+        """Write a model's weights for the engine beside torch. Raises UserError where that is not installed.
+
+        Raises NotExportable where the network, and not the installation, is the reason.
+        """
 
     def runs_fast(self, device: str) -> bool:
         """Return whether its engine beside torch runs on a device (``cpu`` or ``cuda``)."""
@@ -196,9 +203,10 @@ class Family(TrainedFamily, Protocol):
     def load_fast(
         self, name: str, device: str = "cpu", threads: int = 0, quantization: Quantization | None = None
     ) -> FastModel:
-        """Load the model ``name`` in that engine; ``threads`` 0 leaves their number to it.
+        """Load the model ``name`` in that engine; ``threads`` 0 leaves their number as it is.
 
-        Raises UserError where the model is missing or damaged, or the engine is not installed or cannot have it.
+        Raises UserError where the model is missing or damaged, or the engine is not installed or cannot have it:
+        NotExportable where torch can.
         """
 
     def is_mixable(self, folder: Path) -> bool:

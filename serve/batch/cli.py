@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from asr.errors import DataError, UserError
 from asr.io import storage
 from asr.language import code
 from asr.models.checkpoint import require
+from asr.models.export_formats import EngineChoice
 from asr.sound import AUTO, NAMED, SoundChoice
 from asr.transcript import Task
 from cluster import termination
@@ -23,8 +24,6 @@ from serve.config import ServeConfig
 
 if TYPE_CHECKING:
     from serve.batch.job import BatchJob
-
-EngineChoice = Literal["auto", "torch", "ctranslate2"]
 
 
 def transcribe(  # noqa: PLR0913 - the options of a verb

@@ -9,11 +9,12 @@ from asr.io import storage
 from asr.io.digest import sha256
 from asr.models.artifact import CARD, Card, fetched, find_base, is_artifact, read_card, verified_card
 from asr.models.checkpoint import find_checkpoint
-from asr.models.export import MODEL, RECORD, is_ctranslate2, read_export
+from asr.models.export import MODEL, RECORD, engine_of_export, read_export
 from asr.printable import printable
 from serve.models.version import ArtifactInfo, Version
 
-_WEIGHTS = ("*.safetensors", MODEL)
+_CALLED = {"ctranslate2": "CTranslate2", "onnx": "ONNX Runtime"}
+_WEIGHTS = ("*.safetensors", *MODEL.values(), "*.onnx.data")
 
 
 def inspect(artifact: str) -> ArtifactInfo:
@@ -26,10 +27,10 @@ def inspect(artifact: str) -> ArtifactInfo:
 
 
 def _inspected(artifact: str) -> ArtifactInfo:
-    if is_ctranslate2(artifact):
+    if engine := engine_of_export(artifact):
         record = read_export(_local(artifact))
         made = f"of {record.name}, {record.quantization}" if record else "that was made elsewhere, without a record"
-        return ArtifactInfo(_version(artifact), f"an export for CTranslate2 {made}")
+        return ArtifactInfo(_version(artifact), f"an export for {_CALLED[engine]} {made}")
     folder = fetched(artifact)
     if not is_artifact(folder):
         return ArtifactInfo(_version(artifact), f"a checkpoint without a card, {find_checkpoint(artifact).digest[:19]}")
@@ -44,9 +45,9 @@ def fingerprint(artifact: str) -> str:
 
     Of an artifact or export its card or record, which holds the digests of the rest; of anything else the weights.
     """
-    if is_ctranslate2(artifact):
+    if engine := engine_of_export(artifact):
         folder = _local(artifact)
-        return sha256(next(path for path in (folder / RECORD, folder / MODEL) if path.is_file()))[:12]
+        return sha256(next(path for path in (folder / RECORD, folder / MODEL[engine]) if path.is_file()))[:12]
     folder = fetched(artifact)
     if is_artifact(folder):
         read_card(folder)
@@ -56,7 +57,7 @@ def fingerprint(artifact: str) -> str:
 
 def weights_bytes(artifact: str, with_base: bool = True) -> int:
     """Return the bytes of the files with its weights: an estimate of what it takes. An adapter needs its base too."""
-    if is_ctranslate2(artifact):
+    if engine_of_export(artifact):
         return _size(_local(artifact))
     folder = fetched(artifact)
     if not is_artifact(folder):

@@ -16,7 +16,7 @@ from asr.inference.engine import DTYPES, AdapterEngine, Engine, info_of
 from asr.models.artifact import fetched, find_base, is_artifact, read_card, verified_card
 from asr.models.backends import SharedBase
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.export import is_ctranslate2, read_export
+from asr.models.export import engine_of_export, read_export
 from asr.models.family import NO_ADAPTER, family_named, family_of, load_checkpoint, num_bytes
 from serve.config import ServeConfig
 from serve.models.artifact_info import fingerprint, inspect, weights_bytes
@@ -48,7 +48,7 @@ class EnginePool:
 
     def require(self, artifact: str) -> None:
         """Find, and where needed fetch, an artifact, a checkpoint or an export. Raises UserError."""
-        if is_ctranslate2(artifact):
+        if engine_of_export(artifact):
             read_export(Path(artifact).expanduser())
             return
         folder = fetched(artifact)
@@ -101,7 +101,7 @@ class EnginePool:
 
     def _load(self, artifact: str) -> Engine:
         config = self._config.narrowed(artifact)
-        if not config.share_bases or is_ctranslate2(artifact):
+        if not config.share_bases or engine_of_export(artifact):
             return load_engine(config)
         unmerged = config.model_copy(update={"engine": "torch"})
         return self._on_a_base(unmerged) or load_engine(unmerged)

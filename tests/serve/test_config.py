@@ -89,6 +89,7 @@ def test_several_models_have_names_and_the_first_is_the_default(tmp_path: Path) 
         (["model=runs/it", "models.runs/it=runs/nl"], "has the name of model=runs/it"),
         (["model=m", "models.it=''"], "models.it is empty"),
         (["model=m", "share_bases=true", "engine=ctranslate2"], "share_bases needs engine=torch"),
+        (["model=m", "share_bases=true", "engine=onnx"], "onnx has no adapters"),
         (["model=m", "memory_gb=-1"], "greater than or equal to 0"),
     ],
 )

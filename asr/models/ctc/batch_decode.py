@@ -5,8 +5,9 @@ Legend: B clips, T positions of the encoder, V symbols.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,31 +20,46 @@ from asr.models.ctc.processor import CtcProcessor
 from asr.models.ctc.segments import segments
 from asr.models.ctc.text_rules import DELIMITER, WORD_START
 from asr.models.ctc.vocabulary import CtcVocabulary
-from asr.models.family import SpeechModel
-from asr.models.inference_mode import inference_mode
 from asr.scoring.repetition import compression_ratio
 from asr.transcript import DecodingRequest, FeatureArray, Segment, Transcript
 
-MAX_BATCH_CLIPS = {"cpu": 16, "cuda": 128}
 MAX_PADDED = 1.5  # frames of a batch for each one of its clips' own
 
 Emissions = NDArray[np.float32]
 """Natural logarithms of the symbols' probabilities [T, V]."""
 
 
+class CtcNetwork(Protocol):
+    """A CTC network in whichever engine. ``max_batch_clips`` is how many clips it takes at a time."""
+
+    @property
+    def max_batch_clips(self) -> int: ...
+
+    def logits(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return [B, T, V] of what ``ClipFeatures.pad_batch`` makes."""
+
+
 def transcribe_batch(
-    model: SpeechModel, processor: CtcProcessor, requests: Sequence[DecodingRequest], context: Context, size: int | None
+    network: CtcNetwork,
+    processor: CtcProcessor,
+    requests: Sequence[DecodingRequest],
+    context: Context,
+    language: str | None,
+    size: int | None = None,
 ) -> list[Transcript]:
-    """Transcribe clips, in their order; see ``asr.models.family.Family.transcribe``."""
-    found = emissions(model, processor, [request.features for request in requests], context, size)
+    """Transcribe clips, in their order; see ``asr.models.family.Family.transcribe``.
+
+    ``language`` is that of a transcript whose request names none.
+    """
+    found = emissions(network, processor, [request.features for request in requests], context, size)
     return [
-        _transcript(processor, request, logprobs_TV, model.language)
+        _transcript(processor, request, logprobs_TV, language)
         for request, logprobs_TV in zip(requests, found, strict=True)
     ]
 
 
 def emissions(
-    model: SpeechModel,
+    network: CtcNetwork,
     processor: CtcProcessor,
     clips: Sequence[FeatureArray],
     context: Context,
@@ -52,25 +68,14 @@ def emissions(
     """Return the emissions of each clip at its own positions, in their order: batched or alone the same."""
     found: dict[int, Emissions] = {}
     features = processor.features
-    most = size or MAX_BATCH_CLIPS[str(model.network.device.type)]
+    most = size or network.max_batch_clips
     lengths = [features.padded_frames(clip.shape[1], context) for clip in clips]
     for batch in _batches(lengths, most, not features.hears_padding):
-        logits_BTV = _logits(model, features.pad_batch([clips[i] for i in batch], max(lengths[i] for i in batch)))
+        logits_BTV = network.logits(features.pad_batch([clips[i] for i in batch], max(lengths[i] for i in batch)))
         for i, logits_TV in zip(batch, logits_BTV, strict=True):
             positions = processor.positions_of(lengths[i])
             found[i] = logits_TV[:positions].float().log_softmax(-1).cpu().numpy()
     return [found[i] for i in range(len(clips))]
-
-
-@inference_mode
-def _logits(model: SpeechModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    network = model.network
-    inputs = {
-        name: tensor.to(network.device, network.dtype if tensor.is_floating_point() else None)
-        for name, tensor in batch.items()
-    }
-    logits: torch.Tensor = network(**inputs).logits
-    return logits
 
 
 def _batches(lengths: Sequence[int], size: int, mixed: bool) -> Iterator[list[int]]:

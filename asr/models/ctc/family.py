@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 
 from asr.audio.features import Context
 from asr.errors import DataError, UserError, one_line
-from asr.language import NAMES
 from asr.models.abilities import Refusal, Refusals
 from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits, SoundWindow
 from asr.models.backends import FastModel, SharedBase
@@ -19,8 +18,8 @@ from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc import label_checks
 from asr.models.ctc.decoder import write_language_model
-from asr.models.ctc.processor import CtcProcessor, load_processor
-from asr.models.export_formats import Quantization
+from asr.models.ctc.processor import CtcProcessor, languages_of, load_processor
+from asr.models.export_formats import FastEngineName, Quantization
 from asr.models.family import CTC, SpeechModel
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
@@ -49,6 +48,7 @@ class CtcFamily:
 
     name = CTC
     published: Mapping[str, NetworkSize] = {}
+    fast_engine: FastEngineName = "onnx"
     shares_bases = False  # an adapter's head is its own, of another size than the next one's
     unquantized = ("lm_head", "ctc_head")  # small, and what the transcript is read from
 
@@ -107,7 +107,7 @@ class CtcFamily:
 
     def languages(self, model: SpeechModel) -> frozenset[str]:
         """Return the language that the model was trained for; any, where that is not known."""
-        return frozenset({model.language}) if model.language else frozenset(NAMES)
+        return languages_of(model.language)
 
     def refusals(self, languages: frozenset[str]) -> Refusals:
         """Return what only a decoder can do."""
@@ -124,8 +124,10 @@ class CtcFamily:
     ) -> list[Transcript]:
         """Spell clips; there is nothing to fall back to."""
         from asr.models.ctc.batch_decode import transcribe_batch
+        from asr.models.ctc.torch_backend import TorchNetwork
 
-        return transcribe_batch(model, _processor(model), requests, context, max_batch_clips)
+        network = TorchNetwork(model.network)
+        return transcribe_batch(network, _processor(model), requests, context, model.language, max_batch_clips)
 
     def align(self, model: SpeechModel, requests: Sequence[AlignmentRequest]) -> list[tuple[Word, ...] | DataError]:
         """Return the words' times on the most probable path through each clip's emissions."""
@@ -245,18 +247,24 @@ class CtcFamily:
         raise UserError(f"'{model.name}' is a CTC model, whose adapters share no base", "set share_bases=false")
 
     def write_fast(self, model: SpeechModel, folder: Path, quantization: Quantization) -> None:
-        """Raise UserError: CTranslate2 has no network with a CTC head."""
-        raise UserError(f"'{model.name}' is a CTC model, which CTranslate2 does not run", "use --format transformers")
+        """Write for ONNX Runtime."""
+        from asr.models.ctc.onnx_export import write
+
+        write(model, _processor(model), folder, quantization)
 
     def runs_fast(self, device: str) -> bool:
-        """Return False: torch is its engine."""
-        return False
+        """Return whether it can be exported for ONNX Runtime, which is ahead of torch on a CPU."""
+        from asr.models.ctc.onnx_export import can_export
+
+        return device == "cpu" and can_export()
 
     def load_fast(
         self, name: str, device: str = "cpu", threads: int = 0, quantization: Quantization | None = None
     ) -> FastModel:
-        """Raise UserError: torch is its engine."""
-        raise UserError(f"'{name}' is a CTC model, which CTranslate2 does not run", "use engine=torch")
+        """Load a model that was written for ONNX Runtime, or write it first."""
+        from asr.models.ctc.onnx_backend import OnnxModel
+
+        return OnnxModel.load(name, device, threads, quantization)
 
     def is_mixable(self, folder: Path) -> bool:
         """Return False, as no base is shared."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from asr.audio.decode import SAMPLE_RATE
 from asr.data.segments import LabelledSegment
 from asr.errors import DataError, UserError, one_line
+from asr.language import NAMES
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc.alignment import positions_needed
 from asr.models.ctc.decoder import LANGUAGE_MODEL, CtcDecoder, load_decoder
@@ -195,6 +196,11 @@ class CtcProcessor:
         if needed > there:
             detail = f"{len(ids)} symbols need {needed} positions, and {length_s:.2f} s have {there}"
             raise DataError("label_needs_more_frames", detail)
+
+
+def languages_of(language: str | None) -> frozenset[str]:
+    """Return the codes of what may be spoken to a model of one language; None: any, as none is known."""
+    return frozenset({language}) if language else frozenset(NAMES)
 
 
 def load_processor(checkpoint: Checkpoint) -> CtcProcessor:

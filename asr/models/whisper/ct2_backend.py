@@ -24,7 +24,7 @@ from asr.audio.features import WINDOW_FRAMES, Context, LogMel
 from asr.errors import UserError
 from asr.io import storage
 from asr.models.builtin.convert import read_tokenizer
-from asr.models.export import MODEL, exported, is_ctranslate2, read_export
+from asr.models.export import MODEL, engine_of_export, exported, read_export
 from asr.models.export_formats import Quantization
 from asr.models.whisper.alignment import AlignmentTarget, words_of
 from asr.models.whisper.batch_decode import transcribe_batch
@@ -69,7 +69,7 @@ class CTranslateModel:
         """
         quantization = quantization or _DEFAULTS[device]
         _check(device, quantization)
-        folder = Path(storage.local_path(name)).expanduser() if is_ctranslate2(name) else exported(name, quantization)
+        folder = Path(storage.local_path(name)).expanduser() if engine_of_export(name) else exported(name, quantization)
         record = read_export(folder)
         tokenizer = read_tokenizer(folder / "tokenizer.json")
         known_languages = _known_languages(folder, tokenizer)
@@ -84,7 +84,7 @@ class CTranslateModel:
             known_languages=known_languages,
             language=record.card.language if record and record.card else None,
             short_context=bool(record and record.card and record.card.short_context),
-            nbytes=(folder / MODEL).stat().st_size,  # in memory as in the file
+            nbytes=(folder / MODEL["ctranslate2"]).stat().st_size,  # in memory as in the file
         )
 
     def transcribe(
@@ -269,7 +269,7 @@ def _open(folder: Path, device: str, threads: int, quantization: Quantization) -
             max_queued_batches=-1,
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{folder / MODEL}: CTranslate2 cannot load it: {error}") from None
+        raise UserError(f"{folder / MODEL['ctranslate2']}: CTranslate2 cannot load it: {error}") from None
 
 
 def _known_languages(folder: Path, tokenizer: WhisperTokenizer) -> frozenset[str]:

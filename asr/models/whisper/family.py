@@ -14,7 +14,7 @@ from asr.models.abilities import Refusal, Refusals
 from asr.models.alignment import AlignmentRequest, LongAlignment, SegmentLimits, SoundWindow
 from asr.models.backends import FastModel, SharedBase
 from asr.models.checkpoint import Checkpoint
-from asr.models.export_formats import Quantization
+from asr.models.export_formats import FastEngineName, Quantization
 from asr.models.family import WHISPER, SpeechModel
 from asr.models.head import HeadFiles, HeadSettings
 from asr.models.processor import Processor
@@ -40,6 +40,7 @@ class WhisperFamily:
 
     name = WHISPER
     published = SIZES
+    fast_engine: FastEngineName = "ctranslate2"
     shares_bases = True
     unquantized = ("proj_out",)  # the tied embeddings under another name
 

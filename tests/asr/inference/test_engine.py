@@ -11,11 +11,14 @@ from asr.audio.decode import decode as decode_audio
 from asr.audio.features import LogMel
 from asr.errors import UserError
 from asr.inference import engine
-from asr.inference.engine import Engine, ModelInfo, choose, decode_together, load_engine
+from asr.inference.engine import Engine, FastEngine, ModelInfo, choose, decode_together, load_engine
+from asr.models.backends import NotExportable
+from asr.models.ctc import onnx_export
 from asr.models.export import export
 from asr.models.whisper import ct2_backend
 from asr.transcript import DecodingRequest
 from asr.utterance import Utterance
+from tests.asr.models.ctc import tiny
 from tests.asr.models.test_export import write_artifact
 
 
@@ -79,6 +82,55 @@ def test_what_was_exported_is_read_by_the_engine_it_was_exported_for(random_chec
 def test_without_the_package_torch_is_chosen(monkeypatch: pytest.MonkeyPatch, random_checkpoint: Path) -> None:
     monkeypatch.setattr(ct2_backend, "loads", lambda device: False)
     assert choose(str(random_checkpoint), "cpu") == "torch"
+
+
+@pytest.fixture
+def letters(tmp_path: Path) -> str:
+    """A tiny CTC checkpoint."""
+    return str(tiny.write(tmp_path / "letters", "whisper-tiny"))
+
+
+def test_each_family_has_its_engine_on_a_cpu(letters: str, random_checkpoint: Path) -> None:
+    assert choose(letters, "cpu") == "onnx"
+    assert choose(letters, "cuda") == "torch"
+    for name, other, hint in ((letters, "ctranslate2", "onnx"), (str(random_checkpoint), "onnx", "ctranslate2")):
+        with pytest.raises(UserError, match=f"which engine={other} does not run") as raised:
+            load_engine(name, "x", other)  # type: ignore[arg-type]
+        assert raised.value.hint == f"use engine=auto, torch or {hint}"
+
+
+def test_without_what_exports_it_torch_runs_a_ctc_model(
+    letters: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "_PACKAGES", ("no_such_package",))
+    assert choose(letters, "cpu") == "torch"
+    with pytest.raises(UserError, match=r"pip install 'whisperfleet\[onnx\]'"):
+        load_engine(letters, "x", "onnx")
+
+
+def test_what_cannot_be_exported_runs_on_torch_unless_its_engine_is_named(
+    letters: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*asked: object) -> None:
+        raise NotExportable("'letters' cannot be exported")
+
+    monkeypatch.setattr(onnx_export, "write", refuse)
+    loaded = load_engine(letters, "x", "auto")
+    assert (loaded.info.engine, loaded.info.precision) == ("torch", "float32")
+    assert [one.getMessage() for one in caplog.records] == ["'letters' cannot be exported: it runs on torch"]
+    with pytest.raises(NotExportable):
+        load_engine(letters, "x", "onnx")
+
+
+@pytest.mark.slow
+def test_a_ctc_model_runs_quantised_and_says_so(letters: str, own_cache: Path) -> None:
+    loaded = load_engine(letters, "x", "auto", threads=1)
+    assert isinstance(loaded, FastEngine)
+    assert loaded.info.computed == "ctc, onnx, int8, each window padded to 30 s"
+    assert loaded.nbytes < 10_000_000
+    clip = DecodingRequest(loaded.info.features(np.zeros(16_000, np.float32)), "en")
+    assert loaded.decode([clip, clip])[0] == loaded.decode([clip])[0]
+    assert load_engine(letters, "x", "onnx").decode([clip]) == loaded.decode([clip]), "of the cache"
 
 
 @pytest.mark.parametrize("name", ["auto", "torch", "ctranslate2"])

@@ -18,11 +18,13 @@ from asr.errors import UserError
 from asr.models.artifact import BaseModel, Card, complete, load_model, verified_card
 from asr.models.builtin.ct2_reader import read_variables, state_dict
 from asr.models.checkpoint import Checkpoint, find_checkpoint
-from asr.models.export import RECORD, export, exported, is_ctranslate2, read_export
+from asr.models.export import RECORD, engine_of_export, export, exported, read_export
+from asr.models.export_formats import Format
 from asr.models.whisper.loading import load_checkpoint
 from asr.models.whisper.torch_backend import decode
 from asr.transcript import DecodingRequest
 from asr.utterance import Utterance
+from tests.asr.models.ctc import tiny
 from tests.asr.tiny_whisper import ENGLISH, MULTILINGUAL, logits, random_whisper
 
 
@@ -135,7 +137,7 @@ def test_the_folder_for_ctranslate2_holds_what_its_users_read(artifact: Path, tm
     assert settings["suppress_ids_begin"] == generation.begin_suppress_tokens
     vocabulary = json.loads((tmp_path / "out" / "vocabulary.json").read_text())
     assert (len(vocabulary), vocabulary[-1]) == (ENGLISH, "<|30.00|>")
-    assert is_ctranslate2(str(tmp_path / "out")) and not is_ctranslate2(str(artifact))
+    assert engine_of_export(str(tmp_path / "out")) == "ctranslate2" and engine_of_export(str(artifact)) is None
 
 
 def test_what_serving_must_know_travels_along(artifact: Path, random_checkpoint: Path, tmp_path: Path) -> None:
@@ -227,6 +229,34 @@ def test_nothing_is_left_of_an_export_that_fails(artifact: Path, tmp_path: Path)
 def test_int8_is_not_for_transformers(random_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="quantization=int8 is not for transformers"):
         export(str(random_checkpoint), tmp_path / "out", "transformers", "int8")
+
+
+@pytest.mark.parametrize(("kind", "form"), [("whisper", "onnx"), ("ctc", "ctranslate2")])
+def test_another_familys_format_is_refused_before_weights_are_read(
+    kind: str, form: Format, random_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = random_checkpoint if kind == "whisper" else tiny.write(tmp_path / "ctc", "whisper-tiny")
+    with pytest.raises(UserError, match=f"is of the family {kind}, which is not exported for {form}") as raised:
+        export(str(folder), tmp_path / "out", form)
+    assert raised.value.hint.startswith("use --format transformers or ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_somebodys_onnx_file_is_no_export(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    assert engine_of_export(str(tmp_path)) is None
+    (tmp_path / "export.json").write_text("{}")
+    assert engine_of_export(str(tmp_path)) == "onnx"
+
+
+def test_another_language_model_is_another_export(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny.write(tmp_path / "ctc", "whisper-tiny")
+    monkeypatch.setattr("asr.models.ctc.onnx_export.write", lambda *asked: None)  # takes seconds
+    first = exported(str(folder), "int8")
+    (folder / "lm_words.arpa").write_text("n-grams")
+    assert exported(str(folder), "int8") != first
 
 
 def test_a_missing_model_is_a_persons_mistake(tmp_path: Path) -> None:

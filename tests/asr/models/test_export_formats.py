@@ -8,6 +8,6 @@ from asr.models.export_formats import Format, Quantization
 
 
 def test_ctranslate2_knows_each_quantization() -> None:
-    assert set(get_args(Format)) == {"transformers", "ctranslate2"}
+    assert set(get_args(Format)) == {"transformers", "ctranslate2", "onnx"}
     for quantization in get_args(Quantization):
         ModelSpec().optimize(quantization=quantization)

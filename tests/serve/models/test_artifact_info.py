@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from asr.errors import UserError
+from asr.io.digest import folder_digests
 from asr.models.artifact import complete
-from asr.models.export import export
+from asr.models.export import Export, export
 from serve.models.artifact_info import fingerprint, inspect, weights_bytes
 from tests.asr.models.test_artifact import card, write_adapter
 
@@ -58,6 +59,18 @@ def test_an_export_is_verified_by_its_record(tmp_path: Path, tiny_en_name: str) 
     assert weights_bytes(str(folder)) > 20_000_000
     (folder / "export.json").unlink()
     assert inspect(str(folder)).version.fingerprint != found.version.fingerprint
+
+
+def test_an_export_for_onnx_runtime_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    (tmp_path / "model.onnx.data").write_bytes(b"weights")
+    record = Export(name="letters", digest="sha256:1", quantization="int8", card=None, files=folder_digests(tmp_path))
+    (tmp_path / "export.json").write_text(record.model_dump_json())
+    assert inspect(str(tmp_path)).summary == "an export for ONNX Runtime of letters, int8"
+    assert weights_bytes(str(tmp_path)) == len(b"graphweights")
+    (tmp_path / "model.onnx.data").write_bytes(b"others")
+    with pytest.raises(UserError, match=r"model\.onnx\.data: digest"):
+        inspect(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["/nowhere/artifact", "builtin:nothing"])

@@ -17,7 +17,7 @@ import torch
 from transformers import GenerationConfig
 
 from asr.errors import UserError
-from asr.inference.engine import AdapterEngine, CTranslateEngine, Engine, TorchEngine, decode_together
+from asr.inference.engine import AdapterEngine, Engine, FastEngine, TorchEngine, decode_together
 from asr.models.artifact import complete, load_model
 from asr.models.family import CTC
 from asr.models.whisper.multi_lora import num_bytes
@@ -102,7 +102,7 @@ def test_without_sharing_each_is_on_its_own(folders: list[Path]) -> None:
 def test_what_cannot_be_mixed_is_merged(pool: EnginePool, folders: list[Path], base: str) -> None:
     folder = write_artifact(folders[0].parent / "dora", base, use_dora=True)
     assert isinstance(load(pool, folder), TorchEngine)
-    assert isinstance(load(pool_of("ctranslate2", share_bases=False), folders[0]), CTranslateEngine)
+    assert isinstance(load(pool_of("ctranslate2", share_bases=False), folders[0]), FastEngine)
 
 
 def test_memory_is_free_when_the_last_user_has_gone(pool: EnginePool, folders: list[Path]) -> None:
@@ -230,5 +230,5 @@ def test_a_ctc_model_is_held_on_its_own_where_others_share_their_bases(pool: Eng
     folder = tiny.write(tmp_path / "ctc", "whisper-tiny")
     engine = load(pool, folder)
     assert isinstance(engine, TorchEngine) and engine.info.family == CTC
-    with pytest.raises(UserError, match="is a CTC model, which CTranslate2 does not run"):
+    with pytest.raises(UserError, match="is of the family ctc, which engine=ctranslate2 does not run"):
         load(pool_of("ctranslate2", share_bases=False), folder)
