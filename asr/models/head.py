@@ -12,6 +12,7 @@ from pydantic import Field
 from asr.config import Section
 from asr.io.cache import cache_root, complete_or_absent
 from asr.models.checkpoint import Checkpoint, find_checkpoint
+from asr.places import ModelPlace
 
 HeadFiles = tuple[tuple[str, bytes], ...]
 """The small files of a network with a new head: names and contents of config, tokenizer and feature extractor."""
@@ -32,7 +33,7 @@ class HeadSettings(Section):
     """What a symbol spells."""
     subwords: int = Field(500, ge=50)
     """Size of a vocabulary of subwords."""
-    language_model: str = "auto"
+    language_model: ModelPlace = "auto"
     """``transcripts``: n-grams of the training transcripts, by which the artifact decodes; ``none``; or an ARPA file
     of words, such as KenLM writes. auto: those of the transcripts, but none where they are a stream."""
     language_weight: float = Field(0.7, ge=0.0)

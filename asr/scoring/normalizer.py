@@ -58,7 +58,7 @@ def cased(text: str) -> str:
 
 def parts_words(character: str) -> bool:
     """Return whether ``normalised`` has a space in place of a character: punctuation, symbols and white space."""
-    return _is_spacing(character) or _audible(character) == " "
+    return _is_spacing(character) or all(_audible(one) == " " for one in unicodedata.normalize("NFKC", character))
 
 
 def _legacy(text: str, language: str | None) -> str:
