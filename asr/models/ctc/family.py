@@ -124,9 +124,9 @@ class CtcFamily:
     ) -> list[Transcript]:
         """Spell clips; there is nothing to fall back to."""
         from asr.models.ctc.batch_decode import transcribe_batch
-        from asr.models.ctc.torch_backend import TorchNetwork
+        from asr.models.ctc.torch_backend import TorchEmitter
 
-        network = TorchNetwork(model.network)
+        network = TorchEmitter(model.network)
         return transcribe_batch(network, _processor(model), requests, context, model.language, max_batch_clips)
 
     def align(self, model: SpeechModel, requests: Sequence[AlignmentRequest]) -> list[tuple[Word, ...] | DataError]:

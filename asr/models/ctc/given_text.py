@@ -19,7 +19,7 @@ from asr.models.ctc.long_alignment import EmissionBlock, SegmentSpan, align_long
 from asr.models.ctc.long_text import Piece, labelled_segments, pieces
 from asr.models.ctc.processor import CtcProcessor
 from asr.models.ctc.text_rules import DELIMITER
-from asr.models.ctc.torch_backend import TorchNetwork
+from asr.models.ctc.torch_backend import TorchEmitter
 from asr.models.family import SpeechModel
 from asr.transcript import Word
 
@@ -46,7 +46,7 @@ def align_clips(
     for first in range(0, len(numbers), _AT_ONCE):
         batch = numbers[first : first + _AT_ONCE]
         found = emissions(
-            TorchNetwork(model.network), processor, [requests[number].features for number in batch], model.context
+            TorchEmitter(model.network), processor, [requests[number].features for number in batch], model.context
         )
         for number, logprobs_TV in zip(batch, found, strict=True):
             own = processor.positions_of(requests[number].features.shape[1])  # without the silence of the context
@@ -147,7 +147,7 @@ def _blocks(model: SpeechModel, processor: CtcProcessor, windows: Iterable[Sound
     """Yield the emissions of windows, without those of the silence behind each, which may be another's sound."""
     left = iter(windows)
     while batch := list(islice(left, _AT_ONCE)):
-        found = emissions(TorchNetwork(model.network), processor, [window.features for window in batch], model.context)
+        found = emissions(TorchEmitter(model.network), processor, [window.features for window in batch], model.context)
         for window, logprobs_TV in zip(batch, found, strict=True):
             own = math.ceil((window.end_s - window.start_s) / processor.position_s - 1e-6)
             yield EmissionBlock(window.start_s, logprobs_TV[:own])

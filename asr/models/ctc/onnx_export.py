@@ -23,7 +23,7 @@ from asr.audio.decode import SAMPLE_RATE
 from asr.errors import UserError, one_line
 from asr.models.backends import NotExportable
 from asr.models.ctc.processor import NETWORK, CtcProcessor
-from asr.models.ctc.torch_backend import TorchNetwork
+from asr.models.ctc.torch_backend import TorchEmitter
 from asr.models.export import MODEL
 from asr.models.export_formats import Quantization
 from asr.models.family import SpeechModel
@@ -108,7 +108,7 @@ def _compare(model: SpeechModel, batches: Sequence[dict[str, torch.Tensor]], pat
     for batch in batches:
         given = {name: tensor.numpy() for name, tensor in batch.items() if name in taken}
         (logits_TV,) = torch.from_numpy(session.run(None, given)[0])
-        (wanted_TV,) = TorchNetwork(model.network).logits(batch)
+        (wanted_TV,) = TorchEmitter(model.network).logits(batch)
         said_TV, wanted_TV = logits_TV.softmax(-1), wanted_TV.softmax(-1)
         if said_TV.shape != wanted_TV.shape or (said_TV - wanted_TV).abs().max() > _TOLERANCE:
             what = f"'{model.name}' ({type(model.network).__name__}) says something else when exported for ONNX Runtime"

@@ -17,7 +17,7 @@ _MAX_BATCH_CLIPS = {"cpu": 16, "cuda": 128}
 
 
 @dataclass(frozen=True)
-class TorchNetwork:
+class TorchEmitter:
     """A network for ``batch_decode``."""
 
     network: PreTrainedModel

@@ -15,7 +15,7 @@ from asr.models.ctc.batch_decode import emissions
 from asr.models.ctc.onnx_backend import OnnxModel
 from asr.models.ctc.onnx_export import FILE
 from asr.models.ctc.processor import CtcProcessor
-from asr.models.ctc.torch_backend import TorchNetwork
+from asr.models.ctc.torch_backend import TorchEmitter
 from asr.models.export import RECORD, export
 from asr.models.export_formats import Quantization
 from asr.models.family import load_checkpoint
@@ -56,7 +56,7 @@ def test_it_says_what_torch_says(
     torchs = load_checkpoint(Checkpoint(name, checkpoint(name), "sha256:1"))
     assert isinstance(torchs.processor, CtcProcessor)
     clips = noise(ours.processor)
-    wanted = emissions(TorchNetwork(torchs.network), torchs.processor, clips, "short")
+    wanted = emissions(TorchEmitter(torchs.network), torchs.processor, clips, "short")
     for found_TV, wanted_TV in zip(emissions(ours, ours.processor, clips, "short"), wanted, strict=True):
         np.testing.assert_allclose(found_TV, wanted_TV, atol=2e-3)
     requests = [DecodingRequest(clip, words=True, keywords=("a",)) for clip in clips]
