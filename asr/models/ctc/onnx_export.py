@@ -131,11 +131,13 @@ def _quantize(path: Path, target: Path) -> None:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keep from users what the exporters say of themselves."""
-    before = logging.root.manager.disable
+    before, nobody = logging.root.manager.disable, logging.NullHandler()
     logging.disable(logging.WARNING)
+    logging.root.addHandler(nobody)  # else the first message of ONNX Runtime's gives the whole process a handler
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.root.removeHandler(nobody)
         logging.disable(before)
