@@ -84,7 +84,7 @@ def settings(base: Path, manifest: Path, *words: str) -> TrainConfig:
 
     It is of subwords where the checkpoint's is: a second has too few positions for the letters.
     """
-    subword = ["ctc.unit=subword", "ctc.subwords=50"] if base.name in tiny.PIECEWISE else []
+    subword = ["ctc.unit=subword", "ctc.subwords=80"] if base.name in tiny.PIECEWISE else []
     plain = [
         f"base={base}",
         f"data.train={manifest}",

@@ -22,6 +22,7 @@ from asr.errors import UserError
 from asr.io import storage, transfer
 from asr.models.artifact import README, load_model
 from asr.models.family import SpeechModel
+from asr.models.head import InitialModel
 from asr.models.model_card import CURVE
 from asr.models.whisper.network import AnyContextWhisper
 from asr.scoring.evaluation import UtteranceResult
@@ -213,14 +214,23 @@ def data(tmp_path: Path, small_base: str, flac_clips: list[Utterance]) -> Data:
 
 def test_what_a_run_is_scored_on(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2})
-    found = scored_on(data.config("run", "evaluation.every_steps=4", "batching.full_window_share=0"), "/runs/run")
+    found = scored_on(
+        data.config("run", "evaluation.every_steps=4", "batching.full_window_share=0"),
+        InitialModel(data.base),
+        "/runs/run",
+    )
     assert found is not None
     assert (found.every_steps, found.is_async, found.context, found.best) == (4, False, "short", "/runs/run/best")
     assert (len(found.validation), len(found.retention)) == (3, 3)
-    assert scored_on(data.config("run", "data.validation=null", "data.retention=null"), "/runs/run") is None
+    assert (
+        scored_on(
+            data.config("run", "data.validation=null", "data.retention=null"), InitialModel(data.base), "/runs/run"
+        )
+        is None
+    )
     (data.folder / "retention.jsonl").write_text("")
     with pytest.raises(UserError, match=r"retention"):
-        scored_on(data.config("run"), "/runs/run")
+        scored_on(data.config("run"), InitialModel(data.base), "/runs/run")
 
 
 def finish(config: TrainConfig) -> tuple[Fitted, list[Progress]]:
