@@ -58,17 +58,18 @@ def test_earlier_totals(tmp_path: Path) -> None:
 def test_steps_count_on_from_those_of_earlier_attempts() -> None:
     progress = FakeBoard()
     fault = Quarantined("a", "missing_file")
-    stats = DataStats(utterances=3, audio_s=9.0, tokens=50, own_frames=75, encoder_frames=100, quarantined=[fault])
+    stats = DataStats(utterances=3, audio_s=9.0, tokens=50, own_s=7.5, encoded_s=10.0, quarantined=[fault])
     before = {"seconds": 100.0, "audio_s": 60.0, "wait_s": 2.0, "tokens": 1000}
     report = RayReport(SimpleNamespace(stats=stats, take_consumed=list), progress, before, 4)  # type: ignore[arg-type]
     state = SimpleNamespace(global_step=5, max_steps=9)
-    logs = {"loss": 1.5, "learning_rate": 1e-3, "grad_norm": 0.5}
+    logs = {"loss": 1.5, "learning_rate": 1e-3, "grad_norm": 0.5, "blank_share": 0.9}
     in_local_mode(lambda: report.on_log(None, state, None, logs))
     (posted,) = progress.posted
     assert isinstance(posted, Progress)
     assert (posted.step, posted.resumed_at, posted.loss, posted.grad_norm) == (5, 4, 1.5, 0.5)
     assert (posted.audio_s, posted.wait_s, posted.tokens, posted.padding_share) == (69.0, 2.0, 1050, 0.25)
     assert posted.memory_bytes > 2**20
+    assert posted.blank_share == 0.9
 
 
 @pytest.mark.parametrize(("patience", "stops"), [(1, True), (2, False)])

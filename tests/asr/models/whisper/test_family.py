@@ -9,6 +9,7 @@ import torch
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
 from asr.models.family import SpeechModel, load_checkpoint
+from asr.models.training import FrozenPart
 from asr.models.whisper.family import FAMILY
 from tests.asr.tiny_whisper import MULTILINGUAL, random_whisper
 
@@ -19,13 +20,24 @@ def test_its_languages_are_those_it_has_tokens_for(tiny_en: SpeechModel, base_ch
     assert {"en", "it", "dv"} - known == {"dv"}  # Whisper knows no Dhivehi
 
 
-@pytest.mark.parametrize("encoder", [False, True])
-def test_what_is_frozen_asks_for_no_gradient(encoder: bool) -> None:
+@pytest.mark.parametrize(
+    ("part", "frozen"),
+    [
+        ("nothing", "model.encoder.embed_positions."),
+        ("feature_encoder", ("model.encoder.embed_positions.", "model.encoder.conv")),
+        ("encoder", "model.encoder."),
+    ],
+)
+def test_what_is_frozen_asks_for_no_gradient(part: FrozenPart, frozen: str | tuple[str, ...]) -> None:
     network = random_whisper(MULTILINGUAL)
-    FAMILY.freeze(network, encoder=encoder)
+    FAMILY.freeze(network, part)
     fixed = {name for name, weight in network.named_parameters() if not weight.requires_grad}
-    mine = {name for name, _ in network.named_parameters() if name.startswith("model.encoder.")}
-    assert fixed == (mine if encoder else {"model.encoder.embed_positions.weight"})
+    assert fixed == {name for name, _ in network.named_parameters() if name.startswith(frozen)}
+
+
+def test_whisper_has_no_adapters_of_languages() -> None:
+    with pytest.raises(UserError, match="strategy=language_adapter"):
+        FAMILY.freeze(random_whisper(MULTILINGUAL), "all_but_language")
 
 
 def test_what_is_saved_names_transformers_own_class(checkpoint: Checkpoint, tmp_path: Path) -> None:
