@@ -35,7 +35,7 @@ def test_a_model_is_measured_with_the_words_of_evaluate(
     assert {one.id: one.hypothesis for one in found.evaluation.results} == words
     assert [one.id for one in found.evaluation.silence] == ["wordless"]
     assert (found.family, found.digest, found.evaluation.context) == ("whisper", tiny_en.digest, "short")
-    assert found.parameters == 37_760_256 and found.weights_bytes > 4 * found.parameters
+    assert found.parameters == 37_760_256 and found.weights_bytes >= 4 * found.parameters
     assert found.weights_bytes < found.peak_bytes < 8e9
     assert 0 < found.features_s < found.evaluation.seconds
     assert found.audio_decoding_s > 0
