@@ -184,6 +184,7 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
             "manifest": str(manifest),
             "errors": "; ".join(why),
         }
+        details |= {"decoding": "greedy, without n-grams"} if greedy else {}
         with writing(out, then=_AGAIN):
             evaluation.save(out / "evaluation.json")
             evaluation.write_table(out / "table.csv")
@@ -194,7 +195,7 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     if as_json:
         reasons = [asdict(reason) for reason in by_reason(quarantined)]
         counts = {"rows": given.count, "quarantined": len(quarantined), "quarantine": reasons}
-        print(json.dumps(evaluation.summary() | counts | {"errors": why}))
+        print(json.dumps(evaluation.summary() | counts | {"errors": why} | ({"greedy": True} if greedy else {})))
         return
     _show_evaluation(evaluation, quarantined, why)
 

@@ -32,9 +32,9 @@ DTYPES = {"cpu": torch.float32, "cuda": torch.float16}  # of torch's weights
 class ModelInfo:
     """Facts about a model, without its weights, that are needed to prepare a request for it.
 
-    ``languages`` are the codes it has tokens for, ``language`` the one of a request that names none (None: detect it).
-    ``engine`` names the engine that runs it, ``precision`` the type of its weights, ``family`` its family of networks,
-    ``refusals`` what it cannot do.
+    ``languages`` are the codes that it can be told (none: any), ``language`` the one of a request that names none
+    (None: detect it). ``engine`` names the engine that runs it, ``precision`` the type of its weights, ``family`` its
+    family of networks, ``refusals`` what it cannot do.
     """
 
     name: str

@@ -118,7 +118,7 @@ def spoken_language(named: str | None, model: ModelInfo) -> str | None:
         if is_detected(named):
             require(model.name, ["language detection"], model.refusals)
         return model.language
-    if language not in model.languages:
+    if model.languages and language not in model.languages:
         if len(model.languages) == 1:
             only = name(next(iter(model.languages)))
             raise UserError(f"'{model.name}' knows {only} only, not {name(language)}", "use a multilingual model")

@@ -139,7 +139,7 @@ class Family(TrainedFamily, Protocol):
         """
 
     def languages(self, model: SpeechModel) -> frozenset[str]:
-        """Return the codes of the languages that a model can be told."""
+        """Return the codes of the languages that a model can be told; none, where it takes whatever it is told."""
 
     def refusals(self, languages: frozenset[str]) -> Refusals:
         """Return what a model of these languages cannot be asked for."""

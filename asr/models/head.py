@@ -31,14 +31,14 @@ class HeadSettings(Section):
     """Whether marks between words are learnt. Apostrophes and hyphens inside a word are always kept."""
     unit: Literal["character", "subword"] = "character"
     """What a symbol spells."""
-    subwords: int = Field(500, ge=50)
+    subwords: int = Field(500, ge=50, le=20_000)
     """Size of a vocabulary of subwords."""
     language_model: ModelPlace = "auto"
     """``transcripts``: n-grams of the training transcripts, by which the artifact decodes; ``none``; or an ARPA file
     of words, such as KenLM writes. auto: those of the transcripts, but none where they are a stream."""
-    language_weight: float = Field(0.7, ge=0.0)
+    language_weight: float = Field(0.7, ge=0.0, allow_inf_nan=False)
     """Weight of the language model against the sound."""
-    word_bonus: float = 1.0
+    word_bonus: float = Field(1.0, allow_inf_nan=False)
     """Bonus of a word in decoding by the language model, which alone would favour short texts."""
 
     @property

@@ -81,7 +81,8 @@ async def _transcribed(
         async with places:
             loop = asyncio.get_running_loop()
             parts = await loop.run_in_executor(threads, _features, clip, model.info, limits)
-            language = clip.language if clip.language in model.info.languages else model.info.language
+            known = model.info.languages
+            language = clip.language if not known or clip.language in known else model.info.language
             parts_said = [
                 await replica_group.transcribe(
                     DecodingRequest(part, language), turns, number, deadline - time.monotonic(), model.version

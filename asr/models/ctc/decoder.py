@@ -106,10 +106,10 @@ def load_decoder(folder: Path, vocabulary: CtcVocabulary) -> CtcDecoder:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         weights = Weights(float(told["weight"]), float(told["word_bonus"]))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__})", "copy the artifact anew") from None
-    if not all(map(math.isfinite, (weights.alpha, weights.beta))):
-        raise UserError(f"{path}: a weight is no number", "copy the artifact anew")
+    if not all(map(math.isfinite, (weights.alpha, weights.beta))) or weights.alpha < 0:
+        raise UserError(f"{path}: a weight is no number from 0 on", "copy the artifact anew")
     spelling = spelling_of(vocabulary)
     words = NgramModel.read(folder / WORDS) if spelling.has_words else None
     symbols = NgramModel.read(folder / SYMBOLS) if (folder / SYMBOLS).is_file() or words is None else None
@@ -119,7 +119,18 @@ def load_decoder(folder: Path, vocabulary: CtcVocabulary) -> CtcDecoder:
 def require_language_model(settings: HeadSettings) -> None:
     """Raise UserError where the file that is to be the language model is missing or no ARPA file."""
     if settings.is_own_language_model:
-        NgramModel.read(_own_file(settings))
+        path = _own_file(settings)
+        if not path.is_file():
+            what = f"ctc.language_model={settings.language_model}: no such file, and neither auto, transcripts nor none"
+            raise UserError(what, "give one of these, or the path of an ARPA file of words, as KenLM's lmplz writes")
+        NgramModel.read(path)
+
+
+def require_words(settings: HeadSettings, vocabulary: CtcVocabulary) -> None:
+    """Raise UserError where a file of words is to be the language model of a vocabulary without spaces."""
+    if settings.is_own_language_model and not spelling_of(vocabulary).has_words:
+        what = f"ctc.language_model={settings.language_model} is of words, and the vocabulary has no space between them"
+        raise UserError(what, "use transcripts, auto or none")
 
 
 def _own_file(settings: HeadSettings) -> Path:

@@ -17,7 +17,7 @@ from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc import label_checks
-from asr.models.ctc.decoder import write_language_model
+from asr.models.ctc.decoder import LANGUAGE_MODEL, write_language_model
 from asr.models.ctc.processor import CtcProcessor, languages_of, load_processor
 from asr.models.export_formats import FastEngineName, Quantization
 from asr.models.family import CTC, SpeechModel
@@ -204,6 +204,8 @@ class CtcFamily:
         self, folder: Path, processor: Processor, settings: HeadSettings, texts: Callable[[], Iterable[str]] | None
     ) -> None:
         """Write n-grams of the transcripts' words and symbols, if settings ask for them."""
+        for name in LANGUAGE_MODEL:  # the base's, which was for other transcripts
+            (folder / name).unlink(missing_ok=True)
         if settings.is_own_language_model or (settings.language_model != "none" and texts is not None):
             vocabulary = cast(CtcProcessor, processor).vocabulary
             write_language_model(folder, vocabulary, texts() if texts is not None else (), settings)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint
-from asr.models.ctc.decoder import require_language_model
+from asr.models.ctc.decoder import require_language_model, require_words
 from asr.models.ctc.language_adapters import LANGUAGE, require_language
 from asr.models.ctc.text_rules import TextRules
 from asr.models.ctc.tokenizer_files import read_vocabulary, write_tokenizer
@@ -36,7 +36,7 @@ def new_head(
     _require_encoder(base, config)
     own = settings.vocabulary != "transcripts" and _has_head(base.folder, config)
     if own and settings.target_language is None:
-        _kept(base, settings)
+        require_words(settings, _kept(base, settings))
         return ()
     if settings.vocabulary == "checkpoint" and not own:
         raise UserError(f"{base.name} has no vocabulary and no CTC head", "set ctc.vocabulary=transcripts")
@@ -46,6 +46,7 @@ def new_head(
         require_language(base, settings.target_language)
         config[LANGUAGE] = settings.target_language
     vocabulary = _kept(base, settings) if own else _vocabulary(settings, language, texts())
+    require_words(settings, vocabulary)
     config |= {"vocab_size": vocabulary.size, "pad_token_id": vocabulary.blank}
     config |= dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"))
     if config.get("model_type") == _WHISPER:
@@ -77,10 +78,12 @@ def _kept(base: Checkpoint, settings: HeadSettings) -> CtcVocabulary:
     rules, usual = vocabulary.rules, HeadSettings()
     has: dict[str, str] = {"casing": rules.casing, "punctuation": rules.punctuation}
     has["unit"] = "subword" if vocabulary.is_subword else "character"
+    if not any(letter != letter.lower() or letter != letter.upper() for letter in vocabulary.letters):
+        del has["casing"]  # of a script without cases any is right
     for key, value in has.items():
         if getattr(settings, key) not in (getattr(usual, key), value):
             what = f"ctc.{key}={getattr(settings, key)}: {base.name} keeps its own vocabulary, of {key} '{value}'"
-            raise UserError(what, f"set ctc.vocabulary=transcripts, or leave ctc.{key} out")
+            raise UserError(what, f"set ctc.{key}={value}, or ctc.vocabulary=transcripts")
     return vocabulary
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from asr.audio.decode import SAMPLE_RATE
 from asr.data.segments import LabelledSegment
 from asr.errors import DataError, UserError, one_line
-from asr.language import NAMES
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc.alignment import positions_needed
 from asr.models.ctc.decoder import LANGUAGE_MODEL, CtcDecoder, load_decoder
@@ -199,8 +198,8 @@ class CtcProcessor:
 
 
 def languages_of(language: str | None) -> frozenset[str]:
-    """Return the codes of what may be spoken to a model of one language; None: any, as none is known."""
-    return frozenset({language}) if language else frozenset(NAMES)
+    """Return the language that a model was trained for; none, where that is not known: it spells any."""
+    return frozenset({language}) if language else frozenset()
 
 
 def load_processor(checkpoint: Checkpoint) -> CtcProcessor:

@@ -101,7 +101,7 @@ def test_what_only_a_decoder_can_do_is_refused_by_name() -> None:
 def test_a_model_knows_the_language_that_it_was_trained_for(checkpoint: Callable[[str], Path]) -> None:
     folder = checkpoint("wav2vec2-base-960h")
     assert FAMILY.languages(load_checkpoint(Checkpoint("t", folder, "sha256:1", language="it"))) == {"it"}
-    assert {"it", "en"} <= FAMILY.languages(load_checkpoint(Checkpoint("t", folder, "sha256:1")))
+    assert FAMILY.languages(load_checkpoint(Checkpoint("t", folder, "sha256:1"))) == frozenset()  # any
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:

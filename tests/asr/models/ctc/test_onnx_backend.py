@@ -78,7 +78,7 @@ def test_in_int8_a_clip_says_the_same_alone_and_beside_others(written: Callable[
 def test_what_is_known_of_a_checkpoint(written: Callable[[str, Quantization], Path]) -> None:
     model = OnnxModel.load(str(written("wav2vec2-large-lv60", "float32")))
     assert (model.language, model.short_context, model.quantization) == (None, True, "float32")
-    assert {"it", "en"} <= model.known_languages
+    assert model.known_languages == frozenset()  # any
     assert not OnnxModel.load(str(written("whisper-tiny", "float32"))).short_context
     assert 10_000 < model.nbytes < 1_000_000
 
