@@ -65,10 +65,9 @@ def test_batches_in_order_and_a_tally_of_what_was_fed(
     assert stats.utterances == len(consumed)
     assert stats.audio_s == pytest.approx(sum(clip.duration_s or 0.0 for clip in consumed), abs=0.01)
     assert stats.tokens == sum(int((batch["labels"] != IGNORED).sum()) for batch in batches)
-    assert stats.encoder_frames == sum(
-        batch["input_features"].shape[0] * batch["input_features"].shape[2] for batch in batches
-    )
-    assert stats.own_frames == pytest.approx(sum(row.own_s for row in rows) * FRAMES_PER_S, abs=len(rows))
+    frames = sum(batch["input_features"].shape[0] * batch["input_features"].shape[2] for batch in batches)
+    assert stats.encoded_s == pytest.approx(frames / FRAMES_PER_S)
+    assert stats.own_s == pytest.approx(sum(row.own_s for row in rows), abs=len(rows) / FRAMES_PER_S)
     assert stats.padding_share == pytest.approx(padding(steps), abs=0.01)
     assert stats.quarantined == []
     data_log = whole.take_consumed()

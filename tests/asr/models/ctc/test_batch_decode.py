@@ -9,7 +9,7 @@ import pytest
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc.batch_decode import emissions
 from asr.models.ctc.processor import CtcProcessor
-from asr.models.ctc.torch_backend import TorchNetwork
+from asr.models.ctc.torch_backend import TorchEmitter
 from asr.models.family import SpeechModel, load_checkpoint
 from asr.transcript import DecodingRequest
 
@@ -43,9 +43,9 @@ def processor(model: SpeechModel) -> CtcProcessor:
 def test_batched_or_alone_a_clip_says_the_same(name: str, model_of: Callable[[str], SpeechModel]) -> None:
     model = model_of(name)
     clips = noise(model)
-    together = emissions(TorchNetwork(model.network), processor(model), clips, "short")
+    together = emissions(TorchEmitter(model.network), processor(model), clips, "short")
     for clip, logprobs_TV in zip(clips, together, strict=True):
-        (alone_TV,) = emissions(TorchNetwork(model.network), processor(model), [clip], "short")
+        (alone_TV,) = emissions(TorchEmitter(model.network), processor(model), [clip], "short")
         assert logprobs_TV.shape == alone_TV.shape
         np.testing.assert_allclose(np.exp(logprobs_TV).sum(1), 1.0, rtol=1e-4)
         np.testing.assert_allclose(logprobs_TV, alone_TV, atol=2e-3)
