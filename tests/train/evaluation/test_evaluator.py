@@ -337,7 +337,7 @@ def test_an_evaluation_beside_the_workers_that_fails_is_told_to_the_board(
     trained(small_model, "lora").save_pretrained(tmp_path / "step_0000002")  # type: ignore[operator]
     gone = replace(flac_clips[0], audio="/no/such.flac")
     progress = ray.remote(num_cpus=0)(ProgressBoard).remote()
-    is_async = AsyncValidation(replace(scoring([gone]), is_async=True), small_base, 1, progress)
+    is_async = AsyncValidation(replace(scoring([gone]), is_async=True), InitialModel(small_base), 1, progress)
     assert is_async(ray.train.Checkpoint.from_directory(str(tmp_path / "step_0000002"))) == {}
     ((_, told),) = ray.get(progress.fetch.remote(0))
     assert isinstance(told, Failed)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from asr.config import resolve
 from asr.errors import UserError
+from asr.models.head import InitialModel
 from asr.utterance import Utterance
 from tests.train.corpora import listed, ordering
 from train.callbacks.checkpoint_report import STATE
@@ -43,9 +44,8 @@ def test_a_worker_trains_to_the_last_step_and_leaves_a_whole_checkpoint(
     config = resolve(TrainConfig, None, [*plain, *steps]).value
     gone = Utterance("gone", "/no/such.flac", "not to be heard", duration_s=1.0)
     clips = [*flac_clips[:3], gone]  # two steps an epoch
-    job = TrainJob(
-        config, listed(ordering(config.batching), [ValidatedUtterance(clip, 12) for clip in clips]), progress=None
-    )
+    corpus = listed(ordering(config.batching), [ValidatedUtterance(clip, 12) for clip in clips])
+    job = TrainJob(config, InitialModel(config.base), corpus, progress=None)
     trainer = TorchTrainer(train_worker, train_loop_config={"job": job}, scaling_config=ScalingConfig(num_workers=0))
     metrics = trainer.fit().metrics
     assert metrics is not None
@@ -70,9 +70,8 @@ def test_a_loss_that_is_no_number_ends_a_run_at_once_and_names_step_and_utteranc
     broken = ["optim.learning_rate=1e30", "optim.warmup_steps=0", "optim.max_steps=9", "run.checkpoint_every_steps=9"]
     config = resolve(TrainConfig, None, [*plain, *broken, "batching.micro_batches_per_step=1"]).value
     clips = flac_clips[:3]
-    job = TrainJob(
-        config, listed(ordering(config.batching), [ValidatedUtterance(clip, 12) for clip in clips]), progress=None
-    )
+    corpus = listed(ordering(config.batching), [ValidatedUtterance(clip, 12) for clip in clips])
+    job = TrainJob(config, InitialModel(config.base), corpus, progress=None)
     trainer = TorchTrainer(train_worker, train_loop_config={"job": job}, scaling_config=ScalingConfig(num_workers=0))
     with pytest.raises(UserError, match=r"^step \d: the loss is nan: the weights are beyond .*; met: ") as caught:
         trainer.fit()
