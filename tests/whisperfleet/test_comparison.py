@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asr.scoring.comparison import Comparison, Measured
+from asr.scoring.comparison import Measured, ModelComparison
 from asr.scoring.evaluation import Evaluation, UtteranceResult
 from whisperfleet.comparison import KindsCompared
 
@@ -15,7 +15,7 @@ def measured(family: str, hypothesis: str, seconds: float) -> Measured:
 
 
 def test_the_json_line_gets_the_figures_of_both_kinds() -> None:
-    comparison = Comparison([measured("whisper", "Uno, due.", 2.0), measured("ctc", "uno tre", 0.5)], [])
+    comparison = ModelComparison([measured("whisper", "Uno, due.", 2.0), measured("ctc", "uno tre", 0.5)], [])
     artifact, report = Path("runs/demo-1-ctc/artifact"), Path("runs/demo-1-comparison/report.html")
     line = KindsCompared(comparison, {"seconds": 10.0, "audio_s": 55.0}, artifact, report).line()
     assert line == {
