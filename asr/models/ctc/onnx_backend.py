@@ -1,4 +1,4 @@
-"""A CTC network in ONNX Runtime: quantised, and nearly twice as fast as torch on a CPU."""
+"""A CTC network in ONNX Runtime: quantised, and its encoder 1.6 times as fast as in torch on a CPU."""
 
 from __future__ import annotations
 

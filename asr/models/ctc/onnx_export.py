@@ -64,7 +64,7 @@ def write(model: SpeechModel, processor: CtcProcessor, folder: Path, quantizatio
 
 
 class _Logits(nn.Module):
-    """A network as a function of tensors, without its hook for padding: a batch is one clip."""
+    """A network as a function of tensors, with its hook that says blank in padding."""
 
     def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Logits(nn.Module):
         self._names = names
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._network.forward(**dict(zip(self._names, inputs, strict=True))).logits
+        logits: torch.Tensor = self._network(**dict(zip(self._names, inputs, strict=True))).logits
         return logits
 
 

@@ -23,8 +23,8 @@ from asr.transcript import DecodingRequest, FeatureArray
 
 pytestmark = pytest.mark.slow
 
-# A waveform with a mask, columns with a mask, and columns without.
-NAMES = ("wav2vec2-large-lv60", "parakeet-ctc-0.6b", "whisper-tiny")
+# A waveform with a mask, one whose padding is heard nevertheless, columns with a mask, and columns without.
+NAMES = ("wav2vec2-large-lv60", "data2vec-audio-base", "parakeet-ctc-0.6b", "whisper-tiny")
 SECONDS = (0.3, 1.1, 1.2, 2.9)
 
 
