@@ -27,15 +27,13 @@ from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
 from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint
 from asr.models.family import WHISPER, SpeechModel, load_checkpoint
-from asr.models.head import on_base
+from asr.models.head import NETWORK, on_base
 from asr.models.model_card import readme
 from asr.parsed import JsonObject
 from asr.transcript import Task
 
 CARD = "card.json"
 README = "README.md"
-NETWORK = "config.json"
-"""Describes the network; beside an adapter it is there where that has another head than its base."""
 MAX_GENERATIONS = 32  # of artifacts on artifacts
 _finding: ContextVar[tuple[Path, ...]] = ContextVar("_finding", default=())  # whose bases are looked for
 PARENT = "parent"  # the folder, in an adapter's artifact, of the one that it was trained on

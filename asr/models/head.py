@@ -14,6 +14,9 @@ from asr.io.cache import cache_root, complete_or_absent
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.places import ModelPlace
 
+NETWORK = "config.json"
+"""The file that describes a network; beside an adapter it is there where that has another head than its base."""
+
 HeadFiles = tuple[tuple[str, bytes], ...]
 """The small files of a network with a new head: names and contents of config, tokenizer and feature extractor."""
 

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.language import UNSPACED
+from asr.models.ctc.text_rules import WORD_START
 from asr.models.ctc.trellis import Corridor, Trellis
 from asr.transcript import Word
-
-SUBWORD_START = "▁"
-"""Begins a token that begins a word, as SentencePiece has it."""
 
 MARGINS_S = (0.02, 0.04)
 """What a word or segment lasts before the first and behind the last position that its tokens are read at.
@@ -166,11 +164,11 @@ def _pieces(symbols: Sequence[str], delimiter: str, unspaced: bool) -> Iterator[
     """Yield the tokens that spell something: number, text with the space before it, whether a word may begin there."""
     space, before = not unspaced, ""
     for number, symbol in enumerate(symbols):
-        text = "" if symbol == delimiter else symbol.removeprefix(SUBWORD_START)
-        space = space or symbol == delimiter or (symbol.startswith(SUBWORD_START) and bool(before))
+        text = "" if symbol == delimiter else symbol.removeprefix(WORD_START)
+        space = space or symbol == delimiter or (symbol.startswith(WORD_START) and bool(before))
         if not text:
             continue
-        yield number, " " * space + text.replace(SUBWORD_START, " "), space or (unspaced and not _joins(before, text))
+        yield number, " " * space + text.replace(WORD_START, " "), space or (unspaced and not _joins(before, text))
         space, before = False, text
 
 

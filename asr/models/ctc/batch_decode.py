@@ -18,7 +18,7 @@ from asr.models.ctc.alignment import align_tokens, word_times
 from asr.models.ctc.pauses import with_delimiters
 from asr.models.ctc.processor import CtcProcessor
 from asr.models.ctc.segments import segments
-from asr.models.ctc.text_rules import DELIMITER, WORD_START
+from asr.models.ctc.text_rules import WORD_START
 from asr.models.ctc.vocabulary import CtcVocabulary
 from asr.scoring.repetition import compression_ratio
 from asr.transcript import DecodingRequest, FeatureArray, Segment, Transcript
@@ -132,10 +132,9 @@ def _timed(processor: CtcProcessor, told: Transcript, request: DecodingRequest, 
     """Return a transcript with the times that are asked for."""
     vocabulary = processor.vocabulary
     symbols = [vocabulary.symbols[one] for one in told.tokens]
-    delimiter = DELIMITER if vocabulary.word_delimiter is None else vocabulary.symbols[vocabulary.word_delimiter]
     spans = align_tokens(logprobs_TV, told.tokens, vocabulary.blank)
-    words = word_times(symbols, spans, processor.position_s, len(logprobs_TV), told.language, delimiter)
+    words = word_times(symbols, spans, processor.position_s, len(logprobs_TV), told.language, vocabulary.delimiter)
     if request.timestamps:
-        pieces = ["" if symbol == delimiter else symbol.replace(WORD_START, "") for symbol in symbols]
+        pieces = ["" if symbol == vocabulary.delimiter else symbol.replace(WORD_START, "") for symbol in symbols]
         told = replace(told, segments=segments(words, told.tokens, pieces))
     return replace(told, words=words) if request.words else told

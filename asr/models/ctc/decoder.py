@@ -24,10 +24,11 @@ from asr.errors import DataError, UserError, one_line
 from asr.models.ctc.beam_search import beam_search, together
 from asr.models.ctc.hot_words import HotWords
 from asr.models.ctc.language_model import LanguageModel, Weights, train_language_model
-from asr.models.ctc.ngram import NgramModel
+from asr.models.ctc.ngram import BEGIN, END, UNKNOWN, NgramModel
 from asr.models.ctc.spelling import Spelling
 from asr.models.ctc.vocabulary import CtcVocabulary
 from asr.models.head import HeadSettings
+from asr.printable import printable
 
 SETTINGS, WORDS, SYMBOLS = "language_model.json", "lm_words.arpa", "lm_symbols.arpa"
 LANGUAGE_MODEL = (SETTINGS, WORDS, SYMBOLS)
@@ -127,10 +128,28 @@ def require_language_model(settings: HeadSettings) -> None:
 
 
 def require_words(settings: HeadSettings, vocabulary: CtcVocabulary) -> None:
-    """Raise UserError where a file of words is to be the language model of a vocabulary without spaces."""
-    if settings.is_own_language_model and not spelling_of(vocabulary).has_words:
+    """Raise UserError where a vocabulary does not write most words of the file that is to be the language model.
+
+    One without spaces writes none; one of another letter case would take all for unknown.
+    """
+    if not settings.is_own_language_model:
+        return
+    if not spelling_of(vocabulary).has_words:
         what = f"ctc.language_model={settings.language_model} is of words, and the vocabulary has no space between them"
         raise UserError(what, "use transcripts, auto or none")
+    words = [ngram[0] for ngram in NgramModel.read(_own_file(settings)).logs if len(ngram) == 1]
+    foreign = [word for word in words if word not in (BEGIN, END, UNKNOWN) and not _writes(vocabulary, word)]
+    if 2 * len(foreign) > len(words):
+        what = (
+            f"ctc.language_model={settings.language_model}: the vocabulary does not write {len(foreign)} of its words"
+        )
+        raise UserError(
+            f"{what}, such as '{printable(foreign[0], 40)}'", "is it of this language, in this letter case?"
+        )
+
+
+def _writes(vocabulary: CtcVocabulary, word: str) -> bool:
+    return vocabulary.rules.apply(word) == word and not vocabulary.unknown_in(word)
 
 
 def _own_file(settings: HeadSettings) -> Path:

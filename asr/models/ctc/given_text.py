@@ -13,12 +13,11 @@ from itertools import islice
 from asr.errors import DataError
 from asr.language import UNSPACED
 from asr.models.alignment import AlignmentRequest, LeftOut, LongAlignment, SegmentLimits, SoundWindow, SpokenSegment
-from asr.models.ctc.alignment import align_tokens, given_word_times, positions_needed, word_times
+from asr.models.ctc.alignment import align_tokens, given_word_times, word_times
 from asr.models.ctc.batch_decode import Emissions, emissions
 from asr.models.ctc.long_alignment import EmissionBlock, SegmentSpan, align_long
 from asr.models.ctc.long_text import Piece, labelled_segments, pieces
 from asr.models.ctc.processor import CtcProcessor
-from asr.models.ctc.text_rules import DELIMITER
 from asr.models.ctc.torch_backend import TorchEmitter
 from asr.models.family import SpeechModel
 from asr.transcript import Word
@@ -108,9 +107,7 @@ def _spell(processor: CtcProcessor, request: AlignmentRequest, language: str | N
             own = vocabulary.encode(text)
             ids += [delimiter, *own] if ids and own and delimiter is not None else own
             words.append((text, [vocabulary.symbols[one] for one in own]))
-    there = processor.positions_of(request.features.shape[1])
-    if (needed := positions_needed(ids)) > there:
-        raise DataError("label_needs_more_frames", f"{len(ids)} symbols need {needed} positions, there are {there}")
+    processor.require_positions(ids, processor.positions_of(request.features.shape[1]))
     return _Spelling(ids, words, language)
 
 
@@ -120,13 +117,11 @@ def _aligned(processor: CtcProcessor, spelled: _Spelling, logprobs_TV: Emissions
         spans = align_tokens(logprobs_TV, spelled.ids, vocabulary.blank)
     except ValueError as error:
         return DataError("not_alignable", str(error))
-    delimiter = vocabulary.word_delimiter
     if spelled.words:
-        gap = 0 if delimiter is None else 1
+        gap = 0 if vocabulary.word_delimiter is None else 1
         return given_word_times(spelled.words, gap, spans, processor.position_s, positions)
     symbols = [vocabulary.symbols[one] for one in spelled.ids]
-    between = DELIMITER if delimiter is None else vocabulary.symbols[delimiter]
-    return word_times(symbols, spans, processor.position_s, positions, spelled.language, between)
+    return word_times(symbols, spans, processor.position_s, positions, spelled.language, vocabulary.delimiter)
 
 
 def _spell_pieces(processor: CtcProcessor, texts: Sequence[str]) -> tuple[list[list[int]], dict[int, DataError]]:

@@ -22,11 +22,12 @@ from torch import nn
 from asr.audio.decode import SAMPLE_RATE
 from asr.errors import UserError, one_line
 from asr.models.backends import NotExportable
-from asr.models.ctc.processor import NETWORK, CtcProcessor
+from asr.models.ctc.processor import CtcProcessor
 from asr.models.ctc.torch_backend import TorchEmitter
 from asr.models.export import MODEL
 from asr.models.export_formats import Quantization
 from asr.models.family import SpeechModel
+from asr.models.head import NETWORK
 
 FILE = MODEL["onnx"]
 DATA = f"{FILE}.data"

@@ -21,6 +21,7 @@ from asr.models.ctc.decoder import LANGUAGE_MODEL, CtcDecoder, load_decoder
 from asr.models.ctc.features import ClipFeatures, WhisperFeatures, load_features
 from asr.models.ctc.tokenizer_files import read_vocabulary, require_matches
 from asr.models.ctc.vocabulary import CtcVocabulary
+from asr.models.head import NETWORK
 from asr.models.processor import LONGEST_WINDOW_S
 from asr.transcript import FeatureArray, Task
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-NETWORK = "config.json"
 INPUTS = (
     "preprocessor_config.json",
     "processor_config.json",
@@ -113,6 +113,11 @@ class CtcProcessor:
 
         return positions(self.config, num_frames)
 
+    def require_positions(self, ids: Sequence[int], there: int) -> None:
+        """Raise DataError where symbols need more positions of the encoder than there are."""
+        if (needed := positions_needed(ids)) > there:
+            raise DataError("label_needs_more_frames", f"{len(ids)} symbols need {needed} positions, there are {there}")
+
     def require(self, language: str | None, task: Task) -> None:
         """Raise UserError for a translation: letters follow the sound. Any language may be spelled."""
         if task != "transcribe":
@@ -125,7 +130,7 @@ class CtcProcessor:
         """
         ids = self._ids(text)
         if length_s is not None:
-            self._require_positions(ids, length_s)
+            self.require_positions(ids, self.num_positions(length_s))
         return self.vocabulary.decode(ids)
 
     def text_lengths(self, texts: Sequence[str]) -> list[int]:
@@ -143,7 +148,7 @@ class CtcProcessor:
         """Return the symbols of all segments. Where their times are known there must be positions for them."""
         ids = self._ids(" ".join(segment.text for segment in segments))
         if end_s := segments[-1].end_s:
-            self._require_positions(ids, end_s)
+            self.require_positions(ids, self.num_positions(end_s))
         return ids
 
     def previous(self, text: str) -> list[int]:
@@ -189,12 +194,6 @@ class CtcProcessor:
         if not self.vocabulary.decode(ids).strip():
             raise DataError("no_transcript")
         return ids
-
-    def _require_positions(self, ids: Sequence[int], length_s: float) -> None:
-        needed, there = positions_needed(ids), self.num_positions(length_s)
-        if needed > there:
-            detail = f"{len(ids)} symbols need {needed} positions, and {length_s:.2f} s have {there}"
-            raise DataError("label_needs_more_frames", detail)
 
 
 def languages_of(language: str | None) -> frozenset[str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-BEGINS_WORD = "▁"  # SentencePiece's mark
+from asr.models.ctc.text_rules import WORD_START
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,6 @@ class Spelling:
         if number == self.word_delimiter:
             return " "
         symbol = self.symbols[number]
-        if self.word_delimiter is None and symbol.startswith(BEGINS_WORD):
+        if self.word_delimiter is None and symbol.startswith(WORD_START):
             return " " + symbol[1:]
         return symbol

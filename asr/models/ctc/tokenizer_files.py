@@ -14,6 +14,7 @@ from pathlib import Path
 from asr.errors import UserError, one_line
 from asr.models.ctc.text_rules import (
     DELIMITER,
+    WORD_START,
     Casing,
     TextRules,
     is_inside_words,
@@ -56,7 +57,7 @@ def write_tokenizer(folder: Path, vocabulary: CtcVocabulary) -> None:
     else:
         delimiter = vocabulary.word_delimiter
         config |= {
-            "word_delimiter_token": DELIMITER if delimiter is None else vocabulary.symbols[delimiter],
+            "word_delimiter_token": vocabulary.delimiter,
             "replace_word_delimiter_char": " ",
             "do_lower_case": False,
             "target_lang": None,
@@ -159,7 +160,7 @@ def _read_subwords(folder: Path, config: JsonObject) -> CtcVocabulary:
     added = tokenizer.get_added_tokens_decoder()
     silent = {ids[one] for one in filter(None, names.values()) if one in ids}
     silent |= {index for index, token in added.items() if token.special}
-    texts = frozenset("".join(one for index, one in enumerate(symbols) if index not in silent)) - {"▁"}
+    texts = frozenset("".join(one for index, one in enumerate(symbols) if index not in silent)) - {WORD_START}
     unknown = ids.get(names["unk_token"] or "")
     return CtcVocabulary(symbols, _rules(folder, config, texts), blank, unknown, None, frozenset(silent), text)
 

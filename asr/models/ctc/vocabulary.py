@@ -57,6 +57,11 @@ class CtcVocabulary:
         """True where a symbol is a piece of a word rather than a character."""
         return bool(self.subwords)
 
+    @property
+    def delimiter(self) -> str:
+        """The symbol between words; ``|`` where the vocabulary has none, which then stands nowhere."""
+        return DELIMITER if self.word_delimiter is None else self.symbols[self.word_delimiter]
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, under the rules; they spell it without blanks between equal letters.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from asr.models.ctc.decoder import (
     CtcDecoder,
     load_decoder,
     require_language_model,
+    require_words,
     write_language_model,
 )
 from asr.models.ctc.text_rules import TextRules
@@ -117,3 +119,22 @@ def test_any_script_has_a_language_model(texts: list[str], language: str, tmp_pa
     write_language_model(tmp_path, vocabulary, texts, HeadSettings())
     assert said(load_decoder(tmp_path, vocabulary), heard(texts[0], vocabulary)) == texts[0]
     assert (tmp_path / SYMBOLS).is_file()
+
+
+def test_words_in_another_letter_case_are_no_language_model_of_a_vocabulary(tmp_path: Path) -> None:
+    write_language_model(tmp_path, CHARACTERS, TEXTS, HeadSettings())
+    own = tmp_path / WORDS
+    require_words(HeadSettings(language_model=str(own)), CHARACTERS)
+    shouted = tmp_path / "shouted.arpa"
+    ngrams = re.compile(r"\b(?!s\b|unk\b)[a-z]+\b")
+    lines = own.read_text().splitlines(keepends=True)
+    shouted.write_text("".join(ngrams.sub(lambda m: m[0].upper(), one) if "\t" in one else one for one in lines))
+    with pytest.raises(UserError, match=r"the vocabulary does not write \d+ of its words, such as '[A-Z]+'"):
+        require_words(HeadSettings(language_model=str(shouted)), CHARACTERS)
+
+
+def test_a_vocabulary_without_spaces_takes_no_file_of_words(tmp_path: Path) -> None:
+    write_language_model(tmp_path, CHARACTERS, TEXTS, HeadSettings())
+    japanese = character_vocabulary(["今日は晴れ"], TextRules(language="ja"))
+    with pytest.raises(UserError, match="the vocabulary has no space between them"):
+        require_words(HeadSettings(language_model=str(tmp_path / WORDS)), japanese)
