@@ -52,13 +52,12 @@ def transcripts(data: DataConfig) -> Iterator[str]:
 
 
 def _require_keys(config: TrainConfig, family: Family) -> None:
-    whose, given = (
-        f"{config.base}, which has no CTC head: head=ctc puts one on its encoder",
-        _changed("ctc", config.ctc),
-    )
     if family.name == CTC:
         whose = "a CTC model, whose labels are its transcript alone"
         given = [key for key in _changed("packing", config.packing) if key in _TIMES]
+    else:
+        whose = f"{config.base}, which has no CTC head: head=ctc puts one on its encoder"
+        given = _changed("ctc", config.ctc)
     for key in given:
         raise UserError(f"{key} is not for {whose}", f"leave {key} out")
 

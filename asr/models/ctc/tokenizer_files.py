@@ -55,7 +55,6 @@ def write_tokenizer(folder: Path, vocabulary: CtcVocabulary) -> None:
     if vocabulary.is_subword:
         (folder / SUBWORDS).write_text(vocabulary.subwords, encoding="utf-8")
     else:
-        delimiter = vocabulary.word_delimiter
         config |= {
             "word_delimiter_token": vocabulary.delimiter,
             "replace_word_delimiter_char": " ",
