@@ -158,7 +158,12 @@ def run(case: Case, base: Path, folder: Path) -> Outcome:
 
 
 def _apart(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> float:
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    dtype = next(network.parameters()).dtype
+    inputs = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in batch.items()
+        if name != "labels"
+    }
     with torch.no_grad(), frozen(network) as copy:
         return float((network(**inputs).logits - copy(**inputs).logits).abs().max())
 
