@@ -180,7 +180,7 @@ class Family(TrainedFamily, Protocol):
         """
 
     def without_language_model(self, model: SpeechModel) -> SpeechModel:
-        """Return a model that decodes by the sound alone, if it has a language model beside its network."""
+        """Return a model that decodes by the sound alone. Raises UserError where it has no such decoding."""
 
     def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
         """Return a model that decodes by the settings in an artifact's folder, where those are not in its weights."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asr.config import Section
 from asr.io.cache import cache_root, complete_or_absent
@@ -43,6 +43,16 @@ class HeadSettings(Section):
     """Weight of the language model against the sound."""
     word_bonus: float = Field(1.0, allow_inf_nan=False)
     """Bonus of a word in decoding by the language model, which alone would favour short texts."""
+
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> HeadSettings:
+        fields = type(self).model_fields
+        changed = {name for name in fields if getattr(self, name) != fields[name].default}
+        if "subwords" in changed and self.unit == "character":
+            raise ValueError("subwords needs unit=subword")
+        if self.language_model == "none" and (idle := sorted(changed & {"language_weight", "word_bonus"})):
+            raise ValueError(f"{idle[0]} needs a language model: language_model is none")
+        return self
 
     @property
     def is_own_language_model(self) -> bool:

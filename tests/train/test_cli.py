@@ -54,6 +54,11 @@ def test_evaluate_writes_a_report_a_table_and_the_figures(
     assert json.loads((tmp_path / "ev" / "evaluation.json").read_text(encoding="utf-8"))["summary"]["wer"]
 
 
+def test_greedy_decoding_of_a_model_without_n_grams_was_silently_the_usual_one(prepared: Path, small_base: str) -> None:
+    with pytest.raises(UserError, match="is no CTC model: it has no n-grams to do without"):
+        evaluate(small_base, prepared / "test.jsonl", greedy=True)
+
+
 @pytest.fixture
 def mixed(tmp_path: Path, english_clips: list[Utterance]) -> Path:
     """A manifest of pandas: two good rows, one of silence, one not transcribed, and what can be wrong."""

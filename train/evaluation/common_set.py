@@ -11,6 +11,7 @@ from asr.audio.decode import SAMPLE_RATE
 from asr.errors import DataError, UserError
 from asr.utterance import Quarantined, Utterance
 from train.evaluation.candidate import Candidate
+from train.evaluation.letters import require_letters
 from train.evaluation.offline import usable_waveforms
 
 
@@ -44,8 +45,10 @@ def common_set(
 ) -> CommonSet:
     """Decode all utterances once, and keep those that every model takes. ``language`` is for rows that name none.
 
-    Raises UserError where none is left.
+    Raises UserError where none is left, and where one of the models lacks the letters of most.
     """
+    for model in models:
+        require_letters(model.processor, utterances, model.name)
     quarantined: list[Quarantined] = []
     spoken = []
     for utterance in utterances:

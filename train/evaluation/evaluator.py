@@ -31,6 +31,7 @@ from train import console
 from train.checkpoints.best import BEST, keep
 from train.config import TrainConfig
 from train.evaluation.gathered_weights import is_shared_out, whole
+from train.evaluation.letters import require_letters
 from train.evaluation.offline import evaluate
 from train.evaluation.schedule import Scoring, choose_async, exhausted, sample
 from train.events import Corpus, Failed, ProgressActor, Scored
@@ -158,8 +159,8 @@ class AsyncValidation:
 def scored_on(config: TrainConfig, initial: InitialModel, uri: str) -> Scoring | None:
     """Return what a run in the folder ``uri`` is scored on, and say where; None without ``data.validation``.
 
-    Raises UserError where there is nothing to score, the checkpoint does not speak a clip's language, or the connected
-    cluster has no room for what was asked for.
+    Raises UserError where there is nothing to score, the checkpoint does not speak a clip's language or has not its
+    letters, or the connected cluster has no room for what was asked for.
     """
     if config.data.validation is None:
         return None
@@ -175,6 +176,8 @@ def scored_on(config: TrainConfig, initial: InitialModel, uri: str) -> Scoring |
             raise UserError(f"data.{corpus}: {source.source} has no utterance with a transcript")
         samples[corpus] = sample(utterances, config.evaluation.sample_clips, config.seed)
     processor = load_processor(initial.checkpoint())
+    for corpus, sampled in samples.items():
+        require_letters(processor, sampled, f"data.{corpus}")
     for utterance in (*samples["validation"], *samples["retention"]):
         processor.require(utterance.language or config.language, config.task)
     return Scoring(

@@ -30,7 +30,8 @@ _FIXED = {
     "evaluation.sample_clips": "trials are compared by the same clips",
 }
 
-_NOT_OF_LABELS = {"head_learning_rate", "layerdrop", "language_weight", "word_bonus"}  # keys of the section ctc
+# Keys of the section ctc.
+_NOT_OF_LABELS = {"head_learning_rate", "layerdrop", "language_model", "language_weight", "word_bonus"}
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ class CtcFamily:
             write_language_model(folder, vocabulary, texts() if texts is not None else (), settings)
 
     def without_language_model(self, model: SpeechModel) -> SpeechModel:
-        """Return the model with greedy decoding."""
+        """Return the model with greedy decoding, its own where it has no n-grams."""
         return replace(model, processor=replace(_processor(model), is_greedy=True))
 
     def settle(self, folder: Path) -> None:

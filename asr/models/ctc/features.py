@@ -22,6 +22,7 @@ from transformers import AutoFeatureExtractor, WhisperFeatureExtractor
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.features import FRAMES_PER_S, Context, LogMel, context_frames, pad
 from asr.errors import UserError
+from asr.printable import printable
 from asr.transcript import FeatureArray
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # Shorter clips end in silence. Statistics of a clip and SpecAugment need more than a position or two, and so does SEW.
 _LEAST_S = 0.2
 _LONGEST_POSITION_S = 0.02  # of the networks whose config has SpecAugment
+
+_LONGEST_MASK = 1500  # positions of 20 ms in 30 s
 
 # Where a network hears the padding behind a clip, a clip is padded to a multiple of this: a length of the clip alone.
 _STEP_S = 0.5
@@ -190,6 +193,8 @@ def load_features(folder: Path) -> ClipFeatures:
     # Without one, a spectrogram's extractor has no setting of it: its network wants a mask.
     has_mask = bool(getattr(extractor, "return_attention_mask", None) or is_spectrogram)
     span = settings.get("mask_time_length", 0)  # transformers refuses a batch of fewer positions
+    if not isinstance(span, int) or not 0 <= span <= _LONGEST_MASK:
+        raise ValueError(f"its mask_time_length is {printable(str(span), 20)}")
     least = round((max(_LEAST_S, (span + 1) * _LONGEST_POSITION_S)) * SAMPLE_RATE)
     step, offset = _steps(extractor) if is_spectrogram else (1, 0)
     return ExtractedFeatures(

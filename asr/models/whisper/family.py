@@ -171,8 +171,8 @@ class WhisperFamily:
         """Write nothing: Whisper's decoder is one."""
 
     def without_language_model(self, model: SpeechModel) -> SpeechModel:
-        """Return the model as it is."""
-        return model
+        """Raise UserError: its language model is its decoder."""
+        raise UserError(f"{model.name} is no CTC model: it has no n-grams to do without", "leave --greedy out")
 
     def with_settings(self, model: SpeechModel, folder: Path) -> SpeechModel:
         """Return the model with the generation config in a folder, which has the language it was trained for."""

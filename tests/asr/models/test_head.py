@@ -41,4 +41,17 @@ def test_a_model_without_a_new_head_is_its_checkpoint() -> None:
 
 def test_a_vocabulary_of_subwords_needs_room() -> None:
     with pytest.raises(ValidationError, match="subwords"):
-        HeadSettings(subwords=10)
+        HeadSettings(unit="subword", subwords=10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"subwords": 800}, "subwords needs unit=subword"),
+        ({"language_model": "none", "word_bonus": 2.0}, "word_bonus needs a language model"),
+        ({"language_model": "none", "language_weight": 0.5}, "language_weight needs a language model"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        HeadSettings.model_validate(settings)

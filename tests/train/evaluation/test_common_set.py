@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from asr.audio.decode import encode_flac
-from asr.errors import UserError
+from asr.errors import DataError, UserError
 from asr.models.processor import Processor
 from asr.utterance import Utterance
 from train.evaluation.candidate import Candidate
@@ -24,6 +24,11 @@ class Taking:
     def require(self, language: str | None, task: str) -> None:
         if language not in self.languages:
             raise UserError(f"not '{language}'")
+
+    def usable(self, text: str) -> str:
+        if "ß" in text:
+            raise DataError("unknown_letters", "no 'ß'")
+        return text
 
 
 def model(name: str, language: str | None = None, window_s: float = 30.0, languages: str = "en it") -> Candidate:
@@ -65,3 +70,8 @@ def test_nothing_left_is_a_mistake_that_says_why(flac_clips: list[Utterance]) ->
         common_set([replace(flac_clips[0], language=None)], [model("one")], "ru")
     with pytest.raises(UserError, match="unsupported_language: one: not 'ru'"):
         common_set([replace(flac_clips[0], language=None)], [model("one", language="ru")], None)
+
+
+def test_letters_that_one_of_the_models_lacks_are_told_before_any_sound_is_decoded() -> None:
+    with pytest.raises(UserError, match=r"^one: 1 of 1 transcripts have letters that the vocabulary lacks"):
+        common_set([Utterance("a", "nowhere.wav", "Größe", "en")], [model("one")], None)

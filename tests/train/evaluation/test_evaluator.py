@@ -27,6 +27,7 @@ from asr.models.model_card import CURVE
 from asr.models.whisper.network import AnyContextWhisper
 from asr.scoring.evaluation import UtteranceResult
 from asr.utterance import Utterance
+from tests.asr.models.ctc import tiny
 from tests.manifests import write_beside
 from tests.releases import write_release
 from tests.warm.processes import Script
@@ -231,6 +232,16 @@ def test_what_a_run_is_scored_on(data: Data, monkeypatch: pytest.MonkeyPatch) ->
     (data.folder / "retention.jsonl").write_text("")
     with pytest.raises(UserError, match=r"retention"):
         scored_on(data.config("run"), InitialModel(data.base), "/runs/run")
+
+
+def test_a_validation_set_in_letters_that_are_never_learnt_ends_a_run_at_its_start(
+    data: Data, flac_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2})
+    write_beside(data.folder / "thaana.jsonl", [replace(flac_clips[0], text="ދިވެހި", language="dv")])
+    latin = tiny.write(data.folder / "latin", "wav2vec2-base-960h")
+    with pytest.raises(UserError, match=r"^data\.validation: 1 of 1 transcripts have letters"):
+        scored_on(data.config("run", f"data.validation={data.folder}/thaana.jsonl"), InitialModel(str(latin)), "/runs/run")
 
 
 def finish(config: TrainConfig) -> tuple[Fitted, list[Progress]]:

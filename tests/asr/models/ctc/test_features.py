@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -207,3 +208,12 @@ def test_no_network_is_imported(checkpoint: Checkpoint) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("span", [10**9, -1, "10", None])
+def test_a_mask_longer_than_any_clip_padded_each_clip_to_it(tmp_path: Path, span: object) -> None:
+    folder = tiny.write(tmp_path, "wav2vec2-base-960h")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"mask_time_length": span}))
+    with pytest.raises(ValueError, match="mask_time_length"):
+        load_features(folder)

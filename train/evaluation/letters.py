@@ -1,0 +1,32 @@
+"""Refuses a test set in letters that a model does not have: its error rate would be of the letters alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from asr.errors import DataError, UserError
+from asr.models.processor import Processor
+from asr.scoring.error_rates import has_words
+from asr.utterance import Utterance
+
+
+def require_letters(processor: Processor, utterances: Iterable[Utterance], whose: str) -> None:
+    """Raise UserError where the vocabulary lacks letters of most transcripts; those of a few are errors like others.
+
+    ``whose`` names the transcripts, or the model.
+    """
+    spoken = lacking = 0
+    first = ""
+    for row in utterances:
+        if not has_words(row.text):
+            continue
+        spoken += 1
+        try:
+            processor.usable(row.text)
+        except DataError as error:
+            if error.reason == "unknown_letters":
+                lacking += 1
+                first = first or f"'{row.id}': {error.detail}"
+    if lacking > spoken / 2:
+        what = f"{whose}: {lacking} of {spoken} transcripts have letters that the vocabulary lacks, such as {first}"
+        raise UserError(what, "take transcripts in the model's own script, or a model of theirs")
