@@ -241,7 +241,9 @@ def test_a_validation_set_in_letters_that_are_never_learnt_ends_a_run_at_its_sta
     write_beside(data.folder / "thaana.jsonl", [replace(flac_clips[0], text="ދިވެހި", language="dv")])
     latin = tiny.write(data.folder / "latin", "wav2vec2-base-960h")
     with pytest.raises(UserError, match=r"^data\.validation: 1 of 1 transcripts have letters"):
-        scored_on(data.config("run", f"data.validation={data.folder}/thaana.jsonl"), InitialModel(str(latin)), "/runs/run")
+        scored_on(
+            data.config("run", f"data.validation={data.folder}/thaana.jsonl"), InitialModel(str(latin)), "/runs/run"
+        )
 
 
 def finish(config: TrainConfig) -> tuple[Fitted, list[Progress]]:

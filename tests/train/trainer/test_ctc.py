@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,10 @@ def said(model: SpeechModel, clips: list[Utterance]) -> list[str]:
     "name", [pytest.param(QUICKEST, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.long) for n in LEARNT)]
 )
 def test_eight_real_clips_are_learnt_by_heart_and_saved_and_heard_alike_by_plain_transformers(
-    name: str, flac_clips: list[Utterance], tmp_path: Path
+    name: str, flac_clips: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What learns by heart says a letter wherever it likes, half a second after the others of its word, too.
+    monkeypatch.setattr("asr.models.ctc.pauses.PAUSE_S", math.inf)
     clips = shortest(flac_clips, 8)
     base = write_base(tmp_path / name, name)
     config = settings(base, tmp_path / "train.jsonl", "optim.max_steps=1000", "run.checkpoint_every_steps=1000")
