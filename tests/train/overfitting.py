@@ -151,13 +151,14 @@ def learn(
     return replace(model, short_context=True), trainer
 
 
-def said_by_transformers(folder: Path, sounds: Sequence[NDArray[np.float32]]) -> list[str]:
-    """What transformers hears by itself of a saved network, sound by sound."""
+def said_by_transformers(folder: Path, sounds: Sequence[NDArray[np.float32]], multiple: int | None = None) -> list[str]:
+    """What transformers hears by itself of a saved network, sound by sound, each padded to ``multiple`` samples."""
     network = AutoModelForCTC.from_pretrained(folder).eval()
     tokenizer, extractor = AutoTokenizer.from_pretrained(folder), AutoFeatureExtractor.from_pretrained(folder)
     texts = []
     for sound in sounds:
-        inputs = extractor(sound, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        padding = {"padding": True, "pad_to_multiple_of": multiple} if multiple else {}
+        inputs = extractor(sound, sampling_rate=SAMPLE_RATE, return_tensors="pt", **padding)
         with torch.no_grad():
             texts.append(tokenizer.decode(network(**inputs).logits.argmax(-1)[0]))
     return texts

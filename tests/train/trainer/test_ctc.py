@@ -53,7 +53,8 @@ def test_eight_real_clips_are_learnt_by_heart_and_saved_and_heard_alike_by_plain
     trainer.save_model(str(saved))
     model.processor.save(saved, "en", "transcribe")
     assert said(load_model(str(saved)), clips) == heard
-    assert said_by_transformers(saved, [decode_audio(str(clip.audio)) for clip in clips]) == heard
+    step = model.features.padded_frames(1) if model.features.hears_padding else None  # silence that it was taught
+    assert said_by_transformers(saved, [decode_audio(str(clip.audio)) for clip in clips], step) == heard
 
 
 def config(*words: str) -> TrainConfig:
