@@ -153,8 +153,7 @@ def _segments(folder: Path, play: _Play) -> tuple[ActivationSegment, ...]:
         try:
             with watch.watched(), CtcKernel(), GpuKernels() if play.gpu else contextlib.nullcontext():
                 batch = {name: _emptied(one) for name, one in real.items()}
-                if in_half:
-                    batch = {name: one.to(dtype) if one.is_floating_point() else one for name, one in batch.items()}
+                batch = {name: one.to(network.dtype) if one.is_floating_point() else one for name, one in batch.items()}
                 labels = batch.pop("labels")
                 with torch.autocast("cpu", dtype if play.autocast else None, enabled=play.autocast):
                     loss = loss_of(network(**batch), labels)

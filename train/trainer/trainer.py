@@ -46,6 +46,12 @@ class MicroBatchTrainer(Seq2SeqTrainer):
         # go on with other dropout masks than the run that it continues.
         return DataLoader(self.train_dataset, batch_size=None, generator=torch.Generator())
 
+    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Give features the precision of the base: autocast does not in a network that begins with a norm, on CPUs."""
+        prepared: dict[str, torch.Tensor] = super()._prepare_inputs(inputs)
+        dtype = self.model.dtype
+        return {name: one.to(dtype) if one.is_floating_point() else one for name, one in prepared.items()}
+
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Name the disk that is full: this one, and not that of the run's folder."""
         path, size = Path(self.args.output_dir), checkpoint_bytes(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,5 +36,11 @@ class TorchEmitter:
             name: tensor.to(network.device, network.dtype if tensor.is_floating_point() else None)
             for name, tensor in batch.items()
         }
-        logits: torch.Tensor = network(**inputs).logits
+        with torch.autocast(network.device.type, network.dtype, enabled=self._is_mixed):
+            logits: torch.Tensor = network(**inputs).logits
         return logits
+
+    @cached_property
+    def _is_mixed(self) -> bool:
+        """True of a network in training whose base is in half precision, and whose head and adapters are not."""
+        return len({weight.dtype for weight in self.network.parameters() if weight.is_floating_point()}) > 1

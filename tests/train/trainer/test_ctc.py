@@ -15,7 +15,7 @@ from asr.errors import UserError
 from asr.models.artifact import load_model
 from asr.models.family import SpeechModel
 from asr.models.head import HeadSettings
-from asr.transcript import DecodingRequest
+from asr.transcript import DecodingRequest, Transcript
 from asr.utterance import Utterance
 from tests.train.overfitting import learn, said_by_transformers, settings, shortest, write_base
 from train.config import TrainConfig
@@ -31,8 +31,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_paddi
 
 def said(model: SpeechModel, clips: list[Utterance]) -> list[str]:
     """What is heard of the clips, all in one batch."""
+    return [heard.text for heard in transcripts(model, clips)]
+
+
+def transcripts(model: SpeechModel, clips: list[Utterance]) -> list[Transcript]:
     sounds = [DecodingRequest(model.features(decode_audio(str(clip.audio)))) for clip in clips]
-    return [heard.text for heard in model.transcribe(sounds, "short")]
+    return model.transcribe(sounds, "short")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,26 @@ def test_eight_real_clips_are_learnt_by_heart_and_saved_and_heard_alike_by_plain
     assert said(load_model(str(saved)), clips) == heard
     step = model.features.padded_frames(1) if model.features.hears_padding else None  # silence that it was taught
     assert said_by_transformers(saved, [decode_audio(str(clip.audio)) for clip in clips], step) == heard
+
+
+@pytest.mark.parametrize("name", ["w2v-bert-2.0", "parakeet-ctc-0.6b", "wav2vec2-large-lv60"])
+def test_in_half_precision_a_head_that_is_not_could_neither_be_trained_nor_evaluated(
+    name: str, flac_clips: list[Utterance], tmp_path: Path
+) -> None:
+    """Adapters and head are float32 beside a base in bf16, and some networks begin with a norm of the features."""
+    clips = shortest(flac_clips, 3)
+    base = write_base(tmp_path / name, name)
+    losses = []
+    for precision in ("fp32", "bf16"):
+        words = ["strategy=lora", f"precision={precision}"]
+        words += ["optim.max_steps=3", "optim.warmup_steps=0", "run.checkpoint_every_steps=3"]
+        config = settings(base, tmp_path / "train.jsonl", *words)
+        model, trainer = learn(config, tmp_path / "train.jsonl", clips, tmp_path / precision)
+        losses.append([log["loss"] for log in trainer.state.log_history if "loss" in log])
+        live = [heard.avg_logprob for heard in transcripts(model, clips)]
+        model.network.float()
+        assert live == pytest.approx([heard.avg_logprob for heard in transcripts(model, clips)], abs=0.02)
+    assert losses[1] == pytest.approx(losses[0], rel=0.02) and losses[1] != losses[0]
 
 
 def config(*words: str) -> TrainConfig:
