@@ -10,6 +10,7 @@ from functools import partial
 from asr.data.manifest import json_object
 from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
+from asr.inference.known_model import KnownModel, known_model
 from asr.inference.pipeline import DecodingOptions, check_abilities, spoken_language
 from asr.io import storage
 from asr.language import code_or_none
@@ -74,7 +75,12 @@ class BatchJob:
             keywords=json.dumps(keywords, ensure_ascii=False) if (keywords := self._plain_keywords()) else "",
         )
 
-    def options(self, model: ModelInfo) -> DecodingOptions:
+    def check(self) -> None:
+        """Raise UserError for what the model's files tell already that it cannot do: its weights may take minutes."""
+        if model := known_model(self.config.model, self.config.public_name):
+            self.options(model)
+
+    def options(self, model: ModelInfo | KnownModel) -> DecodingOptions:
         """Return what each window is asked. Raises UserError where the model cannot do it."""
         asked = DecodingOptions(
             task=self.task,
