@@ -45,7 +45,7 @@ class BatchJob:
     def __post_init__(self) -> None:
         if self.words and Format.JSON not in self.formats:
             raise UserError("--words has no place in the formats asked for", "add --format json")
-        for option, check in (("--prompt", partial(require_plain, self.prompt)), ("--keyword", self._plain_keywords)):
+        for option, check in (("--prompt", partial(require_plain, self.prompt)), ("--keywords", self._plain_keywords)):
             try:
                 check()
             except DataError as error:
