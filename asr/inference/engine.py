@@ -13,6 +13,7 @@ import torch
 
 from asr.audio.features import Context
 from asr.errors import UserError
+from asr.inference.known_model import only
 from asr.models.abilities import Refusals
 from asr.models.artifact import fetched, is_artifact, load_model, read_card
 from asr.models.backends import FastModel, NotExportable, SharedBase
@@ -224,7 +225,7 @@ def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
     return ModelInfo(
         name=public_name,
         languages=languages,
-        language=_only(languages) or model.language,
+        language=only(languages) or model.language,
         context=model.context,
         features=model.features,
         engine="torch",
@@ -242,7 +243,7 @@ def _fast_engine(family: Family, model: FastModel, public_name: str) -> FastEngi
     info = ModelInfo(
         name=public_name,
         languages=model.known_languages,
-        language=_only(model.known_languages) or model.language,
+        language=only(model.known_languages) or model.language,
         context="short" if model.short_context else "full",
         features=model.features,
         engine=family.fast_engine,

@@ -16,6 +16,7 @@ from asr.audio.sounding import held_bytes
 from asr.config import suggestion
 from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
+from asr.inference.known_model import KnownModel
 from asr.inference.recording import Joiner, Recording, Window
 from asr.inference.windows import windows
 from asr.language import NAMES, code_or_none, instead, is_detected, name
@@ -108,7 +109,7 @@ class DecodedAudio:
         return self if window.channel is None else self.channels[window.channel]
 
 
-def spoken_language(named: str | None, model: ModelInfo) -> str | None:
+def spoken_language(named: str | None, model: ModelInfo | KnownModel) -> str | None:
     """Return the code that a request's language (code, name or locale) stands for; None, as for ``auto``: detect it.
 
     Raises UserError where it is no language, or none of the model's, and for ``auto`` where the model detects none.
@@ -127,7 +128,7 @@ def spoken_language(named: str | None, model: ModelInfo) -> str | None:
     return language
 
 
-def check_abilities(options: DecodingOptions, model: ModelInfo) -> None:
+def check_abilities(options: DecodingOptions, model: ModelInfo | KnownModel) -> None:
     """Raise UserError if the model lacks an ability that the options ask for."""
     asked: dict[Ability, bool] = {
         "translation": options.task == "translate",

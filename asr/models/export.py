@@ -123,15 +123,28 @@ def read_export(folder: Path) -> Export | None:
 
     Raises UserError where a file differs or the record cannot be read.
     """
-    path, remedy = folder / RECORD, f"delete {folder} and export again"
+    record = export_record(folder)
+    if record:
+        verify(folder, record.files, _remedy(folder))
+    return record
+
+
+def export_record(folder: Path) -> Export | None:
+    """Return the record of a folder as it is written there; None where others wrote the folder.
+
+    Raises UserError where it cannot be read.
+    """
+    path = folder / RECORD
     if not path.is_file():
         return None
     try:
-        record = Export.model_validate_json(path.read_bytes())
+        return Export.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise UserError(f"{path}: {error.errors()[0]['msg']}", remedy) from None
-    verify(folder, record.files, remedy)
-    return record
+        raise UserError(f"{path}: {error.errors()[0]['msg']}", _remedy(folder)) from None
+
+
+def _remedy(folder: Path) -> str:
+    return f"delete {folder} and export again"
 
 
 def _find(name: str) -> _Source:

@@ -141,6 +141,12 @@ class Family(TrainedFamily, Protocol):
     def languages(self, model: SpeechModel) -> frozenset[str]:
         """Return the codes of the languages that a model can be told; none, where it takes whatever it is told."""
 
+    def known_languages(self, folder: Path, language: str | None) -> frozenset[str] | None:
+        """Return what ``languages`` will of a model with its settings in a folder, fine-tuned for ``language`` if any.
+
+        None where the files do not tell. No weights are read.
+        """
+
     def refusals(self, languages: frozenset[str]) -> Refusals:
         """Return what a model of these languages cannot be asked for."""
 

@@ -145,6 +145,7 @@ def _print(job: BatchJob, everything: FoundInputs, as_json: bool) -> None:
     (form,), found = job.formats, everything.inputs
     if str(everything):
         typer.echo(str(everything), err=True)
+    job.check()
     from asr.inference.transcribe import Transcription, transcribe_recording
     from serve.batch.window_task import LIMITS
     from serve.replica.engine_loader import load_engine

@@ -10,6 +10,7 @@ from functools import partial
 from asr.data.manifest import json_object
 from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
+from asr.inference.known_model import KnownModel, known_model
 from asr.inference.pipeline import DecodingOptions, check_abilities, spoken_language
 from asr.io import storage
 from asr.language import code_or_none
@@ -44,7 +45,7 @@ class BatchJob:
     def __post_init__(self) -> None:
         if self.words and Format.JSON not in self.formats:
             raise UserError("--words has no place in the formats asked for", "add --format json")
-        for option, check in (("--prompt", partial(require_plain, self.prompt)), ("--keyword", self._plain_keywords)):
+        for option, check in (("--prompt", partial(require_plain, self.prompt)), ("--keywords", self._plain_keywords)):
             try:
                 check()
             except DataError as error:
@@ -74,7 +75,12 @@ class BatchJob:
             keywords=json.dumps(keywords, ensure_ascii=False) if (keywords := self._plain_keywords()) else "",
         )
 
-    def options(self, model: ModelInfo) -> DecodingOptions:
+    def check(self) -> None:
+        """Raise UserError for what the model's files tell already that it cannot do: its weights may take minutes."""
+        if model := known_model(self.config.model, self.config.public_name):
+            self.options(model)
+
+    def options(self, model: ModelInfo | KnownModel) -> DecodingOptions:
         """Return what each window is asked. Raises UserError where the model cannot do it."""
         asked = DecodingOptions(
             task=self.task,

@@ -66,6 +66,7 @@ def _transcribed(
 ) -> Summary:
     found = find(job.inputs, job.audio_roots)
     inputs = found.inputs
+    job.check()  # before transcripts are removed for --overwrite
     folder = Folder(job.out, job.settings(), job.formats)
     notes = folder.open(inputs, job.overwrite)
     todo = [one for one in inputs if not folder.is_done(one)]

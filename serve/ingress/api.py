@@ -28,7 +28,7 @@ from serve.ingress.openai import schemas
 from serve.ingress.openai.form import read_form
 from serve.ingress.openai.openapi import ORDERED, TRANSCRIBED, answers, document
 from serve.ingress.openai.parameters import options_of
-from serve.ingress.openai.responses import Answer
+from serve.ingress.openai.responses import Answer, listed
 from serve.ingress.openai.sse import EventStream, events
 from serve.ingress.page import router as page
 from serve.ingress.readiness import Readiness
@@ -94,13 +94,13 @@ class Api:
     async def models(self, request: Request) -> JsonObject:
         """List the models by their public names."""
         self._keys.holder(request.headers.get("authorization"))
-        return {"object": "list", "data": [self._listed(name) for name in self._controller.names]}
+        return {"object": "list", "data": [await self._listed(name) for name in self._controller.names]}
 
     @app.get("/v1/models/{name:path}", **answers(schemas.Model, 401, 404))
     async def model(self, name: str, request: Request) -> JsonObject:
         """Describe the model of that public name."""
         self._keys.holder(request.headers.get("authorization"))
-        return self._listed(self._controller.name(name))
+        return await self._listed(self._controller.name(name))
 
     @app.get("/admin/models", **answers(schemas.States, 401, 403))
     async def model_states(self, request: Request) -> Response:
@@ -174,5 +174,5 @@ class Api:
                 return begun.route.named(await loop.run_in_executor(begun.threads, told.response))
             return begun.route.named(told.response())
 
-    def _listed(self, name: str) -> JsonObject:
-        return {"id": name, "object": "model", "created": self._created, "owned_by": "whisperfleet"}
+    async def _listed(self, name: str) -> JsonObject:
+        return listed(name, self._created, await self._controller.facts(name))

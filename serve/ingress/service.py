@@ -94,11 +94,13 @@ class TranscriptionService:
         an unknown model, for options that it lacks, and when the endpoint is full; DataError for a recording that
         cannot be decoded.
         """
-        route = self._router.route(submission.model, known.request_id)
-        known.model, known.version = route.name, route.role
-        stack.enter_context(self._router.present(route))
-        labels = MetricLabels(route.name, route.role, upload.key)
+        drawn = self._router.route(submission.model, known.request_id)
+        known.model, known.version = drawn.name, drawn.role
         async with upload.kept():
+            route = await self._router.able_route(drawn.name, known.request_id, submission.options)
+            known.version = route.role
+            stack.enter_context(self._router.present(route))
+            labels = MetricLabels(route.name, route.role, upload.key)
             route, model = await self._router.info(route)
             options = submission.options(model)
             sound, threads = await self._decoded(submission, model, upload.key, stack)

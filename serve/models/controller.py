@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ray.serve.handle import DeploymentHandle
 
 from asr.audio.limits import AudioLimits
 from asr.inference.engine import ModelInfo
+from asr.inference.known_model import KnownModel, known_model
+from asr.models.checkpoint import builtin_names
 from serve.config import ServeConfig
 from serve.models.catalog import opened
 from serve.models.replica_group import ReplicaGroup
@@ -37,6 +41,7 @@ class ModelController:
 
     def __init__(self, config: ServeConfig, replicas: DeploymentHandle, threads: Executor) -> None:
         self._replicas = ReplicaGroup(replicas)
+        self._known: dict[Version, KnownModel | None] = {}
         self.router = Router(opened(config), self._replicas, config.registry)
         whole = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)  # what is compared is
         self._rollout = Rollout(self.router, self._replicas, threads, whole)
@@ -49,6 +54,16 @@ class ModelController:
     def name(self, asked: str) -> str:
         """Return the public name of what a client calls a model. Raises ApiError 404 where there is none."""
         return self.router.catalog.name(asked)
+
+    async def facts(self, name: str) -> ModelInfo | KnownModel | None:
+        """Return what a name's model can do, without loading it; None where that is not known without fetching it."""
+        version = self.router.catalog.entries[name].stable
+        if loaded := self._replicas.known(version):
+            return loaded
+        if version not in self._known:
+            files = asyncio.get_running_loop().run_in_executor(None, _facts, version.artifact)
+            self._known[version] = await files
+        return self._known[version]
 
     async def default_info(self) -> ModelInfo:
         """Return what must be known of the default model, under its public name. Raises what loading it raises."""
@@ -81,3 +96,9 @@ class ModelController:
     def change(self, verb: str, name: str, request: RolloutRequest) -> Steps:
         """Load, promote, roll back or unload a name, step by step; see ``Rollout.alone``."""
         return self._rollout.alone(verb, name, request)
+
+
+def _facts(artifact: str) -> KnownModel | None:
+    """Return what the files of a model on this machine tell; a hub or a bucket is not asked because of a listing."""
+    here = artifact in builtin_names() or Path(artifact).expanduser().is_dir()
+    return known_model(artifact, artifact) if here else None

@@ -9,6 +9,7 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
+from asr.inference.engine import ModelInfo
 from asr.transcript import DecodingRequest, Transcript
 from serve.models.version import ArtifactInfo, Described, Held, Version
 
@@ -36,6 +37,10 @@ class ReplicaGroup:
             known = await self._replicas.describe.remote(version)
             self._described[known.version] = known
         return known
+
+    def known(self, version: Version) -> ModelInfo | None:
+        """Return what was told of a version before; None where nobody has asked."""
+        return next((one.info for held, one in self._described.items() if version.is_met_by(held)), None)
 
     async def answers(self, version: Version) -> None:
         """Return when a replica has answered that holds a version."""

@@ -14,6 +14,8 @@ from pydantic import Field
 from asr.audio.decode import AudioLimits
 from asr.config import Section
 from asr.errors import UserError
+from asr.inference.engine import ModelInfo
+from asr.language import name as language_name
 from asr.printable import printable
 from serve.config import GB
 from serve.errors import ApiError
@@ -25,6 +27,7 @@ from serve.models.version import Described, Version
 
 DEFAULT_MARGIN = 0.01
 LONGEST_PLACE = 200  # characters of an artifact's URI that are repeated in an answer
+_NAMED = 5  # languages in a line
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 
 
@@ -128,6 +131,8 @@ class Rollout:
             yield RolloutStep(
                 "memory", "memory_gb does not hold this version and the stable one at once: they take turns"
             )
+        if less := await self._less(entry.stable, described, request.canary):
+            yield less
         if request.score:
             yield await self._scored(name, described, request)
         if request.canary is None:
@@ -167,6 +172,16 @@ class Rollout:
         replicas = "one replica holds" if len(loaded) == 1 else f"{len(loaded)} replicas hold"
         return loaded[0], RolloutStep("load", f"{replicas} it, warm, {size:.2f} GB each")
 
+    async def _less(self, before: Version, after: Described, canary: float | None) -> RolloutStep | None:
+        """Return what a version cannot be asked for that the stable one can; None where that is nothing."""
+        try:
+            stable = await self._replica_group.describe(before)
+        except ApiError:  # one that cannot be loaded can do nothing
+            return None
+        missing = what_is_missing(stable.info, after.info)
+        answered = "are refused from now on" if canary is None else "are answered by the stable version meanwhile"
+        return RolloutStep("less", f"requests for {', '.join(missing)} {answered}") if missing else None
+
     async def _are_held(self, versions: tuple[Version, ...]) -> bool:
         return all(version in held.nbytes for held in await self._replica_group.held() for version in versions)
 
@@ -194,6 +209,15 @@ class Rollout:
         await self._router.gone(version)
         if not self._router.catalog.uses(version):  # it may have come back meanwhile
             await self._replica_group.drop(version)
+
+
+def what_is_missing(before: ModelInfo, after: ModelInfo) -> list[str]:
+    """Return what the model ``before`` can be asked for and the model ``after`` cannot, for people."""
+    abilities = [ability for ability in after.refusals if ability not in before.refusals]
+    if not after.languages or (before.languages and before.languages <= after.languages):
+        return list(abilities)
+    known = ", ".join(language_name(code) for code in sorted(after.languages))
+    return [*abilities, f"languages other than {known}" if len(after.languages) <= _NAMED else "some of its languages"]
 
 
 def _unused(before: Catalog, after: Catalog) -> list[Version]:

@@ -12,11 +12,16 @@ from dataclasses import dataclass, replace
 from starlette.responses import Response
 
 from asr.inference.engine import ModelInfo
+from serve.errors import ApiError
 from serve.models.catalog import Catalog, save
 from serve.models.replica_group import ReplicaGroup
 from serve.models.version import Described, Role, Version
 
 HEADER = "x-model-version"
+
+
+Check = Callable[[ModelInfo], object]
+"""Raises ApiError if a model cannot do what a request asks of it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,33 @@ class Router:
         name = self.catalog.name(asked)
         version, role = self.catalog.entries[name].drawn(request_id)
         return Route(name, role, version)
+
+    async def able_route(self, asked: str, request_id: str, check: Check) -> Route:
+        """Return the way of a request; it is the stable version's too where a canary would answer in another way.
+
+        A candidate gets what both can do: what it cannot, the stable version goes on doing, and what that one cannot
+        is refused to everybody, whatever their id. Raises ApiError 404 for a model that is not here.
+        """
+        drawn = self.route(asked, request_id)
+        if drawn.role == "stable":
+            return drawn
+        refused = await self._refuses(self._stable(drawn.name), check) or await self._refuses(drawn, check)
+        now = self.route(asked, request_id)  # what the name stands for may have changed meanwhile
+        return self._stable(now.name) if refused else now
+
+    def _stable(self, name: str) -> Route:
+        return Route(name, "stable", self.catalog.entries[name].stable)
+
+    async def _refuses(self, route: Route, check: Check) -> bool:
+        try:
+            _, model = await self.info(route)
+        except ApiError:  # it cannot be loaded, which has its own answer
+            return False
+        try:
+            check(model)
+        except ApiError:
+            return True
+        return False
 
     @contextmanager
     def present(self, route: Route) -> Iterator[None]:

@@ -109,6 +109,10 @@ class CtcFamily:
         """Return the language that the model was trained for; any, where that is not known."""
         return languages_of(model.language)
 
+    def known_languages(self, folder: Path, language: str | None) -> frozenset[str]:
+        """Return the language of the card."""
+        return languages_of(language)
+
     def refusals(self, languages: frozenset[str]) -> Refusals:
         """Return what only a decoder can do."""
         return _REFUSED

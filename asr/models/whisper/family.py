@@ -23,7 +23,7 @@ from asr.models.training import Finding, FrozenPart, LabelSample, NetworkLayers,
 from asr.models.whisper import label_checks
 from asr.models.whisper.processor import WhisperProcessor, load_processor
 from asr.models.whisper.shapes import SIZES, NetworkShape, read_shape
-from asr.models.whisper.tokens import is_multilingual
+from asr.models.whisper.tokens import is_multilingual, read_languages
 from asr.transcript import DecodingRequest, Transcript, Word
 
 if TYPE_CHECKING:
@@ -89,6 +89,10 @@ class WhisperFamily:
             return frozenset({"en"})
         known: dict[str, int] = model.network.generation_config.lang_to_id
         return frozenset(token.strip("<|>") for token in known)
+
+    def known_languages(self, folder: Path, language: str | None) -> frozenset[str] | None:
+        """Return the codes in the folder's generation config, which checkpoints and artifacts have."""
+        return read_languages(folder)
 
     def refusals(self, languages: frozenset[str]) -> Refusals:
         """Return that keywords belong into the prompt, and that English-only checkpoints cannot translate."""

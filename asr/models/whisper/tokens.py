@@ -6,7 +6,9 @@ With timestamps there is no flag; each segment's text stands between the times a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.data.segments import LabelledSegment
@@ -26,6 +28,17 @@ _LAST_TIMESTAMP = 1500
 def is_multilingual(tokenizer: WhisperTokenizer) -> bool:
     """Return whether the vocabulary is that of a multilingual checkpoint (the English-only one is a token shorter)."""
     return int(tokenizer.convert_tokens_to_ids("<|startoftranscript|>")) == 50258
+
+
+def read_languages(folder: Path) -> frozenset[str] | None:
+    """Return the codes that a checkpoint's generation config has tokens for; None where it does not tell them."""
+    try:
+        settings = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+        if settings["is_multilingual"] is False:
+            return frozenset({"en"})
+        return frozenset(token.strip("<|>") for token in settings["lang_to_id"]) or None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def prompt_ids(

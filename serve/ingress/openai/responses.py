@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from fastapi import Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from asr.inference.engine import ModelInfo
 from asr.inference.formats import as_json, as_srt, as_text, as_verbose_json, as_vtt
+from asr.inference.known_model import KnownModel
 from asr.inference.pipeline import DecodingOptions, as_answered
 from asr.inference.recording import Joiner, Recording, RecordingPart, Window
+from asr.parsed import JsonObject
 from asr.printable import printable
 from asr.sound import SoundReport
 from asr.transcript import Transcript
@@ -124,3 +127,11 @@ def as_header(warnings: Sequence[str]) -> str:
     """Return warnings as the value of a header: printable ASCII of bounded length, whatever a file made them say."""
     text = "; ".join(printable(warning.replace(";", ","), MAX_HEADER_LENGTH, ascii_only=True) for warning in warnings)
     return text if len(text) <= MAX_HEADER_LENGTH else text[: MAX_HEADER_LENGTH - len(_CUT)] + _CUT
+
+
+def listed(name: str, created: int, facts: ModelInfo | KnownModel | None) -> JsonObject:
+    """Return a model's entry of ``/v1/models``: OpenAI's fields, and what it can be asked, where that is known."""
+    entry: JsonObject = {"id": name, "object": "model", "created": created, "owned_by": "whisperfleet"}
+    if facts is not None:
+        entry |= {"languages": sorted(facts.languages), "cannot": sorted(facts.refusals)}
+    return entry

@@ -105,6 +105,10 @@ class Model(Shape):
     object: Literal["model"]
     created: int
     owned_by: str
+    languages: list[str] | None = None
+    """Codes that it can be told; none: any. Ours, as `cannot` is; both are left out where they are not known yet."""
+    cannot: list[str] | None = None
+    """What is refused: `translation`, `prompt`, `keywords`, `temperature`, `language detection` ..."""
 
 
 class Models(Shape):

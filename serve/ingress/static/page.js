@@ -13,6 +13,9 @@ let text = "";
 let words = []; // {start, node}: seconds, and the element that shows the word
 let now = -1; // index of the word that is being played
 let current = 0; // index of the word that the keyboard is at
+let models = []; // as /v1/models lists them
+const languages = [...$("language").options]; // the first is none of them
+const tasks = [...$("task").options];
 
 // ---- what the endpoint says
 
@@ -58,12 +61,32 @@ async function loadModels() {
   try {
     const { data } = await (await ask("v1/models")).json();
     const chosen = $("model").value;
+    models = data;
     $("model").replaceChildren(...data.map(({ id }) => new Option(id, id, false, id === chosen)));
+    offer();
     report("");
   } catch (error) {
     report(error);
   }
   enable();
+}
+
+// Offers what the chosen model can do: of one that says nothing, all but keywords.
+function offer() {
+  const model = models.find(({ id }) => id === $("model").value) ?? {};
+  const can = (ability) => !model.cannot?.includes(ability);
+  const known = model.languages ?? [];
+  const spoken = languages.slice(1).filter(({ value }) => !known.length || known.includes(value));
+  languages[0].text = can("language detection") ? "Detect" : "Not named";
+  refill("language", spoken.length === 1 ? spoken : [languages[0], ...spoken]);
+  refill("task", can("translation") ? tasks : tasks.slice(0, 1));
+  $("keywords").parentNode.hidden = !model.cannot || !can("keywords");
+}
+
+function refill(name, options) {
+  const before = $(name).value;
+  $(name).replaceChildren(...options);
+  $(name).value = (options.find(({ value }) => value === before) ?? options[0]).value;
 }
 
 // ---- one transcription
@@ -99,6 +122,10 @@ function form() {
   body.append("model", $("model").value);
   for (const name of ["language", "channel"]) {
     if ($(name).value) body.append(name, $(name).value);
+  }
+  if (!$("keywords").parentNode.hidden) {
+    const keywords = $("keywords").value.split(",").map((word) => word.trim());
+    keywords.filter(Boolean).forEach((word) => body.append("keywords[]", word));
   }
   body.append("response_format", "verbose_json");
   body.append("timestamp_granularities[]", "segment");
@@ -372,6 +399,7 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!running) transcribe();
 });
+$("model").addEventListener("change", offer);
 $("cancel").addEventListener("click", () => running?.abort());
 $("file").addEventListener("change", ({ target }) => {
   if (target.files.length) choose(target.files[0]);

@@ -14,13 +14,17 @@ import typer
 
 from asr.audio.decode import decode
 from asr.errors import UserError
+from asr.inference.recording import Recording
 from asr.inference.transcribe import transcribe as in_process
 from asr.scoring.error_rates import score
 from asr.utterance import Utterance
 from serve.batch.cli import transcribe
-from serve.batch.output_folder import Format
+from serve.batch.inputs import find
+from serve.batch.job import BatchJob
+from serve.batch.output_folder import Folder, Format
 from serve.config import ServeConfig
 from serve.replica.engine_loader import load_engine
+from tests.asr.models.ctc import tiny
 from tests.asr.sounds import wav16
 from tests.litter import litter
 
@@ -159,3 +163,41 @@ def test_a_killed_run_goes_on(
     assert summary["transcribed"] == len(files) - len(written)
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert all(path.read_text().strip() for path in out.glob("*.txt"))
+
+
+def test_what_a_model_cannot_do_was_told_after_its_weights_were_loaded(
+    random_checkpoint: Path,
+    english_clips: list[Utterance],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it had to be exported first, minutes later; and with --out after Ray's start."""
+    monkeypatch.setattr("serve.replica.engine_loader.load_engine", lambda config: pytest.fail("loaded"))
+    monkeypatch.setattr("serve.batch.run.ray_session", lambda address: pytest.fail("Ray"))
+    clip, out = [str(english_clips[0].audio)], str(tmp_path / "out")
+    letters = str(tiny.write(tmp_path / "letters", "wav2vec2-large-lv60"))
+    for place in (None, out):
+        with pytest.raises(UserError, match="cannot translate"):
+            transcribe(clip, letters, place, task="translate")
+        with pytest.raises(UserError, match="reads no prompt"):
+            transcribe(clip, letters, place, prompt="Digium")
+        with pytest.raises(UserError, match="takes no keywords"):
+            transcribe(clip, str(random_checkpoint), place, keywords=["Digium"])
+        with pytest.raises(UserError, match="knows English only, not Dhivehi"):
+            transcribe(clip, str(random_checkpoint), place, language="dv")
+
+
+def test_overwrite_removed_the_transcripts_before_what_was_asked_was_refused(
+    english_clips: list[Utterance], tmp_path: Path
+) -> None:
+    letters = str(tiny.write(tmp_path / "letters", "wav2vec2-large-lv60"))
+    clip, out = str(english_clips[0].audio), tmp_path / "out"
+    job = BatchJob([clip], str(out), [Format.TXT], ServeConfig(model=letters))
+    folder = Folder(str(out), job.settings(), job.formats)
+    (one,) = find([clip]).inputs
+    folder.open([one])
+    folder.write(one, Recording(1.0, None, (), ()))
+    (written,) = out.glob("*.txt")
+    with pytest.raises(UserError, match="cannot translate"):
+        transcribe([clip], letters, str(out), task="translate", overwrite=True)
+    assert written.exists()

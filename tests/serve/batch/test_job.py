@@ -35,7 +35,7 @@ def test_what_no_model_can_do_is_refused_at_once() -> None:
         job(Format.SRT, words=True)
     with pytest.raises(UserError, match="--prompt"):
         job(prompt="a <|notimestamps|> token")
-    with pytest.raises(UserError, match="--keyword cannot be used: one has 51 characters"):
+    with pytest.raises(UserError, match="--keywords cannot be used: one has 51 characters"):
         job(keywords=["a" * 51])
     with pytest.raises(UserError, match="Xqzzt"):
         job(language="Xqzzt").settings()

@@ -54,6 +54,7 @@ class Scripted:
     url: str = ""
     respond: Callable[[], Response] = Response
     asked: dict[str, Any] = field(default_factory=dict)
+    more: list[dict[str, Any]] = field(default_factory=list)
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -61,7 +62,7 @@ class Scripted:
 
         @app.get("/v1/models")
         async def models() -> dict[str, Any]:
-            return {"data": [{"id": "one"}, {"id": "two"}]}
+            return {"data": [{"id": "one"}, {"id": "two"}, *self.more]}
 
         @app.post("/v1/audio/{task}")
         async def audio(task: str, request: Request) -> Response:
@@ -273,6 +274,44 @@ def test_languages_are_whispers_in_the_order_of_their_names(page: Page) -> None:
     options = Select(page.find("#language")).options
     assert {option.get_property("value"): option.text for option in options} == {"": "Detect"} | NAMES
     assert [option.text for option in options[1:]] == sorted(NAMES.values())
+
+
+SPELLER = {"id": "spelt", "languages": ["it"], "cannot": ["language detection", "prompt", "temperature", "translation"]}
+WHISPER = {"id": "heard", "languages": ["it", "nl"], "cannot": ["keywords"]}
+ANY = {"id": "any", "languages": [], "cannot": SPELLER["cannot"]}
+
+
+def test_the_page_offered_whispers_languages_and_translation_of_every_model(
+    browser: Chrome, scripted: Scripted, quiet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripted, "more", [SPELLER, WHISPER, ANY])
+    page = Page(browser, scripted.url)
+    page.until(lambda: len(Select(page.find("#model")).options) == 5)
+
+    def offered(model: str) -> tuple[list[str], int, bool]:
+        Select(page.find("#model")).select_by_value(model)
+        languages = [option.text for option in Select(page.find("#language")).options]
+        return languages[:3], len(Select(page.find("#task")).options), page.find("#keywords").is_displayed()
+
+    assert offered("heard") == (["Detect", "Dutch", "Italian"], 2, False)
+    Select(page.find("#language")).select_by_visible_text("Dutch")
+    Select(page.find("#task")).select_by_value("translations")
+    assert offered("any") == (["Not named", *sorted(NAMES.values())[:2]], 1, True)
+    assert Select(page.find("#language")).first_selected_option.text == "Dutch", "what is chosen stays where it can"
+    assert offered("spelt") == (["Italian"], 1, True)
+    page.find("#keywords").send_keys("Digium, Asterisk ,")
+    scripted.respond = streamed(*heard("bene"))
+    page.transcribe(quiet)
+    assert scripted.asked["task"] == "transcriptions"
+    assert scripted.asked["fields"][:4] == [
+        ("model", "spelt"),
+        ("language", "it"),
+        ("keywords[]", "Digium"),
+        ("keywords[]", "Asterisk"),
+    ]
+    assert offered("one") == (["Detect", *sorted(NAMES.values())[:2]], 2, False)
+    page.transcribe(quiet)
+    assert "keywords[]" not in dict(scripted.asked["fields"])
 
 
 def test_every_control_has_a_name(page: Page) -> None:

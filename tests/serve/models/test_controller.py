@@ -13,7 +13,8 @@ from serve.models.controller import ModelController
 from serve.models.rollout import RolloutRequest
 from serve.models.version import Version
 from serve.replica.transcriber import Transcriber
-from tests.serve.fakes import FakeEngine
+from tests.asr.models.ctc import tiny
+from tests.serve.fakes import LANGUAGES, FakeEngine
 from tests.serve.inside import Handle
 from tests.serve.made import made
 
@@ -43,6 +44,24 @@ def test_the_default_model_answers_and_says_what_it_is(tmp_path: Path) -> None:
         await owner.default_answers()
         assert (await owner.default_info()).name == "one"
         assert owner.router.catalog.entries["one"].stable.fingerprint, "the files it found are noted"
+
+    asyncio.run(ask())
+
+
+def test_what_a_model_can_do_is_listed_without_loading_it(tmp_path: Path) -> None:
+    letters = str(tiny.write(tmp_path / "letters", "wav2vec2-large-lv60"))
+
+    async def ask() -> None:
+        owner = await controller(
+            tmp_path, models={"spelt": letters, "away": "s3://bucket/away", "hub": "nobody/nothing"}
+        )
+        assert await owner.facts("one") is None, "nobody has asked the replica, and there are no files"
+        await owner.default_info()
+        one, spelt = await owner.facts("one"), await owner.facts("spelt")
+        assert one is not None and one.languages == LANGUAGES
+        assert spelt is not None and "translation" in spelt.refusals and "keywords" not in spelt.refusals
+        assert (await owner.facts("away"), await owner.facts("hub")) == (None, None)
+        assert [list(held.nbytes) for held in await owner.held()] == [[owner.router.catalog.entries["one"].stable]]
 
     asyncio.run(ask())
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from peft import LoraConfig, get_peft_model
 from asr.audio.decode import AudioLimits
 from asr.errors import UserError
 from asr.inference.engine import ModelInfo
+from asr.models.abilities import Refusal
 from asr.models.artifact import complete
 from asr.models.checkpoint import find_checkpoint
 from asr.models.whisper.loading import load_checkpoint
@@ -28,7 +30,7 @@ from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.models import cli
 from serve.models.catalog import Catalog, CatalogEntry, opened
-from serve.models.rollout import Rollout, RolloutRequest
+from serve.models.rollout import Rollout, RolloutRequest, what_is_missing
 from serve.models.router import Router
 from serve.models.version import ArtifactInfo, Described, Held, Version
 from tests.asr.models.test_artifact import card
@@ -43,13 +45,14 @@ class Fleet:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.infos: dict[str, ModelInfo] = {}
         self.open = asyncio.Event()
         self.open.set()
 
     async def describe(self, version: Version) -> Described:
         if version.artifact == "lost":
             raise ApiError(503, "this model cannot be loaded now", "model_unavailable")
-        return Described(Version(version.artifact, "f"), INFO, 1)
+        return Described(Version(version.artifact, "f"), self.infos.get(version.artifact, INFO), 1)
 
     async def inspect(self, artifact: str) -> ArtifactInfo:
         self.told.append(f"inspect {artifact}")
@@ -97,6 +100,29 @@ def test_nothing_changes_before_the_replicas_hold_what_is_to_answer() -> None:
         assert replica_group.told == ["inspect new", "load new"], "the one before stays loaded, for a rollback"
         assert await done(rollout, "rollback") == ["load", "done"]
         assert replica_group.told[-2:] == ["load old", "drop new"]
+
+    asyncio.run(ask())
+
+
+def test_what_a_version_cannot_do_is_told_when_it_is_promoted() -> None:
+    no = Refusal("cannot", "ask another")
+    whisper = replace(INFO, languages=frozenset({"it", "nl"}), refusals={"keywords": no})
+    speller = replace(INFO, languages=frozenset({"it"}), refusals={"prompt": no, "translation": no})
+    anything = replace(speller, languages=frozenset[str]())
+    assert what_is_missing(whisper, speller) == ["prompt", "translation", "languages other than Italian"]
+    assert what_is_missing(speller, whisper) == ["keywords"]
+    assert what_is_missing(whisper, anything) == ["prompt", "translation"]
+    assert what_is_missing(anything, speller) == ["languages other than Italian"]
+    assert what_is_missing(whisper, whisper) == []
+
+    async def ask() -> None:
+        replica_group, _, rollout = stubs()
+        replica_group.infos = {"old": whisper, "new": speller}
+        for canary, told in ((0.5, "the stable version meanwhile"), (None, "refused from now on")):
+            steps = {
+                one.step: one.text async for one in rollout.promote("m", RolloutRequest(artifact="new", canary=canary))
+            }
+            assert "prompt, translation, languages other than Italian" in steps["less"] and told in steps["less"]
 
     asyncio.run(ask())
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +9,36 @@ import pytest
 
 from asr.errors import UserError
 from asr.inference.engine import ModelInfo
+from asr.models.abilities import Refusal
+from asr.transcript import Task
 from serve.config import ServeConfig
+from serve.errors import ApiError
+from serve.ingress.openai.parameters import options_of, read_parameters
 from serve.models.catalog import Catalog, CatalogEntry, opened
-from serve.models.router import HEADER, Router
+from serve.models.router import HEADER, Check, Router
 from serve.models.version import Described, Version
 
 INFO = ModelInfo("whatever it was loaded as", frozenset({"en"}), "en", "full", None)  # type: ignore[arg-type]
 
 
+NO = Refusal("cannot", "ask another")
+SPELLER = ModelInfo("s", frozenset({"it"}), "it", "full", None, refusals={"prompt": NO})  # type: ignore[arg-type]
+LISTENER = ModelInfo("l", frozenset({"it", "nl"}), None, "full", None, refusals={"keywords": NO})  # type: ignore[arg-type]
+
+
 class Fleet:
-    """Replicas that find files with the fingerprint ``f`` everywhere."""
+    """Replicas that find files with the fingerprint ``f`` everywhere, and nothing that is called ``lost``."""
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[], None] = lambda: None
 
     async def describe(self, version: Version) -> Described:
         await asyncio.sleep(0)
-        return Described(Version(version.artifact, version.fingerprint or "f"), INFO, 1)
+        self.meanwhile()
+        if version.artifact == "lost":
+            raise ApiError(503, "this model cannot be loaded now", "model_unavailable")
+        info = {"speller": SPELLER, "listener": LISTENER}.get(version.artifact, INFO)
+        return Described(Version(version.artifact, version.fingerprint or "f"), info, 1)
 
 
 def router(registry: str = "") -> Router:
@@ -79,3 +96,47 @@ def test_the_answer_says_which_version_heard_it() -> None:
     one = router()
     route, _ = asyncio.run(one.info(one.route("tiny", "r")))
     assert route.named(Response()).headers[HEADER] == "stable f"
+
+
+def canary(stable: str, candidate: str) -> tuple[Fleet, Router]:
+    """A candidate that would answer everything."""
+    fleet: Any = Fleet()
+    entry = CatalogEntry(Version(stable, "f"), candidate=Version(candidate, "f"), share=1.0)
+    return fleet, Router(Catalog({"m": entry}), fleet)
+
+
+def asking(task: Task = "transcribe", **fields: str) -> Check:
+    parameters = read_parameters([("model", "m"), *fields.items()])
+    return lambda model: options_of(model, parameters, task)
+
+
+@pytest.mark.parametrize(
+    ("stable", "candidate", "fields", "role"),
+    [
+        ("listener", "speller", {}, "candidate"),
+        ("listener", "speller", {"language": "it"}, "candidate"),
+        ("listener", "speller", {"prompt": "Digium"}, "stable"),
+        ("listener", "speller", {"language": "nl"}, "stable"),
+        ("listener", "speller", {"keywords[]": "Digium"}, "stable"),
+        ("speller", "listener", {"prompt": "Digium"}, "stable"),
+        ("speller", "listener", {"keywords[]": "Digium"}, "stable"),
+        ("lost", "speller", {}, "candidate"),
+        ("listener", "lost", {}, "candidate"),
+    ],
+)
+def test_a_ctc_canary_refused_its_share_of_what_whisper_can_do(
+    stable: str, candidate: str, fields: dict[str, str], role: str
+) -> None:
+    _, one = canary(stable, candidate)
+    route = asyncio.run(one.able_route("m", "r", asking(**fields)))
+    assert (route.role, route.version.artifact) == (role, stable if role == "stable" else candidate)
+
+
+def test_a_canary_that_ends_while_its_model_is_asked_answers_no_more() -> None:
+    fleet, one = canary("listener", "speller")
+
+    def end() -> None:
+        one.catalog = one.catalog.rolled_back("m") if one.catalog.entries["m"].candidate else one.catalog
+
+    fleet.meanwhile = end
+    assert asyncio.run(one.able_route("m", "r", asking())).role == "stable"

@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.inference.known_model import KnownModel
 from asr.inference.pipeline import DecodingOptions
 from asr.inference.recording import Window
+from asr.models.abilities import Refusal
 from asr.sound import EACH, SoundReport
 from asr.transcript import Segment, Transcript, Word
+from serve.ingress.openai import schemas
 from serve.ingress.openai.parameters import Format, Parameters, read_parameters
-from serve.ingress.openai.responses import HEADER, MAX_HEADER_LENGTH, Answer, as_header
+from serve.ingress.openai.responses import HEADER, MAX_HEADER_LENGTH, Answer, as_header, listed
 
 HEARD = {
     Window(16_000, 80_000): Transcript(
@@ -179,3 +182,10 @@ def test_a_stream_of_two_channels_is_in_order_of_time_and_takes_nothing_back(res
     whole = bytes(answer.response().body).decode()
     assert (json.loads(whole)["text"] if "json" in response_format else whole).strip() == done["text"].strip()
     assert done["usage"]["input_tokens"] == 2 * 700
+
+
+def test_a_listed_model_says_what_it_can_be_asked_where_that_is_known() -> None:
+    speller = KnownModel("m", frozenset({"it"}), "it", {"prompt": Refusal("reads none", "leave it out")})
+    told, untold = listed("m", 1, speller), listed("m", 1, None)
+    assert told == untold | {"languages": ["it"], "cannot": ["prompt"]}
+    assert [schemas.Model(**one).model_dump(exclude_unset=True) for one in (told, untold)] == [told, untold]
