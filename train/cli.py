@@ -168,17 +168,17 @@ def evaluate(  # noqa: PLR0913 - the options of a verb
     with lasting_imports():
         from asr.models.artifact import load_model
         from asr.models.family import best_device
-        from train.evaluation.letters import require_letters
+        from asr.models.letters import require_letters
         from train.evaluation.offline import evaluate as evaluate_model
 
     model = load_model(model_name, best_device())
     if greedy:
         model = model.family.without_language_model(model)
-    require_letters(model.processor, given.utterances, model_name)
+    lacking = require_letters(model.processor, given.utterances, model_name)
     with counting("transcribing") as advance:
         done = evaluate_model(model, given.utterances, wanted, spoken, advance)
     evaluation, quarantined = done.evaluation, [*given.unread, *done.quarantined]
-    why = explain(evaluation) if evaluation.results else []
+    why = [*filter(None, [lacking]), *(explain(evaluation) if evaluation.results else [])]
     if out is not None:
         details = {
             "checkpoint": model.name,

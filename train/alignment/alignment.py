@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from train.alignment.journal import DoneRow, Journal
 OnProgress = Callable[[int, int], None]
 
 _SUFFIX = ".jsonl"
+_SHOWN_FOLDERS = 3
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,15 @@ def _summary(results: Sequence[DoneRow], quarantined: Sequence[Quarantined], fol
         recording_hours=_hours(done.sound_s for done in cut),
         segment_hours=_hours(row.duration_s or 0.0 for row in segments),
         quarantined=tuple(by_reason(quarantined)),
-        elsewhere=tuple(sorted({str(one.parent) for one in audio if not one.is_relative_to(folder)})),
+        elsewhere=_topmost({one.parent for one in audio if not one.is_relative_to(folder)}),
     )
+
+
+def _topmost(folders: Set[Path]) -> tuple[str, ...]:
+    """Return the folders that are below none of the others; of many the one that they have in common."""
+    tops = sorted(str(one) for one in folders if folders.isdisjoint(one.parents))
+    shared = os.path.commonpath(tops) if tops else ""
+    return (shared,) if len(tops) > _SHOWN_FOLDERS and Path(shared) != Path(shared).parent else tuple(tops)
 
 
 def _hours(seconds: Iterable[float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,4 +102,6 @@ def _show(done: AlignmentSummary, files: AlignedFiles) -> None:
         print(f"  {one.reason}: {one.rows:,}, for example {one.example}: {one.detail}")
     print(f"manifest: {files.manifest}")
     if done.elsewhere:
-        print(f"its audio lies elsewhere: training on it takes audio_roots=[{', '.join(done.elsewhere)}]")
+        roots = json.dumps(done.elsewhere, ensure_ascii=False)
+        words = [f"data.train.source={files.manifest}", f"data.train.audio_roots={roots}"]
+        print(f"its audio lies elsewhere, so train on it with {shlex.join(words)}")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.errors import DataError, UserError
+from asr.models.letters import require_letters
 from asr.utterance import Quarantined, Utterance
 from train.evaluation.candidate import Candidate
-from train.evaluation.letters import require_letters
 from train.evaluation.offline import usable_waveforms
 
 

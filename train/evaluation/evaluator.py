@@ -24,6 +24,7 @@ from asr.io.cache import cache_root
 from asr.models.artifact import merge_adapter
 from asr.models.family import SpeechModel, best_device, load_checkpoint, load_processor
 from asr.models.head import InitialModel
+from asr.models.letters import require_letters
 from asr.scoring.error_rates import has_words
 from asr.scoring.evaluation import Evaluation, UtteranceResult
 from asr.utterance import Utterance
@@ -31,7 +32,6 @@ from train import console
 from train.checkpoints.best import BEST, keep
 from train.config import TrainConfig
 from train.evaluation.gathered_weights import is_shared_out, whole
-from train.evaluation.letters import require_letters
 from train.evaluation.offline import evaluate
 from train.evaluation.schedule import Scoring, choose_async, exhausted, sample
 from train.events import Corpus, Failed, ProgressActor, Scored

@@ -11,7 +11,7 @@ from asr.io.cache import cache_root
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.family import CTC, Family, family_named, family_of
 from asr.models.head import InitialModel, with_head
-from asr.utterance import Utterance
+from asr.utterance import Quarantined, Utterance
 from train.config import TrainConfig
 from train.data.config import DataConfig
 from train.trainer.strategy import has_adapter
@@ -41,14 +41,26 @@ def known_transcripts(config: TrainConfig) -> Callable[[], Iterator[str]] | None
 
 
 def transcripts(data: DataConfig) -> Iterator[str]:
-    """Yield the transcripts of the training sources. Raises UserError for a stream, which is not read twice."""
+    """Yield the transcripts of the training sources.
+
+    Raises UserError for a stream, which is not read twice, and where no row can be used, with the reason of the first.
+    """
+    first: Quarantined | None = None
+    is_empty = True
     for source in data.sources:
         if is_stream(source):
             raise UserError(
                 f"data.train={source.source} is a stream, and the vocabulary needs all of its transcripts",
                 "prepare a manifest of it, or start from a checkpoint that has a vocabulary",
             )
-        yield from (row.text for row in rows(source, cache_root()) if isinstance(row, Utterance))
+        for row in rows(source, cache_root()):
+            if isinstance(row, Utterance):
+                is_empty = False
+                yield row.text
+            else:
+                first = first or row
+    if is_empty and first is not None:
+        raise UserError(f"data.train: no row can be used, the first: {first.id}: {first.reason}: {first.detail}")
 
 
 def _require_keys(config: TrainConfig, family: Family) -> None:

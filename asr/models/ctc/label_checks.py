@@ -9,6 +9,7 @@ from asr.models.ctc.processor import CtcProcessor
 from asr.models.ctc.text_rules import is_spoken
 from asr.models.ctc.vocabulary import named
 from asr.models.ctc.vocabulary_report import mismatch, unseen
+from asr.models.letters import require_letters
 from asr.models.training import Finding, LabelSample
 
 _SHOWN = 10
@@ -68,6 +69,7 @@ def length(sample: LabelSample) -> Finding:
 def _unseen(sample: LabelSample) -> list[str]:
     found = []
     for key, rows in sample.scored.items():
+        require_letters(_processor(sample), rows, key)
         found_unseen = unseen(_processor(sample).vocabulary, ((row.id, row.text) for row in rows))
         lacking = {one: told for one, told in found_unseen.items() if is_spoken(one)}
         if lacking:

@@ -89,6 +89,9 @@ def require_matches(vocabulary: CtcVocabulary, vocab_size: int, where: str) -> N
 
     Symbols without text may be missing at its end: transformers adds some itself, which no head was made for.
     """
+    if "" in vocabulary.symbols[:vocab_size]:
+        what = f"{where}: the vocabulary has no symbol of the number {vocabulary.symbols.index('')}, and the head has"
+        raise UserError(what, "copy vocab.json anew, with its added_tokens.json if it has one")
     beyond = range(vocab_size, vocabulary.size)
     if vocab_size <= vocabulary.size and vocabulary.blank < vocab_size and vocabulary.silent.issuperset(beyond):
         return

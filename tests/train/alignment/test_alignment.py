@@ -14,7 +14,7 @@ from asr.models.family import SpeechModel
 from asr.utterance import Quarantined, Utterance
 from tests.manifests import read_quarantine
 from train.alignment import alignment
-from train.alignment.alignment import AlignedFiles, align_rows, named
+from train.alignment.alignment import AlignedFiles, _topmost, align_rows, named
 
 
 def test_out_is_a_manifest_or_a_folder_for_one(tmp_path: Path) -> None:
@@ -101,3 +101,11 @@ def test_audio_outside_of_the_manifest_s_folder_is_told(tmp_path: Path, monkeypa
     (tmp_path / "out").mkdir()
     done = align_rows(None, rows, [], SegmentLimits(), files, [], lambda *at: None)  # type: ignore[arg-type]
     assert done.elsewhere == (str(tmp_path / "audio"),)
+
+
+def test_a_corpus_of_a_thousand_folders_printed_them_all() -> None:
+    corpus = {Path(f"/data/corpus/{speaker}/{chapter}") for speaker in range(9) for chapter in range(9)}
+    assert _topmost(corpus) == ("/data/corpus",)
+    assert _topmost({Path("/data/b"), Path("/data/b/c"), Path("/a")}) == ("/a", "/data/b")
+    assert _topmost({Path(f"/{name}/x") for name in "abcd"}) == ("/a/x", "/b/x", "/c/x", "/d/x")
+    assert _topmost(set()) == ()

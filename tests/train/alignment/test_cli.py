@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
+from asr.config import resolve
 from asr.data.manifest import read_manifest
 from asr.errors import UserError
 from asr.utterance import Utterance
 from tests.asr.models.ctc import tiny
 from tests.manifests import read_quarantine, write_beside
 from train.alignment.cli import align
+from train.config import TrainConfig
+from train.run.initial import transcripts
 
 
 @pytest.fixture
@@ -43,7 +47,9 @@ def test_a_manifest_is_written_again_with_words(
     align(str(model), str(out), tmp_path / "again")  # and its result can be read
     shown = capsys.readouterr().out
     assert "clips with times of words: 2" in shown
-    assert "audio_roots=[" in shown
+    words = shlex.split(shown.splitlines()[-1].rpartition(" with ")[2])
+    config = resolve(TrainConfig, None, ["base=none", *words]).value
+    assert len(list(transcripts(config.data))) == 2  # what it says can be typed, and reads what it wrote
 
 
 def test_mistakes_are_told_in_one_line_each(manifest: Path, tmp_path: Path) -> None:

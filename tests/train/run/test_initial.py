@@ -59,6 +59,14 @@ def test_a_stream_has_no_vocabulary() -> None:
         list(transcripts(streamed.data))
 
 
+def test_rows_whose_audio_is_not_allowed_were_said_to_have_no_letters(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    rows = tmp_path / "rows" / "train.jsonl"
+    rows.write_text(json.dumps({"id": "a", "audio": "../a.wav", "text": "uno"}))
+    with pytest.raises(UserError, match=r"^data\.train: no row can be used, the first: a: address_not_allowed: "):
+        initial_model(config(rows, "head=ctc"))
+
+
 def ctc(tmp_path: Path, name: str = "wav2vec2-base-960h") -> str:
     return f"base={tiny.write(tmp_path / name, name)}"
 

@@ -46,10 +46,21 @@ def test_a_vocabulary_made_for_the_transcripts_in_the_case_that_was_asked_for_is
 
 
 def test_letters_that_only_the_validation_set_has(own: Path, tmp_path: Path, english_clips: list[Utterance]) -> None:
-    write_beside(tmp_path / "validation.jsonl", said(english_clips, "über"))
+    write_beside(tmp_path / "validation.jsonl", said(english_clips, "über", "over"))
     given = [f"data.validation={tmp_path / 'validation.jsonl'}"]
     detail, _ = vocabulary(subject(tmp_path, own, said(english_clips, "over"), *given))
     assert "data.validation" in detail and "ü" in detail
+
+
+def test_a_validation_set_in_other_letters_passed_and_training_refused_it(
+    own: Path, tmp_path: Path, english_clips: list[Utterance]
+) -> None:
+    write_beside(tmp_path / "validation.jsonl", said(english_clips, "über", "für", "over"))
+    given = [f"data.validation={tmp_path / 'validation.jsonl'}"]
+    with pytest.raises(
+        UserError, match=r"^data\.validation: 2 of 3 transcripts have letters that the vocabulary lacks"
+    ):
+        vocabulary(subject(tmp_path, own, said(english_clips, "over"), *given))
 
 
 def test_letters_that_the_vocabulary_lacks_are_named_and_few_are_a_warning(

@@ -10,9 +10,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer
 
 from asr.errors import DataError, UserError
+from asr.models.checkpoint import Checkpoint
+from asr.models.ctc.processor import load_processor
 from asr.models.ctc.text_rules import TextRules
 from asr.models.ctc.tokenizer_files import derived_rules, read_vocabulary, require_matches, write_tokenizer
 from asr.models.ctc.vocabulary import CtcVocabulary, character_vocabulary, subword_vocabulary
+from tests.asr.models.ctc import tiny
 
 TEXTS = [
     *("Voilà l'été: don't panic!", "IŞIK İyi", "你好，世界", "ދިވެހިރާއްޖެ", "नमस्ते दुनिया", "الْحَمْدُ لِلَّهِ", "می\u200cروم"),
@@ -275,3 +278,12 @@ def test_a_published_normalizer_that_makes_what_no_piece_spells_is_told_of(tmp_p
     assert vocabulary.encode("ª b") == [2, 3, 2, 4]
     with pytest.raises(DataError, match="unknown_letters: ab"):
         vocabulary.encode("ab")
+
+
+def test_a_vocabulary_that_lacks_a_symbol_of_the_head_in_its_midst_was_read_as_silence(tmp_path: Path) -> None:
+    folder = tiny.write(tmp_path, "wav2vec2-base-960h")
+    symbols = json.loads((folder / "vocab.json").read_text())
+    number = symbols.pop("m")
+    (folder / "vocab.json").write_text(json.dumps(symbols))
+    with pytest.raises(UserError, match=f"the vocabulary has no symbol of the number {number}, and the head has"):
+        load_processor(Checkpoint("tiny", folder, "sha256:1"))

@@ -5,10 +5,10 @@ import pytest
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.family import load_processor
+from asr.models.letters import require_letters
 from asr.models.processor import Processor
 from asr.utterance import Utterance
 from tests.asr.models.ctc import tiny
-from train.evaluation.letters import require_letters
 
 
 def rows(*texts: str) -> list[Utterance]:
@@ -30,10 +30,11 @@ def test_a_test_set_in_letters_that_the_vocabulary_lacks_is_refused_in_one_line(
 
 
 def test_letters_of_a_few_transcripts_are_errors_like_others(latin: Processor) -> None:
-    require_letters(latin, rows("one", "Größe"), "m")
-    require_letters(latin, rows("", "…"), "m")
-    require_letters(latin, [], "m")
+    told = require_letters(latin, rows("one", "Größe"), "m")
+    assert told.startswith("m: 1 of 2 transcripts have letters that the vocabulary lacks, such as '1': ")
+    assert require_letters(latin, rows("", "…"), "m") == ""
+    assert require_letters(latin, [], "m") == ""
 
 
 def test_a_vocabulary_of_all_bytes_lacks_no_letter() -> None:
-    require_letters(load_processor(find_checkpoint("builtin:tiny.en")), rows("ކިތާބު", "什么"), "m")
+    assert not require_letters(load_processor(find_checkpoint("builtin:tiny.en")), rows("ކިތާބު", "什么"), "m")
