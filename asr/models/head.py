@@ -59,6 +59,10 @@ class HeadSettings(Section):
         """True if the language model is a file of the user's."""
         return self.language_model not in ("auto", "transcripts", "none")
 
+    def has_language_model(self, transcripts_known: bool) -> bool:
+        """Return whether an artifact gets n-grams; those of a stream's transcripts are not known."""
+        return self.is_own_language_model or (self.language_model != "none" and transcripts_known)
+
 
 @dataclass(frozen=True)
 class InitialModel:

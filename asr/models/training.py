@@ -65,7 +65,8 @@ class LabelSample(Protocol):
 
     ``labels`` are rows with their tokens, ``unlabelled`` the rows that have none; ``utterances`` counts all training
     rows, of which ``max_quarantined_share`` may be unusable. ``scored`` are rows that are not trained on, by their key,
-    ``has_new_vocabulary`` says that the tokens were made for these very transcripts.
+    ``has_new_vocabulary`` says that the tokens were made for these very transcripts, ``has_known_transcripts`` that
+    these are no stream. ``head_settings`` are those of a CTC head and its decoding.
     ``batch`` is a small one as the network gets it.
     """
 
@@ -85,6 +86,10 @@ class LabelSample(Protocol):
     def generation(self) -> GenerationConfig: ...
     @property
     def has_new_vocabulary(self) -> bool: ...
+    @property
+    def has_known_transcripts(self) -> bool: ...
+    @property
+    def head_settings(self) -> HeadSettings: ...
     @property
     def labels(self) -> list[tuple[Utterance, list[int]]]: ...
     @property

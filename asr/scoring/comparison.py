@@ -32,6 +32,7 @@ TOLD = 20
 class Measured:
     """An evaluation, and what it took.
 
+    ``digest`` is ``sha256:`` of a checkpoint's weights; of an artifact, of its card and all that it is decoded by.
     ``evaluation.seconds`` is the time for features and decoding, of which ``features_s`` is for the features; audio
     files were decoded in ``audio_decoding_s`` besides. ``peak_bytes`` is the most memory that the model's own process
     held while it did so (weights, libraries and all), ``peak_gpu_bytes`` the most of a GPU.

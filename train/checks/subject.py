@@ -25,7 +25,7 @@ from asr.errors import DataError
 from asr.io.cache import cache_root
 from asr.models.checkpoint import Checkpoint
 from asr.models.family import Family, SpeechModel, best_device, family_of, load_checkpoint
-from asr.models.head import InitialModel
+from asr.models.head import HeadSettings, InitialModel
 from asr.models.processor import Processor
 from asr.transcript import Task
 from asr.utterance import Quarantined, Utterance
@@ -34,7 +34,7 @@ from train.corpus.validation import CorpusValidator
 from train.dataloader.collate import collate
 from train.dataloader.preprocess import prepare
 from train.examples import MicroBatchSpec, PackedExample, processor_of
-from train.run.initial import initial_model
+from train.run.initial import initial_model, known_transcripts
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
@@ -110,6 +110,16 @@ class Subject:
     def has_new_vocabulary(self) -> bool:
         """True if the base gets a vocabulary that is made of the training transcripts."""
         return bool(self.initial.head) and self.config.ctc.target_language is None
+
+    @property
+    def has_known_transcripts(self) -> bool:
+        """True if the training transcripts can be read as often as they are needed."""
+        return known_transcripts(self.config) is not None
+
+    @property
+    def head_settings(self) -> HeadSettings:
+        """The settings of a CTC head."""
+        return self.config.ctc
 
     @property
     def scored(self) -> dict[str, list[Utterance]]:

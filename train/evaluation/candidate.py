@@ -24,12 +24,15 @@ _SMALL = {".json", ".txt", ".model", ".jinja"}  # files beside the weights, by w
 class Candidate:
     """A model by name, and the context that it is asked in (None: its own).
 
-    ``identity`` changes with its weights and with every file that decoding reads. ``language`` is an artifact's.
+    ``identity`` changes with its weights and with every file that decoding reads. ``digest`` is what people are told:
+    ``sha256:`` of an artifact's identity, as its base's weights are those of others too, or of a checkpoint's weights.
+    ``language`` is an artifact's.
     """
 
     name: str
     context: Context | None
     identity: str
+    digest: str
     processor: Processor
     language: str | None
 
@@ -52,7 +55,8 @@ def candidates(names: Sequence[str], context: Context | None) -> list[Candidate]
 def candidate(name: str, context: Context | None) -> Candidate:
     """Return the model of a name. Raises UserError where it is missing, damaged or incomplete."""
     folder = fetched(name)
-    if is_artifact(folder):
+    is_own = is_artifact(folder)
+    if is_own:
         card = verified_card(folder)
         checkpoint = whole(name, folder, card) if card.weights == "full" else adapted_base(folder, card, name)
         told, language = [sha256(folder / CARD), checkpoint.digest], card.language
@@ -63,7 +67,8 @@ def candidate(name: str, context: Context | None) -> Candidate:
     files = sorted(path for path in checkpoint.folder.iterdir() if path.suffix in _SMALL)
     told += [f"{path.name} {sha256(path)}" for path in files]
     identity = hashlib.sha256("\n".join(told).encode()).hexdigest()
-    return Candidate(name, context, identity, load_processor(checkpoint), language)
+    digest = f"sha256:{identity}" if is_own else checkpoint.digest
+    return Candidate(name, context, identity, digest, load_processor(checkpoint), language)
 
 
 def named(name: str, error: UserError) -> UserError:

@@ -82,16 +82,17 @@ def compare(  # noqa: PLR0913 - the options of a verb
         found = compare_models(candidates(models, wanted), given.utterances, spoken, counting, out)
     comparison = ModelComparison(found.models, [*given.unread, *found.quarantined])
     details = {"manifest": str(manifest), "language": language or "as rows say", "context": context}
+    report = None
     if out is not None:
         with writing(out, then=_AGAIN):
             write_quarantine(out / "quarantine.parquet", comparison.quarantined)
-            write(out, comparison, f"{len(models)} models on {storage.name_of(str(manifest))}", details)
+            report = write(out, comparison, f"{len(models)} models on {storage.name_of(str(manifest))}", details)
     if as_json:
         print(json.dumps({**details, "rows": given.count, **comparison.summary()}))
         return
     show(comparison)
     if out is not None:
-        print(f"report: {out / 'report.html'}")
+        print(f"report: {report}" if report else f"no report, as no reference has words: see {out / 'table.csv'}")
 
 
 def show(comparison: ModelComparison) -> None:

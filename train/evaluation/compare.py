@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from asr.audio.features import Context
@@ -57,7 +58,7 @@ def compare(
             if kept is not None:
                 with writing(kept, then=_AGAIN):
                     measured.save(kept)
-        results.append(measured)
+        results.append(replace(measured, digest=model.digest))  # that of its weights is also that of others
     return ModelComparison(results, common.quarantined)
 
 
@@ -83,9 +84,16 @@ def _key(model: Candidate, task: Measurement, fingerprint: str, time: int) -> st
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def write(out: Path, comparison: ModelComparison, title: str, details: Mapping[str, str]) -> None:
-    """Write comparison.json, table.csv and report.html into a folder; of silence alone there is nothing to draw."""
+def write(out: Path, comparison: ModelComparison, title: str, details: Mapping[str, str]) -> Path | None:
+    """Write comparison.json, table.csv and report.html into a folder, and return the path of the report.
+
+    Of clips without words there is nothing to draw: no report is there then, nor one of another comparison.
+    """
     comparison.save(out / "comparison.json", dict(details))
     comparison.write_table(out / "table.csv")
-    if comparison.first.results:
-        write_comparison_report(out / "report.html", comparison, title, details)
+    report = out / "report.html"
+    if not comparison.first.results:
+        report.unlink(missing_ok=True)
+        return None
+    write_comparison_report(report, comparison, title, details)
+    return report

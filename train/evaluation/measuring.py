@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 32  # clips whose features are in memory: they fill two batches of like length
 _BATCH = 16
+_ENDS_S = 10.0  # for a process to end by itself, once its result is here
 _STATUS = Path("/proc/self/status")
 
 Advance = Callable[[int, int], None]
@@ -63,7 +64,8 @@ def measured_apart(task: Measurement, on_progress: Advance | None = None) -> Mea
         process.start()
     theirs.close()
     try:
-        return _awaited(ours, on_progress)
+        told = _awaited(ours, on_progress)
+        process.join(_ENDS_S)  # killed, it would leave semaphores behind, which Python warns of
     except EOFError:
         process.join()
         how = "was killed: is there enough memory?" if process.exitcode == -signal.SIGKILL else "has ended"
@@ -73,15 +75,16 @@ def measured_apart(task: Measurement, on_progress: Advance | None = None) -> Mea
         process.kill()
         process.join()
         ours.close()
+    if isinstance(told, UserError):
+        raise told
+    return told
 
 
-def _awaited(connection: Connection[object, object], on_progress: Advance | None) -> Measured:
+def _awaited(connection: Connection[object, object], on_progress: Advance | None) -> Measured | UserError:
     while True:
         told = connection.recv()
-        if isinstance(told, Measured):
+        if isinstance(told, Measured | UserError):
             return told
-        if isinstance(told, Exception):
-            raise told
         if on_progress is not None and isinstance(told, tuple):
             on_progress(*told)
 

@@ -66,7 +66,8 @@ def evaluate(
         clip = DecodingRequest(model.features(waveform), utterance.language or language or model.language)
         usable.append((utterance, clip, len(waveform) / SAMPLE_RATE))
     if not usable:
-        first = f", the first: {quarantined[0].id}: {quarantined[0].reason}" if quarantined else ""
+        told = (f", the first: {row.id}: {DataError(row.reason, row.detail)}" for row in quarantined)
+        first = next(told, "")
         raise UserError(f"none of {len(utterances)} utterances can be evaluated{first}")
     usable.sort(key=lambda row: row[2], reverse=True)  # the slowest first, so that time left is not promised too low
     started = time.perf_counter()

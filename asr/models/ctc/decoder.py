@@ -99,6 +99,16 @@ def write_language_model(folder: Path, vocabulary: CtcVocabulary, texts: Iterabl
     (folder / SETTINGS).write_text(json.dumps(told, indent=2), encoding="utf-8")
 
 
+def how_it_decodes(settings: HeadSettings, transcripts_known: bool) -> str:
+    """Return in words by what an artifact of these settings decodes."""
+    if not settings.has_language_model(transcripts_known):
+        why = "" if settings.language_model == "none" else ", as n-grams are not made of a stream"
+        return f"there are none{why}: each position says its likeliest symbol"
+    whose = settings.language_model if settings.is_own_language_model else "the training transcripts"
+    weights = f"ctc.language_weight={settings.language_weight:g}, ctc.word_bonus={settings.word_bonus:g}"
+    return f"the artifact decodes by n-grams of {whose}: {weights}"
+
+
 def load_decoder(folder: Path, vocabulary: CtcVocabulary) -> CtcDecoder:
     """Load the decoder of a checkpoint's folder. Raises UserError where its language model is damaged or not whole."""
     path = folder / SETTINGS

@@ -17,7 +17,7 @@ from asr.models.backends import FastModel, SharedBase
 from asr.models.capacity import NetworkSize
 from asr.models.checkpoint import Checkpoint
 from asr.models.ctc import label_checks
-from asr.models.ctc.decoder import LANGUAGE_MODEL, write_language_model
+from asr.models.ctc.decoder import LANGUAGE_MODEL, how_it_decodes, write_language_model
 from asr.models.ctc.processor import CtcProcessor, languages_of, load_processor
 from asr.models.export_formats import FastEngineName, Quantization
 from asr.models.family import CTC, SpeechModel
@@ -210,7 +210,7 @@ class CtcFamily:
         """Write n-grams of the transcripts' words and symbols, if settings ask for them."""
         for name in LANGUAGE_MODEL:  # the base's, which was for other transcripts
             (folder / name).unlink(missing_ok=True)
-        if settings.is_own_language_model or (settings.language_model != "none" and texts is not None):
+        if settings.has_language_model(texts is not None):
             vocabulary = cast(CtcProcessor, processor).vocabulary
             write_language_model(folder, vocabulary, texts() if texts is not None else (), settings)
 
@@ -245,8 +245,8 @@ class CtcFamily:
         return label_checks.length(sample)
 
     def check_generation(self, sample: LabelSample) -> Finding:
-        """Check nothing: decoding has no settings."""
-        return "there are none: each position says its likeliest symbol", ""
+        """Check nothing, but tell by what the run's artifact will decode."""
+        return how_it_decodes(sample.head_settings, sample.has_known_transcripts), ""
 
     def shared_base(self, model: SpeechModel) -> SharedBase:
         """Raise UserError: adapters of CTC models are merged."""

@@ -47,6 +47,14 @@ def test_one_file_without_script_or_outside_host(tmp_path: Path) -> None:
     assert "prefers-color-scheme: dark" in html
 
 
+def test_a_narrow_screen_cuts_no_table_off(tmp_path: Path) -> None:
+    """Each scrolls in a box of its own, whose shadow shows that there is more."""
+    html = report(tmp_path, compared(measured(WORSE), measured(BETTER)))
+    assert html.count("<table") == len(re.findall(r'<div class="scroll"[^>]*tabindex="0">\s*<table', html)) >= 4
+    [style] = re.findall(r"^\.scroll \{(.*?)^\}", html, re.MULTILINE | re.DOTALL)
+    assert "overflow-x: auto" in style and "var(--edge)" in style
+
+
 def test_what_people_said_cannot_become_markup(tmp_path: Path) -> None:
     attack = '<script>alert("1")</script>'
     said = [attack, "'\"><img src=x>", "</dd></dl>"]

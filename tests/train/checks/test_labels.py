@@ -45,3 +45,4 @@ def test_a_ctc_head_on_a_good_base_passes_every_step(
     assert [outcome.state for outcome in outcomes] == ["ok"] * 6
     assert "CTC (whisper_ctc)" in outcomes[0].detail
     assert "is learnt as" in outcomes[3].detail
+    assert "by n-grams of the training transcripts: ctc.language_weight=0.7" in outcomes[5].detail

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from asr.errors import UserError
+from asr.models.artifact import complete
+from asr.models.checkpoint import find_checkpoint
+from tests.asr.models.test_artifact import card, write_adapter
 from train.evaluation.candidate import candidates
 
 
@@ -21,6 +24,18 @@ def test_a_model_is_known_by_its_weights_and_by_what_it_is_decoded_with(small_ba
     assert other.identity == one.identity
     (copy / "generation_config.json").write_text("{}")
     assert candidates([str(copy)], None)[0].identity != one.identity
+
+
+@pytest.mark.medium
+def test_artifacts_of_one_base_had_one_digest(small_base: str, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder, step in zip(folders, (1, 2), strict=True):
+        write_adapter(folder, small_base)
+        complete(folder, card(small_base, training={"step": step}))
+    base, one, other = candidates([small_base, *map(str, folders)], None)
+    assert len({base.digest, one.digest, other.digest}) == 3
+    assert one.digest == f"sha256:{one.identity}"
+    assert base.digest == find_checkpoint(small_base).digest
 
 
 def test_weights_that_end_too_soon_are_found_before_anything_is_decoded(small_base: str, copy: Path) -> None:

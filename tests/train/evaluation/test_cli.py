@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from asr.errors import UserError
 from asr.utterance import Utterance
 from tests.asr.scoring.test_comparison import BETTER, WORSE, compared, measured
 from tests.manifests import read_quarantine, write_beside
+from train.evaluation import compare as comparing
 from train.evaluation.cli import compare, show
+from train.evaluation.measuring import measure
 
 
 @pytest.fixture
@@ -52,6 +55,26 @@ def test_two_models_are_compared_and_the_second_time_from_what_is_kept(
     assert f"{good['wer']['rate']:.1%}".replace("%", "\u202f%") in printed
     assert "5 rows: 3 clips scored, 0 without words, 2 in quarantine" in printed
     assert "not_text: 1, for example nan" in printed and "makes fewer errors than" in printed
+
+
+@pytest.mark.medium
+def test_a_report_that_was_not_written_was_told_of(
+    small_base: str,
+    english_clips: list[Utterance],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor does one of other clips stay beside the new figures."""
+    monkeypatch.setattr(comparing, "measured_apart", measure)
+    write_beside(tmp_path / "dots.jsonl", [replace(english_clips[0], text="...")])
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").touch()
+    compare([small_base, small_base], str(tmp_path / "dots.jsonl"), context="short", out=out)
+    printed = capsys.readouterr().out
+    assert "report.html" not in printed and "no report, as no reference has words" in printed
+    assert {path.name for path in out.iterdir()} == {"comparison.json", "table.csv", "quarantine.parquet", "models"}
 
 
 def test_people_see_figures_and_three_utterances(capsys: pytest.CaptureFixture[str]) -> None:

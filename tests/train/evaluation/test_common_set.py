@@ -33,7 +33,7 @@ class Taking:
 
 def model(name: str, language: str | None = None, window_s: float = 30.0, languages: str = "en it") -> Candidate:
     taking = cast(Processor, Taking(window_s, tuple(languages.split())))
-    return Candidate(name, None, "identity", taking, language)
+    return Candidate(name, None, "identity", "sha256:1", taking, language)
 
 
 def test_what_one_model_does_not_take_is_left_out_for_all(flac_clips: list[Utterance]) -> None:

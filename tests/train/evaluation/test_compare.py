@@ -49,6 +49,9 @@ def test_what_is_done_is_kept_and_is_not_done_again(
     assert len(asked) == 3 and again.hypotheses == first.hypotheses
     compare(models, clips, None, counting, tmp_path)
     assert len(asked) == 3
+    told = compare([replace(one, digest="sha256:of an artifact") for one in models], clips, None, counting, tmp_path)
+    assert {one.digest for one in told.models} == {"sha256:of an artifact"}, "kept by a version that told the base's"
+    assert len(asked) == 3
     compare(models[:1], [replace(clips[0], text="other words"), *clips[1:]], None, counting, tmp_path)
     compare([replace(models[0], context="full")], clips, None, counting, tmp_path)
     compare([replace(models[0], identity="other weights")], clips, None, counting, tmp_path)

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
 from asr.errors import UserError
 from asr.models.family import SpeechModel
 from asr.utterance import Utterance
+from tests.asr.scoring.test_comparison import BETTER, measured
 from train.evaluation import measuring
 from train.evaluation.common_set import CommonClip
 from train.evaluation.measuring import Measurement, measure, measured_apart, reordered
@@ -73,3 +77,32 @@ def test_a_process_that_was_killed_says_whose_it_was(
     monkeypatch.setattr(measuring, "_child", _killed)
     with pytest.raises(UserError, match=r"m: its process was killed: is there enough memory\? \(exit code -9\)"):
         measured_apart(task("m", flac_clips[:1]))
+
+
+def _tidy(task: Measurement, connection: Connection) -> None:
+    atexit.register(Path(task.model).touch)
+    connection.send(measured(BETTER))
+
+
+@pytest.mark.slow
+def test_semaphores_of_a_model_that_is_done_are_not_leaked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python warned of them: the process was killed before it could give them back, which it does at its exit."""
+    monkeypatch.setattr(measuring, "_child", _tidy)
+    assert measured_apart(task(str(tmp_path / "ended"), [])) == measured(BETTER)
+    assert (tmp_path / "ended").is_file()
+
+
+def _stays(task: Measurement, connection: Connection) -> None:
+    Path(task.model).write_text(str(os.getpid()))
+    connection.send(measured(BETTER))
+    while True:
+        time.sleep(1)
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_end_by_itself_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "_child", _stays)
+    monkeypatch.setattr(measuring, "_ENDS_S", 0.1)
+    assert measured_apart(task(str(tmp_path / "process"), [])) == measured(BETTER)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "process").read_text()), 0)

@@ -14,6 +14,7 @@ from asr.models.ctc.decoder import (
     SYMBOLS,
     WORDS,
     CtcDecoder,
+    how_it_decodes,
     load_decoder,
     require_language_model,
     require_words,
@@ -138,3 +139,19 @@ def test_a_vocabulary_without_spaces_takes_no_file_of_words(tmp_path: Path) -> N
     japanese = character_vocabulary(["今日は晴れ"], TextRules(language="ja"))
     with pytest.raises(UserError, match="the vocabulary has no space between them"):
         require_words(HeadSettings(language_model=str(tmp_path / WORDS)), japanese)
+
+
+@pytest.mark.parametrize(
+    ("language_model", "transcripts_known", "expected"),
+    [
+        ("auto", True, "by n-grams of the training transcripts: ctc.language_weight=0.7, ctc.word_bonus=1"),
+        ("transcripts", True, "by n-grams of the training transcripts"),
+        ("it.arpa", False, "by n-grams of it.arpa"),
+        ("auto", False, "there are none, as n-grams are not made of a stream: each position says its likeliest symbol"),
+        ("none", True, "there are none: each position says its likeliest symbol"),
+    ],
+)
+def test_a_run_whose_artifact_decodes_by_n_grams_said_it_would_not(
+    language_model: str, transcripts_known: bool, expected: str
+) -> None:
+    assert expected in how_it_decodes(HeadSettings(language_model=language_model), transcripts_known)
