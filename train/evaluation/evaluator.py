@@ -177,7 +177,8 @@ def scored_on(config: TrainConfig, initial: InitialModel, uri: str) -> Scoring |
         samples[corpus] = sample(utterances, config.evaluation.sample_clips, config.seed)
     processor = load_processor(initial.checkpoint())
     for corpus, sampled in samples.items():
-        require_letters(processor, sampled, f"data.{corpus}")
+        if told := require_letters(processor, sampled, f"data.{corpus}"):
+            console.say(told)
     for utterance in (*samples["validation"], *samples["retention"]):
         processor.require(utterance.language or config.language, config.task)
     return Scoring(

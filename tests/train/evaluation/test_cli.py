@@ -12,6 +12,7 @@ import pytest
 from asr.audio.decode import encode_flac
 from asr.errors import UserError
 from asr.utterance import Utterance
+from tests.asr.models.ctc import tiny
 from tests.asr.scoring.test_comparison import BETTER, WORSE, compared, measured
 from tests.manifests import read_quarantine, write_beside
 from train.evaluation import compare as comparing
@@ -111,3 +112,15 @@ def test_a_mistake_is_told_before_anything_is_loaded(
 ) -> None:
     with pytest.raises(UserError, match=expected):
         compare(models, str(tmp_path / "gone.jsonl"), **options)  # type: ignore[arg-type]
+
+
+def test_letters_of_a_few_rows_that_a_model_lacks_are_told_and_not_only_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(tiny.write(tmp_path / "model", "wav2vec2-base-960h"))
+    rows = [{"id": text, "audio": "gone.wav", "text": text} for text in ("one", "two", "ދިވެހި")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(UserError, match="none of 3 utterances can be compared"):
+        compare([model, model], str(tmp_path / "rows.jsonl"))
+    told = f"{model}: 1 of 3 transcripts have letters that the vocabulary lacks, such as 'ދިވެހި': "
+    assert told in capsys.readouterr().err
