@@ -101,8 +101,10 @@ def _without_folder(error: Exception, uri: str) -> UserError | None:
     named = _named_by(error, "")
     if named and not (_is_in(named, uri) or _is_in(uri, named)):
         return None  # something else, that was to be read
-    path, above = Path(os.path.abspath(named or uri)), named and not _is_in(named, uri)
-    for folder in (*reversed(path.parents), *([path] if above else [])):
+    path = Path(os.path.abspath(named or uri))
+    # Of a file in the folder that is not there nobody knows here whether it was to be written or to be read.
+    itself = error.errno != errno.ENOENT or (named and _is_in(uri, named))
+    for folder in (*reversed(path.parents), *([path] if itself else [])):
         if folder.exists() and not folder.is_dir():
             return UserError(f"{folder}: a file is where a folder should be", "name another place")
         if not folder.exists():
