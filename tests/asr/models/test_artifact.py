@@ -126,7 +126,7 @@ def test_a_truncated_adapter_that_was_sealed_again_was_a_traceback(folder: Path,
     path = folder / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:left])
     complete(folder, card(base))
-    assert f"{folder}: its adapter is damaged or not whole" in refused(folder)
+    assert f"{folder}: its adapter is damaged or not complete" in refused(folder)
 
 
 @pytest.mark.parametrize(("family", "part"), [("ctc", "its family is ctc, but"), ("../x", "no family of models")])
