@@ -288,7 +288,12 @@ def test_a_file_in_the_place_of_the_folder_itself_was_a_traceback(tmp_path: Path
 
 
 def test_a_folder_that_takes_no_files_was_a_traceback() -> None:
-    with pytest.raises(UserError, match=r"^/proc: no permission"), writing("/proc"):
+    """Of ``data prepare --out /proc`` and ``export MODEL /proc/x``: drafts lie in the place, or beside it."""
+    for place, draft in (("/proc", "/proc/a"), ("/proc/x", "/proc/.x-draft")):
+        with pytest.raises(UserError) as caught, writing(place):
+            Path(draft).mkdir()
+        assert caught.value.message == "/proc: no file can be made there"
+    with pytest.raises(UserError), writing("/proc"):
         require_writable(Path("/proc"))
 
 
