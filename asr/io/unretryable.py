@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.io.folders import require_writable
 
 GO_ON = "the same command goes on"
 
@@ -99,17 +100,32 @@ def _without_folder(error: Exception, uri: str) -> UserError | None:
     if not isinstance(error, OSError) or error.errno not in _FOLDER or "://" in uri:
         return None
     named = _named_by(error, "")
-    if named and not (_is_in(named, uri) or _is_in(uri, named)):
+    if named and not (_is_in(named, uri) or _is_in(uri, named) or _is_beside(named, uri)):
         return None  # something else, that was to be read
-    path, above = Path(os.path.abspath(named or uri)), named and not _is_in(named, uri)
-    for folder in (*reversed(path.parents), *([path] if above else [])):
+    path = Path(os.path.abspath(named or uri))
+    # Of a file in the folder that is not there nobody knows here whether it was to be written or to be read.
+    itself = error.errno != errno.ENOENT or (named and _is_in(uri, named))
+    for folder in (*reversed(path.parents), *([path] if itself else [])):
         if folder.exists() and not folder.is_dir():
             return UserError(f"{folder}: a file is where a folder should be", "name another place")
         if not folder.exists():
             if folder == path:
                 return UserError(f"{folder}: no such folder, and it cannot be made", "name another place")
             return UserError(f"{folder}: no such folder", "make it, or name another place")
+    return _without_files(path.parent) if error.errno == errno.ENOENT else None
+
+
+def _without_files(folder: Path) -> UserError | None:
+    """Return what to do where a folder takes no files, as /proc, which says of them that they are not there."""
+    try:
+        require_writable(folder)
+    except OSError:
+        return UserError(f"{folder}: no file can be made there", "name another place")
     return None
+
+
+def _is_beside(path: str, other: str) -> bool:
+    return os.path.dirname(os.path.abspath(path)) == os.path.dirname(os.path.abspath(other))
 
 
 def _is_in(path: str | Path, folder: str | Path) -> bool:

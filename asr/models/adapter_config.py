@@ -13,6 +13,8 @@ from pathlib import Path
 from asr.errors import UserError
 
 FILE = "adapter_config.json"
+MOST_RANK = 4096
+"""Of an update: more than the width of any network here, and PEFT makes matrices of it before it reads the weights."""
 
 _NAME = re.compile(r"[\w.]{1,200}")
 # Where the base's class lies, as PEFT writes it down: here, here in the version before, and in transformers.
@@ -23,6 +25,10 @@ _HEADS = ("lm_head", "ctc_head")  # trained whole, beside a new vocabulary
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_rank(value: object) -> bool:
+    return _is_number(value) and 1 <= value <= MOST_RANK  # type: ignore[operator]
 
 
 def _is_name(value: object) -> bool:
@@ -56,8 +62,8 @@ _MAY_BE: Mapping[str, Callable[[object], bool]] = {
     "modules_to_save": lambda value: isinstance(value, list) and all(name in _HEADS for name in value),
     "peft_type": lambda value: value == "LORA",
     "peft_version": lambda value: isinstance(value, str),
-    "r": _is_number,
-    "rank_pattern": _is_pattern,
+    "r": _is_rank,
+    "rank_pattern": lambda value: _is_pattern(value) and all(map(_is_rank, value.values())),  # type: ignore[attr-defined]
     "revision": lambda value: isinstance(value, str),
     "target_modules": _are_names,
     "use_dora": lambda value: isinstance(value, bool),

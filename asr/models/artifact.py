@@ -17,6 +17,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field, ValidationError
+from safetensors import SafetensorError
 
 from asr.audio.filenames import is_litter
 from asr.config import Section
@@ -26,7 +27,7 @@ from asr.io.cache import cache_root, complete_or_absent
 from asr.io.digest import folder_digests, verify
 from asr.models import adapter_config
 from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint
-from asr.models.family import WHISPER, SpeechModel, load_checkpoint
+from asr.models.family import WHISPER, SpeechModel, family_named, family_of, load_checkpoint
 from asr.models.head import NETWORK, on_base
 from asr.models.model_card import readme
 from asr.parsed import JsonObject
@@ -196,7 +197,11 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None)
 
 
 def whole(name: str, folder: Path, card: Card) -> Checkpoint:
-    """Return the checkpoint that an artifact with whole weights, whose digests were verified, is in itself."""
+    """Return the checkpoint that an artifact with whole weights, whose digests were verified, is in itself.
+
+    Raises UserError where its files are not of the family that the card names.
+    """
+    _require_family(folder, card, folder)
     digest = f"sha256:{card.files[_WEIGHTS['full']]}"
     return Checkpoint(name, folder, digest, card.language, card.short_context, folder)
 
@@ -229,10 +234,19 @@ def find_base(folder: Path, card: Card, uri: str = "") -> Checkpoint:
 def adapted_base(folder: Path, card: Card, uri: str = "") -> Checkpoint:
     """Return the network that an adapter was trained on: its base, or that with a head of the artifact's own.
 
-    Raises UserError as ``find_base`` does.
+    Raises UserError as ``find_base`` does, and where that is not of the family that the card names.
     """
     base = find_base(folder, card, uri)
-    return on_base(base, folder) if (folder / NETWORK).is_file() else base
+    adapted = on_base(base, folder) if (folder / NETWORK).is_file() else base
+    _require_family(folder, card, adapted.folder)
+    return adapted
+
+
+def _require_family(folder: Path, card: Card, network: Path) -> None:
+    """Raise UserError where a card names another family than the files of its network, or one that is not known."""
+    told, found = family_named(card.family).name, family_of(network).name
+    if told != found:
+        raise UserError(f"{folder / CARD}: its family is {told}, but {network} holds a {found} network", _RETRAIN)
 
 
 def told_base(folder: Path, name: str, uri: str = "") -> str:
@@ -259,12 +273,16 @@ def told_base(folder: Path, name: str, uri: str = "") -> str:
 def merge_adapter(model: SpeechModel, folder: Path) -> SpeechModel:
     """Return a base model with the PEFT adapter in ``folder`` added to its weights.
 
-    Raises UserError where its weights are another network's.
+    Raises UserError where its weights are damaged, or another network's.
     """
     from peft import PeftModel
 
     try:
         merged = PeftModel.from_pretrained(model.network, str(folder), is_trainable=False).merge_and_unload()
-    except RuntimeError as error:  # torch's, of shapes that differ
+    except SafetensorError as error:
+        raise UserError(
+            f"{folder}: its adapter is damaged or not complete: {one_line(error)[:200]}", _RETRAIN
+        ) from error
+    except (RuntimeError, ValueError, KeyError) as error:  # torch's, of shapes that differ, and PEFT's
         raise UserError(f"{folder}: its adapter does not fit its network: {one_line(error)[:200]}", _RETRAIN) from error
     return replace(model, network=merged.eval())

@@ -17,6 +17,9 @@ from asr.places import ModelPlace
 NETWORK = "config.json"
 """The file that describes a network; beside an adapter it is there where that has another head than its base."""
 
+MOST_WEIGHT = 1000
+"""Beyond it a language model's weight, or its bonus of a word, outweighs any sound."""
+
 HeadFiles = tuple[tuple[str, bytes], ...]
 """The small files of a network with a new head: names and contents of config, tokenizer and feature extractor."""
 
@@ -39,9 +42,9 @@ class HeadSettings(Section):
     language_model: ModelPlace = "auto"
     """``transcripts``: n-grams of the training transcripts, by which the artifact decodes; ``none``; or an ARPA file
     of words, such as KenLM writes. auto: those of the transcripts, but none where they are a stream."""
-    language_weight: float = Field(0.7, ge=0.0, allow_inf_nan=False)
+    language_weight: float = Field(0.7, ge=0.0, le=MOST_WEIGHT, allow_inf_nan=False)
     """Weight of the language model against the sound."""
-    word_bonus: float = Field(1.0, allow_inf_nan=False)
+    word_bonus: float = Field(1.0, ge=-MOST_WEIGHT, le=MOST_WEIGHT, allow_inf_nan=False)
     """Bonus of a word in decoding by the language model, which alone would favour short texts."""
 
     @model_validator(mode="after")

@@ -63,7 +63,8 @@ def candidate(name: str, context: Context | None) -> Candidate:
     else:
         checkpoint = find_checkpoint(name)
         told, language = [checkpoint.digest], checkpoint.language
-    _require_whole(checkpoint.weights)
+    for weights in (checkpoint.weights, folder):  # of an adapter these are two
+        _require_whole(weights)
     files = sorted(path for path in checkpoint.folder.iterdir() if path.suffix in _SMALL)
     told += [f"{path.name} {sha256(path)}" for path in files]
     identity = hashlib.sha256("\n".join(told).encode()).hexdigest()

@@ -10,6 +10,7 @@ from pydantic import Field
 from asr.config import Section
 from asr.errors import UserError
 from asr.imports import leave_out
+from asr.models.adapter_config import MOST_RANK
 from asr.models.training import FrozenPart
 
 Strategy = Literal["full", "frozen_feature_encoder", "frozen_encoder", "language_adapter", "lora", "dora", "qlora"]
@@ -22,7 +23,7 @@ CHECKPOINTING = {"use_reentrant": False}
 class LoraSettings(Section):
     """Adapters of the strategies lora (Hu et al., 2021), dora (Liu et al., 2024) and qlora (Dettmers et al., 2023)."""
 
-    rank: int = Field(32, ge=1)
+    rank: int = Field(32, ge=1, le=MOST_RANK)
     """Rank of each update."""
     alpha: int = Field(64, ge=1)
     """Scale of the updates, relative to the rank."""

@@ -9,7 +9,6 @@ Legend: T positions, V symbols.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ from asr.models.ctc.language_model import LanguageModel, Weights, train_language
 from asr.models.ctc.ngram import BEGIN, END, UNKNOWN, NgramModel
 from asr.models.ctc.spelling import Spelling
 from asr.models.ctc.vocabulary import CtcVocabulary
-from asr.models.head import HeadSettings
+from asr.models.head import MOST_WEIGHT, HeadSettings
 from asr.printable import printable
 
 SETTINGS, WORDS, SYMBOLS = "language_model.json", "lm_words.arpa", "lm_symbols.arpa"
@@ -119,8 +118,9 @@ def load_decoder(folder: Path, vocabulary: CtcVocabulary) -> CtcDecoder:
         weights = Weights(float(told["weight"]), float(told["word_bonus"]))
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__})", "copy the artifact anew") from None
-    if not all(map(math.isfinite, (weights.alpha, weights.beta))) or weights.alpha < 0:
-        raise UserError(f"{path}: a weight is no number from 0 on", "copy the artifact anew")
+    if not (0 <= weights.alpha <= MOST_WEIGHT and -MOST_WEIGHT <= weights.beta <= MOST_WEIGHT):  # nor is NaN
+        what = f"{path}: its weight is no number from 0 to {MOST_WEIGHT}, or its word_bonus is beyond {MOST_WEIGHT}"
+        raise UserError(what, "copy the artifact anew")
     spelling = spelling_of(vocabulary)
     words = NgramModel.read(folder / WORDS) if spelling.has_words else None
     symbols = NgramModel.read(folder / SYMBOLS) if (folder / SYMBOLS).is_file() or words is None else None

@@ -22,6 +22,7 @@ from transformers import AutoFeatureExtractor, WhisperFeatureExtractor
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.features import FRAMES_PER_S, Context, LogMel, context_frames, pad
 from asr.errors import UserError
+from asr.models.extractor_settings import require_sane
 from asr.printable import printable
 from asr.transcript import FeatureArray
 
@@ -181,6 +182,7 @@ def load_features(folder: Path) -> ClipFeatures:
     Raises OSError or ValueError where a file is missing or damaged, UserError where a package is missing.
     """
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    require_sane(folder)
     try:
         extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
     except ImportError as error:  # of Granite's

@@ -20,6 +20,7 @@ from asr.audio.features import FRAMES_PER_S, WINDOW_S, LogMel
 from asr.data.segments import LabelledSegment
 from asr.errors import UserError, one_line
 from asr.models.checkpoint import Checkpoint
+from asr.models.extractor_settings import require_sane
 from asr.models.whisper.tokens import (
     MAX_PREVIOUS_TOKENS,
     MAX_TOKENS,
@@ -132,6 +133,7 @@ def load_processor(checkpoint: Checkpoint) -> WhisperProcessor:
                 f"checkpoint '{checkpoint.name}' has no {names[0]}", f"copy it to {checkpoint.folder} from its base"
             )
     with loading(checkpoint):
+        require_sane(checkpoint.folder)
         extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.folder)
         tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
         return WhisperProcessor(tokenizer, LogMel(extractor), checkpoint.folder)

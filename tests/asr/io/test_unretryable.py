@@ -23,6 +23,7 @@ from tokenizers.models import WordLevel
 from asr.errors import UserError
 from asr.io import storage, transfer
 from asr.io.cache import complete_or_absent
+from asr.io.folders import require_writable
 from asr.io.unretryable import unretryable, writing
 from tests.asr.disks import fill, read_only, small_disk
 
@@ -270,6 +271,30 @@ def test_a_missing_folder_is_told_by_itself(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             write(Path("/proc/nothing/artifact/README.md"))
         assert caught.value.message == "/proc/nothing: no such folder, and it cannot be made"
+
+
+def test_a_file_in_the_place_of_the_folder_itself_was_a_traceback(tmp_path: Path) -> None:
+    """Of ``compare --out FILE``, and of a file where a folder inside it is to be made."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "at all")
+    for act, place in ((Path.mkdir, tmp_path), (require_writable, tmp_path / "file"), (os.listdir, tmp_path / "file")):
+        with pytest.raises(UserError) as caught, writing(place):
+            act(tmp_path / "file")
+        assert caught.value.message == f"{tmp_path}/file: a file is where a folder should be"
+    for place in (Path("/proc/nothing"), tmp_path / "link"):
+        with pytest.raises(UserError) as caught, writing(place):
+            require_writable(place)
+        assert caught.value.message == f"{place}: no such folder, and it cannot be made"
+
+
+def test_a_folder_that_takes_no_files_was_a_traceback() -> None:
+    """Of ``data prepare --out /proc`` and ``export MODEL /proc/x``: drafts lie in the place, or beside it."""
+    for place, draft in (("/proc", "/proc/a"), ("/proc/x", "/proc/.x-draft")):
+        with pytest.raises(UserError) as caught, writing(place):
+            Path(draft).mkdir()
+        assert caught.value.message == "/proc: no file can be made there"
+    with pytest.raises(UserError), writing("/proc"):
+        require_writable(Path("/proc"))
 
 
 def test_a_missing_file_that_was_to_be_read_is_no_matter_of_the_folder(tmp_path: Path) -> None:

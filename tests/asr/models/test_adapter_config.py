@@ -50,6 +50,9 @@ def test_what_training_writes_is_accepted(tmp_path: Path, changes: dict[str, Any
         {"loftq_config": {"loftq_bits": 4}},
         {"what_peft_will_think_of": 1},
         {"r": "4"},
+        {"r": 10**9},
+        {"r": -1},
+        {"rank_pattern": {"encoder.layers.0": 10**9}},
     ],
 )
 def test_what_asks_for_more_is_refused_by_name(tmp_path: Path, changes: dict[str, Any]) -> None:

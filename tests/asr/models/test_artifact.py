@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from asr.models.checkpoint import find_checkpoint, hub_id
 from asr.models.lineage import root
 from asr.models.whisper.loading import load_checkpoint
 from asr.scoring.evaluation import Evaluation, UtteranceResult
+from tests.asr.models.ctc import tiny
 from tests.asr.tiny_whisper import logits
 
 
@@ -117,6 +119,29 @@ def test_a_changed_file_is_named(folder: Path, name: str) -> None:
     path.unlink()
     assert "artifact" in refused(folder)
     assert "missing" in refused(folder)
+
+
+@pytest.mark.parametrize("left", [0, 7, 1000])
+def test_a_truncated_adapter_that_was_sealed_again_was_a_traceback(folder: Path, base: str, left: int) -> None:
+    path = folder / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:left])
+    complete(folder, card(base))
+    assert f"{folder}: its adapter is damaged or not complete" in refused(folder)
+
+
+@pytest.mark.parametrize(("family", "part"), [("ctc", "its family is ctc, but"), ("../x", "no family of models")])
+def test_a_card_of_another_family_than_its_files_was_scored(folder: Path, base: str, family: str, part: str) -> None:
+    complete(folder, card(base, family=family))
+    assert part in refused(folder)
+    shutil.copytree(base, folder.parent / "full")
+    complete(folder.parent / "full", card(base, family=family, weights="full"))
+    assert part in refused(folder.parent / "full")
+
+
+def test_a_ctc_network_whose_card_says_whisper_was_scored(folder: Path, base: str) -> None:
+    tiny.write_config(folder, "wav2vec2-base-960h")
+    complete(folder, card(base))
+    assert "its family is whisper, but" in refused(folder)
 
 
 def test_an_artifact_without_a_card_was_never_finished(folder: Path) -> None:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig
 
 from asr.errors import UserError
 from asr.models.artifact import complete
@@ -49,3 +50,11 @@ def test_a_model_that_cannot_be_had_is_named(small_base: str, copy: Path) -> Non
     (copy / "config.json").unlink()
     with pytest.raises(UserError, match=str(copy)):
         candidates([small_base, str(copy)], None)
+
+
+def test_an_adapter_that_ends_too_soon_is_found_before_anything_is_decoded(small_base: str, tmp_path: Path) -> None:
+    LoraConfig(r=4, target_modules=["q_proj"]).save_pretrained(tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    complete(tmp_path, card(small_base))
+    with pytest.raises(UserError, match=rf"{tmp_path}/adapter_model\.safetensors: damaged or not complete"):
+        candidates([small_base, str(tmp_path)], None)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from asr.errors import UserError
 from asr.models.ctc.decoder import (
@@ -107,9 +108,20 @@ def test_a_language_model_that_is_not_whole_is_one_line(name: str, tmp_path: Pat
 
 def test_a_weight_that_is_no_number_is_refused(tmp_path: Path) -> None:
     write_language_model(tmp_path, CHARACTERS, TEXTS, HeadSettings())
-    (tmp_path / SETTINGS).write_text(json.dumps({"weight": float("nan"), "word_bonus": 1.0}))
-    with pytest.raises(UserError, match="no number"):
+    for weight in (float("nan"), float("inf"), -0.1, 1e300, 1001):
+        (tmp_path / SETTINGS).write_text(json.dumps({"weight": weight, "word_bonus": 1.0}))
+        with pytest.raises(UserError, match="no number"):
+            load_decoder(tmp_path, CHARACTERS)
+
+
+@pytest.mark.parametrize("bonus", [1e300, -1e300, float("nan"), 1001])
+def test_a_bonus_that_outweighs_any_sound_is_refused(tmp_path: Path, bonus: float) -> None:
+    write_language_model(tmp_path, CHARACTERS, TEXTS, HeadSettings())
+    (tmp_path / SETTINGS).write_text(json.dumps({"weight": 0.5, "word_bonus": bonus}))
+    with pytest.raises(UserError, match="word_bonus"):
         load_decoder(tmp_path, CHARACTERS)
+    with pytest.raises(ValidationError, match="word_bonus"):
+        HeadSettings(word_bonus=bonus)
 
 
 @pytest.mark.parametrize(

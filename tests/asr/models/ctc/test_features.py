@@ -217,3 +217,15 @@ def test_a_mask_longer_than_any_clip_padded_each_clip_to_it(tmp_path: Path, span
     (folder / "config.json").write_text(json.dumps(config | {"mask_time_length": span}))
     with pytest.raises(ValueError, match="mask_time_length"):
         load_features(folder)
+
+
+@pytest.mark.parametrize("name", ["feature_size", "n_fft", "hop_length"])
+def test_an_absurd_number_ate_all_memory_before_the_extractor_was_made(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny.write(tmp_path, "wav2vec2-base-960h")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: 10**9}))
+    monkeypatch.setattr(AutoFeatureExtractor, "from_pretrained", lambda *_, **__: pytest.fail("it was made"))
+    with pytest.raises(ValueError, match=f"{name} is 1000000000"):
+        load_features(folder)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
+from transformers import WhisperFeatureExtractor
 
 from asr.errors import UserError
 from asr.models.checkpoint import Checkpoint, find_checkpoint
@@ -35,6 +37,16 @@ def test_a_damaged_file(checkpoint: Checkpoint) -> None:
     path = checkpoint.folder / "tokenizer.json"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert "cannot be loaded as Whisper" in refused(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["feature_size", "n_fft", "hop_length", "chunk_length"])
+def test_an_absurd_number_ate_all_memory_before_the_extractor_was_made(
+    checkpoint: Checkpoint, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoint.folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: 10**9}))
+    monkeypatch.setattr(WhisperFeatureExtractor, "from_pretrained", lambda *_: pytest.fail("it was made"))
+    assert f"{name} is 1000000000" in refused(checkpoint)
 
 
 @pytest.mark.slow
