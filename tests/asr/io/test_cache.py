@@ -72,7 +72,8 @@ def test_a_failure_leaves_an_earlier_result_alone(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("a file")
-    with pytest.raises(OSError), complete_or_absent(tmp_path / "target") as draft:
+    told = pytest.raises(UserError, match="target: a file is where a folder should be")
+    with told, complete_or_absent(tmp_path / "target") as draft:
         (draft / "file").write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
