@@ -72,7 +72,6 @@ def compare(  # noqa: PLR0913 - the options of a verb
         with writing(out, then=_AGAIN):
             require_writable(out)
     with lasting_imports():
-        from asr.models.letters import require_letters
         from asr.scoring.comparison import ModelComparison
         from train.evaluation.candidate import candidates
         from train.evaluation.compare import compare as compare_models
@@ -80,11 +79,7 @@ def compare(  # noqa: PLR0913 - the options of a verb
 
     kept = "the same command goes on with the models that are left" if out else "with --out, the next one could go on"
     with termination.telling(lambda: f": {kept}"):
-        compared = candidates(models, wanted)
-        for one in compared:
-            if told := require_letters(one.processor, given.utterances, one.name):
-                typer.echo(told, err=True)
-        found = compare_models(compared, given.utterances, spoken, counting, out)
+        found = compare_models(candidates(models, wanted), given.utterances, spoken, counting, out)
     comparison = ModelComparison(found.models, [*given.unread, *found.quarantined])
     details = {"manifest": str(manifest), "language": language or "as rows say", "context": context}
     report = None

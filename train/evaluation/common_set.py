@@ -11,6 +11,7 @@ from asr.audio.decode import SAMPLE_RATE
 from asr.errors import DataError, UserError
 from asr.models.letters import require_letters
 from asr.utterance import Quarantined, Utterance
+from train import console
 from train.evaluation.candidate import Candidate
 from train.evaluation.offline import usable_waveforms
 
@@ -48,7 +49,8 @@ def common_set(
     Raises UserError where none is left, and where one of the models lacks the letters of most.
     """
     for model in models:
-        require_letters(model.processor, utterances, model.name)
+        if lacking := require_letters(model.processor, utterances, model.name):
+            console.say(lacking)
     quarantined: list[Quarantined] = []
     spoken = []
     for utterance in utterances:

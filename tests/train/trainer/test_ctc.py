@@ -45,8 +45,8 @@ def transcripts(model: SpeechModel, clips: list[Utterance]) -> list[Transcript]:
 def test_eight_real_clips_are_learnt_by_heart_and_saved_and_heard_alike_by_plain_transformers(
     name: str, flac_clips: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What learns by heart says a letter wherever it likes, half a second after the others of its word, too.
-    monkeypatch.setattr("asr.models.ctc.pauses.PAUSE_S", math.inf)
+    if name == "wav2vec2-base-960h":  # it learns to say a letter half a second after the others of its word
+        monkeypatch.setattr("asr.models.ctc.pauses.PAUSE_S", math.inf)
     clips = shortest(flac_clips, 8)
     base = write_base(tmp_path / name, name)
     config = settings(base, tmp_path / "train.jsonl", "optim.max_steps=1000", "run.checkpoint_every_steps=1000")
