@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 
@@ -23,12 +24,15 @@ from serve.config import ServeConfig
 from serve.haproxy import haproxy_settings, ingress_host
 from serve.ingress.api import Api
 from serve.ingress.limits.auth import read_keys
+from serve.ingress.scaling import ingress_options
 from serve.models.catalog import opened
+from serve.models.controller import INGRESS, ModelController
 from serve.replica.engine_loader import MakeLoader
 from serve.replica.engine_pool import EnginePool
 from serve.replica.transcriber import replicas
 
 APP = "whisperfleet"
+HEALTH_S = 2.0  # between Serve's looks at an ingress and the controller: one that died is replaced so much later
 SPARE_REQUESTS = 64  # beyond max_queued, so that health checks and refusals are never queued themselves
 DRAIN_S = 25.0  # less than the 30 s that Kubernetes waits before it kills
 _USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
@@ -37,9 +41,24 @@ _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
 def build(config: ServeConfig, make_loader: MakeLoader = EnginePool) -> ray.serve.Application:
-    """Return the application: the HTTP ingress in front of the replicas that hold the models."""
-    api = ray.serve.deployment(Api, name="Api", max_ongoing_requests=config.max_queued + SPARE_REQUESTS)
-    return api.bind(config, replicas(config, make_loader))
+    """Return the application: HTTP ingresses in front of the replicas that hold the models, and their controller."""
+    transcriber = replicas(config, make_loader)
+    controller = ray.serve.deployment(
+        ModelController,
+        name="ModelController",
+        ray_actor_options={"num_cpus": 0},  # it mostly waits
+        max_ongoing_requests=10_000,
+        health_check_period_s=HEALTH_S,
+        max_constructor_retry_count=1,
+    ).bind(config, transcriber, uuid.uuid4().hex)
+    api = ray.serve.deployment(
+        Api,
+        name=INGRESS,
+        max_ongoing_requests=config.max_queued + SPARE_REQUESTS,
+        health_check_period_s=HEALTH_S,
+        **ingress_options(config),
+    )
+    return api.bind(config, transcriber, controller)
 
 
 @contextmanager
@@ -101,7 +120,7 @@ def served() -> ModelInfo:
 def drain(name: str) -> None:
     """Let nobody into an application any more, and wait ``DRAIN_S`` at most for the answers to those in."""
     with suppress(TimeoutError, RayError):
-        ray.serve.get_app_handle(name).drain.remote().result(timeout_s=DRAIN_S)
+        ray.serve.get_app_handle(name).broadcast("drain").results(timeout_s=DRAIN_S, return_exceptions=True)
 
 
 def _is_for_a_user(record: logging.LogRecord) -> bool:
@@ -123,5 +142,7 @@ def _available_port(config: ServeConfig) -> int:
 
 def _require(config: ServeConfig) -> None:
     least = config.replicas.min
-    wanted = {"CPU": least * config.threads + 1, "GPU": least * config.gpu}
-    require(wanted, "the endpoint", {"CPU": "lower replicas or cpus_each", "GPU": "gpu=0, or fewer replicas"})
+    wanted = {"CPU": least * config.threads + max(config.ingresses.min, 1), "GPU": least * config.gpu}
+    require(
+        wanted, "the endpoint", {"CPU": "lower replicas, cpus_each or ingresses", "GPU": "gpu=0, or fewer replicas"}
+    )

@@ -43,6 +43,26 @@ class Replicas(Section):
         return self
 
 
+class Ingresses(Section):
+    """Number of ingresses, which take requests in. ``ingresses: 2`` is short for two that stay two."""
+
+    min: int = Field(0, ge=0)
+    """Ingresses that are always there; 0: one."""
+    max: int = Field(0, ge=0)
+    """Most ingresses, reached while they are busy more than 60 % of the time. 0: one on each node with replicas."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_number(cls, value: object) -> object:
+        return {"min": value, "max": value} if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Ingresses:
+        if self.max < self.min:
+            raise ValueError(f"max={self.max} is below min={self.min}")
+        return self
+
+
 class ServeConfig(Section):
     """Everything about one transcription endpoint."""
 
@@ -75,6 +95,8 @@ class ServeConfig(Section):
     """The engine that decodes; ``auto`` takes the faster one that can serve the model."""
     replicas: Replicas = Replicas()
     """Copies of the model, each of which forms its own batches."""
+    ingresses: Ingresses = Ingresses()
+    """Processes that take requests in, cut them and hand them to the replicas; each takes a CPU."""
     cpus_each: int = Field(0, ge=0)
     """CPU threads of a replica; 0 shares all cores of this machine, or takes 4 beside a GPU."""
     gpu: float = Field(0.0, ge=0.0, le=1.0)

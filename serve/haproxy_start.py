@@ -23,6 +23,14 @@ BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 HEAD_S = 10
 # Of a client that sends nothing while its body is awaited, or reads nothing of its answer; not of one that waits.
 CLIENT_S = 60
+# Of an ingress whose node is gone, which tells nobody: the requests on their way to it fail, to be sent again.
+GONE_S = 10
+_SERVERS = f"""\
+    option srvtcpka
+    srvtcpka-idle {GONE_S // 3}s
+    srvtcpka-intvl {GONE_S // 3}s
+    default-server tcp-ut {GONE_S}s
+"""
 # Both sides of a connection that is no HTTP any more.
 TUNNEL_S = 3600
 MAX_CONNECTIONS = 20_000  # an unfinished head holds 17 KB: 340 MB at most
@@ -86,7 +94,8 @@ def with_limits(text: str, most: int, listen: str = "") -> str:
         del times[name]
     begin, defaults, rest = re.split(r"(?m)^(?=defaults$|frontend prometheus$)", text, maxsplit=2)
     defaults = re.sub(rf"(?m)^\s*timeout ({'|'.join(times)}) .*\n", "", defaults)
-    text = begin + defaults + "".join(f"    timeout {name} {value}s\n" for name, value in times.items()) + rest
+    limits = "".join(f"    timeout {name} {value}s\n" for name, value in times.items())
+    text = begin + defaults + limits + _SERVERS + rest
     per_source = min(MAX_PER_SOURCE, most // 2)
     text = _once(r"(?m)^(frontend http_frontend\n    bind .*\n)", rf"\1{_FRONTEND.format(per_source=per_source)}", text)
     text = _once(r"(?m)^(?=    default_backend default_backend$)", "".join(map(_closing, _REFUSED)), text)

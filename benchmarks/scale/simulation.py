@@ -28,11 +28,12 @@ from asr.audio.decode import SAMPLE_RATE, decode
 from asr.transcript import DecodingRequest
 from benchmarks.provenance import tell
 from benchmarks.scale.corpora import language, speech
+from benchmarks.scale.doors import Door, Doors
 from benchmarks.scale.figures import Figure, Sizes, median_core_s
 from benchmarks.serving.speech import joined
 from serve.config import Replicas, ServeConfig
 from serve.errors import ApiError
-from serve.ingress.limits.admission import Admission, Ticket
+from serve.ingress.limits.admission import Ticket
 from serve.replica.autoscaling import BATCHES_EACH, LOOK_BACK_S, QUEUED_AUDIO, QueuedAudio
 from serve.replica.engine_loader import load_engine
 from serve.replica.scheduler import FairScheduler, QueuedWindow
@@ -44,7 +45,8 @@ WINDOW_S = 30.0
 BUDGET_S = 240.0
 HOUSE_BATCHES = 4  # of audio for each replica, that ingresses let in together
 _UTILISATIONS = (0.5, 0.8, 0.95, 1.2)
-_INGRESSES = 20
+_INGRESSES = 40
+_UNEVEN = 10.0
 _SETTLED = 0.8  # of the time: what came before is not counted
 _TICK_S = 1.0
 
@@ -102,7 +104,9 @@ class Outcome:
 class Simulation:
     """Requests of one window each, at ``rate(now)`` a second, through ``ingresses`` doors to ``replicas``."""
 
-    def __init__(self, service: Service, replicas: int, ingresses: int, house_s: float, seed: int = 0) -> None:
+    def __init__(
+        self, service: Service, replicas: int, ingresses: int, house_s: float, seed: int = 0, uneven: float = 1.0
+    ) -> None:
         self.now = 0.0
         self.outcome = Outcome()
         self._service = service
@@ -110,8 +114,8 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._replicas = [_Replica() for _ in range(replicas)]
-        clock = lambda: self.now  # noqa: E731 - three lines for a word
-        self._doors = [Admission(10**9, house_s / ingresses, clock) for _ in range(ingresses)]
+        self.doors = Doors(ingresses, house_s, lambda: self.now, self._at)
+        self._weights = [uneven if number == 0 else 1.0 for number in range(ingresses)]
         self._settled_s = 0.0
 
     def run(self, rate: Callable[[float], float], seconds: float, settled_s: float) -> Outcome:
@@ -174,22 +178,27 @@ class Simulation:
         following = self.now + self._random.expovariate(rate(self.now))
         if following < seconds:
             self._at(following, lambda: self._arrive(rate, seconds))
-        counts = self.now >= self._settled_s
+        (door,) = self._random.choices(self.doors.all, self._weights)
+        came = self.now
+        self.doors.room(door, WINDOW_S, lambda: self._enter(door, came))
+
+    def _enter(self, door: Door, came: float) -> None:
+        counts = came >= self._settled_s
         self.outcome.asked += counts
         stack = ExitStack()
         try:
-            ticket = stack.enter_context(self._random.choice(self._doors).enter())
+            ticket = stack.enter_context(door.admission.enter())
             ticket.expect(WINDOW_S)
         except ApiError:
             stack.close()
             self.outcome.refused += counts
             return
-        self._send(ticket, stack.close)
+        self._send(came, ticket, stack.close)
 
-    def _send(self, ticket: Ticket, leave: Callable[[], None]) -> None:
+    def _send(self, came: float, ticket: Ticket, leave: Callable[[], None]) -> None:
         two = (self._random.choice(self._replicas), self._random.choice(self._replicas))
         replica = min(two, key=lambda one: (one.leaving, one.windows))
-        replica.scheduler.put(QueuedWindow((self.now, ticket, leave), str(next(self._numbers)), 0, WINDOW_S))
+        replica.scheduler.put(QueuedWindow((came, ticket, leave), str(next(self._numbers)), 0, WINDOW_S))
         replica.windows += 1
         replica.audio_s += WINDOW_S
         if not replica.busy:
@@ -228,7 +237,8 @@ def simulation(sizes: Sizes) -> list[Figure]:
     for utilisation in _UTILISATIONS:
         figures += steady(service, sizes, utilisation, 1)
     for utilisation in _UTILISATIONS[-2:]:
-        figures += steady(service, sizes, utilisation, _INGRESSES)
+        for uneven in (1.0, _UNEVEN):
+            figures += steady(service, sizes, utilisation, _INGRESSES, uneven)
     return figures + list(stepped(service, sizes))
 
 
@@ -251,23 +261,30 @@ def measured(sizes: Sizes) -> Service:
     return Service(max(one_s - per_audio_s * WINDOW_S, 0.0), per_audio_s)
 
 
-def steady(service: Service, sizes: Sizes, utilisation: float, ingresses: int) -> list[Figure]:
-    """Return what requests meet at a share of what the replicas can do together."""
+def steady(service: Service, sizes: Sizes, utilisation: float, ingresses: int, uneven: float = 1.0) -> list[Figure]:
+    """Return what requests meet at a share of what the replicas can do together.
+
+    ``uneven``: the first ingress is asked so many times as often as each of the others.
+    """
     replicas = max(1, round(sizes.offered_per_s / service.most_per_s / utilisation))
     tell(f"{sizes.offered_per_s:,.0f} requests a second to {replicas:,} replicas")
-    simulated = Simulation(service, replicas, ingresses, replicas * HOUSE_BATCHES * BUDGET_S)
+    simulated = Simulation(service, replicas, ingresses, replicas * HOUSE_BATCHES * BUDGET_S, uneven=uneven)
     batch_s = service.seconds(BUDGET_S)
     # Until an overload has filled the queue, or until batches have found their size.
     length_s = 1.2 * HOUSE_BATCHES * batch_s / (utilisation - 1.0) if utilisation > 1.0 else 10 * batch_s
     length_s = max(sizes.simulated_s, length_s)
     outcome = simulated.run(lambda now: sizes.offered_per_s, length_s, _SETTLED * length_s)
     at = f"{utilisation:.0%} of {replicas:,} replicas, {ingresses} {'ingress' if ingresses == 1 else 'ingresses'}"
+    at += f", one asked {uneven:g} times as often" if uneven > 1.0 else ""
+    doors = simulated.doors
     return [
         Figure("latency, median", at, outcome.percentile_s(50), "s"),
         Figure("latency, 99 of 100", at, outcome.percentile_s(99), "s"),
         Figure("the same, in full batches", at, outcome.percentile_s(99) / batch_s, "batches"),
         Figure("answered 429", at, 100 * outcome.refused_share, "%"),
         Figure("a batch taken from the line, real time", at, 1e6 * outcome.take_s / max(1, outcome.takes), "µs"),
+        Figure("reports to the controller", at, doors.reports / length_s, "1/s"),
+        Figure("one of them in the controller's ledger, real time", at, 1e6 * doors.report_s / doors.reports, "µs"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 
@@ -12,8 +13,9 @@ from pydantic import ValidationError
 from asr.printable import printable
 from serve.config import ServeConfig, is_loopback
 from serve.errors import MAX_MESSAGE_LENGTH, ApiError, as_api_error, body
+from serve.ingress.controller_link import ControllerLink
 from serve.ingress.limits.auth import Keyring
-from serve.models.controller import ModelController, VersionState
+from serve.models.controller import VersionState
 from serve.models.rollout import RolloutRequest, RolloutStep, Steps
 from serve.models.version import Held
 
@@ -25,16 +27,16 @@ _FROM_ELSEWHERE = ("origin", "forwarded", "x-forwarded-for", "x-real-ip", "via",
 class AdminApi:
     """Answers ``/admin/models``. Raises ApiError."""
 
-    def __init__(self, config: ServeConfig, keys: Keyring, controller: ModelController) -> None:
+    def __init__(self, config: ServeConfig, keys: Keyring, link: ControllerLink) -> None:
         self._config = config
         self._keys = keys
-        self._controller = controller
+        self._link = link
 
     async def listing(self, request: Request) -> Response:
         """Return what each name stands for, and what is loaded where."""
         self._check(request)
-        held = await self._controller.held()
-        rows = [_row(one, held) for one in self._controller.states()]
+        held, states = await asyncio.gather(self._link.held(), self._link.states())
+        rows = [_row(one, held) for one in states]
         total = max((one.total for one in held), default=0)
         return JSONResponse(
             {"models": rows, "replicas": len(held), "nbytes": total, "memory_gb": self._config.memory_gb or None}
@@ -43,7 +45,7 @@ class AdminApi:
     async def change(self, request: Request, verb: str, name: str) -> Response:
         """Make a change; the answer begins with its first step, and what fails later is its last line."""
         self._check(request)
-        steps = self._controller.change(verb, name, await _order(request))
+        steps = self._link.change(verb, name, await _order(request))
         first = await anext(steps)
         return StreamingResponse(_lines(first, steps), media_type="application/x-ndjson")
 

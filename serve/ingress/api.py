@@ -20,6 +20,7 @@ from asr.transcript import Task
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.ingress.admin import AdminApi
+from serve.ingress.controller_link import ControllerLink, actor_name, own_handle
 from serve.ingress.error_middleware import install
 from serve.ingress.limits.auth import read_keys
 from serve.ingress.limits.body_drain import welcome
@@ -32,11 +33,13 @@ from serve.ingress.openai.responses import Answer, listed
 from serve.ingress.openai.sse import EventStream, events
 from serve.ingress.page import router as page
 from serve.ingress.readiness import Readiness
+from serve.ingress.scaling import IngressLoad
 from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.access_log import AccessLog
-from serve.ingress.telemetry.metrics import CONTENT_TYPE
+from serve.ingress.telemetry.metrics import Families
 from serve.ingress.telemetry.middleware import Observer, TelemetrySinks, request_context
-from serve.models.controller import ModelController
+from serve.ingress.telemetry.scrapes import Peers, Scrapes
+from serve.models.directory import ModelDirectory
 
 # Python's own 5 ms, which a thread that prepares may keep the event loop waiting, made health 2 to 4 times as late.
 SWITCH_S = 0.0005
@@ -67,18 +70,28 @@ app.include_router(page)
 class Api:
     """Takes requests in, prepares them off the event loop and hands their windows to the transcriber."""
 
-    def __init__(self, config: ServeConfig, transcriber: DeploymentHandle) -> None:
+    def __init__(
+        self, config: ServeConfig, transcriber: DeploymentHandle, controller: DeploymentHandle, actor: str = ""
+    ) -> None:
         sys.setswitchinterval(SWITCH_S)
         torch.set_num_threads(1)  # of log-mel: threads that spin for each other took 20 times the time on busy cores
         self._config = config
         self._keys = read_keys(config.keys)
-        lanes = Lanes(config.max_decoded_bytes)
-        self._controller = ModelController(config, transcriber, lanes.long.threads)
-        self._service = TranscriptionService(config, transcriber, self._controller.router, lanes)
-        open_sinks(TelemetrySinks(AccessLog(config.access_log, config.log_words), self._service.metrics))
-        self._readiness = Readiness(self._controller.default_answers)
-        self._admin_api = AdminApi(config, self._keys, self._controller)
+        self._link = ControllerLink(actor or actor_name(), controller, transcriber)
+        self._service = TranscriptionService(
+            config, transcriber, self._link.router, Lanes(config.max_decoded_bytes), self._link.shares
+        )
+        self._keys.share(self._link.shares)
+        log = AccessLog(config.access_log, config.log_words, self._link.name)
+        open_sinks(TelemetrySinks(log, self._service.metrics))
+        self._directory = ModelDirectory(self._link.router, self._link.replicas)
+        self._readiness = Readiness(self._directory.default_answers)
+        self._admin_api = AdminApi(config, self._keys, self._link)
+        peers = Peers(self._link.name, self._service.metrics.families, None if actor else own_handle())
+        self._scrapes = Scrapes(self._keys, peers)
+        self._load = IngressLoad()
         self._created = int(time.time())
+        self._link.open()
 
     @app.post("/v1/audio/transcriptions", **TRANSCRIBED)
     async def transcriptions(self, request: Request) -> Response:
@@ -94,13 +107,13 @@ class Api:
     async def models(self, request: Request) -> JsonObject:
         """List the models by their public names."""
         self._keys.holder(request.headers.get("authorization"))
-        return {"object": "list", "data": [await self._listed(name) for name in self._controller.names]}
+        return {"object": "list", "data": [await self._listed(name) for name in self._directory.names]}
 
     @app.get("/v1/models/{name:path}", **answers(schemas.Model, 401, 404))
     async def model(self, name: str, request: Request) -> JsonObject:
         """Describe the model of that public name."""
         self._keys.holder(request.headers.get("authorization"))
-        return await self._listed(self._controller.name(name))
+        return await self._listed(self._directory.name(name))
 
     @app.get("/admin/models", **answers(schemas.States, 401, 403))
     async def model_states(self, request: Request) -> Response:
@@ -127,11 +140,18 @@ class Api:
 
     @app.get("/metrics", **answers(None, 401, 403, media_type="text/plain"))
     async def metrics(self, request: Request) -> Response:
-        """Return the metrics for Prometheus; where keys are required, only to a key that may read them."""
-        holder = self._keys.holder(request.headers.get("authorization"))
-        if holder is not None and not holder.metrics:
-            raise ApiError(403, "this API key may not read metrics: it has no metrics: true", "forbidden")
-        return Response(self._service.metrics.text(), media_type=CONTENT_TYPE)
+        """Return the metrics of all ingresses for Prometheus; where keys are required, to one that may read them."""
+        return await self._scrapes.all(request)
+
+    @app.get("/metrics/targets", **answers(list[schemas.Target], 401, 403))
+    async def metric_targets(self, request: Request) -> Response:
+        """List the ingresses for Prometheus' HTTP service discovery, each a target of its own."""
+        return await self._scrapes.targets(request)
+
+    @app.get("/metrics/ingress/{name}", **answers(None, 401, 403, 404, media_type="text/plain"))
+    async def metrics_of(self, name: str, request: Request) -> Response:
+        """Return the metrics of one ingress, whichever of them is asked."""
+        return await self._scrapes.one(request, name)
 
     @app.get("/openapi.json", **answers(schemas.Document))
     async def openapi(self) -> Response:
@@ -140,7 +160,19 @@ class Api:
 
     async def default_model(self) -> ModelInfo:
         """Return what is known of the default model. Called by handle, not by HTTP."""
-        return await self._controller.default_info()
+        return await self._directory.default_info()
+
+    async def metric_families(self) -> tuple[str, Families]:
+        """Return the name of this ingress, and its metrics. Called by handle, not by HTTP."""
+        return self._link.name, self._service.metrics.families()
+
+    async def check_health(self) -> None:
+        """Return once there is a catalogue to answer by: before, Serve sends nobody here."""
+        await self._link.opened()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return the figures that Serve's controller scales the ingresses by."""
+        return self._load.figures(self._link.nodes)
 
     async def drain(self) -> None:
         """Admit no more requests, and return when all admitted ones are answered. Called by handle, not by HTTP."""
@@ -150,7 +182,9 @@ class Api:
         deadline = time.monotonic() + self._service.timeout_s  # the event loop's clock
         known = request_context(request.scope)
         async with AsyncExitStack() as stack, asyncio.timeout_at(deadline):
+            await self._keys.room(request.headers.get("authorization"))
             known.key = stack.enter_context(self._keys.authorise(request.headers.get("authorization")))
+            await self._service.room()
             welcome(request.scope)
             upload = stack.enter_context(self._service.admit(known.key))
             form = await read_form(upload.paced(request), self._config.max_upload_bytes)
@@ -175,4 +209,4 @@ class Api:
             return begun.route.named(told.response())
 
     async def _listed(self, name: str) -> JsonObject:
-        return listed(name, self._created, await self._controller.facts(name))
+        return listed(name, self._created, await self._directory.facts(name))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from serve.errors import ApiError
-from serve.ingress.limits.admission import Clock
+from serve.shares.ledger import Clock
 
 TIMEOUT_S = 5.0
 KEPT_S = 1.0

@@ -30,6 +30,7 @@ from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.ingress.telemetry.middleware import RequestContext
 from serve.ingress.window_pipeline import WindowPipeline
 from serve.models.router import Route, Router
+from serve.shares.limit import Shares
 
 Options = Callable[[ModelInfo], DecodingOptions]
 """Makes a client's options for a model. Raises ApiError 400 if the model cannot do them."""
@@ -63,8 +64,17 @@ class ActiveTranscription:
 class TranscriptionService:
     """Transcribes recordings: admits, routes, decodes, cuts into windows, dispatches, collects. Knows no protocol."""
 
-    def __init__(self, config: ServeConfig, transcriber: DeploymentHandle, router: Router, lanes: Lanes) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        transcriber: DeploymentHandle,
+        router: Router,
+        lanes: Lanes,
+        shares: Shares | None = None,
+    ) -> None:
         self.admission = Admission(config.max_queued, config.max_queued_audio_s)
+        if shares is not None:
+            self.admission.share(shares)
         self.metrics = Metrics(config.public_name, self.admission, config.max_batch_audio_s)
         self._lanes = lanes
         self.timeout_s = config.request_timeout_s
@@ -75,6 +85,10 @@ class TranscriptionService:
         self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
         # two batches for each replica: one that is decoded, one that waits
         self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / LONGEST_WINDOW_S))
+
+    async def room(self) -> None:
+        """Return once there is room for a request here, or nowhere at the endpoint. Admit it before anything else."""
+        await self.admission.room()
 
     def admit(self, key: str) -> Upload:
         """Admit a request for the length of a block. Raises ApiError 429 if the endpoint is full, 503 once closed."""
@@ -106,7 +120,9 @@ class TranscriptionService:
             sound, threads = await self._decoded(submission, model, upload.key, stack)
         known.audio_s, known.warnings = sound.decoded_s, sound.report.warnings or None
         self.metrics.silent(labels, sound.silent_s)
-        upload.ticket.expect(sound.cost_s(model))
+        cost_s = sound.cost_s(model)
+        await self.admission.room_for(cost_s)
+        upload.ticket.expect(cost_s)
         client = ReplicaClient(
             self._transcriber, route.version, model, known.request_id, labels, upload.ticket, self.metrics, deadline
         )

@@ -69,8 +69,9 @@ class Catalog:
         raise ApiError(404, f"there is no model '{printable(asked)}' here, only {known}", "model_not_found", "model")
 
     def uses(self, version: Version) -> bool:
-        """Return whether any name may need a version."""
-        return any(version.is_met_by(other) for entry in self.entries.values() for other in entry.versions)
+        """Return whether any name may need a version; one without a fingerprint may be any of its artifact."""
+        named = [other for entry in self.entries.values() for other in entry.versions]
+        return any(version.is_met_by(other) or other.is_met_by(version) for other in named)
 
     def pinned(self, found: Version) -> Catalog:
         """Say which files the versions without a fingerprint turned out to be."""

@@ -1,25 +1,41 @@
-"""Controller of an endpoint's model names: the catalog and its registry, canary shares, roll-outs."""
+"""Controller of an endpoint: the catalogue of its models, roll-outs, canary shares, and the bounds of its requests.
+
+It is one Serve deployment of one replica. Ingresses hold copies of what it decides, and go on by them while it is away:
+another one begins with what this one kept in Ray's memory, and with what the ingresses report.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
-from pathlib import Path
+import logging
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 
+import ray.serve
+import ray.util
 from ray.serve.handle import DeploymentHandle
 
 from asr.audio.limits import AudioLimits
-from asr.inference.engine import ModelInfo
-from asr.inference.known_model import KnownModel, known_model
-from asr.models.checkpoint import builtin_names
 from serve.config import ServeConfig
-from serve.models.catalog import opened
+from serve.models.catalog_owner import CatalogOwner
+from serve.models.catalog_store import CatalogStore, ClusterMemory, StateMemory
+from serve.models.members import Alive, Members
+from serve.models.messages import IngressReport, Orders, Usage
 from serve.models.replica_group import ReplicaGroup
 from serve.models.rollout import Rollout, RolloutRequest, Steps
-from serve.models.router import Router, Usage
-from serve.models.version import Held, Role, Version
+from serve.models.version import Described, Held, Role, Version
+from serve.shares.ledger import FRESH_S, Bounds
+
+logger = logging.getLogger("ray.serve")
+
+INGRESS = "Api"  # the name of the deployment whose replicas report here
+REPORT_S = 1.0  # an ingress without news hears nothing for so long, and reports again
+NODES_S = 10.0  # how often replicas are counted
+GIVEN_BACK_S = 0.2  # an ingress that lives gives back within it what another one needs
+COMPARE_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -34,57 +50,70 @@ class VersionState:
 
 
 class ModelController:
-    """Decides which version answers a name, and changes that. There is one for an endpoint.
+    """Decides which version answers a name, and which ingress may use how much of a bound; changes both.
 
-    It lives in the endpoint's one ingress, whose requests ask ``router``. ``threads`` do what is slow about a change.
+    ``deployment`` tells a controller that begins again from that of another deployment.
     """
 
-    def __init__(self, config: ServeConfig, replicas: DeploymentHandle, threads: Executor) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        replicas: DeploymentHandle,
+        deployment: str,
+        memory: StateMemory | None = None,
+        alive: Alive | None = None,
+    ) -> None:
         self._replicas = ReplicaGroup(replicas)
-        self._known: dict[Version, KnownModel | None] = {}
-        self.router = Router(opened(config), self._replicas, config.registry)
+        app = "" if memory else ray.serve.get_replica_context().app_name
+        self._alive = alive or _ingresses_of(app)
+        store = CatalogStore(config, memory or ClusterMemory(app), deployment)
+        self._bounds = Bounds()
+        self._members = Members(self._alive, self._left)
+        self._owner = CatalogOwner(store, self._members, self._replicas)
         whole = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)  # what is compared is
-        self._rollout = Rollout(self.router, self._replicas, threads, whole)
+        threads = ThreadPoolExecutor(COMPARE_THREADS, thread_name_prefix="compare")
+        self._rollout = Rollout(self._owner, self._replicas, threads, whole)
+        self._nodes = 1
+        self._is_looking = False
+        self._is_resumed = store.is_resumed
+        self._begun: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def names(self) -> Sequence[str]:
-        """The public names, in their order."""
-        return list(self.router.catalog.entries)
+    async def sync(self, report: IngressReport) -> Orders | None:
+        """Take down an ingress's report, and return what it is to do as soon as that is something new, or a second on.
 
-    def name(self, asked: str) -> str:
-        """Return the public name of what a client calls a model. Raises ApiError 404 where there is none."""
-        return self.router.catalog.name(asked)
+        None where a later report of the same ingress has come: then the answer to that one counts.
+        """
+        await self._begin()
+        news = self._members.report(report)
+        self._members.wake(self._bounds.report(report.ingress, report.shares, bool(self._members.awaited)))
+        if self._bounds.stale and not self._is_looking:
+            self._keep(self._look())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REPORT_S):
+                while self._members.is_latest(report) and not self._has_news(report):
+                    news.clear()
+                    await news.wait()
+        if not self._members.is_latest(report):
+            return None
+        self._members.tell(report, self._owner.revision)
+        shares, full = self._bounds.orders(report.ingress)
+        catalog = None if report.revision == self._owner.revision else self._owner.catalog
+        return Orders(self._owner.revision, catalog, shares, full, self._nodes)
 
-    async def facts(self, name: str) -> ModelInfo | KnownModel | None:
-        """Return what a name's model can do, without loading it; None where that is not known without fetching it."""
-        version = self.router.catalog.entries[name].stable
-        if loaded := self._replicas.known(version):
-            return loaded
-        if version not in self._known:
-            files = asyncio.get_running_loop().run_in_executor(None, _facts, version.artifact)
-            self._known[version] = await files
-        return self._known[version]
-
-    async def default_info(self) -> ModelInfo:
-        """Return what must be known of the default model, under its public name. Raises what loading it raises."""
-        catalog = self.router.catalog
-        described = await self.router.pin(catalog.entries[catalog.default].stable)
-        return replace(described.info, name=catalog.default)
-
-    async def default_answers(self) -> None:
-        """Return once a replica answers that holds the default model. Raises what Ray raises where none does."""
-        catalog = self.router.catalog
-        await self._replicas.answers(catalog.entries[catalog.default].stable)
+    async def pin(self, version: Version) -> Described:
+        """Return what must be known of a version; one without a fingerprint has it from now on. Raises ApiError 503."""
+        return await self._owner.pin(version)
 
     async def held(self) -> list[Held]:
         """Return what each replica holds."""
         return await self._replicas.held()
 
-    def states(self) -> list[VersionState]:
+    async def states(self) -> list[VersionState]:
         """Return all versions of all names."""
         return [
-            VersionState(name, state, share, version, self.router.usage(version))
-            for name, entry in self.router.catalog.entries.items()
+            VersionState(name, state, share, version, self._owner.usage(version))
+            for name, entry in self._owner.catalog.entries.items()
             for state, share, version in (
                 ("stable", 1.0 - entry.share, entry.stable),
                 ("candidate", entry.share, entry.candidate),
@@ -93,12 +122,75 @@ class ModelController:
             if version is not None
         ]
 
-    def change(self, verb: str, name: str, request: RolloutRequest) -> Steps:
+    async def change(self, verb: str, name: str, request: RolloutRequest) -> Steps:
         """Load, promote, roll back or unload a name, step by step; see ``Rollout.alone``."""
-        return self._rollout.alone(verb, name, request)
+        await self._begin()
+        await self._members.heard()
+        steps = self._rollout.alone(verb, name, request)
+        try:
+            async for step in steps:
+                yield step
+        finally:
+            await steps.aclose()
+
+    def _has_news(self, report: IngressReport) -> bool:
+        return report.revision != self._owner.revision or self._bounds.has_news(report.ingress)
+
+    async def _begin(self) -> None:
+        """Begin, once: after a controller of this deployment the ingresses that it knew are waited for."""
+        if self._begun is None:
+            self._begun = asyncio.create_task(self._first())
+        await asyncio.shield(self._begun)
+
+    async def _first(self) -> None:
+        if self._is_resumed:
+            self._members.awaited.update(await self._alive())
+            self._keep(self._resume())
+        self._keep(self._watch())
+
+    async def _resume(self) -> None:
+        await self._members.heard()
+        self._members.wake(self._bounds.settle())
+        await self._rollout.tidy()  # what the controller before was about to unload
+
+    async def _look(self) -> None:
+        """Have those that have died taken out soon: another ingress waits for their shares."""
+        self._is_looking = True
+        try:
+            await asyncio.sleep(GIVEN_BACK_S)
+            await self._members.look(GIVEN_BACK_S + FRESH_S)
+        finally:
+            self._is_looking = False
+
+    async def _watch(self) -> None:
+        """Take out ingresses that die, and count the nodes that have replicas."""
+        counted = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(REPORT_S)
+            try:
+                await self._members.look()
+                if loop.time() - counted > NODES_S:
+                    counted = loop.time()
+                    self._nodes = max(1, len({one.node for one in await self._replicas.held()}))
+            except Exception:  # the next look may find more
+                logger.exception("the ingresses of the endpoint could not be looked after")
+
+    def _left(self, ingress: str) -> None:
+        self._members.wake(self._bounds.leave(ingress, bool(self._members.awaited)))
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-def _facts(artifact: str) -> KnownModel | None:
-    """Return what the files of a model on this machine tell; a hub or a bucket is not asked because of a listing."""
-    here = artifact in builtin_names() or Path(artifact).expanduser().is_dir()
-    return known_model(artifact, artifact) if here else None
+def _ingresses_of(app: str) -> Alive:
+    prefix = f"SERVE_REPLICA::{app}#{INGRESS}#"
+
+    async def alive() -> set[str]:
+        loop = asyncio.get_running_loop()
+        actors = await loop.run_in_executor(None, partial(ray.util.list_named_actors, all_namespaces=True))
+        return {actor["name"] for actor in actors if actor["name"].startswith(prefix)}
+
+    return alive

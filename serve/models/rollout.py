@@ -20,9 +20,9 @@ from asr.printable import printable
 from serve.config import GB
 from serve.errors import ApiError
 from serve.models.catalog import Catalog
+from serve.models.catalog_owner import CatalogOwner
 from serve.models.comparison import compare
 from serve.models.replica_group import ReplicaGroup
-from serve.models.router import Router
 from serve.models.version import Described, Version
 
 DEFAULT_MARGIN = 0.01
@@ -62,8 +62,10 @@ Steps = AsyncGenerator[RolloutStep]
 class Rollout:
     """Loads, promotes, rolls back and unloads: one change at a time. A client that stops listening stops the change."""
 
-    def __init__(self, router: Router, replica_group: ReplicaGroup, threads: Executor, limits: AudioLimits) -> None:
-        self._router = router
+    def __init__(
+        self, owner: CatalogOwner, replica_group: ReplicaGroup, threads: Executor, limits: AudioLimits
+    ) -> None:
+        self._owner = owner
         self._replica_group = replica_group
         self._threads = threads
         self._limits = limits
@@ -89,7 +91,7 @@ class Rollout:
                 yield step
         finally:
             await steps.aclose()
-            if self._tried is not None and not self._router.catalog.uses(self._tried):
+            if self._tried is not None and not self._owner.catalog.uses(self._tried):
                 self._retire_soon(self._tried)
             self._busy, self._tried = False, None
 
@@ -99,22 +101,22 @@ class Rollout:
             raise UserError(f"'{printable(name)}' is no name for a model", "letters, digits and . _ : / -")
         if not request.artifact:
             raise UserError(f"load {name}: which artifact?")
-        self._router.catalog.with_name(name, Version(request.artifact))  # is the name free?
+        self._owner.catalog.with_name(name, Version(request.artifact))  # is the name free?
         yield RolloutStep("verify", f"reading {printable(request.artifact, LONGEST_PLACE)}")
         found = await self._replica_group.inspect(request.artifact)
         yield RolloutStep("verify", str(found))
         described, told = await self._loaded(found.version)
         yield told
-        await self._change(self._router.catalog.with_name(name, described.version))
+        await self._change(self._owner.catalog.with_name(name, described.version))
         yield RolloutStep("done", f"'{name}' is served")
 
     async def promote(self, name: str, request: RolloutRequest) -> Steps:
         """Have a version answer a share of a name's requests, or all of them."""
-        entry = self._router.catalog.entry(name)
+        entry = self._owner.catalog.entry(name)
         if not entry.stable.fingerprint:
             with suppress(ApiError):  # one that cannot be loaded is all the more to be replaced
-                await self._router.pin(entry.stable)
-        entry = self._router.catalog.entry(name)
+                await self._owner.pin(entry.stable)
+        entry = self._owner.catalog.entry(name)
         if not request.artifact and entry.candidate is None:
             raise UserError(f"'{name}' has no candidate", f"promote {name} ARTIFACT")
         version = entry.candidate or entry.stable
@@ -136,32 +138,39 @@ class Rollout:
         if request.score:
             yield await self._scored(name, described, request)
         if request.canary is None:
-            await self._change(self._router.catalog.promoted(name, version))
+            await self._change(self._owner.catalog.promoted(name, version))
             yield RolloutStep("done", f"'{name}' is {version}; rollback {name} goes back to {entry.stable}")
         else:
-            await self._change(self._router.catalog.with_candidate(name, version, request.canary))
+            await self._change(self._owner.catalog.with_candidate(name, version, request.canary))
             yield RolloutStep(
                 "done", f"{version} answers {request.canary:.0%} of '{name}'; promote {name} gives it all"
             )
 
     async def rollback(self, name: str, request: RolloutRequest) -> Steps:
         """End a canary, or go back to the version before."""
-        ends_canary = self._router.catalog.entry(name).candidate is not None
-        stable = self._router.catalog.rolled_back(name).entries[name].stable
+        ends_canary = self._owner.catalog.entry(name).candidate is not None
+        stable = self._owner.catalog.rolled_back(name).entries[name].stable
         if not ends_canary:
             yield (await self._loaded(stable))[1]  # at once, where it is still held
-        await self._change(self._router.catalog.rolled_back(name))
+        await self._change(self._owner.catalog.rolled_back(name))
         yield RolloutStep("done", f"'{name}' is {stable}" + (" alone" if ends_canary else " again"))
 
     async def unload(self, name: str, request: RolloutRequest) -> Steps:
         """Take a name out, once its requests are answered."""
-        before = self._router.catalog
+        before = self._owner.catalog
         after = before.without(name)
         yield RolloutStep("unload", f"no new requests for '{name}'; those in flight are answered")
-        await self._router.change(after)
+        await self._owner.change(after)
         for version in _unused(before, after):
             await self._retire(version)
         yield RolloutStep("done", f"'{name}' is no longer served")
+
+    async def tidy(self) -> None:
+        """Unload what no name needs, once its requests are answered: a controller may have ended before it did."""
+        held = {version for one in await self._replica_group.held() for version in one.nbytes}
+        for version in held:
+            if version != self._tried and not self._owner.catalog.uses(version):
+                self._retire_soon(version)
 
     async def _loaded(self, version: Version) -> tuple[Described, RolloutStep]:
         self._tried = version
@@ -186,7 +195,7 @@ class Rollout:
         return all(version in held.nbytes for held in await self._replica_group.held() for version in versions)
 
     async def _scored(self, name: str, candidate: Described, request: RolloutRequest) -> RolloutStep:
-        stable = await self._replica_group.describe(self._router.catalog.entry(name).stable)
+        stable = await self._replica_group.describe(self._owner.catalog.entry(name).stable)
         trial = await compare(self._replica_group, request.score, candidate, stable, self._threads, self._limits)
         fault = trial.fault(request.max_wer, request.margin)
         if fault and not request.force:
@@ -195,8 +204,8 @@ class Rollout:
 
     async def _change(self, after: Catalog) -> None:
         """Change what the names stand for, and unload what no name needs any more as soon as nobody uses it."""
-        before = self._router.catalog
-        await self._router.change(after)
+        before = self._owner.catalog
+        await self._owner.change(after)
         for version in _unused(before, after):
             self._retire_soon(version)
 
@@ -206,8 +215,8 @@ class Rollout:
         task.add_done_callback(self._retiring.discard)
 
     async def _retire(self, version: Version) -> None:
-        await self._router.gone(version)
-        if not self._router.catalog.uses(version):  # it may have come back meanwhile
+        await self._owner.gone(version)
+        if not self._owner.catalog.uses(version):  # it may have come back meanwhile
             await self._replica_group.drop(version)
 
 

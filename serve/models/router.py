@@ -1,20 +1,20 @@
-"""Router of requests to versions, and the count of requests that each version answers now."""
+"""Router of an ingress's requests to versions, and the count of requests that each version answers here now."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from starlette.responses import Response
 
 from asr.inference.engine import ModelInfo
 from serve.errors import ApiError
-from serve.models.catalog import Catalog, save
-from serve.models.replica_group import ReplicaGroup
+from serve.models.catalog import Catalog
+from serve.models.messages import Usage
 from serve.models.version import Described, Role, Version
 
 HEADER = "x-model-version"
@@ -38,27 +38,31 @@ class Route:
         return response
 
 
-@dataclass
-class Usage:
-    """Requests to a version since the ingress started, and those in flight. ``last`` is in seconds since 1970."""
+class Describer(Protocol):
+    """Tells what must be known of a version, and which files one without a fingerprint stands for."""
 
-    requests: int = 0
-    present: int = 0
-    last: float | None = None
+    async def describe(self, version: Version) -> Described:
+        """Return what is known. Raises ApiError 503 where it cannot be loaded."""
 
 
 class Router:
-    """The names of an endpoint and their requests. ``catalog`` changes as a whole, and is kept before it counts."""
+    """The names of an endpoint, as this ingress was told last, and its requests.
+
+    ``left`` is called with a version when a request of it has been answered.
+    """
 
     def __init__(
-        self, catalog: Catalog, replica_group: ReplicaGroup, registry: str = "", clock: Callable[[], float] = time.time
+        self,
+        catalog: Catalog,
+        describer: Describer,
+        left: Callable[[Version], None] = lambda version: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.catalog = catalog
-        self._replica_group = replica_group
-        self._registry = registry
+        self._describer = describer
+        self._left = left
         self._clock = clock
         self._usage: dict[Version, Usage] = defaultdict(Usage)
-        self._left = asyncio.Event()
 
     def route(self, asked: str, request_id: str) -> Route:
         """Return the way of a request. Raises ApiError 404 for a model that is not here."""
@@ -105,7 +109,7 @@ class Router:
         finally:
             usage.present -= 1
             usage.last = self._clock()
-            self._left.set()
+            self._left(route.version)
 
     async def info(self, route: Route) -> tuple[Route, ModelInfo]:
         """Return what must be known of the model, under its public name, and the way with the files' fingerprint."""
@@ -114,7 +118,7 @@ class Router:
 
     async def pin(self, version: Version) -> Described:
         """Return what must be known of a version; one that came without a fingerprint has it from now on."""
-        described = await self._replica_group.describe(version)
+        described = await self._describer.describe(version)
         if described.version != version:
             self.catalog = self.catalog.pinned(described.version)
             usage = self._usage.pop(version, None)
@@ -122,17 +126,7 @@ class Router:
                 self._usage.setdefault(described.version, usage)
         return described
 
-    def usage(self, version: Version) -> Usage:
-        """Return what a version was asked for."""
-        return self._usage.get(version) or Usage()
-
-    async def gone(self, version: Version) -> None:
-        """Return when no request that came before is answered by a version any more."""
-        while self.usage(version).present:
-            self._left.clear()
-            await self._left.wait()
-
-    async def change(self, catalog: Catalog) -> None:
-        """Let requests go other ways from now on. Raises UserError, and changes nothing, where it cannot be kept."""
-        await asyncio.get_running_loop().run_in_executor(None, save, catalog, self._registry)
-        self.catalog = catalog
+    @property
+    def usages(self) -> dict[Version, Usage]:
+        """Usage of each version here."""
+        return {version: replace(usage) for version, usage in self._usage.items()}

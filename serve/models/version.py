@@ -52,7 +52,11 @@ class ArtifactInfo:
 
 @dataclass(frozen=True)
 class Held:
-    """Contents of a replica: its versions with their bytes, and the bytes of everything, shared bases counted once."""
+    """Contents of a replica: its versions with their bytes, and the bytes of everything, shared bases counted once.
+
+    ``node`` is the id of the node in Ray.
+    """
 
     nbytes: dict[Version, int]
     total: int
+    node: str = ""

@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import ray
 import ray.serve
 
 from asr.audio.decode import SAMPLE_RATE
@@ -71,6 +72,7 @@ class Transcriber:
         self._model_cache = ModelCache(make_loader(config), config.memory_gb)
         catalog = opened(config)
         self._default = self._model_cache.put(catalog.entries[catalog.default].stable)
+        self._node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
         self._budget_s = config.max_batch_audio_s
         self._wait_s = config.batch_wait_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")  # off the event loop, one batch at a time
@@ -112,7 +114,7 @@ class Transcriber:
 
     def held(self) -> Held:
         """Return the versions that are loaded here."""
-        return self._model_cache.held()
+        return replace(self._model_cache.held(), node=self._node)
 
     async def transcribe(
         self,

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 
 from serve.ingress.limits.admission import Admission
-from serve.ingress.telemetry.metrics import Metrics
+from serve.ingress.telemetry.metrics import Metrics, exposition
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "cluster/prometheus"
@@ -66,7 +66,7 @@ def selectors(expression: Any) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def counted() -> set[str]:
     """The names under which an endpoint's counters are read."""
-    text = Metrics("any", Admission(1, 1.0), 240.0).text().decode()
+    text = exposition({"one": Metrics("any", Admission(1, 1.0), 240.0).families()}).decode()
     names = set()
     for family in text_string_to_metric_families(text):
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])

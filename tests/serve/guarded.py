@@ -1,6 +1,7 @@
 """An endpoint of its own behind Ray's HAProxy, with keys and an engine that transcribes nothing, to be attacked.
 
-``python -m tests.serve.guarded FOLDER`` runs it until its standard input ends, and prints its address first.
+``python -m tests.serve.guarded FOLDER [KEY=VALUE]...`` runs it until its standard input ends, and prints its address
+first.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from asr.config import resolve
 from asr.inference.engine import Engine
 from serve.app import running
 from serve.config import ServeConfig
@@ -23,6 +25,12 @@ from tests.serve.made import made
 from tests.serve.test_cli import gone
 
 KEYS = {"one": "a key of the first guest", "other": "a key of the other guest", "keeper": "a key of who may do more"}
+# Keys with limits, and these.
+A_MINUTE, AT_ONCE = 30, 3
+LIMITED = {
+    "counted": ("a key for so many a minute", f"requests_per_minute: {A_MINUTE}"),
+    "few": ("a key for a few at once", f"concurrency: {AT_ONCE}"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,14 +50,14 @@ class Guarded:
 
 
 @contextmanager
-def run_guarded(folder: Path, **environment: str) -> Iterator[Guarded]:
+def run_guarded(folder: Path, *settings: str, **environment: str) -> Iterator[Guarded]:
     """Run one for the length of the block, its access log in ``folder``.
 
     On a machine with so much to do that Ray does not come up in its minute, it is tried twice more.
     """
     with ExitStack() as stack:
         for _ in range(3):
-            endpoint = stack.enter_context(_run(folder, environment))
+            endpoint = stack.enter_context(_run(folder, settings, environment))
             if endpoint.url:
                 break
             stack.close()
@@ -58,8 +66,8 @@ def run_guarded(folder: Path, **environment: str) -> Iterator[Guarded]:
 
 
 @contextmanager
-def _run(folder: Path, environment: dict[str, str]) -> Iterator[Guarded]:
-    command = [sys.executable, "-m", "tests.serve.guarded", str(folder)]
+def _run(folder: Path, settings: Sequence[str], environment: dict[str, str]) -> Iterator[Guarded]:
+    command = [sys.executable, "-m", "tests.serve.guarded", str(folder), *settings]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -81,16 +89,12 @@ def main() -> None:
     """Serve."""
     folder = Path(sys.argv[1])
     rows = [f"- {{name: {name}, key: {key}, admin: {name == 'keeper'}}}".lower() for name, key in KEYS.items()]
+    rows += [f"- {{name: {name}, key: {key}, {limit}}}" for name, (key, limit) in LIMITED.items()]
     (folder / "keys.yaml").write_text("\n".join(rows))
     (folder / "batches").write_text("")
-    config = ServeConfig(
-        model="fake",
-        host="0.0.0.0",
-        port=0,
-        cpus_each=1,
-        keys=str(folder / "keys.yaml"),
-        access_log=str(folder / "access.jsonl"),
-    )
+    places = [f"keys={folder / 'keys.yaml'}", f"access_log={folder / 'access.jsonl'}"]
+    fixed = ["model=fake", "host=0.0.0.0", "port=0", "cpus_each=1", *places]
+    config = resolve(ServeConfig, None, [*fixed, *sys.argv[2:]]).value
 
     def make_engine(config: ServeConfig) -> Engine:
         return FakeEngine(config, folder)

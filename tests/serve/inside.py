@@ -9,12 +9,13 @@ import asyncio
 import inspect
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray.exceptions
 import ray.serve
 import torch
 from starlette.testclient import TestClient
@@ -22,6 +23,9 @@ from starlette.types import Receive, Scope, Send
 
 from serve.config import ServeConfig
 from serve.ingress.api import Api, app
+from serve.ingress.controller_link import ControllerLink
+from serve.models.controller import ModelController
+from serve.models.members import Alive
 from serve.replica.transcriber import Transcriber
 from tests.serve.made import MakeEngine, made
 
@@ -43,6 +47,70 @@ class Asked:
         return pickle.loads(pickle.dumps(await answer if inspect.isawaitable(answer) else answer))
 
 
+class Parts:
+    """Answers in parts, each of them pickled; an error is wrapped as Ray wraps it."""
+
+    def __init__(self, answers: AsyncGenerator[Any]) -> None:
+        self._answers = answers
+
+    def __aiter__(self) -> Parts:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return pickle.loads(pickle.dumps(await anext(self._answers)))
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            raise ray.exceptions.RayTaskError("change", "", error) from None
+
+    def cancel(self) -> None:
+        """Have nothing more answered."""
+        self._ended = asyncio.ensure_future(self._answers.aclose())
+
+
+class Streams:
+    """A handle whose answers come in parts."""
+
+    def __init__(self, replica: Any) -> None:
+        self._replica = replica
+
+    def __getattr__(self, method: str) -> SimpleNamespace:
+        return SimpleNamespace(remote=lambda *words: Parts(getattr(self._replica, method)(*words)))
+
+
+class Kept:
+    """A memory as Ray's is, in this process."""
+
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+
+    def get(self) -> bytes | None:
+        """Return what was put last."""
+        return self.content
+
+    def put(self, content: bytes) -> None:
+        """Keep something else."""
+        self.content = content
+
+
+async def nobody() -> set[str]:
+    """Return the ingresses that live, of which none is known to Ray."""
+    return set()
+
+
+def controlled(config: ServeConfig, replicas: Any, memory: Kept | None = None, alive: Alive = nobody) -> Any:
+    """Return a handle of a controller in this process."""
+    return Handle(ModelController(config, replicas, "deployment", memory or Kept(), alive))
+
+
+def linked(controller: Any, replicas: Any, ingress: str = "Api#one") -> ControllerLink:
+    """Return what an ingress has with a controller; opened in the event loop that calls this."""
+    link = ControllerLink(ingress, controller, replicas)
+    link.open()
+    return link
+
+
 class Handle:
     """What the ingress asks of Serve's handle, for the one replica that there is."""
 
@@ -51,6 +119,10 @@ class Handle:
 
     def __getattr__(self, method: str) -> Asked:
         return Asked(getattr(self._replica, method))
+
+    def options(self, **_: Any) -> Streams:
+        """Ask for answers in parts."""
+        return Streams(self._replica)
 
     def broadcast(self, method: str, *words: Any) -> SimpleNamespace:
         """Ask all replicas, which is this one."""
@@ -75,7 +147,8 @@ class Endpoint:
             return
         await receive()
         handle: Any = Handle(Transcriber(self._config, made(self._make_engine)))
-        self.api = INGRESS(self._config, handle)
+        self.api = INGRESS(self._config, handle, controlled(self._config, handle), "Api#inside")
+        await self.api.check_health()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})

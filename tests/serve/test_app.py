@@ -28,6 +28,7 @@ def never(config: ServeConfig) -> Engine:
 def deployments(config: ServeConfig) -> tuple[Any, Any]:
     """The ingress and the transcriber of an application that is not deployed."""
     api = build(config, never)._bound_deployment
+    assert [one._bound_deployment.name for one in api.init_args[1:]] == ["Transcriber", "ModelController"]
     return api, api.init_args[1]._bound_deployment
 
 

@@ -7,18 +7,19 @@ recording of a key that has none waiting: replicas and lanes call keys in turn, 
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from types import TracebackType
 
 from serve.errors import RETRY_AFTER_S, ApiError
-
-Clock = Callable[[], float]
+from serve.shares.ledger import Clock
+from serve.shares.limit import Limit, Shares
 
 LAST_WINDOWS = 256
 MAX_RETRY_AFTER_S = 600.0
 
+_MS = 1000
 _US = 1_000_000  # audio is held in microseconds: a running total of floats would not come back to nothing
 
 
@@ -62,8 +63,8 @@ class Admission:
     """
 
     def __init__(self, max_requests: int, max_audio_s: float, clock: Clock = time.monotonic) -> None:
-        self._max_requests = max_requests
-        self._max_audio_s = max_audio_s
+        self.max_requests = Limit("requests", max_requests, lambda: len(self._tickets))
+        self.max_audio_ms = Limit("audio_ms", round(max_audio_s * _MS), lambda: -(-self._audio_us * _MS // _US))
         self._clock = clock
         self._tickets: set[Ticket] = set()
         self._audio_us = 0  # of all tickets: adding them up took milliseconds for each request with thousands inside
@@ -71,11 +72,22 @@ class Admission:
         self._closed = False
         self.speed = Throughput(clock)
 
+    def share(self, shares: Shares) -> None:
+        """Have all ingresses together keep the bounds."""
+        shares.add(self.max_requests)
+        shares.add(self.max_audio_ms)
+
+    async def room(self) -> None:
+        """Return once there is room for a request here, or nowhere at the endpoint. Enter before anything else."""
+        if not self._closed:
+            await self.max_requests.room()
+            await self.max_audio_ms.room()
+
     def enter(self, key: str = "") -> Ticket:
         """Admit a request for the length of a block. Raises ApiError 429 if it is full, 503 once closed."""
         if self._closed:
             raise ApiError(503, "the endpoint is shutting down", "shutting_down")
-        if len(self._tickets) >= self._max_requests:
+        if not self.max_requests.fits():
             raise self.full(f"{len(self._tickets)} requests are waiting already")
         if not self._hears(key):
             raise self._full(f"{self.audio_s:.0f} s of audio are waiting already", self.audio_s - self._max_audio_s)
@@ -99,7 +111,7 @@ class Admission:
 
     def crowded(self, key: str) -> bool:
         """Return whether one more of ``key`` would be let in if one of those here left."""
-        return not self._closed and len(self._tickets) >= self._max_requests and self._hears(key)
+        return not self._closed and not self.max_requests.fits() and self._hears(key)
 
     @property
     def requests(self) -> int:
@@ -115,6 +127,10 @@ class Admission:
     def age_s(self) -> float:
         """The age of the oldest request in flight, in seconds."""
         return max((self._clock() - ticket.since for ticket in self._tickets), default=0.0)
+
+    async def room_for(self, audio_s: float) -> None:
+        """Return once there is room for so much audio here, or nowhere at the endpoint. Expect it before all else."""
+        await self.max_audio_ms.room(math.ceil(audio_s * _MS))
 
     def expect(self, ticket: Ticket, audio_s: float) -> None:
         """Count the audio of a request. Raises ApiError 429 where it is too much beside what others wait for."""
@@ -141,6 +157,10 @@ class Admission:
         """Remove a request, with the audio that it still waited for."""
         self._tickets.discard(ticket)
         self.count(ticket, 0.0)
+
+    @property
+    def _max_audio_s(self) -> float:
+        return self.max_audio_ms.allowed / _MS
 
     def _hears(self, key: str) -> bool:
         return self.audio_s < self._max_audio_s or self._keys_us[key] / _US < self._share_s(key)

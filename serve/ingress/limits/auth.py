@@ -18,7 +18,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +29,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from asr.config import Section
 from asr.errors import UserError
 from serve.errors import ApiError
-from serve.ingress.limits.admission import Clock
+from serve.shares.ledger import Clock
+from serve.shares.limit import Limit, Shares
 
 NOBODY = "none"  # the name of who asks where no keys are asked for
 MIN_KEY_LENGTH = 16  # a plain SHA-256 is safe for long random keys, and for nothing else
@@ -79,43 +80,56 @@ _KEYS = TypeAdapter(Annotated[list[Key], Field(min_length=1)])
 
 
 class Holder:
-    """Holder of a key: their requests in the last minute, and their requests in flight."""
+    """Holder of a key: their requests in the last minute, and their requests in flight, on this ingress."""
 
     def __init__(self, key: Key, clock: Clock) -> None:
         self.name = key.name
         self.digest = key.digest
         self.admin = key.admin
         self.metrics = key.metrics or key.admin
-        self._requests_per_minute = key.requests_per_minute
-        self._concurrency = key.concurrency
         self._clock = clock
         self._asked: deque[float] = deque()
         self._present = 0
+        self._a_minute = self._limit("a minute", key.requests_per_minute, self._in_a_minute, MINUTE_S)
+        self._at_once = self._limit("at once", key.concurrency, lambda: self._present)
+
+    @property
+    def limits(self) -> list[Limit]:
+        """The limits that the key has."""
+        return [limit for limit in (self._at_once, self._a_minute) if limit is not None]
 
     @contextmanager
     def enter(self) -> Iterator[str]:
         """Count a request for the length of the block. Raises ApiError 429 over a limit, which counts as no request."""
-        if self._concurrency is not None and self._present >= self._concurrency:
-            limit = f"{self._concurrency} requests at the same time"
+        if self._at_once is not None and not self._at_once.fits():
+            limit = f"{self._at_once.total} requests at the same time"
             raise ApiError(429, f"this key allows {limit}", "rate_limit_exceeded", retry_after_s=BUSY_RETRY_S)
-        self._count()
+        if self._a_minute is not None:
+            self._count(self._a_minute)
         self._present += 1
         try:
             yield self.name
         finally:
             self._present -= 1
 
-    def _count(self) -> None:
-        if self._requests_per_minute is None:
-            return
+    def _count(self, limit: Limit) -> None:
+        if not limit.fits():
+            now = self._clock()
+            # Where all of them were made elsewhere: one leaves the minute in so long on average.
+            later_s = self._asked[0] + MINUTE_S - now if self._asked else MINUTE_S / limit.total
+            what = f"this key allows {limit.total} requests in a minute"
+            later_s = min(max(later_s, 0.001), MINUTE_S)  # sums of floats may miss by a little
+            raise ApiError(429, what, "rate_limit_exceeded", retry_after_s=later_s)
+        self._asked.append(self._clock())
+
+    def _in_a_minute(self) -> int:
         now = self._clock()
         while self._asked and self._asked[0] <= now - MINUTE_S:
             self._asked.popleft()
-        if len(self._asked) >= self._requests_per_minute:
-            limit = f"{self._requests_per_minute} requests in a minute"
-            later_s = min(max(self._asked[0] + MINUTE_S - now, 0.001), MINUTE_S)  # sums of floats may miss by a little
-            raise ApiError(429, f"this key allows {limit}", "rate_limit_exceeded", retry_after_s=later_s)
-        self._asked.append(now)
+        return len(self._asked)
+
+    def _limit(self, what: str, total: int | None, used: Callable[[], int], keep_s: float = 0.0) -> Limit | None:
+        return None if total is None else Limit(f"key {self.name} {what}", total, used, keep_s, standing=False)
 
 
 class Keyring:
@@ -123,6 +137,21 @@ class Keyring:
 
     def __init__(self, keys: Sequence[Key] = (), clock: Clock = time.monotonic) -> None:
         self._holders = [Holder(key, clock) for key in keys]
+
+    def share(self, shares: Shares) -> None:
+        """Have all ingresses together keep the keys' limits."""
+        for holder in self._holders:
+            for limit in holder.limits:
+                shares.add(limit)
+
+    async def room(self, authorization: str | None) -> None:
+        """Return once the key's limits have room for a request here, or nowhere. Authorise before anything else.
+
+        Raises ApiError 401 as ``holder`` does.
+        """
+        holder = self.holder(authorization)
+        for limit in holder.limits if holder is not None else []:
+            await limit.room()
 
     def holder(self, authorization: str | None) -> Holder | None:
         """Return whose key the header ``Authorization: Bearer ...`` holds, or None where no keys are asked for.

@@ -20,8 +20,9 @@ from fastapi import Request
 from starlette.types import Message
 
 from serve.errors import ApiError
-from serve.ingress.limits.admission import Admission, Clock
+from serve.ingress.limits.admission import Admission
 from serve.ingress.limits.body_drain import unwelcome
+from serve.shares.ledger import Clock
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ _REFUSED = {
 }
 
 
-def answers(model: type[BaseModel] | None, *refusals: int, media_type: str = "application/json") -> JsonObject:
+def answers(model: type | None, *refusals: int, media_type: str = "application/json") -> JsonObject:
     """Return what a route's decorator is told of its answers: the good one, those of ``refusals``, and any other."""
     good: JsonObject = {"model": model} if model else {"content": {media_type: {"schema": {"type": "string"}}}}
     refused = {status: {"model": schemas.Error, "description": _REFUSED[status]} for status in refusals}

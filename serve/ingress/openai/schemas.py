@@ -148,6 +148,13 @@ class States(Shape):
     memory_gb: float | None
 
 
+class Target(Shape):
+    """An ingress for Prometheus' HTTP service discovery."""
+
+    targets: list[str]
+    labels: dict[str, str]
+
+
 class Document(BaseModel):
     """An OpenAPI 3.1 document."""
 

@@ -43,14 +43,15 @@ class AccessLogEntry:
 
 
 class AccessLog:
-    """Appends to ``path``: a file, ``-`` for standard error, or nothing for nowhere.
+    """Appends to ``path``: a file, ``-`` for standard error, or nothing for nowhere. ``ingress`` is in each line.
 
     Raises UserError where it cannot be opened. Later on requests are answered all the same: the first line that cannot
     be written is told in the endpoint's own log, and how many were lost when it can be again.
     """
 
-    def __init__(self, path: str, log_words: bool = False) -> None:
+    def __init__(self, path: str, log_words: bool = False, ingress: str = "") -> None:
         self._log_words = log_words
+        self._ingress = {"ingress": ingress} if ingress else {}
         self._path = path
         self._lost = 0
         try:
@@ -61,7 +62,7 @@ class AccessLog:
 
     def write(self, entry: AccessLogEntry) -> None:
         """Write a line. What was said goes into it only where that was asked for."""
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")} | asdict(entry)
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")} | self._ingress | asdict(entry)
         line["method"], line["path"] = printable(entry.method), printable(entry.path, MAX_PATH_LENGTH)
         line["seconds"] = round(entry.seconds, 4)
         if not self._log_words:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from asr.transcript import DecodingRequest
 from serve.ingress.limits.admission import Admission
 from serve.replica.transcriber import WindowResult
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+INGRESS_LABEL = "ingress"
+
+Families = list[Metric]
+"""The metrics of one ingress, by families."""
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -37,6 +44,26 @@ class MetricLabels:
     def labels(self) -> tuple[str, str, str]:
         """Labels of metrics with a key."""
         return self.model, self.version, self.key
+
+
+def exposition(by_ingress: Mapping[str, Families]) -> bytes:
+    """Return the metrics of ingresses in Prometheus' text format, for ``CONTENT_TYPE``, each under its label."""
+    merged: dict[str, Metric] = {}
+    for ingress, families in by_ingress.items():
+        for family in families:
+            into = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type, family.unit))
+            into.samples += [one._replace(labels={INGRESS_LABEL: ingress, **one.labels}) for one in family.samples]
+    registry = CollectorRegistry()
+    registry.register(_Collected(list(merged.values())))
+    return generate_latest(registry)
+
+
+class _Collected(Collector):
+    def __init__(self, families: Families) -> None:
+        self._families = families
+
+    def collect(self) -> Families:
+        return self._families
 
 
 class Metrics:
@@ -89,9 +116,9 @@ class Metrics:
         """Count a window whose replica died."""
         self._sent_again.labels(*labels.labels).inc()
 
-    def text(self) -> bytes:
-        """Return everything in Prometheus' text format, for ``CONTENT_TYPE``."""
-        return generate_latest(self._registry)
+    def families(self) -> Families:
+        """Return everything, to be sent to another ingress; see ``exposition``."""
+        return list(self._registry.collect())
 
     def _make_counters(self) -> None:
         self._requests = self._counter("requests", "Requests for words, by HTTP status", (*_WHOSE, "status"))

@@ -81,7 +81,7 @@ class Observer:
 
     def _write(self, scope: Scope, known: RequestContext, status: int, seconds: float) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path in UNSEEN:
+        if path in UNSEEN or path.startswith("/metrics/"):
             return
         sinks = self._sinks()
         sinks.log.write(

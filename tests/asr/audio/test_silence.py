@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asr.audio import silence
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.audio.silence import is_silent, require_sound
 from asr.errors import DataError
@@ -76,3 +77,27 @@ def test_quiet_speech_is_not_silent(english_clips: list[Utterance]) -> None:
         waveform = decode(clip.audio)
         for decibels, silent in ((0, False), (40, False), (60, False), (80, True)):
             assert is_silent(decode(encode_flac(waveform * 10 ** (-decibels / 20)))) is silent
+
+
+def test_a_look_at_some_frames_never_decides_otherwise(
+    english_clips: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Speech and noise around both thresholds, alone and together, long and short, up to a burst of a few frames."""
+    speech = np.concatenate([decode(clip.audio) for clip in english_clips[:3]])
+    hiss = np.random.default_rng(0).normal(0, 1, len(speech)).astype(np.float32)
+    sounds = []
+    for decibels in range(0, 70, 5):
+        quiet = speech * np.float32(10 ** (-decibels / 20))
+        sounds += [quiet, quiet[: SAMPLE_RATE // 2], quiet + hiss * np.float32(3e-4), quiet[:1600], quiet[:100]]
+    for dbfs in np.arange(-85, -68, 0.5):
+        sounds.append(hiss * np.float32(10 ** (dbfs / 20)))
+        for frames in (9, 10, 11, 40, 60):
+            burst = sounds[-1].copy()
+            burst[:: len(burst) // (160 * frames) + 1] += 1e-3
+            sounds += [burst, click(ZEROS, frames / 100) * np.float32(2 * 10 ** (dbfs / 20)) + hiss[:N] * 1e-5]
+    sounds += [np.full(N, np.nan, np.float32), *SILENCE.values()]
+    quick = [is_silent(sound) for sound in sounds]
+    assert sum(silence._is_loud(sound[: len(sound) // 160 * 160].reshape(-1, 160)) for sound in sounds) > 50
+    monkeypatch.setattr(silence, "_is_loud", lambda frames: False)
+    assert quick == [is_silent(sound) for sound in sounds]
+    assert 10 < sum(quick) < len(quick) - 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from asr.errors import UserError
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.ingress.admin import MAX_BODY_BYTES, AdminApi
+from serve.ingress.controller_link import ControllerLink
 from serve.ingress.error_middleware import install
 from serve.ingress.limits.auth import read_keys
-from serve.models.controller import ModelController
 from serve.models.rollout import RolloutRequest, RolloutStep, Steps
 from serve.models.version import Held, Version
+from tests.serve.inside import controlled
 
 ADMIN, OTHER = "a key for the models", "a key for the words"
 
@@ -49,9 +49,9 @@ def client(rollout: Rollout, called: str = "127.0.0.1", **settings: Any) -> Test
     """A client of an endpoint with these settings, which calls it by a name."""
     config = ServeConfig(model="m", **settings)
     keys = read_keys(config.keys)
-    controller = ModelController(config, None, ThreadPoolExecutor(1))  # type: ignore[arg-type]
-    controller._replicas, controller._rollout = Fleet(), rollout  # type: ignore[assignment]
-    admin_api = AdminApi(config, keys, controller)
+    controller: Any = controlled(config, None)
+    controller._replica._replicas, controller._replica._rollout = Fleet(), rollout
+    admin_api = AdminApi(config, keys, ControllerLink("Api#one", controller, controller))
     app = FastAPI()
     install(app)
 

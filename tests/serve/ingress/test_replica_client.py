@@ -20,6 +20,7 @@ from serve.models.version import Version
 from serve.replica.transcriber import BatchInfo, WindowResult
 from tests.serve.conftest import Pair
 from tests.serve.fakes import PADDED
+from tests.serve.ingress.telemetry.test_metrics import text
 from tests.serve.slow import clip, replicas_of
 
 VERSION = Version("first")
@@ -109,7 +110,7 @@ def test_a_window_whose_replica_died_is_sent_again(admission: Admission, metrics
     with admission.enter() as ticket:
         assert asyncio.run(sender(stub, ticket, metrics).send(clip())).text == "word"
     assert [position for _, _, position, *_ in stub.asked] == [0, 0, 0]
-    assert b'windows_sent_again_total{key="none",model="m",version="stable"} 2.0' in metrics.text()
+    assert 'windows_sent_again_total{ingress="one",key="none",model="m",version="stable"} 2.0' in text(metrics)
 
 
 def test_a_window_that_all_replicas_die_of_is_given_up(admission: Admission, metrics: Metrics) -> None:
@@ -172,5 +173,7 @@ def test_a_replica_that_is_killed_costs_no_request(pair: Pair, admission: Admiss
         prompt for pid, prompts in replicas_of(pair.folder).items() for prompt in prompts if pid != victim
     )
     assert sum(decoded.values()) >= 24  # the other took over what the dead one had
-    again = re.search(rb'windows_sent_again_total{key="none",model="m",version="stable"} ([0-9.]+)', metrics.text())
+    again = re.search(
+        r'windows_sent_again_total{ingress="one",key="none",model="m",version="stable"} ([0-9.]+)', text(metrics)
+    )
     assert again and 1 <= float(again[1]) <= 48

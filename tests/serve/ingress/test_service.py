@@ -18,10 +18,9 @@ from serve.errors import ApiError
 from serve.ingress.limits.decode_lanes import Lanes
 from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.middleware import RequestContext
-from serve.models.controller import ModelController
 from serve.replica.transcriber import Transcriber
 from tests.serve.fakes import FakeEngine, voice
-from tests.serve.inside import Handle
+from tests.serve.inside import Handle, controlled, linked
 from tests.serve.made import made
 
 
@@ -32,8 +31,12 @@ async def service(folder: Path, **settings: Any) -> AsyncIterator[TranscriptionS
     (folder / "batches").write_text("")
     handle: Any = Handle(Transcriber(config, made(lambda config: FakeEngine(config, folder))))
     lanes = Lanes(config.max_decoded_bytes)
-    controller = ModelController(config, handle, lanes.long.threads)
-    yield TranscriptionService(config, handle, controller.router, lanes)
+    link = linked(controlled(config, handle), handle)
+    await link.opened()
+    try:
+        yield TranscriptionService(config, handle, link.router, lanes, link.shares)
+    finally:
+        link.close()
 
 
 def english(model: ModelInfo) -> DecodingOptions:
@@ -42,6 +45,7 @@ def english(model: ModelInfo) -> DecodingOptions:
 
 async def words(ours: TranscriptionService, submission: Submission, known: RequestContext) -> list[str]:
     async with AsyncExitStack() as stack:
+        await ours.room()
         upload = stack.enter_context(ours.admit("key"))
         upload.arrived()
         begun = await ours.begin(submission, upload, known, time.monotonic() + 60.0, stack)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,79 +10,186 @@ import pytest
 
 from serve.config import ServeConfig
 from serve.errors import ApiError
-from serve.models.controller import ModelController
+from serve.ingress.controller_link import ControllerLink
+from serve.models.messages import IngressReport
 from serve.models.rollout import RolloutRequest
 from serve.models.version import Version
 from serve.replica.transcriber import Transcriber
-from tests.asr.models.ctc import tiny
-from tests.serve.fakes import LANGUAGES, FakeEngine
-from tests.serve.inside import Handle
+from serve.shares.ledger import ShareState
+from tests.serve.fakes import FakeEngine
+from tests.serve.inside import Handle, Kept, controlled, linked
 from tests.serve.made import made
 
-
-async def controller(folder: Path, **settings: Any) -> ModelController:
-    """One in front of a real replica with fake engines."""
-    config = ServeConfig(model="first", name="one", **settings)
-    handle: Any = Handle(Transcriber(config, made(lambda config: FakeEngine(config, folder))))
-    return ModelController(config, handle, ThreadPoolExecutor(1))
+FIRST, SECOND = "SERVE_REPLICA::app#Api#first", "SERVE_REPLICA::app#Api#second"
 
 
-def test_names_are_known_and_others_are_404(tmp_path: Path) -> None:
+class Fleet:
+    """A real replica with fake engines, and the ingresses of its endpoint that Ray takes for alive."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.config = ServeConfig(model="first", name="one", **settings)
+        self.replicas: Any = Handle(Transcriber(self.config, made(lambda config: FakeEngine(config, folder))))
+        self.memory = Kept()
+        self.alive: set[str] = set()
+        self.controller = self.controlled()
+        self.links: list[ControllerLink] = []
+
+    def controlled(self) -> Any:
+        """Return a controller that begins: after another one it goes on with what that one kept."""
+        return controlled(self.config, self.replicas, self.memory, self._alive)
+
+    async def _alive(self) -> set[str]:
+        return set(self.alive)
+
+    async def link(self, ingress: str) -> ControllerLink:
+        """Return the link of an ingress that begins."""
+        self.alive.add(ingress)
+        link = linked(self.controller, self.replicas, ingress)
+        self.links.append(link)
+        await link.opened()
+        return link
+
+    def begin_again(self) -> None:
+        """Put another controller in the place of this one, as Serve does where it dies."""
+        self.controller._replica = self.controlled()._replica
+
+
+@asynccontextmanager
+async def fleet(folder: Path, **settings: Any) -> AsyncIterator[Fleet]:
+    one = Fleet(folder, **settings)
+    try:
+        yield one
+    finally:
+        for link in one.links:
+            link.close()
+
+
+async def change(link: ControllerLink, verb: str, name: str, **words: Any) -> list[str]:
+    return [step.step async for step in link.change(verb, name, RolloutRequest(**words))]
+
+
+def test_after_a_promotion_no_ingress_answers_by_the_catalogue_before(tmp_path: Path) -> None:
     async def ask() -> None:
-        owner = await controller(tmp_path, models={"two": "second"})
-        assert owner.names == ["one", "two"]
-        assert (owner.name("two"), owner.name("whisper-1")) == ("two", "one")
-        with pytest.raises(ApiError) as refused:
-            owner.name("three")
-        assert refused.value.status == 404
+        async with fleet(tmp_path) as one:
+            links = [await one.link(FIRST), await one.link(SECOND)]
+            assert (await change(links[0], "promote", "one", artifact="second"))[-1] == "done"
+            assert [link.router.catalog.entries["one"].stable.artifact for link in links] == ["second"] * 2
+            assert await change(links[1], "rollback", "one") == ["load", "done"]
+            assert [link.router.catalog.entries["one"].stable.artifact for link in links] == ["first"] * 2
 
     asyncio.run(ask())
 
 
-def test_the_default_model_answers_and_says_what_it_is(tmp_path: Path) -> None:
+def test_a_change_waits_for_an_ingress_that_does_not_answer_until_it_is_dead(tmp_path: Path) -> None:
     async def ask() -> None:
-        owner = await controller(tmp_path)
-        await owner.default_answers()
-        assert (await owner.default_info()).name == "one"
-        assert owner.router.catalog.entries["one"].stable.fingerprint, "the files it found are noted"
+        async with fleet(tmp_path) as one:
+            first, second = await one.link(FIRST), await one.link(SECOND)
+            second.close()  # it lives, and takes nothing up
+            changing = asyncio.create_task(change(first, "promote", "one", artifact="second"))
+            await asyncio.sleep(1.5)
+            assert not changing.done() and first.router.catalog.entries["one"].stable.artifact == "second"
+            one.alive.discard(SECOND)
+            assert (await changing)[-1] == "done"
 
     asyncio.run(ask())
 
 
-def test_what_a_model_can_do_is_listed_without_loading_it(tmp_path: Path) -> None:
-    letters = str(tiny.write(tmp_path / "letters", "wav2vec2-large-lv60"))
-
+def test_a_version_is_unloaded_once_no_ingress_has_a_request_of_it(tmp_path: Path) -> None:
     async def ask() -> None:
-        owner = await controller(
-            tmp_path, models={"spelt": letters, "away": "s3://bucket/away", "hub": "nobody/nothing"}
-        )
-        assert await owner.facts("one") is None, "nobody has asked the replica, and there are no files"
-        await owner.default_info()
-        one, spelt = await owner.facts("one"), await owner.facts("spelt")
-        assert one is not None and one.languages == LANGUAGES
-        assert spelt is not None and "translation" in spelt.refusals and "keywords" not in spelt.refusals
-        assert (await owner.facts("away"), await owner.facts("hub")) == (None, None)
-        assert [list(held.nbytes) for held in await owner.held()] == [[owner.router.catalog.entries["one"].stable]]
+        async with fleet(tmp_path, models={"two": "other"}) as one:
+            first, second = await one.link(FIRST), await one.link(SECOND)
+            route, _ = await second.router.info(second.router.route("two", "r"))
+            with second.router.present(route):
+                unloading = asyncio.create_task(change(first, "unload", "two"))
+                await asyncio.sleep(2.0)
+                assert "two" not in second.router.catalog.entries
+                assert not unloading.done() and await held(one) == {"first", "other"}
+            assert (await unloading)[-1] == "done"
+            assert await held(one) == {"first"}
 
     asyncio.run(ask())
 
 
-def test_a_canary_is_a_state_with_a_share_and_a_promotion_leaves_the_version_before(tmp_path: Path) -> None:
+async def held(one: Fleet) -> set[str]:
+    return {version.artifact for each in [await one.replicas.held.remote()] for version in each.nbytes}
+
+
+def test_a_controller_that_begins_again_has_lost_nothing(tmp_path: Path) -> None:
     async def ask() -> None:
-        owner = await controller(tmp_path)
-        change = owner.change("promote", "one", RolloutRequest(artifact="second", canary=0.25))
-        assert [step.step async for step in change][-1] == "done"
-        assert [(one.state, one.share, one.version.artifact) for one in owner.states()] == [
-            ("stable", 0.75, "first"),
-            ("candidate", 0.25, "second"),
-        ]
-        assert [step.step async for step in owner.change("promote", "one", RolloutRequest())][-1] == "done"
-        assert [(one.state, one.share, one.version.artifact) for one in owner.states()] == [
-            ("stable", 1.0, "second"),
-            ("previous", 0.0, "first"),
-        ]
-        (held,) = await owner.held()
-        assert {version.artifact for version in held.nbytes} <= {"first", "second"}
-        assert all(isinstance(version, Version) for version in held.nbytes)
+        async with fleet(tmp_path) as one:
+            first, second = await one.link(FIRST), await one.link(SECOND)
+            await change(first, "promote", "one", artifact="second", canary=0.25)
+            await change(first, "load", "new", artifact="third")
+            before = first.router.catalog
+            candidate = before.entries["one"].candidate
+            assert candidate is not None
+            one.begin_again()
+            states = await first.states()
+            assert [(state.name, state.state, state.share, state.version.artifact) for state in states] == [
+                ("one", "stable", 0.75, "first"),
+                ("one", "candidate", 0.25, "second"),
+                ("new", "stable", 1.0, "third"),
+            ]
+            await change(second, "promote", "one")
+            assert first.router.catalog == second.router.catalog == before.promoted("one", candidate)
+
+    asyncio.run(ask())
+
+
+def test_what_a_controller_was_about_to_unload_its_successor_unloads(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with fleet(tmp_path) as one:
+            first = await one.link(FIRST)
+            await one.replicas.load.remote(Version("left"))
+            assert await held(one) == {"first", "left"}
+            one.begin_again()
+            await first.states()
+            while await held(one) != {"first"}:
+                await asyncio.sleep(0.05)
+
+    asyncio.run(asyncio.wait_for(ask(), 30.0))
+
+
+def test_a_new_controller_gives_nobody_more_until_every_ingress_has_reported(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with fleet(tmp_path) as one:
+            one.alive |= {FIRST, SECOND}
+            one.memory.put(one.memory.content or b"")
+            controller = one.controlled()
+            mine = ShareState(10, 4, 4, 3)
+            waiting = controller.sync.remote(IngressReport(FIRST, 1, 1, {}, {"people": mine}))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            await controller.sync.remote(IngressReport(SECOND, 1, 1, {}, {"people": ShareState(10, 6, 1)}))
+            assert (await waiting).shares["people"] == 4, "nothing is free before the other gives it back"
+
+    asyncio.run(ask())
+
+
+def test_another_deployment_begins_with_what_is_configured(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with fleet(tmp_path) as one:
+            first = await one.link(FIRST)
+            await change(first, "promote", "one", artifact="second")
+            one.memory.content = (one.memory.content or b"").replace(b'"deployment":"deployment"', b'"deployment":"x"')
+            one.alive.clear()
+            one.begin_again()
+            (state,) = await first.states()
+            assert state.version.artifact == "first"
+
+    asyncio.run(ask())
+
+
+def test_one_change_at_a_time_and_its_errors_are_told_as_they_are(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with fleet(tmp_path) as one:
+            first = await one.link(FIRST)
+            with pytest.raises(ApiError, match="there is no 'sell'"):
+                await change(first, "sell", "one")
+            steps = first.change("promote", "one", RolloutRequest(artifact="second"))
+            await anext(steps)
+            with pytest.raises(ApiError, match="another change"):
+                await change(first, "promote", "one", artifact="third")
+            assert [step.step async for step in steps][-1] == "done"
 
     asyncio.run(ask())

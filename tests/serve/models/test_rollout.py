@@ -6,10 +6,10 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,16 @@ from serve.app import deploy
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.models import cli
-from serve.models.catalog import Catalog, CatalogEntry, opened
+from serve.models.catalog import CatalogEntry, opened
+from serve.models.catalog_owner import CatalogOwner
+from serve.models.catalog_store import CatalogStore
+from serve.models.members import Members
+from serve.models.messages import IngressReport, Usage
 from serve.models.rollout import Rollout, RolloutRequest, what_is_missing
-from serve.models.router import Router
 from serve.models.version import ArtifactInfo, Described, Held, Version
 from tests.asr.models.test_artifact import card
 from tests.serve.conftest import metrics
+from tests.serve.inside import Kept, nobody
 
 INFO = ModelInfo("m", frozenset({"en"}), "en", "full", None)  # type: ignore[arg-type]
 OLD, NEW = Version("old", "f"), Version("new", "f")
@@ -72,10 +76,25 @@ class Fleet:
         return [Held({OLD: 1, NEW: 1}, 2)]
 
 
-def stubs() -> tuple[Fleet, Router, Rollout]:
+@dataclass
+class Stubs:
+    """A real roll-out over stubs of replicas; its ingresses are what ``members`` are told of."""
+
+    replica_group: Fleet
+    members: Members
+    owner: CatalogOwner
+    rollout: Rollout
+
+    @property
+    def entries(self) -> Mapping[str, CatalogEntry]:
+        return self.owner.catalog.entries
+
+
+def stubs(artifact: str = "old") -> Stubs:
     replica_group: Any = Fleet()
-    router = Router(Catalog({"m": CatalogEntry(Version("old"))}), replica_group)
-    return replica_group, router, Rollout(router, replica_group, ThreadPoolExecutor(1), AudioLimits())
+    members = Members(nobody, lambda ingress: None)
+    owner = CatalogOwner(CatalogStore(ServeConfig(model=artifact, name="m"), Kept(), "d"), members, replica_group)
+    return Stubs(replica_group, members, owner, Rollout(owner, replica_group, ThreadPoolExecutor(1), AudioLimits()))
 
 
 async def done(rollout: Rollout, verb: str, name: str = "m", **order: Any) -> list[str]:
@@ -86,17 +105,18 @@ async def done(rollout: Rollout, verb: str, name: str = "m", **order: Any) -> li
 
 def test_nothing_changes_before_the_replicas_hold_what_is_to_answer() -> None:
     async def ask() -> None:
-        replica_group, router, rollout = stubs()
+        one = stubs()
+        replica_group, rollout = one.replica_group, one.rollout
         replica_group.open.clear()
         promoting = asyncio.create_task(done(rollout, "promote", artifact="new"))
         while "load new" not in replica_group.told:
             await asyncio.sleep(0)
-        assert router.catalog.entries["m"].stable == OLD
+        assert one.entries["m"].stable == OLD
         with pytest.raises(ApiError, match="another change"):
             await done(rollout, "rollback")
         replica_group.open.set()
         assert await promoting == ["verify", "verify", "load", "done"]
-        assert router.catalog.entries["m"] == CatalogEntry(NEW, previous=OLD)
+        assert one.entries["m"] == CatalogEntry(NEW, previous=OLD, configured="old")
         assert replica_group.told == ["inspect new", "load new"], "the one before stays loaded, for a rollback"
         assert await done(rollout, "rollback") == ["load", "done"]
         assert replica_group.told[-2:] == ["load old", "drop new"]
@@ -116,7 +136,8 @@ def test_what_a_version_cannot_do_is_told_when_it_is_promoted() -> None:
     assert what_is_missing(whisper, whisper) == []
 
     async def ask() -> None:
-        replica_group, _, rollout = stubs()
+        one = stubs()
+        replica_group, rollout = one.replica_group, one.rollout
         replica_group.infos = {"old": whisper, "new": speller}
         for canary, told in ((0.5, "the stable version meanwhile"), (None, "refused from now on")):
             steps = {
@@ -129,7 +150,8 @@ def test_what_a_version_cannot_do_is_told_when_it_is_promoted() -> None:
 
 def test_what_is_refused_or_given_up_is_unloaded_again_and_the_next_change_may_begin() -> None:
     async def ask() -> None:
-        replica_group, router, rollout = stubs()
+        one = stubs()
+        replica_group, rollout = one.replica_group, one.rollout
         with pytest.raises(UserError, match="broken is damaged"):
             await done(rollout, "promote", artifact="broken")
         await asyncio.gather(*rollout._retiring)
@@ -144,7 +166,7 @@ def test_what_is_refused_or_given_up_is_unloaded_again_and_the_next_change_may_b
         await asyncio.gather(*rollout._retiring)
         assert replica_group.told[-1] == "drop new"
         replica_group.open.set()
-        assert router.catalog.entries == {"m": CatalogEntry(OLD)}
+        assert one.entries == {"m": CatalogEntry(OLD, configured="old")}
         assert (await done(rollout, "promote", artifact="new", canary=0.5))[-1] == "done"
 
     asyncio.run(ask())
@@ -152,24 +174,27 @@ def test_what_is_refused_or_given_up_is_unloaded_again_and_the_next_change_may_b
 
 def test_a_stable_version_that_is_lost_can_be_replaced() -> None:
     async def ask() -> None:
-        _, router, rollout = stubs()
-        router.catalog = Catalog({"m": CatalogEntry(Version("lost"))})
+        one = stubs("lost")
+        rollout = one.rollout
         assert (await done(rollout, "promote", artifact="new"))[-1] == "done"
-        assert router.catalog.entries["m"] == CatalogEntry(NEW, previous=Version("lost"))
+        assert one.entries["m"] == CatalogEntry(NEW, previous=Version("lost"), configured="lost")
 
     asyncio.run(ask())
 
 
 def test_a_version_is_unloaded_when_its_last_request_has_been_answered() -> None:
     async def ask() -> None:
-        replica_group, router, rollout = stubs()
+        one = stubs()
+        replica_group, rollout = one.replica_group, one.rollout
         await done(rollout, "load", "second", artifact="new")
-        route, _ = await router.info(router.route("second", "r"))
-        with router.present(route):
-            unloading = asyncio.create_task(done(rollout, "unload", "second"))
-            while "second" in router.catalog.entries:
-                await asyncio.sleep(0)
-            assert not unloading.done() and "drop new" not in replica_group.told
+        one.members.report(IngressReport("ingress", 1, one.owner.revision, {NEW: Usage(present=1)}))
+        unloading = asyncio.create_task(done(rollout, "unload", "second"))
+        while "second" in one.entries:
+            await asyncio.sleep(0)
+        one.members.report(IngressReport("ingress", 2, one.owner.revision, {NEW: Usage(present=1)}))
+        await asyncio.sleep(0.1)
+        assert not unloading.done() and "drop new" not in replica_group.told
+        one.members.report(IngressReport("ingress", 3, one.owner.revision, {NEW: Usage(requests=1)}))
         await unloading
         assert replica_group.told[-1] == "drop new"
 
@@ -192,11 +217,12 @@ def test_a_version_is_unloaded_when_its_last_request_has_been_answered() -> None
 )
 def test_what_cannot_be_is_refused(verb: str, name: str, order: dict[str, str], reason: str) -> None:
     async def ask() -> None:
-        _, router, rollout = stubs()
-        before = router.catalog.entries["m"].stable.artifact
+        one = stubs()
+        rollout = one.rollout
+        before = one.entries["m"].stable.artifact
         with pytest.raises((UserError, ApiError), match=reason):
             await done(rollout, verb, name, **order)
-        assert router.catalog.entries["m"].stable.artifact == before
+        assert one.entries["m"].stable.artifact == before
 
     asyncio.run(ask())
 

@@ -2,19 +2,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asr.errors import UserError
 from asr.inference.engine import ModelInfo
 from asr.models.abilities import Refusal
 from asr.transcript import Task
-from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.ingress.openai.parameters import options_of, read_parameters
-from serve.models.catalog import Catalog, CatalogEntry, opened
+from serve.models.catalog import Catalog, CatalogEntry
 from serve.models.router import HEADER, Check, Router
 from serve.models.version import Described, Version
 
@@ -41,9 +38,9 @@ class Fleet:
         return Described(Version(version.artifact, version.fingerprint or "f"), info, 1)
 
 
-def router(registry: str = "") -> Router:
+def router() -> Router:
     replica_group: Any = Fleet()
-    return Router(Catalog({"tiny": CatalogEntry(Version("a"))}), replica_group, registry, clock=lambda: 12.0)
+    return Router(Catalog({"tiny": CatalogEntry(Version("a"))}), replica_group, clock=lambda: 12.0)
 
 
 def test_a_request_is_heard_by_one_version_which_then_has_a_fingerprint() -> None:
@@ -55,39 +52,24 @@ def test_a_request_is_heard_by_one_version_which_then_has_a_fingerprint() -> Non
             assert (route.name, route.role, route.version) == ("tiny", "stable", Version("a", "f"))
             assert info.name == "tiny" and again == route
             assert one.catalog.entries["tiny"].stable == Version("a", "f")
-            assert one.usage(Version("a", "f")).present == 1
-        usage = one.usage(Version("a", "f"))
+            assert one.usages[Version("a", "f")].present == 1
+        usage = one.usages[Version("a", "f")]
         assert (usage.requests, usage.present, usage.last) == (1, 0, 12.0)
 
     asyncio.run(ask())
 
 
-def test_who_leaves_a_version_is_waited_for() -> None:
+def test_whose_request_has_been_answered_is_told() -> None:
     async def ask() -> None:
-        one = router()
+        left: list[Version] = []
+        fleet: Any = Fleet()
+        one = Router(Catalog({"tiny": CatalogEntry(Version("a"))}), fleet, left.append)
         route, _ = await one.info(one.route("tiny", "r"))
-        await one.gone(route.version)
-        with one.present(route), one.present(route):
-            gone = asyncio.create_task(one.gone(route.version))
-            await asyncio.sleep(0)
-            assert not gone.done()
-        await asyncio.wait_for(gone, 10.0)
+        with one.present(route):
+            assert not left and one.usages[route.version].present == 1
+        assert left == [route.version] and one.usages[route.version].present == 0
 
     asyncio.run(ask())
-
-
-def test_a_change_counts_when_it_is_kept_and_not_before(tmp_path: Path) -> None:
-    place = tmp_path / "models.json"
-    one = router(str(place))
-    changed = one.catalog.with_name("other", Version("b"))
-    asyncio.run(one.change(changed))
-    assert one.catalog == changed
-    assert "other" in opened(ServeConfig(models={"tiny": "a"}, registry=str(place))).entries
-    place.unlink()
-    place.mkdir()
-    with pytest.raises(UserError, match="cannot be written"):
-        asyncio.run(one.change(changed.without("other")))
-    assert one.catalog == changed
 
 
 def test_the_answer_says_which_version_heard_it() -> None:

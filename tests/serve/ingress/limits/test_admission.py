@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from serve.errors import RETRY_AFTER_S, ApiError
 from serve.ingress.limits.admission import MAX_RETRY_AFTER_S, Admission, Throughput
+from serve.shares.ledger import Bounds
+from serve.shares.limit import Shares
 
 
 @dataclass
@@ -237,3 +240,40 @@ def test_the_bounds_hold_and_nothing_is_left_over(steps: list[tuple[int, float, 
     for ticket in tickets:
         ticket.__exit__(None, None, None)
     assert (admission.requests, admission.audio_s) == (0, 0.0)
+
+
+def test_two_ingresses_let_in_what_the_endpoint_has_room_for_and_no_more() -> None:
+    async def ask() -> None:
+        bounds, hands = Bounds(), Hands()
+        doors = [Admission(4, 100.0, hands) for _ in range(2)]
+        shares = [Shares(clock=hands) for _ in doors]
+        for door, share in zip(doors, shares, strict=True):
+            door.share(share)
+
+        async def enter(door: Admission, audio_s: float) -> bool:
+            entering = asyncio.create_task(begun(door, audio_s))
+            for _ in range(8):
+                await asyncio.sleep(0)
+                for number, share in enumerate(shares):
+                    bounds.report(str(number), share.report())
+                    share.obey(*bounds.orders(str(number)))
+            return await entering
+
+        async def begun(door: Admission, audio_s: float) -> bool:
+            await door.room()
+            try:
+                ticket = door.enter("key")
+            except ApiError:
+                return False
+            await door.room_for(audio_s)
+            ticket.expect(audio_s)
+            return True
+
+        assert [await enter(doors[0], 20.0) for _ in range(3)] == [True] * 3
+        assert await enter(doors[1], 30.0), "what the other does not use is given to this one"
+        assert (doors[0].audio_s, doors[1].audio_s) == (60.0, 30.0)
+        assert [await enter(door, 1.0) for door in doors] == [False] * 2
+        assert sum(door.max_requests.allowed for door in doors) == 4
+        assert sum(door.max_audio_ms.allowed for door in doors) <= 100_000
+
+    asyncio.run(ask())

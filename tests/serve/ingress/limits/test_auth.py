@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import deque
 from pathlib import Path
@@ -12,7 +13,9 @@ from asr.config import resolve
 from asr.errors import UserError
 from serve.config import ServeConfig
 from serve.errors import ApiError
-from serve.ingress.limits.auth import NOBODY, Key, Keyring, read_keys
+from serve.ingress.limits.auth import MINUTE_S, NOBODY, Key, Keyring, read_keys
+from serve.shares.ledger import Bounds
+from serve.shares.limit import Shares
 from tests.serve.ingress.limits.test_admission import Hands
 
 ANNA, BERT = "wf-anna-0123456789", "wf-bert-0123456789"
@@ -213,3 +216,39 @@ def test_a_key_in_place_of_its_file_is_not_shown(tmp_path: Path, monkeypatch: py
     assert secret not in str(told.value) and "keys: Input should be a valid string" in str(told.value)
     with pytest.raises(UserError, match=r"keys=.*/gone.yaml cannot be read: No such file"):
         read_keys("/gone.yaml")
+
+
+def test_a_key_that_two_ingresses_know_has_its_limits_once() -> None:
+    async def ask() -> None:
+        bounds, hands = Bounds(), Hands()
+        rings = [Keyring([Key(name="anna", key=ANNA, requests_per_minute=3)], hands) for _ in range(2)]
+        shares = [Shares(clock=hands) for _ in rings]
+        for ring, share in zip(rings, shares, strict=True):
+            ring.share(share)
+
+        async def asked(ring: Keyring) -> bool:
+            asking = asyncio.create_task(ring.room(f"Bearer {ANNA}"))
+            for _ in range(6):
+                await asyncio.sleep(0)
+                for number, share in enumerate(shares):
+                    bounds.report(str(number), share.report())
+                    share.obey(*bounds.orders(str(number)))
+            await asking
+            try:
+                with ring.authorise(f"Bearer {ANNA}"):
+                    return True
+            except ApiError:
+                return False
+
+        assert [await asked(rings[number % 2]) for number in range(6)] == [True] * 3 + [False] * 3
+        hands.time += MINUTE_S + 1.0
+        assert [await asked(rings[1]) for _ in range(4)] == [True] * 3 + [False]
+
+    asyncio.run(ask())
+
+
+def test_room_is_asked_for_with_a_known_key_only() -> None:
+    with pytest.raises(ApiError) as refused:
+        asyncio.run(Keyring([Key(name="anna", key=ANNA)]).room("Bearer nobody's"))
+    assert refused.value.status == 401
+    asyncio.run(Keyring().room(None))

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from asr.transcript import Transcript
 from serve.ingress.limits.admission import Admission
-from serve.ingress.telemetry.metrics import CONTENT_TYPE, MetricLabels, Metrics
+from serve.ingress.telemetry.metrics import CONTENT_TYPE, MetricLabels, Metrics, exposition
 from serve.replica.transcriber import BatchInfo, WindowResult
 from tests.serve.ingress.limits.test_admission import Hands
 from tests.serve.slow import clip
@@ -20,12 +20,18 @@ ANNA, NOBODY = MetricLabels("tiny", "stable", "anna"), MetricLabels("tiny", "sta
 WORD = Transcript("word", (1,), "en")
 
 
+def text(metrics: Metrics) -> str:
+    """What Prometheus reads of an ingress that is called ``one``."""
+    return exposition({"one": metrics.families()}).decode()
+
+
 def values(metrics: Metrics) -> dict[str, float]:
-    """Every sample, as name{labels in order of the alphabet}, without the histograms' buckets."""
+    """Every sample, as name{labels in order of the alphabet}, without the histograms' buckets and the ingress."""
     samples = {}
-    for family in text_string_to_metric_families(metrics.text().decode()):
+    for family in text_string_to_metric_families(text(metrics)):
         for sample in family.samples:
             if "le" not in sample.labels:
+                assert sample.labels.pop("ingress") == "one"
                 labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
                 samples[f"{sample.name.removeprefix('whisperfleet_')}{{{labels}}}"] = sample.value
     return samples
@@ -42,7 +48,7 @@ def metrics(admission: Admission) -> Metrics:
 
 
 def test_every_name_says_its_unit_or_what_it_counts(metrics: Metrics) -> None:
-    families = list(text_string_to_metric_families(metrics.text().decode()))
+    families = list(text_string_to_metric_families(text(metrics)))
     assert len(families) >= 16
     for family in families:
         assert family.name.startswith("whisperfleet_") and family.documentation
@@ -122,7 +128,7 @@ def test_the_dashboard_asks_for_what_is_counted_with_the_labels_it_has(metrics: 
     metrics.sent_again(ANNA)
     metrics.silent(ANNA, 12.0)
     known = {}
-    for family in text_string_to_metric_families(metrics.text().decode()):
+    for family in text_string_to_metric_families(text(metrics)):
         known |= {sample.name: set(sample.labels) | {"le"} for sample in family.samples}
     panels = json.loads(DASHBOARD.read_text())["panels"]
     asked = [target["expr"] for panel in panels for target in panel["targets"]]

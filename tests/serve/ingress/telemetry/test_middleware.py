@@ -19,6 +19,7 @@ from serve.ingress.limits.admission import Admission
 from serve.ingress.telemetry.access_log import AccessLog
 from serve.ingress.telemetry.metrics import Metrics
 from serve.ingress.telemetry.middleware import Observer, TelemetrySinks, request_context
+from tests.serve.ingress.telemetry.test_metrics import text
 
 PATH = "/v1/audio/transcriptions"
 
@@ -80,7 +81,7 @@ def test_a_request_has_an_id_a_line_and_its_part_in_the_metrics(
     assert (line["status"], line["model"], line["key"], line["audio_s"]) == (200, "tiny", "anna", 12.5)
     assert 0.0 <= line["seconds"] < 10.0
     assert "secret" not in file.read_text()
-    assert b'requests_total{key="anna",model="tiny",status="200",version="stable"} 1.0' in metrics.text()
+    assert 'requests_total{ingress="one",key="anna",model="tiny",status="200",version="stable"} 1.0' in text(metrics)
 
 
 @pytest.mark.parametrize("asked", ["mine-1", "a b", None])

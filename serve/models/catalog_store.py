@@ -1,0 +1,93 @@
+"""Store of the catalogue: in the registry, which outlives the endpoint, and in Ray, which outlives the controller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass as checked
+from ray.experimental import internal_kv
+
+from serve.config import ServeConfig
+from serve.models.catalog import Catalog, CatalogEntry, opened, save
+
+
+class StateMemory(Protocol):
+    """A place for some bytes that outlives the process."""
+
+    def get(self) -> bytes | None:
+        """Return what was put last, or None."""
+
+    def put(self, content: bytes) -> None:
+        """Keep something in place of what was there."""
+
+
+class ClusterMemory:
+    """The key-value store of the Ray that this process is connected to, under one key."""
+
+    def __init__(self, key: str) -> None:
+        self._key = f"whisperfleet:{key}"
+
+    def get(self) -> bytes | None:
+        """Return what was put last, or None."""
+        content: bytes | None = internal_kv._internal_kv_get(self._key)
+        return content
+
+    def put(self, content: bytes) -> None:
+        """Keep something in place of what was there."""
+        internal_kv._internal_kv_put(self._key, content, overwrite=True)
+
+
+@checked(frozen=True)
+class _Kept:
+    """The catalogue of one deployment of the endpoint: another deployment begins with what is configured."""
+
+    deployment: str
+    revision: int
+    models: dict[str, CatalogEntry]
+
+
+_KEPT = TypeAdapter(_Kept)
+
+
+@dataclass
+class CatalogStore:
+    """The catalogue of an endpoint, and how often it has changed. ``deployment`` tells deployments apart.
+
+    ``is_resumed``: a controller of the same deployment was here before.
+    """
+
+    config: ServeConfig
+    memory: StateMemory
+    deployment: str
+    catalog: Catalog = field(init=False)
+    revision: int = field(init=False)
+    is_resumed: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        kept = self._kept()
+        if kept is None:
+            self.catalog, self.revision = opened(self.config), 1
+            self._remember(self.catalog, self.revision)
+        else:
+            self.is_resumed = True
+            self.catalog, self.revision = Catalog(kept.models, self.config.model), kept.revision
+
+    def change(self, catalog: Catalog, kept: bool = True) -> None:
+        """Put a catalogue in place of the last one. Raises UserError, and changes nothing, if it cannot be kept.
+
+        ``kept``: in the registry too, where the configuration names one.
+        """
+        if kept:
+            save(catalog, self.config.registry)
+        self._remember(catalog, self.revision + 1)
+        self.catalog, self.revision = catalog, self.revision + 1
+
+    def _kept(self) -> _Kept | None:
+        content = self.memory.get()
+        kept = _KEPT.validate_json(content) if content else None
+        return kept if kept is not None and kept.deployment == self.deployment else None
+
+    def _remember(self, catalog: Catalog, revision: int) -> None:
+        self.memory.put(_KEPT.dump_json(_Kept(self.deployment, revision, dict(catalog.entries))))

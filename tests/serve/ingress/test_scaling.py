@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serve.config import ServeConfig
+from serve.ingress.scaling import BUSY, NODES, IngressLoad, IngressPolicy, ingress_range
+
+
+@pytest.mark.parametrize(
+    ("settings", "nodes", "expected"),
+    [
+        ({}, 1, (1, 1)),
+        ({"replicas": 4}, 1, (1, 1)),
+        ({"replicas": 4}, 3, (3, 4)),
+        ({"replicas": {"min": 1, "max": 6}}, 3, (1, 6)),
+        ({"ingresses": 2}, 1, (2, 2)),
+        ({"ingresses": {"min": 2, "max": 5}}, 9, (2, 5)),
+        ({"ingresses": {"max": 5}}, 9, (1, 5)),
+    ],
+)
+def test_there_is_one_here_and_one_on_each_node_of_a_cluster_unless_it_is_said(
+    settings: dict[str, Any], nodes: int, expected: tuple[int, int]
+) -> None:
+    assert ingress_range(ServeConfig(model="m", **settings), nodes) == expected
+
+
+def wanted(busy: list[float], nodes: float) -> int:
+    figures = {BUSY: dict(enumerate(busy)), NODES: {0: nodes}}
+    context: Any = SimpleNamespace(aggregated_metrics=figures)
+    return IngressPolicy(0.6)(context)[0]
+
+
+def test_there_are_as_many_as_nodes_and_more_where_they_are_busy() -> None:
+    assert wanted([0.1], 1.0) == 1
+    assert wanted([0.1], 3.0) == 3
+    assert wanted([0.9, 0.8], 1.0) == 3
+    nothing: Any = SimpleNamespace(aggregated_metrics=None)
+    assert IngressPolicy(0.6)(nothing)[0] == 1
+
+
+def test_the_load_is_the_share_of_a_core_since_it_was_asked_last() -> None:
+    clock, used = iter([0.0, 10.0, 10.0]), iter([1.0, 4.0, 4.0])
+    load = IngressLoad(lambda: next(clock), lambda: next(used))
+    assert load.figures(2) == {BUSY: 0.3, NODES: 2.0}
+    assert load.figures(2)[BUSY] == 0.0
