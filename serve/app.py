@@ -24,7 +24,7 @@ from serve.config import ServeConfig
 from serve.haproxy import haproxy_settings, ingress_host
 from serve.ingress.api import Api
 from serve.ingress.limits.auth import read_keys
-from serve.ingress.scaling import ingress_options
+from serve.ingress.scaling import ingress_options, least_ingresses
 from serve.models.catalog import opened
 from serve.models.controller import INGRESS, ModelController
 from serve.replica.engine_loader import MakeLoader
@@ -142,7 +142,7 @@ def _available_port(config: ServeConfig) -> int:
 
 def _require(config: ServeConfig) -> None:
     least = config.replicas.min
-    wanted = {"CPU": least * config.threads + max(config.ingresses.min, 1), "GPU": least * config.gpu}
+    wanted = {"CPU": least * config.threads + least_ingresses(config), "GPU": least * config.gpu}
     require(
         wanted, "the endpoint", {"CPU": "lower replicas, cpus_each or ingresses", "GPU": "gpu=0, or fewer replicas"}
     )

@@ -68,6 +68,11 @@ def _nodes(config: ServeConfig) -> int:
     return sum(all(node.get(kind, 0.0) >= amount for kind, amount in wanted.items()) for node in found)
 
 
+def least_ingresses(config: ServeConfig) -> int:
+    """Return how many ingresses are always there on the connected cluster."""
+    return ingress_range(config, _nodes(config))[0]
+
+
 def ingress_options(config: ServeConfig) -> dict[str, object]:
     """Return Serve's settings for the number of ingresses on the connected cluster."""
     least, most = ingress_range(config, _nodes(config))

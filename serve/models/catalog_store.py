@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,7 +54,7 @@ _KEPT = TypeAdapter(_Kept)
 
 @dataclass
 class CatalogStore:
-    """The catalogue of an endpoint, and how often it has changed. ``deployment`` tells deployments apart.
+    """The catalogue of an endpoint, and a number that grows with each change. ``deployment`` tells deployments apart.
 
     ``is_resumed``: a controller of the same deployment was here before.
     """
@@ -68,7 +69,8 @@ class CatalogStore:
     def __post_init__(self) -> None:
         kept = self._kept()
         if kept is None:
-            self.catalog, self.revision = opened(self.config), 1
+            # Above those of any deployment before, of which an ingress may still report here.
+            self.catalog, self.revision = opened(self.config), round(1000 * time.time())
             self._remember(self.catalog, self.revision)
         else:
             self.is_resumed = True

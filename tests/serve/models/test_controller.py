@@ -156,11 +156,12 @@ def test_a_new_controller_gives_nobody_more_until_every_ingress_has_reported(tmp
             one.alive |= {FIRST, SECOND}
             one.memory.put(one.memory.content or b"")
             controller = one.controlled()
+            revision = controller._replica._owner.revision
             mine = ShareState(10, 4, 4, 3)
-            waiting = controller.sync.remote(IngressReport(FIRST, 1, 1, {}, {"people": mine}))
+            waiting = controller.sync.remote(IngressReport(FIRST, 1, revision, {}, {"people": mine}))
             await asyncio.sleep(0.1)
             assert not waiting.done()
-            await controller.sync.remote(IngressReport(SECOND, 1, 1, {}, {"people": ShareState(10, 6, 1)}))
+            await controller.sync.remote(IngressReport(SECOND, 1, revision, {}, {"people": ShareState(10, 6, 1)}))
             assert (await waiting).shares["people"] == 4, "nothing is free before the other gives it back"
 
     asyncio.run(ask())
