@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from asr.audio.limits import DEFAULT_LIMITS, AudioLimits
 from asr.audio.probe import Header, Length
 from asr.audio.sandbox_answers import DIED, answers_of, found, header_of, length_of, report_of
+from asr.audio.sandbox_speech import speech_of
 from asr.audio.sandbox_task import Handed, Source, Task, Wait, Watch, task_of
 from asr.audio.shared_samples import Decoded, copied, mapped, memory
 from asr.errors import DataError
@@ -84,21 +85,21 @@ class Child:
         choice: SoundChoice = DEFAULT_CHOICE,
         watch: Watch | None = None,
         between_s: tuple[float, float | None] = WHOLE,
+        speech: bool = False,
     ) -> Decoded:
         """Decode the chosen track and channel of a recording within ``limits``; ``watch`` gets the progress.
 
-        ``between_s`` are start and end of the stretch that is decoded, None: the recording's end.
-        Raises DataError as ``asr.audio.decode.decode`` does, or with the reason decoder_died. And the Stop that
-        ``watch`` raises. A bug of ours is a fault of the file too, and in the log.
+        ``between_s`` are start and end of the stretch that is decoded, None: its end. ``speech``: find it as well.
+        Raises DataError as ``asr.audio.decode.decode``, or decoder_died, for a bug of ours too; and ``watch``'s Stop.
         """
-        with Handed([Task(source, "decode", limits, choice, *between_s, sparse=True)]) as handed:
+        task = Task(source, "decode", limits, choice, *between_s, sparse=True, speech=speech)
+        with Handed([task]) as handed, memory() as file:
             handed.require()
-            place = handed.files[0].place
-            with memory() as file:
-                # What is mapped is the child's own memory: it must have gone before a sample is looked at.
-                answers = self._ask(handed, file, watch, gone=True)
-                with _believed(place):
-                    return mapped(file, report_of(found(answers[0], place)), place)
+            # What is mapped is the child's own memory: it must have gone before a sample is looked at.
+            [answer] = self._ask(handed, file, watch, gone=True)
+            with _believed(place := handed.files[0].place):
+                report = report_of(found(answer, place))
+                return mapped(file, report, place, speech_of(answer, report.samples))
 
     def each(self, tasks: Sequence[Task]) -> list[Result | DataError]:
         """Do at most MOST_TASKS tasks in one go. A DataError as ``decode`` raises it stands in place of a result.
@@ -199,9 +200,10 @@ def decode(
     choice: SoundChoice = DEFAULT_CHOICE,
     watch: Watch | None = None,
     between_s: tuple[float, float | None] = WHOLE,
+    speech: bool = False,
 ) -> Decoded:
     """Decode a recording in the child of this thread, as ``Child.decode``; the first call starts one."""
-    return _in_own(lambda child: child.decode(source, limits, choice, watch, between_s))
+    return _in_own(lambda child: child.decode(source, limits, choice, watch, between_s, speech))
 
 
 def each(tasks: Sequence[Task]) -> list[Result | DataError]:

@@ -11,8 +11,8 @@ A child confines itself, says that it is ready, does what it is asked once, and 
 together: a frame with a list; each says what is to be done (``call``), the name and size of the file, the ``limits``,
 the ``choice`` of track and channel and the stretch. With the frame come descriptors: of a file for the samples of all,
 float32 at 16 kHz, and of the recordings. Of one that is not ``sent``, ranges are asked for. A frame answers: of each
-what was ``found``, or the ``reason`` and ``detail`` of a DataError, or the traceback of a ``bug``. The process ends
-with its parent.
+what was ``found`` and, where it was asked for, the stretches of ``speech``; or the ``reason`` and ``detail`` of a
+DataError, or the traceback of a ``bug``. The process ends with its parent.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from asr.audio.container import OpenFile, Source
 from asr.audio.decode import SAMPLE_RATE, AudioLimits, decode_to, encode_flac
 from asr.audio.probe import Header, Length, header, probe
+from asr.audio.sandbox_speech import speech_in
 from asr.audio.sandbox_task import Task
 from asr.audio.shared_samples import memory
 from asr.audio.sounding import put, put_sparsely
@@ -177,7 +178,10 @@ def _answers(
                 source = OpenFile(task["place"], file, task["size"], task["container"])
                 found = _done(task, source, samples, decode)
             written = samples.flush()
-            answers.append({"found": None if found is None else _fields(found)})
+            answer: dict[str, object] = {"found": None if found is None else _fields(found)}
+            if task["speech"] and isinstance(found, SoundReport):
+                answer["speech"] = speech_in(descriptors[0], found.samples)
+            answers.append(answer)
         except DataError as error:
             answers.append({"reason": error.reason, "detail": error.detail})
         except MemoryError:
@@ -219,7 +223,7 @@ def _warm_up(samples: SampleSink) -> None:
         for call in ("decode", "header", "probe"):
             for content, container in ((_FLAC, None), (b"no audio", None), (bytes(400), "g722")):
                 file = OpenFile("", io.BytesIO(content), len(content), container)
-                task = json.loads(Task(b"", call).text(file, True))
+                task = json.loads(Task(b"", call, speech=call == "decode", sparse=True).text(file, True))
                 with memory() as sound:
                     os.write(sound, content)
                     _answers(ours, [task], [out, sound], samples, decode_to)

@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 from asr.audio.container import OpenFile, open_source
 from asr.audio.limits import DEFAULT_LIMITS, AudioLimits
+from asr.audio.sandbox_speech import SPEECH_S_PER_S
 from asr.audio.shared_samples import progress
 from asr.audio.track.downmix import SAMPLE_RATE
 from asr.errors import DataError
@@ -44,7 +45,8 @@ class Stop(Exception):
 class Task:
     """A task on one file: ``call`` is decode, header or probe; the other fields are the arguments of ``decode``.
 
-    ``sparse``: digital silence is left out of the file of samples, as holes; it must be a new one.
+    ``sparse``: digital silence is left out of the file of samples, as holes; it must be a new one. ``speech``: where
+    somebody speaks in such a file is told as well.
     """
 
     source: Source
@@ -54,11 +56,13 @@ class Task:
     start_s: float = 0.0
     end_s: float | None = None
     sparse: bool = False
+    speech: bool = False
 
     @property
     def longest_s(self) -> float:
         """Return how many seconds the task may take, while samples keep coming."""
-        return self.limits.max_source_samples / SOURCE_SAMPLES_PER_S
+        decoding_s = self.limits.max_source_samples / SOURCE_SAMPLES_PER_S
+        return decoding_s + (self.limits.max_audio_s / SPEECH_S_PER_S if self.speech else 0.0)
 
     @property
     def most_bytes(self) -> int:
@@ -73,6 +77,7 @@ class Task:
         """Return it as JSON; ``sent``: a descriptor of the file goes with it."""
         own = {"place": file.place, "size": file.size, "container": file.container, "sent": sent}
         own |= {"start_s": self.start_s, "end_s": self.end_s, "sparse": self.sparse}
+        own |= {"speech": self.speech}
         return f"{json.dumps(own)[:-1]}, {_same(self.call, self.limits, self.choice)}"
 
 

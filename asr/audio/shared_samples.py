@@ -25,13 +25,14 @@ class Decoded:
     """A recording: ``waveform`` [samples] at 16 kHz, as ``asr.audio.decode`` returns it, and what was found in it.
 
     The samples are memory that is given back piece by piece. Outside of ``stretches`` they are digital silence, which
-    takes no memory until it is read.
+    takes no memory until it is read. ``speech`` are those in which somebody speaks, where the child has found them.
     """
 
     waveform: NDArray[np.float32]
     report: SoundReport
     stretches: Sequence[Stretch]
     _memory: mmap.mmap
+    speech: Sequence[Stretch] | None = None
 
     def forget(self, samples: int) -> None:
         """Give back the memory of so many samples from the beginning, which nobody will read again."""
@@ -56,7 +57,7 @@ def progress(file: int) -> tuple[int, int]:
     return state.st_size // SAMPLE.itemsize, state.st_blocks * 512
 
 
-def mapped(file: int, report: SoundReport, place: str) -> Decoded:
+def mapped(file: int, report: SoundReport, place: str, speech: Sequence[Stretch] | None = None) -> Decoded:
     """Return what is in the ``file`` [descriptor] without a copy; the file can no longer be cut under us.
 
     Raises ValueError where there is less in it than was reported, and DataError non_finite as ``copied``.
@@ -67,7 +68,7 @@ def mapped(file: int, report: SoundReport, place: str) -> Decoded:
     memory = mmap.mmap(file, report.samples * SAMPLE.itemsize)
     waveform, stretches = np.frombuffer(memory, SAMPLE), written(file, report.samples)
     _check_finite((waveform[start:end] for start, end in stretches), place)
-    return Decoded(waveform, report, stretches, memory)
+    return Decoded(waveform, report, stretches, memory, speech)
 
 
 def copied(file: int, start: int, samples: int, place: str) -> NDArray[np.float32]:

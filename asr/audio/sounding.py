@@ -10,6 +10,7 @@ import os
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,15 @@ SAMPLE_BYTES = np.dtype(np.float32).itemsize
 HOLE_BYTES = 1 << 16  # about a second: whole pages of memory, and few calls to the system
 
 Stretch = tuple[int, int]
+_AT_ONCE = 1 << 20  # samples, of what may be no array
+
+
+class Waveform(Protocol):
+    """Samples [samples] that are read stretch by stretch: an array, or a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice[int, int, None], /) -> NDArray[np.float32]: ...
 
 
 def put(file: int, samples: NDArray[np.float32], at: int) -> int:
@@ -58,7 +68,7 @@ def written(file: int, samples: int) -> list[Stretch]:
     return stretches
 
 
-def sounding(waveform: NDArray[np.float32], block: int) -> list[Stretch]:
+def sounding(waveform: Waveform, block: int) -> list[Stretch]:
     """Return the stretches of a waveform [samples] outside of which its blocks of so many samples are zero."""
     stretches: list[Stretch] = []
     for start in range(0, len(waveform), block):
@@ -82,9 +92,9 @@ def within(stretches: Sequence[Stretch], start: int, end: int) -> Iterator[Stret
             yield max(left, start), min(right, end)
 
 
-def copied(waveform: NDArray[np.float32], stretches: Sequence[Stretch], start: int, end: int) -> NDArray[np.float32]:
+def copied(waveform: Waveform, stretches: Sequence[Stretch], start: int, end: int) -> NDArray[np.float32]:
     """Return samples ``start`` to ``end`` in memory of their own, without reading what is outside of ``stretches``."""
-    samples = np.zeros(end - start, waveform.dtype)
+    samples = np.zeros(end - start, np.float32)
     for left, right in within(stretches, start, end):
         samples[left - start : right - start] = waveform[left:right]
     return samples
@@ -95,9 +105,8 @@ def held_bytes(stretches: Sequence[Stretch], start: int) -> int:
     return SAMPLE_BYTES * sum(right - left for left, right in within(stretches, start, sys.maxsize))
 
 
-def mean(waveform: NDArray[np.float32], stretches: Sequence[Stretch]) -> np.float32:
+def mean(waveform: Waveform, stretches: Sequence[Stretch]) -> np.float32:
     """Return the mean of a waveform that is zero outside of ``stretches``."""
-    if len(stretches) == 1 and stretches[0] == (0, len(waveform)):
-        return np.float32(waveform.mean(dtype=np.float64))
-    total = sum(float(waveform[left:right].sum(dtype=np.float64)) for left, right in stretches)
+    parts = [slice(at, min(at + _AT_ONCE, end)) for start, end in stretches for at in range(start, end, _AT_ONCE)]
+    total = sum(float(waveform[part].sum(dtype=np.float64)) for part in parts)
     return np.float32(total / max(len(waveform), 1))

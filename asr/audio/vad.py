@@ -1,27 +1,24 @@
 """Voice activity detection: silero-vad over a recording of any length, with a probability for each 32 ms.
 
-The package brings its weights. They run on onnxruntime, in blocks of frames rather than frame by frame; the package
-itself is not imported, because that sets torch's threads to one for the whole process.
+The package brings the weights of its network, which ``asr.audio.vad_network`` computes in blocks of frames rather than
+frame by frame; the package itself is not imported, because that sets torch's threads to one for the whole process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib.metadata import distribution
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.audio.sounding import Stretch, copied, mean, sounding, within
+from asr.audio.sounding import Stretch, Waveform, copied, mean, sounding, within
+from asr.audio.vad_network import HIDDEN, State, voice_network
 
 FRAME = 512  # samples of one judgement; the network takes no other number at 16 kHz
 CONTEXT = 64  # samples before a frame that the network sees as well
-State = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""State of the network between frames, h and c [1, 1, 128]."""
-_FRESH: State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32))
+_FRESH: State = (np.zeros((1, 1, HIDDEN), np.float32), np.zeros((1, 1, HIDDEN), np.float32))
 
 # Each 33 s are judged anew, after two seconds of what comes before them (silence, before a recording). Without these a
 # word of 0.3 s that begins with the file is hardly found. With all that comes before, speech after a quarter of an
@@ -49,7 +46,7 @@ SHORT_EVIDENCE = 1.0
 REACH_S = 1.0  # from speech, weaker runs count too: they are its small words
 
 
-def speech(waveform: NDArray[np.float32], stretches: Sequence[Stretch] | None = None) -> list[Stretch]:
+def speech(waveform: Waveform, stretches: Sequence[Stretch] | None = None) -> list[Stretch]:
     """Return the stretches of ``waveform`` [samples], 16 kHz, in which somebody speaks, as (start, end) in samples.
 
     They are in order and do not touch; breath and hiss at a word's edges may lie outside. How loud the recording is
@@ -65,7 +62,7 @@ def speech(waveform: NDArray[np.float32], stretches: Sequence[Stretch] | None = 
     return [(start * FRAME, min(end * FRAME, len(waveform))) for start, end in _near(runs, sure)]
 
 
-def probabilities(waveform: NDArray[np.float32], stretches: Sequence[Stretch] | None = None) -> NDArray[np.float32]:
+def probabilities(waveform: Waveform, stretches: Sequence[Stretch] | None = None) -> NDArray[np.float32]:
     """Return the probability of speech in each frame of 512 samples [ceil(samples / 512)], loudness evened out.
 
     Digital silence, but for the beginning of it, has none, and is not judged.
@@ -79,16 +76,14 @@ def probabilities(waveform: NDArray[np.float32], stretches: Sequence[Stretch] | 
             found.append(np.zeros(count, np.float32))
         else:
             probabilities, *_ = _judged(block, state)
-            found.append(probabilities.reshape(-1)[lead:])
+            found.append(probabilities[lead:])
         state, lead = _FRESH, LEAD_FRAMES
     return np.concatenate(found)
 
 
-def _judged(block: NDArray[np.float32], state: State) -> list[NDArray[np.float32]]:
+def _judged(block: NDArray[np.float32], state: State) -> tuple[NDArray[np.float32], ...]:
     """Return the probabilities of a block's frames [frames, context + frame], and the state after it."""
-    h, c = state
-    judged: list[NDArray[np.float32]] = _network().run(["speech_probs", "hn", "cn"], {"input": block, "h": h, "c": c})
-    return judged
+    return voice_network().judged(block, state)
 
 
 @cache
@@ -98,26 +93,18 @@ def _after_silence() -> State:
     return h, c
 
 
-@cache
-def _network() -> onnxruntime.InferenceSession:
-    """The network of this process. It keeps no state between calls, so that threads may share it."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # more are slower on matrices this small
-    weights = distribution("silero-vad").locate_file("silero_vad/data/silero_vad_16k_sequence.onnx")
-    return onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
-
-
 class _Sound:
     """A waveform in blocks of frames, the last frame filled with zeros, without its mean.
 
     That is the microphone's: raised with a quiet voice it would clip.
     """
 
-    def __init__(self, waveform: NDArray[np.float32], stretches: Sequence[Stretch]) -> None:
+    def __init__(self, waveform: Waveform, stretches: Sequence[Stretch]) -> None:
         self._waveform = waveform
         self._stretches = stretches
         self._offset = mean(waveform, stretches)
         self.starts = range(0, len(waveform), BLOCK)
+        self._last: tuple[int, NDArray[np.float32]] = (-1, np.zeros((0, FRAME), np.float32))  # most have one block only
 
     def is_silent(self, start: int, frames_before: int = 0) -> bool:
         """Return whether a block, and so many frames before it, are zero."""
@@ -126,16 +113,21 @@ class _Sound:
 
     def frames(self, start: int) -> NDArray[np.float32]:
         """Return the block [frames, FRAME] that begins at ``start``."""
-        end = min(start + BLOCK, len(self._waveform))
-        samples = copied(self._waveform, self._stretches, start, end).astype(np.float32, copy=False) - self._offset
-        return np.pad(samples, (0, -len(samples) % FRAME)).reshape(-1, FRAME)
+        if self._last[0] != start:
+            end = min(start + BLOCK, len(self._waveform))
+            filled = np.zeros(-(-(end - start) // FRAME) * FRAME, np.float32)
+            samples = copied(self._waveform, self._stretches, start, end)
+            np.subtract(samples, self._offset, out=filled[: end - start])
+            self._last = start, filled.reshape(-1, FRAME)
+        return self._last[1]
 
     def levels(self, start: int) -> NDArray[np.float32]:
         """Return the RMS of each frame of a block."""
         end = min(start + BLOCK, len(self._waveform))
         if self.is_silent(start) and end - start == BLOCK:
             return np.full(BLOCK_FRAMES, abs(self._offset), np.float32)
-        return np.asarray(np.sqrt(np.square(self.frames(start)).mean(axis=1)))
+        frames = self.frames(start)
+        return np.asarray(np.sqrt(np.einsum("ts,ts->t", frames, frames) / FRAME))
 
 
 def _blocks(sound: _Sound) -> Iterator[tuple[int, NDArray[np.float32] | None]]:
@@ -156,9 +148,12 @@ def _blocks(sound: _Sound) -> Iterator[tuple[int, NDArray[np.float32] | None]]:
         if skipped:  # but for what leads to the next one
             frames, first = frames[-LEAD_FRAMES - 1 :], first + max(count - LEAD_FRAMES - 1, 0)
         left, right = edges[first : first + len(frames), None], edges[first + 1 : first + len(frames) + 1, None]
-        even = np.clip(frames * (left + (right - left) * ramp), -1.0, 1.0)
-        contexts = np.concatenate([before, even[:-1, -CONTEXT:]])
-        block = np.concatenate([lead, np.concatenate([contexts, even], axis=1)])
+        block = np.empty((len(lead) + len(frames), CONTEXT + FRAME), np.float32)
+        block[: len(lead)] = lead
+        contexts, even = block[len(lead) :, :CONTEXT], block[len(lead) :, CONTEXT:]
+        np.multiply(frames, left + (right - left) * ramp, out=even)
+        np.clip(even, -1.0, 1.0, out=even)
+        contexts[:1], contexts[1:] = before, even[:-1, -CONTEXT:]
         yield count, None if skipped else block
         lead, before = block[-LEAD_FRAMES:], even[-1:, -CONTEXT:]
 

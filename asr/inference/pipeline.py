@@ -175,14 +175,14 @@ def _opened(
     watch: Callable[[int, int], None],
     between_s: tuple[float, float | None] = WHOLE,
 ) -> DecodedAudio:
-    decoded = decode(source, limits, choice, watch, between_s)
+    decoded = decode(source, limits, choice, watch, between_s, speech=True)
     length = len(decoded.waveform)
 
     def forget(samples: int) -> None:
         decoded.forget(samples)
         watch(length, held_bytes(decoded.stretches, samples))
 
-    found = windows(decoded.waveform, decoded.stretches)
+    found = windows(decoded.waveform, decoded.stretches, decoded.speech)
     forget(found[0].start if found else length)
     return DecodedAudio(decoded.waveform, found, None, forget, decoded.report)
 

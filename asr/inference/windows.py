@@ -32,14 +32,19 @@ PAUSE_PER_WINDOW_S = 0.05
 Stretch = tuple[int, int]
 
 
-def windows(waveform: NDArray[np.float32], stretches: Sequence[Stretch] | None = None) -> list[Window]:
+def windows(
+    waveform: NDArray[np.float32],
+    stretches: Sequence[Stretch] | None = None,
+    spoken: Sequence[Stretch] | None = None,
+) -> list[Window]:
     """Return the windows of ``waveform`` [samples], 16 kHz, that are to be decoded, in order and without overlap.
 
     They hold all speech with up to 0.4 s around it, and no pause over 2.5 s. A recording without speech has none. If
     speech goes on for 30 s without a pause, windows touch at its quietest 100 ms.
-    ``stretches`` are as in ``asr.audio.vad.speech``.
+    ``stretches`` are as in ``asr.audio.vad.speech``, and ``spoken`` what that returns, where it is known already.
     """
-    parts = [part for chain in _chains(speech(waveform, stretches)) for part in _cut(chain, waveform)]
+    found = speech(waveform, stretches) if spoken is None else spoken
+    parts = [part for chain in _chains(found) for part in _cut(chain, waveform)]
     return _with_margins(parts, len(waveform))
 
 

@@ -1,7 +1,7 @@
 """Requests through the endpoint with a model that answers at once: real uploads of real speech, over HTTP.
 
 Core seconds are by process, so that they say how many of each a load needs, however few cores there are to measure on.
-What the ingress does in threads, voice activity and features, is measured apart as well: the rest is its event loop.
+Voice activity, which decoding children look for, and features, which the ingress's threads compute, are apart too.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def ingress(sizes: Sizes) -> list[Figure]:
         ]
         with patch.dict(os.environ, _ONE_THREAD), ProcessPoolExecutor(1, get_context("spawn")) as alone:
             threads_ms = alone.submit(_threads, spoken, sizes.rounds).result()  # as Serve starts its actors
-        return figures + threads_ms + _requests(spoken, sizes, sum(figure.value for figure in threads_ms))
+        return figures + threads_ms + _requests(spoken, sizes, threads_ms[-1].value)
 
 
 def _threads(spoken: list[Spoken], rounds: int) -> list[Figure]:
@@ -83,7 +83,7 @@ def _each(work: Callable[[NDArray[np.float32]], object], waveforms: list[NDArray
         work(waveform)
 
 
-def _requests(spoken: list[Spoken], sizes: Sizes, threads_ms: float) -> list[Figure]:
+def _requests(spoken: list[Spoken], sizes: Sizes, features_ms: float) -> list[Figure]:
     config = ServeConfig(model="fake", port=0, cpus_each=1, max_queued=4 * max(sizes.connections))
     with running(config, made(instant)) as url:
         asked = [spoken[number % len(spoken)] for number in range(max(sizes.requests, 2 * max(sizes.connections)))]
@@ -104,8 +104,8 @@ def _requests(spoken: list[Spoken], sizes: Sizes, threads_ms: float) -> list[Fig
             for process in _SHOWN:
                 core_ms = 1000 * used.of(process) / len(asked)
                 figures.append(Figure(f"core time of the {process}", at, core_ms, "ms per request"))
-    loop_ms = 1000 * used.of("ingress") / len(asked) - threads_ms
-    figures.append(Figure("core time of the ingress without its threads' work", at, loop_ms, "ms per request"))
+    rest_ms = 1000 * used.of("ingress") / len(asked) - features_ms
+    figures.append(Figure("core time of the ingress without its threads' work", at, rest_ms, "ms per request"))
     for process in ("proxy", "ingress"):
         needed = used.of(process) / len(asked) * _TARGET_PER_S
         figures.append(Figure(f"cores of {process} for {_TARGET_PER_S:,} requests a second", at, needed, "cores"))

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PARENT, _UTIME, _STIME = 1, 11, 12  # fields behind the name in /proc/PID/stat (proc(5))
+# Fields behind the name in /proc/PID/stat (proc(5)); the times are a process's own and those of its children that have
+# ended, in the kernel and outside: each upload is decoded in a process of its own.
+_PARENT, _TIMES = 1, slice(11, 15)
 
 
 @dataclass
@@ -34,6 +36,8 @@ class _Process(NamedTuple):
 @contextmanager
 def using(kinds: Mapping[str, str]) -> Iterator[Used]:
     """Count the core seconds of all processes below this one during the block, by part of their command line.
+
+    Those of a process that has ended count as its parent's.
 
     ``kinds`` maps what is looked for in a command line to the name of the kind; the first that is found counts.
     """
@@ -70,7 +74,7 @@ def _processes() -> dict[int, _Process]:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
             except OSError:  # it has ended meanwhile
                 continue
-            core_s = (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS
+            core_s = sum(map(int, fields[_TIMES])) / _TICKS
             found[int(folder.name)] = _Process(int(fields[_PARENT]), line, core_s)
     return found
 

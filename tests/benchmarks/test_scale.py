@@ -109,6 +109,22 @@ def test_core_seconds_are_those_of_our_own_processes() -> None:
 
 
 @pytest.mark.medium
+def test_what_a_process_took_that_has_ended_is_its_parent_s() -> None:
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    code = (
+        f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {busy!r}])\nprint(flush=True)\nsys.stdin.read()"
+    )
+    with ExitStack() as stack:
+        with using({"sys.stdin.read": "parent"}) as used:
+            words = [sys.executable, "-c", code]
+            parent = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            assert parent.stdout is not None and parent.stdin is not None
+            parent.stdout.readline()
+        parent.stdin.close()
+    assert used.of("parent") >= 0.25
+
+
+@pytest.mark.medium
 def test_the_peak_of_memory_is_that_since_the_reset() -> None:
     code = """
 from benchmarks.scale.processes import peak_bytes, reset_peak, resident_bytes

@@ -320,3 +320,10 @@ def test_chinese_gets_no_space_between_windows_and_its_translation_does() -> Non
         heard((10, "zh", "hello"), (10, "zh", "world")), DecodingOptions(task="translate"), 20.0, SoundReport(0)
     )
     assert (translated.text, translated.language) == ("hello world", "en")
+
+
+def test_the_ingress_looks_for_no_speech_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [(window.start, window.end) for window in open_sound(voice(65.0), AudioLimits()).windows]
+    monkeypatch.setattr("asr.audio.vad.voice_network", lambda: pytest.fail("here"))
+    assert [(window.start, window.end) for window in open_sound(voice(65.0), AudioLimits()).windows] == expected != []
+    assert list(open_sound(noise(3.0), AudioLimits()).windows) == []

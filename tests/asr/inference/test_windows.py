@@ -269,3 +269,12 @@ def test_nothing_is_lost_and_nothing_heard_twice(samples: int, max_s: float, sha
 def test_the_search_must_lie_within_the_window() -> None:
     with pytest.raises(ValueError, match="search_s < max_s"):
         split_at_quiet(NOISE, max_s=5.0, search_s=5.0)
+
+
+def test_speech_that_is_known_already_gives_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken = [(16_000, 40 * SAMPLE_RATE - 16_000)]
+    monkeypatch.setattr(asr.inference.windows, "speech", lambda *_: spoken)
+    expected = windows(NOISE)
+    monkeypatch.setattr(asr.inference.windows, "speech", lambda *_: pytest.fail("it was looked for"))
+    assert windows(NOISE, None, spoken) == expected != []
+    assert windows(NOISE, None, []) == []
