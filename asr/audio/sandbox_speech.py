@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.audio.sounding import SAMPLE_BYTES, Stretch, written
+from asr.audio.track.downmix import SAMPLE_RATE
 from asr.audio.vad import speech
 from asr.parsed import JsonObject
 
 SPEECH_S_PER_S = 50  # seconds of a recording that are judged in one, at the least: it takes about 1/900 of its length
-MAX_STRETCHES = 20_000  # that are told, 3 hours without a pause of a second: the parent finds those of stranger ones
+MAX_SAMPLES = 60 * SAMPLE_RATE  # of a recording that is searched here
 _SIGN_S = 1.0  # how often a child shows that it goes on
 
 
@@ -57,10 +58,9 @@ class SampleFile:
 def speech_in(file: int, samples: int) -> list[Stretch] | None:
     """Return the speech in so many samples of the ``file`` [descriptor], as ``asr.audio.vad.speech``.
 
-    None for more stretches than are told.
+    None for a longer recording: the parent finds that in it window by window, and sends the first one meanwhile.
     """
-    found = speech(SampleFile(file, samples), written(file, samples))
-    return found if len(found) <= MAX_STRETCHES else None
+    return speech(SampleFile(file, samples), written(file, samples)) if samples <= MAX_SAMPLES else None
 
 
 def speech_of(answer: JsonObject, samples: int) -> list[Stretch] | None:

@@ -6,7 +6,7 @@ frame by frame; the package itself is not imported, because that sets torch's th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -53,13 +53,17 @@ def speech(waveform: Waveform, stretches: Sequence[Stretch] | None = None) -> li
     makes no difference down to about -60 dBFS. Safe to call from several threads. Where ``stretches`` of it are given,
     the rest is zero, and is not read.
     """
-    frames = probabilities(waveform, stretches)
-    odds = np.clip(frames, 0.5, 1.0 - 1e-6)
-    log_odds = np.minimum(np.log(odds / (1.0 - odds)), MAX_LOG_ODDS)
+    return list(heard(waveform, stretches))
+
+
+def heard(waveform: Waveform, stretches: Sequence[Stretch] | None = None) -> Iterator[Stretch]:
+    """Yield the stretches of ``speech`` one by one, each before what comes 33 s after it is judged.
+
+    What lies before a stretch that was yielded is not read any more.
+    """
     needed = SHORT_EVIDENCE if len(waveform) <= SHORT_S * SAMPLE_RATE else EVIDENCE
-    runs = _runs(frames)
-    sure = [run for run in runs if log_odds[slice(*run)].sum() >= needed]
-    return [(start * FRAME, min(end * FRAME, len(waveform))) for start, end in _near(runs, sure)]
+    for start, end in _near(_runs(judged(waveform, stretches)), needed):
+        yield start * FRAME, min(end * FRAME, len(waveform))
 
 
 def probabilities(waveform: Waveform, stretches: Sequence[Stretch] | None = None) -> NDArray[np.float32]:
@@ -67,18 +71,21 @@ def probabilities(waveform: Waveform, stretches: Sequence[Stretch] | None = None
 
     Digital silence, but for the beginning of it, has none, and is not judged.
     """
+    return np.concatenate([np.zeros(0, np.float32), *judged(waveform, stretches)])
+
+
+def judged(waveform: Waveform, stretches: Sequence[Stretch] | None = None) -> Iterator[NDArray[np.float32]]:
+    """Yield the probabilities of ``probabilities`` block by block, each judged when it is asked for."""
     if not len(waveform):
-        return np.zeros(0, np.float32)
-    found = []
+        return
     state, lead = _after_silence(), 0
     for count, block in _blocks(_Sound(waveform, sounding(waveform, BLOCK) if stretches is None else stretches)):
         if block is None:
-            found.append(np.zeros(count, np.float32))
+            yield np.zeros(count, np.float32)
         else:
-            probabilities, *_ = _judged(block, state)
-            found.append(probabilities[lead:])
+            found, *_ = _judged(block, state)
+            yield found[lead:]
         state, lead = _FRESH, LEAD_FRAMES
-    return np.concatenate(found)
 
 
 def _judged(block: NDArray[np.float32], state: State) -> tuple[NDArray[np.float32], ...]:
@@ -173,30 +180,41 @@ def _around(padded: NDArray[np.float32], each_side: int) -> NDArray[np.float32]:
     return np.lib.stride_tricks.sliding_window_view(padded, 2 * each_side + 1)
 
 
-def _runs(frames: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Return the runs of frames that begin above one threshold and end below the lower one."""
-    runs: list[tuple[int, int]] = []
-    start: int | None = None
-    for index, probability in enumerate(frames.tolist()):
-        if start is None and probability >= BEGIN:
-            start = index
-        elif start is not None and probability < END:
-            runs.append((start, index))
-            start = None
-    return runs if start is None else [*runs, (start, len(frames))]
+def _runs(blocks: Iterable[NDArray[np.float32]]) -> Iterator[tuple[int, int, float]]:
+    """Yield the runs of frames that begin above one threshold and end below the lower one, with their evidence."""
+    index, start = 0, 0
+    run: list[float] | None = None
+    for block in blocks:
+        for probability in block.tolist():
+            if run is None and probability >= BEGIN:
+                start, run = index, []
+            elif run is not None and probability < END:
+                yield start, index, _evidence(run)
+                run = None
+            if run is not None:
+                run.append(probability)
+            index += 1
+    if run is not None:
+        yield start, index, _evidence(run)
 
 
-def _near(runs: list[tuple[int, int]], sure: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return those of ``runs`` that are ``sure`` or within reach of one that is. Both are in order."""
-    if not sure:
-        return []
+def _evidence(run: Sequence[float]) -> float:
+    """Return the sum of the log-odds for speech of a run's frames."""
+    odds = np.clip(np.array(run, np.float32), 0.5, 1.0 - 1e-6)
+    return float(np.minimum(np.log(odds / (1.0 - odds)), MAX_LOG_ODDS).sum())
+
+
+def _near(runs: Iterable[tuple[int, int, float]], needed: float) -> Iterator[tuple[int, int]]:
+    """Yield the runs that have the evidence ``needed`` or are within reach of one that has. They are in order."""
     reach = REACH_S * SAMPLE_RATE / FRAME
-    starts, ends = np.array(sure).T
-    kept = []
-    for start, end in runs:
-        following = int(np.searchsorted(ends, end))  # the first sure run that ends no earlier: perhaps this one
-        after = starts[following] - end if following < len(starts) else np.inf
-        before = start - ends[following - 1] if following else np.inf
-        if min(after, before) <= reach:
-            kept.append((start, end))
-    return kept
+    sure_end = -np.inf
+    weak: list[tuple[int, int]] = []  # since then, out of its reach
+    for start, end, evidence in runs:
+        if evidence >= needed:
+            yield from [run for run in weak if start - run[1] <= reach]
+            weak, sure_end = [], end
+            yield start, end
+        elif start - sure_end <= reach:
+            yield start, end
+        else:
+            weak.append((start, end))

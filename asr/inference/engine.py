@@ -21,10 +21,14 @@ from asr.models.checkpoint import builtin_names, find_checkpoint
 from asr.models.export import engine_of_export
 from asr.models.export_formats import EngineChoice, EngineName, Quantization
 from asr.models.family import WHISPER, Family, SpeechModel, family_named, family_of, num_bytes
-from asr.models.processor import Features
+from asr.models.processor import LONGEST_WINDOW_S, Features
 from asr.transcript import DecodingRequest, Transcript
 
 _log = logging.getLogger(__name__)
+
+# A Whisper that was fine-tuned on clips at their own length ends its text where such a clip would end, and leaves the
+# rest of a longer window out: see docs/benchmarks.md, "The long file".
+CLIP_WINDOW_S = 8.0
 
 DTYPES = {"cpu": torch.float32, "cuda": torch.float16}  # of torch's weights
 
@@ -35,7 +39,7 @@ class ModelInfo:
 
     ``languages`` are the codes that it can be told (none: any), ``language`` the one of a request that names none
     (None: detect it). ``engine`` names the engine that runs it, ``precision`` the type of its weights, ``family`` its
-    family of networks, ``refusals`` what it cannot do.
+    family of networks, ``refusals`` what it cannot do, ``packed_s`` the length that its training joined clips to.
     """
 
     name: str
@@ -47,6 +51,18 @@ class ModelInfo:
     precision: str = "float32"
     family: str = WHISPER
     refusals: Refusals = field(default_factory=dict, hash=False)
+    packed_s: float | None = None
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of the longest window to cut a long recording into for it."""
+        if self.family != WHISPER or self.context == "full":
+            return LONGEST_WINDOW_S
+        return min(self.packed_s or CLIP_WINDOW_S, LONGEST_WINDOW_S)
+
+    def samples_s(self, num_samples: int) -> float:
+        """Return the seconds of audio that the encoder sees of so many samples at 16 kHz."""
+        return self.features.encoder_s(self.features.num_frames(num_samples), self.context)
 
     def encoder_s(self, request: DecodingRequest) -> float:
         """Return the cost of a clip: the seconds of audio that the encoder sees."""
@@ -232,6 +248,7 @@ def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
         precision=str(model.network.dtype).removeprefix("torch."),
         family=model.family.name,
         refusals=model.family.refusals(languages),
+        packed_s=model.packed_s,
     )
 
 
@@ -250,5 +267,6 @@ def _fast_engine(family: Family, model: FastModel, public_name: str) -> FastEngi
         precision=model.quantization,
         family=family.name,
         refusals=family.refusals(model.known_languages),
+        packed_s=model.packed_s,
     )
     return FastEngine(model, info)

@@ -18,9 +18,11 @@ from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
 from asr.inference.known_model import KnownModel
 from asr.inference.recording import Joiner, Recording, Window
-from asr.inference.windows import windows
+from asr.inference.window_list import WindowList
+from asr.inference.windows import cut
 from asr.language import NAMES, code_or_none, instead, is_detected, name
 from asr.models.abilities import Ability, require
+from asr.models.processor import LONGEST_WINDOW_S
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice, SoundReport, of_each
 from asr.transcript import DecodingRequest, FeatureArray, Task, Transcript
 
@@ -101,8 +103,18 @@ class DecodedAudio:
 
     def cost_s(self, model: ModelInfo) -> float:
         """Return the seconds of audio that the model's encoder will see."""
-        frames = (model.features.num_frames(window.end - window.start) for window in self.windows)
-        return sum(model.features.encoder_s(each, model.context) for each in frames)
+        return sum(model.samples_s(window.end - window.start) for window in self.windows)
+
+    def expected_s(self, model: ModelInfo) -> float:
+        """Return ``cost_s`` as far as windows are cut; the rest counts as if somebody spoke all the time."""
+        if not isinstance(self.windows, WindowList) or self.windows.complete:
+            return self.cost_s(model)
+        cut = self.windows.taken
+        rest_s = self.duration_s - cut[-1].end_s if cut else self.duration_s
+        longest = round(model.window_s * SAMPLE_RATE)
+        return sum(model.samples_s(each.end - each.start) for each in cut) + (
+            model.samples_s(longest) * rest_s / model.window_s
+        )
 
     def of(self, window: Window) -> DecodedAudio:
         """Return the audio that a window was cut from."""
@@ -154,14 +166,16 @@ def open_sound(
 
     ``between_s`` are the start and end of the stretch that is taken (None: the recording's end), of one channel; times
     count from there.
-    With ``model`` the first window's features are computed too: most recordings have no other, and each way to
-    another thread and back takes its time. Raises DataError as ``asr.audio.sandbox.decode`` does, and
+    Windows are cut as they are asked for. With ``model`` they are as long as it hears well, and the first one's
+    features are computed too: most recordings have no other, and each way to another thread and back takes its time.
+    Raises DataError as ``asr.audio.sandbox.decode`` does, and
     too_many_channels, or the Stop that ``watch`` raises.
     """
+    longest_s = model.window_s if model else LONGEST_WINDOW_S
     if choice.channel == EACH:
-        sound = _each_channel(source, limits, choice.track, watch)
+        sound = _each_channel(source, limits, choice.track, watch, longest_s)
     else:
-        sound = _opened(source, limits, choice, partial(watch, 0), between_s)
+        sound = _opened(source, limits, choice, partial(watch, 0), longest_s, between_s)
     if not model or not sound.windows:
         return sound
     window = sound.windows[0]
@@ -173,6 +187,7 @@ def _opened(
     limits: AudioLimits,
     choice: SoundChoice,
     watch: Callable[[int, int], None],
+    longest_s: float,
     between_s: tuple[float, float | None] = WHOLE,
 ) -> DecodedAudio:
     decoded = decode(source, limits, choice, watch, between_s, speech=True)
@@ -182,17 +197,20 @@ def _opened(
         decoded.forget(samples)
         watch(length, held_bytes(decoded.stretches, samples))
 
-    found = windows(decoded.waveform, decoded.stretches, decoded.speech)
+    coming = cut(decoded.waveform, decoded.stretches, longest_s, decoded.speech)
+    found = WindowList(coming) if decoded.speech is None else list(coming)
     forget(found[0].start if found else length)
     return DecodedAudio(decoded.waveform, found, None, forget, decoded.report)
 
 
-def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | None, watch: Watch) -> DecodedAudio:
+def _each_channel(
+    source: bytes | str | Path, limits: AudioLimits, track: int | None, watch: Watch, longest_s: float
+) -> DecodedAudio:
     """Decode a recording once for each channel: a child hands over one channel at a time, and most files have two.
 
     ``max_audio_s`` is for all channels together.
     """
-    channels = [_opened(source, limits, SoundChoice(track, "0"), partial(watch, 0))]
+    channels = [_opened(source, limits, SoundChoice(track, "0"), partial(watch, 0), longest_s)]
     count = channels[0].report.channels
     if count > MAX_CHANNELS:
         hint = f"at most {MAX_CHANNELS} can be transcribed each on its own: choose one by its number"
@@ -202,7 +220,8 @@ def _each_channel(source: bytes | str | Path, limits: AudioLimits, track: int | 
         what = f"{count} channels of {length_s:.1f} s, over {limits.max_audio_s:g} s in all"
         raise DataError("too_long", f"the recording has {what}: choose one by its number")
     for number in range(1, count):
-        channels.append(_opened(source, limits, SoundChoice(track, str(number)), partial(watch, number)))
+        choice = SoundChoice(track, str(number))
+        channels.append(_opened(source, limits, choice, partial(watch, number), longest_s))
     found = [replace(window, channel=number) for number, each in enumerate(channels) for window in each.windows]
     return DecodedAudio(
         waveform=channels[0].waveform,

@@ -16,8 +16,8 @@ from asr.inference.recording import Recording, Window
 from asr.sound import DEFAULT_CHOICE, SoundChoice
 from asr.transcript import FeatureArray, Transcript, plain_keywords
 
-# Windows in one call of the engine: 8 MB of features. Engines form their own batches of them.
-AT_ONCE = 16
+# Seconds of windows in one call of the engine: 8 MB of features. Engines form their own batches of them.
+AT_ONCE_S = 480.0
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,12 @@ def transcribe_recording(
     Raises UserError if the model cannot do what is asked, DataError for a recording that cannot be used.
     """
     check_abilities(options, engine.info)
-    sound = open_sound(source, limits, choice=choice)
+    sound = open_sound(source, limits, engine.info, choice)
     ready = prepared(sound, engine.info)
     language = LanguageVote(options.language, options.language_per_window)
+    at_once = int(AT_ONCE_S / engine.info.window_s)
     results: list[tuple[Window, Transcript]] = []
-    while found := list(islice(ready, language.at_once(AT_ONCE))):
+    while found := list(islice(ready, language.at_once(at_once))):
         transcripts = _decoded(engine, found, options, language)
         results += [(window, transcript) for (window, _), transcript in zip(found, transcripts, strict=True)]
     return joined(results, options, sound.duration_s, sound.report)

@@ -96,6 +96,13 @@ class Card(Section):
     lineage: list[Ancestor] = Field(default_factory=list)
     """Parents, if the base is an artifact itself: that one, its base, and so on to a published checkpoint."""
 
+    @property
+    def packed_s(self) -> float | None:
+        """Seconds of the windows that utterances were packed to for training; None where they were not."""
+        packing = self.config.get("packing")
+        seconds = packing.get("window_s") if isinstance(packing, dict) else None
+        return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+
 
 def fetched(name: str) -> Path:
     """Return the local folder of an artifact: the one named, or for an address (``s3://...``) a copy in the cache.
@@ -193,7 +200,12 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None)
         model = load_checkpoint(whole(str(folder), folder, card), device, dtype)
     else:
         model = merge_adapter(load_checkpoint(adapted_base(folder, card, name), device, dtype), folder)
-    return replace(model, name=name, language=card.language, short_context=card.short_context)
+    return replace(as_told(model, card), name=name)
+
+
+def as_told(model: SpeechModel, card: Card) -> SpeechModel:
+    """Return a model with what the card of its artifact tells of its training."""
+    return replace(model, language=card.language, short_context=card.short_context, packed_s=card.packed_s)
 
 
 def whole(name: str, folder: Path, card: Card) -> Checkpoint:

@@ -152,6 +152,7 @@ def _find(name: str) -> _Source:
     if is_artifact(folder):
         card = read_card(folder)
         told = [card.base.digest, *card.files.values(), str((card.language, card.task, card.short_context))]
+        told += [str(card.packed_s)] if card.packed_s else []
         return _Source(name, folder, _digest(told), card)
     checkpoint = find_checkpoint(name)
     settings = sorted(path for pattern in _SETTINGS for path in checkpoint.folder.glob(pattern))

@@ -41,10 +41,10 @@ _MODULES = {WHISPER: "asr.models.whisper.family", CTC: "asr.models.ctc.family"}
 
 @dataclass(frozen=True)
 class SpeechModel:
-    """A network ready to decode or to train, with its processor; the last two fields come from an artifact's card.
+    """A network ready to decode or to train, with its processor; the last three fields come from an artifact's card.
 
     ``language`` is the one the model was fine-tuned for (None: any); ``short_context`` says whether it was trained on
-    clips shorter than the window without padding.
+    clips shorter than the window without padding, ``packed_s`` to what length such clips were joined (None: not).
     """
 
     name: str
@@ -53,6 +53,7 @@ class SpeechModel:
     processor: Processor
     language: str | None = None
     short_context: bool = False
+    packed_s: float | None = None
 
     @property
     def family(self) -> Family:

@@ -60,7 +60,7 @@ def window_tasks(task: RecordingTask, model: ModelInfo) -> Iterator[WindowTask]:
     """Yield a recording's windows, features computed one by one as they are asked for. CPU-bound."""
     nowhere = Window(0, 0)
     try:
-        sound = open_sound(task.address, LIMITS, choice=task.sound)
+        sound = open_sound(task.address, LIMITS, model, task.sound)
     except DataError as error:
         yield WindowTask(task.number, 0, 0, 0.0, nowhere, error)
         return
@@ -68,7 +68,8 @@ def window_tasks(task: RecordingTask, model: ModelInfo) -> Iterator[WindowTask]:
     wanted = [i for i in range(count) if task.positions is None or i in task.positions]
     if not wanted:
         yield WindowTask(task.number, 0, 0, duration_s, nowhere, None, sound.report)
-    ready = prepared(replace(sound, windows=[sound.windows[i] for i in wanted]), model)
+    first = sound.first if wanted[:1] == [0] else None
+    ready = prepared(replace(sound, windows=[sound.windows[i] for i in wanted], first=first), model)
     for position, (window, features) in zip(wanted, ready, strict=True):
         clip = task.options.clip(features, task.options.language)
         yield WindowTask(task.number, position, count, duration_s, window, clip, sound.report)

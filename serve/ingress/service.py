@@ -9,20 +9,20 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
 from ray.serve.handle import DeploymentHandle
 
-from asr.audio.decode import AudioLimits
+from asr.audio.decode import SAMPLE_RATE, AudioLimits
 from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import DecodedAudio, DecodingOptions, open_sound
 from asr.inference.recording import WindowTranscript
-from asr.models.processor import LONGEST_WINDOW_S
+from asr.inference.window_list import WindowList
 from asr.sound import SoundChoice
 from serve.config import ServeConfig
-from serve.ingress.limits.admission import Admission
+from serve.ingress.limits.admission import Admission, Ticket
 from serve.ingress.limits.decode_lanes import Lanes
 from serve.ingress.limits.upload_rate import Upload, Uploads
 from serve.ingress.replica_client import ReplicaClient
@@ -81,10 +81,10 @@ class TranscriptionService:
         self._uploads = Uploads(self.admission, config.min_upload_bytes_per_s)
         self._transcriber = transcriber
         self._router = router
+        # two batches for each replica: one that is decoded, one that waits
+        self._batches_s = 2 * config.replicas.max * config.max_batch_audio_s
         strict = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)
         self._limits = strict.model_copy(update={"max_damaged_share": config.max_damaged_share})
-        # two batches for each replica: one that is decoded, one that waits
-        self._ahead = 2 * config.replicas.max * max(1, int(config.max_batch_audio_s / LONGEST_WINDOW_S))
 
     async def room(self) -> None:
         """Return once there is room for a request here, or nowhere at the endpoint. Admit it before anything else."""
@@ -119,14 +119,14 @@ class TranscriptionService:
             options = submission.options(model)
             sound, threads = await self._decoded(submission, model, upload.key, stack)
         known.audio_s, known.warnings = sound.decoded_s, sound.report.warnings or None
-        self.metrics.silent(labels, sound.silent_s)
-        cost_s = sound.cost_s(model)
-        await self.admission.room_for(cost_s)
-        upload.ticket.expect(cost_s)
+        expected_s = sound.expected_s(model)
+        await self.admission.room_for(expected_s)
+        upload.ticket.expect(expected_s)
         client = ReplicaClient(
             self._transcriber, route.version, model, known.request_id, labels, upload.ticket, self.metrics, deadline
         )
-        windows = upload.each(WindowPipeline(client.send, threads, self._ahead).transcribe(sound, options, model))
+        pipeline = WindowPipeline(client.send, threads, max(1, int(self._batches_s / model.window_s)))
+        windows = upload.each(self._heard(pipeline.transcribe(sound, options, model), sound, upload.ticket, labels))
         stack.push_async_callback(windows.aclose)
 
         def extend() -> float:
@@ -134,6 +134,20 @@ class TranscriptionService:
             return client.deadline
 
         return ActiveTranscription(route, options, sound, windows, threads, extend)
+
+    async def _heard(
+        self, windows: AsyncGenerator[WindowTranscript], sound: DecodedAudio, ticket: Ticket, labels: MetricLabels
+    ) -> AsyncGenerator[WindowTranscript]:
+        """Yield what comes; silence that was found since the recording was expected is waited for no longer."""
+        cut = sound.windows.taken if isinstance(sound.windows, WindowList) else sound.windows
+        end = cut[-1].end if cut else 0
+        async with aclosing(windows):
+            async for window, transcript in windows:
+                if window.start > end:
+                    ticket.spare((window.start - end) / SAMPLE_RATE)
+                end = max(end, window.end)
+                yield window, transcript
+        self.metrics.silent(labels, sound.silent_s)
 
     async def drain(self, pause_s: float) -> None:
         """Admit no request any more, and return when all admitted ones have been answered."""

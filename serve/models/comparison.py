@@ -105,4 +105,4 @@ def _features(clip: Utterance, info: ModelInfo, limits: AudioLimits) -> list[Fea
         waveform = decode_utterance(clip, limits)
     except DataError as error:
         raise UserError(f"the clip '{clip.id}' cannot be used: {error}") from None
-    return [info.features(waveform[window.start : window.end]) for window in windows(waveform)]
+    return [info.features(waveform[window.start : window.end]) for window in windows(waveform, longest_s=info.window_s)]

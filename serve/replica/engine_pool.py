@@ -13,7 +13,7 @@ import torch
 
 from asr.errors import UserError
 from asr.inference.engine import DTYPES, AdapterEngine, Engine, info_of
-from asr.models.artifact import fetched, find_base, is_artifact, read_card, verified_card
+from asr.models.artifact import as_told, fetched, find_base, is_artifact, read_card, verified_card
 from asr.models.backends import SharedBase
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.export import engine_of_export, read_export
@@ -125,7 +125,7 @@ class EnginePool:
         except BaseException:
             self._without_unused_bases()
             raise
-        model = replace(base.model, name=config.model, language=card.language, short_context=card.short_context)
+        model = replace(as_told(base.model, card), name=config.model)
         return AdapterEngine(base, adapter, info_of(model, config.public_name), base.adapter_nbytes(adapter))
 
     def _base(self, checkpoint: Checkpoint) -> SharedBase:

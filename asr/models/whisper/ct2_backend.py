@@ -45,7 +45,7 @@ class CTranslateModel:
 
     ``quantization`` is the type of its weights, ``known_languages`` are the codes it has tokens for, ``language`` what
     it was fine-tuned for (None: any); ``short_context`` whether it was trained on clips shorter than 30 s without
-    padding. ``nbytes`` is what its weights occupy.
+    padding, ``packed_s`` to what length these were joined. ``nbytes`` is what its weights occupy.
     """
 
     whisper: Whisper
@@ -56,6 +56,7 @@ class CTranslateModel:
     known_languages: frozenset[str]
     language: str | None = None
     short_context: bool = False
+    packed_s: float | None = None
     nbytes: int = 0
 
     @classmethod
@@ -84,6 +85,7 @@ class CTranslateModel:
             known_languages=known_languages,
             language=record.card.language if record and record.card else None,
             short_context=bool(record and record.card and record.card.short_context),
+            packed_s=record.card.packed_s if record and record.card else None,
             nbytes=(folder / MODEL["ctranslate2"]).stat().st_size,  # in memory as in the file
         )
 

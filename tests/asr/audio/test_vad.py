@@ -26,7 +26,7 @@ def sentence(english_clips: list[Utterance]) -> np.ndarray:
 
 def hears(monkeypatch: pytest.MonkeyPatch, frames: np.ndarray) -> list[tuple[int, int]]:
     """The stretches, in frames, of a recording that the network judges so."""
-    monkeypatch.setattr(asr.audio.vad, "probabilities", lambda *_: frames.astype(np.float32))
+    monkeypatch.setattr(asr.audio.vad, "judged", lambda *_: [frames.astype(np.float32)])
     return [(start // FRAME, end // FRAME) for start, end in speech(np.zeros(len(frames) * FRAME, np.float32))]
 
 
@@ -157,7 +157,7 @@ def test_stretches_are_in_order_and_hold_all_that_is_sure(seed: int, cells: int,
     frames = np.repeat(np.random.default_rng(seed).choice([0.01, 0.4, 0.7, SURE], cells), 6).astype(np.float32)
     samples = len(frames) * FRAME - rest
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(asr.audio.vad, "probabilities", lambda *_: frames)
+        monkeypatch.setattr(asr.audio.vad, "judged", lambda *_: np.array_split(frames, 3))
         found = speech(np.zeros(samples, np.float32))
     edges = [edge for stretch in found for edge in stretch]
     assert edges == sorted(set(edges))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from transformers import WhisperFeatureExtractor
 
-from asr.audio.decode import AudioLimits
+from asr.audio.decode import AudioLimits, encode_flac
 from asr.audio.features import LogMel
 from asr.errors import DataError, UserError
 from asr.inference.engine import ModelInfo
@@ -24,6 +24,7 @@ from asr.inference.pipeline import (
     spoken_language,
 )
 from asr.inference.recording import Window
+from asr.inference.window_list import WindowList
 from asr.models.abilities import Ability, Refusal
 from asr.models.family import WHISPER, family_named
 from asr.sound import EACH, SoundChoice, SoundReport, of_each
@@ -153,6 +154,20 @@ def test_samples_are_forgotten_once_they_have_been_used() -> None:
         np.testing.assert_array_equal(features, LOG_MEL(whole[window.start : window.end]))
         assert not sound.waveform[: window.end - 1024].any()  # but for what shares a page with the next window
         np.testing.assert_array_equal(sound.waveform[window.end :], whole[window.end :])
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("model", [MANY, ITALIAN])
+def test_what_is_not_cut_yet_counts_as_speech(model: ModelInfo) -> None:
+    quiet = np.zeros(100 * 16_000, np.float32)
+    sound = open_sound(encode_flac(np.concatenate([babble(60.0), quiet, babble(3.0)])), AudioLimits(), model)
+    assert isinstance(sound.windows, WindowList) and len(sound.windows.taken) == 1
+    expected_s = sound.expected_s(model)
+    assert 163.0 <= expected_s < 1.3 * 163.0, "the silence too"
+    assert sound.cost_s(model) == sound.expected_s(model) < expected_s - 40.0, "all are cut"
+    assert max(window.end_s - window.start_s for window in sound.windows) <= model.window_s
+    plain = DecodedAudio(sound.waveform, list(sound.windows))
+    assert plain.expected_s(model) == plain.cost_s(model) == sound.cost_s(model)
 
 
 def test_features_are_computed_when_they_are_asked_for() -> None:
@@ -323,7 +338,7 @@ def test_chinese_gets_no_space_between_windows_and_its_translation_does() -> Non
 
 
 def test_the_ingress_looks_for_no_speech_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = [(window.start, window.end) for window in open_sound(voice(65.0), AudioLimits()).windows]
+    expected = [(window.start, window.end) for window in open_sound(voice(55.0), AudioLimits()).windows]
     monkeypatch.setattr("asr.audio.vad.voice_network", lambda: pytest.fail("here"))
-    assert [(window.start, window.end) for window in open_sound(voice(65.0), AudioLimits()).windows] == expected != []
+    assert [(window.start, window.end) for window in open_sound(voice(55.0), AudioLimits()).windows] == expected != []
     assert list(open_sound(noise(3.0), AudioLimits()).windows) == []

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import asr.audio.vad
 import asr.inference.windows
 from asr.audio.decode import SAMPLE_RATE, decode
+from asr.audio.vad import speech
 from asr.data.sources.prompts import fetch, utterances
 from asr.inference.recording import Window, join
-from asr.inference.windows import MARGIN_S, MAX_PAUSE_S, MAX_WINDOW_S, split_at_quiet, windows
+from asr.inference.windows import MARGIN_S, MAX_PAUSE_S, MAX_WINDOW_S, cut, split_at_quiet, windows
 from asr.io.cache import cache_root
 from asr.transcript import Transcript, Word
 from asr.utterance import Utterance
@@ -93,7 +95,7 @@ def given_speech(monkeypatch: pytest.MonkeyPatch, *stretches_s: tuple[float, flo
     """The windows, in seconds, of a noisy recording in which speech is found there."""
     samples = round((stretches_s[-1][1] + 1) * SAMPLE_RATE)
     stretches = [(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)) for start, end in stretches_s]
-    monkeypatch.setattr(asr.inference.windows, "speech", lambda *_: stretches)
+    monkeypatch.setattr(asr.inference.windows, "heard", lambda *_: stretches)
     found = windows(np.resize(NOISE, samples))
     check(found, samples)
     return [(window.start_s, window.end_s) for window in found]
@@ -222,6 +224,86 @@ def test_all_speech_is_in_the_windows_and_once(spans: list[tuple[float, float]])
         assert sent[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)].all()
 
 
+def at_once(stretches: list[tuple[int, int]], waveform: np.ndarray, longest_s: float) -> list[Window]:
+    """The windows as they are cut with all stretches at hand: what cutting one after the other must come to."""
+    longest, limit = round((longest_s - 2 * MARGIN_S) * SAMPLE_RATE), MAX_PAUSE_S * SAMPLE_RATE
+    chains: list[list[tuple[int, int]]] = []
+    for stretch in stretches:
+        if chains and stretch[0] - chains[-1][-1][1] <= limit:
+            chains[-1].append(stretch)
+        else:
+            chains.append([stretch])
+    parts = []
+    for chain in chains:
+        while chain[-1][1] - chain[0][0] > longest:
+            first = chain[0][0]
+            end, start = asr.inference.windows._best_pause(chain, first + longest, longest_s / 2)
+            if start == end:
+                piece = waveform[first : first + longest + 1]
+                end = start = first + split_at_quiet(piece, longest / SAMPLE_RATE, longest_s / 6)[0][1]
+            parts.append((first, end))
+            chain = [(max(left, start), right) for left, right in chain if right > start]
+        parts.append((chain[0][0], chain[-1][1]))
+    margin = round(MARGIN_S * SAMPLE_RATE)
+    middles = [(before[1] + after[0]) // 2 for before, after in itertools.pairwise(parts)]
+    edges = zip(parts, [0, *middles], [*middles, len(waveform)], strict=False)
+    return [Window(max(start - margin, left), min(end + margin, right)) for (start, end), left, right in edges]
+
+
+@pytest.mark.medium
+@settings(max_examples=100, deadline=None)
+@given(
+    spans=st.lists(st.tuples(st.floats(0.04, 4.0), st.floats(0.04, 40.0)), max_size=12),
+    longest_s=st.sampled_from([5.0, 8.0, 20.0, 30.0]),
+)
+def test_one_after_the_other_the_windows_are_those_of_all_at_once(
+    spans: list[tuple[float, float]], longest_s: float
+) -> None:
+    at, stretches = 0, []
+    for pause, length in spans:
+        start = at + round(pause * SAMPLE_RATE)
+        at = start + round(length * SAMPLE_RATE)
+        stretches.append((start, at))
+    waveform = np.resize(NOISE, at + SAMPLE_RATE)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(asr.inference.windows, "heard", lambda *_: iter(stretches))
+        found = windows(waveform, longest_s=longest_s)
+    assert found == at_once(stretches, waveform, longest_s)
+    assert all(window.end - window.start <= longest_s * SAMPLE_RATE for window in found)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("longest_s", [8.0, 30.0])
+def test_of_speech_too(prompts: list[np.ndarray], longest_s: float) -> None:
+    random = np.random.default_rng(7)
+    waveform, _ = recorded(prompts * 3, random.choice([0.05, 0.5, 3.0], 3 * len(prompts)).tolist())
+    assert windows(waveform, longest_s=longest_s) == at_once(speech(waveform), waveform, longest_s) != []
+
+
+@pytest.mark.medium
+def test_a_window_is_there_before_the_rest_is_judged(
+    prompts: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waveform, _ = recorded(prompts * 8, [0.5] * 8 * len(prompts))
+    assert len(waveform) > 3 * asr.audio.vad.BLOCK
+    expected, judged = windows(waveform), list[int]()
+    judge = asr.audio.vad._judged
+
+    def counted(block: np.ndarray, state: asr.audio.vad.State) -> list[np.ndarray]:
+        judged.append(len(block))
+        return judge(block, state)
+
+    monkeypatch.setattr(asr.audio.vad, "_judged", counted)
+    waveform = waveform.copy()
+    found = []
+    for window in cut(waveform):
+        if not found:
+            assert sum(judged) < 3 * asr.audio.vad.BLOCK_FRAMES
+        found.append(window)
+        waveform[: window.end] = np.nan  # given back: what is read by mistake spoils everything
+    assert found == expected
+
+
 def test_short_audio_is_one_piece() -> None:
     assert split_at_quiet(NOISE[: 30 * SAMPLE_RATE]) == [(0, 30 * SAMPLE_RATE)]
 
@@ -273,8 +355,8 @@ def test_the_search_must_lie_within_the_window() -> None:
 
 def test_speech_that_is_known_already_gives_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     spoken = [(16_000, 40 * SAMPLE_RATE - 16_000)]
-    monkeypatch.setattr(asr.inference.windows, "speech", lambda *_: spoken)
+    monkeypatch.setattr(asr.inference.windows, "heard", lambda *_: iter(spoken))
     expected = windows(NOISE)
-    monkeypatch.setattr(asr.inference.windows, "speech", lambda *_: pytest.fail("it was looked for"))
-    assert windows(NOISE, None, spoken) == expected != []
-    assert windows(NOISE, None, []) == []
+    monkeypatch.setattr(asr.inference.windows, "heard", lambda *_: pytest.fail("it was looked for"))
+    assert windows(NOISE, spoken=spoken) == expected != []
+    assert windows(NOISE, spoken=[]) == []

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from peft import LoraConfig, get_peft_model
-from transformers import WhisperForConditionalGeneration
+from transformers import GenerationConfig, WhisperForConditionalGeneration
 
 from asr.errors import UserError
 from asr.models import artifact
@@ -28,6 +28,7 @@ from asr.models.artifact import (
 )
 from asr.models.checkpoint import find_checkpoint, hub_id
 from asr.models.lineage import root
+from asr.models.whisper.ct2_backend import CTranslateModel
 from asr.models.whisper.loading import load_checkpoint
 from asr.scoring.evaluation import Evaluation, UtteranceResult
 from tests.asr.models.ctc import tiny
@@ -103,6 +104,21 @@ def test_a_loaded_adapter_is_the_trained_network(tmp_path: Path, base: str, tiny
     assert (model.name, model.language, model.short_context) == (str(tmp_path / "artifact"), "en", True)
     assert type(model.network).__name__ == "AnyContextWhisper", "merged: nothing of PEFT is left"
     assert not any("lora" in name for name in model.network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("packing", "expected"),
+    [({"window_s": 20.0}, 20.0), ({"window_s": 30}, 30.0), ({"window_s": None}, None), (None, None), ("30s", None)],
+)
+def test_the_card_tells_the_length_of_packed_windows(tmp_path: Path, base: str, packing: Any, expected: Any) -> None:
+    told = card(base, config={"base": base} | ({"packing": packing} if packing else {}))
+    assert told.packed_s == expected
+    write_adapter(tmp_path / "artifact", base)
+    GenerationConfig.from_pretrained(find_checkpoint(base).folder).save_pretrained(tmp_path / "artifact")
+    complete(tmp_path / "artifact", told)
+    assert load_model(str(tmp_path / "artifact")).packed_s == expected
+    fast = CTranslateModel.load(str(tmp_path / "artifact"))
+    assert (fast.packed_s, fast.short_context) == (expected, True)
 
 
 def test_a_checkpoint_is_loaded_by_the_same_function(base: str) -> None:

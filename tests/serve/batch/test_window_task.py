@@ -41,6 +41,9 @@ def test_a_recording_is_cut_into_the_windows_of_the_endpoint(tmp_path: Path) -> 
         assert cost_s(one.content, INFO) == 30.0
     (again,) = window_tasks(RecordingTask(7, str(path), ASKED, frozenset({1})), INFO)
     assert (again.position, again.of, again.window) == (1, len(found), sound.windows[1])
+    (third,) = window_tasks(RecordingTask(7, str(path), ASKED, frozenset({2})), INFO)
+    assert isinstance(third.content, DecodingRequest) and isinstance(found[2].content, DecodingRequest)
+    assert np.array_equal(third.content.features, found[2].content.features), "not those of the first"
 
 
 @pytest.mark.medium

@@ -7,11 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from asr.audio.decode import SAMPLE_RATE, encode_flac
 from asr.errors import DataError
 from asr.inference.engine import ModelInfo
 from asr.inference.pipeline import DecodingOptions
+from asr.inference.window_list import WindowList
 from asr.sound import DEFAULT_CHOICE
 from serve.config import ServeConfig
 from serve.errors import ApiError
@@ -19,7 +22,7 @@ from serve.ingress.limits.decode_lanes import Lanes
 from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.middleware import RequestContext
 from serve.replica.transcriber import Transcriber
-from tests.serve.fakes import FakeEngine, voice
+from tests.serve.fakes import FakeEngine, babble, voice
 from tests.serve.inside import Handle, controlled, linked
 from tests.serve.made import made
 
@@ -82,6 +85,26 @@ def test_what_cannot_be_begun_leaves_nothing_in_flight(
                 await words(ours, submission, RequestContext("r"))
             assert code in (getattr(refused.value, "code", ""), getattr(refused.value, "reason", ""))
             assert ours.admission.requests == 0
+
+    asyncio.run(ask())
+
+
+def test_a_long_recording_is_begun_before_all_of_it_is_cut(tmp_path: Path) -> None:
+    quiet = np.zeros(60 * SAMPLE_RATE, np.float32)
+    audio = encode_flac(np.concatenate([babble(70.0), quiet, babble(10.0)]))
+
+    async def ask() -> None:
+        async with service(tmp_path) as ours, AsyncExitStack() as stack:
+            await ours.room()
+            upload = stack.enter_context(ours.admit("key"))
+            upload.arrived()
+            submission = Submission(audio, "fake", english, DEFAULT_CHOICE)
+            begun = await ours.begin(submission, upload, RequestContext("r"), time.monotonic() + 60.0, stack)
+            assert isinstance(begun.sound.windows, WindowList) and not begun.sound.windows.complete
+            assert upload.ticket.audio_s >= 140.0, "the rest counts as speech until it is cut"
+            found = [window async for window, _ in begun.windows]
+            assert begun.sound.windows.complete and found == begun.sound.windows and len(found) == 4
+            assert begun.sound.silent_s == pytest.approx(60.0, abs=2.0)
 
     asyncio.run(ask())
 

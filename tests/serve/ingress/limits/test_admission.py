@@ -170,6 +170,19 @@ def test_the_wait_is_at_least_a_second_and_at_most_ten_minutes(hands: Hands) -> 
         assert raised.value.retry_after_s == 1.0
 
 
+def test_silence_is_waited_for_no_longer_and_tells_nothing_of_the_speed(hands: Hands) -> None:
+    admission = Admission(10, 1000.0, hands)
+    with admission.enter() as ticket:
+        ticket.expect(100.0)
+        ticket.spare(40.0)
+        assert (ticket.audio_s, admission.audio_s) == (60.0, 60.0)
+        hands.time += 2.0
+        ticket.done(60.0)
+        ticket.spare(1.0)
+        assert admission.audio_s == 0.0
+    assert admission.speed.audio_per_s == pytest.approx(30.0)
+
+
 def test_idle_time_does_not_count(hands: Hands) -> None:
     admission = Admission(10, 1000.0, hands)
     for _ in range(3):
