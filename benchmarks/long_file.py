@@ -67,7 +67,7 @@ def measured(model: str, long: Spoken, lengths_s: list[float], threads: int) -> 
     engine = load_engine(model, "model", "ctranslate2", threads=threads)
     assert isinstance(engine, FastEngine)
     info = replace(engine.info, context="short")
-    ways = [(f"windows of {each:g} s", replace(engine, info=replace(info, packed_s=each))) for each in lengths_s]
+    ways = [(f"windows of {each:g} s", replace(engine, info=replace(info, speech_s=each))) for each in lengths_s]
     ways.append(("windows of 30 s, padded", replace(engine, info=replace(info, context="full"))))
     heard: dict[str, Callable[[], str]] = {
         name: lambda way=way: transcribe(way, long.path, LANGUAGE).text  # type: ignore[misc]

@@ -27,8 +27,8 @@ from asr.transcript import DecodingRequest, Transcript
 _log = logging.getLogger(__name__)
 
 # A Whisper that was fine-tuned on clips at their own length ends its text where such a clip would end, and leaves the
-# rest of a longer window out: see docs/benchmarks.md, "The long file".
-CLIP_WINDOW_S = 8.0
+# rest of a longer window out: see docs/benchmarks.md, "The long file". Of shorter windows there are too many.
+SHORTEST_WINDOW_S = 8.0
 
 DTYPES = {"cpu": torch.float32, "cuda": torch.float16}  # of torch's weights
 
@@ -39,7 +39,7 @@ class ModelInfo:
 
     ``languages`` are the codes that it can be told (none: any), ``language`` the one of a request that names none
     (None: detect it). ``engine`` names the engine that runs it, ``precision`` the type of its weights, ``family`` its
-    family of networks, ``refusals`` what it cannot do, ``packed_s`` the length that its training joined clips to.
+    family of networks, ``refusals`` what it cannot do, ``speech_s`` the seconds that its training heard at once.
     """
 
     name: str
@@ -51,14 +51,14 @@ class ModelInfo:
     precision: str = "float32"
     family: str = WHISPER
     refusals: Refusals = field(default_factory=dict, hash=False)
-    packed_s: float | None = None
+    speech_s: float | None = None
 
     @property
     def window_s(self) -> float:
         """Seconds of the longest window to cut a long recording into for it."""
         if self.family != WHISPER or self.context == "full":
             return LONGEST_WINDOW_S
-        return min(self.packed_s or CLIP_WINDOW_S, LONGEST_WINDOW_S)
+        return min(max(self.speech_s or 0.0, SHORTEST_WINDOW_S), LONGEST_WINDOW_S)
 
     def samples_s(self, num_samples: int) -> float:
         """Return the seconds of audio that the encoder sees of so many samples at 16 kHz."""
@@ -248,7 +248,7 @@ def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
         precision=str(model.network.dtype).removeprefix("torch."),
         family=model.family.name,
         refusals=model.family.refusals(languages),
-        packed_s=model.packed_s,
+        speech_s=model.speech_s,
     )
 
 
@@ -267,6 +267,6 @@ def _fast_engine(family: Family, model: FastModel, public_name: str) -> FastEngi
         precision=model.quantization,
         family=family.name,
         refusals=family.refusals(model.known_languages),
-        packed_s=model.packed_s,
+        speech_s=model.speech_s,
     )
     return FastEngine(model, info)

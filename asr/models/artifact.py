@@ -29,6 +29,7 @@ from asr.models import adapter_config
 from asr.models.checkpoint import ARTIFACT_MARKS, Checkpoint, find_checkpoint
 from asr.models.family import WHISPER, SpeechModel, family_named, family_of, load_checkpoint
 from asr.models.head import NETWORK, on_base
+from asr.models.heard_speech import speech_s
 from asr.models.model_card import readme
 from asr.parsed import JsonObject
 from asr.transcript import Task
@@ -95,13 +96,6 @@ class Card(Section):
     """Family of the network; see ``asr.models.family``."""
     lineage: list[Ancestor] = Field(default_factory=list)
     """Parents, if the base is an artifact itself: that one, its base, and so on to a published checkpoint."""
-
-    @property
-    def packed_s(self) -> float | None:
-        """Seconds of the windows that utterances were packed to for training; None where they were not."""
-        packing = self.config.get("packing")
-        seconds = packing.get("window_s") if isinstance(packing, dict) else None
-        return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 
 
 def fetched(name: str) -> Path:
@@ -205,7 +199,9 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None)
 
 def as_told(model: SpeechModel, card: Card) -> SpeechModel:
     """Return a model with what the card of its artifact tells of its training."""
-    return replace(model, language=card.language, short_context=card.short_context, packed_s=card.packed_s)
+    return replace(
+        model, language=card.language, short_context=card.short_context, speech_s=speech_s(card.config, card.data)
+    )
 
 
 def whole(name: str, folder: Path, card: Card) -> Checkpoint:

@@ -24,6 +24,7 @@ from asr.models.artifact import Card, complete, fetched, is_artifact, load_model
 from asr.models.checkpoint import find_checkpoint
 from asr.models.export_formats import FastEngineName, Format, Quantization
 from asr.models.family import Family, SpeechModel, family_named, family_of
+from asr.models.heard_speech import packed_s
 from asr.models.model_card import CURVE
 
 RECORD = "export.json"
@@ -152,7 +153,7 @@ def _find(name: str) -> _Source:
     if is_artifact(folder):
         card = read_card(folder)
         told = [card.base.digest, *card.files.values(), str((card.language, card.task, card.short_context))]
-        told += [str(card.packed_s)] if card.packed_s else []
+        told += [str(packed)] if (packed := packed_s(card.config)) else []
         return _Source(name, folder, _digest(told), card)
     checkpoint = find_checkpoint(name)
     settings = sorted(path for pattern in _SETTINGS for path in checkpoint.folder.glob(pattern))

@@ -44,7 +44,7 @@ class SpeechModel:
     """A network ready to decode or to train, with its processor; the last three fields come from an artifact's card.
 
     ``language`` is the one the model was fine-tuned for (None: any); ``short_context`` says whether it was trained on
-    clips shorter than the window without padding, ``packed_s`` to what length such clips were joined (None: not).
+    clips shorter than the window without padding, ``speech_s`` how much speech it heard at once (None: unknown).
     """
 
     name: str
@@ -53,7 +53,7 @@ class SpeechModel:
     processor: Processor
     language: str | None = None
     short_context: bool = False
-    packed_s: float | None = None
+    speech_s: float | None = None
 
     @property
     def family(self) -> Family:

@@ -27,7 +27,7 @@ class OnnxModel:
     """A network for ``batch_decode``, with the facts about it.
 
     ``quantization`` is the type of its weights, ``language`` what it was fine-tuned for (None: any), ``short_context``
-    whether clips need no padding to the window. ``nbytes`` is what its weights occupy; ``packed_s`` is no matter here:
+    whether clips need no padding to the window. ``nbytes`` is what its weights occupy; ``speech_s`` is no matter here:
     CTC hears windows of any length.
     """
 
@@ -36,7 +36,7 @@ class OnnxModel:
     quantization: str
     language: str | None = None
     short_context: bool = False
-    packed_s: float | None = None
+    speech_s: float | None = None
     nbytes: int = 0
 
     # Activations are quantised by the largest of a whole batch: in a batch, a clip would be heard by its neighbours'.

@@ -26,6 +26,7 @@ from asr.io import storage
 from asr.models.builtin.convert import read_tokenizer
 from asr.models.export import MODEL, engine_of_export, exported, read_export
 from asr.models.export_formats import Quantization
+from asr.models.heard_speech import speech_s
 from asr.models.whisper.alignment import AlignmentTarget, words_of
 from asr.models.whisper.batch_decode import transcribe_batch
 from asr.models.whisper.generation import DecoderPrompt, Hypothesis
@@ -45,7 +46,7 @@ class CTranslateModel:
 
     ``quantization`` is the type of its weights, ``known_languages`` are the codes it has tokens for, ``language`` what
     it was fine-tuned for (None: any); ``short_context`` whether it was trained on clips shorter than 30 s without
-    padding, ``packed_s`` to what length these were joined. ``nbytes`` is what its weights occupy.
+    padding, ``speech_s`` how much speech it heard at once. ``nbytes`` is what its weights occupy.
     """
 
     whisper: Whisper
@@ -56,7 +57,7 @@ class CTranslateModel:
     known_languages: frozenset[str]
     language: str | None = None
     short_context: bool = False
-    packed_s: float | None = None
+    speech_s: float | None = None
     nbytes: int = 0
 
     @classmethod
@@ -85,7 +86,7 @@ class CTranslateModel:
             known_languages=known_languages,
             language=record.card.language if record and record.card else None,
             short_context=bool(record and record.card and record.card.short_context),
-            packed_s=record.card.packed_s if record and record.card else None,
+            speech_s=speech_s(record.card.config, record.card.data) if record and record.card else None,
             nbytes=(folder / MODEL["ctranslate2"]).stat().st_size,  # in memory as in the file
         )
 

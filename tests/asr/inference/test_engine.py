@@ -12,7 +12,7 @@ from asr.audio.features import LogMel
 from asr.errors import UserError
 from asr.inference import engine
 from asr.inference.engine import (
-    CLIP_WINDOW_S,
+    SHORTEST_WINDOW_S,
     Engine,
     FastEngine,
     ModelInfo,
@@ -151,8 +151,10 @@ def test_a_model_that_does_not_exist_is_a_persons_mistake(name: str) -> None:
 def test_who_learnt_from_clips_alone_gets_short_windows() -> None:
     padded = ModelInfo("m", frozenset({"en"}), "en", "full", LogMel(None))  # type: ignore[arg-type]
     assert padded.window_s == 30.0
-    assert replace(padded, context="short").window_s == CLIP_WINDOW_S < 30.0
-    assert replace(padded, context="short", packed_s=20.0).window_s == 20.0, "it heard as much in training"
+    for heard_s in (None, 2.0):
+        assert replace(padded, context="short", speech_s=heard_s).window_s == SHORTEST_WINDOW_S < 30.0
+    assert replace(padded, context="short", speech_s=48.0).window_s == 30.0
+    assert replace(padded, context="short", speech_s=20.0).window_s == 20.0, "it heard as much in training"
     assert replace(padded, context="short", family=CTC).window_s == 30.0, "it writes what it hears, where it hears it"
 
 

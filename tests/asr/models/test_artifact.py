@@ -108,17 +108,19 @@ def test_a_loaded_adapter_is_the_trained_network(tmp_path: Path, base: str, tiny
 
 @pytest.mark.parametrize(
     ("packing", "expected"),
-    [({"window_s": 20.0}, 20.0), ({"window_s": 30}, 30.0), ({"window_s": None}, None), (None, None), ("30s", None)],
+    [({"window_s": 20.0}, 20.0), ({"window_s": 30}, 30.0), ({"window_s": None}, 12.0), (None, 12.0), ("30s", 12.0)],
 )
-def test_the_card_tells_the_length_of_packed_windows(tmp_path: Path, base: str, packing: Any, expected: Any) -> None:
-    told = card(base, config={"base": base} | ({"packing": packing} if packing else {}))
-    assert told.packed_s == expected
+def test_the_card_tells_how_much_speech_was_heard_at_once(
+    tmp_path: Path, base: str, packing: Any, expected: Any
+) -> None:
+    config = {"base": base} | ({"packing": packing} if packing else {})
+    told = card(base, config=config, data={"fingerprint": "f", "clips": 100, "audio_s": 300.0})
     write_adapter(tmp_path / "artifact", base)
     GenerationConfig.from_pretrained(find_checkpoint(base).folder).save_pretrained(tmp_path / "artifact")
     complete(tmp_path / "artifact", told)
-    assert load_model(str(tmp_path / "artifact")).packed_s == expected
+    assert load_model(str(tmp_path / "artifact")).speech_s == expected
     fast = CTranslateModel.load(str(tmp_path / "artifact"))
-    assert (fast.packed_s, fast.short_context) == (expected, True)
+    assert (fast.speech_s, fast.short_context) == (expected, True)
 
 
 def test_a_checkpoint_is_loaded_by_the_same_function(base: str) -> None:
