@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,25 @@ GB = 1e9  # bytes
 MAX_DAMAGED_SHARE = 0.5  # past it a file is rather another one than a damaged one
 
 
-class Replicas(Section):
+class _Range(Section):
+    """A least and a most number; a number alone is both."""
+
+    min: int
+    max: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_number(cls, value: object) -> object:
+        return {"min": value, "max": value} if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"max={self.max} is below min={self.min}")
+        return self
+
+
+class Replicas(_Range):
     """Number of replicas of the model. ``replicas: 2`` is short for two that stay two."""
 
     min: int = Field(1, ge=1)
@@ -31,36 +49,14 @@ class Replicas(Section):
     down_after_s: float = Field(300.0, ge=0.0)
     """Seconds for which the queue has to be short enough for fewer replicas before one is ended."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_a_number(cls, value: object) -> object:
-        return {"min": value, "max": value} if isinstance(value, int) else value
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Replicas:
-        if self.max < self.min:
-            raise ValueError(f"max={self.max} is below min={self.min}")
-        return self
-
-
-class Ingresses(Section):
+class Ingresses(_Range):
     """Number of ingresses, which take requests in. ``ingresses: 2`` is short for two that stay two."""
 
     min: int = Field(0, ge=0)
     """Ingresses that are always there; 0: one."""
     max: int = Field(0, ge=0)
     """Most ingresses, reached while they are busy more than 60 % of the time. 0: one on each node with replicas."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_a_number(cls, value: object) -> object:
-        return {"min": value, "max": value} if isinstance(value, int) else value
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Ingresses:
-        if self.max < self.min:
-            raise ValueError(f"max={self.max} is below min={self.min}")
-        return self
 
 
 class ServeConfig(Section):

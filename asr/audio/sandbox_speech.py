@@ -1,8 +1,8 @@
 """Finds the speech of a recording in the child that has decoded it, and says it to the parent.
 
-There it costs neither the parent's interpreter nor its event loop anything, a recording of hours keeps no other one
-waiting, and what stops the decoding stops this too. A child that is taken over can say what it likes of its own file,
-as it can of the samples: what is believed of it is that the stretches are some of that recording's.
+There it costs neither the parent's interpreter nor its event loop anything, and what stops the decoding stops this too.
+A child that is taken over can say what it likes of its own file, as it can of the samples: what is believed of it is
+that the stretches are some of that recording's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from asr.audio.vad import speech
 from asr.parsed import JsonObject
 
 SPEECH_S_PER_S = 50  # seconds of a recording that are judged in one, at the least: it takes about 1/900 of its length
-MAX_SAMPLES = 60 * SAMPLE_RATE  # of a recording that is searched here
+SEARCHED_S = 60  # of a recording that is searched here, at the most
 _SIGN_S = 1.0  # how often a child shows that it goes on
 
 
@@ -60,7 +60,7 @@ def speech_in(file: int, samples: int) -> list[Stretch] | None:
 
     None for a longer recording: the parent finds that in it window by window, and sends the first one meanwhile.
     """
-    return speech(SampleFile(file, samples), written(file, samples)) if samples <= MAX_SAMPLES else None
+    return speech(SampleFile(file, samples), written(file, samples)) if samples <= SEARCHED_S * SAMPLE_RATE else None
 
 
 def speech_of(answer: JsonObject, samples: int) -> list[Stretch] | None:

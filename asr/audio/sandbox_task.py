@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 
 from asr.audio.container import OpenFile, open_source
 from asr.audio.limits import DEFAULT_LIMITS, AudioLimits
-from asr.audio.sandbox_speech import SPEECH_S_PER_S
+from asr.audio.sandbox_speech import SEARCHED_S, SPEECH_S_PER_S
 from asr.audio.shared_samples import progress
 from asr.audio.track.downmix import SAMPLE_RATE
 from asr.errors import DataError
@@ -62,7 +62,7 @@ class Task:
     def longest_s(self) -> float:
         """Return how many seconds the task may take, while samples keep coming."""
         decoding_s = self.limits.max_source_samples / SOURCE_SAMPLES_PER_S
-        return decoding_s + (self.limits.max_audio_s / SPEECH_S_PER_S if self.speech else 0.0)
+        return decoding_s + (min(self.limits.max_audio_s, SEARCHED_S) / SPEECH_S_PER_S if self.speech else 0.0)
 
     @property
     def most_bytes(self) -> int:
