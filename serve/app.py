@@ -16,7 +16,7 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from asr.errors import UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from cluster.ports import free_ports
 from cluster.scaling import require
 from cluster.session import ray_session

@@ -17,7 +17,7 @@ from asr.models.checkpoint import require
 from serve.config import ServeConfig
 
 if TYPE_CHECKING:
-    from asr.inference.engine import ModelInfo
+    from asr.inference.model_info import ModelInfo
 
 _LOOK_S = 0.5
 _SETTING = re.compile(r"[a-z_]+(\.[^=:/]+)*=")

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from docs.generate import modules, summary
+from tests.light import imported_by
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("asr", "cluster", "serve", "train", "whisperfleet")
@@ -63,6 +64,12 @@ def mirror(path: Path) -> Path:
 
 def test_a_module_has_a_test_of_its_own() -> None:
     assert not [relative(mirror(path)) for path in MODULES if not mirror(path).is_file()]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("module", ["serve.ingress.api", "serve.models.controller", "asr.audio.sandbox_child"])
+def test_who_only_passes_speech_on_holds_no_network_in_memory(module: str) -> None:
+    assert not imported_by(f"import {module}") & {"torch", "transformers", "ctranslate2", "onnxruntime"}
 
 
 def test_the_cores_of_an_endpoint_are_free_for_the_tests_after_it() -> None:

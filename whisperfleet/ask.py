@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.utterance import Utterance
 from serve.app import running, served
 from serve.config import ServeConfig

@@ -15,8 +15,8 @@ from asr.audio.sandbox import WHOLE, decode
 from asr.audio.sounding import held_bytes
 from asr.config import suggestion
 from asr.errors import DataError, UserError
-from asr.inference.engine import ModelInfo
 from asr.inference.known_model import KnownModel
+from asr.inference.model_info import ModelInfo
 from asr.inference.recording import Joiner, Recording, Window
 from asr.inference.window_list import WindowList
 from asr.inference.windows import cut

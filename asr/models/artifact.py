@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
@@ -33,6 +32,9 @@ from asr.models.heard_speech import speech_s
 from asr.models.model_card import readme
 from asr.parsed import JsonObject
 from asr.transcript import Task
+
+if TYPE_CHECKING:
+    import torch
 
 CARD = "card.json"
 README = "README.md"

@@ -10,9 +10,8 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import ValidationError
 
 from asr.config import Section
@@ -27,11 +26,14 @@ from asr.models.family import Family, SpeechModel, family_named, family_of
 from asr.models.heard_speech import packed_s
 from asr.models.model_card import CURVE
 
+if TYPE_CHECKING:
+    import torch
+
 RECORD = "export.json"
 MODEL: dict[FastEngineName, str] = {"ctranslate2": "model.bin", "onnx": "model.onnx"}
 """File of the network in each engine's folder."""
 _SETTINGS = ("*.json", "*.arpa")
-_FLOATS = {"float32": torch.float32, "float16": torch.float16}
+_FLOATS = ("float32", "float16")
 _VERSION = 1  # counts the changes to what is written for fast engines: an older cache is not used
 
 
@@ -84,7 +86,7 @@ def export(name: str, target: Path, form: Format, quantization: Quantization | N
         raise UserError(what, f"use --format transformers or {source.family.fast_engine}")
     with complete_or_absent(target) as draft:
         if form == "transformers":
-            _write_transformers(source, draft, _FLOATS[quantization or "float32"])
+            _write_transformers(source, draft, _torch_type(quantization or "float32"))
         else:
             _write_fast(source, draft, quantization or "int8")
 
@@ -170,6 +172,13 @@ def _load(source: _Source, dtype: torch.dtype) -> SpeechModel:
     return model.family.with_settings(model, source.folder)
 
 
+def _torch_type(name: Quantization) -> torch.dtype:
+    import torch  # a process that only reads what a folder tells needs none
+
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
 def _write_transformers(source: _Source, draft: Path, dtype: torch.dtype) -> None:
     model = _load(source, dtype)
     model.network.save_pretrained(draft)
@@ -185,7 +194,7 @@ def _write_transformers(source: _Source, draft: Path, dtype: torch.dtype) -> Non
 
 
 def _write_fast(source: _Source, draft: Path, quantization: Quantization) -> None:
-    model = _load(source, torch.float32)
+    model = _load(source, _torch_type("float32"))
     model.family.write_fast(model, draft, quantization)
     model.processor.save_inputs(draft)
     record = Export(

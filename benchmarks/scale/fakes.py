@@ -10,7 +10,7 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.audio.features import LogMel
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 
@@ -40,7 +40,7 @@ class Instant:
 
 def instant(config: ServeConfig) -> Instant:
     """Return an engine that is given real features."""
-    return Instant(config, LogMel(WhisperFeatureExtractor()))
+    return Instant(config, LogMel(WhisperFeatureExtractor().mel_filters))
 
 
 def blank(config: ServeConfig) -> Instant:

@@ -67,7 +67,7 @@ def ingress(sizes: Sizes) -> list[Figure]:
 
 
 def _threads(spoken: list[Spoken], rounds: int) -> list[Figure]:
-    log_mel = LogMel(WhisperFeatureExtractor())
+    log_mel = LogMel(WhisperFeatureExtractor().mel_filters)
     waveforms = [decode(str(one.path)) for one in spoken]
     found: dict[str, Callable[[NDArray[np.float32]], object]] = {"voice activity": windows, "features": log_mel}
     figures = []

@@ -9,8 +9,8 @@ from functools import partial
 
 from asr.data.manifest import json_object
 from asr.errors import DataError, UserError
-from asr.inference.engine import ModelInfo
 from asr.inference.known_model import KnownModel, known_model
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import DecodingOptions, check_abilities, spoken_language
 from asr.io import storage
 from asr.language import code_or_none

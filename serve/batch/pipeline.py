@@ -13,7 +13,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, ExecutionResources, TaskPoolStrategy
 
 from asr.errors import UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.models.processor import LONGEST_WINDOW_S
 from cluster.resources import DATA_TASK_CPUS, threads_each
 from cluster.scaling import require

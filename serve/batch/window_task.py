@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from asr.audio.decode import AudioLimits
 from asr.errors import DataError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import NOTHING_FOUND, DecodingOptions, open_sound, prepared
 from asr.inference.recording import Window
 from asr.sound import DEFAULT_CHOICE, SoundChoice, SoundReport

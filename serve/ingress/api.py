@@ -9,12 +9,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import ray.serve
-import torch
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from ray.serve.handle import DeploymentHandle
 
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.parsed import JsonObject
 from asr.transcript import Task
 from serve.config import ServeConfig
@@ -33,6 +32,7 @@ from serve.ingress.openai.responses import Answer, listed
 from serve.ingress.openai.sse import EventStream, events
 from serve.ingress.page import router as page
 from serve.ingress.readiness import Readiness
+from serve.ingress.replica_channel import ReplicaChannel
 from serve.ingress.scaling import IngressLoad
 from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.access_log import AccessLog
@@ -40,6 +40,7 @@ from serve.ingress.telemetry.metrics import Families
 from serve.ingress.telemetry.middleware import Observer, TelemetrySinks, request_context
 from serve.ingress.telemetry.scrapes import Peers, Scrapes
 from serve.models.directory import ModelDirectory
+from serve.models.living import no_actors
 
 # Python's own 5 ms, which a thread that prepares may keep the event loop waiting, made health 2 to 4 times as late.
 SWITCH_S = 0.0005
@@ -74,12 +75,12 @@ class Api:
         self, config: ServeConfig, transcriber: DeploymentHandle, controller: DeploymentHandle, actor: str = ""
     ) -> None:
         sys.setswitchinterval(SWITCH_S)
-        torch.set_num_threads(1)  # of log-mel: threads that spin for each other took 20 times the time on busy cores
         self._config = config
         self._keys = read_keys(config.keys)
         self._link = ControllerLink(actor or actor_name(), controller, transcriber)
+        self._channel = ReplicaChannel(transcriber, no_actors if actor else None)
         self._service = TranscriptionService(
-            config, transcriber, self._link.router, Lanes(config.max_decoded_bytes), self._link.shares
+            config, self._channel, self._link.router, Lanes(config.max_decoded_bytes), self._link.shares
         )
         self._keys.share(self._link.shares)
         log = AccessLog(config.access_log, config.log_words, self._link.name)
@@ -92,6 +93,7 @@ class Api:
         self._load = IngressLoad()
         self._created = int(time.time())
         self._link.open()
+        self._channel.open()
 
     @app.post("/v1/audio/transcriptions", **TRANSCRIBED)
     async def transcriptions(self, request: Request) -> Response:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 GAP_S = 0.01  # between two reports: what is wanted meanwhile is in the next one
 PAUSE_S = 0.25  # before a controller is asked again that did not answer
 ANSWER_S = 10.0  # for an answer that a living controller gives after a second
-AGAIN_S = 30.0  # for which a question is asked again while another controller begins
+AGAIN_S = 60.0  # for which a question is asked again while another controller begins
 
 _GONE = (
     ray.exceptions.RayActorError,

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 
 import ray.exceptions
 import ray.serve.exceptions
-from ray.serve.handle import DeploymentHandle
 
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.transcript import DecodingRequest, Transcript
 from serve.ingress.limits.admission import Ticket
+from serve.ingress.replica_channel import ReplicaChannel, ReplicaGone
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
-from serve.replica.transcriber import WindowResult
+from serve.replica.window_result import WindowResult
 
 # A window whose replica died goes to another. Not for ever: it may be the one that they die of.
 ATTEMPTS = 4
 PAUSE_S = 0.25
 
-_LOST = (ray.exceptions.RayActorError, ray.serve.exceptions.ReplicaUnavailableError)
+_LOST = (ray.exceptions.RayActorError, ray.serve.exceptions.ReplicaUnavailableError, ReplicaGone)
 
 
 @dataclass
@@ -34,7 +34,7 @@ class ReplicaClient:
     ``time.monotonic``.
     """
 
-    transcriber: DeploymentHandle
+    channel: ReplicaChannel
     version: Version
     model: ModelInfo
     request: str
@@ -56,7 +56,7 @@ class ReplicaClient:
         position = next(self._positions)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                result = await self._ask(clip, position)
+                result = await self._ask(clip, position, again=attempt > 1)
             except _LOST:
                 if attempt == ATTEMPTS:
                     raise
@@ -68,14 +68,7 @@ class ReplicaClient:
                 return result.transcript
         raise AssertionError("unreachable")
 
-    async def _ask(self, clip: DecodingRequest, position: int) -> WindowResult:
+    async def _ask(self, clip: DecodingRequest, position: int, again: bool) -> WindowResult:
         within_s = self.deadline - time.monotonic()
-        response = self.transcriber.transcribe.remote(
-            clip, self._turns, position, within_s, self.version, self.labels.key
-        )
-        try:
-            result: WindowResult = await response
-            return result
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
+        key = self.labels.key
+        return await self.channel.transcribe(clip, self._turns, position, within_s, self.version, key, again=again)

@@ -13,10 +13,8 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
-from ray.serve.handle import DeploymentHandle
-
 from asr.audio.decode import SAMPLE_RATE, AudioLimits
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import DecodedAudio, DecodingOptions, open_sound
 from asr.inference.recording import WindowTranscript
 from asr.inference.window_list import WindowList
@@ -25,6 +23,7 @@ from serve.config import ServeConfig
 from serve.ingress.limits.admission import Admission, Ticket
 from serve.ingress.limits.decode_lanes import Lanes
 from serve.ingress.limits.upload_rate import Upload, Uploads
+from serve.ingress.replica_channel import ReplicaChannel
 from serve.ingress.replica_client import ReplicaClient
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.ingress.telemetry.middleware import RequestContext
@@ -67,7 +66,7 @@ class TranscriptionService:
     def __init__(
         self,
         config: ServeConfig,
-        transcriber: DeploymentHandle,
+        channel: ReplicaChannel,
         router: Router,
         lanes: Lanes,
         shares: Shares | None = None,
@@ -79,7 +78,7 @@ class TranscriptionService:
         self._lanes = lanes
         self.timeout_s = config.request_timeout_s
         self._uploads = Uploads(self.admission, config.min_upload_bytes_per_s)
-        self._transcriber = transcriber
+        self._channel = channel
         self._router = router
         # two batches for each replica: one that is decoded, one that waits
         self._batches_s = 2 * config.replicas.max * config.max_batch_audio_s
@@ -123,7 +122,7 @@ class TranscriptionService:
         await self.admission.room_for(expected_s)
         upload.ticket.expect(expected_s)
         client = ReplicaClient(
-            self._transcriber, route.version, model, known.request_id, labels, upload.ticket, self.metrics, deadline
+            self._channel, route.version, model, known.request_id, labels, upload.ticket, self.metrics, deadline
         )
         pipeline = WindowPipeline(client.send, threads, max(1, int(self._batches_s / model.window_s)))
         windows = upload.each(self._heard(pipeline.transcribe(sound, options, model), sound, upload.ticket, labels))

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from asr.inference.engine import ModelInfo
 from asr.inference.language_id import LanguageVote
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import DecodedAudio, DecodingOptions, prepared
 from asr.inference.recording import Window, WindowTranscript
 from asr.transcript import DecodingRequest, FeatureArray, Transcript

@@ -13,7 +13,7 @@ from asr.audio.decode import AudioLimits
 from asr.audio.sandbox import decode_utterance
 from asr.data.manifest import read_manifest
 from asr.errors import DataError, UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.inference.windows import windows
 from asr.scoring.error_rates import Score, score
 from asr.transcript import DecodingRequest, FeatureArray

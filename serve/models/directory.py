@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asr.inference.engine import ModelInfo
 from asr.inference.known_model import KnownModel, known_model
+from asr.inference.model_info import ModelInfo
 from asr.models.checkpoint import builtin_names
 from serve.models.replica_group import ReplicaGroup
 from serve.models.router import Router

@@ -9,7 +9,7 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.transcript import DecodingRequest, Transcript
 from serve.models.version import ArtifactInfo, Described, Held, Version
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from asr.audio.decode import AudioLimits
 from asr.config import Section
 from asr.errors import UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.language import name as language_name
 from asr.printable import printable
 from serve.config import GB

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from starlette.responses import Response
 
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from serve.errors import ApiError
 from serve.models.catalog import Catalog
 from serve.models.messages import Usage

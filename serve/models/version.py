@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 
 Role = Literal["stable", "candidate"]
 """Role of a version of a name: the one that answers, or the one that is tried on a share of the requests."""

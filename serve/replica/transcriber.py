@@ -17,8 +17,9 @@ import ray.serve
 
 from asr.audio.decode import SAMPLE_RATE
 from asr.errors import UserError
-from asr.inference.engine import Engine, ModelInfo, decode_together
+from asr.inference.engine import Engine, decode_together
 from asr.inference.isolation import MAX_FAILURES, each_on_its_own
+from asr.inference.model_info import ModelInfo
 from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 from serve.errors import ApiError
@@ -29,26 +30,9 @@ from serve.replica.engine_loader import MakeLoader
 from serve.replica.engine_pool import EnginePool
 from serve.replica.model_cache import ModelCache, ModelLease
 from serve.replica.scheduler import FairScheduler, QueuedWindow
+from serve.replica.window_result import BatchInfo, WindowResult
 
 logger = logging.getLogger("ray.serve")
-
-
-@dataclass(frozen=True)
-class BatchInfo:
-    """Facts about a batch, in seconds: its windows, their audio as the encoder saw it, and how long it took."""
-
-    windows: int
-    audio_s: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class WindowResult:
-    """A transcript, its window's time in the queue, and its batch: given to one window of each batch only."""
-
-    transcript: Transcript
-    waited_s: float
-    batch: BatchInfo | None
 
 
 @dataclass(frozen=True)

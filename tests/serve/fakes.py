@@ -15,7 +15,7 @@ from transformers import WhisperFeatureExtractor
 from asr.audio.decode import SAMPLE_RATE, decode, encode_flac
 from asr.audio.features import LogMel
 from asr.data.sources.prompts import fetch, utterances
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.io.cache import cache_root
 from asr.language import NAMES
 from asr.transcript import DecodingRequest, Segment, Transcript, Word
@@ -26,7 +26,7 @@ POISON_S = 17  # nor can one that lasts so long
 HEARD = "en"  # what is detected in every clip
 LANGUAGES = frozenset({"en", "it", "zh", POISON})
 
-PADDED = ModelInfo("padded", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
+PADDED = ModelInfo("padded", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor().mel_filters))
 
 
 class FakeEngine:
@@ -36,7 +36,9 @@ class FakeEngine:
     """
 
     def __init__(self, config: ServeConfig, folder: Path) -> None:
-        self.info = ModelInfo(config.public_name, LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
+        self.info = ModelInfo(
+            config.public_name, LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor().mel_filters)
+        )
         self.max_clips = config.max_batch_audio_s / 30.0
         self.folder = folder
         self.threads: set[int] = set()

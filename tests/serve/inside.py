@@ -120,9 +120,9 @@ class Handle:
     def __getattr__(self, method: str) -> Asked:
         return Asked(getattr(self._replica, method))
 
-    def options(self, **_: Any) -> Streams:
-        """Ask for answers in parts."""
-        return Streams(self._replica)
+    def options(self, stream: bool = False, **_: Any) -> Any:
+        """Ask for answers in parts, or by another way."""
+        return Streams(self._replica) if stream else self
 
     def broadcast(self, method: str, *words: Any) -> SimpleNamespace:
         """Ask all replicas, which is this one."""

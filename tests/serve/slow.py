@@ -11,12 +11,12 @@ import numpy as np
 from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 from tests.serve.made import MakeEngine
 
-LOG_MEL = LogMel(WhisperFeatureExtractor())
+LOG_MEL = LogMel(WhisperFeatureExtractor().mel_filters)
 
 
 class SlowEngine:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor, WhisperFeatureExtractor
 
 from asr.audio.decode import SAMPLE_RATE
-from asr.audio.features import FRAMES_PER_S, Context, LogMel, context_frames, pad
+from asr.audio.features import FRAMES_PER_S, Context, LogMel, context_frames, filters_of, pad
 from asr.errors import UserError
 from asr.models.extractor_settings import require_sane
 from asr.printable import printable
@@ -156,6 +156,10 @@ class ExtractedFeatures(ClipFeatures):
 class WhisperFeatures(LogMel, ClipFeatures):
     """Whisper's log-mel features, a clip's silence behind it: its encoder takes no mask."""
 
+    def __init__(self, extractor: WhisperFeatureExtractor) -> None:
+        super().__init__(filters_of(extractor))
+        self._extractor = extractor
+
     frame_s = 1 / FRAMES_PER_S
     is_spectrogram = True
     hears_padding = True
@@ -173,7 +177,7 @@ class WhisperFeatures(LogMel, ClipFeatures):
 
     def save(self, folder: Path) -> None:
         """Write preprocessor_config.json."""
-        self.extractor.save_pretrained(folder)
+        self._extractor.save_pretrained(folder)
 
 
 def load_features(folder: Path) -> ClipFeatures:

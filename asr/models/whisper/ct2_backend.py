@@ -81,7 +81,7 @@ class CTranslateModel:
             whisper=whisper,
             replica=replica,
             tokenizer=tokenizer,
-            features=LogMel(WhisperFeatureExtractor(feature_size=whisper.n_mels)),
+            features=LogMel(WhisperFeatureExtractor(feature_size=whisper.n_mels).mel_filters),
             quantization=quantization,
             known_languages=known_languages,
             language=record.card.language if record and record.card else None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
-from asr.audio.features import FRAMES_PER_S, WINDOW_S, LogMel
+from asr.audio.features import FRAMES_PER_S, WINDOW_S, LogMel, filters_of
 from asr.data.segments import LabelledSegment
 from asr.errors import UserError, one_line
 from asr.models.checkpoint import Checkpoint
@@ -45,7 +46,7 @@ class WhisperProcessor:
     """
 
     tokenizer: WhisperTokenizer
-    features: LogMel
+    extractor: WhisperFeatureExtractor
     folder: Path
 
     window_s = WINDOW_S
@@ -53,11 +54,16 @@ class WhisperProcessor:
     max_previous_tokens = MAX_PREVIOUS_TOKENS
     has_times = tokens_cost = True
 
+    @cached_property
+    def features(self) -> LogMel:
+        """Log-mel features, as the extractor's settings have them."""
+        return LogMel(filters_of(self.extractor))
+
     @property
     def about(self) -> str:
         """Describe the processor: multilingual or English only, and its mel bins."""
         kind = "multilingual" if is_multilingual(self.tokenizer) else "English only"
-        return f"{kind}, {self.features.extractor.feature_size} mel bins"
+        return f"{kind}, {self.features.bins} mel bins"
 
     def require(self, language: str | None, task: Task) -> None:
         """Raise UserError where there is no token for the language, or none for the task."""
@@ -108,7 +114,7 @@ class WhisperProcessor:
     def save_inputs(self, folder: Path) -> None:
         """Write tokenizer and feature extractor."""
         self.tokenizer.save_pretrained(folder)
-        self.features.extractor.save_pretrained(folder)
+        self.extractor.save_pretrained(folder)
 
     def save(self, folder: Path, language: str | None, task: Task) -> None:
         """Write tokenizer, feature extractor and generation config."""
@@ -136,7 +142,9 @@ def load_processor(checkpoint: Checkpoint) -> WhisperProcessor:
         require_sane(checkpoint.folder)
         extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.folder)
         tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
-        return WhisperProcessor(tokenizer, LogMel(extractor), checkpoint.folder)
+        processor = WhisperProcessor(tokenizer, extractor, checkpoint.folder)
+        processor.features  # noqa: B018 - frames of another length are refused here
+        return processor
 
 
 @contextmanager

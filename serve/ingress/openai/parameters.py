@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pydantic import ValidationError
 
 from asr.errors import UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import DecodingOptions, check_abilities, spoken_language
 from asr.sound import DEFAULT_CHOICE, EACH, SoundChoice
 from asr.transcript import Task

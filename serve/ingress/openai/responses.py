@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from fastapi import Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from asr.inference.engine import ModelInfo
 from asr.inference.formats import as_json, as_srt, as_text, as_verbose_json, as_vtt
 from asr.inference.known_model import KnownModel
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import DecodingOptions, as_answered
 from asr.inference.recording import Joiner, Recording, RecordingPart, Window
 from asr.parsed import JsonObject

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from asr.transcript import DecodingRequest
 from serve.ingress.limits.admission import Admission
-from serve.replica.transcriber import WindowResult
+from serve.replica.window_result import WindowResult
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 INGRESS_LABEL = "ingress"

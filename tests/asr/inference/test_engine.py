@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from asr.audio.decode import decode as decode_audio
-from asr.audio.features import LogMel
 from asr.errors import UserError
 from asr.inference import engine
 from asr.inference.engine import (
-    SHORTEST_WINDOW_S,
     Engine,
     FastEngine,
-    ModelInfo,
     choose,
     decode_together,
     load_engine,
@@ -23,7 +19,6 @@ from asr.inference.engine import (
 from asr.models.backends import NotExportable
 from asr.models.ctc import onnx_export
 from asr.models.export import export
-from asr.models.family import CTC
 from asr.models.whisper import ct2_backend
 from asr.transcript import DecodingRequest
 from asr.utterance import Utterance
@@ -146,21 +141,3 @@ def test_a_ctc_model_runs_quantised_and_says_so(letters: str, own_cache: Path) -
 def test_a_model_that_does_not_exist_is_a_persons_mistake(name: str) -> None:
     with pytest.raises(UserError, match="no checkpoint"):
         load_engine("builtin:tinny.en", "x", name)  # type: ignore[arg-type]
-
-
-def test_who_learnt_from_clips_alone_gets_short_windows() -> None:
-    padded = ModelInfo("m", frozenset({"en"}), "en", "full", LogMel(None))  # type: ignore[arg-type]
-    assert padded.window_s == 30.0
-    for heard_s in (None, 2.0):
-        assert replace(padded, context="short", speech_s=heard_s).window_s == SHORTEST_WINDOW_S < 30.0
-    assert replace(padded, context="short", speech_s=48.0).window_s == 30.0
-    assert replace(padded, context="short", speech_s=20.0).window_s == 20.0, "it heard as much in training"
-    assert replace(padded, context="short", family=CTC).window_s == 30.0, "it writes what it hears, where it hears it"
-
-
-def test_a_clip_costs_what_the_encoder_sees_of_it() -> None:
-    padded = ModelInfo("m", frozenset({"en"}), "en", "full", LogMel(None))  # type: ignore[arg-type]
-    clip = DecodingRequest(np.zeros((80, 202), np.float16))
-    assert padded.encoder_s(clip) == 30.0
-    assert replace(padded, context="short").encoder_s(clip) == 3.0
-    assert replace(padded, context="short").samples_s(200 * 160) == 3.0

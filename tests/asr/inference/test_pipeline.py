@@ -12,7 +12,7 @@ from transformers import WhisperFeatureExtractor
 from asr.audio.decode import AudioLimits, encode_flac
 from asr.audio.features import LogMel
 from asr.errors import DataError, UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import (
     MAX_CHANNELS,
     DecodedAudio,
@@ -32,7 +32,7 @@ from asr.transcript import Segment, Transcript
 from tests.asr.sounds import wav16
 from tests.serve.fakes import babble, noise, voice
 
-LOG_MEL = LogMel(WhisperFeatureExtractor())
+LOG_MEL = LogMel(WhisperFeatureExtractor().mel_filters)
 MANY = ModelInfo("many", frozenset({"en", "it", "zh"}), None, "full", LOG_MEL)
 ITALIAN = ModelInfo("italian", frozenset({"en", "it"}), "it", "short", LOG_MEL)
 ENGLISH = ModelInfo(

@@ -12,7 +12,8 @@ from asr.audio.decode import SAMPLE_RATE, AudioLimits, decode, encode_flac
 from asr.audio.features import LogMel
 from asr.data.sources.prompts import fetch, utterances
 from asr.errors import DataError, UserError
-from asr.inference.engine import Engine, ModelInfo
+from asr.inference.engine import Engine
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import DecodingOptions
 from asr.inference.transcribe import transcribe, transcribe_recording
 from asr.io.cache import cache_root
@@ -25,7 +26,7 @@ from serve.replica.engine_loader import load_engine
 from tests.asr.sounds import wav16
 from tests.serve.fakes import LANGUAGES, babble, noise, transcript, voice
 
-INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
+INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor().mel_filters))
 
 
 @dataclass(frozen=True)

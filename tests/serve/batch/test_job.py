@@ -8,14 +8,14 @@ from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
 from asr.errors import UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.sound import EACH, SoundChoice
 from serve.batch.job import BatchJob
 from serve.batch.output_folder import Format
 from serve.config import ServeConfig
 from tests.serve.fakes import LANGUAGES
 
-INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
+INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor().mel_filters))
 
 
 def job(*formats: Format, model: str = "base", **more: object) -> BatchJob:

@@ -12,7 +12,7 @@ from asr.audio.decode import SAMPLE_RATE, encode_flac
 from asr.audio.features import LogMel
 from asr.audio.sandbox import Child
 from asr.errors import DataError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import DecodingOptions, open_sound
 from asr.sound import EACH, SoundChoice
 from asr.transcript import DecodingRequest
@@ -21,7 +21,7 @@ from tests.asr.sounds import wav16
 from tests.serve.expendable import ABORT
 from tests.serve.fakes import LANGUAGES, babble, voice
 
-INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
+INFO = ModelInfo("listener", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor().mel_filters))
 ASKED = DecodingOptions("it", False, "translate", "Digium", 0.0, True, True)
 
 

@@ -14,10 +14,12 @@ import ray.exceptions
 
 from asr.transcript import Transcript
 from serve.ingress.limits.admission import Admission, Ticket
+from serve.ingress.replica_channel import ReplicaChannel
 from serve.ingress.replica_client import ATTEMPTS, ReplicaClient
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
+from serve.models.living import no_actors
 from serve.models.version import Version
-from serve.replica.transcriber import BatchInfo, WindowResult
+from serve.replica.window_result import BatchInfo, WindowResult
 from tests.serve.conftest import Pair
 from tests.serve.fakes import PADDED
 from tests.serve.ingress.telemetry.test_metrics import text
@@ -30,7 +32,8 @@ def sender(
     transcriber: Any, ticket: Ticket, metrics: Metrics, within_s: float = 60.0, request: str = "r"
 ) -> ReplicaClient:
     labels = MetricLabels("m", "stable", "none")
-    return ReplicaClient(transcriber, VERSION, PADDED, request, labels, ticket, metrics, time.monotonic() + within_s)
+    channel = ReplicaChannel(transcriber, no_actors)
+    return ReplicaClient(channel, VERSION, PADDED, request, labels, ticket, metrics, time.monotonic() + within_s)
 
 
 @pytest.fixture
@@ -51,6 +54,9 @@ class Stub:
         self.asked: list[tuple[Any, ...]] = []
         self.cancelled = 0
         self.transcribe = self
+
+    def options(self, **_: Any) -> Stub:
+        return self
 
     def remote(self, *asked: Any) -> Stub:
         self.asked.append(asked)

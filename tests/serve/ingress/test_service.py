@@ -12,15 +12,17 @@ import pytest
 
 from asr.audio.decode import SAMPLE_RATE, encode_flac
 from asr.errors import DataError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import DecodingOptions
 from asr.inference.window_list import WindowList
 from asr.sound import DEFAULT_CHOICE
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.ingress.limits.decode_lanes import Lanes
+from serve.ingress.replica_channel import ReplicaChannel
 from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.middleware import RequestContext
+from serve.models.living import no_actors
 from serve.replica.transcriber import Transcriber
 from tests.serve.fakes import FakeEngine, babble, voice
 from tests.serve.inside import Handle, controlled, linked
@@ -37,7 +39,7 @@ async def service(folder: Path, **settings: Any) -> AsyncIterator[TranscriptionS
     link = linked(controlled(config, handle), handle)
     await link.opened()
     try:
-        yield TranscriptionService(config, handle, link.router, lanes, link.shares)
+        yield TranscriptionService(config, ReplicaChannel(handle, no_actors), link.router, lanes, link.shares)
     finally:
         link.close()
 

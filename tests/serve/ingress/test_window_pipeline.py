@@ -12,7 +12,7 @@ import pytest
 from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.inference.pipeline import DecodedAudio, DecodingOptions
 from asr.inference.recording import Window, WindowTranscript
 from asr.transcript import DecodingRequest, Transcript
@@ -20,7 +20,7 @@ from serve.ingress.window_pipeline import WindowPipeline
 from tests.serve.fakes import LANGUAGES
 from tests.speed import WAIT_S
 
-MODEL = ModelInfo("fake", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
+MODEL = ModelInfo("fake", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor().mel_filters))
 SILENCE = np.zeros(100 * 16_000, np.float32)
 
 

@@ -12,7 +12,7 @@ from transformers import WhisperFeatureExtractor
 from asr.audio.decode import AudioLimits
 from asr.audio.features import LogMel
 from asr.errors import UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.scoring.edits import EditCounts
 from asr.scoring.error_rates import Score
 from asr.transcript import DecodingRequest, Transcript
@@ -22,7 +22,7 @@ from tests.serve.fakes import voice
 
 pytestmark = pytest.mark.medium
 
-INFO = ModelInfo("m", frozenset({"en", "it"}), None, "full", LogMel(WhisperFeatureExtractor()))
+INFO = ModelInfo("m", frozenset({"en", "it"}), None, "full", LogMel(WhisperFeatureExtractor().mel_filters))
 GOOD, BAD = (Described(Version(name, "f"), INFO, 1) for name in ("good", "bad"))
 
 

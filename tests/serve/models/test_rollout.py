@@ -20,7 +20,7 @@ from peft import LoraConfig, get_peft_model
 
 from asr.audio.decode import AudioLimits
 from asr.errors import UserError
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.models.abilities import Refusal
 from asr.models.artifact import complete
 from asr.models.checkpoint import find_checkpoint

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.models.abilities import Refusal
 from asr.transcript import Task
 from serve.errors import ApiError

@@ -16,6 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.config import Replicas, ServeConfig
 from serve.ingress.limits.admission import Admission
+from serve.ingress.replica_channel import ReplicaChannel
 from serve.ingress.replica_client import ReplicaClient
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
@@ -80,6 +81,7 @@ def running() -> int:
 def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: DeploymentHandle, tmp_path: Path) -> None:
     admission = Admission(100, 1e6)
     metrics = Metrics("slow", admission, 60.0)
+    channel = ReplicaChannel(scaled)
     answered: list[str] = []
     seen: list[int] = []
 
@@ -90,7 +92,7 @@ def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: Deplo
             with admission.enter() as ticket:
                 ticket.expect(30.0)
                 one = ReplicaClient(
-                    scaled, VERSION, PADDED, f"{number}-{asked}", WHOSE, ticket, metrics, time.monotonic() + 60.0
+                    channel, VERSION, PADDED, f"{number}-{asked}", WHOSE, ticket, metrics, time.monotonic() + 60.0
                 )
                 answered.append((await one.send(clip(f"{number}-{asked}"))).text)
                 assert answered[-1] == f"{number}-{asked}"

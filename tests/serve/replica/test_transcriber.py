@@ -18,7 +18,8 @@ from asr.transcript import DecodingRequest, Transcript
 from serve.config import ServeConfig
 from serve.models.version import Version
 from serve.replica.autoscaling import QUEUED_AUDIO
-from serve.replica.transcriber import BatchInfo, Transcriber, WindowResult
+from serve.replica.transcriber import Transcriber
+from serve.replica.window_result import BatchInfo, WindowResult
 from tests.serve.conftest import FakeEndpoint
 from tests.serve.fakes import POISON, FakeEngine
 from tests.serve.made import made

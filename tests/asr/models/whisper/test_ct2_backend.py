@@ -261,7 +261,7 @@ def test_a_folder_that_others_wrote(exported: Path, tmp_path: Path) -> None:
         if path.name not in ("model.bin", "config.json", "tokenizer.json", "vocabulary.json"):
             path.unlink()
     model = CTranslateModel.load(str(tmp_path / "out"), threads=1)
-    assert (model.language, model.short_context, model.features.extractor.feature_size) == (None, False, 80)
+    assert (model.language, model.short_context, model.features.bins) == (None, False, 80)
 
 
 @pytest.mark.parametrize("damage", ["model.bin", "tokenizer.json", "config.json"])

@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import GenerationConfig, GenerationMixin, WhisperTokenizer
+from transformers import GenerationConfig, GenerationMixin, WhisperFeatureExtractor, WhisperTokenizer
 from transformers.modeling_outputs import BaseModelOutput
 
 from asr.audio.decode import decode as decode_audio
-from asr.audio.features import LogMel, pad
+from asr.audio.features import pad
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.family import SpeechModel
 from asr.models.whisper.generation import DecoderPrompt, Hypothesis, Vocabulary, generate
@@ -38,7 +38,9 @@ def babbler() -> SpeechModel:
     network.load_state_dict(original.state_dict())
     network.generation_config = GenerationConfig.from_pretrained(checkpoint.folder, max_length=LENGTH)
     tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
-    return SpeechModel("random", "sha256:0", network, WhisperProcessor(tokenizer, LogMel(None), checkpoint.folder))
+    return SpeechModel(
+        "random", "sha256:0", network, WhisperProcessor(tokenizer, WhisperFeatureExtractor(), checkpoint.folder)
+    )
 
 
 def states(model: SpeechModel, rows: int, seed: int = 1) -> torch.Tensor:

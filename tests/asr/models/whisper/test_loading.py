@@ -25,7 +25,7 @@ def test_a_real_checkpoint_is_ready_to_decode(tiny_en: SpeechModel, tiny_en_name
     assert (tiny_en.name, tiny_en.digest) == (tiny_en_name, find_checkpoint(tiny_en_name).digest)
     assert not tiny_en.network.training
     assert (tiny_en.language, tiny_en.short_context) == (None, False), "no card says that it hears short contexts"
-    assert tiny_en.processor.features.extractor.feature_size == tiny_en.network.config.num_mel_bins
+    assert tiny_en.processor.features.bins == tiny_en.network.config.num_mel_bins
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -23,7 +23,7 @@ def test_the_vocabulary_and_the_features_are_the_checkpoints(tiny_en_name: str) 
     processor = load_processor(find_checkpoint(tiny_en_name))
     tokenizer = processor.tokenizer
     assert tokenizer.decode(tokenizer("hello", add_special_tokens=False).input_ids) == "hello"
-    assert processor.features.extractor.feature_size == 80
+    assert processor.features.bins == 80
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json", "preprocessor_config.json"])

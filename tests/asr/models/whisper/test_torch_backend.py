@@ -11,10 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
-from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperTokenizer
+from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 
 from asr.audio.decode import decode as decode_audio
-from asr.audio.features import MARGIN_FRAMES, WINDOW_FRAMES, Context, LogMel, context_frames, pad
+from asr.audio.features import MARGIN_FRAMES, WINDOW_FRAMES, Context, context_frames, pad
 from asr.errors import DataError, UserError
 from asr.models.checkpoint import Checkpoint, find_checkpoint
 from asr.models.family import SpeechModel
@@ -67,7 +67,9 @@ def multilingual(base_checkpoint: Checkpoint) -> SpeechModel:
         base_checkpoint.folder, max_length=12, alignment_heads=None
     )
     tokenizer = WhisperTokenizer.from_pretrained(base_checkpoint.folder)
-    return SpeechModel("random", "sha256:0", network, WhisperProcessor(tokenizer, LogMel(None), base_checkpoint.folder))
+    return SpeechModel(
+        "random", "sha256:0", network, WhisperProcessor(tokenizer, WhisperFeatureExtractor(), base_checkpoint.folder)
+    )
 
 
 def random_clips(*frames: int, language: str | None = None) -> list[DecodingRequest]:

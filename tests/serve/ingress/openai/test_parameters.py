@@ -10,14 +10,14 @@ import pytest
 from transformers import WhisperFeatureExtractor
 
 from asr.audio.features import LogMel
-from asr.inference.engine import ModelInfo
+from asr.inference.model_info import ModelInfo
 from asr.models.abilities import Refusal
 from asr.sound import MAX_INDEX, SoundChoice
 from serve.errors import ApiError
 from serve.ingress.openai.parameters import MAX_PROMPT_CHARACTERS, Format, Parameters, options_of, read_parameters
 from tests.serve.fakes import LANGUAGES
 
-MODEL = ModelInfo("many", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor()))
+MODEL = ModelInfo("many", LANGUAGES, None, "full", LogMel(WhisperFeatureExtractor().mel_filters))
 
 
 def read(*pairs: tuple[str, str]) -> Parameters:

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from asr.transcript import Transcript
 from serve.ingress.limits.admission import Admission
 from serve.ingress.telemetry.metrics import CONTENT_TYPE, MetricLabels, Metrics, exposition
-from serve.replica.transcriber import BatchInfo, WindowResult
+from serve.replica.window_result import BatchInfo, WindowResult
 from tests.serve.ingress.limits.test_admission import Hands
 from tests.serve.slow import clip
 

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from serve.ingress import replica_channel
+from serve.ingress.replica_channel import ReplicaChannel, ReplicaGone
+
+
+class Ways:
+    """A handle: what is sent by gRPC is never answered, what is sent through Ray at once."""
+
+    def __init__(self, is_grpc: bool = False) -> None:
+        self.is_grpc = is_grpc
+        self.sent = 0
+        self.cancelled = 0
+        self.transcribe = self
+        self.grpc = self if is_grpc else Ways(True)
+
+    def options(self, _by_reference: bool) -> Ways:
+        assert not _by_reference
+        return self.grpc
+
+    def remote(self, *_: Any) -> Ways:
+        self.sent += 1
+        return self
+
+    def __await__(self) -> Iterator[Any]:
+        return self._answer().__await__()
+
+    async def _answer(self) -> str:
+        if self.is_grpc:
+            await asyncio.Event().wait()
+        return "word"
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+class Ray:
+    """Names of those that live; ``asked`` counts."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+        self.asked = 0
+
+    async def __call__(self) -> set[str]:
+        self.asked += 1
+        return set(self.names)
+
+    async def looked(self) -> None:
+        """Return when it has been asked once more."""
+        asked = self.asked
+        while self.asked == asked:
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica_channel, "LOOK_S", 0.01)
+
+
+def opened(handle: Any, ray: Ray) -> ReplicaChannel:
+    channel = ReplicaChannel(handle, ray)
+    channel.open()
+    return channel
+
+
+def test_a_replica_on_a_node_that_was_cut_off_kept_a_window_for_ever() -> None:
+    async def ask() -> None:
+        handle, ray = Ways(), Ray("one", "two")
+        channel = opened(handle, ray)
+        await ray.looked()
+        waiting = asyncio.create_task(channel.transcribe("window"))
+        await ray.looked()
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "all live: it may take its time"
+        ray.names.discard("one")
+        with pytest.raises(ReplicaGone):
+            await waiting
+        assert handle.grpc.cancelled == 1
+        assert await channel.transcribe("window", again=True) == "word", "Ray knows who is dead"
+        assert (handle.sent, handle.grpc.sent) == (1, 1)
+        channel.close()
+
+    asyncio.run(ask())
+
+
+def test_what_serve_sends_to_the_dead_replica_before_it_knows_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> None:
+        handle, ray = Ways(), Ray("one", "two")
+        channel = opened(handle, ray)
+        await ray.looked()
+        ray.names.discard("one")
+        await ray.looked()
+        await ray.looked()
+        with pytest.raises(ReplicaGone):
+            await channel.transcribe("window")
+        monkeypatch.setattr(replica_channel, "SETTLED_S", 0.0)
+        waiting = asyncio.create_task(channel.transcribe("window"))
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "that was long ago"
+        waiting.cancel()
+        channel.close()
+
+    asyncio.run(ask())
+
+
+def test_new_replicas_and_a_head_that_does_not_answer_are_no_loss() -> None:
+    async def ask() -> None:
+        ray = Ray("one")
+        channel = opened(Ways(), ray)
+        await ray.looked()
+        waiting = asyncio.create_task(channel.transcribe("window"))
+        ray.names.add("two")
+        await ray.looked()
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        channel.close()
+
+    asyncio.run(ask())
+
+
+def test_who_leaves_withdraws_the_window() -> None:
+    async def ask() -> None:
+        handle = Ways()
+        channel = ReplicaChannel(handle, Ray())  # type: ignore[arg-type]
+        waiting = asyncio.create_task(channel.transcribe("window"))
+        await asyncio.sleep(0.02)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert handle.grpc.cancelled == 1
+
+    asyncio.run(ask())
