@@ -41,6 +41,7 @@ def router(sizes: Sizes) -> list[Figure]:
             config = ServeConfig(model="fake", port=0, cpus_each=1, replicas={"min": count, "max": count})
             name = f"scale-{count}"
             handle = ray.serve.run(replicas(config, made(blank)), name=name, route_prefix=None)
+            handle = handle.options(_by_reference=False)  # as ingresses ask them
             for window, shape in _WINDOWS.items():
                 if count == max(_REPLICAS) or window == "5 s":
                     tell(f"windows of {window} to {count} replicas")

@@ -30,7 +30,7 @@ def test_a_node_with_a_replica_is_taken_away_and_no_request_is_lost(
 ) -> None:
     """The clients do not ask twice: what was on the lost node is sent to the replica that is left.
 
-    Nor do they wait for minutes, as they did by gRPC, which notices no node that vanishes.
+    Nor do they wait for minutes: gRPC notices no node that vanishes, so Ray is asked who lives.
     """
     pool.with_workers(2, cpus=3)  # the ingress and two replicas: none has room for all three
     serve_and_take_away(pool, english_clips, tmp_path, cpus_each=2, clients=2, after=6)
