@@ -32,7 +32,7 @@ from serve.ingress.openai.responses import Answer, listed
 from serve.ingress.openai.sse import EventStream, events
 from serve.ingress.page import router as page
 from serve.ingress.readiness import Readiness
-from serve.ingress.replica_channel import ReplicaChannel
+from serve.ingress.replica_channel import ReplicaChannel, no_nodes
 from serve.ingress.scaling import IngressLoad
 from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.access_log import AccessLog
@@ -40,7 +40,6 @@ from serve.ingress.telemetry.metrics import Families
 from serve.ingress.telemetry.middleware import Observer, TelemetrySinks, request_context
 from serve.ingress.telemetry.scrapes import Peers, Scrapes
 from serve.models.directory import ModelDirectory
-from serve.models.living import no_actors
 
 # Python's own 5 ms, which a thread that prepares may keep the event loop waiting, made health 2 to 4 times as late.
 SWITCH_S = 0.0005
@@ -78,7 +77,7 @@ class Api:
         self._config = config
         self._keys = read_keys(config.keys)
         self._link = ControllerLink(actor or actor_name(), controller, transcriber)
-        self._channel = ReplicaChannel(transcriber, no_actors if actor else None)
+        self._channel = ReplicaChannel(transcriber, no_nodes if actor else None)
         self._service = TranscriptionService(
             config, self._channel, self._link.router, Lanes(config.max_decoded_bytes), self._link.shares
         )

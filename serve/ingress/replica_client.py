@@ -14,7 +14,7 @@ import ray.serve.exceptions
 from asr.inference.model_info import ModelInfo
 from asr.transcript import DecodingRequest, Transcript
 from serve.ingress.limits.admission import Ticket
-from serve.ingress.replica_channel import ReplicaChannel, ReplicaGone
+from serve.ingress.replica_channel import NodeGone, ReplicaChannel
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
 from serve.replica.window_result import WindowResult
@@ -23,7 +23,7 @@ from serve.replica.window_result import WindowResult
 ATTEMPTS = 4
 PAUSE_S = 0.25
 
-_LOST = (ray.exceptions.RayActorError, ray.serve.exceptions.ReplicaUnavailableError, ReplicaGone)
+_LOST = (ray.exceptions.RayActorError, ray.serve.exceptions.ReplicaUnavailableError, NodeGone)
 
 
 @dataclass

@@ -12,16 +12,17 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import ray.serve
+import ray.util
 from ray.serve.handle import DeploymentHandle
 
 from asr.audio.limits import AudioLimits
 from serve.config import ServeConfig
 from serve.models.catalog_owner import CatalogOwner
 from serve.models.catalog_store import CatalogStore, ClusterMemory, StateMemory
-from serve.models.living import Alive, living
-from serve.models.members import Members
+from serve.models.members import Alive, Members
 from serve.models.messages import IngressReport, Orders, Usage
 from serve.models.replica_group import ReplicaGroup
 from serve.models.rollout import Rollout, RolloutRequest, Steps
@@ -64,7 +65,7 @@ class ModelController:
     ) -> None:
         self._replicas = ReplicaGroup(replicas)
         app = "" if memory else ray.serve.get_replica_context().app_name
-        self._alive = alive or living(app, INGRESS)
+        self._alive = alive or _ingresses_of(app)
         store = CatalogStore(config, memory or ClusterMemory(app), deployment)
         self._bounds = Bounds()
         self._members = Members(self._alive, self._left)
@@ -182,3 +183,14 @@ class ModelController:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _ingresses_of(app: str) -> Alive:
+    prefix = f"SERVE_REPLICA::{app}#{INGRESS}#"
+
+    async def alive() -> set[str]:
+        loop = asyncio.get_running_loop()
+        actors = await loop.run_in_executor(None, partial(ray.util.list_named_actors, all_namespaces=True))
+        return {actor["name"] for actor in actors if actor["name"].startswith(prefix)}
+
+    return alive

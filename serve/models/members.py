@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from serve.models.living import Alive
 from serve.models.messages import IngressReport, Usage
 from serve.models.version import Version
 from serve.shares.ledger import Clock
 
 OVERDUE_S = 2.5  # since the last report, of which there is one each second: then Ray is asked whether it lives
 LOOK_S = 0.5
+
+Alive = Callable[[], Awaitable[set[str]]]
+"""Returns the names of the ingresses' actors that Ray takes for alive."""
 
 
 @dataclass

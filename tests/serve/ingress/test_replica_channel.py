@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ray.exceptions import RaySystemError
 
 from serve.ingress import replica_channel
-from serve.ingress.replica_channel import ReplicaChannel, ReplicaGone
+from serve.ingress.replica_channel import NodeGone, ReplicaChannel
 
 
 class Ways:
@@ -41,14 +42,17 @@ class Ways:
 
 
 class Ray:
-    """Names of those that live; ``asked`` counts."""
+    """Nodes that live; ``asked`` counts."""
 
     def __init__(self, *names: str) -> None:
         self.names = set(names)
         self.asked = 0
+        self.is_away = False
 
     async def __call__(self) -> set[str]:
         self.asked += 1
+        if self.is_away:
+            raise RaySystemError("no head")
         return set(self.names)
 
     async def looked(self) -> None:
@@ -69,7 +73,7 @@ def opened(handle: Any, ray: Ray) -> ReplicaChannel:
     return channel
 
 
-def test_a_replica_on_a_node_that_was_cut_off_kept_a_window_for_ever() -> None:
+def test_a_node_that_vanished_kept_the_windows_of_its_replica_for_ever() -> None:
     async def ask() -> None:
         handle, ray = Ways(), Ray("one", "two")
         channel = opened(handle, ray)
@@ -79,7 +83,7 @@ def test_a_replica_on_a_node_that_was_cut_off_kept_a_window_for_ever() -> None:
         await asyncio.sleep(0.05)
         assert not waiting.done(), "all live: it may take its time"
         ray.names.discard("one")
-        with pytest.raises(ReplicaGone):
+        with pytest.raises(NodeGone):
             await waiting
         assert handle.grpc.cancelled == 1
         assert await channel.transcribe("window", again=True) == "word", "Ray knows who is dead"
@@ -97,7 +101,7 @@ def test_what_serve_sends_to_the_dead_replica_before_it_knows_is_given_up_too(mo
         ray.names.discard("one")
         await ray.looked()
         await ray.looked()
-        with pytest.raises(ReplicaGone):
+        with pytest.raises(NodeGone):
             await channel.transcribe("window")
         monkeypatch.setattr(replica_channel, "SETTLED_S", 0.0)
         waiting = asyncio.create_task(channel.transcribe("window"))
@@ -109,13 +113,15 @@ def test_what_serve_sends_to_the_dead_replica_before_it_knows_is_given_up_too(mo
     asyncio.run(ask())
 
 
-def test_new_replicas_and_a_head_that_does_not_answer_are_no_loss() -> None:
+def test_a_new_node_and_a_head_that_does_not_answer_are_no_loss() -> None:
     async def ask() -> None:
         ray = Ray("one")
         channel = opened(Ways(), ray)
         await ray.looked()
         waiting = asyncio.create_task(channel.transcribe("window"))
         ray.names.add("two")
+        await ray.looked()
+        ray.is_away = True
         await ray.looked()
         await asyncio.sleep(0.05)
         assert not waiting.done()

@@ -14,10 +14,9 @@ import ray.exceptions
 
 from asr.transcript import Transcript
 from serve.ingress.limits.admission import Admission, Ticket
-from serve.ingress.replica_channel import ReplicaChannel
+from serve.ingress.replica_channel import ReplicaChannel, no_nodes
 from serve.ingress.replica_client import ATTEMPTS, ReplicaClient
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
-from serve.models.living import no_actors
 from serve.models.version import Version
 from serve.replica.window_result import BatchInfo, WindowResult
 from tests.serve.conftest import Pair
@@ -32,7 +31,7 @@ def sender(
     transcriber: Any, ticket: Ticket, metrics: Metrics, within_s: float = 60.0, request: str = "r"
 ) -> ReplicaClient:
     labels = MetricLabels("m", "stable", "none")
-    channel = ReplicaChannel(transcriber, no_actors)
+    channel = ReplicaChannel(transcriber, no_nodes)
     return ReplicaClient(channel, VERSION, PADDED, request, labels, ticket, metrics, time.monotonic() + within_s)
 
 

@@ -19,10 +19,9 @@ from asr.sound import DEFAULT_CHOICE
 from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.ingress.limits.decode_lanes import Lanes
-from serve.ingress.replica_channel import ReplicaChannel
+from serve.ingress.replica_channel import ReplicaChannel, no_nodes
 from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.middleware import RequestContext
-from serve.models.living import no_actors
 from serve.replica.transcriber import Transcriber
 from tests.serve.fakes import FakeEngine, babble, voice
 from tests.serve.inside import Handle, controlled, linked
@@ -39,7 +38,7 @@ async def service(folder: Path, **settings: Any) -> AsyncIterator[TranscriptionS
     link = linked(controlled(config, handle), handle)
     await link.opened()
     try:
-        yield TranscriptionService(config, ReplicaChannel(handle, no_actors), link.router, lanes, link.shares)
+        yield TranscriptionService(config, ReplicaChannel(handle, no_nodes), link.router, lanes, link.shares)
     finally:
         link.close()
 
