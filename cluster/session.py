@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import ray
+from ray._private.node import Node
 from ray.job_config import JobConfig
 
 from asr.errors import UserError
@@ -107,6 +109,7 @@ def _start_local() -> None:
         except Exception as error:
             if not is_late(str(error)):
                 raise
+            _wait_for_those_of(error)
             _end(_of_ray() - others)
             _init()  # what the processes of the first one read from disk is in memory now
     token = Path("~/.ray/auth_token").expanduser()
@@ -134,6 +137,14 @@ def _of_ray() -> set[psutil.Process]:
             if any(word.startswith(_RAY) for word in process.cmdline()):
                 found.add(process)
     return found
+
+
+def _wait_for_those_of(error: Exception) -> None:
+    """End the processes of a Ray that has failed to start as Ray does: Python warns of each that nobody waited for."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, Node):
+            node.kill_all_processes(check_alive=False, wait=True)
 
 
 def _end(processes: Iterable[psutil.Process]) -> None:

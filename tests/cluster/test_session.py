@@ -271,10 +271,13 @@ def test_a_node_is_waited_for_as_long_as_a_busy_machine_needs(said: Exception, m
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_busy_machine_on_which_ray_started_late_ended_a_command(tmp_path: Path) -> None:
-    """It starts again, and nothing is left of the first one; a process of the user's own is no part of it."""
+    """It starts again, and nothing is left of the first one; a process of the user's own is no part of it.
+
+    Python complained of each process of the first one: nobody had waited for its end.
+    """
     printed, left = run(
         """
-        import subprocess, sys
+        import gc, subprocess, sys, warnings
         import psutil
         import ray._private.services as services
         from cluster.session import ray_session
@@ -289,7 +292,10 @@ def test_a_busy_machine_on_which_ray_started_late_ended_a_command(tmp_path: Path
             return get_node(*arguments)
 
         services.get_node = late
+        sys.stderr = sys.stdout
+        warnings.filterwarnings("always", "subprocess", ResourceWarning)
         with ray_session():
+            gc.collect()
             names = [one.name() for one in psutil.Process().children(recursive=True)]
             print(len(starts) > 2, names.count("raylet"), names.count("gcs_server"), starts[1].poll())
         starts[1].kill()
