@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import ray.serve
 import yaml
 from ray.serve.context import _get_global_client
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from asr.errors import UserError
 from asr.scoring.error_rates import score
@@ -25,6 +26,7 @@ from tests.speed import WAIT_S
 
 RAY_SERVICE = Path(__file__).resolve().parents[2] / "cluster/kuberay/serve.yaml"
 KEY = "a key of the deployed endpoint"
+STARTING = (ApplicationStatus.NOT_STARTED, ApplicationStatus.DEPLOYING)
 
 
 def serve_config() -> dict[str, Any]:
@@ -46,7 +48,11 @@ def deployed(endpoint: str, tiny_en_name: str, tmp_path_factory: pytest.TempPath
     here |= {"gpu": 0, "cpus_each": 1, "replicas": 1}
     assert set(here) <= set(app["args"])
     app |= {"name": "deployed", "route_prefix": "/deployed", "args": app["args"] | here}
-    _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=True)
+    _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=False)  # else for a minute
+    until = time.monotonic() + WAIT_S
+    while (state := ray.serve.status().applications["deployed"]).status != ApplicationStatus.RUNNING:
+        assert state.status in STARTING and time.monotonic() < until, state
+        time.sleep(0.2)
     yield f"{endpoint}/deployed"
     ray.serve.delete("deployed", _blocking=False)
 

@@ -198,7 +198,7 @@ def test_another_rate_is_refused(tmp_path: Path) -> None:
         load_features(folder)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_no_network_is_imported(checkpoint: Checkpoint) -> None:
     program = (
         "import sys; from pathlib import Path; from asr.models.ctc.features import load_features;"
