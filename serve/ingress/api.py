@@ -32,7 +32,7 @@ from serve.ingress.openai.responses import Answer, listed
 from serve.ingress.openai.sse import EventStream, events
 from serve.ingress.page import router as page
 from serve.ingress.readiness import Readiness
-from serve.ingress.replica_channel import ReplicaChannel, no_nodes
+from serve.ingress.replica_channel import ReplicaChannel, living_nodes, no_nodes
 from serve.ingress.scaling import IngressLoad
 from serve.ingress.service import Submission, TranscriptionService
 from serve.ingress.telemetry.access_log import AccessLog
@@ -77,7 +77,7 @@ class Api:
         self._config = config
         self._keys = read_keys(config.keys)
         self._link = ControllerLink(actor or actor_name(), controller, transcriber)
-        self._channel = ReplicaChannel(transcriber, no_nodes if actor else None)
+        self._channel = ReplicaChannel(transcriber, lambda: self._link.nodes, no_nodes if actor else living_nodes)
         self._service = TranscriptionService(
             config, self._channel, self._link.router, Lanes(config.max_decoded_bytes), self._link.shares
         )
@@ -173,7 +173,7 @@ class Api:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Return the figures that Serve's controller scales the ingresses by."""
-        return self._load.figures(self._link.nodes)
+        return self._load.figures(max(1, len(self._link.nodes)))
 
     async def drain(self) -> None:
         """Admit no more requests, and return when all admitted ones are answered. Called by handle, not by HTTP."""

@@ -50,7 +50,7 @@ class ControllerLink:
         self.replicas = ReplicaGroup(replicas)
         self.shares = Shares(self._ask)
         self.router = Router(Catalog({}), self, self._answered)
-        self.nodes = 1
+        self.nodes: frozenset[str] = frozenset()
         self._controller = controller
         self._asked = asyncio.Event()
         self._opened = asyncio.Event()

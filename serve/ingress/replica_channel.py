@@ -1,7 +1,7 @@
 """Channel of an ingress to the replicas: by gRPC, which costs a third less of its core; by Ray what is sent again.
 
 gRPC says when a replica's process dies. When its whole node vanishes, nothing comes back: Ray, which asks its nodes all
-the time, is the one that knows. So what waits is given up once a node has gone.
+the time, is the one that knows. So what waits is given up once a node with replicas has gone.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import ray
-from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
 from asr.errors import one_line
 from serve.replica.window_result import WindowResult
@@ -21,6 +21,7 @@ from serve.replica.window_result import WindowResult
 logger = logging.getLogger("ray.serve")
 
 LOOK_S = 2.0  # how often Ray is asked which nodes there are
+SEEN_S = 60.0  # for which a node counts as one with replicas after it was told of last
 SETTLED_S = 15.0  # for which Serve may still send to replicas of a node that has gone: it hears of it later than we do
 
 Nodes = Callable[[], Awaitable[set[str]]]
@@ -32,12 +33,15 @@ class NodeGone(Exception):
 
 
 class ReplicaChannel:
-    """Sends windows to replicas. ``nodes`` tells which nodes there are; without, Ray is asked."""
+    """Sends windows to replicas. ``holding`` tells which nodes have some, ``nodes`` which nodes live."""
 
-    def __init__(self, transcriber: DeploymentHandle, nodes: Nodes | None = None) -> None:
+    def __init__(self, transcriber: DeploymentHandle, holding: Callable[[], Iterable[str]], nodes: Nodes) -> None:
         self._by_ray = transcriber
-        self._by_grpc = transcriber.options(_by_reference=False)
-        self._nodes = nodes or living_nodes
+        # A stream of one: of a plain call Serve hears how long the queue was only with the answer, when it is no more.
+        self._by_grpc = transcriber.options(_by_reference=False, stream=True)
+        self._holding = holding
+        self._nodes = nodes
+        self._seen: dict[str, float] = {}  # nodes with replicas, and when that was said last
         self._gone_at = -math.inf
         self._watching: asyncio.Task[None] | None = None
 
@@ -55,16 +59,21 @@ class ReplicaChannel:
 
         ``again``: it was lost before. Raises what the replica raised, RayActorError where it died, and NodeGone.
         """
-        response = (self._by_ray if again else self._by_grpc).transcribe.remote(*window)
+        if again:
+            response = self._by_ray.transcribe.remote(*window)
+            coming = _of(response)
+        else:
+            response = self._by_grpc.transcribed.remote(*window)
+            coming = self._watched(response)
         try:
-            return await (_of(response) if again else self._watched(response))
+            return await coming
         except (asyncio.CancelledError, NodeGone):
             response.cancel()
             raise
 
-    async def _watched(self, response: DeploymentResponse[WindowResult]) -> WindowResult:
+    async def _watched(self, response: DeploymentResponseGenerator[WindowResult]) -> WindowResult:
         sent_at = time.monotonic()
-        answer = asyncio.create_task(_of(response))
+        answer = asyncio.create_task(_only(response))
         try:
             while not (await asyncio.wait({answer}, timeout=LOOK_S))[0]:
                 if self._gone_at > sent_at - SETTLED_S:
@@ -81,11 +90,19 @@ class ReplicaChannel:
             except Exception as error:  # Ray's head is away, and comes back
                 logger.warning("Ray does not say which nodes there are: %s", one_line(error))
             else:
-                if known - now:
-                    logger.warning("%d nodes have gone: what waits for replicas is sent again", len(known - now))
-                    self._gone_at = time.monotonic()
+                self._notice(known - now)
                 known = now
             await asyncio.sleep(LOOK_S)
+
+    def _notice(self, gone: set[str]) -> None:
+        at = time.monotonic()
+        self._seen |= dict.fromkeys(self._holding(), at)
+        self._seen = {node: seen for node, seen in self._seen.items() if seen > at - SEEN_S}
+        if lost := gone & self._seen.keys():
+            logger.warning("%d nodes with replicas have gone: what waits is sent again", len(lost))
+            self._gone_at = at
+            for node in lost:
+                del self._seen[node]
 
 
 async def living_nodes() -> set[str]:
@@ -102,3 +119,8 @@ async def no_nodes() -> set[str]:
 async def _of(response: DeploymentResponse[WindowResult]) -> WindowResult:
     result: WindowResult = await response
     return result
+
+
+async def _only(response: DeploymentResponseGenerator[WindowResult]) -> WindowResult:
+    found: list[WindowResult] = [result async for result in response]  # to its end, at which Serve counts it as done
+    return found[0]

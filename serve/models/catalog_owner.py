@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from serve.errors import ApiError
@@ -35,14 +36,18 @@ class CatalogOwner:
         """The number of this catalogue; it grows with each change."""
         return self._store.revision
 
+    @property
+    def ingresses(self) -> frozenset[str]:
+        """The ingresses that may hold a copy, or shares, of this controller's or one before."""
+        return self._store.ingresses
+
     async def change(self, catalog: Catalog) -> None:
         """Let requests go other ways, and return when no ingress answers by the catalogue before.
 
         Raises UserError, and changes nothing, where it cannot be kept; ApiError 503 where an ingress lives and does
         not take it up.
         """
-        async with self._changing:
-            await self._keep(catalog, True)
+        await self._whole(partial(self._store.change, catalog, True))
         revision = self.revision
         try:
             async with asyncio.timeout(TAKEN_UP_S):
@@ -55,11 +60,12 @@ class CatalogOwner:
     async def pin(self, version: Version) -> Described:
         """Return what must be known of a version; one that came without a fingerprint has it from now on."""
         described = await self._replica_group.describe(version)
-        async with self._changing:
-            pinned = self.catalog.pinned(described.version)
-            if pinned != self.catalog:
-                await self._keep(pinned, False)
+        await self._whole(partial(self._pin, described.version))
         return described
+
+    async def note(self, joined: str, left: frozenset[str]) -> None:
+        """Keep the name of another ingress, without those that have died."""
+        await self._whole(partial(self._store.note, joined, left))
 
     async def gone(self, version: Version) -> None:
         """Return when no request that came before is answered by a version any more, on any ingress."""
@@ -69,7 +75,16 @@ class CatalogOwner:
         """Return what a version was asked for, on all ingresses."""
         return self._members.usage(version)
 
-    async def _keep(self, catalog: Catalog, in_registry: bool) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, partial(self._store.change, catalog, in_registry))
+    def _pin(self, version: Version) -> None:
+        pinned = self.catalog.pinned(version)
+        if pinned != self.catalog:
+            self._store.change(pinned, False)
+
+    async def _whole(self, write: Callable[[], None]) -> None:
+        """Write alone, to the end and for all to see, even where nobody waits for it any more."""
+        await asyncio.shield(self._alone(write))
+
+    async def _alone(self, write: Callable[[], None]) -> None:
+        async with self._changing:
+            await asyncio.get_running_loop().run_in_executor(None, write)
         self._members.wake()

@@ -42,11 +42,15 @@ class ClusterMemory:
 
 @checked(frozen=True)
 class _Kept:
-    """The catalogue of one deployment of the endpoint: another deployment begins with what is configured."""
+    """The catalogue of one deployment of the endpoint: another deployment begins with what is configured.
+
+    ``ingresses`` are those that may hold a copy, or shares.
+    """
 
     deployment: str
     revision: int
     models: dict[str, CatalogEntry]
+    ingresses: frozenset[str] = frozenset()
 
 
 _KEPT = TypeAdapter(_Kept)
@@ -65,6 +69,7 @@ class CatalogStore:
     catalog: Catalog = field(init=False)
     revision: int = field(init=False)
     is_resumed: bool = field(default=False, init=False)
+    ingresses: frozenset[str] = field(default=frozenset(), init=False)
 
     def __post_init__(self) -> None:
         kept = self._kept()
@@ -75,6 +80,7 @@ class CatalogStore:
         else:
             self.is_resumed = True
             self.catalog, self.revision = Catalog(kept.models, self.config.model), kept.revision
+            self.ingresses = kept.ingresses
 
     def change(self, catalog: Catalog, kept: bool = True) -> None:
         """Put a catalogue in place of the last one. Raises UserError, and changes nothing, if it cannot be kept.
@@ -86,10 +92,15 @@ class CatalogStore:
         self._remember(catalog, self.revision + 1)
         self.catalog, self.revision = catalog, self.revision + 1
 
+    def note(self, joined: str, left: frozenset[str]) -> None:
+        """Keep the name of another ingress, without those that have died, for a controller that begins again."""
+        self.ingresses = (self.ingresses - left) | {joined}
+        self._remember(self.catalog, self.revision)
+
     def _kept(self) -> _Kept | None:
         content = self.memory.get()
         kept = _KEPT.validate_json(content) if content else None
         return kept if kept is not None and kept.deployment == self.deployment else None
 
     def _remember(self, catalog: Catalog, revision: int) -> None:
-        self.memory.put(_KEPT.dump_json(_Kept(self.deployment, revision, dict(catalog.entries))))
+        self.memory.put(_KEPT.dump_json(_Kept(self.deployment, revision, dict(catalog.entries), self.ingresses)))

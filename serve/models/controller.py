@@ -73,9 +73,10 @@ class ModelController:
         whole = AudioLimits(max_bytes=config.max_upload_bytes, max_audio_s=config.max_audio_s)  # what is compared is
         threads = ThreadPoolExecutor(COMPARE_THREADS, thread_name_prefix="compare")
         self._rollout = Rollout(self._owner, self._replicas, threads, whole)
-        self._nodes = 1
+        self._nodes: frozenset[str] = frozenset()
         self._is_looking = False
         self._is_resumed = store.is_resumed
+        self._dead: set[str] = set()
         self._begun: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -85,6 +86,10 @@ class ModelController:
         None where a later report of the same ingress has come: then the answer to that one counts.
         """
         await self._begin()
+        if report.ingress not in self._owner.ingresses:
+            await self._owner.note(report.ingress, frozenset(self._dead))
+        if self._members.is_overtaken(report):
+            return None
         news = self._members.report(report)
         self._members.wake(self._bounds.report(report.ingress, report.shares, bool(self._members.awaited)))
         if self._bounds.stale and not self._is_looking:
@@ -144,7 +149,8 @@ class ModelController:
 
     async def _first(self) -> None:
         if self._is_resumed:
-            self._members.awaited.update(await self._alive())
+            self._members.awaited.update(self._owner.ingresses)
+            await self._members.look()  # those that have died meanwhile are not waited for
             self._keep(self._resume())
         self._keep(self._watch())
 
@@ -163,7 +169,7 @@ class ModelController:
             self._is_looking = False
 
     async def _watch(self) -> None:
-        """Take out ingresses that die, and count the nodes that have replicas."""
+        """Take out ingresses that die, and look on which nodes there are replicas."""
         counted = 0.0
         loop = asyncio.get_running_loop()
         while True:
@@ -172,11 +178,12 @@ class ModelController:
                 await self._members.look()
                 if loop.time() - counted > NODES_S:
                     counted = loop.time()
-                    self._nodes = max(1, len({one.node for one in await self._replicas.held()}))
+                    self._nodes = frozenset(one.node for one in await self._replicas.held())
             except Exception:  # the next look may find more
                 logger.exception("the ingresses of the endpoint could not be looked after")
 
     def _left(self, ingress: str) -> None:
+        self._dead.add(ingress)
         self._members.wake(self._bounds.leave(ingress, bool(self._members.awaited)))
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from serve.models.messages import IngressReport, Usage
 from serve.models.version import Version
 from serve.shares.ledger import Clock
+
+logger = logging.getLogger("ray.serve")
 
 OVERDUE_S = 2.5  # since the last report, of which there is one each second: then Ray is asked whether it lives
 LOOK_S = 0.5
@@ -60,6 +63,11 @@ class Members:
         member = self._members[report.ingress] = _Member(report, self._clock(), max(told, report.revision))
         self._tell()
         return member.news
+
+    def is_overtaken(self, report: IngressReport) -> bool:
+        """Return whether a later report of the same ingress came first: Ray may turn calls round."""
+        member = self._members.get(report.ingress)
+        return member is not None and member.report.number > report.number
 
     def is_latest(self, report: IngressReport) -> bool:
         """Return whether no later report of the same ingress has come."""
@@ -114,7 +122,12 @@ class Members:
         silent = {name for name, member in self._members.items() if member.at < due} | self.awaited
         if not silent:
             return
-        for name in silent - await self._alive():
+        try:
+            living = await self._alive()
+        except Exception:  # Ray's head is away: nobody is taken for dead, and the next look may find more
+            logger.exception("Ray does not say which ingresses live")
+            return
+        for name in silent - living:
             member = self._members.get(name)
             if member is not None and member.at >= due:  # it has reported meanwhile
                 continue

@@ -42,11 +42,12 @@ class IngressReport:
 class Orders:
     """The controller's answer: the catalogue to answer by (None: the same), and what to hold of each bound.
 
-    ``full`` are bounds of which the ingress wants more and nobody has any left. ``nodes`` have replicas.
+    ``full`` are bounds of which the ingress wants more and nobody has any left. ``nodes`` are the ids
+    of those with replicas.
     """
 
     revision: int
     catalog: Catalog | None
     shares: dict[str, int] = field(default_factory=dict)
     full: frozenset[str] = frozenset()
-    nodes: int = 1
+    nodes: frozenset[str] = frozenset()

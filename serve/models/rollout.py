@@ -160,7 +160,11 @@ class Rollout:
         before = self._owner.catalog
         after = before.without(name)
         yield RolloutStep("unload", f"no new requests for '{name}'; those in flight are answered")
-        await self._owner.change(after)
+        try:
+            await self._owner.change(after)
+        except BaseException:  # it is made all the same, if some ingress has not said so
+            self._retire_unused(before)
+            raise
         for version in _unused(before, after):
             await self._retire(version)
         yield RolloutStep("done", f"'{name}' is no longer served")
@@ -205,8 +209,13 @@ class Rollout:
     async def _change(self, after: Catalog) -> None:
         """Change what the names stand for, and unload what no name needs any more as soon as nobody uses it."""
         before = self._owner.catalog
-        await self._owner.change(after)
-        for version in _unused(before, after):
+        try:
+            await self._owner.change(after)
+        finally:
+            self._retire_unused(before)
+
+    def _retire_unused(self, before: Catalog) -> None:
+        for version in _unused(before, self._owner.catalog):
             self._retire_soon(version)
 
     def _retire_soon(self, version: Version) -> None:

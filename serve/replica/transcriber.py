@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -123,6 +123,12 @@ class Transcriber:
                 raise _unavailable() from error
             with lease:
                 return await self._transcribe(clip, lease, request or uuid.uuid4().hex, position, key)
+
+    async def transcribed(
+        self, clip: DecodingRequest, request: str, position: int, within_s: float, version: Version, key: str
+    ) -> AsyncGenerator[WindowResult]:
+        """Yield what ``transcribe`` returns: by gRPC, only of a stream Serve says at its begin that it is taken."""
+        yield await self.transcribe(clip, request, position, within_s, version, key)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Return the figure that Serve's controller scales by: the audio queued or being decoded here."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from serve.shares.ledger import Clock, ShareState
 
 ANSWER_S = 5.0  # for what others give back, once the controller has answered: milliseconds on an idle machine
-ABSENT_S = 60.0  # the same while no controller answers: a new one is there by then
+ABSENT_S = 30.0  # the same while no controller answers: a new one is there by then
 FULL_S = 0.1  # an overloaded endpoint is not asked again sooner
 IDLE_S = 60.0  # after which the share of a key that nobody uses is given back
 

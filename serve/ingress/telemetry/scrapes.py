@@ -5,6 +5,7 @@ Whoever scrapes may reach one ingress only, behind HAProxy or another balancer, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,8 +18,10 @@ from asr.printable import printable
 from serve.errors import ApiError
 from serve.ingress.limits.auth import Keyring
 from serve.ingress.telemetry.metrics import CONTENT_TYPE, Families, exposition
+from serve.shares.ledger import Clock
 
 ANSWER_S = 3.0  # for all ingresses together: Prometheus waits for ten
+KEPT_S = 60.0  # for which one that does not answer is told of as it last was: Serve takes it out by then
 
 Own = Callable[[], Families]
 
@@ -26,20 +29,26 @@ Own = Callable[[], Families]
 class Peers:
     """All ingresses of the endpoint, asked through ``handle``; without it this one alone, which is called ``name``."""
 
-    def __init__(self, name: str, own: Own, handle: DeploymentHandle | None) -> None:
+    def __init__(self, name: str, own: Own, handle: DeploymentHandle | None, clock: Clock = time.monotonic) -> None:
         self._name = name
         self._own = own
         self._handle = handle
+        self._clock = clock
+        self._last: dict[str, tuple[float, Families]] = {}
 
     async def families(self) -> dict[str, Families]:
-        """Return the metrics of all ingresses that answer in time, by their names."""
-        found: dict[str, Families] = {}
+        """Return the metrics of all ingresses, by their names.
+
+        Serve gives no answer at all where one is late: then they are those that were told last.
+        """
         if self._handle is not None:
             with suppress(TimeoutError, ray.serve.exceptions.DeploymentUnavailableError):
                 asked = self._handle.broadcast("metric_families")
                 answers = await asked.results_async(timeout_s=ANSWER_S, return_exceptions=True)
-                found = dict(one for one in answers if not isinstance(one, BaseException))
-        return {**found, self._name: self._own()}
+                told = dict(one for one in answers if not isinstance(one, BaseException))
+                self._last = {name: (self._clock(), families) for name, families in told.items()}
+        since = self._clock() - KEPT_S
+        return {name: told for name, (at, told) in self._last.items() if at > since} | {self._name: self._own()}
 
 
 class Scrapes:

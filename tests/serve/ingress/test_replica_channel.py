@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -18,11 +18,11 @@ class Ways:
         self.is_grpc = is_grpc
         self.sent = 0
         self.cancelled = 0
-        self.transcribe = self
+        self.transcribe = self.transcribed = self
         self.grpc = self if is_grpc else Ways(True)
 
-    def options(self, _by_reference: bool) -> Ways:
-        assert not _by_reference
+    def options(self, _by_reference: bool, stream: bool) -> Ways:
+        assert not _by_reference and stream
         return self.grpc
 
     def remote(self, *_: Any) -> Ways:
@@ -31,6 +31,9 @@ class Ways:
 
     def __await__(self) -> Iterator[Any]:
         return self._answer().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield await self._answer()
 
     async def _answer(self) -> str:
         if self.is_grpc:
@@ -68,7 +71,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(handle: Any, ray: Ray) -> ReplicaChannel:
-    channel = ReplicaChannel(handle, ray)
+    channel = ReplicaChannel(handle, lambda: {"one", "two"}, ray)
     channel.open()
     return channel
 
@@ -135,7 +138,7 @@ def test_a_new_node_and_a_head_that_does_not_answer_are_no_loss() -> None:
 def test_who_leaves_withdraws_the_window() -> None:
     async def ask() -> None:
         handle = Ways()
-        channel = ReplicaChannel(handle, Ray())  # type: ignore[arg-type]
+        channel = ReplicaChannel(handle, tuple, Ray())  # type: ignore[arg-type]
         waiting = asyncio.create_task(channel.transcribe("window"))
         await asyncio.sleep(0.02)
         waiting.cancel()

@@ -6,7 +6,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ def sender(
     transcriber: Any, ticket: Ticket, metrics: Metrics, within_s: float = 60.0, request: str = "r"
 ) -> ReplicaClient:
     labels = MetricLabels("m", "stable", "none")
-    channel = ReplicaChannel(transcriber, no_nodes)
+    channel = ReplicaChannel(transcriber, tuple, no_nodes)
     return ReplicaClient(channel, VERSION, PADDED, request, labels, ticket, metrics, time.monotonic() + within_s)
 
 
@@ -52,7 +52,7 @@ class Stub:
         self.deeds = list(deeds)
         self.asked: list[tuple[Any, ...]] = []
         self.cancelled = 0
-        self.transcribe = self
+        self.transcribe = self.transcribed = self
 
     def options(self, **_: Any) -> Stub:
         return self
@@ -63,6 +63,9 @@ class Stub:
 
     def __await__(self) -> Iterator[Any]:
         return self._answer().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        yield await self._answer()
 
     async def _answer(self) -> Any:
         await asyncio.sleep(0)

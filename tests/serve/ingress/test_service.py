@@ -38,7 +38,7 @@ async def service(folder: Path, **settings: Any) -> AsyncIterator[TranscriptionS
     link = linked(controlled(config, handle), handle)
     await link.opened()
     try:
-        yield TranscriptionService(config, ReplicaChannel(handle, no_nodes), link.router, lanes, link.shares)
+        yield TranscriptionService(config, ReplicaChannel(handle, tuple, no_nodes), link.router, lanes, link.shares)
     finally:
         link.close()
 

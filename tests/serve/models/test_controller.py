@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import RaySystemError
 
 from serve.config import ServeConfig
 from serve.errors import ApiError
@@ -31,6 +32,7 @@ class Fleet:
         self.replicas: Any = Handle(Transcriber(self.config, made(lambda config: FakeEngine(config, folder))))
         self.memory = Kept()
         self.alive: set[str] = set()
+        self.is_away = False
         self.controller = self.controlled()
         self.links: list[ControllerLink] = []
 
@@ -39,6 +41,8 @@ class Fleet:
         return controlled(self.config, self.replicas, self.memory, self._alive)
 
     async def _alive(self) -> set[str]:
+        if self.is_away:
+            raise RaySystemError("no head")
         return set(self.alive)
 
     async def link(self, ingress: str) -> ControllerLink:
@@ -154,7 +158,8 @@ def test_a_new_controller_gives_nobody_more_until_every_ingress_has_reported(tmp
     async def ask() -> None:
         async with fleet(tmp_path) as one:
             one.alive |= {FIRST, SECOND}
-            one.memory.put(one.memory.content or b"")
+            for ingress in (FIRST, SECOND):
+                await one.controller._replica._owner.note(ingress, frozenset())
             controller = one.controlled()
             revision = controller._replica._owner.revision
             mine = ShareState(10, 4, 4, 3)
@@ -165,6 +170,74 @@ def test_a_new_controller_gives_nobody_more_until_every_ingress_has_reported(tmp
             assert (await waiting).shares["people"] == 4, "nothing is free before the other gives it back"
 
     asyncio.run(ask())
+
+
+def test_a_controller_that_came_back_waited_for_an_ingress_that_had_no_place_to_run_on(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with fleet(tmp_path) as one:
+            first = await one.link(FIRST)
+            one.alive.add(SECOND)  # to Ray an actor lives that waits for a node
+            one.begin_again()
+            assert "done" in await change(first, "load", "new", artifact="third")
+
+    asyncio.run(asyncio.wait_for(ask(), 30.0))
+
+
+def test_a_head_of_ray_that_was_away_for_a_moment_broke_a_controller_for_good(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with fleet(tmp_path) as one:
+            first, second = await one.link(FIRST), await one.link(SECOND)
+            second.close()
+            one.alive.discard(SECOND)
+            one.is_away = True
+            one.begin_again()
+            assert len(await first.states()) == 1
+            waiting = asyncio.create_task(change(first, "load", "new", artifact="third"))
+            await asyncio.sleep(0.2)
+            assert not waiting.done(), "whether the second one lives is not known"
+            one.is_away = False
+            assert "done" in await waiting
+
+    asyncio.run(asyncio.wait_for(ask(), 30.0))
+
+
+def test_a_report_that_was_overtaken_gave_back_what_was_in_use(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with fleet(tmp_path) as one:
+            one.alive |= {FIRST, SECOND}
+            revision = one.controller._replica._owner.revision
+
+            def report(ingress: str, number: int, state: ShareState) -> Any:
+                return one.controller.sync.remote(IngressReport(ingress, number, revision, {}, {"people": state}))
+
+            assert (await report(FIRST, 2, ShareState(10, 0, 0, 10))).shares["people"] == 10
+            newest = asyncio.ensure_future(report(FIRST, 4, ShareState(10, 10, 10)))
+            await asyncio.sleep(0.05)
+            assert await report(FIRST, 3, ShareState(10, 0, 0)) is None
+            assert (await report(SECOND, 1, ShareState(10, 0, 0, 5))).shares["people"] == 0
+            await newest
+
+    asyncio.run(asyncio.wait_for(ask(), 30.0))
+
+
+def test_a_change_that_one_ingress_did_not_take_up_left_the_old_version_in_every_replica(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.models.catalog_owner.TAKEN_UP_S", 0.2)
+
+    async def ask() -> None:
+        async with fleet(tmp_path) as one:
+            first, second = await one.link(FIRST), await one.link(SECOND)
+            await change(first, "promote", "one", artifact="second")
+            second.close()
+            with pytest.raises(ApiError, match="has not taken it up"):
+                await change(first, "promote", "one", artifact="third")
+            assert await held(one) == {"first", "second", "third"}
+            one.alive.discard(SECOND)
+            while await held(one) != {"second", "third"}:
+                await asyncio.sleep(0.05)
+
+    asyncio.run(asyncio.wait_for(ask(), 30.0))
 
 
 def test_another_deployment_begins_with_what_is_configured(tmp_path: Path) -> None:

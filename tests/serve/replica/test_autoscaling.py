@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.config import Replicas, ServeConfig
 from serve.ingress.limits.admission import Admission
-from serve.ingress.replica_channel import ReplicaChannel
+from serve.ingress.replica_channel import ReplicaChannel, no_nodes
 from serve.ingress.replica_client import ReplicaClient
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
 from serve.models.version import Version
@@ -81,7 +81,7 @@ def running() -> int:
 def test_replicas_follow_the_load_up_and_down_and_no_request_fails(scaled: DeploymentHandle, tmp_path: Path) -> None:
     admission = Admission(100, 1e6)
     metrics = Metrics("slow", admission, 60.0)
-    channel = ReplicaChannel(scaled)
+    channel = ReplicaChannel(scaled, tuple, no_nodes)
     answered: list[str] = []
     seen: list[int] = []
 

@@ -14,7 +14,7 @@ from serve.ingress.error_middleware import install
 from serve.ingress.limits.admission import Admission
 from serve.ingress.limits.auth import read_keys
 from serve.ingress.telemetry.metrics import MetricLabels, Metrics
-from serve.ingress.telemetry.scrapes import Peers, Scrapes
+from serve.ingress.telemetry.scrapes import KEPT_S, Peers, Scrapes
 
 KEY, OTHER = "a key for the figures", "a key for the words"
 
@@ -34,6 +34,29 @@ class Others:
             return [("two", ingress(5).families()), RuntimeError("it died")]
 
         return SimpleNamespace(results_async=results_async)
+
+
+def test_one_ingress_that_was_late_made_all_others_vanish() -> None:
+    class Late(Others):
+        is_late = False
+
+        def broadcast(self, method: str) -> SimpleNamespace:
+            if not self.is_late:
+                return super().broadcast(method)
+
+            async def results_async(**_: Any) -> list[Any]:
+                raise TimeoutError
+
+            return SimpleNamespace(results_async=results_async)
+
+    now = [0.0]
+    handle: Any = Late()
+    peers = Peers("one", ingress(3).families, handle, lambda: now[0])
+    assert set(asyncio.run(peers.families())) == {"one", "two"}
+    handle.is_late = True
+    assert set(asyncio.run(peers.families())) == {"one", "two"}, "as it was told last"
+    now[0] += KEPT_S
+    assert set(asyncio.run(peers.families())) == {"one"}
 
 
 @pytest.fixture
