@@ -2,9 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# one process more than there are cores, because those with Ray wait for half of their time; one thread in each, and
-# where a test asks for more, they sleep while they wait for each other
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE KMP_BLOCKTIME=0 $(BIN)/python -m pytest --numprocesses=$(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist=loadgroup --no-loadscope-reorder
+# As many processes as there are cores: with one more, a Ray that starts among two others takes longer than it gives
+# itself. One thread in each, and where a test asks for more, they sleep while they wait for each other.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE KMP_BLOCKTIME=0 $(BIN)/python -m pytest --numprocesses=logical --dist=loadgroup --no-loadscope-reorder
 export OMP_NUM_THREADS ?= $(shell nproc)
 
 .PHONY: help bench bench-train bench-memory bench-serve bench-scale soak overload demo docs test test-fast test-long setup setup-dev setup-bench lint types pytest lock wheel clean

@@ -72,10 +72,12 @@ class CatalogStore:
     ingresses: frozenset[str] = field(default=frozenset(), init=False)
 
     def __post_init__(self) -> None:
-        kept = self._kept()
-        if kept is None:
+        content = self.memory.get()
+        kept = _KEPT.validate_json(content) if content else None
+        if kept is None or kept.deployment != self.deployment:
             # Above those of any deployment before, of which an ingress may still report here.
-            self.catalog, self.revision = opened(self.config), round(1000 * time.time())
+            before = kept.revision if kept else 0
+            self.catalog, self.revision = opened(self.config), max(round(1000 * time.time()), before + 1)
             self._remember(self.catalog, self.revision)
         else:
             self.is_resumed = True
@@ -96,11 +98,6 @@ class CatalogStore:
         """Keep the name of another ingress, without those that have died, for a controller that begins again."""
         self.ingresses = (self.ingresses - left) | {joined}
         self._remember(self.catalog, self.revision)
-
-    def _kept(self) -> _Kept | None:
-        content = self.memory.get()
-        kept = _KEPT.validate_json(content) if content else None
-        return kept if kept is not None and kept.deployment == self.deployment else None
 
     def _remember(self, catalog: Catalog, revision: int) -> None:
         self.memory.put(_KEPT.dump_json(_Kept(self.deployment, revision, dict(catalog.entries), self.ingresses)))
