@@ -45,4 +45,4 @@ def instant(config: ServeConfig) -> Instant:
 
 def blank(config: ServeConfig) -> Instant:
     """Return an engine that is given silence."""
-    return Instant(config, Blank(WhisperFeatureExtractor()))
+    return Instant(config, Blank(WhisperFeatureExtractor().mel_filters))

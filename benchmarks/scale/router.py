@@ -41,7 +41,7 @@ def router(sizes: Sizes) -> list[Figure]:
             config = ServeConfig(model="fake", port=0, cpus_each=1, replicas={"min": count, "max": count})
             name = f"scale-{count}"
             handle = ray.serve.run(replicas(config, made(blank)), name=name, route_prefix=None)
-            handle = handle.options(_by_reference=False)  # as ingresses ask them
+            handle = handle.options(_by_reference=False, stream=True)  # as ingresses ask them
             for window, shape in _WINDOWS.items():
                 if count == max(_REPLICAS) or window == "5 s":
                     tell(f"windows of {window} to {count} replicas")
@@ -76,6 +76,7 @@ async def _calls(handle: DeploymentHandle, clip: DecodingRequest, count: int, fl
 
     async def ask() -> None:
         for _ in left:
-            await handle.transcribe.remote(clip, uuid.uuid4().hex, 0, 60.0, None)
+            async for _ in handle.transcribed.remote(clip, uuid.uuid4().hex, 0, 60.0, None, ""):
+                pass
 
     await asyncio.gather(*(ask() for _ in range(flight)))

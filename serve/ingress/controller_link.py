@@ -100,7 +100,7 @@ class ControllerLink:
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except _GONE:
-            what = "the controller of the models ended before the change, and begins again: look what is served"
+            what = "the controller of the models ended during the change, and begins again: look what is served"
             raise ApiError(503, what, "controller_unavailable") from None
         finally:
             steps.cancel()

@@ -1,4 +1,4 @@
-"""Channel of an ingress to the replicas: by gRPC, which costs a third less of its core; by Ray what is sent again.
+"""Channel of an ingress to the replicas: by gRPC, which costs both less of their cores; by Ray what is sent again.
 
 gRPC says when a replica's process dies. When its whole node vanishes, nothing comes back: Ray, which asks its nodes all
 the time, is the one that knows. So what waits is given up once a node with replicas has gone.
