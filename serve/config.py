@@ -56,7 +56,8 @@ class Ingresses(_Range):
     min: int = Field(0, ge=0)
     """Ingresses that are always there; 0: one."""
     max: int = Field(0, ge=0)
-    """Most ingresses, reached while they are busy more than 60 % of the time. 0: one on each node with replicas."""
+    """Most ingresses, reached while they are busy more than 60 % of the time. 0: one on each node with
+    replicas, where two or more have a core for it beside one."""
 
 
 class ServeConfig(Section):

@@ -15,6 +15,7 @@ BUSY, NODES = "busy_share", "nodes"
 # Of a core: an ingress's event loop is one thread, and waits for a core behind others beyond that.
 MOST_BUSY = 0.6
 LOOK_BACK_S = 15.0
+INGRESS_CPUS = 1.0
 
 
 class IngressLoad:
@@ -60,11 +61,11 @@ def ingress_range(config: ServeConfig, nodes: int) -> tuple[int, int]:
 
 
 def _nodes(config: ServeConfig) -> int:
-    """Return how many nodes of the connected cluster are large enough for a replica."""
+    """Return how many nodes of the connected cluster are large enough for a replica with an ingress beside it."""
     if not ray.is_initialized():
         return 1
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    wanted = {"CPU": float(config.threads), "GPU": config.gpu}
+    wanted = {"CPU": config.threads + INGRESS_CPUS, "GPU": config.gpu}
     return sum(all(node.get(kind, 0.0) >= amount for kind, amount in wanted.items()) for node in found)
 
 

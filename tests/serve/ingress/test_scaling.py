@@ -4,9 +4,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from serve.config import ServeConfig
-from serve.ingress.scaling import BUSY, NODES, IngressLoad, IngressPolicy, ingress_range
+from serve.ingress.scaling import BUSY, NODES, IngressLoad, IngressPolicy, ingress_range, least_ingresses
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,16 @@ def test_the_load_is_the_share_of_a_core_since_it_was_asked_last() -> None:
     load = IngressLoad(lambda: next(clock), lambda: next(used))
     assert load.figures(2) == {BUSY: 0.3, NODES: 2.0}
     assert load.figures(2)[BUSY] == 0.0
+
+
+def test_an_ingress_without_a_place_beside_replicas_was_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cluster(*cpus: float) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": one}} for one in cpus]
+
+    config = ServeConfig(model="m", replicas={"min": 2, "max": 2}, cpus_each=8)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    for cpus, expected in (((2.0, 8.0, 8.0), 1), ((2.0, 9.0, 9.0), 2)):
+        monkeypatch.setattr(ray, "nodes", lambda cpus=cpus: cluster(*cpus))
+        assert least_ingresses(config) == expected
