@@ -56,7 +56,7 @@ pytest:               ## the whole suite but `test-long`, in as many processes a
 	@HF_HUB_OFFLINE=1 $(PYTEST)
 
 test-fast: setup-dev  ## what needs no Ray and no weights: under 2 minutes
-	@HF_HUB_OFFLINE=1 $(PYTEST) --numprocesses=logical -m 'not (ray or weights or medium or slow or long)'  # none waits for Ray
+	@HF_HUB_OFFLINE=1 $(PYTEST) -m 'not (ray or weights or medium or slow or long)'  # none waits for Ray
 
 test-long: setup-dev  ## what takes minutes a test: hours of audio, random kills, nodes cut off, a wheel with all its packages (needs the registry)
 	@HF_HUB_OFFLINE=1 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m 'long or hypothesis'

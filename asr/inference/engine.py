@@ -204,10 +204,6 @@ def info_of(model: SpeechModel, public_name: str) -> ModelInfo:
     )
 
 
-def _only(languages: frozenset[str]) -> str | None:
-    return next(iter(languages)) if len(languages) == 1 else None
-
-
 def _fast_engine(family: Family, model: FastModel, public_name: str) -> FastEngine:
     info = ModelInfo(
         name=public_name,

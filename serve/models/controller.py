@@ -87,6 +87,7 @@ class ModelController:
         """
         await self._begin()
         if report.ingress not in self._owner.ingresses:
+            self._dead.discard(report.ingress)
             await self._owner.note(report.ingress, frozenset(self._dead))
         if self._members.is_overtaken(report):
             return None

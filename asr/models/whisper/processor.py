@@ -142,9 +142,8 @@ def load_processor(checkpoint: Checkpoint) -> WhisperProcessor:
         require_sane(checkpoint.folder)
         extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.folder)
         tokenizer = WhisperTokenizer.from_pretrained(checkpoint.folder)
-        processor = WhisperProcessor(tokenizer, extractor, checkpoint.folder)
-        processor.features  # noqa: B018 - frames of another length are refused here
-        return processor
+        filters_of(extractor)  # frames of another length are refused here
+        return WhisperProcessor(tokenizer, extractor, checkpoint.folder)
 
 
 @contextmanager
