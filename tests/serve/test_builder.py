@@ -38,14 +38,17 @@ def serve_config() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def deployed(endpoint: str, tiny_en_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the application of the RayService, with another model and place, and no GPU."""
+    """The URL of the application of the RayService, with another model and place, and one of each without a GPU.
+
+    The tests' Ray has six CPUs. Two ingresses would wait for one that the applications beside them hold.
+    """
     folder = tmp_path_factory.mktemp("deployed")
     keys, registry = folder / "keys.yaml", folder / "registry.json"
     keys.write_text(f"- {{name: tester, key: {KEY}}}\n")
     config = serve_config()
     (app,) = config["applications"]
     here: dict[str, Any] = {"model": tiny_en_name, "keys": str(keys), "registry": str(registry)}
-    here |= {"gpu": 0, "cpus_each": 1, "replicas": 1}
+    here |= {"gpu": 0, "cpus_each": 1, "replicas": 1, "ingresses": 1}
     assert set(here) <= set(app["args"])
     app |= {"name": "deployed", "route_prefix": "/deployed", "args": app["args"] | here}
     _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=False)  # else for a minute
