@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from typing import NamedTuple
 _TICKS = os.sysconf("SC_CLK_TCK")
 # Fields behind the name in /proc/PID/stat (proc(5)); the times are a process's own and those of its children that have
 # ended, in the kernel and outside: each upload is decoded in a process of its own.
-_PARENT, _TIMES = 1, slice(11, 15)
+_PARENT, _TIMES, _OWN_TIMES = 1, slice(11, 15), slice(11, 13)
 
 
 @dataclass
@@ -21,16 +21,22 @@ class Used:
     """Core seconds by kind, filled when the block has ended."""
 
     core_s: dict[str, float] = field(default_factory=dict)
+    busiest_s: dict[str, float] = field(default_factory=dict)
 
     def of(self, kind: str) -> float:
         """Return those of one kind, 0 where none was seen."""
         return self.core_s.get(kind, 0.0)
+
+    def of_the_busiest_thread(self, kind: str) -> float:
+        """Return those of the one thread of a kind that used most, 0 where none was seen."""
+        return self.busiest_s.get(kind, 0.0)
 
 
 class _Process(NamedTuple):
     parent: int
     line: str
     core_s: float
+    threads_s: Mapping[int, float]
 
 
 @contextmanager
@@ -45,11 +51,15 @@ def using(kinds: Mapping[str, str]) -> Iterator[Used]:
     before = _below(os.getpid())
     yield used
     totals: dict[str, float] = defaultdict(float)
+    busiest: dict[str, float] = defaultdict(float)
     for number, process in _below(os.getpid()).items():
         kind = next((name for part, name in kinds.items() if part in process.line), None)
         if kind is not None:
-            totals[kind] += process.core_s - (before[number].core_s if number in before else 0.0)
-    used.core_s = dict(totals)
+            earlier = before.get(number, _Process(0, "", 0.0, {}))
+            totals[kind] += process.core_s - earlier.core_s
+            for thread, core_s in process.threads_s.items():
+                busiest[kind] = max(busiest[kind], core_s - earlier.threads_s.get(thread, 0.0))
+    used.core_s, used.busiest_s = dict(totals), dict(busiest)
 
 
 def _below(root: int) -> dict[int, _Process]:
@@ -75,7 +85,17 @@ def _processes() -> dict[int, _Process]:
             except OSError:  # it has ended meanwhile
                 continue
             core_s = sum(map(int, fields[_TIMES])) / _TICKS
-            found[int(folder.name)] = _Process(int(fields[_PARENT]), line, core_s)
+            found[int(folder.name)] = _Process(int(fields[_PARENT]), line, core_s, _threads(folder))
+    return found
+
+
+def _threads(process: Path) -> dict[int, float]:
+    """Return the core seconds of each thread of a process, by its number."""
+    found = {}
+    for thread in process.glob("task/*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            fields = thread.read_text().rpartition(")")[2].split()
+            found[int(thread.parent.name)] = sum(map(int, fields[_OWN_TIMES])) / _TICKS
     return found
 
 
