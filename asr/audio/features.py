@@ -39,7 +39,7 @@ NEARLY_WHOLE_FRAMES = 24 * FRAMES_PER_S
 
 # Whisper takes the decimal logarithm of at least 1e-10, clips it at 8 below its maximum and maps x to (x + 4) / 4:
 # silence stands 2 below the loudest bin, or, beside a clip so quiet that this is higher, at the value of 1e-10.
-_LEAST_POWER, _RANGE = np.float32(1e-10), np.float32(8.0)
+_LEAST_POWER, _LEAST, _RANGE = np.float32(1e-10), np.float32(-10.0), np.float32(8.0)
 _FLOOR = 2.0
 _SILENCE = -1.5
 
@@ -82,7 +82,8 @@ class LogMel:
         spectrum = np.fft.rfft(sliding_window_view(centred, self._span)[::HOP][:frames] * self._taper)
         power = spectrum.real**2 + spectrum.imag**2
         mel = np.log10(np.maximum(power @ self._filters, _LEAST_POWER))
-        return np.ascontiguousarray(((np.maximum(mel, mel.max() - _RANGE) + 4.0) / 4.0).T, dtype=np.float32)
+        least = max(mel.max() - _RANGE, _LEAST)  # the least power's logarithm is a rounding below it on some processors
+        return np.ascontiguousarray(((np.maximum(mel, least) + 4.0) / 4.0).T, dtype=np.float32)
 
     def num_frames(self, num_samples: int) -> int:
         """Return how many frames a clip of so many samples has; see ``num_frames``."""

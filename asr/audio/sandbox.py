@@ -22,7 +22,7 @@ from asr.audio.probe import Header, Length
 from asr.audio.sandbox_answers import DIED, answers_of, found, header_of, length_of, report_of
 from asr.audio.sandbox_speech import speech_of
 from asr.audio.sandbox_task import Handed, Source, Task, Wait, Watch, task_of
-from asr.audio.shared_samples import Decoded, copied, mapped, memory
+from asr.audio.shared_samples import Decoded, brief, copied, memory, taken
 from asr.errors import DataError
 from asr.io.confined_process import NONSENSE, Ended, Forker, Worker
 from asr.io.confinement import MAX_OPEN_FILES
@@ -95,11 +95,10 @@ class Child:
         task = Task(source, "decode", limits, choice, *between_s, sparse=True, speech=speech)
         with Handed([task]) as handed, memory() as file:
             handed.require()
-            # What is mapped is the child's own memory: it must have gone before a sample is looked at.
-            [answer] = self._ask(handed, file, watch, gone=True)
+            [answer] = self._ask(handed, file, watch, shared=True)
             with _believed(place := handed.files[0].place):
                 report = report_of(found(answer, place))
-                return mapped(file, report, place, speech_of(answer, report.samples))
+                return taken(file, report, place, speech_of(answer, report.samples))
 
     def each(self, tasks: Sequence[Task]) -> list[Result | DataError]:
         """Do at most MOST_TASKS tasks in one go. A DataError as ``decode`` raises it stands in place of a result.
@@ -114,8 +113,11 @@ class Child:
                 with _believed(handed.files[0].place):
                     return handed.merged(_results(handed, file, answers))
 
-    def _ask(self, handed: Handed, samples: int, watch: Watch | None = None, gone: bool = False) -> list[JsonObject]:
-        """Have all that is handed over done, with samples written to a descriptor, by a worker that ends with it."""
+    def _ask(self, handed: Handed, samples: int, watch: Watch | None = None, shared: bool = False) -> list[JsonObject]:
+        """Have all that is handed over done, with samples written to a descriptor, by a worker that ends with it.
+
+        ``shared``: the samples may stay the worker's own memory, so that it must be gone before one is looked at.
+        """
         place = handed.files[0].place
         try:
             worker = self._forker.worker()
@@ -130,7 +132,7 @@ class Child:
                 self._forker.over()
                 raise
             else:
-                self._forker.over(gone)
+                self._forker.over(gone=shared and not brief(samples))
                 return answers
         except Ended as error:
             raise NoFault(DIED, f"{place}: {error}") from None

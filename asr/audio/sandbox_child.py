@@ -42,6 +42,7 @@ from asr.audio.sandbox_speech import speech_in
 from asr.audio.sandbox_task import Task
 from asr.audio.shared_samples import memory
 from asr.audio.sounding import put, put_sparsely
+from asr.audio.vad import speech
 from asr.errors import DataError
 from asr.io.confinement import MAX_OPEN_FILES, bounds, confine, end_with_parent, restrict
 from asr.io.messages import ASKED, BORN, read, send
@@ -52,6 +53,7 @@ from asr.sound import SoundChoice, SoundReport
 BUFFER_SAMPLES = 1 << 18  # 1 MB, 16 s
 FRAME_BYTES = 1 << 14  # of most requests
 _FLAC = encode_flac(np.zeros(SAMPLE_RATE // 10, np.float32))
+_SOUND = np.full(SAMPLE_RATE // 10, 0.1, np.float32)
 
 
 class Decode(Protocol):
@@ -210,10 +212,11 @@ def _done(
 
 
 def _rehearse(samples: SampleSink) -> None:
-    """Decode a clip of our own: memory that the child changes is copied now, before anybody waits for it."""
+    """Decode a clip of our own and judge one: memory that the child changes is copied before anybody waits for it."""
     file = OpenFile("", io.BytesIO(_FLAC), len(_FLAC), None)
     samples.begin(-1, 0)
     _fields(cast(SoundReport, _done(json.loads(Task(b"").text(file, True)), file, samples, decode_to)))
+    speech(_SOUND)
 
 
 def _warm_up(samples: SampleSink) -> None:

@@ -18,6 +18,7 @@ from asr.errors import DataError
 from asr.sound import SoundReport
 
 SAMPLE = np.dtype(np.float32)
+BRIEF_BYTES = 1 << 21  # of samples, 33 s: copied in less than a millisecond; their writer's end takes three
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,29 @@ def progress(file: int) -> tuple[int, int]:
     """Return how many samples a ``file`` [descriptor] holds, and the bytes of memory of those that are no holes."""
     state = os.fstat(file)
     return state.st_size // SAMPLE.itemsize, state.st_blocks * 512
+
+
+def brief(file: int) -> bool:
+    """Have a ``file`` [descriptor] keep its size for ever, and return whether what is in it is copied by ``taken``.
+
+    What is not copied stays the memory of the process that wrote it: that one must have ended before ``taken``.
+    """
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    return os.fstat(file).st_size <= BRIEF_BYTES
+
+
+def taken(file: int, report: SoundReport, place: str, speech: Sequence[Stretch] | None = None) -> Decoded:
+    """Return what is in the ``file`` [descriptor], ``mapped`` or, where it is ``brief``, as a copy of our own.
+
+    Raises ValueError where there is less in it than was reported, and DataError non_finite as ``copied``.
+    """
+    if not brief(file):
+        return mapped(file, report, place, speech)
+    own = copied(file, 0, report.samples, place)
+    memory = mmap.mmap(-1, own.nbytes)
+    waveform = np.frombuffer(memory, SAMPLE)
+    waveform[:] = own
+    return Decoded(waveform, report, written(file, report.samples), memory, speech)
 
 
 def mapped(file: int, report: SoundReport, place: str, speech: Sequence[Stretch] | None = None) -> Decoded:

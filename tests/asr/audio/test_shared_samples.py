@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from asr.audio.shared_samples import copied, mapped, memory
+from asr.audio.shared_samples import BRIEF_BYTES, brief, copied, mapped, memory, taken
 from asr.errors import DataError
 from asr.sound import SoundReport
 
@@ -20,6 +20,31 @@ def test_samples_are_taken_over_without_and_with_a_copy() -> None:
         os.pwrite(file, bytes(SOUND.nbytes), 0)
     assert not shared.any()  # it is the same memory
     assert np.array_equal(own, SOUND[10:60])
+
+
+def test_what_is_brief_is_ours_whatever_its_writer_does_afterwards() -> None:
+    """The process that wrote it may live on for some milliseconds."""
+    with memory() as file:
+        os.write(file, SOUND.tobytes())
+        assert brief(file)
+        decoded = taken(file, SoundReport(len(SOUND)), "a", [(0, 10)])
+        os.pwrite(file, bytes(SOUND.nbytes), 0)
+        with pytest.raises(PermissionError):
+            os.pwrite(file, bytes(8), SOUND.nbytes - 4)  # or it would be long by now, and mapped
+    assert np.array_equal(decoded.waveform, SOUND)
+    assert decoded.speech == [(0, 10)] and decoded.stretches[0][0] == 0
+    decoded.forget(len(SOUND) // 2)
+    assert not decoded.waveform[:40_000].any() and np.array_equal(decoded.waveform[60_000:], SOUND[60_000:])
+
+
+def test_what_is_long_is_not_copied() -> None:
+    samples = BRIEF_BYTES // 4 + 1
+    with memory() as file:
+        os.ftruncate(file, samples * 4)
+        assert not brief(file)
+        decoded = taken(file, SoundReport(samples), "a")
+        os.pwrite(file, np.ones(1, np.float32).tobytes(), 0)
+    assert decoded.waveform[0] == 1.0
 
 
 def test_a_file_that_was_taken_over_cannot_be_cut_under_who_reads_it() -> None:
@@ -37,6 +62,8 @@ def test_a_number_of_samples_that_are_not_there_is_not_believed(samples: int) ->
         with pytest.raises(ValueError):
             mapped(file, SoundReport(samples), "a")
         with pytest.raises(ValueError):
+            taken(file, SoundReport(samples), "a")
+        with pytest.raises(ValueError):
             copied(file, 0, samples, "a")
         with pytest.raises(ValueError):
             copied(file, len(SOUND), 1, "a")
@@ -52,3 +79,5 @@ def test_a_sample_that_no_recording_has_would_end_a_training_run(value: float) -
             copied(file, 0, len(sound), "a.wav")
         with pytest.raises(DataError, match="non_finite: a"):
             mapped(file, SoundReport(len(sound)), "a.wav")
+        with pytest.raises(DataError, match="non_finite: a"):
+            taken(file, SoundReport(len(sound)), "a.wav")
