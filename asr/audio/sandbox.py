@@ -1,8 +1,7 @@
 """Sandbox: each calling thread has a confined child that parses strangers' files. If it dies, only its file fails.
 
-A fault of a codec costs only the file that caused it: DataError ``decoder_died``, and another child. The child
-has nothing of this process but a socket, recordings and memory for samples (``asr.io.confinement``): files are opened
-here, and storages are read here, in the process that has their keys.
+A fault of a codec costs only its own file: DataError ``decoder_died``, and another child. The child has nothing of this
+process but a socket, recordings and memory for samples (``asr.io.confinement``): files and storages are read here.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ class NoFault(DataError):
 class Child:
     """Child process that parses strangers' files, one at a time, each in a process that has parsed no other one.
 
-    ``module`` is what runs in them, ``memory_bytes`` what each may take beyond what it begins with, ``stall_s`` how
-    long it may bring nothing. They end with the thread that made it, or with ``close``.
+    ``module`` runs in them, ``memory_bytes`` is what each may take beyond what it begins with, ``stall_s`` how long it
+    may bring nothing. They end with the thread that made it, or with ``close``.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class Child:
     def _ask(self, handed: Handed, samples: int, watch: Watch | None = None, shared: bool = False) -> list[JsonObject]:
         """Have all that is handed over done, with samples written to a descriptor, by a worker that ends with it.
 
-        ``shared``: the samples may stay the worker's own memory, so that it must be gone before one is looked at.
+        ``shared``: what it wrote is not copied if it is long: it must be gone before a sample is looked at.
         """
         place = handed.files[0].place
         try:
@@ -209,10 +208,7 @@ def decode(
 
 
 def each(tasks: Sequence[Task]) -> list[Result | DataError]:
-    """Do any number of tasks in the child of this thread, as ``Child.each`` does, many in one go.
-
-    Where one kills the child, those with it are done again one by one: it costs no other file.
-    """
+    """Do any number of tasks in the child of this thread as ``Child.each`` does; one that kills it costs no other."""
     if len(tasks) > MOST_TASKS:
         return each(tasks[:MOST_TASKS]) + each(tasks[MOST_TASKS:])
     try:
