@@ -122,6 +122,7 @@ class Child:
             worker = self._forker.worker()
             try:
                 answers = self._answers(worker, handed, samples, watch)
+                gone = shared and not brief(samples)
             except TimeoutError:
                 self._forker.over()
                 how = "took too long"
@@ -131,7 +132,7 @@ class Child:
                 self._forker.over()
                 raise
             else:
-                self._forker.over(gone=shared and not brief(samples))
+                self._forker.over(gone)
                 return answers
         except Ended as error:
             raise NoFault(DIED, f"{place}: {error}") from None

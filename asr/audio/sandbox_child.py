@@ -53,7 +53,7 @@ from asr.sound import SoundChoice, SoundReport
 BUFFER_SAMPLES = 1 << 18  # 1 MB, 16 s
 FRAME_BYTES = 1 << 14  # of most requests
 _FLAC = encode_flac(np.zeros(SAMPLE_RATE // 10, np.float32))
-_SOUND = np.full(SAMPLE_RATE // 10, 0.1, np.float32)
+_SOUND = (0.1 * np.sin(np.arange(SAMPLE_RATE // 10) / 10)).astype(np.float32)
 
 
 class Decode(Protocol):

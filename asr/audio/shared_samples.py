@@ -74,11 +74,14 @@ def taken(file: int, report: SoundReport, place: str, speech: Sequence[Stretch] 
     """
     if not brief(file):
         return mapped(file, report, place, speech)
-    own = copied(file, 0, report.samples, place)
-    memory = mmap.mmap(-1, own.nbytes)
-    waveform = np.frombuffer(memory, SAMPLE)
-    waveform[:] = own
-    return Decoded(waveform, report, written(file, report.samples), memory, speech)
+    if not 0 < report.samples * SAMPLE.itemsize <= os.fstat(file).st_size:
+        raise ValueError(f"{report.samples} samples")
+    memory = mmap.mmap(-1, report.samples * SAMPLE.itemsize)
+    waveform, stretches = np.frombuffer(memory, SAMPLE), written(file, report.samples)
+    for start, end in stretches:  # the rest is digital silence, and takes no memory here either
+        _read(file, waveform[start:end], start)
+    _check_finite((waveform[start:end] for start, end in stretches), place)
+    return Decoded(waveform, report, stretches, memory, speech)
 
 
 def mapped(file: int, report: SoundReport, place: str, speech: Sequence[Stretch] | None = None) -> Decoded:
@@ -103,14 +106,18 @@ def copied(file: int, start: int, samples: int, place: str) -> NDArray[np.float3
     if not 0 < (start + samples) * SAMPLE.itemsize <= os.fstat(file).st_size or samples < 1:
         raise ValueError(f"{samples} samples")
     waveform = np.empty(samples, SAMPLE)
-    left, offset = waveform.data.cast("B"), start * SAMPLE.itemsize
+    _read(file, waveform, start)
+    _check_finite([waveform], place)
+    return waveform
+
+
+def _read(file: int, samples: NDArray[np.float32], start: int) -> None:
+    left, offset = samples.data.cast("B"), start * SAMPLE.itemsize
     while left:
         count = os.preadv(file, [left], offset)
         if not count:
             raise ValueError("cut short")
         left, offset = left[count:], offset + count
-    _check_finite([waveform], place)
-    return waveform
 
 
 def _check_finite(sounds: Iterable[NDArray[np.float32]], place: str) -> None:

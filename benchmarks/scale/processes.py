@@ -92,8 +92,8 @@ def _processes() -> dict[int, _Process]:
 def _threads(process: Path) -> dict[int, float]:
     """Return the core seconds of each thread of a process, by its number."""
     found = {}
-    for thread in process.glob("task/*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
+    with suppress(OSError):  # the process, or a thread, has ended meanwhile
+        for thread in process.glob("task/*/stat"):
             fields = thread.read_text().rpartition(")")[2].split()
             found[int(thread.parent.name)] = sum(map(int, fields[_OWN_TIMES])) / _TICKS
     return found

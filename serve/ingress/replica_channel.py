@@ -21,7 +21,7 @@ from serve.replica.window_result import WindowResult
 logger = logging.getLogger("ray.serve")
 
 LOOK_S = 2.0  # how often Ray is asked which nodes there are
-SEEN_S = 60.0  # for which a node counts as one with replicas after it was told of last
+TOLD_S = 60.0  # a node has no replicas once nobody has told of one for so long: they are counted every ten seconds
 SETTLED_S = 15.0  # for which Serve may still send to replicas of a node that has gone: it hears of it later than we do
 
 Nodes = Callable[[], Awaitable[set[str]]]
@@ -41,7 +41,7 @@ class ReplicaChannel:
         self._by_grpc = transcriber.options(_by_reference=False, stream=True)
         self._holding = holding
         self._nodes = nodes
-        self._seen: dict[str, float] = {}  # nodes with replicas, and when that was said last
+        self._told: dict[str, float] = {}  # nodes, and when there was last word of a replica there; at first: of them
         self._gone_at = -math.inf
         self._watching: asyncio.Task[None] | None = None
 
@@ -90,19 +90,18 @@ class ReplicaChannel:
             except Exception as error:  # Ray's head is away, and comes back
                 logger.warning("Ray does not say which nodes there are: %s", one_line(error))
             else:
-                self._notice(known - now)
+                self._notice(now, known - now)
                 known = now
             await asyncio.sleep(LOOK_S)
 
-    def _notice(self, gone: set[str]) -> None:
+    def _notice(self, living: set[str], gone: set[str]) -> None:
         at = time.monotonic()
-        self._seen |= dict.fromkeys(self._holding(), at)
-        self._seen = {node: seen for node, seen in self._seen.items() if seen > at - SEEN_S}
-        if lost := gone & self._seen.keys():
+        holding = set(self._holding())
+        self._told = {node: at if node in holding else self._told.get(node, at) for node in living | gone}
+        lost = [node for node in gone if self._told.pop(node) > at - TOLD_S]
+        if lost:
             logger.warning("%d nodes with replicas have gone: what waits is sent again", len(lost))
             self._gone_at = at
-            for node in lost:
-                del self._seen[node]
 
 
 async def living_nodes() -> set[str]:

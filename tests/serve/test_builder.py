@@ -38,7 +38,7 @@ def serve_config() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def deployed(endpoint: str, tiny_en_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the application of the RayService, with another model and place, and one of each without a GPU.
+    """The URL of the application of the RayService, with another model, one replica, one ingress and no GPU.
 
     The tests' Ray has six CPUs. Two ingresses would wait for one that the applications beside them hold.
     """

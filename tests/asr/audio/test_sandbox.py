@@ -209,6 +209,18 @@ def test_memory_is_given_back_piece_by_piece(child: Child) -> None:
     np.testing.assert_array_equal(decoded.waveform[-16_000:], last)
 
 
+@pytest.mark.parametrize(("seconds", "waits"), [(1, False), (40, True)])
+def test_samples_that_are_not_copied_are_looked_at_only_when_their_writer_has_gone(
+    child: Child, monkeypatch: pytest.MonkeyPatch, seconds: int, waits: bool
+) -> None:
+    asked = []
+    over = child._forker.over
+    monkeypatch.setattr(child._forker, "over", lambda gone=True: (asked.append(gone), over(gone)))
+    sound = np.random.default_rng(0).normal(0.0, 0.1, seconds * SAMPLE_RATE).astype(np.float32)
+    assert len(child.decode(encode_flac(sound), AudioLimits()).waveform) == len(sound)
+    assert asked == [waits]
+
+
 def held(decoded: Decoded) -> int:
     """Bytes of the waveform that take memory."""
     start = f"{decoded.waveform.ctypes.data:x}-"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,19 @@ def test_what_is_brief_is_ours_whatever_its_writer_does_afterwards() -> None:
     assert decoded.speech == [(0, 10)] and decoded.stretches[0][0] == 0
     decoded.forget(len(SOUND) // 2)
     assert not decoded.waveform[:40_000].any() and np.array_equal(decoded.waveform[60_000:], SOUND[60_000:])
+
+
+def test_the_silence_of_a_brief_recording_takes_no_memory() -> None:
+    samples = BRIEF_BYTES // 4
+    with memory() as file:
+        os.pwrite(file, SOUND[:1000].tobytes(), 0)
+        os.ftruncate(file, samples * 4)
+        decoded = taken(file, SoundReport(samples), "a")
+    assert decoded.stretches == [(0, 1024)]
+    start = f"{decoded.waveform.ctypes.data:x}-"
+    maps = Path("/proc/self/smaps").read_text().split(start)[1]
+    assert int(maps.split("Rss:")[1].split()[0]) <= 64  # KB, of 2048
+    assert np.array_equal(decoded.waveform[:1000], SOUND[:1000]) and not decoded.waveform[1000:].any()
 
 
 def test_what_is_long_is_not_copied() -> None:

@@ -70,8 +70,8 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica_channel, "LOOK_S", 0.01)
 
 
-def opened(handle: Any, ray: Ray) -> ReplicaChannel:
-    channel = ReplicaChannel(handle, lambda: {"one", "two"}, ray)
+def opened(handle: Any, ray: Ray, *holding: str) -> ReplicaChannel:
+    channel = ReplicaChannel(handle, lambda: holding or {"one", "two"}, ray)
     channel.open()
     return channel
 
@@ -110,6 +110,31 @@ def test_what_serve_sends_to_the_dead_replica_before_it_knows_is_given_up_too(mo
         waiting = asyncio.create_task(channel.transcribe("window"))
         await asyncio.sleep(0.05)
         assert not waiting.done(), "that was long ago"
+        waiting.cancel()
+        channel.close()
+
+    asyncio.run(ask())
+
+
+def test_a_node_was_lost_before_its_replicas_were_counted_and_its_windows_waited_for_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ask() -> None:
+        ray = Ray("one", "two", "three")
+        channel = opened(Ways(), ray, "one")
+        await ray.looked()
+        waiting = asyncio.create_task(channel.transcribe("window"))
+        ray.names.discard("two")
+        with pytest.raises(NodeGone):
+            await waiting
+        monkeypatch.setattr(replica_channel, "SETTLED_S", 0.0)
+        monkeypatch.setattr(replica_channel, "TOLD_S", 0.0)  # by now it would have been told of
+        waiting = asyncio.create_task(channel.transcribe("window"))
+        ray.names.discard("three")
+        await ray.looked()
+        await ray.looked()
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
         waiting.cancel()
         channel.close()
 
