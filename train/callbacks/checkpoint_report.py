@@ -30,6 +30,8 @@ from train.events import Progress, ProgressActor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 
+_TOLD_S = 5.0  # that a checkpoint waits until its step has been told of
+
 __all__ = ["STATE", "RayReport", "earlier_totals"]
 
 
@@ -54,6 +56,7 @@ class RayReport(TrainerCallback):
         self._evaluator, self._model = evaluator, model
         self._data_log, self._saved_at = data_log, resumed_at
         self._uploads = CheckpointUploads()
+        self._told: ray.ObjectRef[None] | None = None
         self._started: float | None = None
         self._evaluation_s = 0.0
         self.begun = time.monotonic()
@@ -79,7 +82,7 @@ class RayReport(TrainerCallback):
             world_size = ray.train.get_context().get_world_size()
             stats = self._dataset.stats  # steps are shared out evenly: times the workers is near enough here
             now = self._totals(stats.audio_s * world_size, stats.tokens * world_size)
-            self._progress.post.remote(
+            self._told = self._progress.post.remote(
                 Progress(
                     step=state.global_step,
                     max_steps=state.max_steps,
@@ -138,6 +141,8 @@ class RayReport(TrainerCallback):
             with writing(folder, what, THEN):
                 (folder / STATE).write_text(text, encoding="utf-8")
         self._saved_at = step
+        if self._told is not None:  # else a worker that is killed now leaves a step that is saved and in no history
+            ray.wait([self._told], timeout=_TOLD_S)
         self._uploads.report(
             {**totals, "loss": _last_loss(state), **metrics},
             folder if context.get_local_rank() == 0 else None,
