@@ -74,8 +74,7 @@ def taken(file: int, report: SoundReport, place: str, speech: Sequence[Stretch] 
     """
     if not brief(file):
         return mapped(file, report, place, speech)
-    if not 0 < report.samples * SAMPLE.itemsize <= os.fstat(file).st_size:
-        raise ValueError(f"{report.samples} samples")
+    _require(file, report.samples)
     memory = mmap.mmap(-1, report.samples * SAMPLE.itemsize)
     waveform, stretches = np.frombuffer(memory, SAMPLE), written(file, report.samples)
     for start, end in stretches:  # the rest is digital silence, and takes no memory here either
@@ -90,8 +89,7 @@ def mapped(file: int, report: SoundReport, place: str, speech: Sequence[Stretch]
     Raises ValueError where there is less in it than was reported, and DataError non_finite as ``copied``.
     """
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    if not 0 < report.samples * SAMPLE.itemsize <= os.fstat(file).st_size:
-        raise ValueError(f"{report.samples} samples")
+    _require(file, report.samples)
     memory = mmap.mmap(file, report.samples * SAMPLE.itemsize)
     waveform, stretches = np.frombuffer(memory, SAMPLE), written(file, report.samples)
     _check_finite((waveform[start:end] for start, end in stretches), place)
@@ -103,12 +101,16 @@ def copied(file: int, start: int, samples: int, place: str) -> NDArray[np.float3
 
     Raises ValueError as ``mapped``, and DataError non_finite for samples that no recording has.
     """
-    if not 0 < (start + samples) * SAMPLE.itemsize <= os.fstat(file).st_size or samples < 1:
-        raise ValueError(f"{samples} samples")
+    _require(file, samples, start)
     waveform = np.empty(samples, SAMPLE)
     _read(file, waveform, start)
     _check_finite([waveform], place)
     return waveform
+
+
+def _require(file: int, samples: int, start: int = 0) -> None:
+    if samples < 1 or not 0 < (start + samples) * SAMPLE.itemsize <= os.fstat(file).st_size:
+        raise ValueError(f"{samples} samples")
 
 
 def _read(file: int, samples: NDArray[np.float32], start: int) -> None:

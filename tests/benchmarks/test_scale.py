@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -92,18 +93,25 @@ def test_fewer_replicas_are_wanted_for_long_before_one_goes() -> None:
     assert decided([2] * 300, 3, 10.0, 300.0) == 2
 
 
+@contextmanager
+def at_work(code: str) -> Iterator[None]:
+    """A process that has printed a line, and ends with what it reads."""
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdin is not None
+        process.stdout.readline()
+        yield
+        process.stdin.close()
+
+
 @pytest.mark.medium
 def test_core_seconds_are_those_of_our_own_processes() -> None:
     code = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\nsys.stdin.read()"
     with ExitStack() as stack:
         with using({"process_time": "busy", "nobody": "none"}) as used:
-            words = [sys.executable, "-c", code]
-            child = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-            assert child.stdout is not None and child.stdin is not None
-            child.stdout.readline()
+            stack.enter_context(at_work(code))
         with using({"process_time": "busy"}) as nothing:
             pass
-        child.stdin.close()
     assert used.of("busy") >= 0.25 and used.of("none") == 0.0
     assert nothing.of("busy") < 0.1
 
@@ -114,13 +122,8 @@ def test_core_seconds_of_the_busiest_thread_are_not_those_of_all() -> None:
     work = "def work(seconds):\n while time.thread_time() < seconds: pass\n"
     other = "other = threading.Thread(target=work, args=[0.2])\nother.start()\nwork(0.4)\nother.join()\n"
     code = f"import sys, threading, time\n{work}{other}print(flush=True)\nsys.stdin.read()"
-    with ExitStack() as stack:
-        with using({"thread_time": "busy"}) as used:
-            words = [sys.executable, "-c", code]
-            child = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-            assert child.stdout is not None and child.stdin is not None
-            child.stdout.readline()
-        child.stdin.close()
+    with ExitStack() as stack, using({"thread_time": "busy"}) as used:
+        stack.enter_context(at_work(code))
     assert used.of("busy") >= 0.55
     assert 0.35 <= used.of_the_busiest_thread("busy") <= used.of("busy") - 0.15
     assert used.of_the_busiest_thread("nobody") == 0.0
@@ -132,13 +135,8 @@ def test_what_a_process_took_that_has_ended_is_its_parent_s() -> None:
     code = (
         f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {busy!r}])\nprint(flush=True)\nsys.stdin.read()"
     )
-    with ExitStack() as stack:
-        with using({"sys.stdin.read": "parent"}) as used:
-            words = [sys.executable, "-c", code]
-            parent = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-            assert parent.stdout is not None and parent.stdin is not None
-            parent.stdout.readline()
-        parent.stdin.close()
+    with ExitStack() as stack, using({"sys.stdin.read": "parent"}) as used:
+        stack.enter_context(at_work(code))
     assert used.of("parent") >= 0.25
 
 
